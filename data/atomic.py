@@ -1,0 +1,88 @@
+"""Files and folders that appear whole or not at all, and the hash that says whether they are what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the entries of a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file: after a crash the old or the new content is there, never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def check_replaceable(folder: Path, ours: Collection[str]) -> None:
+    """Raises DataError unless nothing would be lost but entries named in `ours`: a wrong path must not cost a home."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: exists and is no folder, it will not be overwritten")
+    if foreign := sorted(set(os.listdir(folder)).difference(ours)):
+        raise DataError(f"{folder}: holds {foreign[0]}, which is not ours, it will not be overwritten")
+
+
+@contextmanager
+def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `folder` when the block ends without an error.
+
+    Raises DataError when the folder exists and overwrite is false. An overwrite is two renames: a power cut between
+    them leaves the old folder beside its place, under a name that ends in -old.
+    """
+    if folder.exists() and not overwrite:
+        raise DataError(f"{folder}: exists already; choose another folder or allow overwriting")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        fresh.chmod(0o755)
+        yield fresh
+        for path in fresh.rglob("*"):
+            sync(path)
+        if folder.exists():
+            old = fresh.with_name(fresh.name + "-old")
+            os.replace(folder, old)
+            try:
+                os.replace(fresh, folder)
+            except BaseException:
+                os.replace(old, folder)
+                raise
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, folder)
+        sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise

@@ -1,0 +1,114 @@
+"""The catalogue: one row an item, in the order of item_idx, from the log and from an items file if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from data.canonical import Plan
+from data.columns import match_names
+from data.errors import DataError
+from data.formats import PRESETS, Preset
+from data.numbering import Numbered
+from data.reading import Source, Table, open_source, unreadable
+
+_TYPES = {"title": pl.String(), "category": pl.String(), "price": pl.Float64(), "available": pl.Boolean()}
+_FIRST = ("item_id", "title", "category", "price", "available")
+
+
+def make_catalogue(
+    rows: pl.DataFrame, numbered: Numbered, plan: Plan, known: pl.DataFrame | None, older: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Row i describes item_idx i: item_id, title?, category?, price?, available, attributes.
+
+    rows: price, title?, category?, available?, a.ATTRIBUTE? of the log; the last value in time that is not null
+    counts, for prices the median. What an items file (`known`) says comes before the log, and the log before an
+    `older` catalogue.
+    """
+    facts: dict[str, str] = {name: name for name in ("title", "category", "available") if name in rows.columns}
+    facts |= {name: f"a.{name}" for name in plan.columns.attributes}
+    table = numbered.items.ids.to_frame("item_id")
+    table = table.with_columns(_last(rows[column], numbered).alias(name) for name, column in facts.items())
+    table = table.with_columns(_median(rows["price"], numbered))
+    table = table.with_columns(_typed(name, dtype, table) for name, dtype in _TYPES.items())
+    for column, words in plan.preset.decode.items():
+        if column in table.columns:
+            table = table.with_columns(pl.col(column).cast(pl.String).replace(words))
+    for other, first in ((known, True), (older, False)):
+        if other is not None:
+            table = _filled(table, other, other_first=first)
+    if plan.preset.title is not None:
+        table = table.with_columns(title=pl.coalesce("title", plan.preset.title))
+    return table.with_columns(pl.col("available").fill_null(True)).select(*_FIRST, pl.exclude(_FIRST))
+
+
+def _last(values: pl.Series, numbered: Numbered) -> pl.Series:
+    """(n_items,) the last value of each item in time that is not null."""
+    told = np.flatnonzero(values.is_not_null().to_numpy()[numbered.by_time])
+    row = np.full(len(numbered.items), -1, dtype=np.int64)
+    row[numbered.item_by_time[told]] = numbered.by_time[told]  # the last write wins
+    last = values.gather(pl.Series(row).replace(-1, None))
+    return last.cast(pl.String) if isinstance(last.dtype, pl.Categorical) else last
+
+
+def _median(prices: pl.Series, numbered: Numbered) -> pl.Series:
+    """(n_items,) Float64, the median price of each item in the log."""
+    seen = pl.DataFrame({"item": numbered.item_by_time, "price": prices.gather(pl.Series(numbered.by_time))})
+    medians = seen.group_by("item").agg(pl.col("price").median())
+    price = np.full(len(numbered.items), np.nan)
+    price[medians["item"].to_numpy()] = medians["price"].fill_null(np.nan).to_numpy()
+    return pl.Series("price", price).fill_nan(None)
+
+
+def _filled(table: pl.DataFrame, other: pl.DataFrame, *, other_first: bool) -> pl.DataFrame:
+    joined = table.join(other, on="item_id", how="left", suffix=".other", maintain_order="left")
+    both = [name for name in table.columns if f"{name}.other" in joined.columns]
+    merged = [
+        pl.coalesce(f"{name}.other", name) if other_first else pl.coalesce(name, f"{name}.other") for name in both
+    ]
+    named = [expression.cast(table.schema[name]).alias(name) for expression, name in zip(merged, both, strict=True)]
+    return joined.with_columns(named).drop([f"{name}.other" for name in both])
+
+
+def items_table(preset: Preset, beside: Table, items: Table | None) -> pl.DataFrame | None:
+    """The items file that the caller names, or the preset's own in the folder of the log, or None.
+
+    Raises DataError when it has no column of item ids.
+    """
+    if items is not None:
+        return _described(open_source(items, separators=(",", ";", "\t", "|")), preset)
+    if not isinstance(beside, (str, Path)):
+        return None
+    for pattern, separator, header in preset.items:
+        for path in sorted(Path(beside).parent.glob(pattern)):
+            known = frozenset(name for names in preset.item_columns.values() for name in names)
+            return _described(open_source(path, separators=(separator,), header=header, known=known), preset)
+    return None
+
+
+def _described(opened: Source, preset: Preset) -> pl.DataFrame:
+    """An items file as item_id, and those of title, category, price, available and attributes that it has."""
+    names = {**PRESETS["generic"].columns, **preset.item_columns}
+    wanted = {role: names[role] for role in ("item", "title", "category", "price", "available")}
+    found = match_names(wanted, opened.columns)
+    if "item" not in found:
+        raise DataError(f"items={opened.name}: no column for item; found {', '.join(opened.columns)}")
+    columns = [pl.col(column).alias("item_id" if role == "item" else role) for role, column in found.items()]
+    taken = {*found.values(), *found, "item_id"}
+    rest = [name for name in opened.columns if name not in taken and not name.startswith("column_")]
+    try:
+        table = opened.frame.select(*columns, *rest).collect().cast({"item_id": pl.String})
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(opened, error) from None
+    typed = [_typed(name, dtype, table) for name, dtype in _TYPES.items() if name in table.columns]
+    return table.with_columns(typed).drop_nulls("item_id").unique("item_id", keep="last", maintain_order=True)
+
+
+def _typed(name: str, dtype: pl.DataType, table: pl.DataFrame) -> pl.Expr:
+    if name not in table.columns:
+        return pl.lit(None, dtype=dtype).alias(name)
+    if dtype == pl.Boolean:
+        return pl.col(name).cast(pl.String).str.to_lowercase().is_in(["true", "1", "yes", "t"]).alias(name)
+    return pl.col(name).cast(dtype, strict=False)

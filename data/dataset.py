@@ -1,0 +1,180 @@
+"""Dataset: one log, read and checked: events, catalogue, the two vocabularies, and what was refused.
+
+On disk it is a folder, written whole or not at all: events.parquet, catalogue.parquet, items.parquet,
+users.parquet, rejects.jsonl and a manifest.json with the hash of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.atomic import atomic_folder, check_replaceable, file_hash
+from data.errors import DataError
+from data.interactions import EventKind, Interactions
+from data.vocabulary import Vocabulary
+
+FORMAT = 1
+RESERVED = frozenset(
+    ["user_id", "item_id", "kind", "time", "price", "quantity", "session_id", "user_idx", "item_idx", "undone_time"]
+)  # an extra column of such a name is kept as source_NAME
+REJECTS = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "value": pl.String()})
+_KINDS = pl.Enum([kind.name.lower() for kind in EventKind])
+_SLICE = 1 << 20
+_FILES = ("events.parquet", "catalogue.parquet", "items.parquet", "users.parquet", "rejects.jsonl")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A checked log. Build one with `data.ingest.ingest` or `Dataset.open`.
+
+    log: one row an event, sorted by user_idx, time, order of the log: user_idx Int32, item_idx Int32,
+        kind UInt8 (EventKind), time Datetime("us", "UTC"), price Float64?, quantity Float32?, session_id?,
+        the log's extra columns, undone_time Datetime? (when a cancellation undid the event).
+    catalogue: row i is item_idx i: item_id, title?, category?, price? (median of the log unless an items file
+        says otherwise), available, and the log's item attributes.
+    summary: counts of what was read, refused and why; `rejects`: line, reason, value of each refused row.
+    """
+
+    name: str
+    log: pl.DataFrame
+    catalogue: pl.DataFrame
+    items: Vocabulary
+    users: Vocabulary
+    summary: dict[str, Any]
+    rejects: pl.DataFrame
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """The canonical events: user_id, item_id, kind in words, time, price, quantity, session_id, extras, indices."""
+        kinds = pl.Series([kind.name.lower() for kind in EventKind], dtype=pl.String)
+        named = self.log.with_columns(
+            user_id=self.users.ids.gather(self.log["user_idx"]),
+            item_id=self.items.ids.gather(self.log["item_idx"]),
+            kind=kinds.gather(self.log["kind"]),
+            session_id=pl.col("session_id").cast(pl.String),
+        )
+        coded = [name for name, dtype in named.schema.items() if isinstance(dtype, pl.Categorical)]
+        named = named.with_columns(pl.col(coded).cast(pl.String))
+        first = ["user_id", "item_id", "kind", "time", "price", "quantity", "session_id"]
+        return named.select(*first, pl.exclude(first))
+
+    def interactions(self) -> Interactions:
+        """Every event as sorted columns; arrays share memory with the log where they can."""
+        log = self.log
+        counts = np.bincount(log["user_idx"].to_numpy(), minlength=len(self.users))
+        undone = log["undone_time"].to_physical()
+        rows = undone.is_not_null().arg_true()
+        return Interactions(
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            item_idx=log["item_idx"].to_numpy(),
+            kind=log["kind"].to_numpy(),
+            time=log["time"].to_physical().to_numpy(),
+            quantity=log["quantity"].fill_null(1.0).to_numpy(),
+            n_items=len(self.items),
+            undone_row=rows.cast(pl.Int64).to_numpy(),
+            undone_time=undone.gather(rows).to_numpy(),
+        )
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 (hex) of the content: events, catalogue and vocabularies; not of its name or its summary."""
+        digest = hashlib.sha256(f"{self.items.hash}{self.users.hash}".encode())
+        for table in (self.log, self.catalogue.drop("item_id")):
+            for column in table.iter_columns():
+                digest.update(f"{column.name}:{len(column)};".encode())
+                for content in _contents(column):
+                    digest.update(content)
+        return digest.hexdigest()
+
+    def save(self, folder: Path | str) -> Dataset:
+        """Write the folder, whole or not at all; a dataset already there is replaced. Returns it under its new name.
+
+        Raises DataError when something else is there.
+        """
+        target = Path(folder)
+        check_replaceable(target, (*_FILES, "manifest.json"))
+        with atomic_folder(target, overwrite=True) as fresh:
+            self.events.with_columns(pl.col("kind").cast(_KINDS)).write_parquet(fresh / "events.parquet")
+            self.catalogue.write_parquet(fresh / "catalogue.parquet")
+            self.items.ids.to_frame().write_parquet(fresh / "items.parquet")
+            self.users.ids.to_frame().write_parquet(fresh / "users.parquet")
+            self.rejects.write_ndjson(fresh / "rejects.jsonl")
+            manifest = {
+                "format": FORMAT,
+                "hash": self.hash,
+                "files": {file: file_hash(fresh / file) for file in _FILES},
+                "summary": self.summary,
+            }
+            (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        return replace(self, name=target.name)
+
+    @classmethod
+    def open(cls, source: Path | str) -> Dataset:
+        """A saved folder, checked against its manifest, or a bundled log: sample:online-retail, sample:eshop-2008.
+
+        Raises DataError for a folder that is missing, is no dataset, or was changed after it was written.
+        """
+        if isinstance(source, str) and source.startswith("sample:"):
+            from data.samples import open_sample
+
+            return open_sample(source.removeprefix("sample:"))
+        return _load(Path(source))
+
+
+def _load(folder: Path) -> Dataset:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        files, version = manifest["files"], manifest["format"]
+    except FileNotFoundError:
+        raise DataError(f"dataset={folder}: no manifest.json there; make one with `ownshelf ingest`") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"dataset={folder}: manifest.json is not readable ({error})") from None
+    if version != FORMAT:
+        raise DataError(f"dataset={folder}: format={version}: this version reads {FORMAT}; ingest the log again")
+    for file in _FILES:
+        if not (folder / file).is_file():
+            raise DataError(f"dataset={folder}: {file} is missing")
+        if file_hash(folder / file) != files.get(file):
+            raise DataError(f"dataset={folder}: {file} was changed after it was written (its hash differs)")
+    kinds = {kind.name.lower(): int(kind) for kind in EventKind}
+    events = pl.read_parquet(folder / "events.parquet").drop("user_id", "item_id")
+    log = events.with_columns(pl.col("kind").cast(pl.String).replace_strict(kinds, return_dtype=pl.UInt8))
+    rejects = folder / "rejects.jsonl"
+    return Dataset(
+        name=folder.name,
+        log=log.select("user_idx", "item_idx", pl.exclude("user_idx", "item_idx")),
+        catalogue=pl.read_parquet(folder / "catalogue.parquet"),
+        items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
+        users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
+        summary=manifest["summary"],
+        rejects=pl.read_ndjson(rejects, schema=REJECTS) if rejects.stat().st_size else pl.DataFrame(schema=REJECTS),
+    )
+
+
+def _contents(column: pl.Series) -> Iterator[bytes]:
+    """Bytes that depend on a column's values and nulls only, whatever its encoding; by slices, to save memory."""
+    for start in range(0, len(column), _SLICE):
+        part = column.slice(start, _SLICE)
+        if isinstance(part.dtype, (pl.Categorical, pl.Enum)):
+            part = part.cast(pl.String)
+        yield np.packbits(part.is_null().to_numpy()).tobytes()
+        if part.dtype == pl.String:
+            text = part.fill_null("")
+            yield text.str.len_bytes().to_numpy().astype("<u4").tobytes()
+            yield text.str.join("").item().encode()
+            continue
+        values = part.to_physical()
+        values = values.cast(pl.Int8) if values.dtype == pl.Boolean else values
+        if not values.dtype.is_numeric():
+            yield repr(values.to_list()).encode()
+        else:
+            yield np.ascontiguousarray(values.fill_null(0).to_numpy()).tobytes()

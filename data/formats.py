@@ -1,0 +1,152 @@
+"""Presets: how public logs name and write what happened. A preset is ten lines; a shop's own file is `generic`.
+
+Columns are listed per role, with every name the log is published under (its original, and the one we ship).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+REQUIRED = ("user", "item", "time")
+EVENT_ROLES = (*REQUIRED, "event", "price", "quantity", "session", "order")
+ITEM_ROLES = ("title", "category", "available")
+ROLES = (*EVENT_ROLES, *ITEM_ROLES)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One log format.
+
+    columns: role → the names its column is known by. For time, more than one column: ``year+month+day``.
+    separators: the one that occurs most often in the first line, in doubt the earlier; may be several characters.
+    header: column names of files that come without a header line.
+    kind: the kind of every event where there is no event column.
+    kinds: what the log's event names mean; ``-purchase`` undoes a purchase.
+    time_formats: strptime formats; time_unit: s, ms, us or ns of integer times; None: infer, and say so.
+    attributes: columns of the log that describe the item (the last value counts); extras: kept with the event,
+    None keeps every column that has no role.
+    decode: column → code → word. refuse: (reason, rows to refuse), over the roles as columns and raw.item.
+    items: (file beside the log, separator, names if it has no header) of the catalogue; item_columns: its roles.
+    title: how to name an item whose log has no titles, over category and attributes.
+    """
+
+    name: str
+    columns: Mapping[str, tuple[str, ...]]
+    separators: tuple[str, ...] = (",",)
+    header: tuple[str, ...] = ()
+    kind: str = "view"
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    time_formats: tuple[str, ...] = ()
+    time_unit: str | None = None
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extras: tuple[str, ...] | None = ()
+    decode: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    refuse: tuple[tuple[str, pl.Expr], ...] = ()
+    items: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    item_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    title: pl.Expr | None = None
+
+
+def _numbered(words: str) -> dict[str, str]:
+    return {str(code): word for code, word in enumerate(words.split(", "), start=1)}
+
+
+_NO_PRODUCT = r"(?i)^(post|dot|m|c[23]|d|s|b|bank charges|amazonfee|cruk|pads|adjust2?|test\d+|gift(_.*)?)$"
+
+_PRESETS = (
+    Preset(
+        "online-retail",
+        columns={
+            "user": ("CustomerID", "Customer ID", "user_id"),
+            "item": ("StockCode", "item_id"),
+            "time": ("InvoiceDate", "ts"),
+            "quantity": ("Quantity", "quantity"),
+            "price": ("UnitPrice", "Price", "unit_price"),
+            "session": ("InvoiceNo", "Invoice", "invoice"),
+            "title": ("Description",),
+        },
+        separators=(",", ";", "\t"),
+        kind="purchase",
+        time_formats=("%m/%d/%Y %H:%M", "%Y-%m-%d %H:%M:%S"),
+        extras=("Country", "country"),
+        refuse=(
+            ("not a product", pl.col("raw.item").str.contains(_NO_PRODUCT)),
+            ("unit price is not above zero", pl.col("price") <= 0),
+        ),
+        items=(("items.parquet", ",", ()),),
+        item_columns={"item": ("item_id",), "title": ("description",)},
+    ),
+    Preset(
+        "eshop-2008",
+        columns={
+            "user": ("session ID", "session_id"),
+            "item": ("page 2 (clothing model)", "item_id"),
+            "time": ("year+month+day", "date"),
+            "order": ("order", "click_no"),
+            "price": ("price", "price_usd"),
+            "category": ("page 1 (main category)", "category"),
+        },
+        separators=(";", ","),
+        time_formats=("%Y-%m-%d",),
+        attributes={"colour": ("colour",)},
+        extras=("country", "location", "photo_location", "page", "site_page"),
+        decode={
+            "category": _numbered("trousers, skirts, blouses, sale"),
+            "colour": _numbered(
+                "beige, black, blue, brown, burgundy, gray, green, navy blue, of many colors, olive, pink, "
+                "red, violet, white"
+            ),
+        },
+        title=pl.format("{} {} {}", "colour", "category", "item_id"),
+    ),
+    Preset(
+        "movielens",
+        columns={
+            "user": ("userId", "user_id"),
+            "item": ("movieId", "item_id"),
+            "time": ("timestamp",),
+        },
+        separators=("::", "\t", ","),
+        header=("user_id", "item_id", "rating", "timestamp"),
+        kind="like",  # feedback, not browsing; published protocols count every rating as one
+        time_unit="s",
+        extras=("rating",),
+        items=(
+            ("u.item", "|", ("item_id", "title")),
+            ("*.item", "\t", ()),
+            ("movies.dat", "::", ("item_id", "title", "genres")),
+            ("movies.csv", ",", ()),
+        ),
+        item_columns={
+            "item": ("item_id", "movieId"), "title": ("movie_title", "title"), "category": ("class", "genres"),
+        },
+    ),
+    Preset(
+        "generic",
+        columns={
+            "user": ("user_id", "user", "visitor_id", "customer_id", "shopper_id"),
+            "item": ("item_id", "item", "product_id", "product", "sku", "stock_code", "article_id"),
+            "time": ("time", "timestamp", "ts", "event_time", "datetime", "date", "created_at"),
+            "event": ("event", "event_type", "kind", "event_kind", "action"),
+            "price": ("price", "unit_price"),
+            "quantity": ("quantity", "qty"),
+            "session": ("session_id", "session", "user_session"),
+            "order": ("order_in_session",),
+            "title": ("title", "item_title", "product_title"),
+            "category": ("category", "item_category", "category_code"),
+            "available": ("available",),
+        },
+        separators=(",", ";", "\t", "|"),
+        kinds={
+            "click": "view", "pageview": "view", "page_view": "view", "addtocart": "cart", "add_to_cart": "cart",
+            "order": "purchase", "buy": "purchase", "transaction": "purchase", "remove_from_cart": "-cart",
+            "cancel": "-purchase", "refund": "-purchase", "return": "-purchase",
+        },
+        extras=None,
+    ),
+)  # fmt: skip
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}

@@ -1,0 +1,229 @@
+"""Opening a source: a csv, parquet or jsonl file or a frame, as one lazy frame of raw columns with row numbers.
+
+Text files stay text here (``007`` is an id, not a number); nothing is checked or dropped yet.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from data.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table: TypeAlias = "Path | str | pl.DataFrame | pl.LazyFrame | pd.DataFrame"
+
+LINE = "__line"
+EXTRA_FIELD = "__more"  # filled where a csv line has more fields than the header
+_HEAD_BYTES = 1 << 20
+_HEAD_LINES = 1_000
+_TYPED = r":(token|token_seq|float|float_seq)$"  # header of RecBole's atomic files
+_NO_SEPARATOR = "\x1f"
+_END = "\x1e"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What Windows writes where Latin-1 has control codes: dashes, quotes, the euro.
+_WINDOWS = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw columns of a source as lazy frames, with __line and, of a csv, __more.
+
+    frame: quick to read; its __line only orders the rows. exact: slower; its __line is the line of the file, from 1.
+    patient: the same source for when polars gives up on a line of it: slow, and a line that cannot be read is a row of
+    nulls; None where there is no such way. notes: what the user should know about how it is read.
+    """
+
+    frame: pl.LazyFrame
+    exact: pl.LazyFrame
+    columns: tuple[str, ...]
+    name: str
+    patient: Callable[[], Source] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_source(
+    source: Table, *, separators: Sequence[str], header: Sequence[str] = (), known: frozenset[str] = frozenset()
+) -> Source:
+    """A source as lazy frames; nothing is read yet but the start of a file.
+
+    separators: the csv's is the one of these that occurs most often in its first line, in doubt the earlier one.
+    header: names for a csv whose first line holds a number and none of the `known` names. Text is UTF-8 or
+    Windows-1252.
+    Raises DataError for a path that is missing, a folder, empty, or neither text nor parquet.
+    """
+    if isinstance(source, (str, Path)):
+        return _open_file(Path(source), separators, header, known)
+    if isinstance(source, pl.LazyFrame):
+        return _numbered(source, "frame")
+    if isinstance(source, pl.DataFrame):
+        return _numbered(source.lazy(), "frame")
+    if type(source).__module__.split(".")[0] == "pandas":
+        try:
+            return _numbered(pl.from_pandas(source).lazy(), "frame")
+        except (ValueError, TypeError) as error:  # pyarrow's complaint about a column of mixed types
+            raise DataError(f"source=frame: {str(error).splitlines()[0]}") from None
+    raise DataError(f"source={type(source).__name__}: must be a path or a polars or pandas frame")
+
+
+def unreadable(source: Source, error: Exception) -> DataError:
+    """What to tell the user when polars gives up on a source."""
+    return DataError(f"source={source.name}: not readable: {str(error).strip().splitlines()[0]}")
+
+
+def _open_file(path: Path, separators: Sequence[str], header: Sequence[str], known: frozenset[str]) -> Source:
+    if not path.exists():
+        raise DataError(f"source={path}: no such file")
+    if not path.is_file():
+        raise DataError(f"source={path}: is a folder, must be a csv, parquet or jsonl file")
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head.strip():
+        raise DataError(f"source={path}: the file is empty")
+    try:
+        if head.startswith(b"PAR1"):
+            return _numbered(pl.scan_parquet(path), path.name)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"source={path}: is no usable parquet file ({str(error).splitlines()[0]})") from None
+    if head.startswith((b"PK\3\4", b"\x1f\x8b")):
+        raise DataError(f"source={path}: is a spreadsheet or compressed, save or unpack it as csv first")
+    if head.startswith(_UTF_16):
+        raise DataError(f"source={path}: is UTF-16 text, save it as UTF-8 first")
+    if b"\0" in head:
+        raise DataError(f"source={path}: is neither text nor parquet, must be a csv, parquet or jsonl file")
+    if head.lstrip().startswith(b"{"):
+        return _open_jsonl(path, head)
+    return _open_csv(path, head, separators, header, known)
+
+
+def _numbered(frame: pl.LazyFrame, name: str) -> Source:
+    columns = tuple(frame.collect_schema().names())
+    numbered = frame.with_row_index(LINE, offset=1)
+    return Source(numbered, numbered, columns, name)
+
+
+def _lines(text: Path | io.BytesIO, skip: int) -> pl.LazyFrame:
+    return pl.scan_csv(
+        text, separator=_NO_SEPARATOR, quote_char=None, has_header=False, skip_rows=skip, encoding="utf8-lossy",
+        schema={"line": pl.String}, row_index_name=LINE, row_index_offset=1 + skip,
+    )  # fmt: skip
+
+
+def _open_jsonl(path: Path, head: bytes) -> Source:
+    columns: dict[str, None] = {}
+    for line in head.splitlines()[:_HEAD_LINES]:
+        try:
+            columns |= dict.fromkeys(json.loads(line))
+        except (ValueError, TypeError):  # counted as a bad row when it is its turn
+            continue
+    if not columns:
+        raise DataError(f"source={path}: no line of its start is a JSON object")
+    schema = dict.fromkeys(columns, pl.String)
+    frame = pl.scan_ndjson(path, schema=schema, row_index_name=LINE)
+    fields = [pl.col("line").str.json_path_match(f"$[{json.dumps(name)}]").alias(name) for name in columns]
+    exact = _lines(path, 0).select(LINE, *fields)
+    return Source(frame, exact, tuple(columns), path.name, lambda: Source(exact, exact, tuple(columns), path.name))
+
+
+def _open_csv(
+    path: Path, head: bytes, separators: Sequence[str], header: Sequence[str], known: frozenset[str]
+) -> Source:
+    text: Path | io.BytesIO = path
+    unicode, notes = _is_unicode(path)
+    if not unicode:
+        text = io.BytesIO(_windows(path.read_bytes()).encode())
+    first = (head.decode("utf-8-sig", errors="replace") if unicode else _windows(head)).splitlines()[0]
+    separator = max(separators, key=first.count)
+    fields = [field.strip().strip('"') for field in first.split(separator)]
+    names = list(pl.Series(fields, dtype=pl.String).str.replace(_TYPED, ""))
+    has_header = not header or any(name in known for name in names) or not any(name[:1].isdigit() for name in names)
+    columns = names if has_header else [*header, *(f"column_{k}" for k in range(len(header) + 1, len(names) + 1))]
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise DataError(f"source={path}: column {twice!r} occurs twice")
+    skip = int(has_header)
+    if len(separator) > 1:
+        parts = pl.col("line").str.split_exact(separator, len(columns)).struct.rename_fields([*columns, EXTRA_FIELD])
+        frame = _lines(text, skip).select(LINE, parts).unnest("line")
+        return Source(frame, frame, tuple(columns), path.name, notes=notes)
+    frame = pl.scan_csv(
+        text, separator=separator, has_header=False, skip_rows=skip, encoding="utf8-lossy",
+        schema=dict.fromkeys([*columns, EXTRA_FIELD], pl.String), missing_columns="insert",
+        truncate_ragged_lines=True, row_index_name=LINE, row_index_offset=1 + skip,
+    )  # fmt: skip
+    # A quoted field may hold line ends: the rows after it are further down in the file than their number says.
+    breaks = pl.sum_horizontal(pl.col(columns).str.count_matches("\n", literal=True))
+    exact = frame.with_columns(pl.col(LINE) + breaks.cum_sum().shift(1, fill_value=0))
+    by_hand = partial(_csv_by_hand, path, separator, columns, skip, unicode=unicode, notes=notes)
+    return Source(frame, exact, tuple(columns), path.name, by_hand, notes)
+
+
+def _csv_by_hand(
+    path: Path, separator: str, columns: Sequence[str], skip: int, *, unicode: bool, notes: tuple[str, ...]
+) -> Source:
+    """A csv with quotes in odd places, by the standard library's reader. Raises DataError for one that never closes."""
+    raw = path.read_bytes()
+    text = io.StringIO(raw.decode("utf-8-sig", errors="replace") if unicode else _windows(raw), newline="")
+    reader = csv.reader(itertools.chain(text, [_END]), delimiter=separator)
+    rows: list[list[str | int | None]] = []
+    width, last, ended, begins = len(columns), 1, False, 1
+    try:
+        for fields in reader:
+            last, begins, ended = begins, reader.line_num + 1, fields == [_END]
+            if last > skip and not ended:
+                padded = [field or None for field in fields[:width]] + [None] * (width - len(fields))
+                rows.append([last, *padded, separator.join(fields[width:]) if len(fields) > width else None])
+    except csv.Error:  # a field of more than 128 kB
+        last, ended = begins, False
+    if not ended:
+        raise DataError(f"source={path.name}: line {last}: a quote is opened and never closed")
+    schema = {LINE: pl.UInt32, **dict.fromkeys([*columns, EXTRA_FIELD], pl.String)}
+    frame = pl.DataFrame(rows, schema=schema, orient="row").lazy()
+    return Source(frame, frame, tuple(columns), path.name, notes=notes)
+
+
+def _is_unicode(path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Whether a whole text file is UTF-8, and a note unless it is so to the last byte.
+
+    The first umlaut may be a gigabyte down, and a few broken bytes do not make a file of another encoding: what occurs
+    more often decides, characters or bytes that are none.
+    """
+    try:
+        for chunk in _text(path, "strict"):
+            del chunk
+        return True, ()
+    except UnicodeDecodeError:
+        pass
+    characters = broken = 0
+    for chunk in _text(path, "replace"):
+        broken += chunk.count("\ufffd")
+        characters += len(chunk) - len(chunk.encode("ascii", "ignore"))
+    if characters > 2 * broken:
+        return True, (f"text: {broken} places are not UTF-8, they are read as \ufffd",)
+    return False, ("text: is not UTF-8, it is read as Windows-1252",)
+
+
+def _text(path: Path, errors: str) -> Iterator[str]:
+    """The text of a UTF-8 file in pieces, those left out that are plain ASCII."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_HEAD_BYTES):
+            if not chunk.isascii() or decoder.getstate()[0]:
+                yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)
+
+
+def _windows(raw: bytes) -> str:
+    return raw.decode("latin-1").translate(_WINDOWS)

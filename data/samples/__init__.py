@@ -1,0 +1,26 @@
+"""The two bundled logs, as published, ingested on demand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from data.dataset import Dataset
+from data.errors import DataError
+
+SAMPLES = {
+    "online-retail": ("online-retail", "online_retail/events.parquet"),
+    "eshop-2008": ("eshop-2008", "eshop_clothing_2008/clicks.parquet"),
+}
+
+
+@cache
+def open_sample(name: str) -> Dataset:
+    """A bundled log by its name; kept in memory for the next call."""
+    from data.ingest import ingest
+
+    if name not in SAMPLES:
+        raise DataError(f"sample={name!r}: must be one of {', '.join(SAMPLES)}")
+    preset, file = SAMPLES[name]
+    return replace(ingest(Path(__file__).parent / file, preset=preset), name=f"sample:{name}")

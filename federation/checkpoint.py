@@ -1,0 +1,56 @@
+"""The checkpoint of a training run: server state, records and best state in one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from data.atomic import write_atomically
+from data.errors import FederationError
+from federation.item_step import StepState
+from federation.learning_curve import RoundRecord
+
+
+def save_checkpoint(
+    path: Path, identity: str, state: StepState, records: Sequence[RoundRecord], best: StepState | None
+) -> None:
+    """Write a checkpoint. identity: whatever must be equal for a run to go on from here."""
+    arrays = {f"state_{name}": value for name, value in _arrays(state).items()}
+    if best is not None:
+        arrays |= {f"best_{name}": value for name, value in _arrays(best).items()}
+    buffer = io.BytesIO()
+    text = json.dumps({"identity": identity, "records": [asdict(record) for record in records]})
+    np.savez(buffer, text=np.array(text), allow_pickle=False, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, identity: str) -> tuple[StepState, tuple[RoundRecord, ...], StepState | None]:
+    """Read a checkpoint. Raises FederationError when it is damaged or belongs to another log, seed or setting."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        text: dict[str, Any] = json.loads(str(arrays["text"]))
+        records = tuple(RoundRecord(**record) for record in text["records"])
+        state = _state(arrays, "state_")
+        best = _state(arrays, "best_") if "best_mass" in arrays else None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise FederationError(f"{path}: not a readable checkpoint ({error}); remove it to start again") from None
+    if text["identity"] != identity:
+        raise FederationError(f"{path}: is of a run with another log, seed or setting; remove it to start again")
+    return state, records, best
+
+
+def _arrays(state: StepState) -> dict[str, Any]:
+    return {field.name: np.asarray(getattr(state, field.name)) for field in fields(StepState)}
+
+
+def _state(arrays: dict[str, Any], prefix: str) -> StepState:
+    values = {field.name: arrays[prefix + field.name] for field in fields(StepState)}
+    return StepState(**values | {"mass": float(values["mass"]), "steps": int(values["steps"])})

@@ -1,0 +1,59 @@
+"""The custodian's tables, on SQLite or PostgreSQL. No private key, no seed and nothing of a device but report ids."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+CUSTODIAN = Table(
+    "custodian",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the one row, locked by whoever writes
+    Column("plan", Text, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+)
+
+ROUNDS = Table(
+    "custodian_rounds",
+    metadata,
+    Column("task_hash", LargeBinary(32), primary_key=True),
+    Column("task_id", String(64), nullable=False, unique=True),
+    Column("draft_digest", LargeBinary(32), nullable=False),
+    Column("task", LargeBinary, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("answered", Integer, nullable=False, default=0),  # blocks: a round with none has cost no privacy
+)
+
+COUNTED = Table(
+    "custodian_counted",
+    metadata,
+    Column("report_id", LargeBinary(16), primary_key=True),  # once, in whatever round
+    Column("task_hash", LargeBinary(32), ForeignKey("custodian_rounds.task_hash"), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ANSWERS = Table(
+    "custodian_answers",
+    metadata,
+    Column("task_hash", LargeBinary(32), ForeignKey("custodian_rounds.task_hash"), primary_key=True),
+    Column("block", BigInteger, primary_key=True),
+    Column("batch_digest", LargeBinary(32), nullable=False),
+    Column("answer", LargeBinary),  # gone a while after the round is closed
+)
+
+LEDGER = Table(
+    "custodian_ledger",
+    metadata,
+    Column("task_hash", LargeBinary(32), ForeignKey("custodian_rounds.task_hash"), primary_key=True),
+    Column("block", BigInteger, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("reports", BigInteger, nullable=False),
+    Column("broken", BigInteger, nullable=False),
+    Column("sigma", BigInteger, nullable=False),
+    Column("noise_multiplier", Float, nullable=False),
+    Column("rounds", BigInteger, nullable=False),  # answered so far, this one included
+    Column("epsilon", Float),  # of the installation asked most, after this round; none with privacy off
+    Column("delta", Float, nullable=False),
+)

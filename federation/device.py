@@ -1,0 +1,367 @@
+"""A shopper's own device: it remembers, makes the profile, and recommends; what it remembers stays in its vault.
+
+Nothing here knows an account: the history of a guest is the history after logging in. Consent is a switch on the
+device. Under "nothing", no event is recorded and none recorded before is used: lists are the trend, as for
+anybody; the history stays sealed until it is forgotten, erased, or consent comes back. "observe" records and
+personalizes. "contribute" also lets the device take part in training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from data.atomic import write_atomically
+from data.errors import ModelError, ServingError
+from data.interactions import EventKind
+from federation.asking import ask, fetch_catalogue, service_client
+from federation.export import open_export, seal_export
+from federation.history import (
+    Consent,
+    DeviceState,
+    Event,
+    decode_events,
+    encode_events,
+    merge,
+    observed,
+    parse_consent,
+    parse_kind,
+)
+from federation.lists import Recommendations, join, keep_rows, profile_of, rank, with_own_rows, with_own_settings
+from federation.vault import KeyStore, Vault, erase_vault
+from recsys.bundle import Bundle
+from recsys.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
+from recsys.profile import Profile
+
+MAX_TOP_K = 1000
+LEDGER_DELTA = 1e-6
+_CACHE = "catalogue-{}.safetensors"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What became of an event. in_catalogue: None when the device holds no catalogue to look in."""
+
+    recorded: bool
+    in_catalogue: bool | None
+    note: str
+
+
+class Device:
+    """A vault and a catalogue. Methods read the vault anew each time, so that two programs may share a device."""
+
+    def __init__(self, vault: Vault, bundle: Bundle | Catalogue | None = None) -> None:
+        self._vault = vault
+        self._bundle = catalogue_of(bundle) if isinstance(bundle, Bundle) else bundle
+        self._bundle_file = (lambda: encode_catalogue(bundle)) if isinstance(bundle, Bundle) else None
+        self._cached: tuple[tuple[str, tuple[str, ...] | None], Catalogue] | None = None
+        if bundle is not None:
+            self.change(lambda state: state)
+
+    def __repr__(self) -> str:
+        return f"Device({str(self._vault.folder)!r})"
+
+    @staticmethod
+    def create(
+        folder: str | Path,
+        *,
+        consent: str = "nothing",
+        key_store: KeyStore | None = None,
+        bundle: Bundle | None = None,
+    ) -> Device:
+        """A new device in a folder of its own.
+
+        consent: "nothing" until the shopper gives it; a shop where it is not asked for passes "observe".
+        key_store: None takes the operating system's keyring when one works, else a 0600 file; `key_store` tells.
+        bundle: a bundle at hand, instead of a downloaded catalogue.
+        """
+        state = DeviceState(consent=parse_consent(consent))
+        return Device(Vault.create(folder, state.encode(), key_store), bundle)
+
+    @staticmethod
+    def open(folder: str | Path, bundle: Bundle | None = None) -> Device:
+        """An existing device. Raises ServingError for a missing, torn or tampered vault, or a wrong key."""
+        device = Device(Vault.open(folder), bundle)
+        _ = device.state
+        return device
+
+    @property
+    def key_store(self) -> KeyStore:
+        """Where the vault's key is."""
+        return self._vault.key_store
+
+    @property
+    def consent(self) -> Consent:
+        """The shopper's choice."""
+        return self.state.consent
+
+    @property
+    def state(self) -> DeviceState:
+        """Everything that is stored, as it is now."""
+        return DeviceState.decode(self._vault.read())
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The catalogue at hand, with the device's own rows at full precision where it has them."""
+        return self._catalogue(self.state)
+
+    @property
+    def catalogue_hash(self) -> bytes | None:
+        """SHA-256 (32 bytes) of the catalogue's file, as everybody downloads it; None without one."""
+        if self._bundle_file is not None:
+            return hashlib.sha256(self._bundle_file()).digest()
+        catalogue = self.catalogue
+        return None if catalogue is None or catalogue.digest is None else bytes.fromhex(catalogue.digest)
+
+    def set_consent(self, consent: str) -> None:
+        """Change the shopper's choice. Of what is recorded it erases nothing; a report not yet sent is destroyed."""
+        wanted = parse_consent(consent)
+
+        def choose(state: DeviceState) -> DeviceState:
+            chosen = replace(state, consent=wanted)
+            return chosen if wanted == "contribute" else _unsent(chosen)
+
+        self.change(choose)
+
+    def observe(
+        self, item_id: str, kind: str | EventKind, time: datetime | int | None = None, quantity: float = 1.0
+    ) -> Observed:
+        """Record one event; the next list knows it.
+
+        time: aware datetime or µs since 1970 UTC; None is now. An item that the catalogue does not know is
+        recorded too, and used as soon as a catalogue knows it.
+        """
+        if not item_id:
+            raise ServingError("item_id: must not be empty")
+        if not 0 < quantity < np.inf:
+            raise ServingError(f"quantity={quantity}: must be > 0")
+        event = Event(_micros(time), item_id, parse_kind(kind), float(quantity))
+        recorded = False
+
+        def record(state: DeviceState) -> DeviceState:
+            nonlocal recorded
+            recorded = state.consent != "nothing"
+            return replace(state, events=observed(state.events, event)) if recorded else state
+
+        state = self.change(record)
+        if not recorded:
+            return Observed(False, None, "consent=nothing: not recorded")
+        catalogue = self._catalogue(state)
+        if catalogue is None:
+            return Observed(True, None, "recorded; no catalogue on this device yet")
+        if catalogue.items.index_of([item_id])[0] < 0:
+            return Observed(True, False, f"recorded; not in bundle {catalogue.bundle_version}, unused until one has it")
+        return Observed(True, True, "recorded")
+
+    def profile(self, now: datetime | int | None = None) -> Profile | None:
+        """The profile for the catalogue at hand; None without consent or without an event that the catalogue knows."""
+        state = self.state
+        return profile_of(state, self._need(state), _micros(now))
+
+    def recommend(
+        self,
+        top_k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        repeat: bool = True,
+        own_settings: bool = False,
+        now: datetime | int | None = None,
+    ) -> Recommendations:
+        """A list made on this device from the catalogue at hand; nothing is sent. repeat: join own purchases.
+
+        own_settings: half-life and λ that would have foretold this device's own last baskets better, if there are any,
+        instead of the bundle's (recsys/choice.py).
+
+        Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
+        """
+        _check_top_k(top_k)
+        state = self.state
+        catalogue = self._need(state)
+        if own_settings:
+            catalogue = with_own_settings(state, catalogue)
+        return rank(state, catalogue, _micros(now), top_k, exclude, repeat)
+
+    def recommend_from(
+        self,
+        service: str | httpx.Client,
+        top_k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        repeat: bool = True,
+        now: datetime | int | None = None,
+    ) -> Recommendations:
+        """A list from the service in mode profile: it sees the profile vector for the length of one request.
+
+        Neither the excluded ids nor the repeat counter are sent: the device asks for top_k + len(exclude) items,
+        which must be at most 1000, and does both itself. When the service no longer has the bundle, its current
+        catalogue is fetched, the profile made anew, and the service asked once more.
+        """
+        _check_top_k(top_k)
+        wanted = top_k + len(set(exclude))
+        if wanted > MAX_TOP_K:
+            raise ServingError(f"top_k + excluded items = {wanted}: must be at most {MAX_TOP_K}")
+        at = _micros(now)
+        with service_client(service) as client:
+            if self._catalogue(self.state) is None:
+                self.refresh(client)
+            for _ in range(2):
+                state = self.state
+                catalogue = self._need(state)
+                profile = profile_of(state, catalogue, at)
+                vector = None if profile is None else profile.vector
+                candidates = ask(client, catalogue.bundle_version, vector, wanted)
+                if candidates is not None:
+                    return join(state, catalogue, at, candidates, top_k, exclude, repeat)
+                self.refresh(client)
+        raise ServingError("service: refuses the bundle that it has just handed out")
+
+    def refresh(self, service: str | httpx.Client) -> bool:
+        """Fetch the service's current catalogue if it differs from the one held; whether it did.
+
+        A bundle given to create or open is given up for it.
+        """
+        held = self.state.catalogue
+        if held is not None and not self._cache(held).is_file():
+            held = None
+        with service_client(service) as client:
+            content = fetch_catalogue(client, held)
+        if content is None:
+            self._bundle, self._bundle_file = None, None
+            return False
+        decode_catalogue(content)
+        digest = hashlib.sha256(content).hexdigest()
+        write_atomically(self._cache(digest), content)
+        self._bundle, self._bundle_file = None, None
+        self.change(lambda state: replace(state, catalogue=digest))
+        for path in self._vault.folder.glob(_CACHE.format("*")):
+            if path != self._cache(digest):
+                path.unlink(missing_ok=True)
+        return True
+
+    def forget(self, item_id: str) -> int:
+        """Remove every event of one item; returns how many. An older export merged later brings them back.
+
+        A report that was made with them and is not sent yet is destroyed.
+        """
+        removed = 0
+
+        def forget(state: DeviceState) -> DeviceState:
+            nonlocal removed
+            kept = tuple(event for event in state.events if event.item_id != item_id)
+            removed = len(state.events) - len(kept)
+            return _unsent(replace(state, events=kept)) if removed else state
+
+        self.change(forget)
+        return removed
+
+    def export(self, passphrase: str) -> bytes:
+        """The history sealed under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        return seal_export(encode_events(self.state.events), passphrase)
+
+    def import_(self, exported: bytes, passphrase: str) -> int:
+        """Merge another device's export; an event known already is not added again. Returns events added."""
+        theirs = decode_events(open_export(exported, passphrase))
+        before = len(self.state.events)
+        state = self.change(lambda state: replace(state, events=merge(state.events, theirs)))
+        return len(state.events) - before
+
+    def show(self) -> dict[str, Any]:
+        """Everything that is stored, for the shopper's own eyes. epsilon: None once a sum had no noise."""
+        state = self.state
+        catalogue = self._catalogue(state)
+        spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
+        return {
+            "folder": str(self._vault.folder),
+            "key_store": self.key_store,
+            "consent": state.consent,
+            "bundle_version": None if catalogue is None else catalogue.bundle_version,
+            "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
+            "participations": len(state.participation.entries),
+            "epsilon": spent if np.isfinite(spent) else None,
+            "unsent_report_bytes": 0 if pending is None else len(pending.report),
+            "events": [
+                asdict(event) | {"kind": event.kind.name.lower(), "time": _iso(event.time)} for event in state.events
+            ],
+        }
+
+    def erase(self) -> None:
+        """Destroy the key, the vault and the catalogue; the device must be created anew."""
+        erase_device(self._vault.folder)
+
+    def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
+        """Replace the state in one durable step, nobody else writing meanwhile; returns the new one."""
+        exact = self._bundle if self._bundle is not None and self._bundle.exact else None
+        with self._vault.locked():
+            before = self.state
+            after = keep_rows(change(before), exact)
+            if after is not before:
+                self._vault.write(after.encode())
+        return after
+
+    def _need(self, state: DeviceState) -> Catalogue:
+        catalogue = self._catalogue(state)
+        if catalogue is None:
+            raise ServingError(
+                f"{self._vault.folder}: no catalogue on this device; `ownshelf device refresh` fetches one"
+            )
+        return catalogue
+
+    def _catalogue(self, state: DeviceState) -> Catalogue | None:
+        if self._bundle is not None:
+            return with_own_rows(self._bundle, state.own_rows)
+        if state.catalogue is None:
+            return None
+        own = None if state.own_rows is None else state.own_rows.item_ids
+        if self._cached is None or self._cached[0] != (state.catalogue, own):
+            path = self._cache(state.catalogue)
+            if not path.is_file():
+                return None
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != state.catalogue:
+                path.unlink()
+                raise ModelError(f"{path}: not the catalogue that was fetched; removed, refresh to fetch it again")
+            catalogue = with_own_rows(decode_catalogue(content), state.own_rows)
+            self._cached = (state.catalogue, own), catalogue
+        return self._cached[1]
+
+    def _cache(self, digest: str) -> Path:
+        return self._vault.folder / _CACHE.format(digest[:16])
+
+
+def _unsent(state: DeviceState) -> DeviceState:
+    return replace(state, participation=state.participation.without_report())
+
+
+def erase_device(folder: str | Path) -> None:
+    """Erase a device, even one whose vault cannot be opened any more. Raises ServingError when there is none."""
+    folder = Path(folder)
+    erase_vault(folder)
+    for path in folder.glob(_CACHE.format("*")):
+        path.unlink()
+
+
+def _check_top_k(top_k: int) -> None:
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
+
+
+def _micros(time: datetime | int | None) -> int:
+    if time is None:
+        return clock.time_ns() // 1000
+    if isinstance(time, int):
+        return time
+    if time.tzinfo is None:
+        raise ServingError(f"time={time.isoformat()}: must have a time zone")
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _iso(micros: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()

@@ -1,0 +1,43 @@
+"""A party's long-lived signing key: a file that only its owner may read, and beside it the public key for the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from data.atomic import write_atomically
+from data.errors import ServingError
+from federation.private_sum.signing import SigningKey
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+
+def load_or_make_key(path: Path) -> SigningKey:
+    """The signing key of a file of 64 hexadecimal digits; made, durably, if there is none.
+
+    Beside it `<name>.pub` holds the public key. Raises ServingError for a file that is no key.
+    """
+    if path.exists():
+        key = SigningKey.from_private(_read(path, "signing key"))
+    else:
+        key = SigningKey.generate()
+        write_atomically(path, f"{key.private.hex()}\n".encode(), 0o600)
+    public = path.with_name(f"{path.name}.pub")
+    if not public.exists():
+        write_atomically(public, f"{key.public.hex()}\n".encode())
+    return key
+
+
+def read_public_key(given: str) -> bytes:
+    """A public key (32 bytes), given as 64 hexadecimal digits or as a file of them. Raises ServingError otherwise."""
+    return bytes.fromhex(given) if _HEX.fullmatch(given) else _read(Path(given), "public key")
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServingError(f"{what} {path}: cannot be read ({type(error).__name__})") from None
+    if not _HEX.fullmatch(text):
+        raise ServingError(f"{what} {path}: must be 64 hexadecimal digits")
+    return bytes.fromhex(text)

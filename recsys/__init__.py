@@ -1,0 +1,55 @@
+"""What to show: item table, profile, scoring, trend, retrieval, metrics, evaluation, bundle."""
+
+from typing import TYPE_CHECKING
+
+from data.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from recsys.arms import Personalized as Personalized
+    from recsys.bundle import Bundle as Bundle
+    from recsys.bundle import save_bundle as save_bundle
+    from recsys.evaluation import Evaluation as Evaluation
+    from recsys.evaluation import Recommender as Recommender
+    from recsys.evaluation import compare as compare
+    from recsys.evaluation import evaluate as evaluate
+    from recsys.items import ItemTable as ItemTable
+    from recsys.profile import Profile as Profile
+    from recsys.profile import ProfileConfig as ProfileConfig
+    from recsys.profile import fold_in as fold_in
+    from recsys.profile import make_profile as make_profile
+    from recsys.retrieval import ItemIndex as ItemIndex
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Bundle": "recsys.bundle",
+        "Evaluation": "recsys.evaluation",
+        "ItemIndex": "recsys.retrieval",
+        "ItemTable": "recsys.items",
+        "Personalized": "recsys.arms",
+        "Profile": "recsys.profile",
+        "ProfileConfig": "recsys.profile",
+        "Recommender": "recsys.evaluation",
+        "compare": "recsys.evaluation",
+        "evaluate": "recsys.evaluation",
+        "fold_in": "recsys.profile",
+        "make_profile": "recsys.profile",
+        "save_bundle": "recsys.bundle",
+    },
+)
+
+__all__ = [
+    "Bundle",
+    "Evaluation",
+    "ItemIndex",
+    "ItemTable",
+    "Personalized",
+    "Profile",
+    "ProfileConfig",
+    "Recommender",
+    "compare",
+    "evaluate",
+    "fold_in",
+    "make_profile",
+    "save_bundle",
+]

@@ -1,0 +1,187 @@
+"""The catalogue a device downloads: a bundle in about one byte a coordinate, public, the same bytes for everybody.
+
+One safetensors file, so that a browser reads it with a length, JSON and typed arrays:
+
+    item_embeddings int8 (n_items, dim), scale float32 (n_items,), trend float32 (n_items,),
+    gram float32 (dim, dim), mean_profile float32 (dim,)
+    __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
+    available)
+
+Written here rather than by safetensors, whose metadata comes in random order: an ETag needs the same bytes each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from data.errors import ModelError, OwnshelfError
+from data.vocabulary import Vocabulary
+from recsys.bundle import Bundle
+from recsys.items import ItemTable, frozen
+from recsys.profile_config import ProfileConfig, finite, read_config
+from recsys.quantization import dequantize, quantize
+
+FORMAT = "1"
+SHOWN = {
+    "item_id": pl.String,
+    "title": pl.String,
+    "category": pl.String,
+    "price": pl.Float64,
+    "available": pl.Boolean,
+}
+"""Columns of a bundle's catalogue that travel; a missing one is null, and an item is available unless it says no."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What a device recommends from.
+
+    config: how to serve; training: how a device that takes part in training weighs its history.
+    shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
+    digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
+    """
+
+    bundle_version: str
+    name: str
+    table: ItemTable
+    config: ProfileConfig
+    training: ProfileConfig
+    shown: pl.DataFrame
+    exact: bool
+    digest: str | None = None
+
+    @cached_property
+    def items(self) -> Vocabulary:
+        """item_id ↔ item_idx."""
+        return Vocabulary(self.shown["item_id"])
+
+    @cached_property
+    def unavailable(self) -> npt.NDArray[np.int32]:
+        """item_idx of the items that must not be shown, ascending int32."""
+        return np.flatnonzero(~self.shown["available"].to_numpy()).astype(np.int32)
+
+    def with_rows(self, item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.float32]) -> Catalogue:
+        """The same with other embeddings (n, dim) for some items (n,): a device's own, at full precision."""
+        embeddings = self.table.item_embeddings.copy()
+        embeddings[item_idx] = rows
+        table = _table(embeddings, self.table.trend, self.table.mean_profile, self.table.parts, self.table.gram)
+        return replace(self, table=table)
+
+
+def catalogue_of(bundle: Bundle) -> Catalogue:
+    """A bundle as a catalogue at full precision."""
+    training = training_config(bundle)
+    return Catalogue(bundle.version, bundle.name, bundle.table, bundle.config, training, _shown(bundle.catalogue), True)
+
+
+def training_config(bundle: Bundle) -> ProfileConfig:
+    """How a bundle's table is trained: with a longer memory than it is served with, where its manifest says so."""
+    trained = bundle.manifest["training"].get("config", {}).get("profile")
+    return bundle.config if trained is None else read_config(trained)
+
+
+def encode_catalogue(bundle: Bundle) -> bytes:
+    """The file a device downloads; the same bytes for the same bundle."""
+    table = bundle.table
+    quantized, scale = quantize(table.item_embeddings)
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "gram": table.gram,
+        "mean_profile": table.mean_profile,
+        "scale": scale,
+        "trend": table.trend,
+        "item_embeddings": quantized,  # last: the float32 tensors stay aligned
+    }
+    metadata = {
+        "bundle_version": bundle.version,
+        "config": json.dumps(finite(asdict(bundle.config))),
+        "training": json.dumps(finite(asdict(training_config(bundle)))),
+        "format": FORMAT,
+        "items": json.dumps(_shown(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False),
+        "name": bundle.name,
+        "parts": json.dumps(table.parts),
+    }
+    return _safetensors(tensors, metadata)
+
+
+def decode_catalogue(content: bytes) -> Catalogue:
+    """The catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
+    try:
+        tensors = load(content)
+        (length,) = struct.unpack_from("<Q", content)
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        if metadata["format"] != FORMAT:
+            raise ModelError(f"format={metadata['format']}: this version reads format {FORMAT}")
+        config = read_config(json.loads(metadata["config"]))
+        training = read_config(json.loads(metadata["training"]))
+        shown = pl.DataFrame(json.loads(metadata["items"]), schema=SHOWN)
+        quantized, scale = tensors["item_embeddings"], tensors["scale"]
+        if quantized.dtype != np.int8 or scale.shape != quantized.shape[:1] or shown.height != len(scale):
+            raise ModelError(f"item_embeddings {quantized.shape}, scale {scale.shape}, items {shown.height}")
+        gram, dim = tensors["gram"], quantized.shape[1]
+        if gram.shape != (dim, dim) or not np.isfinite(gram).all():
+            raise ModelError(f"gram: shape {gram.shape}, must be ({dim}, {dim}) and finite")
+        parts = tuple((str(part), int(width)) for part, width in json.loads(metadata["parts"]))
+        rows = dequantize(quantized, scale)
+        table = _table(rows, tensors["trend"], tensors["mean_profile"], parts, gram)
+        digest = hashlib.sha256(content).hexdigest()
+        return Catalogue(metadata["bundle_version"], metadata["name"], table, config, training, shown, False, digest)
+    except OwnshelfError as error:
+        raise ModelError(f"catalogue: {error}") from None
+    except (
+        SafetensorError,
+        struct.error,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        pl.exceptions.PolarsError,
+    ) as error:
+        raise ModelError(f"catalogue: not a catalogue file ({type(error).__name__})") from None
+
+
+def _table(
+    rows: npt.NDArray[np.float32],
+    trend: npt.NDArray[np.float32],
+    mean_profile: npt.NDArray[np.float32],
+    parts: tuple[tuple[str, int], ...],
+    gram: npt.NDArray[np.float32],
+) -> ItemTable:
+    table = ItemTable(rows, trend, mean_profile, parts)
+    vars(table)["gram"] = frozen(gram)  # the bundle's own, exact, instead of one from rounded rows
+    return table
+
+
+def _shown(frame: pl.DataFrame) -> pl.DataFrame:
+    columns = [
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in SHOWN.items()
+    ]
+    return frame.select(columns).with_columns(pl.col("available").fill_null(True), pl.col("price").fill_nan(None))
+
+
+def _safetensors(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    kinds = {"int8": "I8", "float32": "F32"}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    body = b""
+    for name, tensor in tensors.items():
+        content = np.ascontiguousarray(tensor).tobytes()
+        header[name] = {
+            "dtype": kinds[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [len(body), len(body) + len(content)],
+        }
+        body += content
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body

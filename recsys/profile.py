@@ -1,0 +1,143 @@
+"""The profile: computed, kept and used on the device, never anywhere else.
+
+    u = (α·G + Σ_j w_j v_j v_jᵀ + λ·(Σ_j |w_j| + α·n_items)·I)⁻¹ Σ_j w_j p_j v_j
+
+the fold-in of implicit matrix factorization (Hu, Koren, Volinsky 2008) with the frequency-scaled regularization of
+Rendle et al. (2022), event weights that decay with age, and targets p = −1 for dislikes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg.lapack import dposv
+
+from data.errors import ModelError
+from data.interactions import MICROS_PER_DAY, EventKind
+from recsys.items import TASTE, ItemTable
+from recsys.profile_config import ProfileConfig as ProfileConfig
+
+
+class Profile:
+    """A device's profile vector for one bundle. Prints no values and refuses to be pickled or copied by pickle."""
+
+    __slots__ = ("_vector", "bundle_version")
+
+    def __init__(self, vector: npt.NDArray[np.float32], bundle_version: str) -> None:
+        self._vector = np.array(vector, dtype=np.float32)
+        self._vector.flags.writeable = False
+        self.bundle_version = bundle_version
+
+    @property
+    def vector(self) -> npt.NDArray[np.float32]:
+        """(dim,) float32, read-only."""
+        return self._vector
+
+    def __repr__(self) -> str:
+        return f"Profile(dim={len(self._vector)}, bundle_version={self.bundle_version!r})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a Profile stays on its device: it is never pickled")
+
+
+def event_weights(
+    kind: npt.NDArray[np.uint8], time: npt.NDArray[np.int64], now: int, config: ProfileConfig
+) -> npt.NDArray[np.float32]:
+    """Weight w_j ≥ 0 of each event of ONE history, oldest first.
+
+    kind, time: (n,) as in Interactions. now: µs since 1970 UTC; an event later than now counts as of now.
+    Returns (n,) float32: kind weight × (floor + (1 − floor)·2^(−age / half_life)).
+    """
+    if config.half_life_unit == "events":
+        age = np.arange(len(kind) - 1, -1, -1, dtype=np.float64)
+    else:
+        age = np.maximum(now - time, 0) / MICROS_PER_DAY
+    return decayed(kind, age, config)
+
+
+def decayed(
+    kind: npt.NDArray[np.uint8], age: npt.NDArray[np.float64], config: ProfileConfig
+) -> npt.NDArray[np.float32]:
+    """Weight of events of a given kind and age (days or later events), both (n,); returns (n,) float32."""
+    decay = config.floor + (1.0 - config.floor) * np.exp2(-age / config.half_life)
+    return (np.asarray(config.kind_weights)[kind] * decay).astype(np.float32)
+
+
+def event_targets(kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Target p_j of each event, (n,) float32: −1 for a dislike, +1 for everything else."""
+    return np.where(kind == EventKind.DISLIKE, -1.0, 1.0).astype(np.float32)
+
+
+def fold_in(
+    rows: npt.NDArray[np.float32],
+    gram: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    *,
+    n_items: int,
+    alpha: float,
+    reg: float,
+) -> npt.NDArray[np.float32]:
+    """Closed-form profile of one history: one dim x dim solve in float64.
+
+    rows: (n, dim) float32, the item embeddings of the history's events (an item may occur twice).
+    gram: (dim, dim) float32. weights, targets: (n,) float32.
+    Returns (dim,) float32; the zero vector for an empty history.
+    """
+    if len(rows) == 0:
+        return np.zeros(gram.shape[0], dtype=np.float32)
+    X = rows.astype(np.float64)
+    w = weights.astype(np.float64)
+    A = alpha * gram.astype(np.float64)
+    A += X.T @ (X * w[:, None])
+    A.flat[:: len(A) + 1] += reg * (w.sum() + alpha * n_items)
+    _, u, info = dposv(A, X.T @ (w * targets), lower=True, overwrite_a=True, overwrite_b=True)
+    if info != 0:
+        raise ModelError(f"fold_in: the system is not positive definite (LAPACK info={info}); reg={reg}")
+    return np.asarray(u, dtype=np.float32)
+
+
+def make_profile(
+    table: ItemTable,
+    item_idx: npt.NDArray[np.int32],
+    kind: npt.NDArray[np.uint8],
+    time: npt.NDArray[np.int64],
+    now: int,
+    config: ProfileConfig,
+    bundle_version: str,
+) -> Profile:
+    """Profile of one device from its history, oldest event first; all arrays (n,)."""
+    part = table.part(TASTE)
+    vector = np.zeros(table.dim, dtype=np.float32)
+    vector[part] = fold_in(
+        table.item_embeddings[item_idx, part],
+        table.gram[part, part],
+        event_weights(kind, time, now, config),
+        event_targets(kind),
+        n_items=table.n_items,
+        alpha=config.alpha,
+        reg=config.reg,
+    )
+    return Profile(vector, bundle_version)
+
+
+def repeat_counts(
+    item_idx: npt.NDArray[np.int32],
+    kind: npt.NDArray[np.uint8],
+    time: npt.NDArray[np.int64],
+    now: int,
+    half_life_days: float,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Time-decayed count of a device's own purchases: distinct item_idx, ascending, and their counts, float32."""
+    bought = kind == EventKind.PURCHASE
+    items, where = np.unique(item_idx[bought], return_inverse=True)
+    age = np.maximum(now - time[bought], 0) / MICROS_PER_DAY
+    counts = np.bincount(where, weights=np.exp2(-age / half_life_days), minlength=len(items))
+    return items.astype(np.int32), counts.astype(np.float32)
+
+
+def repeat_score(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What own purchases add to a score per unit of repeat_weight: log(1 + count), (n,) float32."""
+    return np.log1p(counts)

@@ -1,0 +1,1 @@
+"""Who may ask: the HTTP service and the command line."""

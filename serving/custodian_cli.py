@@ -1,0 +1,86 @@
+"""`ownshelf custodian`: the second party of the private sum, a process of its own that loads no model and no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+
+from data.errors import ServingError
+from federation.custodian_store import Custodian
+from federation.key_files import read_public_key
+from federation.privacy_plan import PrivacyPlan
+from federation.transport import is_loopback
+from serving.custodian_app import CustodianSettings, create_custodian_app
+from serving.one_line import OneLineCommand
+from serving.tls import TlsCert, TlsKey, listening_at, uvicorn_tls
+
+program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+"""The command as a program of its own: `python -m serving.custodian_cli`."""
+
+
+@program.command("custodian", cls=OneLineCommand)
+def custodian_command(
+    folder: Annotated[Path, typer.Argument(help="Its own folder: signing key, round keys, database. Made if missing.")],
+    plan: Annotated[Path, typer.Option(help="The privacy plan (JSON) it answers for; fixed by the first start.")],
+    service_key: Annotated[
+        str, typer.Option(help="The service's public key: 64 hexadecimal digits, or a file of them.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8001,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://… ; default: an SQLite file in the folder.")
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest batch it reads.")] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
+    seed: Annotated[int, typer.Option(help="Accepted by every command; a custodian's randomness is never seeded.")] = 0,
+) -> None:
+    """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
+    tls, promise, service = uvicorn_tls(host, tls_cert, tls_key), read_plan(plan), read_public_key(service_key)
+    if not promise.private and not is_loopback(host):
+        raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
+    os.umask(0o077)  # report ids and ledger are nobody else's on this machine
+    custodian = Custodian.open(folder, promise, int(time.time()), database)
+    try:
+        http = create_custodian_app(custodian, service, CustodianSettings(max_body_mb * 2**20))
+        _listen(http, custodian, host, port, tls, as_json)
+    finally:
+        custodian.shut()
+
+
+def read_plan(path: Path) -> PrivacyPlan:
+    """The plan of a JSON file."""
+    try:
+        return PrivacyPlan.from_json(path.read_bytes())
+    except OSError as error:
+        raise ServingError(f"plan={path}: cannot be read ({type(error).__name__})") from None
+
+
+def _listen(app: FastAPI, custodian: Custodian, host: str, port: int, tls: dict[str, Any], as_json: bool) -> None:
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, lifespan="off", **tls
+    )
+    socket = config.bind_socket()
+    socket.listen(config.backlog)  # whoever reads the line below may ask at once
+    started = {
+        "url": listening_at(host, socket.getsockname()[1], tls),
+        "public_key": custodian.key.public.hex(),
+        "private": custodian.plan.private,
+    }
+    typer.echo(json.dumps(started) if as_json else "custodian on {url}, public key {public_key}".format(**started))
+    # The accountant takes longer to load than all the rest: ready before the first answer needs it.
+    threading.Thread(target=custodian.plan.epsilon_after, args=(1,), daemon=True).start()
+    uvicorn.Server(config).run(sockets=[socket])
+
+
+if __name__ == "__main__":
+    program()

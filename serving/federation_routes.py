@@ -1,0 +1,311 @@
+"""The service's federation routes: a task out, reports in, tokens for shops' backends, what is public about rounds.
+
+A report is read as it comes, refused by its head if it can be, and answered when it is durable. No route logs a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from data.errors import ReportRejected, ServingError
+from federation.coordinator import Coordinator
+from federation.intake_refusals import IntakeUnavailable, code_of
+from federation.private_sum.refusals import OversizedReport
+from federation.report_head import MAX_HEAD_BYTES, ReportHead, read_head
+from federation.report_store import Status
+from federation.rights import Right, Tokens
+from federation.rounds_schema import RoundState
+from serving.api_keys import ApiKeys, IssuerBound, Mints
+from serving.bodies import ErrorAnswer
+from serving.federation_bodies import ReportAnswer, RoundEntry, RoundList, TokenAnswer, TokenRequest
+from serving.refusal import Refusal
+
+OCTETS = "application/octet-stream"
+METRICS = "text/plain; version=0.0.4"
+SHOWN_ROUNDS = 100
+BUSY_RETRY_S = 5
+
+_BEARER = HTTPBearer(auto_error=False, description="A shop's API key, of `ownshelf keys create`")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+_CHALLENGE = {"www-authenticate": "Bearer"}
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """memory_bytes: of report bodies on their way in; more is told to come back. body_timeout_s: for one body."""
+
+    memory_bytes: int = 256 * 2**20
+    body_timeout_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name, high in (("memory_bytes", 2**40), ("body_timeout_s", 3_600)):
+            if not 0 < getattr(self, name) <= high:
+                raise ServingError(f"intake.{name}={getattr(self, name)}: must be above 0 and at most {high}")
+
+
+@dataclass(frozen=True)
+class TokenDesk:
+    """Who may have tokens, how many, and what mints them."""
+
+    tokens: Tokens
+    lifetime_s: int
+    keys: ApiKeys
+    mints: Mints
+
+
+def add_federation(
+    app: FastAPI, coordinator: Coordinator, desk: TokenDesk, settings: IntakeSettings | None = None
+) -> None:
+    """Mount the routes on an app of create_app, before its OpenAPI document is asked for."""
+    _add_task(app, coordinator)
+    _add_reports(app, coordinator, settings or IntakeSettings())
+    _add_tokens(app, desk)
+    _add_public(app, coordinator)
+
+
+def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
+    @app.get(
+        "/v1/federation/task",
+        summary="The open round's task",
+        description="Signed by the custodian; the bytes are in docs/wire.md.",
+        response_class=Response,
+        responses={
+            200: {"content": {OCTETS: {}}, "description": "A task"},
+            204: {"description": "No round is open; Retry-After says when to ask again"},
+            **_refusals(),
+        },
+    )
+    async def task() -> Response:
+        found = coordinator.task()
+        if found is None:
+            wait = str(coordinator.come_back_s(int(time.time())))
+            return Response(None, 204, {"retry-after": wait, "cache-control": "no-store"})
+        return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+
+
+def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSettings) -> None:
+    memory = _Memory(settings.memory_bytes)
+
+    @app.post(
+        "/v1/federation/reports",
+        summary="One device's report to the open round",
+        description="The bytes are in docs/wire.md. Sent again, the same report is counted once. "
+        "It is answered when it is durable.",
+        status_code=201,
+        response_model=ReportAnswer,
+        responses={
+            200: {"model": ReportAnswer, "description": "Was accepted before"},
+            **_refusals(401, 403, 409, 410, 413, 415, 422, 503),
+        },
+        openapi_extra={
+            "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
+        },
+    )
+    async def report(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
+            raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
+        upload = _Upload(coordinator)
+        try:
+            with memory.reserved(upload.check_length(request.headers.get("content-length"))):
+                async with asyncio.timeout(settings.body_timeout_s):
+                    async for piece in request.stream():
+                        await upload.add(piece)
+                status = await upload.finish()
+        except ReportRejected as refusal:
+            upload.count(refusal)
+            raise _refusal(refusal, coordinator, upload.ending) from None
+        except TimeoutError:
+            slow = IntakeUnavailable(f"body: must be sent within {settings.body_timeout_s:.0f} s")
+            upload.count(slow)
+            raise _refusal(slow, coordinator, upload.ending) from None
+        except ClientDisconnect:
+            return Response(None, 503)  # nobody reads it
+        answer = ReportAnswer(
+            report_id=upload.report_id, status=status, come_back_s=coordinator.come_back_s(int(time.time()))
+        )
+        return Response(answer.model_dump_json(), 201 if status == "accepted" else 200, media_type="application/json")
+
+
+class _Upload:
+    """One report on its way in."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator, self._intake = coordinator, coordinator.intake
+        self._bound = coordinator.max_report_bytes()
+        self._body = bytearray()
+        self._head: ReportHead | None = None
+        self._found: Right | ReportRejected | None = None
+        self._counted, self._promised = False, False
+
+    @property
+    def report_id(self) -> str:
+        return "" if self._head is None else self._head.report_id.hex()
+
+    @property
+    def ending(self) -> dict[str, str]:
+        """Headers of an early answer. The server goes on receiving what was promised, unless it is told to hang up."""
+        return {} if self._promised else {"connection": "close"}
+
+    def check_length(self, declared: str | None) -> int:
+        """Bytes to make room for. Raises OversizedReport."""
+        length = int(declared) if declared is not None and declared.isdigit() else None
+        if length is not None and length > self._bound:
+            raise OversizedReport(f"report of {length} bytes: must be at most {self._bound}")
+        self._promised = length is not None
+        return self._bound if length is None else length
+
+    async def add(self, piece: bytes) -> None:
+        """The next bytes. Raises ReportRejected as soon as it is certain."""
+        self._body += piece
+        if len(self._body) > self._bound:
+            raise OversizedReport(f"report: must be at most {self._bound} bytes")
+        if self._head is None and len(self._body) >= MAX_HEAD_BYTES:
+            await self._judge()
+
+    async def finish(self) -> Status:
+        """Commit the whole report."""
+        if self._head is None:
+            await self._judge()
+        assert self._head is not None
+        assert self._found is not None
+        self._counted = True
+        return await asyncio.wrap_future(self._intake.take(self._head, self._body, self._found))
+
+    def count(self, refusal: ReportRejected) -> None:
+        """Count a refusal once."""
+        if not self._counted:
+            self._intake.count(refusal)
+
+    async def _judge(self) -> None:
+        head = read_head(bytes(self._body[:MAX_HEAD_BYTES]))
+        found = self._intake.screen(head, int(time.time()))
+        if isinstance(found, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
+            raise found
+        self._head, self._found = head, found
+
+
+class _Memory:
+    """Bytes of bodies on their way in, all of them in the event loop's one thread."""
+
+    def __init__(self, bound: int) -> None:
+        self._left = bound
+
+    @contextmanager
+    def reserved(self, n_bytes: int) -> Iterator[None]:
+        if n_bytes > self._left:
+            raise IntakeUnavailable("report: too many are on their way in, send it again later")
+        self._left -= n_bytes
+        try:
+            yield
+        finally:
+            self._left += n_bytes
+
+
+def _refusal(refusal: ReportRejected, coordinator: Coordinator, headers: dict[str, str]) -> Refusal:
+    code = code_of(refusal)
+    if code == "intake_unavailable":
+        return Refusal(code, str(refusal), headers=headers | {"retry-after": str(BUSY_RETRY_S)})
+    if code in ("report_late", "report_stale", "round_full"):
+        wait = coordinator.come_back_s(int(time.time()))
+        return Refusal(code, str(refusal), {"come_back_s": wait}, headers | {"retry-after": str(wait)})
+    return Refusal(code, str(refusal), headers=headers)
+
+
+def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
+    @app.post(
+        "/v1/device-tokens",
+        summary="Tokens for a shop's devices, each good for one report a round",
+        status_code=201,
+        responses=_refusals(401, 413, 422, 429),
+    )
+    def mint(asked: TokenRequest, credentials: _Credentials) -> TokenAnswer:
+        issuer = None if credentials is None else desk.keys.issuer_of(credentials.credentials)
+        if issuer is None:
+            raise Refusal("api_key_invalid", "authorization: must be Bearer and an API key", headers=_CHALLENGE)
+        now = int(time.time())
+        try:
+            desk.mints.reserve(issuer, asked.count, now)
+        except IssuerBound as bound:
+            headers = {"retry-after": str(desk.mints.left_s(now))}
+            raise Refusal("issuer_bound", str(bound), headers=headers) from None
+        tokens = desk.tokens.mint(issuer, asked.count, now)
+        return TokenAnswer(tokens=[token.decode() for token in tokens], expires_at=now + desk.lifetime_s)
+
+
+def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
+    @app.get("/v1/federation/rounds", summary="What is public about the newest rounds", responses=_refusals())
+    def rounds() -> RoundList:
+        epsilon = coordinator.epsilon()
+        return RoundList(
+            epsilon=epsilon if math.isfinite(epsilon) else None,
+            delta=coordinator.plan.delta,
+            rounds=[
+                RoundEntry(
+                    round=one.number,
+                    task_id=one.task_id,
+                    state=one.state,
+                    from_bundle=one.base_version,
+                    opened_at=one.opened_at,
+                    finished_at=one.finished_at,
+                    reports=one.counted,
+                    failure=one.failure,
+                    record=dict(one.record),
+                )
+                for one in coordinator.store.rounds(SHOWN_ROUNDS)
+            ],
+        )
+
+    @app.get(
+        "/metrics",
+        summary="Counts and the privacy spent, as Prometheus reads them",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **_refusals()},
+    )
+    def metrics() -> Response:
+        return Response(exposition(coordinator), 200, media_type=METRICS)
+
+
+def exposition(coordinator: Coordinator) -> str:
+    """Counters in Prometheus' text format. Labels are states and codes, nothing of a report."""
+    states = coordinator.store.states()
+    families: list[tuple[str, str, str, dict[str, float]]] = [
+        (
+            "rounds",
+            "gauge",
+            "Rounds by state.",
+            {f'{{state="{state}"}}': states.get(state, 0) for state in RoundState},
+        ),
+        (
+            "reports_total",
+            "counter",
+            "Reports by outcome, since this process started.",
+            {f'{{outcome="{name}"}}': n for name, n in sorted(coordinator.intake.outcomes().items())},
+        ),
+        ("epsilon_spent", "gauge", "Of the installation that was asked most.", {"": coordinator.epsilon()}),
+        ("epsilon_lifetime", "gauge", "At the participation cap.", {"": coordinator.plan.epsilon}),
+        ("delta", "gauge", "Of the privacy plan.", {"": coordinator.plan.delta}),
+    ]
+    lines = []
+    for name, kind, what, figures in families:
+        lines += [f"# HELP ownshelf_{name} {what}", f"# TYPE ownshelf_{name} {kind}"]
+        lines += [f"ownshelf_{name}{labels} {_number(value)}" for labels, value in figures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return "+Inf" if math.isinf(value) else f"{value:.10g}"
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer, "description": "Refused"} for status in (*statuses, 500)}

@@ -1,0 +1,149 @@
+"""Ingest of a large csv, ours beside pandas doing the same job: read, check, number, drop duplicates, sort, offsets.
+
+Each side runs in a process of its own and prints what it found, what it cost, and a hash of its result; the two hashes
+must be equal. Ours also makes the catalogue and the counts of refused rows and cancellations, which pandas is spared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+KINDS = {"view": 0, "cart": 1, "purchase": 2, "remove_from_cart": -1}
+MAPPING = {
+    "user": "user_id", "item": "product_id", "time": "event_time", "event": "event_type", "price": "price",
+    "category": "category_code", "session": "user_session",
+}  # fmt: skip
+_CHUNK = 500_000
+_SEED = 20191001
+
+
+def run(rows: int = 5_000_000, workdir: Path | str | None = None) -> dict[str, Any]:
+    """Figures of both sides on one log of `rows` lines in REES46's shape.
+
+    speedup_over_pandas: ratio of CPU seconds (wall time of a busy machine says little; it is there too). peak_gb: of
+    the whole process of ours, imports included.
+    """
+    with tempfile.TemporaryDirectory(dir=workdir) as folder:
+        path = Path(folder) / "events.csv"
+        write_log(path, rows)
+        sides = {side: _measure(side, path) for side in ("ours", "pandas")}
+        size = path.stat().st_size
+    ours, pandas = sides["ours"], sides["pandas"]
+    if ours["result"] != pandas["result"]:
+        raise RuntimeError(f"the two sides disagree: {ours} {pandas}")
+    return {
+        "rows": rows,
+        "csv_mb": round(size / 1e6),
+        "speedup_over_pandas": round(pandas["cpu_s"] / ours["cpu_s"], 2),
+        "wall_speedup_over_pandas": round(pandas["wall_s"] / ours["wall_s"], 2),
+        "peak_gb": ours["peak_gb"],
+        "peak_gb_pandas": pandas["peak_gb"],
+        "rows_per_cpu_s": round(rows / ours["cpu_s"]),
+        "ours": ours,
+        "pandas": pandas,
+    }
+
+
+def write_log(path: Path, rows: int) -> None:
+    """A seeded log: one month by the second, popular and rare items, sessions, gaps, 0.5 % exact duplicates."""
+    random = np.random.default_rng(_SEED)
+    with path.open("wb") as stream:
+        for start in range(0, rows, _CHUNK):
+            count = min(_CHUNK, rows - start)
+            fresh = count - count // 200
+            second = 1_569_888_000 + (start + np.sort(random.integers(0, count, fresh))) * 2_678_400 // rows
+            item = 1_000_000 + random.zipf(1.3, fresh) % 60_000
+            user = 512_000_000 + random.integers(0, rows // 12 + 1, fresh)
+            kind = random.choice(["view", "cart", "purchase", "remove_from_cart"], fresh, p=[0.94, 0.03, 0.02, 0.01])
+            frame = pl.DataFrame({"second": second, "event_type": kind, "product_id": item, "user_id": user})
+            frame = pl.concat([frame, frame.sample(count - fresh, seed=start)]).sort("second", maintain_order=True)
+            _in_shape(frame).write_csv(stream, include_header=start == 0)
+
+
+def _in_shape(frame: pl.DataFrame) -> pl.DataFrame:
+    group, item, user = pl.col("product_id") % 600, pl.col("product_id"), pl.col("user_id")
+    return frame.select(
+        event_time=pl.from_epoch("second").dt.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        event_type="event_type",
+        product_id=item,
+        category_id=2_053_013_552_326_770_000 + group,
+        category_code=pl.when(group % 3 > 0).then(pl.format("electronics.group{}.kind{}", group % 13, group)),
+        brand=pl.when(item % 7 > 0).then(pl.format("brand{}", item % 900)),
+        price=((item % 5_000) / 7 + 1).round(2),
+        user_id=user,
+        user_session=pl.format(
+            "{}-7d2c-4f7a-9b1e-{}",
+            (user * 2_654_435_761 % 2**32).cast(pl.String).str.zfill(10),
+            (user * 40_503 + pl.col("second") // 40_000).cast(pl.String).str.zfill(14),
+        ),
+    )
+
+
+def _measure(side: str, path: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.ingest", side, str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _ours(path: Path) -> str:
+    from data.ingest import ingest
+
+    inter = ingest(path, mapping=MAPPING, kinds={"remove_from_cart": "-cart"}).interactions()
+    return _digest(inter.offsets, inter.item_idx, inter.kind, inter.time)
+
+
+def _pandas(path: Path) -> str:
+    log = pd.read_csv(path)
+    log["time"] = pd.to_datetime(log["event_time"], format="%Y-%m-%d %H:%M:%S UTC", utc=True, errors="coerce")
+    log["kind"] = log["event_type"].map(KINDS)
+    log = log.dropna(subset=["user_id", "product_id", "time", "kind"]).sort_values("time", kind="stable")
+    log = log.drop_duplicates(subset=["user_id", "product_id", "kind", "time", "price", "user_session"])
+    log["user_idx"], _ = pd.factorize(log["user_id"])
+    log["item_idx"], _ = pd.factorize(log["product_id"])
+    log = log[log["kind"] >= 0].sort_values("user_idx", kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(log["user_idx"]))))
+    moment = log["time"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    return _digest(offsets, log["item_idx"].to_numpy(), log["kind"].to_numpy(), moment)
+
+
+def _digest(offsets: np.ndarray, item_idx: np.ndarray, kind: np.ndarray, moment: np.ndarray) -> str:
+    digest = hashlib.sha256(offsets.astype(np.int64).tobytes())
+    for column, dtype in ((item_idx, np.int32), (kind, np.uint8), (moment, np.int64)):
+        digest.update(column.astype(dtype).tobytes())
+    return digest.hexdigest()
+
+
+def _main(side: str, path: Path) -> None:
+    began = time.perf_counter()
+    result = {"ours": _ours, "pandas": _pandas}[side](path)
+    wall = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    figures = {
+        "result": result,
+        "wall_s": round(wall, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_gb": round(used.ru_maxrss * 1024 / 1e9, 3),
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], Path(sys.argv[2]))

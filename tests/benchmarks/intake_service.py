@@ -1,0 +1,60 @@
+"""A service with one open round, as a process of its own: `python -m tests.benchmarks.intake_service FOLDER`.
+
+Prints its address once the round is open. Everything is the real thing but the custodian, which answers nothing while
+reports come in and therefore lives in the same process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import uvicorn
+
+from federation.coordinator import Coordinator
+from federation.coordinator_store import CoordinatorStore
+from federation.custodian_store import Custodian
+from federation.database import sqlite_url
+from federation.key_files import load_or_make_key
+from federation.privacy_plan import PrivacyPlan
+from federation.round_settings import RoundSettings
+from federation.update import Clips
+from serving.api_keys import ApiKeys, Mints
+from serving.app import create_app
+from serving.federation_routes import TokenDesk, add_federation
+from serving.tokens import SignedTokens
+from tests.federation.a_line import CustodianHere
+from tests.shop import make_bundle
+
+N_ITEMS, DIM = 2_048, 64
+PLAN = PrivacyPlan(Clips(1.0, 8.0, 1.0, 1.0), 2.0, 5, min_reports=50, max_reports=100_000, delta=1e-6)
+SETTINGS = RoundSettings(goal_reports=1_000_000, issuer_reports=1_000_000)
+TOKEN_KEY = "token.key"
+
+
+def main(folder: Path) -> None:
+    now = int(time.time())
+    make_bundle(folder / "first", n_items=N_ITEMS, dim=DIM)
+    custodian = Custodian.open(folder / "custodian", PLAN, now)
+    store = CoordinatorStore.open(sqlite_url(folder / "rounds.sqlite"))
+    tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY))
+    coordinator = Coordinator(
+        store, CustodianHere(custodian, now), folder, PLAN, SETTINGS, tokens, custodian_key=custodian.key.public
+    )
+    coordinator.begin(folder / "first", now)
+    while coordinator.task() is None:
+        coordinator.advance(now)
+    app = create_app(coordinator.bundles())
+    mints = Mints(store.engine, period_s=3_600, tokens_per_period=10)
+    add_federation(app, coordinator, TokenDesk(tokens, 3_600, ApiKeys(store.engine), mints))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, server_header=False)
+    socket = config.bind_socket()
+    socket.listen()
+    print(json.dumps({"host": "127.0.0.1", "port": socket.getsockname()[1]}), flush=True)  # noqa: T201
+    uvicorn.Server(config).run(sockets=[socket])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,118 @@
+"""A dataset folder: written whole, read back the same, refused when anything in it was touched."""
+
+import json
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.ingest import ingest
+
+LOG = pl.DataFrame(
+    {
+        "user_id": ["u1", "u2", "u1", None, "u1"],
+        "item_id": ["a", "b", "b", "a", "a"],
+        "time": [f"2024-01-0{day} 10:00:00" for day in (1, 2, 3, 3, 4)],
+        "event": ["purchase", "view", "like", "view", "purchase"],
+        "quantity": [2, 1, 1, 1, -2],
+        "price": [1.0, None, 2.0, 1.0, 1.0],
+        "session_id": ["s1", None, "s2", "s3", "s4"],
+        "shop": ["Oslo", None, "Rome", "Rome", "Oslo"],
+    }
+)  # fmt: skip
+
+
+def test_a_saved_dataset_reads_back_the_same(tmp_path):
+    made = ingest(LOG, out=tmp_path / "shop")
+    read = Dataset.open(tmp_path / "shop")
+    assert read.name == made.name == "shop"
+    assert read.hash == made.hash
+    assert read.events.equals(made.events)
+    assert read.catalogue.equals(made.catalogue)
+    assert read.rejects.equals(made.rejects)
+    assert read.summary == made.summary
+    assert (read.items, read.users) == (made.items, made.users)
+    one, other = made.interactions(), read.interactions()
+    for field in ("offsets", "item_idx", "kind", "time", "quantity", "undone_row", "undone_time"):
+        assert getattr(one, field).tolist() == getattr(other, field).tolist()
+    assert one.undone_row.tolist() == [0]
+    rejects = [json.loads(line) for line in (tmp_path / "shop" / "rejects.jsonl").read_text().splitlines()]
+    assert rejects == [{"line": 4, "reason": "user is missing", "value": None}]
+
+
+def test_the_folder_holds_what_is_documented(tmp_path):
+    ingest(LOG, out=tmp_path / "shop")
+    assert {path.name for path in (tmp_path / "shop").iterdir()} == {
+        "events.parquet", "catalogue.parquet", "items.parquet", "users.parquet", "rejects.jsonl", "manifest.json",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    "file", ["events.parquet", "catalogue.parquet", "items.parquet", "users.parquet", "rejects.jsonl"]
+)
+def test_a_touched_or_missing_file_is_refused(tmp_path, file):
+    ingest(LOG, out=tmp_path / "shop")
+    path = tmp_path / "shop" / file
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=f"{file} was changed"):
+        Dataset.open(tmp_path / "shop")
+    path.unlink()
+    with pytest.raises(DataError, match=f"{file} is missing"):
+        Dataset.open(tmp_path / "shop")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("{", "not readable"),
+        ("[]", "not readable"),
+        ("{}", "not readable"),
+        ('{"format": 99, "files": {}}', "format=99"),
+    ],
+)
+def test_a_broken_manifest_is_one_clear_error(tmp_path, manifest, message):
+    ingest(LOG, out=tmp_path / "shop")
+    (tmp_path / "shop" / "manifest.json").write_text(manifest)
+    with pytest.raises(DataError, match=message):
+        Dataset.open(tmp_path / "shop")
+
+
+def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path):
+    for source in (tmp_path / "missing", tmp_path):
+        with pytest.raises(DataError, match=r"no manifest\.json there"):
+            Dataset.open(source)
+
+
+def test_saving_replaces_a_dataset_but_nothing_else(tmp_path):
+    ingest(LOG, out=tmp_path / "shop")
+    ingest(LOG.head(2), out=tmp_path / "shop")
+    assert Dataset.open(tmp_path / "shop").summary["events"] == 2
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.png").write_bytes(b"x")
+    (tmp_path / "file").write_bytes(b"x")
+    for other in ("photos", "file"):
+        with pytest.raises(DataError, match="will not be overwritten"):
+            ingest(LOG, out=tmp_path / other)
+    assert (tmp_path / "photos" / "me.png").read_bytes() == b"x"
+
+
+def test_the_hash_tells_contents_not_names():
+    dataset = ingest(LOG)
+    assert replace(dataset, name="other").hash == dataset.hash
+    for change in (
+        pl.col("price").fill_null(0.0),
+        pl.col("session_id").fill_null(""),
+        pl.col("time").replace("2024-01-02 10:00:00", "2024-01-02 10:00:01"),
+        pl.col("shop").replace("Rome", "Roma"),
+        pl.col("user_id").replace("u2", "u3"),
+    ):
+        assert ingest(LOG.with_columns(change)).hash != dataset.hash
+
+
+def test_interactions_share_memory_with_the_log_and_cannot_be_written():
+    inter = ingest(LOG).interactions()
+    with pytest.raises(ValueError, match="read-only"):
+        inter.item_idx[0] = 1

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.private_sum.exchange import Answer, Batch, SealedSeed
+from federation.private_sum.refusals import MalformedBatch
+
+IDS = st.binary(min_size=16, max_size=16)
+HASHES = st.binary(min_size=32, max_size=32)
+SEEDS = st.builds(SealedSeed, IDS, st.binary(max_size=100))
+BLOCKS = st.integers(0, 2**32 - 1)
+BATCHES = st.builds(Batch, HASHES, BLOCKS, st.lists(SEEDS, max_size=5).map(tuple))
+LISTS = st.lists(IDS, max_size=4).map(tuple)
+HALVES = st.integers(0, 9).flatmap(lambda n: st.binary(min_size=4 * n, max_size=4 * n))
+ANSWERS = st.builds(Answer, BLOCKS, HASHES, LISTS, LISTS, HALVES)
+
+
+@given(BATCHES)
+def test_a_batch_survives_the_wire(batch: Batch) -> None:
+    assert Batch.from_bytes(batch.to_bytes()) == batch
+
+
+@given(ANSWERS)
+def test_an_answer_survives_the_wire(answer: Answer) -> None:
+    assert Answer.from_bytes(answer.to_bytes()) == answer
+
+
+@given(BATCHES, st.data())
+def test_a_batch_cut_anywhere_or_with_a_byte_more_is_refused(batch: Batch, data: st.DataObject) -> None:
+    whole = batch.to_bytes()
+    for broken in (whole[: data.draw(st.integers(0, len(whole) - 1))], whole + b"\0"):
+        with pytest.raises(MalformedBatch):
+            Batch.from_bytes(broken)
+
+
+@given(ANSWERS, st.data())
+def test_an_answer_cut_anywhere_or_with_a_byte_more_is_refused(answer: Answer, data: st.DataObject) -> None:
+    whole = answer.to_bytes()
+    for broken in (whole[: data.draw(st.integers(0, len(whole) - 1))], whole + b"\0"):
+        with pytest.raises(MalformedBatch):
+            Answer.from_bytes(broken)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_are_read_in_their_one_spelling_or_refused(data: bytes) -> None:
+    for kind, magic in ((Batch, b"OSB1"), (Answer, b"OSA1")):
+        with pytest.raises(MalformedBatch):
+            kind.from_bytes(b"?" + data)
+        try:
+            read = kind.from_bytes(magic + data)
+        except MalformedBatch:
+            continue
+        assert read.to_bytes() == magic + data
+
+
+def test_the_bytes_are_those_of_the_specification() -> None:
+    """docs/wire.md, field by field."""
+    batch = Batch(bytes(range(32)), 258, (SealedSeed(b"r" * 16, b"abc"),))
+    assert batch.to_bytes() == (
+        b"OSB1" + bytes(range(32)) + b"\x02\x01\0\0" + b"\x01\0\0\0" + b"r" * 16 + b"\x03\0\0\0abc"
+    )
+    answer = Answer(1, bytes(32), (b"r" * 16,), (), b"\x01\0\0\0")
+    assert answer.to_bytes() == (
+        b"OSA1" + b"\x01\0\0\0" + bytes(32) + b"\x01\0\0\0" + b"r" * 16 + b"\0\0\0\0" + b"\x04\0\0\0" + b"\x01\0\0\0"
+    )
+
+
+def test_half_a_word_is_refused() -> None:
+    whole = Answer(1, bytes(32), (), (), b"\0" * 4).to_bytes()
+    with pytest.raises(MalformedBatch, match="whole words"):
+        Answer.from_bytes(whole[:-8] + b"\x03\0\0\0" + b"\0" * 3)
+
+
+def test_a_sealed_seed_of_absurd_length_is_refused_before_it_is_read() -> None:
+    with pytest.raises(MalformedBatch, match="sealed_seed length"):
+        Batch.from_bytes(Batch(bytes(32), 0, (SealedSeed(bytes(16), bytes(5_000)),)).to_bytes())

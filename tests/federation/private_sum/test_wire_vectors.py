@@ -1,0 +1,74 @@
+"""docs/wire-vectors.json is what the code does, and what a second reading of docs/wire.md makes of the bytes."""
+
+import hashlib
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from federation.messages import Report, Task
+from federation.private_sum.sealing import Binding, Opener, RoundKey, Suite
+from tests.federation.private_sum import hpke_by_hand
+from tests.federation.private_sum.wire_vectors import PATH, vectors
+
+WRITTEN = json.loads(PATH.read_text())
+MADE = vectors()
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITTEN) - {"sealing"}))
+def test_vectors_are_what_the_code_makes(name):
+    assert WRITTEN[name] == json.loads(json.dumps(MADE[name]))
+    assert set(WRITTEN) == set(MADE)
+
+
+@pytest.mark.parametrize("case", WRITTEN["sealing"], ids=lambda case: case["suite"])
+def test_sealed_seeds_open(case):
+    raw = {name: bytes.fromhex(case[name]) for name in ("private_key", "public_key", "task_hash", "report_id")}
+    key = RoundKey(Suite(case["suite"]), raw["public_key"], raw["private_key"])
+    binding = Binding(raw["task_hash"], raw["report_id"], case["block"], case["length"])
+    assert binding.info.hex() == case["info"]
+    assert Opener.of(key).open(bytes.fromhex(case["sealed_seed"]), binding).hex() == case["seed"]
+
+
+def test_sealing_with_the_given_ephemeral_key_gives_the_written_bytes():
+    case = WRITTEN["sealing"][0]
+    args = (bytes.fromhex(case[name]) for name in ("seed", "public_key", "info", "ephemeral_private_key"))
+    assert hpke_by_hand.seal(*args).hex() == case["sealed_seed"]
+
+
+def framed(*fields: bytes) -> bytes:
+    return b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+
+
+@pytest.mark.parametrize("case", WRITTEN["tasks"], ids=lambda case: case["suite"])
+def test_task_hash_and_signature_are_plain_sha256_and_ed25519_over_framed_fields(case):
+    message = framed(b"ownshelf/task/v1", bytes.fromhex(case["signed_bytes"]))
+    assert hashlib.sha256(message).hexdigest() == case["hash"]
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(WRITTEN["custodian"]["public_key"]))
+    assert public.verify(bytes.fromhex(case["signature"]), message) is None
+    assert case["bytes"] == case["signed_bytes"] + case["signature"]
+
+
+def test_task_changed_by_one_second_is_read_but_not_signed():
+    task = Task.from_bytes(bytes.fromhex(WRITTEN["unsigned_change"]))
+    assert not task.is_signed_by(bytes.fromhex(WRITTEN["custodian"]["public_key"]))
+
+
+def test_report_is_read_back_from_its_bytes():
+    case = WRITTEN["report"]
+    task = Task.from_bytes(bytes.fromhex(WRITTEN["tasks"][0]["bytes"]))
+    report = Report.from_bytes(bytes.fromhex(case["bytes"]), task, task.deadline)
+    assert (report.task_id, report.report_id.hex(), report.block) == (
+        case["task_id"],
+        case["report_id"],
+        case["block"],
+    )
+    assert (report.service_share.hex(), report.token.hex()) == (case["service_share"], case["token"])
+
+
+def test_decoded_sum_is_that_of_the_vectors_within_one_step_of_rounding_a_report():
+    # rows: [1.5, 0, −2] has norm 2.5 = its clip; [3, 0, 4] has 5 and is halved: [3, 0, 0].
+    decoded = WRITTEN["sum"]["decoded"]
+    assert decoded["rows"] == pytest.approx([3.0, 0.0, 0.0], abs=2 / 1000)
+    assert decoded["one"] == [1.5]
+    assert decoded["metrics"] == pytest.approx([0.25 - 1.5 / 2**0.5, 1.5 / 2**0.5 + 0.3], abs=2 / 512)

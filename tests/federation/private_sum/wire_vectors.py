@@ -1,0 +1,183 @@
+"""Writes docs/wire-vectors.json: python -m tests.federation.private_sum.wire_vectors, when the wire changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from federation.messages import TASK_DOMAIN, Block, Report, Task
+from federation.private_sum.fixed_point import decode, encode, signed
+from federation.private_sum.plan import Part, SumPlan
+from federation.private_sum.sealing import Binding, RoundKey, Suite, seal
+from federation.private_sum.shares import combine, expand, service_share
+from federation.private_sum.signing import SigningKey
+from tests.federation.private_sum import hpke_by_hand
+
+PATH = Path(__file__).parents[3] / "docs" / "wire-vectors.json"
+SEED = bytes(range(32))
+CUSTODIAN = SigningKey.from_private(bytes(range(100, 132)))
+PLAN = SumPlan(
+    parts=(
+        Part("rows", 3, clip_norm=2.5, scale=1000.0),
+        Part("one", 1, clip_norm=1.0, scale=1024.0, clamped=True),
+        Part("metrics", 2, clip_norm=1.5, scale=512.0, clamped=True),
+    ),
+    min_reports=50,
+    max_reports=5_000,
+    sigma=4_000,
+)
+
+
+def round_key(suite: Suite) -> RoundKey:
+    """A key pair with known private bytes."""
+    private = bytes(range(200, 232))
+    public = X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    if suite is Suite.HYBRID:
+        seeds = bytes(range(64))
+        public = MLKEM768PrivateKey.from_seed_bytes(seeds).public_key().public_bytes_raw() + public
+        private = seeds + private
+    return RoundKey(suite, public, private)
+
+
+def a_task(suite: Suite) -> Task:
+    """The task of the vectors."""
+    return Task(
+        task_id="training-7",
+        round=7,
+        bundle_version="shop-2026.1",
+        bundle_hash=bytes(range(32, 64)),
+        blocks=(Block(0, 2048), Block(2048, 3000)),
+        plan=PLAN,
+        suite=suite,
+        round_public_key=round_key(suite).public,
+        deadline=1_800_000_000,
+        come_back_at=1_800_003_600,
+    ).signed_by(CUSTODIAN)
+
+
+def part_json(part: Part) -> dict[str, Any]:
+    """A part and the integers that follow from it."""
+    return asdict(part) | {"bound_squared": str(part.bound_squared), "coordinate_bound": part.coordinate_bound}
+
+
+def task_json(task: Task) -> dict[str, Any]:
+    """A task's fields and its bytes."""
+    return {
+        "task_id": task.task_id,
+        "round": task.round,
+        "bundle_version": task.bundle_version,
+        "bundle_hash": task.bundle_hash.hex(),
+        "blocks": [[block.start, block.stop] for block in task.blocks],
+        "parts": [part_json(part) for part in task.plan.parts],
+        "min_reports": task.plan.min_reports,
+        "max_reports": task.plan.max_reports,
+        "sigma": task.plan.sigma,
+        "sensitivity_squared": str(task.plan.sensitivity_squared),
+        "suite": task.suite.value,
+        "round_public_key": task.round_public_key.hex(),
+        "deadline": task.deadline,
+        "come_back_at": task.come_back_at,
+        "signed_bytes": task.signed_bytes.hex(),
+        "hash": task.hash.hex(),
+        "signature": task.signature.hex(),
+        "bytes": task.to_bytes().hex(),
+    }
+
+
+def rounding_json(vectors: dict[str, list[float]], random: bytes) -> dict[str, Any]:
+    """What the parts of a vector round to with given random bytes."""
+    stream = iter([random[:12], random[12:16], random[16:]])
+    words = encode(PLAN, vectors, lambda n: next(stream))
+    return {"vectors": vectors, "random": random.hex(), "integers": signed(words).tolist()}
+
+
+def sealing_json(task: Task) -> dict[str, Any]:
+    """A seed sealed to the task's key; X25519 with a given ephemeral key, so that sealing can be checked as well."""
+    key, binding = round_key(task.suite), Binding(task.hash, bytes(range(16)), 1, PLAN.length)
+    ephemeral = bytes(range(50, 82))
+    by_hand = task.suite is Suite.X25519
+    return {
+        "suite": task.suite.value,
+        "private_key": key.private.hex(),
+        "public_key": key.public.hex(),
+        "ephemeral_private_key": ephemeral.hex() if by_hand else None,
+        "task_hash": task.hash.hex(),
+        "report_id": binding.report_id.hex(),
+        "block": binding.block,
+        "length": binding.length,
+        "info": binding.info.hex(),
+        "seed": SEED.hex(),
+        "sealed_seed": (
+            hpke_by_hand.seal(SEED, key.public, binding.info, ephemeral)
+            if by_hand
+            else seal(SEED, task.suite, key.public, binding)
+        ).hex(),
+    }
+
+
+def vectors() -> dict[str, Any]:
+    """All test vectors. Bytes are hexadecimal; integers beyond 2**53 are decimal strings."""
+    task, hybrid = a_task(Suite.X25519), a_task(Suite.HYBRID)
+    rounding = [
+        rounding_json({"rows": [1.5, 0.0, -2.0], "one": [1.0], "metrics": [0.25, 9.0]}, bytes(range(24))),
+        rounding_json({"rows": [3.0, 0.0, 4.0], "one": [0.5], "metrics": [-9.0, 0.3]}, bytes(range(232, 256))),
+    ]
+    words = [np.array(case["integers"], dtype=np.int32).view(np.uint32) for case in rounding]
+    seeds = [SEED, bytes(range(1, 33))]
+    shares = [service_share(word, seed) for word, seed in zip(words, seeds, strict=True)]
+    halves = (
+        np.sum([np.frombuffer(share, dtype="<u4") for share in shares], axis=0, dtype=np.uint32),
+        np.sum([expand(seed, PLAN.length) for seed in seeds], axis=0, dtype=np.uint32),
+    )
+    total = signed(combine(*halves))
+    sealing = [sealing_json(task), sealing_json(hybrid)]
+    report = Report(
+        task.task_id, bytes(range(16)), 1, shares[0], bytes.fromhex(sealing[0]["sealed_seed"]), b"one-time-token"
+    )
+    return {
+        "stream": [{"seed": seed.hex(), "words": expand(seed, 9).tolist()} for seed in (bytes(32), *seeds)],
+        "bounds": [
+            part_json(Part("rows", 131_072, clip_norm=1.0, scale=65_536.0)),
+            part_json(Part("first", 64, clip_norm=0.3, scale=10.0)),
+            part_json(Part("metrics", 3, clip_norm=1.0, scale=1000.0, clamped=True)),
+            *(part_json(part) for part in PLAN.parts),
+        ],
+        "rounding": rounding,
+        "shares": [
+            {"integers": case["integers"], "seed": seed.hex(), "service_share": share.hex()}
+            for case, seed, share in zip(rounding, seeds, shares, strict=True)
+        ],
+        "sum": {
+            "service_half": halves[0].astype("<u4").tobytes().hex(),
+            "custodian_half": halves[1].astype("<u4").tobytes().hex(),
+            "integers": total.tolist(),
+            "decoded": {name: part.tolist() for name, part in decode(PLAN, total).items()},
+        },
+        "custodian": {
+            "private_key": CUSTODIAN.private.hex(),
+            "public_key": CUSTODIAN.public.hex(),
+            "domain": TASK_DOMAIN.decode(),
+        },
+        "tasks": [task_json(task), task_json(hybrid)],
+        "unsigned_change": replace(task, deadline=task.deadline + 1).to_bytes().hex(),
+        "sealing": sealing,
+        "report": {
+            "task_id": report.task_id,
+            "report_id": report.report_id.hex(),
+            "block": report.block,
+            "service_share": report.service_share.hex(),
+            "sealed_seed": report.sealed_seed.hex(),
+            "token": report.token.hex(),
+            "bytes": report.to_bytes().hex(),
+        },
+    }
+
+
+if __name__ == "__main__":
+    PATH.write_text(json.dumps(vectors(), indent=1) + "\n")

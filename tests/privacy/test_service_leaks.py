@@ -1,0 +1,182 @@
+"""A planted, recognisable profile is sent in every way there is; then everything that came out is searched for it."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from federation.device import Device
+from recsys.bundle import Bundle
+from serving.app import ServiceSettings
+from serving.bodies import RecommendationRequest
+from tests.shop import DIM, make_bundle, running_service, sent_by, service
+
+ROOT = Path(__file__).parents[2]
+PLANTED = [float(np.float32(7777.125 + 11.5 * place)) for place in range(DIM)]
+AS_BASE64 = base64.b64encode(np.array(PLANTED, dtype="<f4").tobytes()).decode()
+MARKS = [f"{value:.2f}"[:-1] for value in PLANTED] + [AS_BASE64[start : start + 8] for start in range(0, 32, 8)]
+SECRET_ITEM = "sku-of-a-secret-wish"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+def requests_with_the_profile(version: str) -> Iterator[bytes]:
+    for profile in (PLANTED, AS_BASE64):
+        good = {"mode": "profile", "bundle_version": version, "profile": profile, "top_k": 3}
+        for changes in (
+            {},
+            {"exclude": ["sku-1"]},
+            {"top_k": 0},
+            {"top_k": PLANTED[0]},
+            {"mode": AS_BASE64},
+            {"mode": "device"},
+            {"bundle_version": "0123456789abcdef"},
+            {"bundle_version": AS_BASE64},
+            {"profile": PLANTED[:-1]},
+            {"profile": [*PLANTED[:-1], 1e9]},
+            {"profile": [*PLANTED[:-1], str(PLANTED[-1])]},
+            {"profile": AS_BASE64[:-4]},
+            {"profile": AS_BASE64 + "!"},
+            {"profile": {"vector": PLANTED}},
+            {"surplus": profile},
+            {AS_BASE64: 1},
+            {str(PLANTED[0]): 1},
+            {"exclude": PLANTED},
+            {"exclude": AS_BASE64},
+        ):
+            yield json.dumps(good | changes).encode()
+        yield json.dumps(good).encode()[:-1]
+        yield json.dumps([good]).encode()
+        yield json.dumps(good).encode() + b"\xff"
+        yield json.dumps(good | {"padding": "x" * 5000}).encode()
+
+
+def found(text: str) -> list[str]:
+    return [mark for mark in MARKS if mark in text]
+
+
+def said(answer: httpx.Response) -> str:
+    return answer.text + str(dict(answer.headers))
+
+
+def test_the_marks_are_in_what_is_sent(bundle: Bundle) -> None:
+    sent = [body.decode(errors="replace") for body in requests_with_the_profile(bundle.version)]
+    assert all(found(body) for body in sent)
+    assert set(MARKS) == {mark for body in sent for mark in found(body)}
+
+
+def test_no_answer_and_no_log_line_carries_the_profile(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = service(bundle, settings=ServiceSettings(max_body_bytes=4000))
+    statuses = set()
+    for body in requests_with_the_profile(bundle.version):
+        answer = client.post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
+        statuses.add(answer.status_code)
+        assert found(said(answer)) == []
+    assert statuses == {200, 409, 413, 422}
+    assert found(caplog.text) == []
+    assert found("".join(capfd.readouterr())) == []
+
+
+def test_no_crash_carries_the_profile(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = service(bundle)
+
+    def broken(_: object, profiles: Any, *__: object, **___: object) -> None:
+        raise ValueError(f"bad vector {profiles.tolist()}")
+
+    monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
+    for body in requests_with_the_profile(bundle.version):
+        answer = client.post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
+        assert found(said(answer)) == []
+    assert "ValueError at" in caplog.text
+    assert found(caplog.text) == []
+    assert found("".join(capfd.readouterr())) == []
+
+
+def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "b")
+    with running_service(str(tmp_path / "b")) as (server, started):
+        with httpx.Client(base_url=started["url"]) as client:
+            for body in requests_with_the_profile(started["bundle_version"]):
+                headers = {"content-type": "application/json"}
+                answer = client.post("/v1/recommendations", content=body, headers=headers)
+                assert found(said(answer)) == []
+            client.get(f"/v1/items/{SECRET_ITEM}/similar")
+            assert client.get("/healthz").status_code == 200
+        server.terminate()
+        assert server.stdout is not None
+        printed = server.stdout.read()
+    assert found(printed) == []
+    assert SECRET_ITEM not in printed
+    assert "127.0.0.1" not in printed
+
+
+def test_the_request_has_only_the_agreed_fields() -> None:
+    """Each is needed for one answer; none names a shopper, a device or a session."""
+    assert set(RecommendationRequest.model_fields) == {"mode", "bundle_version", "profile", "top_k", "exclude"}
+
+
+def test_a_device_logs_nothing_of_its_history_or_profile(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    device = Device.create(tmp_path / "home", consent="observe", key_store="file")
+    device.observe(SECRET_ITEM, "purchase")
+    device.observe("sku-3", "purchase")
+    client = service(bundle)
+    device.recommend_from(client, 3)
+    device.recommend(3)
+    sent = json.loads(sent_by(client)[-1][1])
+    assert len(sent["profile"]) > 40
+    for text in (caplog.text, "".join(capfd.readouterr())):
+        assert sent["profile"][:10] not in text
+        assert SECRET_ITEM not in text
+    for request, body in sent_by(client):
+        assert SECRET_ITEM not in str(request.url) + str(request.headers) + body.decode()
+
+
+def imported_by(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_the_service_cannot_make_or_name_a_profile() -> None:
+    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "fold_in", "repeat_counts")}
+    served = [ROOT / "serving" / f"{name}.py" for name in ("app", "bodies", "served", "guard", "openapi", "refusal")]
+    for path in served:
+        names = imported_by(path)
+        assert not names & forbidden, path
+        assert not {name for name in names if name.startswith("federation")}, path
+
+
+def test_loading_the_service_loads_no_device_code() -> None:
+    program = "import sys, serving.app; print([name for name in sys.modules if name.startswith('federation.')])"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,161 @@
+"""The examples of docs/api.md are run: Python as it stands, curl by a reader of its few options."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import keyring
+import pytest
+import uvicorn
+from keyring.backends.fail import Keyring
+
+from recsys.bundle import Bundle
+from serving.app import STATUS, create_app
+from serving.bodies import MAX_ABS, MAX_EXCLUDE, MAX_ID_CHARS, MAX_TOP_K
+from tests.shop import make_bundle
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+WRITTEN = "http://127.0.0.1:8000"
+
+
+def examples(language: str) -> list[str]:
+    """The guide's blocks of one language, those within a list too."""
+    return [
+        textwrap.dedent(block)
+        for block in re.findall(rf"^ *```{language}\n(.*?)^ *```$", GUIDE, re.DOTALL | re.MULTILINE)
+    ]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(
+        tmp_path_factory.mktemp("bundle") / "b",
+        item_ids=["85123A", "22423", "84879"],
+        categories=["garden", "kitchen"],
+        unavailable=(9,),
+    )
+
+
+@pytest.fixture(scope="module")
+def address(bundle: Bundle) -> Iterator[str]:
+    config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
+    socket = config.bind_socket()
+    socket.listen()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def no_keyring() -> Iterator[None]:
+    """The examples must not leave entries in the keyring of whoever runs the tests."""
+    before = keyring.get_keyring()
+    keyring.set_keyring(Keyring())
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_the_python_examples_do_what_they_say(
+    address: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(examples("python")) >= 9
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for example in examples("python"):
+            exec(example.replace(WRITTEN, address), names)  # noqa: S102  # our own documentation
+        names["service"].close()
+    assert names["home"].mode == "device"
+    assert names["home"].fallback is None
+    assert len(names["home"].items) == 10
+    assert names["asked"].mode == "profile"
+    assert len(set(names["asked"].item_ids) & set(names["home"].item_ids)) >= 9
+    assert len(names["similar"]) == 6
+    assert not {"22423", "84879"} & set(names["beside"].item_ids)
+    assert names["answer"]["unknown_exclude"] == ["sold-last-year"]
+    assert len(names["newsletter"]) == 6
+    assert {item["category"] for item in names["newsletter"]} == {"kitchen"}
+    assert names["error"]["details"]["fetch"] == f"/v1/catalogue/{bundle.version}"
+    assert "409 bundle_too_old" in printed.getvalue()
+    assert len(names["best"]) == 10
+    assert "sku-9" not in names["best"]
+    assert [event["item_id"] for event in names["device"].show()["events"]] == ["85123A"]
+    assert list((tmp_path / "my-laptop").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_keyring")
+def test_the_device_in_another_language_is_our_device(
+    address: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from federation.device import Device
+
+    [example] = [example for example in examples("python") if "safetensors" in example]
+    with httpx.Client(base_url=address) as service:
+        names: dict[str, Any] = {"service": service}
+        exec(example, names)  # noqa: S102  # our own documentation
+    device = Device.create(tmp_path / "home", consent="observe")
+    device.refresh(address)
+    device.observe("22423", "purchase", 10)
+    assert device.recommend(10, repeat=False, now=10).item_ids == names["best"]
+
+
+def curl(line: str, version: str) -> httpx.Response:
+    """What curl would send: -s, -H and -d, and the variable that the guide sets."""
+    words = shlex.split(line.replace("$VERSION", version))
+    assert words.pop(0) == "curl"
+    url, headers, body = "", {}, None
+    while words:
+        word = words.pop(0)
+        if word == "-H":
+            name, _, value = words.pop(0).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = words.pop(0)
+        elif word != "-s":
+            url = word
+    return httpx.request("GET" if body is None else "POST", url, headers=headers, content=body)
+
+
+def test_the_curl_examples_do_what_they_say(address: str, bundle: Bundle) -> None:
+    lines = [line for example in examples("bash") for line in example.replace(WRITTEN, address).splitlines()]
+    asked = [line for line in lines if line.startswith("curl")]
+    assert len(asked) == 5
+    answers = [curl(line, bundle.version) for line in asked]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 422]
+    assert [len(next(v for v in answer.json().values() if isinstance(v, list) and v)) for answer in answers[:4]] == [
+        10,
+        6,
+        10,
+        39,
+    ]
+    [variable] = [line for line in lines if line not in asked]
+    assert variable.startswith("VERSION=$(curl -s ")
+    assert httpx.get(f"{address}/v1/bundles").json()["bundles"][0]["version"] == bundle.version
+
+
+def test_the_guide_names_every_error_with_its_status() -> None:
+    table = GUIDE.partition("## Errors")[2]
+    for code, status in STATUS.items():
+        assert re.search(rf"\| [\d, ]*{status}[\d, ]* \| [`a-z_, ]*`{code}`", table), code
+
+
+def test_the_guide_names_every_route_and_bound(bundle: Bundle) -> None:
+    for path in create_app([bundle]).openapi()["paths"]:
+        assert path in GUIDE
+    bounds = GUIDE.rpartition("Bounds:")[2]
+    for bound in (MAX_TOP_K, MAX_EXCLUDE, int(MAX_ABS), MAX_ID_CHARS):
+        assert f"{bound:,}" in bounds

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.app import create_app
+from serving.bodies import MAX_ABS, profile_vector
+from serving.openapi import float32_base64
+from serving.refusal import Refusal
+from tests.shop import DIM, make_bundle
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return create_app([make_bundle(tmp_path_factory.mktemp("b") / "b")]).openapi()
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    assert {(path, method) for path, methods in document["paths"].items() for method in methods} == {
+        ("/v1/recommendations", "post"),
+        ("/v1/items/{item_id}/similar", "get"),
+        ("/v1/catalogue/{version}", "get"),
+        ("/v1/bundles", "get"),
+        ("/healthz", "get"),
+        ("/readyz", "get"),
+    }
+
+
+def test_every_error_is_declared_in_the_one_shape(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            refused = {status: answer for status, answer in operation["responses"].items() if status[0] in "45"}
+            assert "500" in refused, path
+            for answer in refused.values():
+                assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert set(document["paths"]["/v1/recommendations"]["post"]["responses"]) == {
+        "200",
+        "409",
+        "413",
+        "415",
+        "422",
+        "500",
+    }
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    names = set(re.findall(r"'#/components/schemas/(\w+)'", str(document)))
+    assert names <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in names
+
+
+def test_a_profile_is_described_with_its_exact_length(document: dict[str, Any]) -> None:
+    base64_, numbers, null = document["components"]["schemas"]["RecommendationRequest"]["properties"]["profile"][
+        "anyOf"
+    ]
+    assert (numbers["minItems"], numbers["maxItems"]) == (DIM, DIM)
+    assert (numbers["items"]["minimum"], numbers["items"]["maximum"]) == (-MAX_ABS, MAX_ABS)
+    assert base64_["pattern"] == float32_base64(DIM)
+    assert null == {"type": "null"}
+
+
+def test_bundles_of_two_widths_are_both_described(tmp_path: Path) -> None:
+    app = create_app([make_bundle(tmp_path / "a"), make_bundle(tmp_path / "b", dim=5)])
+    options = app.openapi()["components"]["schemas"]["RecommendationRequest"]["properties"]["profile"]["anyOf"]
+    assert [option.get("minItems") for option in options] == [None, 5, None, DIM, None]
+
+
+# the exponents around the bound (143 is 2^16 ≤ |x| < 2^17) and those of NaN and infinity
+words = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.builds(
+        lambda sign, exponent, rest: sign << 31 | exponent << 23 | rest,
+        st.integers(0, 1),
+        st.sampled_from([0, 1, 126, 127, 128, 143, 144, 145, 160, 254, 255]),
+        st.integers(0, 2**23 - 1),
+    ),
+)
+
+
+@given(st.lists(words, min_size=1, max_size=9))
+def test_the_pattern_holds_for_exactly_the_profiles_that_are_taken(sent: list[int]) -> None:
+    content = np.array(sent, dtype="<u4").tobytes()
+    text = base64.b64encode(content).decode()
+    described = re.search(float32_base64(len(sent)), text) is not None
+    below = bool((np.abs(np.frombuffer(content, "<f4")) < MAX_ABS).all())
+    assert described == below
+    try:
+        vector = profile_vector(text, len(sent))
+    except Refusal:
+        assert not described
+    else:
+        assert described or bool((np.abs(vector) == MAX_ABS).any())
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 64])
+def test_the_pattern_wants_the_exact_length(dim: int) -> None:
+    for other in (dim - 1, dim + 1):
+        text = base64.b64encode(bytes(4 * other)).decode()
+        assert re.search(float32_base64(dim), text) is None
+    assert re.search(float32_base64(dim), base64.b64encode(bytes(4 * dim)).decode()) is not None
