@@ -121,9 +121,9 @@ def train(
 ) -> Training:
     """Train a table on a log's users as devices; events from `now` (µs) on must not be in the log.
 
-    checkpoint: a file that makes the run resumable: written every few rounds and on Ctrl-C, read at the start, removed
-    at the end. on_round: told about every finished round. Raises FederationError for settings that cannot work and for
-    a checkpoint of another run.
+    checkpoint: a file that makes the run resumable: written every few rounds, on Ctrl-C and at the end, read at the
+    start. Whoever keeps the outcome removes it afterwards, so that nothing is lost in between. on_round: told about
+    every finished round. Raises FederationError for settings that cannot work and for a checkpoint of another run.
     """
     torch.set_num_threads(1)
     if log.n_events == 0:

@@ -146,8 +146,10 @@ def train_command(
         chosen, spent = selected(known, name, chosen, seed)
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
-    trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=out.with_name(f".{out.name}.checkpoint"))
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
     bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
+    checkpoint.unlink(missing_ok=True)
     report = training_report(trained)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {

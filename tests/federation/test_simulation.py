@@ -75,7 +75,19 @@ def test_a_run_stopped_by_ctrl_c_resumes_to_the_same_bits(tmp_path: Path) -> Non
     np.testing.assert_array_equal(resumed.table.item_embeddings, whole.table.item_embeddings)
     np.testing.assert_array_equal(resumed.table.mean_profile, whole.table.mean_profile)
     assert [str(record) for record in resumed.records] == [str(record) for record in whole.records]
-    assert not checkpoint.exists()
+
+
+def test_a_finished_run_whose_outcome_was_lost_is_not_trained_again(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    whole = train(tastes(), CONFIG, seed=3, now=NOW, checkpoint=checkpoint)
+
+    def no_round(record: RoundRecord) -> None:
+        raise AssertionError(f"round {record.round} was trained again")
+
+    again = train(tastes(), CONFIG, seed=3, now=NOW, checkpoint=checkpoint, on_round=no_round)
+    np.testing.assert_array_equal(again.table.item_embeddings, whole.table.item_embeddings)
+    np.testing.assert_array_equal(again.participations, whole.participations)
+    assert again.best_round == whole.best_round
 
 
 @pytest.mark.parametrize("other", ["seed", "config", "log"])
