@@ -28,6 +28,7 @@ from federation.history import (
     Consent,
     DeviceState,
     Event,
+    checked_time,
     decode_events,
     encode_events,
     merge,
@@ -357,10 +358,10 @@ def _micros(time: datetime | int | None) -> int:
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
-        return time
+        return checked_time(time)
     if time.tzinfo is None:
         raise ServingError(f"time={time.isoformat()}: must have a time zone")
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return checked_time((time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
 
 
 def _iso(micros: int) -> str:

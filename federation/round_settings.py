@@ -17,8 +17,8 @@ class RoundSettings:
     megabyte. goal_reports: with so many reports, and min_reports in every block, a round closes before its deadline.
     window_s: from opening to deadline. pause_s: from one round's end, also a failed one's, to the next one's opening.
     issuer_reports: the most reports that one issuer's tokens may bring to a round (Sybil bound). keep_bundles: releases
-    kept for rollback and for devices that hold an older one; keep_sums: rounds whose sums are kept. step: guarded against
-    devices that lie, for nobody vouches for a live one (docs/poisoning.md).
+    kept for rollback and for devices that hold an older one; keep_sums: rounds whose sums are kept. step: guarded
+    against devices that lie, for nobody vouches for a live one (docs/poisoning.md).
     """
 
     rounds: int = 100
