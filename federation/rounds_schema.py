@@ -45,6 +45,7 @@ rounds = Table(
     Column("max_reports", Integer, nullable=False),
     Column("opened_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("asked", Integer, nullable=False, default=0),  # 1: the custodian may have answered, and counted it
     Column("summed_blocks", Integer, nullable=False, default=0),
     Column("counted", Integer, nullable=False, default=0),
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
@@ -121,4 +122,12 @@ api_keys = Table(
     Column("secret_hash", LargeBinary(32), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

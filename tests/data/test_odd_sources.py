@@ -102,7 +102,9 @@ def test_another_word_for_availability_is_an_error_that_names_it(tmp_path):
 
 
 def test_a_field_that_first_occurs_far_down_a_jsonl_counts(tmp_path):
-    lines = [json.dumps({"user": 1, "item": 2, "time": 1_704_000_000 + 60 * n, "event": "purchase"}) for n in range(1_500)]
+    lines = [
+        json.dumps({"user": 1, "item": 2, "time": 1_704_000_000 + 60 * n, "event": "purchase"}) for n in range(1_500)
+    ]
     lines.append(json.dumps({"user": 1, "item": 2, "time": 1_704_200_000, "event": "purchase", "quantity": -1}))
     dataset = ingest(written(tmp_path, "\n".join(lines), "log.jsonl"))
     assert dataset.summary["cancellations"] == 1
@@ -121,11 +123,10 @@ def test_ids_that_are_hashes_of_64_bits_are_kept():
 def test_a_list_where_a_word_should_be_is_one_clear_error(where):
     log = pl.DataFrame({"user": ["u"], "item": ["x"], "time": ["2024-01-01"]})
     lists = pl.Series("category", [["c", "d"]])
+    items = pl.DataFrame({"item": ["x"]})
+    sources = {"log": (log.with_columns(lists), items), "items": (log, items.with_columns(lists))}
     with pytest.raises(DataError, match="source="):
-        if where == "log":
-            ingest(log.with_columns(lists))
-        else:
-            ingest(log, items=pl.DataFrame({"item": ["x"]}).with_columns(lists))
+        ingest(sources[where][0], items=sources[where][1])
 
 
 @pytest.mark.parametrize("name", ["__more", "__line"])

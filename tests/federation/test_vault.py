@@ -271,22 +271,21 @@ def test_a_missing_key_says_that_only_erasing_remains(vault: Vault) -> None:
         Vault.open(vault.folder)
 
 
-def test_of_two_who_create_at_once_one_is_refused_and_the_other_can_read(tmp_path: Path) -> None:
-    for attempt in range(20):
-        folder, made, refused = tmp_path / str(attempt), [], []
-        together = threading.Barrier(2)
+@pytest.mark.parametrize("attempt", range(10))
+def test_of_two_who_create_at_once_one_is_refused_and_the_other_can_read(tmp_path: Path, attempt: int) -> None:
+    together, made, refused = threading.Barrier(2), [], []
 
-        def create(content: bytes, folder: Path = folder, made: list = made, refused: list = refused) -> None:
-            together.wait()
-            try:
-                made.append((Vault.create(folder, content, "file"), content))
-            except ServingError as error:
-                refused.append(error)
+    def create(content: bytes) -> None:
+        together.wait()
+        try:
+            made.append((Vault.create(tmp_path, content, "file"), content))
+        except ServingError as error:
+            refused.append(error)
 
-        threads = [threading.Thread(target=create, args=(content,)) for content in (b"one", b"two")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(made) == len(refused) == 1
-        assert Vault.open(folder).read() == made[0][1]
+    threads = [threading.Thread(target=create, args=(content,)) for content in (b"one", b"two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == len(refused) == 1
+    assert Vault.open(tmp_path).read() == made[0][1]
