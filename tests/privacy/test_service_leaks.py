@@ -168,7 +168,8 @@ def imported_by(path: Path) -> set[str]:
 
 
 def test_the_service_cannot_make_or_name_a_profile() -> None:
-    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "fold_in", "repeat_counts")}
+    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "repeat_counts")}
+    forbidden |= {"recsys.fold_in.fold_in"}  # of what a request names, cart_query and context_query; of a history, none
     served = [ROOT / "serving" / f"{name}.py" for name in ("app", "bodies", "served", "guard", "openapi", "refusal")]
     for path in served:
         names = imported_by(path)
