@@ -107,7 +107,7 @@ class Filter:
                 if leaf.name in FIELDS:
                     continue
                 raise ModelError(f"{leaf.where}: no such field; must be one of {', '.join(fields_of(catalogue))}")
-            held = _kind_of(catalogue.schema[column])
+            held = column_kind(catalogue.schema[column])
             if held is None:
                 raise ModelError(f"{leaf.where}: a column of {catalogue.schema[column]}, which cannot be filtered on")
             if held != "nothing" and held != leaf.kind:
@@ -149,6 +149,17 @@ def fields_of(catalogue: pl.DataFrame) -> list[str]:
     return [*FIELDS, *(_ATTRIBUTE + column for column in catalogue.columns if column not in FIELDS)]
 
 
+def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
+    """What values a column holds: "nothing" where all are null, None where no filter can say anything of it."""
+    if dtype == pl.Null:
+        return "nothing"
+    if dtype == pl.Boolean:
+        return "flag"
+    if dtype.is_numeric():
+        return "number"
+    return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else None
+
+
 def shown(name: object) -> str:
     """A key for an error message: itself where it looks like a field's name, which no vector and no number does."""
     return name if isinstance(name, str) and _SHOWABLE.fullmatch(name) else "?"
@@ -158,6 +169,28 @@ def parse_filter(value: object, where: str = "filter") -> Filter:
     """A filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
     root = _parse(value, where, 1, [])
     return Filter(root, _key(root))
+
+
+def parse_text(value: object, where: str) -> str:
+    """A text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
+    if not isinstance(value, str):
+        raise ModelError(f"{where}: must be text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ModelError(f"{where}: must be text that is valid Unicode")
+    return value
+
+
+def parse_number(value: object, where: str) -> float:
+    """A finite number, as a float. Raises ModelError for anything else; true is not 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ModelError(f"{where}: must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ModelError(f"{where}: must be a finite number")
+    return number + 0.0  # −0.0 is 0.0
 
 
 def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
@@ -199,7 +232,9 @@ def _leaf(name: object, asked: object, where: str) -> Leaf:
             raise ModelError(f"{where}: must be {_WORDS[wanted]}, or a list of such values")
         if not asked or set(asked) - {"min", "max"}:
             raise ModelError(f"{where}: must have min or max or both, and nothing else")
-        low, high = (_number(asked[bound], f"{where}.{bound}") if bound in asked else None for bound in ("min", "max"))
+        low, high = (
+            parse_number(asked[bound], f"{where}.{bound}") if bound in asked else None for bound in ("min", "max")
+        )
         if low is not None and high is not None and low > high:
             raise ModelError(f"{where}: min must be at most max")
         return Between(name, low, high, where)
@@ -219,24 +254,10 @@ def _value(value: object, where: str) -> tuple[Kind, Value]:
     if isinstance(value, bool):
         return "flag", value
     if isinstance(value, (int, float)):
-        return "number", _number(value, where)
+        return "number", parse_number(value, where)
     if isinstance(value, str):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ModelError(f"{where}: must be text that is valid Unicode")
-        return "text", value
+        return "text", parse_text(value, where)
     raise ModelError(f"{where}: must be text, a number, true or false")
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ModelError(f"{where}: must be a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ModelError(f"{where}: must be a finite number")
-    return number + 0.0  # −0.0 is 0.0
 
 
 def _key(node: Node) -> str:
@@ -280,16 +301,6 @@ def _holds(node: Node, row: Mapping[str, Any]) -> bool:
     if isinstance(node, OneOf):
         return value in node.values
     return (node.low is None or node.low <= value) and (node.high is None or value <= node.high)
-
-
-def _kind_of(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
-    if dtype == pl.Null:
-        return "nothing"
-    if dtype == pl.Boolean:
-        return "flag"
-    if dtype.is_numeric():
-        return "number"
-    return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else None
 
 
 def _expression(node: Node, schema: pl.Schema) -> pl.Expr:
