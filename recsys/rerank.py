@@ -1,6 +1,7 @@
 """Diversity: a ranked pool reordered so that what is listed together is less alike (Carbonell and Goldstein 1998).
 
-What the dial does to the first 20 of a pool of 100, Online Retail after 2011-11-09, 1,392 shoppers, their own profiles:
+What the dial does to the first 20 of a pool of 100 on Online Retail after 2011-11-09, 1,392 shoppers with profiles of
+their own (`ownshelf bench selection`):
 
     dial                          0      .1     .2     .3     .4     .5     .6     .7     1
     mean cosine within a list     .288   .278   .267   .251   .231   .207   .182   .167   .141

@@ -181,3 +181,13 @@ def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_choosing_items_loads_no_profile() -> None:
+    """Filters, rules, diversity and the fold-in of a cart are for the service too; reasons are not."""
+    program = (
+        "import sys, recsys.filters, recsys.rules, recsys.rerank, recsys.fold_in; "
+        "print([name for name in sys.modules if name in ('recsys.profile', 'recsys.reasons')])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
