@@ -84,7 +84,7 @@ def cart_query(
     Raises ModelError for an item_idx that the table does not have.
 
     Hit@20 of an item left out of an invoice (`ownshelf bench selection`: 1,000 invoices of at least 3 items of Online
-    Retail after 2011-11-09, 95 % interval ± .018): this **.326**; the mean of the items' unit embeddings .285, ranked by
+    Retail after 2011-11-09, 95 % interval ± .018): this **.326**; the mean of the items' unit embeddings .285, by its
     cosine .259; co-occurrence in invoices (item-kNN), a ceiling that needs pooled invoices, .355; the trend .098. For
     shoppers with a profile: the cart alone .333, the profile alone .243, blended .342.
     """
@@ -109,7 +109,7 @@ def context_query(
 
     Recall@20 of an invoice's items from one of them and the shopper's profile, all / those the shopper never bought
     before (the same bench, ± .014): profile alone .260/.124, weight .2 .270/.144, **.4 .269/.158**, .6 .241/.154, item
-    alone .175/.133. On the month before, where the weight was chosen: .246/.135 at .4, profile .238/.103, item .170/.114.
+    alone .175/.133. On the month before, where the weight was chosen: .246/.135; profile .238/.103, item .170/.114.
     """
     (item,) = _known("context", np.array([item_idx], dtype=np.int32), table)
     part = table.part(TASTE)
