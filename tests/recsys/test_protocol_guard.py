@@ -15,7 +15,7 @@ from data.interactions import MICROS_PER_DAY, interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
 from recsys.evaluation import evaluate
-from recsys.profile import fold_in
+from recsys.fold_in import fold_in
 from recsys.sampled import draw_negatives, evaluate_sampled, target_position
 from tests.recsys.logs import distinct_log, tastes_log
 
