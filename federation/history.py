@@ -19,6 +19,7 @@ from data.errors import ServingError
 from data.interactions import EventKind
 from data.vocabulary import Vocabulary
 from federation.device_ledger import Participation
+from federation.noise_account import NoiseAccount
 
 Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 1
@@ -48,13 +49,18 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Everything that is stored. catalogue: sha256 of the downloaded catalogue file, which is public itself."""
+    """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
+
+    noise: what was said in mode noised, and what it cost.
+    """
 
     consent: Consent = "nothing"
     events: tuple[Event, ...] = field(default=(), repr=False)
     own_rows: OwnRows | None = field(default=None, repr=False)
     catalogue: str | None = None
     participation: Participation = field(default_factory=Participation)
+    clusters: str | None = None
+    noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
 
     def encode(self) -> bytes:
         """JSON bytes for the vault."""
@@ -72,6 +78,8 @@ class DeviceState:
                 },
                 "catalogue": self.catalogue,
                 "participation": self.participation.encode(),
+                "clusters": self.clusters,
+                "noise": self.noise.encode(),
             }
         ).encode()
 
@@ -87,7 +95,17 @@ class DeviceState:
             own = OwnRows(own["bundle_version"], tuple(own["item_id"]), rows)
         held = stored.get("participation")  # a vault of before there were rounds has none
         participation = Participation() if held is None else Participation.decode(held)
-        return DeviceState(stored["consent"], _events(stored["events"]), own, stored["catalogue"], participation)
+        said = stored.get("noise")  # nor has one of before there were modes any
+        noise = NoiseAccount() if said is None else NoiseAccount.decode(said)
+        return DeviceState(
+            stored["consent"],
+            _events(stored["events"]),
+            own,
+            stored["catalogue"],
+            participation,
+            stored.get("clusters"),
+            noise,
+        )
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
