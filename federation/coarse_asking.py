@@ -42,14 +42,14 @@ class Coarse:
     """How to ask. clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000."""
 
     mode: Literal["cluster", "noised"]
-    clusters: int = 2
+    clusters: int = 1
     candidates: int | None = None
     noise: NoisePolicy = field(default_factory=NoisePolicy)
 
     @property
     def wanted(self) -> int:
-        """candidates, else 500 for clusters and 2000 for a noised direction (docs/modes.md has why)."""
-        most = self.candidates or (500 if self.mode == "cluster" else MAX_CANDIDATES)
+        """candidates, else as many as may come: what a coarse question costs, many candidates make up for."""
+        most = MAX_CANDIDATES if self.candidates is None else self.candidates
         if not 1 <= most <= MAX_CANDIDATES:
             raise ServingError(f"candidates={most}: must be 1..{MAX_CANDIDATES}")
         return most

@@ -230,7 +230,7 @@ class Device:
         top_k: int = 10,
         *,
         mode: Literal["profile", "cluster", "noised"] = "profile",
-        clusters: int = 2,
+        clusters: int = 1,
         candidates: int | None = None,
         noise: NoisePolicy | None = None,
         exclude: Sequence[str] = (),

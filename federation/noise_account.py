@@ -24,13 +24,12 @@ DAY_S = 86_400
 class NoisePolicy:
     """How much a device may say. epsilon: of one message; period_days: how long it is repeated.
 
-    max_epsilon: of a lifetime. The default is a year of the defaults: a large number, and an honest one; what it means
-    against an attacker who averages the year is measured in docs/modes.md.
+    max_epsilon: of a lifetime. The default allows four messages; docs/modes.md measures what averaging them gives.
     """
 
     epsilon: float = 8.0
     period_days: float = 30.0
-    max_epsilon: float = 96.0
+    max_epsilon: float = 32.0
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "period_days", "max_epsilon"):

@@ -82,6 +82,8 @@ def decode_candidates(content: object, dim: int) -> Candidates | None:
             raise ModelError("its fields are not those of candidates")
         if content["dim"] != dim or not 1 <= dim <= MAX_DIM:
             raise ModelError(f"dim={content['dim']!r}: must be {dim}")
+        if not all(isinstance(content[name], list) for name in COLUMNS):
+            raise ModelError("columns must be lists")
         shown = pl.DataFrame({name: content[name] for name in COLUMNS}, schema={name: SHOWN[name] for name in COLUMNS})
         n = shown.height
         if n > MAX_CANDIDATES:

@@ -97,8 +97,11 @@ def recommend(
     mode: Annotated[
         str | None, typer.Option(help="device, profile, cluster or noised; with --service: profile.")
     ] = None,
-    clusters: Annotated[int, typer.Option(help="mode cluster: how many cluster ids are sent, 1 to 4.")] = 2,
+    clusters: Annotated[int, typer.Option(help="mode cluster: how many cluster ids are sent, 1 to 4.")] = 1,
     candidates: Annotated[int | None, typer.Option(help="modes cluster, noised: how many to rank, up to 2000.")] = None,
+    max_epsilon: Annotated[
+        float, typer.Option(help="mode noised: ε of this device's whole life.")
+    ] = NoisePolicy.max_epsilon,
     epsilon: Annotated[float, typer.Option(help="mode noised: ε of one message.")] = NoisePolicy.epsilon,
     period_days: Annotated[float, typer.Option(help="mode noised: days it is repeated.")] = NoisePolicy.period_days,
     bundle: Annotated[Path | None, typer.Option(help="Use this bundle, not a fetched catalogue.")] = None,
@@ -125,11 +128,11 @@ def recommend(
             mode=mode,  # type: ignore[arg-type]  # checked there
             clusters=clusters,
             candidates=candidates,
-            noise=NoisePolicy(epsilon, period_days),
+            noise=NoisePolicy(epsilon, period_days, max_epsilon),
             exclude=exclude or (),
             repeat=repeat,
         )
-        typer.echo(_gives_up(device, listed, clusters), err=True)
+        typer.echo(_gives_up(device, listed, clusters, max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}"
         for place, item in enumerate(listed.items, 1)
@@ -219,18 +222,19 @@ device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
 
 
-def _gives_up(device: Device, listed: Recommendations, clusters: int) -> str:
+def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilon: float) -> str:
     """What the service has just learned."""
     if listed.mode == "profile":
         return "mode=profile: the service saw the profile of this request; without --service it does not"
     if listed.fallback:
         return f"mode={listed.mode}: the service saw that there is no profile yet, and nothing else"
     if listed.mode == "cluster":
-        return f"mode=cluster: the service saw {clusters} public cluster ids, roughly what is liked, not the profile"
+        named = "a public cluster id" if clusters == 1 else f"{clusters} public cluster ids"
+        return f"mode=cluster: the service saw {named}, roughly what is liked, not the profile"
     said = device.state.noise
     return (
         f"mode=noised: the service saw a noised profile, the same one for the whole period; {said.drawn} of them "
-        f"in this device's life, together epsilon={said.epsilon:g} of at most {NoisePolicy.max_epsilon:g}"
+        f"in this device's life, together epsilon={said.epsilon:g} of at most {max_epsilon:g}"
     )
 
 
