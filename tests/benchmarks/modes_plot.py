@@ -29,14 +29,23 @@ def plot(figures: dict[str, Any], path: Path) -> None:
                     plain = [one for one in shown if "attack" not in one["setting"]]
                     for some_rows, mark in ((plain, marker), (attacks, "^")):
                         if some_rows:
-                            label = {"o": mode, "x": "noised, metric Laplace", "^": f"{mode}, messages averaged"}[mark]
+                            label = {
+                                "o": "the same for everybody" if mode == "nobody" else mode,
+                                "x": "noised, metric Laplace",
+                                "^": f"{mode}, messages averaged",
+                            }[mark]
                             xs, ys = [one[leak] for one in some_rows], [one["recall@20"] for one in some_rows]
                             axes.scatter(xs, ys, s=34, color=colour, marker=mark, label=label, alpha=0.85, lw=1.2)
-            for one in figures["rows"]:
-                if one["items"] == items and (one["setting"] in DEFAULTS):
-                    axes.annotate(
-                        "default", (one[leak], one["recall@20"]), (6, -11), textcoords="offset points", fontsize=8
-                    )
+            chosen = [one for one in figures["rows"] if one["items"] == items and one["setting"] in DEFAULTS]
+            axes.scatter(
+                [one[leak] for one in chosen],
+                [one["recall@20"] for one in chosen],
+                s=110,
+                facecolors="none",
+                edgecolors="#111111",
+                lw=1.2,
+                label="what a device does by default",
+            )
             axes.set_title(f"{items:,} items", fontsize=10, loc="left")
             axes.set_xlabel(
                 name

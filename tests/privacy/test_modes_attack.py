@@ -8,6 +8,7 @@ import pytest
 from federation.noise_account import DAY_S, NoiseAccount, NoisePolicy
 from federation.noising import leading_directions
 from federation.private_sum.randomness import seeded_bytes
+from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import membership_auc, recognised
 from tests.benchmarks.modes import noised, on_the_device, whole_profile, with_clusters
 from tests.benchmarks.modes_world import Floats, World, world
@@ -80,3 +81,12 @@ def test_the_attack_is_at_chance_where_there_is_nothing_to_find(shop: World) -> 
     assert abs(membership_auc(shop.table.item_embeddings, stranger, shop.pairs) - 0.5) < 0.06
     same = np.repeat(shop.table.mean_profile[None], 500, axis=0)
     assert recognised(same, shop.now) == pytest.approx(1 / 500)
+
+
+def test_the_figures_of_an_attack_by_hand() -> None:
+    """Messages nearest to the first, to the first, and equally near to all three: (1 + 0 + 1/3) / 3."""
+    known = np.eye(3, dtype=np.float32)
+    messages = np.array([[2, 1, 0], [3, 0, 0], [1, 1, 1]], dtype=np.float32)
+    assert recognised(messages, known) == pytest.approx((1 + 0 + 1 / 3) / 3)
+    pairs = Pairs(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 0, 2]), np.array([True, False] * 3))
+    assert membership_auc(known, messages, pairs) == pytest.approx((1 + 0 + 0.5) / 3)  # 2 > 1, 0 < 3, 1 = 1
