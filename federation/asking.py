@@ -1,10 +1,10 @@
-"""How a device asks the service: one download, one question; no cookie, no id, no redirect for a profile."""
+"""How a device asks the service: downloads and questions; no cookie, no id, no redirect for what is private."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -14,11 +14,13 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import ServingError
+from data.errors import ModelError, ServingError
 from federation.transport import check_address, pinned_context
+from recsys.candidates import Candidates, decode_candidates
 
 TIMEOUT_S = 10.0
 MAX_CATALOGUE_BYTES = 256 * 2**20
+MAX_CLUSTERS_BYTES = 64 * 2**20
 
 
 @contextmanager
@@ -33,7 +35,9 @@ def service_client(service: str | httpx.Client, ca: Path | None = None) -> Itera
         return
     url = check_address(service)
     headers = {"user-agent": "ownshelf-device"}
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers, verify=pinned_context(ca)) as client:
+    trust = pinned_context(ca)
+    # trust_env: no proxy of the environment, which would see what goes in the clear to this machine
+    with httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=headers, verify=trust, trust_env=False) as client:
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none is kept, so none is sent
         yield client
 
@@ -51,13 +55,9 @@ def ask(
         "profile": None if profile is None else base64.b64encode(profile.astype("<f4", copy=False).tobytes()).decode(),
         "top_k": top_k,
     }
-    try:
-        response = client.post("/v1/recommendations", json=body, follow_redirects=False)
-    except httpx.HTTPError as error:
-        raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
-    if response.status_code == 409:
+    answer = _question(client, body)
+    if answer is None:
         return None
-    answer = _answer(response)
     try:
         listed = answer["recommendations"]
         ids = [item["item_id"] for item in listed]
@@ -69,30 +69,104 @@ def ask(
     return ids, scores
 
 
+def ask_candidates(
+    client: httpx.Client, bundle_version: str, question: Mapping[str, Any], most: int, dim: int
+) -> Candidates | None:
+    """The candidates for a coarse question: mode "cluster" with `clusters` (ids), or "noised" with `noised` (base64).
+
+    most: how many may come; dim: of their rows. None when the service no longer has the bundle. Raises ServingError for
+    every other refusal, and for an answer without a candidate.
+    """
+    answer = _question(client, {**question, "bundle_version": bundle_version, "candidates": most})
+    if answer is None:
+        return None
+    if answer.get("bundle_version") != bundle_version:
+        raise ServingError("service: answers for another bundle than it was asked for")
+    try:
+        found = decode_candidates(answer.get("candidates"), dim)
+    except ModelError as error:
+        raise ServingError(f"service: {error}") from None
+    if found is None or len(found.item_ids) > most:
+        raise ServingError(f"service: {0 if found is None else len(found.item_ids)} candidates, must be 1..{most}")
+    return found
+
+
+def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dict[str, Any]] | None:
+    """The trend's items as the service shows them, best first; None when it no longer has the bundle."""
+    body = {"mode": "profile", "bundle_version": bundle_version, "profile": None, "top_k": top_k}
+    answer = _question(client, body)
+    if answer is None:
+        return None
+    try:
+        columns = ("item_id", "score", "title", "category", "price")
+        listed = [{name: item[name] for name in columns} for item in answer["recommendations"]]
+        known = all(isinstance(item["item_id"], str) and np.isfinite(item["score"]) for item in listed)
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise ServingError("service: its answer is not a list of recommendations")
+    return listed
+
+
 def fetch_catalogue(client: httpx.Client, held: str | None) -> bytes | None:
     """The service's current catalogue file, or None when it is the held one (sha256, hex).
 
     Raises ServingError when the file is too large or not the one its ETag names.
     """
+    return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held)
+
+
+def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:
+    """The service's current clusters file; the rest as fetch_catalogue."""
+    return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, held)
+
+
+def _fetch(client: httpx.Client, name: str, most_bytes: int, held: str | None) -> bytes | None:
     headers = {} if held is None else {"if-none-match": f'"{held}"'}
+    url: str | httpx.URL = f"/v1/{name}/current"
     try:
-        with client.stream("GET", "/v1/catalogue/current", headers=headers, follow_redirects=True) as response:
-            if response.status_code == 304:
-                return None
-            if response.status_code != 200:
-                response.read()
-                _answer(response)
-            content = bytearray()
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > MAX_CATALOGUE_BYTES:
-                    raise ServingError(f"catalogue: larger than {MAX_CATALOGUE_BYTES} bytes")
-            named = response.headers.get("etag", "").strip('"')
+        for _ in range(2):
+            with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
+                if response.has_redirect_location:
+                    url = _nearby(response)
+                    continue
+                return _content(response, name, most_bytes)
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
-    if hashlib.sha256(content).hexdigest() != named:
-        raise ServingError("catalogue: not the file that its ETag names; torn or changed on the way")
+    raise ServingError(f"service: sends the device from one {name} address to the next")
+
+
+def _nearby(response: httpx.Response) -> httpx.URL:
+    """Where a redirect leads. A device goes where its own service is and nowhere else, whatever it is told."""
+    ours, target = response.url, response.url.join(response.headers.get("location", ""))
+    if (target.scheme, target.host, target.port) != (ours.scheme, ours.host, ours.port):
+        raise ServingError("service: sends the device to another address, where it does not go")
+    return target
+
+
+def _content(response: httpx.Response, name: str, most_bytes: int) -> bytes | None:
+    """The file of a streamed answer, None for the one held."""
+    if response.status_code == 304:
+        return None
+    if response.status_code != 200:
+        response.read()
+        _answer(response)
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > most_bytes:
+            raise ServingError(f"{name}: larger than {most_bytes} bytes")
+    if hashlib.sha256(content).hexdigest() != response.headers.get("etag", "").strip('"'):
+        raise ServingError(f"{name}: not the file that its ETag names; torn or changed on the way")
     return bytes(content)
+
+
+def _question(client: httpx.Client, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        response = client.post("/v1/recommendations", json=dict(body), follow_redirects=False)
+    except httpx.HTTPError as error:
+        raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
+    return None if response.status_code == 409 else _answer(response)
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

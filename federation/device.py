@@ -9,26 +9,29 @@ personalizes. "contribute" also lets the device take part in training.
 from __future__ import annotations
 
 import hashlib
-import time as clock
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 
-from data.atomic import write_atomically
-from data.errors import ModelError, ServingError
+from data.errors import ServingError
 from data.interactions import EventKind
-from federation.asking import ask, fetch_catalogue, service_client
+from federation.asking import fetch_catalogue, service_client
+from federation.catalogue_file import NAME as _CATALOGUE
+from federation.catalogue_file import catalogue_path, keep_only, read_catalogue, write_catalogue
+from federation.clusters_file import NAME as _CLUSTERS
+from federation.clusters_file import held_clusters
+from federation.coarse_asking import Coarse, ask_coarsely, refresh_clusters, row_version
 from federation.export import open_export, seal_export
 from federation.history import (
     Consent,
     DeviceState,
     Event,
-    checked_time,
     decode_events,
     encode_events,
     merge,
@@ -39,13 +42,17 @@ from federation.history import (
 from federation.lists import (
     Recommendations,
     Selection,
-    join,
+    keep_row,
     keep_rows,
     profile_of,
     rank,
     with_own_rows,
     with_own_settings,
 )
+from federation.moments import micros
+from federation.noise_account import NoisePolicy
+from federation.profile_asking import ask_with_profile
+from federation.shown import shown
 from federation.vault import KeyStore, Vault, erase_vault
 from recsys.bundle import Bundle
 from recsys.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
@@ -53,8 +60,6 @@ from recsys.filters import parse_filter
 from recsys.profile import Profile
 
 MAX_TOP_K = 1000
-LEDGER_DELTA = 1e-6
-_CACHE = "catalogue-{}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ class Device:
         return device
 
     @property
+    def folder(self) -> Path:
+        """The device's own folder."""
+        return self._vault.folder
+
+    @property
     def key_store(self) -> KeyStore:
         """Where the vault's key is."""
         return self._vault.key_store
@@ -143,29 +153,45 @@ class Device:
         self.change(choose)
 
     def observe(
-        self, item_id: str, kind: str | EventKind, time: datetime | int | None = None, quantity: float = 1.0
+        self,
+        item_id: str,
+        kind: str | EventKind,
+        time: datetime | int | None = None,
+        quantity: float = 1.0,
+        *,
+        row: npt.NDArray[np.float32] | None = None,
+        row_version: str | None = None,
     ) -> Observed:
         """Record one event; the next list knows it.
 
         time: aware datetime or µs since 1970 UTC; None is now. An item that the catalogue does not know is
         recorded too, and used as soon as a catalogue knows it.
+        row: the item's embedding (dim,) as its page had it, for a device that holds no catalogue; row_version: of which
+        bundle, None for the one at hand. A row of another bundle than the one at hand is not kept.
         """
         if not item_id:
             raise ServingError("item_id: must not be empty")
         if not 0 < quantity < np.inf:
             raise ServingError(f"quantity={quantity}: must be > 0")
-        event = Event(_micros(time), item_id, parse_kind(kind), float(quantity))
+        event = Event(micros(time), item_id, parse_kind(kind), float(quantity))
         recorded = False
+        version = None if row is None else self._row_version(row, row_version)
 
         def record(state: DeviceState) -> DeviceState:
             nonlocal recorded
             recorded = state.consent != "nothing"
-            return replace(state, events=observed(state.events, event)) if recorded else state
+            if not recorded:
+                return state
+            after = replace(state, events=observed(state.events, event))
+            return after if row is None or version is None else keep_row(after, item_id, row, version)
 
         state = self.change(record)
         if not recorded:
             return Observed(False, None, "consent=nothing: not recorded")
         catalogue = self._catalogue(state)
+        if row is not None:
+            kept = "with its row" if version else "its row is of another bundle than this device holds, and not kept"
+            return Observed(True, None, f"recorded; {kept}")
         if catalogue is None:
             return Observed(True, None, "recorded; no catalogue on this device yet")
         if catalogue.items.index_of([item_id])[0] < 0:
@@ -175,7 +201,7 @@ class Device:
     def profile(self, now: datetime | int | None = None) -> Profile | None:
         """The profile for the catalogue at hand; None without consent or without an event that the catalogue knows."""
         state = self.state
-        return profile_of(state, self._need(state), _micros(now))
+        return profile_of(state, self._need(state), micros(now))
 
     def recommend(
         self,
@@ -205,41 +231,43 @@ class Device:
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
-        return rank(state, catalogue, _micros(now), top_k, exclude, repeat, asked)
+        return rank(state, catalogue, micros(now), top_k, exclude, repeat, asked)
 
     def recommend_from(
         self,
         service: str | httpx.Client,
         top_k: int = 10,
         *,
+        mode: Literal["profile", "cluster", "noised"] = "profile",
+        clusters: int = 1,
+        candidates: int | None = None,
+        noise: NoisePolicy | None = None,
         exclude: Sequence[str] = (),
         repeat: bool = True,
         now: datetime | int | None = None,
     ) -> Recommendations:
-        """A list from the service in mode profile: it sees the profile vector for the length of one request.
+        """A list with the service's help. What it sees, by mode:
+
+        profile: the profile vector, for the length of one request. cluster: the ids of the 1 to 4 (`clusters`) nearest
+        of the public centroids. noised: one noised direction under `noise`, the same bytes for a whole period. In the
+        last two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
 
         Neither the excluded ids nor the repeat counter are sent: the device asks for top_k + len(exclude) items,
         which must be at most 1000, and does both itself. When the service no longer has the bundle, its current
         catalogue is fetched, the profile made anew, and the service asked once more.
         """
         _check_top_k(top_k)
+        if mode not in ("profile", "cluster", "noised"):
+            raise ServingError(f"mode={mode!r}: must be 'profile', 'cluster' or 'noised'")
+        if mode != "profile":
+            coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy())
+            with service_client(service) as client:
+                return ask_coarsely(self, client, coarse, top_k, exclude, repeat, micros(now))
         wanted = top_k + len(set(exclude))
         if wanted > MAX_TOP_K:
             raise ServingError(f"top_k + excluded items = {wanted}: must be at most {MAX_TOP_K}")
-        at = _micros(now)
         with service_client(service) as client:
-            if self._catalogue(self.state) is None:
-                self.refresh(client)
-            for _ in range(2):
-                state = self.state
-                catalogue = self._need(state)
-                profile = profile_of(state, catalogue, at)
-                vector = None if profile is None else profile.vector
-                candidates = ask(client, catalogue.bundle_version, vector, wanted)
-                if candidates is not None:
-                    return join(state, catalogue, at, candidates, top_k, exclude, repeat)
-                self.refresh(client)
-        raise ServingError("service: refuses the bundle that it has just handed out")
+            return ask_with_profile(self, client, top_k, exclude, repeat, micros(now))
 
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; whether it did.
@@ -247,7 +275,7 @@ class Device:
         A bundle given to create or open is given up for it.
         """
         held = self.state.catalogue
-        if held is not None and not self._cache(held).is_file():
+        if held is not None and not catalogue_path(self.folder, held).is_file():
             held = None
         with service_client(service) as client:
             content = fetch_catalogue(client, held)
@@ -256,13 +284,19 @@ class Device:
             return False
         decode_catalogue(content)
         digest = hashlib.sha256(content).hexdigest()
-        write_atomically(self._cache(digest), content)
+        write_catalogue(self.folder, digest, content)
         self._bundle, self._bundle_file = None, None
         self.change(lambda state: replace(state, catalogue=digest))
-        for path in self._vault.folder.glob(_CACHE.format("*")):
-            if path != self._cache(digest):
-                path.unlink(missing_ok=True)
+        keep_only(self.folder, digest)
         return True
+
+    def refresh_clusters(self, service: str | httpx.Client) -> str:
+        """Fetch the service's current clusters file if it differs from the one held; the bundle's version.
+
+        All that a device needs for modes cluster and noised, a few hundred bytes a centroid.
+        """
+        with service_client(service) as client:
+            return refresh_clusters(self, client).bundle_version
 
     def forget(self, item_id: str) -> int:
         """Remove every event of one item; returns how many. An older export merged later brings them back.
@@ -292,22 +326,15 @@ class Device:
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:
-        """Everything that is stored, for the shopper's own eyes. epsilon: None once a sum had no noise."""
+        """Everything that is stored, for the shopper's own eyes (federation/shown.py)."""
         state = self.state
         catalogue = self._catalogue(state)
-        spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
         return {
             "folder": str(self._vault.folder),
             "key_store": self.key_store,
             "consent": state.consent,
             "bundle_version": None if catalogue is None else catalogue.bundle_version,
-            "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
-            "participations": len(state.participation.entries),
-            "epsilon": spent if np.isfinite(spent) else None,
-            "unsent_report_bytes": 0 if pending is None else len(pending.report),
-            "events": [
-                asdict(event) | {"kind": event.kind.name.lower(), "time": _iso(event.time)} for event in state.events
-            ],
+            **shown(state),
         }
 
     def erase(self) -> None:
@@ -324,6 +351,11 @@ class Device:
                 self._vault.write(after.encode())
         return after
 
+    def _row_version(self, row: npt.NDArray[np.float32], named: str | None) -> str | None:
+        state = self.state
+        clusters = held_clusters(self.folder, state.clusters)
+        return row_version(row, named, self._catalogue(state) if clusters is None else clusters)
+
     def _need(self, state: DeviceState) -> Catalogue:
         catalogue = self._catalogue(state)
         if catalogue is None:
@@ -339,19 +371,12 @@ class Device:
             return None
         own = None if state.own_rows is None else state.own_rows.item_ids
         if self._cached is None or self._cached[0] != (state.catalogue, own):
-            path = self._cache(state.catalogue)
-            if not path.is_file():
+            content = read_catalogue(self.folder, state.catalogue)
+            if content is None:
                 return None
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != state.catalogue:
-                path.unlink()
-                raise ModelError(f"{path}: not the catalogue that was fetched; removed, refresh to fetch it again")
             catalogue = with_own_rows(decode_catalogue(content), state.own_rows)
             self._cached = (state.catalogue, own), catalogue
         return self._cached[1]
-
-    def _cache(self, digest: str) -> Path:
-        return self._vault.folder / _CACHE.format(digest[:16])
 
 
 def _unsent(state: DeviceState) -> DeviceState:
@@ -362,24 +387,11 @@ def erase_device(folder: str | Path) -> None:
     """Erase a device, even one whose vault cannot be opened any more. Raises ServingError when there is none."""
     folder = Path(folder)
     erase_vault(folder)
-    for path in folder.glob(_CACHE.format("*")):
-        path.unlink()
+    for name in (_CATALOGUE, _CLUSTERS):
+        for path in folder.glob(name.format("*")):
+            path.unlink()
 
 
 def _check_top_k(top_k: int) -> None:
     if not 1 <= top_k <= MAX_TOP_K:
         raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
-
-
-def _micros(time: datetime | int | None) -> int:
-    if time is None:
-        return clock.time_ns() // 1000
-    if isinstance(time, int):
-        return checked_time(time)
-    if time.tzinfo is None:
-        raise ServingError(f"time={time.isoformat()}: must have a time zone")
-    return checked_time((time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
-
-
-def _iso(micros: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()

@@ -19,10 +19,11 @@ from data.errors import ServingError
 from data.interactions import EventKind
 from data.vocabulary import Vocabulary
 from federation.device_ledger import Participation
+from federation.moments import checked_time
+from federation.noise_account import NoiseAccount
 
 Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 1
-LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,18 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Everything that is stored. catalogue: sha256 of the downloaded catalogue file, which is public itself."""
+    """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
+
+    noise: what was said in mode noised, and what it cost.
+    """
 
     consent: Consent = "nothing"
     events: tuple[Event, ...] = field(default=(), repr=False)
     own_rows: OwnRows | None = field(default=None, repr=False)
     catalogue: str | None = None
     participation: Participation = field(default_factory=Participation)
+    clusters: str | None = None
+    noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
 
     def encode(self) -> bytes:
         """JSON bytes for the vault."""
@@ -73,6 +79,8 @@ class DeviceState:
                 },
                 "catalogue": self.catalogue,
                 "participation": self.participation.encode(),
+                "clusters": self.clusters,
+                "noise": self.noise.encode(),
             }
         ).encode()
 
@@ -88,7 +96,17 @@ class DeviceState:
             own = OwnRows(own["bundle_version"], tuple(own["item_id"]), rows)
         held = stored.get("participation")  # a vault of before there were rounds has none
         participation = Participation() if held is None else Participation.decode(held)
-        return DeviceState(stored["consent"], _events(stored["events"]), own, stored["catalogue"], participation)
+        said = stored.get("noise")  # nor has one of before there were modes any
+        noise = NoiseAccount() if said is None else NoiseAccount.decode(said)
+        return DeviceState(
+            stored["consent"],
+            _events(stored["events"]),
+            own,
+            stored["catalogue"],
+            participation,
+            stored.get("clusters"),
+            noise,
+        )
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
@@ -105,13 +123,6 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
     for event in events:
         checked_time(event.time)
     return events
-
-
-def checked_time(micros: int) -> int:
-    """A time of an event, if it is one. Raises ServingError for one that no calendar has."""
-    if not 0 <= micros < LAST_TIME:
-        raise ServingError(f"time={micros}: must be microseconds from 1970 to the year 9999, 0..{LAST_TIME - 1}")
-    return micros
 
 
 def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:

@@ -21,6 +21,8 @@ from recsys.rerank import diversify, pool_size
 from recsys.scoring import score
 from recsys.scoring import top_k as best
 
+Mode = Literal["device", "profile", "cluster", "noised"]
+
 _NOTHING, _NO_BONUS = np.empty(0, np.int32), np.empty(0, np.float32)
 
 
@@ -40,14 +42,15 @@ class Recommendation:
 class Recommendations:
     """A list, best first.
 
-    mode: "device" when nothing was sent, "profile" when the service saw the vector for one request.
+    mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
+    saw cluster ids, "noised" when it saw a noised direction.
     fallback: "trend" when there was no profile to rank by, else None.
     unknown_exclude: excluded ids that the catalogue does not have.
     """
 
     items: tuple[Recommendation, ...]
     bundle_version: str
-    mode: Literal["device", "profile"]
+    mode: Mode
     fallback: Literal["trend"] | None
     unknown_exclude: tuple[str, ...]
 
@@ -130,6 +133,7 @@ def join(
     top_k: int,
     exclude: Sequence[str],
     repeat: bool,
+    mode: Mode = "profile",
 ) -> Recommendations:
     """The same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
 
@@ -152,7 +156,7 @@ def join(
     shown = ~np.isin(items, hidden)
     items, scores = items[shown], scores[shown]
     order = np.lexsort((items, -scores))[:top_k]
-    return _listed(catalogue, items[order], scores[order], "profile", profile is None, unknown)
+    return _listed(catalogue, items[order], scores[order], mode, profile is None, unknown)
 
 
 def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
@@ -174,6 +178,16 @@ def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
         stays = [place for place, item_id in enumerate(held.item_ids) if item_id in set(wanted)]
         kept = OwnRows(held.bundle_version, tuple(held.item_ids[place] for place in stays), held.rows[stays])
     return replace(state, own_rows=kept) if kept.item_ids else replace(state, own_rows=None)
+
+
+def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bundle_version: str) -> DeviceState:
+    """The state with one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
+    held = state.own_rows
+    if held is None or held.bundle_version != bundle_version:
+        return replace(state, own_rows=OwnRows(bundle_version, (item_id,), row[None]))
+    others = [place for place, known in enumerate(held.item_ids) if known != item_id]
+    ids = (*(held.item_ids[place] for place in others), item_id)
+    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
 
 
 def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
@@ -209,7 +223,7 @@ def _listed(
     catalogue: Catalogue,
     items: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],
-    mode: Literal["device", "profile"],
+    mode: Mode,
     fallback: bool,
     unknown: tuple[str, ...],
 ) -> Recommendations:

@@ -112,7 +112,7 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         "name": bundle.name,
         "parts": json.dumps(table.parts),
     }
-    return _safetensors(tensors, metadata)
+    return tensor_file(tensors, metadata)
 
 
 def decode_catalogue(content: bytes) -> Catalogue:
@@ -170,7 +170,8 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(columns).with_columns(pl.col("available").fill_null(True), pl.col("price").fill_nan(None))
 
 
-def _safetensors(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of int8 and float32 tensors: the same bytes for the same arguments."""
     kinds = {"int8": "I8", "float32": "F32"}
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     body = b""

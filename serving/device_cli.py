@@ -14,7 +14,8 @@ import typer
 from data.atomic import write_atomically
 from data.errors import ServingError
 from federation.device import Device, erase_device
-from federation.lists import Recommendation
+from federation.lists import Recommendation, Recommendations
+from federation.noise_account import NoisePolicy
 from federation.vault import KeyStore
 from recsys.bundle import Bundle
 from serving.contribute_cli import contribute_command
@@ -92,7 +93,17 @@ def observe(
 @device_app.command()
 def recommend(
     top_k: Annotated[int, typer.Option(help="1 to 1000.")] = 10,
-    service: Annotated[str | None, typer.Option(help="Ask this service; it sees the profile for one request.")] = None,
+    service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="device, profile, cluster or noised; with --service: profile.")
+    ] = None,
+    clusters: Annotated[int, typer.Option(help="mode cluster: how many cluster ids are sent, 1 to 4.")] = 1,
+    candidates: Annotated[int | None, typer.Option(help="modes cluster, noised: how many to rank, up to 2000.")] = None,
+    max_epsilon: Annotated[
+        float, typer.Option(help="mode noised: ε of this device's whole life.")
+    ] = NoisePolicy.max_epsilon,
+    epsilon: Annotated[float, typer.Option(help="mode noised: ε of one message.")] = NoisePolicy.epsilon,
+    period_days: Annotated[float, typer.Option(help="mode noised: days it is repeated.")] = NoisePolicy.period_days,
     bundle: Annotated[Path | None, typer.Option(help="Use this bundle, not a fetched catalogue.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item_id not to show; may be repeated.")] = None,
     repeat: Annotated[bool, typer.Option(help="Join own purchases.")] = True,
@@ -110,6 +121,9 @@ def recommend(
 ) -> None:
     """A list, made on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
+    mode = mode or ("device" if service is None else "profile")
+    if (service is None) != (mode == "device"):
+        raise ServingError(f"mode={mode}: {'sends nothing, so leave --service out' if service else 'needs --service'}")
     if service is None:
         listed = device.recommend(
             top_k,
@@ -123,8 +137,17 @@ def recommend(
     elif only is not None or diversity or reasons:
         raise ServingError("--filter, --diversity and --reasons: work on this device only, without --service")
     else:
-        listed = device.recommend_from(service, top_k, exclude=exclude or (), repeat=repeat)
-        typer.echo("mode=profile: the service saw the profile of this request; without --service it does not", err=True)
+        listed = device.recommend_from(
+            service,
+            top_k,
+            mode=mode,  # type: ignore[arg-type]  # checked there
+            clusters=clusters,
+            candidates=candidates,
+            noise=NoisePolicy(epsilon, period_days, max_epsilon),
+            exclude=exclude or (),
+            repeat=repeat,
+        )
+        typer.echo(_gives_up(device, listed, clusters, max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
         for place, item in enumerate(listed.items, 1)
@@ -212,6 +235,22 @@ def refresh(service: Service, home: Home = None, as_json: AsJson = False, seed: 
 
 device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
+
+
+def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilon: float) -> str:
+    """What the service has just learned."""
+    if listed.mode == "profile":
+        return "mode=profile: the service saw the profile of this request; without --service it does not"
+    if listed.fallback:
+        return f"mode={listed.mode}: the service saw that there is no profile yet, and nothing else"
+    if listed.mode == "cluster":
+        named = "a public cluster id" if clusters == 1 else f"{clusters} public cluster ids"
+        return f"mode=cluster: the service saw {named}, roughly what is liked, not the profile"
+    said = device.state.noise
+    return (
+        f"mode=noised: the service saw a noised profile, the same one for the whole period; {said.drawn} of them "
+        f"in this device's life, together epsilon={said.epsilon:g} of at most {max_epsilon:g}"
+    )
 
 
 def _home(home: Path | None) -> Path:

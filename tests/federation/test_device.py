@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from data.errors import ModelError, ServingError
 from data.interactions import MICROS_PER_DAY, EventKind
+from federation.asking import service_client
 from federation.device import Device, erase_device
-from federation.history import DeviceState, Event, merge
+from federation.export import seal_export
+from federation.history import DeviceState, Event, encode_events, merge
 from recsys.bundle import Bundle
 from recsys.catalogue import catalogue_of, decode_catalogue, encode_catalogue
 from recsys.choice import choose_config, neighbours
@@ -155,6 +157,8 @@ def test_the_state_has_no_place_for_an_account() -> None:
         "own_rows",
         "catalogue",
         "participation",  # what it sent into sums, so that it keeps within what was agreed
+        "clusters",  # the hash of a public file, like catalogue
+        "noise",  # what it said in mode noised, so that it says the same again and counts what it costs
     }
     assert {field.name for field in fields(Event)} == {"time", "item_id", "kind", "quantity"}
     for method in (Device.create, Device.open, Device.observe, Device.recommend, Device.recommend_from):
@@ -612,3 +616,41 @@ def test_diversity_chooses_from_a_deeper_pool(tmp_path: Path, known: bool) -> No
     assert intra_list_similarity(pool[order]) < alike
     with pytest.raises(ModelError, match=r"diversity=2: must be 0\.\.1"):
         device.recommend(10, now=NOW, diversity=2)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://192.0.2.1/v1/catalogue/x", "//shop.test:8443/x", "http://shop.test/v1/catalogue/x", "ftp://shop.test/x"],
+)
+def test_a_device_follows_its_service_nowhere_else(bundle: Bundle, tmp_path: Path, location: str) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(307, headers={"location": location})
+
+    device = Device.create(tmp_path / "home", consent="observe", key_store="file")
+    client = httpx.Client(transport=httpx.MockTransport(answer), base_url="https://shop.test")
+    with client, pytest.raises(ServingError, match="to another address"):
+        device.refresh(client)
+    assert asked == ["https://shop.test/v1/catalogue/current"]
+
+
+def test_no_proxy_of_the_environment_gets_to_see_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://192.0.2.1:1")
+    for address in ("http://127.0.0.1:1", "https://shop.test"):
+        with service_client(address) as client:
+            assert client._mounts == {}
+
+
+def test_a_time_that_no_calendar_has_is_neither_recorded_nor_imported(tmp_path: Path) -> None:
+    device = Device.create(tmp_path / "home", consent="observe", key_store="file")
+    for time in (-1, 10**20, datetime(1, 1, 1, tzinfo=UTC)):
+        with pytest.raises(ServingError, match="must be microseconds from 1970"):
+            device.observe("a", "view", time)
+    assert device.show()["events"] == []
+    event = Event(10**19, "a", EventKind.VIEW)
+    with pytest.raises(ServingError, match="must be microseconds from 1970"):
+        device.import_(seal_export(encode_events((event,)), "long enough"), "long enough")
+    assert device.show()["events"] == []

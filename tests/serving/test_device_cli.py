@@ -15,6 +15,7 @@ from federation.vault import KEY, VAULT
 from recsys.bundle import Bundle
 from serving.app import create_app
 from serving.device_cli import default_home, device_app
+from tests.modes_service import modes_app
 from tests.shop import make_bundle
 
 Run = Callable[..., Result]
@@ -214,3 +215,47 @@ def test_every_command_takes_json_and_seed() -> None:
     for command in device_app.registered_commands:
         assert command.callback is not None
         assert {"as_json", "seed", "home"} <= set(inspect.signature(command.callback).parameters)
+
+
+@pytest.fixture(scope="module")
+def coarse(bundle: Bundle) -> Iterator[str]:
+    """A service of modes cluster and noised."""
+    config = uvicorn.Config(modes_app(bundle), port=0, log_level="warning", access_log=False)
+    socket = config.bind_socket()
+    socket.listen()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_coarse_modes_say_in_one_line_what_they_give_up(run: Run, coarse: str) -> None:
+    run("init", "--key-store", "file", "--consent", "observe")
+    nobody = run("recommend", "--service", coarse, "--mode", "cluster")
+    assert nobody.stderr == "mode=cluster: the service saw that there is no profile yet, and nothing else\n"
+    run("refresh", "--service", coarse)
+    run("observe", "sku-1", "--kind", "purchase")
+    cluster = run("recommend", "--service", coarse, "--mode", "cluster", "--json")
+    assert result(cluster)["mode"] == "cluster"
+    assert cluster.stderr == (
+        "mode=cluster: the service saw a public cluster id, roughly what is liked, not the profile\n"
+    )
+    asked = ("recommend", "--service", coarse, "--mode", "noised", "--epsilon", "4", "--period-days", "7")
+    for _ in range(2):
+        noised = run(*asked, "--json")
+        assert result(noised)["mode"] == "noised"
+        assert "1 of them in this device's life, together epsilon=4 of at most 32" in noised.stderr
+        assert noised.stderr.count("\n") == 1
+    shown = result(run("show", "--json"))
+    assert (shown["noised_messages"], shown["noised_epsilon"]) == (1, 4.0)
+    over = refused(run(*asked[:-4], "--epsilon", "8", "--max-epsilon", "10"))
+    assert "epsilon=12 over this device's lifetime: must be at most 10; use mode device or cluster" in over
+
+
+def test_a_mode_and_a_service_go_together(run: Run, coarse: str) -> None:
+    run("init", "--key-store", "file", "--consent", "observe")
+    assert "mode=cluster: needs --service" in refused(run("recommend", "--mode", "cluster"))
+    assert "sends nothing" in refused(run("recommend", "--mode", "device", "--service", coarse))
+    assert "mode='guess'" in refused(run("recommend", "--mode", "guess", "--service", coarse))

@@ -1,0 +1,34 @@
+"""Times as devices take and show them: aware datetimes or µs since 1970 UTC in, ISO 8601 out."""
+
+from __future__ import annotations
+
+import time as clock
+from datetime import UTC, datetime, timedelta
+
+from data.errors import ServingError
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
+
+
+def micros(time: datetime | int | None) -> int:
+    """µs since 1970 UTC; None is now. Raises ServingError without a time zone, and for what no calendar has."""
+    if time is None:
+        return clock.time_ns() // 1000
+    if isinstance(time, int):
+        return checked_time(time)
+    if time.tzinfo is None:
+        raise ServingError(f"time={time.isoformat()}: must have a time zone")
+    return checked_time((time - _START) // timedelta(microseconds=1))
+
+
+def checked_time(micros: int) -> int:
+    """A time of an event, if it is one. Raises ServingError for one that no calendar has."""
+    if not 0 <= micros < LAST_TIME:
+        raise ServingError(f"time={micros}: must be microseconds from 1970 to the year 9999, 0..{LAST_TIME - 1}")
+    return micros
+
+
+def iso(micros: int) -> str:
+    """ISO 8601 with offset."""
+    return (_START + timedelta(microseconds=micros)).isoformat()

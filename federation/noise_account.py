@@ -1,0 +1,112 @@
+"""What a device has said in mode noised: each message is drawn once, kept, and counted before it is sent.
+
+Asked again within its period, for the same bundle and ε, the device sends the same bytes, whatever has become of its
+profile meanwhile: fresh noise for each question would average away. Messages of different periods, bundles or ε are
+independent draws, and their ε add up over the device's lifetime (basic composition), up to a bound of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import BudgetExhausted, ModelError
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class NoisePolicy:
+    """How much a device may say. epsilon: of one message; period_days: how long it is repeated.
+
+    max_epsilon: of a lifetime. The default allows four messages; docs/modes.md measures what averaging them gives.
+    """
+
+    epsilon: float = 8.0
+    period_days: float = 30.0
+    max_epsilon: float = 32.0
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "period_days", "max_epsilon"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ModelError(f"{name}={getattr(self, name)}: must be > 0 and finite")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One message. until: seconds since 1970-01-01 UTC, when a new one may be drawn. vector: (dim,) float32."""
+
+    bundle_version: str
+    epsilon: float
+    until: float
+    vector: npt.NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NoiseAccount:
+    """What the vault holds: messages that may still be repeated, and what all that were ever drawn cost together."""
+
+    drawn: int = 0
+    epsilon: float = 0.0
+    draws: tuple[Draw, ...] = ()
+
+    def held(self, bundle_version: str, epsilon: float, now_s: float) -> Draw | None:
+        """The message to repeat, if there is one."""
+        for draw in self.draws:
+            if (draw.bundle_version, draw.epsilon) == (bundle_version, epsilon) and now_s < draw.until:
+                return draw
+        return None
+
+    def with_draw(
+        self,
+        bundle_version: str,
+        policy: NoisePolicy,
+        now_s: float,
+        draw: Callable[[], npt.NDArray[np.float32]],
+    ) -> tuple[NoiseAccount, Draw]:
+        """The account after one more message, to be stored before it is sent; itself when one is to be repeated.
+
+        Raises BudgetExhausted when a new message would exceed max_epsilon.
+        """
+        kept = self.held(bundle_version, policy.epsilon, now_s)
+        if kept is not None:
+            return self, kept
+        after = self.epsilon + policy.epsilon
+        if after > policy.max_epsilon * (1 + 1e-12):
+            raise BudgetExhausted(
+                f"mode noised: epsilon={after:g} over this device's lifetime: must be at most {policy.max_epsilon:g}; "
+                "use mode device or cluster"
+            )
+        fresh = Draw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
+        still = tuple(one for one in self.draws if now_s < one.until)
+        return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "drawn": self.drawn,
+            "epsilon": self.epsilon,
+            "draws": [
+                [
+                    one.bundle_version,
+                    one.epsilon,
+                    one.until,
+                    base64.b64encode(one.vector.astype("<f4").tobytes()).decode(),
+                ]
+                for one in self.draws
+            ],
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> NoiseAccount:
+        """The account of encode."""
+        draws = tuple(
+            Draw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
+            for version, epsilon, until, vector in stored["draws"]
+        )
+        return NoiseAccount(stored["drawn"], stored["epsilon"], draws)

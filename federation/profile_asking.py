@@ -1,0 +1,56 @@
+"""Mode profile on the device: the service sees the vector for one request and ranks by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import httpx
+
+from data.errors import ServingError
+from federation.asking import ask
+from federation.history import DeviceState
+from federation.lists import Recommendations, join, profile_of
+from recsys.catalogue import Catalogue
+
+
+class Refreshing(Protocol):
+    """What of a device is needed here."""
+
+    @property
+    def state(self) -> DeviceState:
+        """Everything that is stored."""
+        ...
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The catalogue at hand."""
+        ...
+
+    def refresh(self, service: httpx.Client) -> bool:
+        """Fetch the service's current catalogue."""
+        ...
+
+
+def ask_with_profile(
+    device: Refreshing, client: httpx.Client, top_k: int, exclude: Sequence[str], repeat: bool, now: int
+) -> Recommendations:
+    """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked.
+
+    When the service no longer has the bundle, its current catalogue is fetched, the profile made anew, and the service
+    asked once more.
+    """
+    wanted = top_k + len(set(exclude))
+    if device.catalogue is None:
+        device.refresh(client)
+    for _ in range(2):
+        state, catalogue = device.state, device.catalogue
+        if catalogue is None:
+            raise ServingError("device: the catalogue that was just fetched is gone")
+        profile = profile_of(state, catalogue, now)
+        vector = None if profile is None else profile.vector
+        listed = ask(client, catalogue.bundle_version, vector, wanted)
+        if listed is not None:
+            return join(state, catalogue, now, listed, top_k, exclude, repeat)
+        device.refresh(client)
+    raise ServingError("service: refuses the bundle that it has just handed out")

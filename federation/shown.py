@@ -1,0 +1,33 @@
+"""Everything a device stores, for its shopper's own eyes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from federation.history import DeviceState
+from federation.moments import iso
+
+LEDGER_DELTA = 1e-6
+
+
+def shown(state: DeviceState) -> dict[str, Any]:
+    """What the vault holds.
+
+    epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
+    noised, by basic composition; another guarantee of other messages, so the two are not one number.
+    """
+    spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
+    return {
+        "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
+        "participations": len(state.participation.entries),
+        "epsilon": spent if np.isfinite(spent) else None,
+        "noised_messages": state.noise.drawn,
+        "noised_epsilon": state.noise.epsilon,
+        "unsent_report_bytes": 0 if pending is None else len(pending.report),
+        "events": [
+            asdict(event) | {"kind": event.kind.name.lower(), "time": iso(event.time)} for event in state.events
+        ],
+    }

@@ -1,0 +1,102 @@
+"""A synthetic shop as service and devices see it, for the benchmark of the modes of asking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from data.interactions import Interactions, interactions
+from data.synthetic import SyntheticShop
+from recsys.candidates import Quantized
+from recsys.catalogue import SHOWN
+from recsys.clusters import Clusters, centroids_of
+from recsys.histories import log_weights, merge_histories
+from recsys.ials import fit_ials
+from recsys.items import ItemTable
+from recsys.profile_config import ProfileConfig
+from recsys.quantization import quantize
+from recsys.retrieval import ItemIndex
+from recsys.scoring import score, top_k
+from recsys.solver import Solver
+from recsys.trend import trend
+from tests.benchmarks.attacks_leak import Pairs
+from tests.benchmarks.attacks_modes import pairs_of
+
+TOP_K, DIM, EVENTS_APART = 20, 64, 19
+CONFIG = ProfileConfig(reg=0.01, trend_weight=0.05)
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A shop as service and devices see it. now, then: profiles (users, dim), `then` without the last 19 events."""
+
+    table: ItemTable
+    clusters: Clusters
+    index: ItemIndex
+    source: Quantized
+    sequence: Sequence[Floats]
+    pairs: Pairs
+    lists: npt.NDArray[np.int32]
+
+    @property
+    def now(self) -> Floats:
+        return self.sequence[0]
+
+    @property
+    def then(self) -> Floats:
+        return self.sequence[EVENTS_APART]
+
+
+def world(n_items: int, n_users: int, n_events: int, tastes: int, *, seed: int, users: int, asked: int) -> World:
+    shop = SyntheticShop(n_users, n_items, n_events, seed=seed, n_clusters=tastes)
+    log = shop.interactions()
+    config = replace(CONFIG, alpha=20.0 / n_items)
+    now = int(log.time.max()) + 1
+    V = fit_ials(log, log_weights(log, config, now), dim=DIM, alpha=config.alpha, reg=config.reg, n_iter=6, seed=seed)
+    chosen = np.random.default_rng([seed, 30]).permutation(np.flatnonzero(log.counts >= 2 * EVENTS_APART))[:users]
+    few = some(log, np.sort(chosen))
+    solver = Solver(torch.from_numpy(V), alpha=config.alpha, reg=config.reg)
+    everyone = np.arange(len(chosen))
+    sequence = [
+        solver.profiles(merge_histories(without_last(few, gone), config, now), everyone)
+        for gone in range(EVENTS_APART + 1)
+    ]
+    table = ItemTable(V, trend(log, now), sequence[0].mean(0))
+    rows, scale = quantize(V)
+    shown = shop.catalogue().select(name for name in SHOWN if name != "available")
+    return World(
+        table=table,
+        clusters=Clusters(
+            "bench", "bench", centroids_of(table), table.gram, table.mean_profile, table.parts, config, n_items
+        ),
+        index=ItemIndex(table),
+        source=Quantized(rows, scale, table.trend, shown),
+        sequence=sequence,
+        pairs=pairs_of(merge_histories(few, config, now), min(len(chosen), 500), 3, seed),
+        lists=np.stack([top_k(one, TOP_K)[0] for one in score(table, sequence[0][:asked], config.trend_weight)]),
+    )
+
+
+def some(log: Interactions, users: npt.NDArray[np.int64]) -> Interactions:
+    """The log of some users alone, numbered anew."""
+    user = np.repeat(np.arange(log.n_users), log.counts)
+    keep = np.isin(user, users)
+    return _log(np.searchsorted(users, user[keep]), log, keep, len(users))
+
+
+def without_last(log: Interactions, gone: int) -> Interactions:
+    """The log without the last `gone` events of every user."""
+    user = np.repeat(np.arange(log.n_users), log.counts)
+    keep = np.repeat(log.offsets[1:], log.counts) - np.arange(log.n_events) > gone
+    return _log(user[keep], log, keep, log.n_users)
+
+
+def _log(user: npt.NDArray[np.int64], log: Interactions, keep: npt.NDArray[np.bool_], n_users: int) -> Interactions:
+    return interactions(
+        user, log.item_idx[keep], log.time[keep], n_users=n_users, n_items=log.n_items, kind=log.kind[keep]
+    )
