@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import io
 import json
 import logging
 import subprocess
@@ -113,6 +114,29 @@ def test_no_crash_carries_the_profile(
     assert "ValueError at" in caplog.text
     assert found(caplog.text) == []
     assert found("".join(capfd.readouterr())) == []
+
+
+def test_a_log_that_cannot_be_written_prints_nothing_of_the_crash_either(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A failing log handler prints its own error, and with it the one that was being handled."""
+    closed = io.StringIO()
+    closed.close()
+    broken_handler = logging.StreamHandler(closed)
+    logging.getLogger("ownshelf.serving").addHandler(broken_handler)
+
+    def broken(_: object, profiles: Any, *__: object, **___: object) -> None:
+        raise ValueError(f"bad vector {profiles.tolist()}")
+
+    monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
+    try:
+        for body in requests_with_the_profile(bundle.version):
+            service(bundle).post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
+    finally:
+        logging.getLogger("ownshelf.serving").removeHandler(broken_handler)
+    printed = "".join(capfd.readouterr())
+    assert "Logging error" in printed
+    assert found(printed) == []
 
 
 def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_path: Path) -> None:
