@@ -18,6 +18,7 @@ from federation.vault import KeyStore
 from recsys.bundle import Bundle
 from serving.contribute_cli import contribute_command
 from serving.device_home import default_home
+from serving.device_key import Key, keyed_client
 from serving.fleet_cli import simulate_command
 from serving.one_line import OneLineErrors
 
@@ -92,6 +93,7 @@ def observe(
 def recommend(
     top_k: Annotated[int, typer.Option(help="1 to 1000.")] = 10,
     service: Annotated[str | None, typer.Option(help="Ask this service; it sees the profile for one request.")] = None,
+    key: Key = None,
     bundle: Annotated[Path | None, typer.Option(help="Use this bundle, not a fetched catalogue.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item_id not to show; may be repeated.")] = None,
     repeat: Annotated[bool, typer.Option(help="Join own purchases.")] = True,
@@ -107,7 +109,8 @@ def recommend(
     if service is None:
         listed = device.recommend(top_k, exclude=exclude or (), repeat=repeat, own_settings=own_settings)
     else:
-        listed = device.recommend_from(service, top_k, exclude=exclude or (), repeat=repeat)
+        with keyed_client(service, key) as client:
+            listed = device.recommend_from(client, top_k, exclude=exclude or (), repeat=repeat)
         typer.echo("mode=profile: the service saw the profile of this request; without --service it does not", err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}"
@@ -185,10 +188,11 @@ def erase(
 
 
 @device_app.command()
-def refresh(service: Service, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def refresh(service: Service, key: Key = None, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
     """Fetch the service's current catalogue, if it is another one."""
     device = Device.open(_home(home))
-    fetched = device.refresh(service)
+    with keyed_client(service, key) as client:
+        fetched = device.refresh(client)
     version = device.show()["bundle_version"]
     state = "fetched" if fetched else "already here"
     _print({"fetched": fetched, "bundle_version": version}, f"bundle {version}: {state}", as_json)

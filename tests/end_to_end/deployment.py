@@ -164,7 +164,7 @@ class Deployment:
 
     def _start_service(self) -> Process:
         return self._start(
-            "service", ["serving.cli", "serve", str(self.bundle), f"--federation={self.federation_file}"]
+            "service", ["serving.cli", "serve", str(self.bundle), f"--federation={self.federation_file}", "--open"]
         )
 
     def _start(self, party: str, arguments: list[str]) -> Process:
