@@ -43,6 +43,7 @@ class Listener:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here goes by an address
             ws="none",
             timeout_graceful_shutdown=settings.stop_timeout_s,
             **tls,

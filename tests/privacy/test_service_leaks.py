@@ -191,9 +191,16 @@ def imported_by(path: Path) -> set[str]:
     return names
 
 
+SERVED = (
+    *("app", "bodies", "served", "guard", "openapi", "refusal", "access", "seen", "rates", "metrics", "readiness"),
+    *("cross_origin", "json_depth", "tracing"),
+)
+"""What answers a request, and what is told of it."""
+
+
 def test_the_service_cannot_make_or_name_a_profile() -> None:
     forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "fold_in", "repeat_counts")}
-    served = [ROOT / "serving" / f"{name}.py" for name in ("app", "bodies", "served", "guard", "openapi", "refusal")]
+    served = [ROOT / "serving" / f"{name}.py" for name in SERVED]
     for path in served:
         names = imported_by(path)
         assert not names & forbidden, path
