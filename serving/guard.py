@@ -19,7 +19,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access import NOBODY, Access, Caller, Route, RouteTable
-from serving.cross_origin import CrossOrigin
+from serving.cross_origin import CrossOrigin, Headers
+from serving.deadlines import Deadlines
 from serving.json_depth import deeper_than
 from serving.rates import KeyRates
 from serving.refusal import Refusal
@@ -27,12 +28,12 @@ from serving.seen import Observer, Seen
 
 log = logging.getLogger("ownshelf.serving")
 
-HEADERS = (
+PAGE_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-API_HEADERS = (*HEADERS, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 GONE = 499
 """Counted for a request whose sender left before there was an answer."""
@@ -40,7 +41,7 @@ GONE = 499
 
 @dataclass(frozen=True)
 class GuardBounds:
-    """max_depth: of JSON brackets; None reads no body ahead. timeout_s: of a whole request; None has no bound."""
+    """max_depth: of JSON brackets; None looks at no body. timeout_s: of a whole request; None has no bound."""
 
     max_body_bytes: int
     max_depth: int | None = None
@@ -69,6 +70,7 @@ class Guard:
         """statuses: of the refusals' codes. access: without it there is no table, and every path goes to the app."""
         self.app = app
         self._bounds = bounds
+        self._deadlines = None if bounds.timeout_s is None else Deadlines(bounds.timeout_s)
         self._statuses = statuses
         self._access = access
         self._table = RouteTable()
@@ -83,60 +85,65 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         begun = perf_counter()
-        request_id = os.urandom(16).hex()
-        one = _Exchange(scope, receive, send, self._bounds.max_body_bytes, request_id)
+        one = _Exchange(scope, receive, send, self._bounds.max_body_bytes)
         refusal: Refusal | None = None
         failed: str | None = None
+        deadlines = self._deadlines
+        task = None if deadlines is None else deadlines.enter()
         try:
-            async with asyncio.timeout(self._bounds.timeout_s) as one.timer:
-                await self._answer(one)
+            if self._access is None:
+                one.check_declared()
+                await self.app(scope, one.bounded_receive, one.send)
+            else:
+                await self._answer(one, self._access, task)
         except Refusal as found:
             refusal = found
         except _Gone:
             pass
+        except asyncio.CancelledError:
+            if deadlines is None or task is None or not deadlines.leave(task):
+                raise
+            refusal = Refusal("timed_out", f"request: must be answered within {deadlines.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001  # the last resort: whatever it is, it must not be logged whole
-            if one.timer is not None and one.timer.expired():
-                refusal = Refusal("timed_out", f"request: must be answered within {self._bounds.timeout_s:g} s")
-            else:
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                failed = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            failed = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+        finally:
+            if deadlines is not None and task is not None:
+                deadlines.leave(task)
         # Not while the error is handled: a log handler that fails then prints it whole, as the context of its own.
         if failed is not None:
-            log.error("%s request_id=%s", failed, request_id)
-            await one.respond(500, "internal", "internal error", {"request_id": request_id})
+            log.error("%s request_id=%s", failed, one.request_id)
+            await one.respond(500, "internal", "internal error", {"request_id": one.request_id})
         elif refusal is not None:
-            await self._refuse(one, refusal)
+            status = self._statuses[refusal.code]
+            await one.respond(status, refusal.code, str(refusal), refusal.details, refusal.headers)
         if self._observers:
             seen = one.seen(perf_counter() - begun)
             for observer in self._observers:
                 observer(seen)
 
-    async def _answer(self, one: _Exchange) -> None:
+    async def _answer(self, one: _Exchange, access: Access, task: asyncio.Task[Any] | None) -> None:
         scope = one.scope
-        one.headers = self._headers(scope, one)
-        if self._access is None:
-            one.check_declared()
-            await self.app(scope, one.bounded_receive, one.send)
-            return
         method, path = scope["method"], scope["path"]
-        if method == "OPTIONS" and one.origin is not None and self._origins is not None:
-            await one.respond_empty(204, self._origins.preflight(one.origin))
-            return
-        route = self._table.find(method, path)
+        origins = self._origins
+        if origins is not None:
+            one.headers = (*one.headers, *origins.headers(one.origin))
+            if method == "OPTIONS" and one.origin is not None:
+                await one.begin(204, list(origins.preflight(one.origin)), b"")
+                return
+        route = one.route = self._table.find(method, path)
         if route is None:
             raise self._no_route(path)
-        one.route = route
         if route.page:
-            one.headers = tuple(header for header in one.headers if header[0] != b"content-security-policy")
-        if route.streamed:
-            if one.timer is not None:
-                one.timer.reschedule(None)
-            receive = one.receive
-        else:
+            one.headers = tuple(header for header in one.headers if header not in API_HEADERS[len(PAGE_HEADERS) :])
+        receive: Receive = one.replay
+        if not route.streamed:
             await one.read_body()
-            receive = one.replay
-        caller = self._access.admit(route, one.authorization)
-        one.caller = scope["state"]["caller"] = caller
+        else:
+            receive = one.receive
+            if self._deadlines is not None and task is not None:
+                self._deadlines.leave(task)
+        caller = one.caller = scope["state"]["caller"] = access.admit(route, one.authorization)
         if self._rates is not None and caller.key_id is not None:
             self._rates.take(caller.key_id)
         depth = self._bounds.max_depth
@@ -144,24 +151,11 @@ class Guard:
             raise Refusal("invalid_request", f"body: must be nested at most {depth} deep", {"max_depth": depth})
         await self.app(scope, receive, one.send)
 
-    def _headers(self, scope: Scope, one: _Exchange) -> tuple[tuple[bytes, bytes], ...]:
-        """What every answer to this request carries."""
-        headers: tuple[tuple[bytes, bytes], ...] = (*API_HEADERS, (b"x-request-id", one.request_id.encode()))
-        if scope["scheme"] == "https":
-            headers = (*headers, HSTS)
-        if self._origins is not None:
-            headers = (*headers, *self._origins.headers(one.origin))
-        return headers
-
     def _no_route(self, path: str) -> Refusal:
         methods = self._table.methods(path)
         if methods:
             return Refusal("method_not_allowed", "method: not of this path", headers={"allow": ", ".join(methods)})
         return Refusal("not_found", "path: there is nothing here")
-
-    async def _refuse(self, one: _Exchange, refusal: Refusal) -> None:
-        status = self._statuses[refusal.code]
-        await one.respond(status, refusal.code, str(refusal), refusal.details, refusal.headers)
 
 
 class _Gone(Exception):
@@ -173,31 +167,30 @@ class _Exchange:
 
     __slots__ = (
         "_send", "authorization", "body", "bound", "caller", "declared", "headers", "left", "n_bytes", "origin",
-        "receive", "replayed", "request_id", "route", "scope", "status", "timer", "unread",
+        "receive", "replayed", "request_id", "route", "scope", "state", "status", "unread",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
         self.scope = scope
+        self.state = scope.setdefault("state", {})
         self.receive = receive
         self._send = send
         self.bound = self.left = max_body_bytes
-        self.request_id = request_id
+        self.request_id = os.urandom(16).hex()
+        self.headers: Headers = API_HEADERS if scope["scheme"] != "https" else (*API_HEADERS, HSTS)
         self.route: Route | None = None
         self.caller: Caller = NOBODY
-        self.timer: asyncio.Timeout | None = None
         self.body = b""
         self.unread, self.replayed = True, False
-        self.headers: tuple[tuple[bytes, bytes], ...] = (*API_HEADERS, (b"x-request-id", request_id.encode()))
-        self.status, self.n_bytes = 0, 0
+        self.status = self.n_bytes = 0
         self.authorization: bytes | None = None
         self.origin: bytes | None = None
         self.declared: int | None = None
-        scope.setdefault("state", {})
         for name, value in scope["headers"]:
-            if name == b"authorization":
-                self.authorization = value
-            elif name == b"content-length":
+            if name == b"content-length":
                 self.declared = int(value) if value.isdigit() else None
+            elif name == b"authorization":
+                self.authorization = value
             elif name == b"transfer-encoding":
                 self.declared = -1
             elif name == b"origin":
@@ -207,16 +200,15 @@ class _Exchange:
         """The whole body, ahead of the app. Raises Refusal beyond the bound, and _Gone."""
         if self.declared is not None or self.scope["method"] in ("POST", "PUT"):
             self.check_declared()
-            message = await self.bounded_receive()
-            body, more = message.get("body", b""), message.get("more_body", False)
-            if more:
-                pieces = bytearray(body)
-                while more:
-                    message = await self.bounded_receive()
-                    pieces += message.get("body", b"")
-                    more = message.get("more_body", False)
-                body = bytes(pieces)
-            self.body = body
+            pieces, more = [], True
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                self._count(piece)
+                pieces.append(piece)
+            self.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.unread = False
 
     def check_declared(self) -> None:
@@ -225,13 +217,9 @@ class _Exchange:
             raise self._too_large()
 
     async def bounded_receive(self) -> Message:
-        """The next piece of the body, from the wire. Raises Refusal beyond the bound, and _Gone."""
+        """The next piece of the body, from the wire. Raises Refusal beyond the bound."""
         message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        self.left -= len(message.get("body", b""))
-        if self.left < 0:
-            raise self._too_large()
+        self._count(message.get("body", b""))
         return message
 
     async def replay(self) -> Message:
@@ -245,7 +233,8 @@ class _Exchange:
         """Pass an answer on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self.headers]
+            named = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message.get("headers", ()), *self.headers, named]
         else:
             self.n_bytes += len(message.get("body", b""))
         await self._send(message)
@@ -261,30 +250,26 @@ class _Exchange:
         """An error, unless an answer has begun: then the connection ends with it torn."""
         if self.status:
             return
-        self.scope["state"]["code"] = code
-        body = error_json(code, message, details)
+        self.state["code"] = code
         more = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         if self.unread and self.declared is not None:
             more.append((b"connection", b"close"))  # or the server would wait for the rest of the body
-        await self._begin(status, [(b"content-type", b"application/json"), *more], body)
+        body = error_json(code, message, details)
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(status, [(b"content-type", b"application/json"), length, *more], body)
 
-    async def respond_empty(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """An answer without a body."""
-        await self._begin(status, list(headers), b"")
-
-    async def _begin(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        if body:
-            headers.append((b"content-length", str(len(body)).encode()))
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """A whole answer."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     def seen(self, seconds: float) -> Seen:
         """What observers may know."""
-        state = self.scope["state"]
+        route, state = self.route, self.state
         return Seen(
             self.request_id,
-            "none" if self.route is None else self.route.method,
-            "none" if self.route is None else self.route.pattern,
+            "none" if route is None else route.method,
+            "none" if route is None else route.pattern,
             state.get("mode", ""),
             self.status or GONE,
             state.get("code", ""),
@@ -293,6 +278,11 @@ class _Exchange:
             self.caller.app,
             self.caller.key_id,
         )
+
+    def _count(self, piece: bytes) -> None:
+        self.left -= len(piece)
+        if self.left < 0:
+            raise self._too_large()
 
     def _too_large(self) -> Refusal:
         return Refusal("body_too_large", f"body: must be at most {self.bound} bytes")
