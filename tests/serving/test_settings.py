@@ -118,3 +118,10 @@ def test_only_one_state_is_given_with_a_federation_file() -> None:
     assert read_settings({"state": "postgresql://h/d"}).state_url() == "postgresql://h/d"
     assert str(read_settings({"state": "/srv"}).state_url()).endswith("/srv/state.sqlite")
     assert read_settings({}).state_url() is None
+
+
+def test_the_guide_has_every_setting_with_its_default() -> None:
+    guide = (ROOT / "docs" / "operate.md").read_text()
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, (), False) else f"`{field.default}`"
+        assert f"| `--{name.replace('_', '-')}` | `{variable(name)}` | {default} | {field.description} |" in guide
