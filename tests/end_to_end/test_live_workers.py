@@ -1,4 +1,4 @@
-"""Live training with two workers that want keys: one process advances rounds, every worker takes reports and follows."""
+"""Live training with two workers that want keys: one process advances rounds, every worker takes reports."""
 
 from __future__ import annotations
 
