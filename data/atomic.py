@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
+
+STALE_S = 60.0
 
 
 def file_hash(path: Path) -> str:
@@ -65,8 +71,11 @@ def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if folder.exists() and not overwrite:
         raise DataError(f"{folder}: exists already; choose another folder or allow overwriting")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    claim = os.open(fresh, os.O_RDONLY)
     try:
+        fcntl.flock(claim, fcntl.LOCK_SH)
         fresh.chmod(0o755)
         yield fresh
         for path in fresh.rglob("*"):
@@ -86,3 +95,27 @@ def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    finally:
+        os.close(claim)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers of this folder left that were killed: unfinished folders that no process claims.
+
+    One of the last minute is left alone, its writer may be about to claim it.
+    """
+    name = re.compile(rf"\.{re.escape(folder.name)}-\w{{8}}")
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
+        try:
+            if not name.fullmatch(path.name) or not path.is_dir() or time.time() - path.stat().st_mtime < STALE_S:
+                continue
+            claim = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue  # another sweeper was first
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(claim)

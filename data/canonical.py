@@ -60,7 +60,7 @@ def make_plan(
         likely=preset.time_formats,
         unit=time_unit or preset.time_unit,
         timezone=timezone,
-    )
+    ).settled(source.frame)
     meanings = {**preset.kinds, **kinds}
     kind_codes({"": kind or preset.kind, **meanings})
     integers = frozenset(role for role in ("user", "item") if _looks_integer(sample[columns.roles[role]]))
@@ -103,7 +103,7 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
 
 def _looks_integer(sample: pl.Series) -> bool:
     if sample.dtype.is_integer():
-        return True
+        return sample.dtype != pl.UInt64  # a hash may be larger than Int64 holds
     return sample.dtype == pl.String and bool(sample.drop_nulls().str.contains(_PLAIN_INT).all())
 
 

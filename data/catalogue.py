@@ -14,6 +14,8 @@ from data.formats import PRESETS, Preset
 from data.numbering import Numbered
 from data.reading import Source, Table, open_source, unreadable
 
+_YES = ("true", "t", "yes", "y", "on", "in stock", "in_stock", "instock", "available")
+_NO = ("false", "f", "no", "n", "off", "out of stock", "out_of_stock", "outofstock", "sold out", "unavailable")
 _TYPES = {"title": pl.String(), "category": pl.String(), "price": pl.Float64(), "available": pl.Boolean()}
 _FIRST = ("item_id", "title", "category", "price", "available")
 
@@ -110,5 +112,27 @@ def _typed(name: str, dtype: pl.DataType, table: pl.DataFrame) -> pl.Expr:
     if name not in table.columns:
         return pl.lit(None, dtype=dtype).alias(name)
     if dtype == pl.Boolean:
-        return pl.col(name).cast(pl.String).str.to_lowercase().is_in(["true", "1", "yes", "t"]).alias(name)
+        return pl.lit(_truth(table[name])).alias(name)
     return pl.col(name).cast(dtype, strict=False)
+
+
+def _truth(told: pl.Series) -> pl.Series:
+    """Boolean of yes and no in their usual words and of numbers, where zero is no. Raises DataError for other words."""
+    if told.dtype == pl.Boolean:
+        return told
+    word = told.cast(pl.String).str.strip_chars().str.to_lowercase()
+    number = word.cast(pl.Float64, strict=False)
+    frame = pl.DataFrame({"word": word, "number": number})
+    truth = frame.select(
+        pl.when(pl.col("number").is_not_null())
+        .then(pl.col("number") != 0)
+        .when(pl.col("word").is_in(list(_YES)))
+        .then(True)
+        .when(pl.col("word").is_in(list(_NO)))
+        .then(False)
+    ).to_series()
+    odd = word.filter(truth.is_null() & word.is_not_null() & (word != ""))
+    if len(odd):
+        known = ", ".join((*_YES[:3], "1", *_NO[:3], "0"))
+        raise DataError(f"available={odd[0]!r}: must be one of {known}, or left empty")
+    return truth

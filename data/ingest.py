@@ -62,7 +62,7 @@ def ingest(
         source,
         separators=(separator,) if separator else chosen.separators,
         header=chosen.header,
-        known=frozenset(known for names in chosen.columns.values() for known in names),
+        known=_known_names(chosen, mapping or {}, keep or ()),
     )
     columns = match_columns(chosen, opened.columns, mapping or {}, keep)
     plan, rows, refused = _read(
@@ -80,7 +80,10 @@ def ingest(
     known_items = base.items if isinstance(base, Dataset) else base or Vocabulary()
     numbered = number(rows, usable, known_items, base.users if isinstance(base, Dataset) else Vocabulary())
     older = base.catalogue if isinstance(base, Dataset) else None
-    catalogue = make_catalogue(rows, numbered, plan, items_table(chosen, source, items), older)
+    try:
+        catalogue = make_catalogue(rows, numbered, plan, items_table(chosen, source, items), older)
+    except pl.exceptions.PolarsError as error:  # a list where a title should be
+        raise DataError(f"source={opened.name}: no catalogue: {str(error).strip().splitlines()[0]}") from None
     n_rows = len(rows)
     log, counts = _log(rows, numbered, columns)
     if not len(log):
@@ -104,6 +107,12 @@ def ingest(
     }
     dataset = Dataset(name or chosen.name, log, catalogue, numbered.items, numbered.users, summary, refused)
     return dataset if out is None else dataset.save(out)
+
+
+def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]) -> frozenset[str]:
+    """Columns that would mean something if the source had them."""
+    names = [name for known in (*preset.columns.values(), *preset.attributes.values()) for name in known]
+    return frozenset(part for name in (*names, *mapping.values(), *keep) for part in (name, *name.split("+")))
 
 
 def _preset(name: str) -> Preset:

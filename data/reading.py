@@ -10,6 +10,8 @@ import csv
 import io
 import itertools
 import json
+import mmap
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "Path | str | pl.DataFrame | pl.LazyFrame | pd.DataFrame"
 
-LINE = "__line"
-EXTRA_FIELD = "__more"  # filled where a csv line has more fields than the header
+LINE = "\x01line"  # no column of a source is called that
+EXTRA_FIELD = "\x01more"  # filled where a csv line has more fields than the header
 _HEAD_BYTES = 1 << 20
 _HEAD_LINES = 1_000
+_HEADER_LINES = 50  # more than a header with line ends in its names takes
 _TYPED = r":(token|token_seq|float|float_seq)$"  # header of RecBole's atomic files
 _NO_SEPARATOR = "\x1f"
 _END = "\x1e"
@@ -39,9 +42,9 @@ _WINDOWS = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).d
 
 @dataclass(frozen=True)
 class Source:
-    """Raw columns of a source as lazy frames, with __line and, of a csv, __more.
+    """Raw columns of a source as lazy frames, with LINE and, of a csv, EXTRA_FIELD.
 
-    frame: quick to read; its __line only orders the rows. exact: slower; its __line is the line of the file, from 1.
+    frame: quick to read; its LINE only orders the rows. exact: slower; its LINE is the line of the file, from 1.
     patient: the same source for when polars gives up on a line of it: slow, and a line that cannot be read is a row of
     nulls; None where there is no such way. notes: what the user should know about how it is read.
     """
@@ -60,8 +63,8 @@ def open_source(
     """A source as lazy frames; nothing is read yet but the start of a file.
 
     separators: the csv's is the one of these that occurs most often in its first line, in doubt the earlier one.
-    header: names for a csv whose first line holds a number and none of the `known` names. Text is UTF-8 or
-    Windows-1252.
+    header: names for a csv whose first line holds a number and none of the `known` names. A field of a jsonl is seen
+    if it occurs at the start, or is one of the `known` names wherever it occurs. Text is UTF-8 or Windows-1252.
     Raises DataError for a path that is missing, a folder, empty, or neither text nor parquet.
     """
     if isinstance(source, (str, Path)):
@@ -104,7 +107,7 @@ def _open_file(path: Path, separators: Sequence[str], header: Sequence[str], kno
     if b"\0" in head:
         raise DataError(f"source={path}: is neither text nor parquet, must be a csv, parquet or jsonl file")
     if head.lstrip().startswith(b"{"):
-        return _open_jsonl(path, head)
+        return _open_jsonl(path, head, known)
     return _open_csv(path, head, separators, header, known)
 
 
@@ -121,7 +124,7 @@ def _lines(text: Path | io.BytesIO, skip: int) -> pl.LazyFrame:
     )  # fmt: skip
 
 
-def _open_jsonl(path: Path, head: bytes) -> Source:
+def _open_jsonl(path: Path, head: bytes, known: frozenset[str]) -> Source:
     columns: dict[str, None] = {}
     for line in head.splitlines()[:_HEAD_LINES]:
         try:
@@ -130,11 +133,22 @@ def _open_jsonl(path: Path, head: bytes) -> Source:
             continue
     if not columns:
         raise DataError(f"source={path}: no line of its start is a JSON object")
+    columns |= dict.fromkeys(_late_fields(path, known.difference(columns)))
     schema = dict.fromkeys(columns, pl.String)
     frame = pl.scan_ndjson(path, schema=schema, row_index_name=LINE)
     fields = [pl.col("line").str.json_path_match(f"$[{json.dumps(name)}]").alias(name) for name in columns]
     exact = _lines(path, 0).select(LINE, *fields)
     return Source(frame, exact, tuple(columns), path.name, lambda: Source(exact, exact, tuple(columns), path.name))
+
+
+def _late_fields(path: Path, wanted: frozenset[str]) -> list[str]:
+    """Those of some fields that any line of a jsonl has: a refund may be the first to need one."""
+    if not wanted:
+        return []
+    names = b"|".join(re.escape(json.dumps(name).encode()) for name in sorted(wanted, key=len, reverse=True))
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = {json.loads(one[1]) for one in re.finditer(rb"[{,]\s*(" + names + rb")\s*:", content)}
+    return sorted(found)
 
 
 def _open_csv(
@@ -144,22 +158,22 @@ def _open_csv(
     unicode, notes = _is_unicode(path)
     if not unicode:
         text = io.BytesIO(_windows(path.read_bytes()).encode())
-    first = (head.decode("utf-8-sig", errors="replace") if unicode else _windows(head)).splitlines()[0]
-    separator = max(separators, key=first.count)
-    fields = [field.strip().strip('"') for field in first.split(separator)]
+    lines = (head.decode("utf-8-sig", errors="replace") if unicode else _windows(head)).splitlines(keepends=True)
+    blank = next(number for number, line in enumerate(lines) if line.strip())
+    separator, fields, height = _first_line(lines[blank:], separators)
     names = list(pl.Series(fields, dtype=pl.String).str.replace(_TYPED, ""))
     has_header = not header or any(name in known for name in names) or not any(name[:1].isdigit() for name in names)
     columns = names if has_header else [*header, *(f"column_{k}" for k in range(len(header) + 1, len(names) + 1))]
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise DataError(f"source={path}: column {twice!r} occurs twice")
-    skip = int(has_header)
+    skip = blank + (height if has_header else 0)
     if len(separator) > 1:
         parts = pl.col("line").str.split_exact(separator, len(columns)).struct.rename_fields([*columns, EXTRA_FIELD])
         frame = _lines(text, skip).select(LINE, parts).unnest("line")
         return Source(frame, frame, tuple(columns), path.name, notes=notes)
     frame = pl.scan_csv(
-        text, separator=separator, has_header=False, skip_rows=skip, encoding="utf8-lossy",
+        text, separator=separator, has_header=False, skip_lines=skip, encoding="utf8-lossy",
         schema=dict.fromkeys([*columns, EXTRA_FIELD], pl.String), missing_columns="insert",
         truncate_ragged_lines=True, row_index_name=LINE, row_index_offset=1 + skip,
     )  # fmt: skip
@@ -168,6 +182,22 @@ def _open_csv(
     exact = frame.with_columns(pl.col(LINE) + breaks.cum_sum().shift(1, fill_value=0))
     by_hand = partial(_csv_by_hand, path, separator, columns, skip, unicode=unicode, notes=notes)
     return Source(frame, exact, tuple(columns), path.name, by_hand, notes)
+
+
+def _first_line(lines: list[str], separators: Sequence[str]) -> tuple[str, list[str], int]:
+    """The separator, the fields of a csv's first line, and how many lines of the file it takes.
+
+    A quoted name may hold a separator or a line end. In doubt the earlier separator.
+    """
+    bare = re.sub(r'"(?:[^"]|"")*"', "", "".join(lines[:_HEADER_LINES])).splitlines()
+    separator = max(separators, key=bare[0].count if bare else lines[0].count)
+    if len(separator) == 1:
+        reader = csv.reader(lines[:_HEADER_LINES], delimiter=separator, strict=True)
+        try:
+            return separator, [field.strip() for field in next(reader)], reader.line_num
+        except csv.Error:  # a quote that belongs to a name, as in 5"
+            pass
+    return separator, [field.strip().strip('"') for field in lines[0].rstrip("\r\n").split(separator)], 1
 
 
 def _csv_by_hand(

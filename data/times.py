@@ -32,15 +32,45 @@ TEXT_FORMATS = (
     "%m/%d/%Y %H:%M",
 )
 _UNITS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
+_FIRST_SECOND = -62_135_596_800  # of the year 1
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 @dataclass(frozen=True)
 class TimeReader:
-    """An expression that yields Int64 µs UTC (null where unreadable), and what it does in words."""
+    """An expression that yields Int64 µs UTC (null where unreadable or outside the years 1 to 9999).
+
+    words: what it does. rival: the same with day and month the other way round, when the sample does not tell which.
+    """
 
     micros: pl.Expr
     words: str
+    rival: TimeReader | None = None
+
+    def bounded(self) -> TimeReader:
+        """Times that have a date."""
+        bounds = _FIRST_SECOND * 1_000_000, _LAST_SECOND * 1_000_000
+        micros = pl.when(self.micros.is_between(*bounds)).then(self.micros)
+        return TimeReader(micros, self.words, self.rival and self.rival.bounded())
+
+    def settled(self, frame: pl.LazyFrame) -> TimeReader:
+        """The reader or its rival, whichever reads more of the whole column.
+
+        Raises DataError when both read as much of it, and not the same.
+        """
+        if self.rival is None:
+            return self
+        ours, theirs = self.micros, self.rival.micros
+        count = frame.select(
+            ours=ours.is_not_null().sum(),
+            theirs=theirs.is_not_null().sum(),
+            unlike=(ours != theirs).fill_null(False).sum(),
+        ).collect(engine="streaming")
+        read, other, unlike = count.row(0)
+        if read == other and unlike:
+            said = " and ".join(repr(one.words.partition(",")[0]) for one in (self, self.rival))
+            raise DataError(f"time: every date fits {said}; say which by time_format=")
+        return self if read >= other else self.rival
 
 
 def read_times(
@@ -51,7 +81,14 @@ def read_times(
     form: the strptime format; None: the first of the `likely` ones that fits, else of the common ones. unit: s, ms,
     us or ns of integer times; inferred from their size when None. timezone: of times without offset.
     Raises DataError when nothing fits the sample, when two formats fit it differently, or for an unknown time zone.
+    Day and month that the sample leaves open are decided by TimeReader.settled.
     """
+    return _reader(column, sample, form=form, likely=likely, unit=unit, timezone=timezone).bounded()
+
+
+def _reader(
+    column: pl.Expr, sample: pl.Series, *, form: str | None, likely: tuple[str, ...], unit: str | None, timezone: str
+) -> TimeReader:
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -120,11 +157,19 @@ def _text(column: pl.Expr, sample: pl.Series, formats: tuple[str, ...], timezone
     for other, parsed in best[1:]:
         if not parsed.dt.replace_time_zone(None).equals(chosen.dt.replace_time_zone(None)):
             raise DataError(f"time: {sample[0]!r} fits {form!r} and {other!r}; say which by time_format=")
+    mirrored = form.replace("%d/%m", "%m/%d") if form.startswith("%d/%m") else form.replace("%m/%d", "%d/%m")
+    rival = mirrored != form and any(other == mirrored for other, _ in best)
+    return TimeReader(
+        *_as_text(column, form, timezone), TimeReader(*_as_text(column, mirrored, timezone)) if rival else None
+    )
+
+
+def _as_text(column: pl.Expr, form: str, timezone: str) -> tuple[pl.Expr, str]:
     aware = "UTC" if "%z" in form or "%:z" in form or form.endswith(("Z", " UTC")) else None
     moment = column.str.to_datetime(
         form, time_unit="us", time_zone="UTC" if "z" in form.rsplit("%", 1)[-1] else None, strict=False
     )
-    return TimeReader(_to_micros(moment, aware, timezone), f"{form}, {'with offset' if aware else timezone}")
+    return _to_micros(moment, aware, timezone), f"{form}, {'with offset' if aware else timezone}"
 
 
 def _to_micros(moment: pl.Expr, zone: str | None, timezone: str) -> pl.Expr:

@@ -14,6 +14,8 @@ from data.reading import EXTRA_FIELD, LINE
 UNDOES = 16  # added to the kind that a row undoes
 UNKNOWN_EVENT = "unknown event kind"
 _UNKNOWN = 255
+MAX_ID_CHARS = 128
+"""Longest item_id: what every part of the project, and the service's addresses, can carry."""
 _CODES = {kind.name.lower(): int(kind) for kind in EventKind} | {
     f"-{kind.name.lower()}": UNDOES + int(kind) for kind in EventKind
 }
@@ -62,6 +64,11 @@ def checks(roles: Collection[str], *, extra_field: bool, refuse: Sequence[tuple[
         Check("line is empty or unreadable", empty),
         Check("user is missing", pl.col("user").is_null()),
         Check("item is missing", pl.col("item").is_null()),
+        Check(
+            f"item_id is longer than {MAX_ID_CHARS} characters or has a line end",
+            (pl.col("raw.item").str.len_chars() > MAX_ID_CHARS) | pl.col("raw.item").str.contains("\n", literal=True),
+            pl.col("raw.item").str.head(MAX_ID_CHARS),
+        ),
         Check("time is not readable", pl.col("time").is_null(), pl.col("raw.time")),
     ]
     if extra_field:

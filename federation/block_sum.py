@@ -39,7 +39,7 @@ class Custodian(Protocol):
 
 
 def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, custodian: Custodian) -> StoredSum:
-    """The sum of a block's reports, or NOT_SUMMED when they are too few or the custodian refuses just this batch.
+    """The sum of a block's reports; NOT_SUMMED when they are too few, or unreadable, or just this batch is refused.
 
     kept: in the same order every time, so that the custodian finds the same batch when it is asked again.
     """
@@ -53,7 +53,11 @@ def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, cus
         return NOT_SUMMED
     reached("block answered")
     shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
-    return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
+    try:
+        return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
+    except OSError as error:  # a share is gone: no sum, but the custodian has counted the reports
+        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
+        return NOT_SUMMED
 
 
 @dataclass(frozen=True)

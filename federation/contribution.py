@@ -13,8 +13,9 @@ from federation.private_sum.refusals import TaskRefused
 from federation.training_sum import vectors_of
 from federation.update import METRICS, Clips, Update, device_update
 from recsys.catalogue import Catalogue
+from recsys.fold_in import fold_in
 from recsys.holdout import basket_ndcg, hold_out_last
-from recsys.profile import event_targets, event_weights, fold_in
+from recsys.profile import event_targets, event_weights
 from recsys.scoring import score
 
 Vectors = dict[str, npt.NDArray[np.float64]]

@@ -7,12 +7,14 @@ fresh noise. One process advances rounds; any number take reports.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import secrets
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.exc import IntegrityError
 
 from data.errors import BudgetExhausted, FederationError, ModelError, ReportRejected
 from federation.block_sum import Custodian, sum_block
@@ -38,6 +40,9 @@ from recsys.bundle import Bundle
 from recsys.catalogue import training_config
 
 log = logging.getLogger("ownshelf.federation")
+
+SUM_WITHIN_S = 2 * 86_400
+"""A closed round that cannot be summed is given up so long after its deadline: its key is destroyed by then."""
 
 
 class Coordinator:
@@ -75,7 +80,8 @@ class Coordinator:
         bundle = Bundle.load(folder)
         active = self.store.releases.active()
         if active is None:
-            self.store.releases.first(bundle.version, str(folder.absolute()), now)
+            with contextlib.suppress(IntegrityError):  # another process began it
+                self.store.releases.first(bundle.version, str(folder.absolute()), now)
         elif bundle.name != self._line.bundle(active).name:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 
@@ -168,6 +174,7 @@ class Coordinator:
         rows = min(self.settings.block_items, table.n_items)
         number = 0 if newest is None else newest.number + 1
         deadline = now + self.settings.window_s
+        lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
         draft = Task(
             task_id=f"training-{number}-{secrets.token_hex(4)}",
             round=number,
@@ -178,7 +185,7 @@ class Coordinator:
             suite=self.settings.suite,
             round_public_key=b"",
             deadline=deadline,
-            come_back_at=deadline + self.settings.pause_s,
+            come_back_at=min(now + lasted, deadline) + self.settings.pause_s,
         )
         self.store.draft(draft, now)
         reached("round drafted")
@@ -222,12 +229,16 @@ class Coordinator:
         return True
 
     def _sum(self, round_: StoredRound, now: int) -> bool:
+        if now > round_.task.deadline + SUM_WITHIN_S:
+            return self._fail(round_, "was not summed in time", now)
         done = self.store.sums(round_.task_id)
         for block in range(len(round_.task.blocks)):
             if block in done:
                 continue
             try:
                 kept = self.store.reports.of_block(round_.task_id, block)
+                if len(kept) >= round_.task.plan.min_reports:
+                    self.store.asked(round_.task_id)
                 found = sum_block(round_.task, block, kept, self._shares, self._custodian)
             except (ForeignTask, BudgetExhausted) as refusal:
                 return self._fail(round_, f"refused by the custodian: {refusal}", now)

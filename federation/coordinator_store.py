@@ -92,9 +92,17 @@ class CoordinatorStore:
         return {state: int(n) for state, n in rows}
 
     def spent_rounds(self) -> int:
-        """Rounds with a sum: each of them may have been one participation of a device."""
+        """Rounds that the custodian was asked to sum: each of them may have been one participation of a device.
+
+        Never fewer than the custodian's own count, whatever became of the sum.
+        """
         with reading(self.engine) as connection:
-            return connection.execute(select(func.count()).where(rounds.c.summed_blocks > 0)).scalar_one()
+            return connection.execute(select(func.count()).where(rounds.c.asked == 1)).scalar_one()
+
+    def asked(self, task_id: str) -> None:
+        """The custodian is about to be asked for a sum of a closed round."""
+        with self.engine.begin() as connection:
+            _change(connection, task_id, RoundState.CLOSED, RoundState.CLOSED, asked=1)
 
     def draft(self, draft: Task, now: int) -> None:
         """A new round, drafted. Raises FederationError if somebody else took its number."""
@@ -175,13 +183,14 @@ class CoordinatorStore:
         """Serve a kept release again; a round in progress that started from another bundle fails."""
         with self.engine.begin() as connection:
             connection.execute(insert(activations).values(version=version, at=now))
-            unfinished = select(rounds.c.task_id).where(
-                rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]), rounds.c.base_version != version
+            others = rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]) & (
+                rounds.c.base_version != version
             )
-            for task_id in connection.execute(unfinished).scalars().all():
+            for task_id in connection.execute(select(rounds.c.task_id).where(others)).scalars().all():
                 values = {"state": RoundState.FAILED, "failure": "another bundle was activated", "finished_at": now}
-                connection.execute(update(rounds).where(rounds.c.task_id == task_id).values(values))
-                blank(connection, task_id)
+                still = (rounds.c.task_id == task_id) & others  # unless it was published meanwhile
+                if connection.execute(update(rounds).where(still).values(values)).rowcount:
+                    blank(connection, task_id)
 
     def cleaned(self, task_id: str) -> None:
         """A round's shares and the custodian's key are gone; so is SQLite's log of what was deleted."""

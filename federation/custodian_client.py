@@ -65,6 +65,7 @@ class CustodianClient:
             verify=pinned_context(self.ca),
             timeout=self.timeout_s,
             headers={"user-agent": "ownshelf-service"},
+            trust_env=False,  # no proxy: plain HTTP to this machine must stay on it
         )
 
     def shut(self) -> None:

@@ -131,10 +131,12 @@ class Custodian:
     def answer(self, asked: bytes, now: int) -> bytes:
         """The answer (bytes) to a batch (bytes), the same bytes to the same batch for ever.
 
-        Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises.
+        Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
+        ForeignTask for a round that was left open too long after its deadline, too.
         """
         batch = Batch.from_bytes(asked)
         with self._lock:
+            self._expire(now)
             with reading(self.engine) as connection:
                 task, before = self._round(connection, batch)
                 counted = _counted(connection, [seed.report_id for seed in batch.seeds])
@@ -155,6 +157,7 @@ class Custodian:
     def close(self, task_id: str, now: int) -> None:
         """Destroy a round's key; its answers can still be asked for a while. Raises ForeignTask for an unknown task."""
         with self._lock:
+            self._expire(now)
             with self.engine.begin() as connection:
                 _take_turn(connection)
                 task_hash = connection.execute(
@@ -170,6 +173,11 @@ class Custodian:
             reached("custodian: close committed")
             self.round_keys.destroy(task_hash)
             reached("custodian: round key destroyed")
+
+    def expire(self, now: int) -> None:
+        """Destroy the keys of rounds that nobody closed, and forget old answers; to be called now and then."""
+        with self._lock:
+            self._expire(now)
 
     def spent(self) -> Spent:
         """Counts of the ledger."""

@@ -28,6 +28,7 @@ from federation.history import (
     Consent,
     DeviceState,
     Event,
+    checked_time,
     decode_events,
     encode_events,
     merge,
@@ -35,10 +36,20 @@ from federation.history import (
     parse_consent,
     parse_kind,
 )
-from federation.lists import Recommendations, join, keep_rows, profile_of, rank, with_own_rows, with_own_settings
+from federation.lists import (
+    Recommendations,
+    Selection,
+    join,
+    keep_rows,
+    profile_of,
+    rank,
+    with_own_rows,
+    with_own_settings,
+)
 from federation.vault import KeyStore, Vault, erase_vault
 from recsys.bundle import Bundle
 from recsys.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
+from recsys.filters import parse_filter
 from recsys.profile import Profile
 
 MAX_TOP_K = 1000
@@ -173,9 +184,15 @@ class Device:
         exclude: Sequence[str] = (),
         repeat: bool = True,
         own_settings: bool = False,
+        filter: object | None = None,  # noqa: A002  # the word of the HTTP API
+        diversity: float = 0.0,
+        reasons: bool = False,
         now: datetime | int | None = None,
     ) -> Recommendations:
         """A list made on this device from the catalogue at hand; nothing is sent. repeat: join own purchases.
+
+        filter: a JSON value of the filter language (recsys/filters.py) on the fields that the catalogue holds.
+        diversity: 0..1, less alike the higher (recsys/rerank.py). reasons: why each item is there, in its `reason`.
 
         own_settings: half-life and λ that would have foretold this device's own last baskets better, if there are any,
         instead of the bundle's (recsys/choice.py).
@@ -183,11 +200,12 @@ class Device:
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
         _check_top_k(top_k)
+        asked = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
-        return rank(state, catalogue, _micros(now), top_k, exclude, repeat)
+        return rank(state, catalogue, _micros(now), top_k, exclude, repeat, asked)
 
     def recommend_from(
         self,
@@ -357,10 +375,10 @@ def _micros(time: datetime | int | None) -> int:
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
-        return time
+        return checked_time(time)
     if time.tzinfo is None:
         raise ServingError(f"time={time.isoformat()}: must have a time zone")
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return checked_time((time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
 
 
 def _iso(micros: int) -> str:

@@ -22,6 +22,7 @@ from federation.device_ledger import Participation
 
 Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 1
+LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,17 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
     stored = json.loads(content)
     if stored["format"] != FORMAT:
         raise ServingError(f"export: content format={stored['format']}: this version reads format {FORMAT}")
-    return _events(stored["events"])
+    events = _events(stored["events"])
+    for event in events:
+        checked_time(event.time)
+    return events
+
+
+def checked_time(micros: int) -> int:
+    """A time of an event, if it is one. Raises ServingError for one that no calendar has."""
+    if not 0 <= micros < LAST_TIME:
+        raise ServingError(f"time={micros}: must be microseconds from 1970 to the year 9999, 0..{LAST_TIME - 1}")
+    return micros
 
 
 def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import secrets
 from pathlib import Path
 
-from data.atomic import write_atomically
+from data.atomic import sync, write_atomically
 from data.errors import ServingError
 from federation.private_sum.signing import SigningKey
 
@@ -17,11 +20,14 @@ def load_or_make_key(path: Path) -> SigningKey:
 
     Beside it `<name>.pub` holds the public key. Raises ServingError for a file that is no key.
     """
-    if path.exists():
-        key = SigningKey.from_private(_read(path, "signing key"))
-    else:
-        key = SigningKey.generate()
-        write_atomically(path, f"{key.private.hex()}\n".encode(), 0o600)
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        write_atomically(fresh, f"{SigningKey.generate().private.hex()}\n".encode(), 0o600)
+        with contextlib.suppress(FileExistsError):  # of several who make it at once, all take the first one's
+            os.link(fresh, path)
+        fresh.unlink()
+        sync(path.parent)
+    key = SigningKey.from_private(_read(path, "signing key"))
     public = path.with_name(f"{path.name}.pub")
     if not public.exists():
         write_atomically(public, f"{key.public.hex()}\n".encode())

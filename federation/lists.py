@@ -11,23 +11,29 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from federation.history import DeviceState, OwnRows, known_columns
+from federation.list_reasons import POPULAR, Reason, reasons_for
 from recsys.catalogue import Catalogue
 from recsys.choice import choose_config, neighbours
+from recsys.filters import Filter
 from recsys.items import ItemTable
 from recsys.profile import Profile, make_profile, repeat_counts, repeat_score
+from recsys.rerank import diversify, pool_size
 from recsys.scoring import score
 from recsys.scoring import top_k as best
+
+_NOTHING, _NO_BONUS = np.empty(0, np.int32), np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One item of a list; title, category and price are None where the shop gave none."""
+    """One item of a list; title, category and price are None where the shop gave none, reason where none was asked."""
 
     item_id: str
     score: float
     title: str | None
     category: str | None
     price: float | None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,51 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     return replace(catalogue, config=config)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What is asked of a list made here: only: what may be in it; diversity: 0..1 (recsys/rerank.py); reasons: why."""
+
+    only: Filter | None = None
+    diversity: float = 0.0
+    reasons: bool = False
+
+
 def rank(
-    state: DeviceState, catalogue: Catalogue, now: int, top_k: int, exclude: Sequence[str], repeat: bool
+    state: DeviceState,
+    catalogue: Catalogue,
+    now: int,
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    asked: Selection | None = None,
 ) -> Recommendations:
     """The best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
+    asked = asked or Selection()
     hidden, unknown = _hidden(catalogue, exclude)
+    if asked.only is not None:
+        asked.only.check(catalogue.shown)
+        hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
     profile = profile_of(state, catalogue, now)
+    own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
     if profile is None:
-        items, scores = best(catalogue.table.trend, top_k, hidden)
+        every = catalogue.table.trend
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
-        if repeat:
-            own, bonus = _bonus(state, catalogue, now)
-            every[own] += bonus
+        every[own] += bonus
+    if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
-    return _listed(catalogue, items, scores, "device", profile is None, unknown)
+    else:
+        items, scores = best(every, pool_size(top_k), hidden)
+        order = diversify(scores, catalogue.table.item_embeddings[items], top_k, asked.diversity)
+        items, scores = items[order], scores[order]
+    listed = _listed(catalogue, items, scores, "device", profile is None, unknown)
+    if not asked.reasons:
+        return listed
+    reasons: Sequence[Reason | None] = [POPULAR] * len(items)
+    if profile is not None:
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
+    told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
+    return replace(listed, items=tuple(told))
 
 
 def join(

@@ -29,11 +29,21 @@ from federation.reporting import DevicePolicy, check_task, draw_block, make_repo
 from federation.transport import is_loopback
 from recsys.catalogue import Catalogue
 
+LEAST_WAIT_S = 60
 HOLDOUT_SHARE = 0.1
 """Chance that a device never trains and only measures; drawn once, by itself."""
 
 Status = Literal[
-    "accepted", "rejected", "unsent", "no_consent", "no_round", "too_early", "took_part", "cap_reached", "budget_spent"
+    "accepted",
+    "rejected",
+    "unsent",
+    "no_consent",
+    "no_round",
+    "too_early",
+    "took_part",
+    "cap_reached",
+    "period_full",
+    "budget_spent",
 ]
 Step = Literal["fetched", "checked", "computed", "stored", "sent", "cleared"]
 
@@ -106,7 +116,7 @@ def take_part(
         on_step("checked")
         refused = _refused(state, found, policy, at)
         if refused is not None:
-            return _wait(device, refused, min(found.come_back_at, at + policy.max_wait_s))
+            return _wait(device, refused, _back(state, found, policy, at))
         _make(device, client, found, policy, token(), draws, patience, at, history_at, on_step)
         return _deliver(device, client, patience, draws, now, on_step) or Outcome("took_part", found.come_back_at)
 
@@ -116,11 +126,20 @@ def _refused(state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> S
     own = state.participation
     if own.took_part_in(task.hash):
         return "took_part"
-    if own.count_since(0 if policy.period_s is None else at - policy.period_s) >= policy.max_participations:
+    if own.count_since(0) >= policy.max_participations:
         return "cap_reached"
+    if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
+        return "period_full"
     if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
         return "budget_spent"
     return None
+
+
+def _back(state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> int:
+    """When to look again: when the task says, but not sooner than as long again as since the last report."""
+    entries = state.participation.entries
+    since = at - entries[-1].at if entries else 0
+    return min(max(task.come_back_at, at + max(since, LEAST_WAIT_S)), at + policy.max_wait_s)
 
 
 def _make(

@@ -44,7 +44,8 @@ class PrivacyPlan:
     clips: finite L2 bounds of the parts of an update. noise_multiplier: one party's σ over the sensitivity; 0 is
     privacy off, for simulation and loopback. max_participations: rounds that one installation takes part in, ever: each
     device keeps this count itself. min_reports, max_reports: of one block's sum. delta: of (ε, δ). max_rounds: rounds
-    the custodian answers for, whatever devices say; then the budget is spent and a new plan is needed.
+    the custodian answers for, whatever devices say; then the budget is spent and a new plan is needed. max_per_period:
+    of the participations, within any period_s, also counted by each device; 0 for no bound beside the lifetime's.
     """
 
     clips: Clips
@@ -54,6 +55,8 @@ class PrivacyPlan:
     max_reports: int
     delta: float
     max_rounds: int = 1_000
+    max_per_period: int = 0
+    period_s: int = 86_400
 
     def __post_init__(self) -> None:
         for name, clip in asdict(self.clips).items():
@@ -61,9 +64,11 @@ class PrivacyPlan:
                 raise PlanRefused(f"clips.{name}={clip}: must be finite and above 0")
         if not 0.0 <= self.noise_multiplier <= _MAX_Z:
             raise PlanRefused(f"noise_multiplier={self.noise_multiplier}: must be 0..{_MAX_Z:.0f}")
-        for name in ("max_participations", "max_rounds", "min_reports"):
-            if getattr(self, name) < 1:
-                raise PlanRefused(f"{name}={getattr(self, name)}: must be 1 or more")
+        for name, least in (
+            ("max_participations", 1), ("max_rounds", 1), ("min_reports", 1), ("period_s", 1), ("max_per_period", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise PlanRefused(f"{name}={getattr(self, name)}: must be {least} or more")
         if self.min_reports > self.max_reports:
             raise PlanRefused(f"min_reports={self.min_reports}: must be 1..max_reports={self.max_reports}")
         if not 0.0 < self.delta < 1.0:
@@ -161,7 +166,7 @@ class PrivacyPlan:
         values = _checked(raw, PrivacyPlan, "plan")
         clips = _checked(values["clips"], Clips, "clips")
         plan = PrivacyPlan(**{**values, "clips": Clips(**clips)})
-        for name in ("max_participations", "min_reports", "max_reports", "max_rounds"):
+        for name in ("max_participations", "min_reports", "max_reports", "max_rounds", "max_per_period", "period_s"):
             if not isinstance(getattr(plan, name), int):
                 raise PlanRefused(f"{name}={getattr(plan, name)}: must be an integer")
         return plan

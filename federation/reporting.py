@@ -25,8 +25,8 @@ class DevicePolicy:
     custodian_key: Ed25519 public key (32 bytes), pinned from outside the service. min_noise_multiplier: one party's
     noise over the sensitivity; 0 takes part without noise, on loopback only. min_reports: in sums of fewer than 50
     a single shopper's history was seen to show. max_wait_s: a deadline further away keeps a round's key alive too long.
-    max_participations: reports within period_s (None: ever). max_epsilon: of the device's lifetime, over all sums, at
-    delta; inf to agree to sums without noise.
+    max_participations: reports ever; max_per_period: within any period_s, 0 for no bound of its own. max_epsilon: of
+    the device's lifetime, over all sums, at delta; inf to agree to sums without noise.
     """
 
     custodian_key: bytes
@@ -34,7 +34,8 @@ class DevicePolicy:
     min_reports: int = 50
     max_wait_s: int = 7 * 86_400
     max_participations: int = 6
-    period_s: int | None = None
+    max_per_period: int = 0
+    period_s: int = 86_400
     max_epsilon: float = 8.0
     delta: float = 1e-6
     suites: frozenset[Suite] = frozenset(Suite)

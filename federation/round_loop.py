@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from federation.coordinator import Coordinator
+from federation.lease import Lease
 from recsys.bundle import Bundle
 
 log = logging.getLogger("ownshelf.federation")
@@ -27,9 +28,12 @@ class RoundLoop:
         advances: bool = True,
         idle_s: float = 0.5,
     ) -> None:
-        """serve: told the bundles to serve, the active one first. advances: False only follows another process."""
+        """serve: told the bundles to serve, the active one first. advances: False only follows other processes; of
+        those with True, the one that holds the lease advances.
+        """
         self._coordinator, self._serve = coordinator, serve
         self._advances, self._idle_s = advances, idle_s
+        self._lease = Lease(coordinator.store.engine)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
 
@@ -41,6 +45,10 @@ class RoundLoop:
         """Finish the transition in progress and end; what it waits for outside is cut off by the process's end."""
         self._stopped.set()
         self._thread.join(timeout=5.0)
+        self._lease.drop()
+
+    def _ours(self) -> bool:
+        return self._advances and not self._stopped.is_set() and self._lease.hold()
 
     def _run(self) -> None:
         wait = 0.0
@@ -48,7 +56,7 @@ class RoundLoop:
             try:
                 self._coordinator.refresh()
                 self._serve(self._coordinator.bundles())
-                while self._advances and not self._stopped.is_set() and self._coordinator.advance(int(time.time())):
+                while self._ours() and self._coordinator.advance(int(time.time())):
                     self._serve(self._coordinator.bundles())
                 wait = self._idle_s
             except Exception as error:  # noqa: BLE001  # rounds go on when whatever it was is over

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from data.errors import FederationError
-from federation.item_step import StepConfig
+from federation.item_step import GUARDED, StepConfig
 from federation.private_sum.sealing import Suite
 
 
@@ -17,7 +17,8 @@ class RoundSettings:
     megabyte. goal_reports: with so many reports, and min_reports in every block, a round closes before its deadline.
     window_s: from opening to deadline. pause_s: from one round's end, also a failed one's, to the next one's opening.
     issuer_reports: the most reports that one issuer's tokens may bring to a round (Sybil bound). keep_bundles: releases
-    kept for rollback and for devices that hold an older one; keep_sums: rounds whose sums are kept.
+    kept for rollback and for devices that hold an older one; keep_sums: rounds whose sums are kept. step: guarded
+    against devices that lie, for nobody vouches for a live one (docs/poisoning.md).
     """
 
     rounds: int = 100
@@ -29,7 +30,7 @@ class RoundSettings:
     keep_bundles: int = 5
     keep_sums: int = 5
     suite: Suite = Suite.X25519
-    step: StepConfig = field(default_factory=StepConfig)
+    step: StepConfig = GUARDED
 
     def __post_init__(self) -> None:
         bounds = {

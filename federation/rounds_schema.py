@@ -45,6 +45,7 @@ rounds = Table(
     Column("max_reports", Integer, nullable=False),
     Column("opened_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("asked", Integer, nullable=False, default=0),  # 1: the custodian may have answered, and counted it
     Column("summed_blocks", Integer, nullable=False, default=0),
     Column("counted", Integer, nullable=False, default=0),
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
@@ -103,4 +104,12 @@ activations = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=True),
     Column("version", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

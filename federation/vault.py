@@ -74,14 +74,15 @@ class Vault:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if (folder / VAULT).exists():
-            raise ServingError(f"{folder}: holds a vault already; erase it first or choose another folder")
         store: KeyStore = key_store or ("keyring" if keyring_works() else "file")
         if store not in _STORES:
             raise ServingError(f"key_store={store!r}: must be one of {list(_STORES)}")
         vault = Vault(folder, store, secrets.token_bytes(16), AESGCM.generate_key(256))
-        vault._keep_key()
-        vault.write(content)
+        with vault.locked():
+            if (folder / VAULT).exists():
+                raise ServingError(f"{folder}: holds a vault already; erase it first or choose another folder")
+            vault._keep_key()
+            vault.write(content)
         return vault
 
     @staticmethod
@@ -221,6 +222,8 @@ def _in_keyring(verb: str, call: Callable[[], T]) -> T:
 
 
 def _file_key(path: Path) -> bytes:
+    if not path.exists():
+        raise ServingError(f"{path}: missing; without its key the vault cannot be opened, only erased")
     key = _read(path)
     if path.stat().st_mode & 0o077:
         raise ServingError(f"{path}: mode {path.stat().st_mode & 0o777:o}: must be 600, others can read the key")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from recsys.items import ItemTable as ItemTable
     from recsys.profile import Profile as Profile
     from recsys.profile import ProfileConfig as ProfileConfig
-    from recsys.profile import fold_in as fold_in
     from recsys.profile import make_profile as make_profile
     from recsys.retrieval import ItemIndex as ItemIndex
 
@@ -32,7 +31,6 @@ __getattr__ = lazy_names(
         "Recommender": "recsys.evaluation",
         "compare": "recsys.evaluation",
         "evaluate": "recsys.evaluation",
-        "fold_in": "recsys.profile",
         "make_profile": "recsys.profile",
         "save_bundle": "recsys.bundle",
     },
@@ -49,7 +47,6 @@ __all__ = [
     "Recommender",
     "compare",
     "evaluate",
-    "fold_in",
     "make_profile",
     "save_bundle",
 ]

@@ -1,9 +1,7 @@
 """The profile: computed, kept and used on the device, never anywhere else.
 
-    u = (α·G + Σ_j w_j v_j v_jᵀ + λ·(Σ_j |w_j| + α·n_items)·I)⁻¹ Σ_j w_j p_j v_j
-
-the fold-in of implicit matrix factorization (Hu, Koren, Volinsky 2008) with the frequency-scaled regularization of
-Rendle et al. (2022), event weights that decay with age, and targets p = −1 for dislikes.
+The closed form of recsys/fold_in.py over a device's history, with event weights that decay with age and targets
+p = −1 for dislikes; beside it the device's counter of its own purchases.
 """
 
 from __future__ import annotations
@@ -12,10 +10,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.lapack import dposv
 
-from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY, EventKind
+from recsys.fold_in import fold_in
 from recsys.items import TASTE, ItemTable
 from recsys.profile_config import ProfileConfig as ProfileConfig
 
@@ -68,35 +65,6 @@ def decayed(
 def event_targets(kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Target p_j of each event, (n,) float32: −1 for a dislike, +1 for everything else."""
     return np.where(kind == EventKind.DISLIKE, -1.0, 1.0).astype(np.float32)
-
-
-def fold_in(
-    rows: npt.NDArray[np.float32],
-    gram: npt.NDArray[np.float32],
-    weights: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
-    *,
-    n_items: int,
-    alpha: float,
-    reg: float,
-) -> npt.NDArray[np.float32]:
-    """Closed-form profile of one history: one dim x dim solve in float64.
-
-    rows: (n, dim) float32, the item embeddings of the history's events (an item may occur twice).
-    gram: (dim, dim) float32. weights, targets: (n,) float32.
-    Returns (dim,) float32; the zero vector for an empty history.
-    """
-    if len(rows) == 0:
-        return np.zeros(gram.shape[0], dtype=np.float32)
-    X = rows.astype(np.float64)
-    w = weights.astype(np.float64)
-    A = alpha * gram.astype(np.float64)
-    A += X.T @ (X * w[:, None])
-    A.flat[:: len(A) + 1] += reg * (w.sum() + alpha * n_items)
-    _, u, info = dposv(A, X.T @ (w * targets), lower=True, overwrite_a=True, overwrite_b=True)
-    if info != 0:
-        raise ModelError(f"fold_in: the system is not positive definite (LAPACK info={info}); reg={reg}")
-    return np.asarray(u, dtype=np.float32)
 
 
 def make_profile(

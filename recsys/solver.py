@@ -1,4 +1,4 @@
-"""Closed-form profiles of thousands of histories at once, on one thread; agrees with recsys.profile.fold_in.
+"""Closed-form profiles of thousands of histories at once, on one thread; agrees with recsys.fold_in.
 
 In the eigenbasis of G the unseen-item term is diagonal, so a history of fewer items than dim needs a solve of its own
 size only (Woodbury):

@@ -46,6 +46,8 @@ def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
         min_noise_multiplier=plan.noise_multiplier,
         min_reports=plan.min_reports,
         max_participations=plan.max_participations,
+        max_per_period=plan.max_per_period,
+        period_s=plan.period_s,
         max_epsilon=plan.epsilon * (1.0 + 1e-9) if plan.private else math.inf,
         delta=plan.delta,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import ServingError
 from federation.custodian_store import Custodian
@@ -21,6 +23,10 @@ from federation.transport import is_loopback
 from serving.custodian_app import CustodianSettings, create_custodian_app
 from serving.one_line import OneLineCommand
 from serving.tls import TlsCert, TlsKey, listening_at, uvicorn_tls
+
+log = logging.getLogger("ownshelf.federation")
+
+EXPIRE_EVERY_S = 3_600.0
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """The command as a program of its own: `python -m serving.custodian_cli`."""
@@ -50,11 +56,25 @@ def custodian_command(
         raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
     os.umask(0o077)  # report ids and ledger are nobody else's on this machine
     custodian = Custodian.open(folder, promise, int(time.time()), database)
+    ended = threading.Event()
+    keeping = threading.Thread(target=_expire, args=(custodian, ended), daemon=True)
+    keeping.start()
     try:
         http = create_custodian_app(custodian, service, CustodianSettings(max_body_mb * 2**20))
         _listen(http, custodian, host, port, tls, as_json)
     finally:
+        ended.set()
+        keeping.join()
         custodian.shut()
+
+
+def _expire(custodian: Custodian, ended: threading.Event) -> None:
+    """Destroy what nobody closed, every hour: a service that has died must not keep a key alive."""
+    while not ended.wait(EXPIRE_EVERY_S):
+        try:
+            custodian.expire(int(time.time()))
+        except SQLAlchemyError as error:
+            log.error("expiry: %s, tried again", type(error).__name__)
 
 
 def read_plan(path: Path) -> PrivacyPlan:

@@ -14,6 +14,7 @@ import typer
 from data.atomic import write_atomically
 from data.errors import ServingError
 from federation.device import Device, erase_device
+from federation.lists import Recommendation
 from federation.vault import KeyStore
 from recsys.bundle import Bundle
 from serving.contribute_cli import contribute_command
@@ -100,6 +101,11 @@ def recommend(
     own_settings: Annotated[
         bool, typer.Option("--own-settings", help="Half-life and λ by this device's own last baskets.")
     ] = False,
+    only: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help='Such as {"category": "tea", "price": {"max": 9}}.')
+    ] = None,
+    diversity: Annotated[float, typer.Option(help="0 to 1: the higher, the less alike.")] = 0.0,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Say why each item is there.")] = False,
     home: Home = None,
     as_json: AsJson = False,
     seed: Seed = 0,
@@ -107,13 +113,23 @@ def recommend(
     """A list, made on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
     if service is None:
-        listed = device.recommend(top_k, exclude=exclude or (), repeat=repeat, own_settings=own_settings)
+        listed = device.recommend(
+            top_k,
+            exclude=exclude or (),
+            repeat=repeat,
+            own_settings=own_settings,
+            filter=None if only is None else _json(only, "filter"),
+            diversity=diversity,
+            reasons=reasons,
+        )
+    elif only is not None or diversity or reasons:
+        raise ServingError("--filter, --diversity and --reasons: work on this device only, without --service")
     else:
         with keyed_client(service, key) as client:
             listed = device.recommend_from(client, top_k, exclude=exclude or (), repeat=repeat)
         typer.echo("mode=profile: the service saw the profile of this request; without --service it does not", err=True)
     lines = [
-        f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}"
+        f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
         for place, item in enumerate(listed.items, 1)
     ]
     if listed.fallback:
@@ -214,6 +230,17 @@ def _time(text: str | None) -> datetime | None:
     except ValueError:
         raise ServingError(f"time={text!r}: must be ISO 8601, such as 2011-11-09T10:00:00Z") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _json(text: str, name: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ServingError(f'{name}={text[:80]!r}: must be JSON, such as {{"category": "tea"}}') from None
+
+
+def _because(item: Recommendation) -> str:
+    return "" if item.reason is None else f"  {item.reason.text} ({item.reason.share:.0%})"
 
 
 def _passphrase(*, confirm: bool) -> str:

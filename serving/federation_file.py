@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from federation.coordinator import Coordinator
 from federation.coordinator_store import CoordinatorStore
 from federation.custodian_client import CustodianClient
 from federation.database import sqlite_url
-from federation.item_step import StepConfig
+from federation.item_step import GUARDED
 from federation.key_files import load_or_make_key, read_public_key
 from federation.privacy_plan import PrivacyPlan
 from federation.private_sum.sealing import Suite
@@ -94,8 +94,8 @@ class FederationFile:
             advances=bool(store.get("advances", True)),
             plan=_plan(path.parent / str(privacy["plan"])),
             rounds=_rounds(tables["rounds"]),
-            tokens=_made(TokenSettings, tables["tokens"], "tokens"),
-            intake=_made(IntakeSettings, tables["intake"], "intake"),
+            tokens=_made(TokenSettings(), tables["tokens"], "tokens"),
+            intake=_made(IntakeSettings(), tables["intake"], "intake"),
         )
 
     def store(self) -> CoordinatorStore:
@@ -147,11 +147,10 @@ def _known(table: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> d
     return dict(table)
 
 
-def _made(kind: Any, table: Mapping[str, Any], where: str) -> Any:
-    """A settings object of a table; its defaults tell the types."""
-    defaults = kind()
-    kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(kind)}
-    return kind(**_known(table, where, kinds))
+def _made(defaults: Any, table: Mapping[str, Any], where: str) -> Any:
+    """The defaults with what a table says instead; they tell the types."""
+    kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+    return replace(defaults, **_known(table, where, kinds))
 
 
 def _rounds(table: Mapping[str, Any]) -> RoundSettings:
@@ -159,13 +158,13 @@ def _rounds(table: Mapping[str, Any]) -> RoundSettings:
     step = values.pop("step", {})
     if not isinstance(step, dict):
         raise ServingError("rounds.step: must be a table")
-    values_of_step = _made(StepConfig, step, "rounds.step")
+    values_of_step = _made(GUARDED, step, "rounds.step")
     if "suite" in values:
         try:
             values["suite"] = Suite(values["suite"])
         except ValueError:
             raise ServingError(f"rounds.suite={values['suite']!r}: must be one of {', '.join(Suite)}") from None
-    settings: RoundSettings = _made(RoundSettings, {**values, "step": values_of_step}, "rounds")
+    settings: RoundSettings = _made(RoundSettings(), {**values, "step": values_of_step}, "rounds")
     return settings
 
 

@@ -55,7 +55,7 @@ def simulate_command(
     dropout: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that vanishes at a random moment.")] = 0.0,
     until: Annotated[str | None, typer.Option(help="Histories before this ISO time; the log's end.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Devices at a time.")] = 4,
-    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a round to open.")] = 60.0,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a round to open.")] = 600.0,
     home: Annotated[Path | None, typer.Option(help="Keep the devices here; a temporary folder.")] = None,
     ca: Ca = None,
     key: Key = None,

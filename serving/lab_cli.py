@@ -31,7 +31,7 @@ from serving.output import console, errors, jsonable, models_table, print_json, 
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
-Seed = Annotated[int, typer.Option(help="seed of every draw")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions or ratings")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]
@@ -166,7 +166,7 @@ def train_command(
         if last is not None:
             console.print(
                 f"{len(trained.records)} rounds, at most {report['max_participations']} participations a device, "
-                f"hold-out NDCG@20 {report['holdout_ndcg']:.3f} (training devices {report['train_ndcg']:.3f})",
+                f"hold-out NDCG@20 {figure(report['holdout_ndcg'])} (training devices {figure(report['train_ndcg'])})",
                 highlight=False,
             )
         console.print(f"serve it: ownshelf serve {out}", highlight=False)
@@ -311,6 +311,11 @@ def training_report(trained: Training) -> dict[str, Any]:
         "train_ndcg": sum(learned) / len(learned) if learned else None,
         "records": [jsonable(asdict(record)) for record in trained.records],
     }
+
+
+def figure(value: float | None) -> str:
+    """Three decimals, or that there is no figure."""
+    return "not measured" if value is None else f"{value:.3f}"
 
 
 def write_evaluation(out: Path, result: dict[str, Any], table: pl.DataFrame, metric: str) -> None:

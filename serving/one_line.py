@@ -20,6 +20,8 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except (OwnshelfError, OSError) as error:
             raise _told(error) from None
+        except Exception as error:
+            raise _of_database(error) from None
 
 
 class OneLineCommand(TyperCommand):
@@ -31,6 +33,15 @@ class OneLineCommand(TyperCommand):
             return super().invoke(ctx)
         except (OwnshelfError, OSError) as error:
             raise _told(error) from None
+        except Exception as error:
+            raise _of_database(error) from None
+
+
+def _of_database(error: Exception) -> Exception:
+    """A database that does not answer is no bug; not its own words, which may hold the address and so a password."""
+    if type(error).__module__.startswith("sqlalchemy."):
+        return _told(OwnshelfError(f"store: the database cannot be used ({type(error).__name__})"))
+    return error
 
 
 def _told(error: OwnshelfError | OSError) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ def plan_command(
     min_reports: Annotated[int, typer.Option(min=1, help="Reports below which nothing is summed.")] = 50,
     max_reports: Annotated[int, typer.Option(min=1, help="Reports of one sum at most.")] = 5_000,
     max_rounds: Annotated[int, typer.Option(min=1, help="Rounds the custodian answers for.")] = 1_000,
+    per_period: Annotated[int, typer.Option(min=0, help="Of these, within one period at most; 0: no bound.")] = 0,
+    period: Annotated[float, typer.Option(min=0.001, help="Days of a period.")] = 1.0,
     clip_rows: Annotated[float, typer.Option(help="L2 bound of an update's rows.")] = PRIVATE_CLIPS.rows,
     clip_counts: Annotated[float, typer.Option(help="Of its counts.")] = PRIVATE_CLIPS.counts,
     clip_second: Annotated[float, typer.Option(help="Of its second moment.")] = PRIVATE_CLIPS.second,
@@ -44,6 +47,7 @@ def plan_command(
         max_reports=max_reports,
         max_rounds=max_rounds,
     )
+    plan = replace(plan, max_per_period=per_period, period_s=max(1, round(period * 86_400)))
     write_atomically(out, (plan.to_json() + "\n").encode())
     statement = plan.statement() | {"plan": str(out)}
     if as_json:

@@ -162,3 +162,20 @@ def test_every_file_is_durable_before_the_folder_has_its_name(tmp_path, monkeypa
     save(tmp_path / "bundle", "one")
     assert sorted(order[: order.index("replace")]) == ["a.txt", "b.txt", "deep"]
     assert order[order.index("replace") + 1 :] == [tmp_path.name]
+
+
+def test_what_killed_writers_left_is_swept_and_what_others_write_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.atomic.STALE_S", 0.0)
+    stale, kept, foreign = tmp_path / ".shop-abcd1234", tmp_path / ".shop-abcd1234-old", tmp_path / ".shopping-abcd1234"
+    for folder in (stale, kept, foreign):
+        folder.mkdir()
+        (folder / "half").write_text("written")
+    with atomic_folder(tmp_path / "shop", overwrite=True) as first:
+        assert not stale.exists()
+        (first / "a").write_text("1")
+        with atomic_folder(tmp_path / "shop", overwrite=True) as second:
+            (second / "a").write_text("2")
+        assert first.exists()
+    assert (tmp_path / "shop" / "a").read_text() == "1"
+    assert kept.exists()
+    assert foreign.exists()

@@ -19,6 +19,7 @@ from data.split import known_at
 from federation.cohort import cohort, draw_blocks
 from federation.contribution import OwnHistory, training_vectors
 from federation.fleet import Fleet, FleetConfig, rounding_of, vanishing_moment
+from federation.item_step import GUARDED
 from federation.messages import Task
 from federation.privacy_plan import PrivacyPlan
 from federation.private_sum.in_process import sum_in_process
@@ -34,6 +35,8 @@ SEED = 7
 ROUNDS, COHORT, BLOCKS = 3, 60, 2
 FLOAT_TOLERANCE = 2e-4
 """Of a table of three rounds, over the table's largest entry: what rounding to fixed point and float32 leave."""
+STEP = replace(GUARDED, trust_radius=1.0, row_bound=np.inf)
+"""Free enough to be somewhere else after three rounds."""
 
 
 class Live:
@@ -52,6 +55,7 @@ class Live:
             holdout_share=0.0,
             measure_every=0,
             clips=CLIPS,
+            step=STEP,
             profile=recipe("purchases").train.profile,
         )
         self.ids: list[str] = dataset.items.ids.to_list()
@@ -74,6 +78,7 @@ class Live:
             "goal_reports": COHORT,
             "window_s": 600,
             "pause_s": 0,
+            "step": f"{{trust_radius = {STEP.trust_radius}, row_bound = {STEP.row_bound}}}",
         } | changes
 
     def fleet_config(self, dropout: float = 0.0) -> FleetConfig:

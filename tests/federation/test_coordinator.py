@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from data.errors import BudgetExhausted, FederationError
 from federation import write_points
+from federation.coordinator import SUM_WITHIN_S
 from federation.coordinator_store import CoordinatorStore
+from federation.database import sqlite_url
 from federation.item_step import StepState, item_step
 from federation.messages import Report, Task
 from federation.private_sum.exchange import Answer, Batch
@@ -295,7 +298,7 @@ def test_a_round_whose_batch_is_refused_fails_without_a_sum(line: Line) -> None:
     line.coordinator._custodian = Refusing(BatchRefused("block=0: was answered for another batch"))
     line.settle()
     assert state_of(line) == "failed"
-    assert line.coordinator.store.spent_rounds() == 0
+    assert line.coordinator.store.spent_rounds() == 1  # it has answered another batch, and so counted it
 
 
 def test_a_custodian_that_lost_the_round_fails_it(line: Line) -> None:
@@ -523,3 +526,60 @@ def test_settings_are_bounded() -> None:
         if isinstance(value, int) and name != "pause_s":
             with pytest.raises(FederationError, match=f"{name}=0: must be"):
                 replace(SETTINGS, **{name: 0})
+
+
+def test_a_share_that_cannot_be_read_costs_its_block_and_not_the_line(line: Line) -> None:
+    task = line.open()
+    line.fill(task, 4)
+    for segment in (line.folder / "state" / "shares" / task.task_id).iterdir():
+        with segment.open("r+b") as file:
+            file.truncate(segment.stat().st_size - 1)
+    line.settle()
+    found = line.coordinator.store.sums(task.task_id)
+    assert sorted(one.words is None for one in found.values()) == [False, True]
+    assert state_of(line) == "published"
+    assert line.coordinator.store.spent_rounds() == 1
+
+
+def test_what_the_custodian_was_asked_for_is_spent_whatever_becomes_of_the_sum(line: Line) -> None:
+    task = line.open()
+    line.fill(task, 4)
+    for segment in (line.folder / "state" / "shares" / task.task_id).iterdir():
+        segment.write_bytes(b"")
+    line.settle()
+    assert state_of(line) == "failed"
+    assert line.custodian.custodian.spent().rounds_answered == 1
+    assert line.coordinator.store.spent_rounds() == 1
+
+
+def test_a_closed_round_that_cannot_be_summed_is_given_up_in_the_end(line: Line) -> None:
+    task = line.open()
+    line.fill(task, 4)
+    line.coordinator.store.close(task.task_id)
+    line.coordinator.refresh()
+    line.coordinator._custodian = Refusing(FederationError("custodian: status 413"))
+    with pytest.raises(FederationError):
+        line.coordinator.advance(task.deadline)
+    assert state_of(line) == "closed"
+    line.coordinator.advance(task.deadline + SUM_WITHIN_S + 1)
+    assert state_of(line) == "failed"
+
+
+def test_a_task_says_when_the_next_round_may_be_there_by_how_long_the_last_one_took(line: Line) -> None:
+    first = line.open()
+    assert first.come_back_at == NOW + SETTINGS.pause_s
+    line.fill(first, 4)
+    line.settle(NOW + 100)
+    second = line.open(NOW + 100 + SETTINGS.pause_s)
+    assert second.come_back_at == NOW + 100 + SETTINGS.pause_s + 100 + SETTINGS.pause_s
+
+
+def test_two_processes_may_begin_the_same_line(tmp_path: Path) -> None:
+    line = a_line(tmp_path)
+    store = CoordinatorStore.open(sqlite_url(tmp_path / "rounds.sqlite"))
+    active = store.releases.active()
+    assert active is not None
+    with pytest.raises(IntegrityError):
+        store.releases.first(active.version, active.folder, NOW)
+    line.coordinator.begin(Path(active.folder), NOW)
+    stop(line)

@@ -208,3 +208,11 @@ def test_answers_in_bytes_are_the_same_bytes(client: CustodianClient, custodian:
     first = client.answer(batch)
     assert Answer.from_bytes(custodian.answer(batch.to_bytes(), now())) == first
     assert client.answer(batch).half == first.half
+
+
+def test_no_proxy_of_the_environment_gets_to_see_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://192.0.2.1:1")
+    client = CustodianClient("http://127.0.0.1:1", SigningKey.generate(), bytes(32))
+    assert client._http._mounts == {}
+    client.shut()

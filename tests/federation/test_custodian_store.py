@@ -389,3 +389,23 @@ def test_an_answer_is_stored_as_it_was_sent(make: Make) -> None:
     sent = custodian.answer(a_batch(task).to_bytes(), now())
     with custodian.engine.connect() as connection:
         assert connection.execute(sa.select(ANSWERS.c.answer)).scalar_one() == sent
+
+
+def test_a_round_left_open_is_not_answered_late_and_its_key_does_not_wait_for_the_next_round(make: Make) -> None:
+    custodian = make()
+    task = open_task(custodian)
+    batch = batch_bytes(task, some_reports(task, MIN_REPORTS))
+    late = task.deadline + GRACE_S + 1
+    with pytest.raises(ForeignTask):
+        custodian.answer(batch, late)
+    assert custodian.round_keys.read(task.hash) is None
+    assert ledger(custodian) == []
+
+
+def test_an_idle_custodian_destroys_keys_when_it_is_told_the_time(make: Make) -> None:
+    custodian = make()
+    task = open_task(custodian)
+    custodian.expire(task.deadline + GRACE_S - 1)
+    assert custodian.round_keys.read(task.hash) is not None
+    custodian.expire(task.deadline + GRACE_S + 1)
+    assert custodian.round_keys.read(task.hash) is None

@@ -22,6 +22,7 @@ from recsys.bundle import Bundle
 from recsys.catalogue import catalogue_of, decode_catalogue, encode_catalogue
 from recsys.choice import choose_config, neighbours
 from recsys.profile import ProfileConfig, make_profile, repeat_counts, repeat_score
+from recsys.rerank import diversify, intra_list_similarity
 from tests.shop import make_bundle, sent_by, service
 
 NOW = 1_700_000_000_000_000
@@ -567,3 +568,47 @@ def test_a_half_life_that_never_ends_survives_the_catalogue(tmp_path: Path) -> N
     config = replace(ProfileConfig(), half_life=float("inf"))
     bundle = make_bundle(tmp_path / "b", config=config)
     assert decode_catalogue(encode_catalogue(bundle)).config == config
+
+
+def test_a_filter_lets_only_what_matches_through(device: Device, bundle: Bundle) -> None:
+    shopped(device)
+    everything = device.recommend(1000, now=NOW)
+    asked = {"category": "shelf 1", "price": {"max": 20}}
+    some = device.recommend(1000, now=NOW, filter=asked)
+    by_hand = [item for item in everything.items if item.category == "shelf 1" and (item.price or 99) <= 20]
+    assert (
+        list(some.items) == by_hand
+    )  # sku-1, 9 and 13; sku-5 is unavailable, sku-17 and what follows dearer or unpriced
+    assert sorted(some.item_ids) == ["sku-1", "sku-13", "sku-9"]
+    assert device.recommend(2, now=NOW, filter=asked).item_ids == some.item_ids[:2]
+    assert device.recommend(5, now=NOW, filter={"available": False}).items == ()
+    assert device.recommend(5, now=NOW, filter={"attributes.title": "Thing “3”"}).item_ids == ["sku-3"]
+
+
+def test_a_filter_on_a_field_that_the_device_does_not_hold_is_one_clear_error(device: Device) -> None:
+    with pytest.raises(ModelError) as refused:
+        device.recommend(5, now=NOW, filter={"attributes.colour": "red"})
+    assert str(refused.value) == (
+        "filter.attributes.colour: no such field; must be one of item_id, category, price, available, attributes.title"
+    )
+    with pytest.raises(ModelError, match=r"^filter\.price: must be a finite number$"):
+        device.recommend(5, now=NOW, filter={"price": "cheap"})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_diversity_chooses_from_a_deeper_pool(tmp_path: Path, known: bool) -> None:
+    bundle = make_bundle(tmp_path / "b", n_items=300, dim=4)
+    device = Device.create(tmp_path / "home", consent="observe", key_store="file", bundle=bundle)
+    if known:
+        shopped(device)
+    plain = device.recommend(100, now=NOW)
+    assert device.recommend(10, now=NOW, diversity=0.0).items == plain.items[:10]
+    spread = device.recommend(10, now=NOW, diversity=0.6)
+    pool = bundle.table.item_embeddings[bundle.items.index_of(list(plain.item_ids))]
+    scores = np.array([item.score for item in plain.items], dtype=np.float32)
+    order = diversify(scores, pool, 10, 0.6)
+    assert list(spread.items) == [plain.items[place] for place in order]
+    alike = intra_list_similarity(pool[:10])
+    assert intra_list_similarity(pool[order]) < alike
+    with pytest.raises(ModelError, match=r"diversity=2: must be 0\.\.1"):
+        device.recommend(10, now=NOW, diversity=2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,11 @@ def test_one_process_holds_the_folder_at_a_time(keys: RoundKeys) -> None:
         RoundKeys.open(keys.folder)
     keys.release()
     RoundKeys.open(keys.folder).release()
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_of_several_who_make_a_key_at_once_all_have_the_same(tmp_path: Path, attempt: int) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        keys = list(pool.map(lambda _: load_or_make_key(tmp_path / "k").private, range(4)))
+    assert len(set(keys)) == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["k", "k.pub"]

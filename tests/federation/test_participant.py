@@ -298,13 +298,13 @@ def test_a_device_takes_part_once_in_a_task(device: Device, bundle: Bundle) -> N
 
 
 def test_the_participation_cap_holds_within_its_period(device: Device, bundle: Bundle) -> None:
-    capped = replace(POLICY, max_participations=2, period_s=1000)
+    capped = replace(POLICY, max_per_period=2, period_s=1000)
     for round_ in range(4):
         at, wait = NOW + 100 * round_, Waits()
         wait.slept = [100.0 * round_]
         task, _ = training_task(bundle, round_=round_, come_back_at=at, deadline=at + 50)
         assert part(device, FakeService(task, bundle), capped, waits=wait).status == (
-            "accepted" if round_ < 2 else "cap_reached"
+            "accepted" if round_ < 2 else "period_full"
         )
     later = Waits()
     later.slept = [1001.0]
@@ -312,15 +312,34 @@ def test_the_participation_cap_holds_within_its_period(device: Device, bundle: B
     assert part(device, FakeService(task, bundle), capped, waits=later).status == "accepted"
 
 
+def test_who_has_taken_part_looks_again_ever_less_often(device: Device, bundle: Bundle) -> None:
+    task, _ = training_task(bundle, come_back_at=NOW, deadline=NOW + 100_000)
+    service, waits = FakeService(task, bundle), Waits()
+    assert part(device, service, waits=waits).status == "accepted"
+    gaps = []
+    for _ in range(5):
+        back = device.state.participation.come_back_at
+        waits.slept = [float(back - NOW)]
+        assert part(device, service, waits=waits).status == "took_part"
+        gaps.append(device.state.participation.come_back_at - back)
+    assert gaps == [60, 60, 120, 240, 480]  # as long again as since the report
+    assert len(service.received) == 1
+
+
 def test_the_lifetime_budget_holds_whoever_asks(device: Device, bundle: Bundle) -> None:
     task, _ = training_task(bundle, noise=2.0, come_back_at=NOW)
     assert part(device, FakeService(task, bundle)).status == "accepted"
     spent = device.state.participation.epsilon(POLICY.delta)
     tight = replace(POLICY, max_epsilon=spent * 1.01)
+    later = Waits()
     for n in range(1, 3):
+        later.slept.append(1_000.0)
         task, _ = training_task(bundle, round_=n, task_id=f"audit-{n}", come_back_at=NOW)
-        assert part(device, FakeService(task, bundle), tight).status == "budget_spent"
-    assert part(device, FakeService(task, bundle), replace(POLICY, max_epsilon=spent * 2)).status == "accepted"
+        assert part(device, FakeService(task, bundle), tight, waits=later).status == "budget_spent"
+    later.slept.append(10_000.0)
+    task, _ = training_task(bundle, round_=3, come_back_at=NOW, deadline=NOW + 20_000)
+    loose = replace(POLICY, max_epsilon=spent * 2)
+    assert part(device, FakeService(task, bundle), loose, waits=later).status == "accepted"
     assert spent < device.state.participation.epsilon(POLICY.delta) <= spent * 2
 
 

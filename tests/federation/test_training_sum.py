@@ -19,8 +19,9 @@ from federation.private_sum.signing import SigningKey
 from federation.reporting import make_report
 from federation.training_sum import round_sums, training_plan, vectors_of
 from federation.update import Clips, Update, device_update
+from recsys.fold_in import fold_in
 from recsys.histories import merge_histories
-from recsys.profile import event_targets, event_weights, fold_in
+from recsys.profile import event_targets, event_weights
 from recsys.solver import Solver
 from tests.federation.test_update import CONFIG, NOW, random_log, table
 

@@ -15,8 +15,9 @@ from data.interactions import EventKind, Interactions, interactions
 from federation.batch import sum_updates
 from federation.item_step import RoundSums, StepConfig, StepState, item_step, symmetric
 from federation.update import Clips, Update, device_update
+from recsys.fold_in import fold_in
 from recsys.histories import Histories, merge_histories
-from recsys.profile import ProfileConfig, event_targets, event_weights, fold_in
+from recsys.profile import ProfileConfig, event_targets, event_weights
 from recsys.solver import Solver
 
 NOW = 40 * 86_400_000_000

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,3 +263,29 @@ def test_a_short_passphrase_is_refused_without_being_quoted() -> None:
 def test_the_same_passphrase_typed_on_another_keyboard_opens() -> None:
     composed, decomposed = "caf\u00e9-caf\u00e9", "cafe\u0301-cafe\u0301"
     assert open_export(seal_export(CONTENT, composed), decomposed) == CONTENT
+
+
+def test_a_missing_key_says_that_only_erasing_remains(vault: Vault) -> None:
+    (vault.folder / KEY).unlink()
+    with pytest.raises(ServingError, match="without its key the vault cannot be opened, only erased"):
+        Vault.open(vault.folder)
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_of_two_who_create_at_once_one_is_refused_and_the_other_can_read(tmp_path: Path, attempt: int) -> None:
+    together, made, refused = threading.Barrier(2), [], []
+
+    def create(content: bytes) -> None:
+        together.wait()
+        try:
+            made.append((Vault.create(tmp_path, content, "file"), content))
+        except ServingError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=create, args=(content,)) for content in (b"one", b"two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == len(refused) == 1
+    assert Vault.open(tmp_path).read() == made[0][1]

@@ -199,7 +199,8 @@ SERVED = (
 
 
 def test_the_service_cannot_make_or_name_a_profile() -> None:
-    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "fold_in", "repeat_counts")}
+    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "repeat_counts")}
+    forbidden |= {"recsys.fold_in.fold_in"}  # of what a request names, cart_query and context_query; of a history, none
     served = [ROOT / "serving" / f"{name}.py" for name in SERVED]
     for path in served:
         names = imported_by(path)
@@ -209,5 +210,15 @@ def test_the_service_cannot_make_or_name_a_profile() -> None:
 
 def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.app; print([name for name in sys.modules if name.startswith('federation.')])"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_choosing_items_loads_no_profile() -> None:
+    """Filters, rules, diversity and the fold-in of a cart are for the service too; reasons are not."""
+    program = (
+        "import sys, recsys.filters, recsys.rules, recsys.rerank, recsys.fold_in; "
+        "print([name for name in sys.modules if name in ('recsys.profile', 'recsys.reasons')])"
+    )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The profile: fold-in by hand, by calculus, and what events do to it."""
+"""The profile: what events do to it, and the device's counter of its own purchases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY, EventKind
@@ -16,7 +14,6 @@ from recsys.profile import (
     ProfileConfig,
     event_targets,
     event_weights,
-    fold_in,
     make_profile,
     repeat_counts,
     repeat_score,
@@ -45,62 +42,7 @@ def random_table(seed: int, n_items: int = 30, dim: int = 6) -> ItemTable:
     return ItemTable(V, np.zeros(n_items, np.float32), np.zeros(dim, np.float32))
 
 
-# fold_in by hand
-
-
-def test_fold_in_of_one_event_in_one_dimension():
-    # V = [2, 1], G = 5; α·G = 0.5; one event on item 0: w·v² = 4; λ(Σw + α·n) = 0.5·(1 + 0.2) = 0.6
-    # u = 2 / (0.5 + 4 + 0.6)
-    u = fold_in(floats(2)[:, None], floats(5)[:, None], floats(1), floats(1), n_items=2, alpha=0.1, reg=0.5)
-    assert u.tolist() == pytest.approx([2 / 5.1], rel=1e-6)
-
-
-def test_fold_in_of_a_purchase_and_a_dislike_in_one_dimension():
-    # beside it a dislike of item 1 at weight ½: A = 0.5 + 4 + ½ + 0.5·(1.5 + 0.2) = 5.85, b = 2 − ½
-    u = fold_in(floats(2, 1)[:, None], floats(5)[:, None], floats(1, 0.5), floats(1, -1), n_items=2, alpha=0.1, reg=0.5)
-    assert u.tolist() == pytest.approx([1.5 / 5.85], rel=1e-6)
-
-
-def test_fold_in_in_two_dimensions():
-    # V = (1,0), (0,1), (1,1); G = [[2,1],[1,2]]; events: item 0 with w = 1, item 2 with w = 2; α = 1, λ = ½
-    # A = G + [[1,0],[0,0]] + 2·[[1,1],[1,1]] + ½·(3 + 3)·I = [[8,3],[3,7]], b = (1,0) + 2·(1,1) = (3,2)
-    # A⁻¹ = [[7,−3],[−3,8]] / 47, so u = (21 − 6, −9 + 16) / 47
-    V = np.array([[1, 0], [0, 1], [1, 1]], dtype=np.float32)
-    u = fold_in(V[[0, 2]], V.T @ V, floats(1, 2), floats(1, 1), n_items=3, alpha=1.0, reg=0.5)
-    assert u.tolist() == pytest.approx([15 / 47, 7 / 47], rel=1e-6)
-
-
-def test_an_item_twice_is_the_item_once_at_twice_the_weight():
-    table = random_table(1)
-    twice = fold_in(
-        table.item_embeddings[[3, 3]], table.gram, floats(0.5, 0.5), floats(1, 1), n_items=30, alpha=0.2, reg=0.1
-    )
-    once = fold_in(table.item_embeddings[[3]], table.gram, floats(1), floats(1), n_items=30, alpha=0.2, reg=0.1)
-    np.testing.assert_allclose(twice, once, rtol=1e-6)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 40), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
-def test_fold_in_is_where_the_loss_is_flat(seed, n_events, alpha, reg):
-    """L(u) = ½[Σ_j w_j (u·v_j − p_j)² + α Σ_i (u·v_i)² + λ(Σ_j |w_j| + α·n)|u|²], by central differences."""
-    rng = np.random.default_rng(seed)
-    table = random_table(seed)
-    V = table.item_embeddings.astype(np.float64)
-    items = rng.integers(0, table.n_items, n_events)
-    weights = rng.uniform(0.05, 2.0, n_events).astype(np.float32)
-    targets = event_targets(rng.integers(0, len(EventKind), n_events).astype(np.uint8))
-    u = fold_in(table.item_embeddings[items], table.gram, weights, targets, n_items=30, alpha=alpha, reg=reg)
-
-    def loss(x: np.ndarray) -> float:
-        error = (weights * (V[items] @ x - targets) ** 2).sum()
-        ridge = reg * (np.abs(weights).sum() + alpha * table.n_items) * (x @ x)
-        return 0.5 * float(error + alpha * ((V @ x) ** 2).sum() + ridge)
-
-    step = 1e-4 * np.eye(table.dim)
-    slope = [(loss(u + h) - loss(u - h)) / 2e-4 for h in step]
-    curved = [loss(u + 1e3 * h) > loss(u) < loss(u - 1e3 * h) for h in step]
-    assert np.abs(slope).max() < 1e-5 * (1 + weights.sum())  # u is rounded to float32
-    assert all(curved)
+# of no events
 
 
 def test_an_empty_history_has_the_zero_profile():
@@ -202,16 +144,6 @@ def test_making_a_profile_writes_into_no_argument():
     for array in arrays:
         array.flags.writeable = False
     assert np.isfinite(make_profile(table, *arrays, 3 * DAY, ProfileConfig(), "v").vector).all()
-    rows, weights, targets = table.item_embeddings[arrays[0]], floats(1, 1, 1), floats(1, -1, 1)
-    for array in (rows, weights, targets):
-        array.flags.writeable = False
-    assert np.isfinite(fold_in(rows, table.gram, weights, targets, n_items=30, alpha=0.1, reg=0.1)).all()
-
-
-def test_a_gram_that_cannot_be_is_refused():
-    rows, gram = floats(1)[:, None], floats(-100)[:, None]
-    with pytest.raises(ModelError, match="not positive definite"):
-        fold_in(rows, gram, floats(1), floats(1), n_items=1, alpha=1.0, reg=0.01)
 
 
 # the repeat counter

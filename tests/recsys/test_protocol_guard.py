@@ -4,7 +4,7 @@ A protocol that fails here (training negatives that avoid the held-out item, tar
 negatives the user never touched, ties that favour the target) lets a model without any learning look good.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ from scipy import stats
 
 from data.errors import DataError
 from data.interactions import MICROS_PER_DAY, interactions
+from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
 from recsys.evaluation import evaluate
-from recsys.profile import fold_in
+from recsys.fold_in import fold_in
 from recsys.sampled import draw_negatives, evaluate_sampled, target_position
 from tests.recsys.logs import distinct_log, tastes_log
 
@@ -62,7 +63,19 @@ class Constant:
 
 
 def by_time(log):
-    return temporal(log, 80 * MICROS_PER_DAY)
+    split = temporal(log, 80 * MICROS_PER_DAY)
+    return split, split.train
+
+
+def last_out(log):
+    split = leave_last_out(log)
+    return split, split.train
+
+
+def by_session(log):
+    """Half of the users begin after the cut, so that they are sessions that training never sees."""
+    later = (log.user_idx % 2 == 1) * (1_000 * MICROS_PER_DAY)
+    return split_sessions(replace(log, time=log.time + later), 1_000 * MICROS_PER_DAY)
 
 
 def z_of_mean(values, expected):
@@ -71,11 +84,11 @@ def z_of_mean(values, expected):
     return gap.mean() / (gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
-@pytest.mark.parametrize("split_by", [by_time, leave_last_out])
+@pytest.mark.parametrize("split_by", [by_time, last_out, by_session])
 @pytest.mark.parametrize("log", [tastes_log(0, n_users=1500), distinct_log(0, n_users=1500)])
 def test_random_scores_are_at_chance_in_full_ranking(split_by, log):
-    split = split_by(log)
-    found = evaluate([RandomScores(1)], split, k=K, bootstrap=10)
+    split, histories = split_by(log)
+    found = evaluate([RandomScores(1)], split, histories=histories, k=K, bootstrap=10)
     candidates = int(found.protocol["candidates"])
     # A target is in the first K of N equally likely places: recall K / N, whatever the user.
     assert abs(z_of_mean(found.column("random", f"recall@{K}"), K / candidates)) < 4
@@ -84,7 +97,7 @@ def test_random_scores_are_at_chance_in_full_ranking(split_by, log):
     hit = 1 - stats.hypergeom.pmf(0, candidates, relevant, K)
     assert abs(z_of_mean(found.column("random", f"hit@{K}"), hit)) < 4
     # New items: N less the user's own history.
-    own = np.array([len(set(split.train.item_idx[split.train.of(int(u))].tolist())) for u in found.users])
+    own = np.array([len(set(histories.item_idx[histories.of(int(u))].tolist())) for u in found.users])
     assert abs(z_of_mean(found.column("random", f"recall@{K}", "new"), K / (candidates - own))) < 4
 
 
@@ -118,12 +131,13 @@ def test_random_scores_are_at_one_in_ten_among_99_negatives():
 def test_random_items_without_federation_are_at_chance_on_every_protocol():
     # One random table serves all users, so users are not independent: the unit here is the table, 20 of them.
     log = distinct_log(2, n_users=300)
-    gaps = {"temporal": [], "leave last out": [], "sampled": []}
+    protocols = {"temporal": by_time(log), "leave last out": last_out(log), "sessions": by_session(log)}
+    gaps = {name: [] for name in (*protocols, "sampled")}
     for seed in range(20):
-        for name, split in (("temporal", by_time(log)), ("leave last out", leave_last_out(log))):
+        for name, (split, histories) in protocols.items():
             model = RandomItems(log.n_items, seed)
-            found = evaluate([model], split, k=K, bootstrap=10)
-            own = split.train.counts[found.users]  # distinct items, by construction of the log
+            found = evaluate([model], split, histories=histories, k=K, bootstrap=10)
+            own = histories.counts[found.users]  # distinct items, by construction of the log
             values = found.column(model.name, f"recall@{K}", "new")
             gaps[name].append(np.nanmean(values - K / (float(found.protocol["candidates"]) - own)))
         sampled = evaluate_sampled([RandomItems(log.n_items, seed)], leave_last_out(log), k=K, seed=seed, bootstrap=10)
@@ -194,9 +208,11 @@ def test_negatives_are_uniform_over_the_items_never_touched():
 
 def test_popularity_has_its_row_in_every_protocol():
     log = distinct_log(8)
+    sessions, known = by_session(log)
     for found in (
-        evaluate([], by_time(log), bootstrap=10),
+        evaluate([], by_time(log)[0], bootstrap=10),
         evaluate([Constant()], leave_last_out(log), bootstrap=10),
+        evaluate([Constant()], sessions, histories=known, bootstrap=10),
         evaluate_sampled([Constant()], leave_last_out(log), bootstrap=10),
     ):
         rows = {row["model"]: row for row in found.to_dict()["models"]}

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.interactions import EventKind, Interactions, interactions
+from recsys.fold_in import fold_in
 from recsys.histories import Histories, batches, merge_histories
-from recsys.profile import ProfileConfig, event_targets, event_weights, fold_in
+from recsys.profile import ProfileConfig, event_targets, event_weights
 from recsys.solver import Solver
 
 NOW = 40 * 86_400_000_000

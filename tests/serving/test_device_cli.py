@@ -119,6 +119,22 @@ def test_a_bundle_at_hand_serves_instead_of_a_catalogue(run: Run, bundle: Bundle
     assert listed["bundle_version"] == bundle.version
 
 
+def test_a_list_is_filtered_spread_and_explained_here(run: Run, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "b")
+    run("init", "--key-store", "file", "--consent", "observe")
+    run("observe", "sku-1", "--kind", "purchase")
+    asked = ("recommend", "--bundle", str(tmp_path / "b"), "--filter", '{"category": "shelf 1"}', "--reasons")
+    listed = result(run(*asked, "--top-k", "3", "--diversity", "0.2", "--json"))
+    assert {item["category"] for item in listed["items"]} == {"shelf 1"}
+    reasons = [item["reason"] for item in listed["items"]]
+    assert reasons[0]["text"] in ("because you bought it before", "because you have bought it before")
+    assert set(reasons[0]) == {"kind", "item_id", "share", "text"}
+    first = run(*asked).stdout.splitlines()[0]
+    assert "sku-1" in first
+    assert first.endswith("%)")
+    assert "because you " in first
+
+
 def test_histories_travel_sealed_by_a_typed_or_given_passphrase(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +169,11 @@ def test_erasing_asks_first(run: Run, tmp_path: Path) -> None:
         (["recommend", "--top-k", "0"], "top_k=0: must be 1..1000"),
         (["recommend", "--bundle", "/nowhere"], "not a bundle"),
         (["recommend", "--service", "http://shop.example"], "must be https://"),
+        (["recommend", "--filter", "{category: tea}"], "filter='{category: tea}': must be JSON, such as"),
+        (["recommend", "--filter", "[" * 100_000], "must be JSON, such as"),
+        (["recommend", "--filter", '{"colour": "red"}'], "filter.colour: no such field"),
+        (["recommend", "--reasons", "--service", "http://127.0.0.1:9"], "work on this device only, without --service"),
+        (["recommend", "--filter", "{}", "--service", "http://127.0.0.1:9"], "work on this device only"),
         (["refresh", "--service", "http://127.0.0.1:9"], "cannot be asked"),
         (["observe", "sku-1", "--kind", "stare"], "kind='stare': must be one of"),
         (["observe", "sku-1", "--time", "yesterday"], "time='yesterday': must be ISO 8601"),

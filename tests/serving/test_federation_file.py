@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import OwnshelfError, ServingError
-from federation.item_step import StepConfig
+from federation.item_step import GUARDED
 from federation.private_sum.sealing import Suite
 from federation.round_settings import RoundSettings
 from serving.federation_file import FederationFile, TokenSettings
@@ -63,7 +64,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     assert found.custodian_key == bytes.fromhex(KEY)
     assert (found.custodian_ca, found.folder) == (tmp_path / "ca.pem", tmp_path / "elsewhere")
     assert (found.url, found.advances) == ("postgresql+psycopg://localhost/rounds", False)
-    step = StepConfig(step=0.25, momentum=0)
+    step = replace(GUARDED, step=0.25, momentum=0)
     assert found.rounds == RoundSettings(rounds=7, pause_s=0, suite=Suite.HYBRID, step=step)
     assert (found.tokens, found.intake) == (TokenSettings(60, 9), IntakeSettings(1_000_000, 3))
 

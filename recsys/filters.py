@@ -1,0 +1,340 @@
+"""The filter language: which items may be shown, a small typed JSON value, the same on a device and in the service.
+
+    {"category": "kitchen"} | {"category": ["a", "b"]}     one value, or any of several
+    {"price": {"min": 5, "max": 20}}                       inclusive; either may lack
+    {"available": true} | {"attributes.size": {"min": 38}} attributes.NAME is any other column of the catalogue
+    {"not": F} | {"any": [F, …]} | {"all": [F, …]}         an object of several fields means all of them; {}: no filter
+
+A missing value (null, NaN) matches no leaf and `not` is the plain complement, except that an item is available unless
+it says no. Numbers are compared as float64. An error names the place and never repeats a value: a request that carries
+a profile in the wrong field must not find it in a message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from data.errors import ModelError
+
+MAX_DEPTH = 8
+MAX_LEAVES = 200
+MAX_VALUES = 1000
+"""Of one list of alternatives."""
+
+Kind = Literal["text", "number", "flag"]
+Value = str | float | bool
+FIELDS: Mapping[str, Kind] = {"item_id": "text", "category": "text", "price": "number", "available": "flag"}
+_ATTRIBUTE = "attributes."
+_WORDS = {"text": "text", "number": "a finite number", "flag": "true or false"}
+_SHOWABLE = re.compile(r"[A-Za-z_][\w. \-]{0,39}")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The field has one of these values: distinct, ascending, all of one kind."""
+
+    name: str
+    kind: Kind
+    values: tuple[Value, ...]
+    where: str = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Between:
+    """low ≤ the field ≤ high; None is no bound."""
+
+    name: str
+    low: float | None
+    high: float | None
+    where: str = field(compare=False, repr=False)
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Not:
+    """The complement of a part."""
+
+    part: Node
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one part."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Every part; no part at all matches everything."""
+
+    parts: tuple[Node, ...]
+
+
+Leaf = OneOf | Between
+Node = OneOf | Between | Not | AnyOf | AllOf
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A parsed filter. Two filters are equal, and hash alike, when their keys are.
+
+    key: canonical JSON, in which neither the order of fields, parts and values nor a repetition counts.
+    """
+
+    root: Node = field(compare=False)
+    key: str
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every condition on a field."""
+        return tuple(_leaves(self.root))
+
+    def check(self, catalogue: pl.DataFrame) -> None:
+        """Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have."""
+        for leaf in self.leaves:
+            column = field_of(leaf.name, leaf.where)
+            if column not in catalogue.columns:
+                if leaf.name in FIELDS:
+                    continue
+                raise ModelError(f"{leaf.where}: no such field; must be one of {', '.join(fields_of(catalogue))}")
+            held = column_kind(catalogue.schema[column])
+            if held is None:
+                raise ModelError(f"{leaf.where}: a column of {catalogue.schema[column]}, which cannot be filtered on")
+            if held != "nothing" and held != leaf.kind:
+                raise ModelError(f"{leaf.where}: must be {_WORDS[held]}")
+
+    def mask(self, catalogue: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows match, (n_items,) bool, read-only. The filter must have passed `check` on the same columns."""
+        found = catalogue.select(_expression(self.root, catalogue.schema)).to_series().to_numpy()
+        mask = np.broadcast_to(found, catalogue.height) if len(found) == 1 else np.asarray(found, dtype=np.bool_)
+        mask.flags.writeable = False
+        return mask
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether one item matches, by the language's definition: the reference beside `mask`. row: column → value."""
+        return _holds(self.root, row)
+
+    def single_category(self) -> str | None:
+        """The category, when the filter says nothing but that it is this one."""
+        root = self.root
+        if isinstance(root, OneOf) and root.name == "category" and len(root.values) == 1:
+            return str(root.values[0])
+        return None
+
+
+def field_of(name: str, where: str | None = None) -> str:
+    """The column of a field: itself, or NAME of attributes.NAME. Raises ModelError, at `where`, for no field."""
+    if name in FIELDS:
+        return name
+    column = name.removeprefix(_ATTRIBUTE)
+    if column in ("", name):
+        raise ModelError(f"{where or shown(name)}: no such field; must be {', '.join(FIELDS)} or attributes.NAME")
+    if column in FIELDS:
+        raise ModelError(f"{where or shown(name)}: no attribute but the field {column}")
+    return column
+
+
+def fields_of(catalogue: pl.DataFrame) -> list[str]:
+    """The fields that a filter on this catalogue may name."""
+    return [*FIELDS, *(_ATTRIBUTE + column for column in catalogue.columns if column not in FIELDS)]
+
+
+def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
+    """What values a column holds: "nothing" where all are null, None where no filter can say anything of it."""
+    if dtype == pl.Null:
+        return "nothing"
+    if dtype == pl.Boolean:
+        return "flag"
+    if dtype.is_numeric():
+        return "number"
+    return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else None
+
+
+def shown(name: object) -> str:
+    """A key for an error message: itself where it looks like a field's name, which no vector and no number does."""
+    return name if isinstance(name, str) and _SHOWABLE.fullmatch(name) else "?"
+
+
+def parse_filter(value: object, where: str = "filter") -> Filter:
+    """A filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
+    root = _parse(value, where, 1, [])
+    return Filter(root, _key(root))
+
+
+def parse_text(value: object, where: str) -> str:
+    """A text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
+    if not isinstance(value, str):
+        raise ModelError(f"{where}: must be text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ModelError(f"{where}: must be text that is valid Unicode")
+    return value
+
+
+def parse_number(value: object, where: str) -> float:
+    """A finite number, as a float. Raises ModelError for anything else; true is not 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ModelError(f"{where}: must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ModelError(f"{where}: must be a finite number")
+    return number + 0.0  # −0.0 is 0.0
+
+
+def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
+    if not isinstance(value, Mapping):
+        raise ModelError(f"{where}: must be an object")
+    if depth > MAX_DEPTH:
+        raise ModelError(f"{where}: must not be nested deeper than {MAX_DEPTH}")
+    parts: list[Node] = []
+    for name, asked in value.items():
+        place = f"{where}.{shown(name)}"
+        if name == "not":
+            parts.append(Not(_parse(asked, place, depth + 1, leaves)))
+        elif name in ("any", "all"):
+            if not isinstance(asked, list) or not asked:
+                raise ModelError(f"{place}: must be a list of at least one filter")
+            inner = [_parse(part, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(asked)]
+            parts.append(_joined(AnyOf if name == "any" else AllOf, inner))
+        else:
+            leaves.append(_leaf(name, asked, place))
+            parts.append(leaves[-1])
+            if len(leaves) > MAX_LEAVES:
+                raise ModelError(f"{where}: more than {MAX_LEAVES} conditions")
+    return _joined(AllOf, parts)
+
+
+def _joined(join: type[AnyOf] | type[AllOf], parts: list[Node]) -> Node:
+    flat = [inner for part in parts for inner in (part.parts if isinstance(part, join) else (part,))]
+    ordered = sorted({_key(part): part for part in flat}.items())
+    return ordered[0][1] if len(ordered) == 1 else join(tuple(part for _, part in ordered))
+
+
+def _leaf(name: object, asked: object, where: str) -> Leaf:
+    if not isinstance(name, str):
+        raise ModelError(f"{where}: a field's name must be text")
+    field_of(name, where)
+    wanted = FIELDS.get(name)
+    if isinstance(asked, Mapping):
+        if wanted not in (None, "number"):
+            raise ModelError(f"{where}: must be {_WORDS[wanted]}, or a list of such values")
+        if not asked or set(asked) - {"min", "max"}:
+            raise ModelError(f"{where}: must have min or max or both, and nothing else")
+        low, high = (
+            parse_number(asked[bound], f"{where}.{bound}") if bound in asked else None for bound in ("min", "max")
+        )
+        if low is not None and high is not None and low > high:
+            raise ModelError(f"{where}: min must be at most max")
+        return Between(name, low, high, where)
+    listed = asked if isinstance(asked, list) else [asked]
+    if not 1 <= len(listed) <= MAX_VALUES:
+        raise ModelError(f"{where}: must be 1 to {MAX_VALUES} values")
+    places = [f"{where}[{at}]" if isinstance(asked, list) else where for at in range(len(listed))]
+    typed = [_value(part, place) for part, place in zip(listed, places, strict=True)]
+    kind = wanted or typed[0][0]
+    for (found, _), place in zip(typed, places, strict=True):
+        if found != kind:
+            raise ModelError(f"{place}: must be {_WORDS[kind]}")
+    return OneOf(name, kind, tuple(sorted({value for _, value in typed})), where)
+
+
+def _value(value: object, where: str) -> tuple[Kind, Value]:
+    if isinstance(value, bool):
+        return "flag", value
+    if isinstance(value, (int, float)):
+        return "number", parse_number(value, where)
+    if isinstance(value, str):
+        return "text", parse_text(value, where)
+    raise ModelError(f"{where}: must be text, a number, true or false")
+
+
+def _key(node: Node) -> str:
+    return json.dumps(_canonical(node), sort_keys=True, separators=(",", ":"))
+
+
+def _canonical(node: Node) -> dict[str, Any]:
+    if isinstance(node, Not):
+        return {"not": _canonical(node.part)}
+    if isinstance(node, AnyOf):
+        return {"any": [_canonical(part) for part in node.parts]}
+    if isinstance(node, AllOf):
+        return {"all": [_canonical(part) for part in node.parts]} if node.parts else {}
+    if isinstance(node, OneOf):
+        return {node.name: list(node.values) if len(node.values) > 1 else node.values[0]}
+    bounds = {"min": node.low, "max": node.high}
+    return {node.name: {bound: value for bound, value in bounds.items() if value is not None}}
+
+
+def _leaves(node: Node) -> Iterator[Leaf]:
+    if isinstance(node, Not):
+        yield from _leaves(node.part)
+    elif isinstance(node, (AnyOf, AllOf)):
+        for part in node.parts:
+            yield from _leaves(part)
+    else:
+        yield node
+
+
+def _holds(node: Node, row: Mapping[str, Any]) -> bool:
+    if isinstance(node, Not):
+        return not _holds(node.part, row)
+    if isinstance(node, (AnyOf, AllOf)):
+        found = [_holds(part, row) for part in node.parts]
+        return any(found) if isinstance(node, AnyOf) else all(found)
+    value = row.get(field_of(node.name))
+    if value is None and node.name == "available":
+        value = True
+    if value is None or value != value:
+        return False
+    if isinstance(node, OneOf):
+        return value in node.values
+    return (node.low is None or node.low <= value) and (node.high is None or value <= node.high)
+
+
+def _expression(node: Node, schema: pl.Schema) -> pl.Expr:
+    """A boolean expression without nulls."""
+    if isinstance(node, Not):
+        return ~_expression(node.part, schema)
+    if isinstance(node, (AnyOf, AllOf)):
+        parts = [_expression(part, schema) for part in node.parts]
+        if not parts:
+            return pl.lit(True)
+        return pl.any_horizontal(parts) if isinstance(node, AnyOf) else pl.all_horizontal(parts)
+    column = field_of(node.name, node.where)
+    dtype = schema.get(column, pl.Null())
+    if isinstance(node, OneOf) and node.name == "available":
+        said = pl.lit(True) if dtype == pl.Null else pl.col(column).fill_null(True)
+        return said.is_in(list(node.values))
+    if dtype == pl.Null:
+        return pl.lit(False)
+    return _condition(node, pl.col(column), dtype).fill_null(False)
+
+
+def _condition(node: Leaf, held: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_numeric():
+        held = held.fill_nan(None) if dtype.is_float() else held.cast(pl.Float64)
+    elif isinstance(dtype, (pl.Categorical, pl.Enum)):
+        held = held.cast(pl.String)
+    number = pl.Float32 if dtype == pl.Float32 else pl.Float64  # 19.99 of a float32 column is at least 19.99
+    if isinstance(node, OneOf):
+        if len(node.values) > 1:
+            return held.is_in(pl.Series(node.values, dtype=number if node.kind == "number" else None).implode())
+        return held == (pl.lit(node.values[0], number) if node.kind == "number" else pl.lit(node.values[0]))
+    bounds = []
+    if node.low is not None:
+        bounds.append(held >= pl.lit(node.low, number))
+    if node.high is not None:
+        bounds.append(held <= pl.lit(node.high, number))
+    return pl.all_horizontal(bounds)
