@@ -22,11 +22,13 @@ demo: setup ## the whole idea on a real log, about three minutes
 test: setup ## all tests
 	$(PY) -m pytest -n 2
 
-check: setup ## format, lint, types, direction of imports
+check: setup ## format, lint, types, direction of imports, known holes
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/bandit -q -c pyproject.toml -r data recsys federation serving
+	$(PY) -m pip_audit --skip-editable --progress-spinner off
 
 bench: setup ## the figures of the docs: ownshelf bench NAME for one
 	$(VENV)/bin/ownshelf bench simulation --json

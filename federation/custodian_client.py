@@ -103,7 +103,7 @@ class CustodianClient:
             except CustodianUnreachable:
                 if time.monotonic() + wait > give_up:
                     raise
-            self.sleep(wait * (0.5 + random.random()))
+            self.sleep(wait * (0.5 + random.random()))  # nosec B311 # spreads waits, hides nothing
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     def _ask_once(self, path: str, body: bytes) -> bytes:

@@ -199,7 +199,7 @@ def _play(
         block=block,
         measures_only=lambda: bool(_rng(config.seed, _COIN, device).random() < config.holdout_share),
         rounding=rounding_of(config.seed, play, device),
-        waiting=random.Random(f"{config.seed} {_WAIT} {device} {play}"),
+        waiting=random.Random(f"{config.seed} {_WAIT} {device} {play}"),  # nosec B311 # a simulation, by its seed
     )
     line = _Line(transport, tears=moment == "torn")
     with httpx.Client(transport=line, base_url=address, trust_env=False, timeout=30.0) as client:
@@ -226,7 +226,7 @@ def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | 
     """The first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
     give_up = clock.monotonic() + wait_s
     while True:
-        found = fetch_task(client, Patience(spread_s=0.0, attempts=4), random.Random())
+        found = fetch_task(client, Patience(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
         if isinstance(found, Task) and found.task_id != after:
             return found
         if clock.monotonic() >= give_up:

@@ -1,4 +1,4 @@
-"""The coordinator's tables: rounds and their states, reports by id, sums, releases, API keys.
+"""The coordinator's tables: rounds and their states, reports by id, sums, releases.
 
 Shares are not here but in files (federation/share_files.py). No time of a report, no address and no user is stored.
 """
@@ -104,24 +104,6 @@ activations = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=True),
     Column("version", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),
-)
-
-mints = Table(
-    "mints",
-    metadata,
-    Column("issuer", String(64), primary_key=True),
-    Column("period", BigInteger, primary_key=True),
-    Column("n", Integer, nullable=False),
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("key_id", String(16), primary_key=True),
-    Column("issuer", String(64), nullable=False),
-    Column("secret_hash", LargeBinary(32), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("revoked_at", BigInteger),
 )
 
 leases = Table(

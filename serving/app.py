@@ -6,9 +6,11 @@ no session and no history; searches run in the event loop, for they are shorter 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,23 +20,28 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data.errors import ServingError
 from recsys.bundle import Bundle
+from serving.access import Access
 from serving.bodies import (
     BundleDescription,
     BundleList,
     ErrorAnswer,
     Health,
-    Readiness,
+    Ready,
     SimilarAnswer,
     SimilarQuery,
     invalid,
     parse_request,
     profile_vector,
 )
-from serving.guard import Guard, error_json
+from serving.cross_origin import CrossOrigin
+from serving.guard import Guard, GuardBounds, error_json
+from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import document
+from serving.rates import KeyRates
+from serving.readiness import RECALL_FLOOR, Readiness
 from serving.refusal import Refusal
+from serving.seen import AccessLogKind, Observer, access_log
 from serving.served import ServedBundle, Shelf
 
 STATUS = {
@@ -59,13 +66,14 @@ STATUS = {
     "token_spent": 403,
     "issuer_full": 403,
     "api_key_invalid": 401,
+    "scope_missing": 403,
+    "unknown_key": 404,
+    "rate_limited": 429,
+    "timed_out": 503,
     "issuer_bound": 429,
     "intake_unavailable": 503,
 }
 """The one table from an error's code to its HTTP status; anything else is `internal`, 500."""
-
-STREAMED = frozenset({"/v1/federation/reports"})
-"""Paths whose route bounds its own body, as it arrives."""
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 _NONE = np.empty(0, dtype=np.int32)
@@ -73,17 +81,42 @@ _NONE = np.empty(0, dtype=np.int32)
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Bounds of the service. max_body_bytes: room for a profile of 4,096 numbers and 1,000 excluded ids."""
+    """Bounds of the service. max_body_bytes: room for a profile of 4,096 numbers and 1,000 excluded ids.
+
+    workers: among which rate_limit is shared out. serving/settings.py says what each of them means.
+    """
 
     max_body_bytes: int = 512 * 1024
+    max_depth: int = 32
+    request_timeout_s: float = 15.0
+    cors_origins: tuple[str, ...] = ()
+    rate_limit: str | None = None
+    workers: int = 1
+    access_log: AccessLogKind = "off"
+    recall_floor: float = RECALL_FLOOR
+    index_folder: Path | None = None
 
 
-def create_app(bundles: Sequence[Bundle], settings: ServiceSettings | None = None) -> FastAPI:
+def create_app(
+    bundles: Sequence[Bundle],
+    settings: ServiceSettings | None = None,
+    *,
+    access: Access | None = None,
+    state: Callable[[], object] | None = None,
+    written_at: Callable[[str], float | None] = lambda _: None,
+    observers: Sequence[Observer] = (),
+) -> FastAPI:
     """The application. bundles: the first is current, the others are still answered; at least one.
 
-    Raises ServingError for no bundle or the same one twice.
+    access: who may ask; without it anybody may. state: asks the state something small, or raises. written_at: when a
+    version was written, seconds since 1970. observers: are told of every request. Raises ServingError for no bundle or
+    the same one twice.
     """
+    bounds = settings or ServiceSettings()
     shelf = Shelf(bundles)
+    metrics = Metrics()
+    readiness = Readiness(shelf, state, floor=bounds.recall_floor, written_at=written_at)
+    metrics.add(readiness.gauges)
     app = FastAPI(
         title="Ownshelf",
         version="1",
@@ -94,11 +127,21 @@ def create_app(bundles: Sequence[Bundle], settings: ServiceSettings | None = Non
     )
     _add_errors(app)
     app.state.shelf = shelf
+    app.state.metrics = metrics
     _add_recommendations(app, shelf)
     _add_items(app, shelf)
     _add_bundles(app, shelf)
-    bounds = settings or ServiceSettings()
-    app.add_middleware(Guard, max_body_bytes=bounds.max_body_bytes, streamed=STREAMED)
+    _add_probes(app, readiness, metrics)
+    log = access_log(bounds.access_log)
+    app.add_middleware(
+        Guard,
+        GuardBounds(bounds.max_body_bytes, bounds.max_depth, bounds.request_timeout_s),
+        STATUS,
+        access=access or Access(),
+        rates=KeyRates(bounds.rate_limit, bounds.workers) if bounds.rate_limit else None,
+        origins=CrossOrigin(bounds.cors_origins) if bounds.cors_origins else None,
+        observers=(metrics.observe, *([log] if log else ()), *observers),
+    )
     app.openapi = lambda: _document(app, shelf)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
@@ -111,18 +154,21 @@ def _document(app: FastAPI, shelf: Shelf) -> dict[str, Any]:
 
 
 def _add_errors(app: FastAPI) -> None:
-    async def refused(_: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
+        request.scope["state"]["code"] = error.code
         return _error(STATUS[error.code], error.code, str(error), error.details, error.headers)
 
-    async def misread(_: Request, error: Exception) -> Response:
+    async def misread(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         refusal = invalid(error.errors())
+        request.scope["state"]["code"] = refusal.code
         return _error(STATUS[refusal.code], refusal.code, str(refusal), refusal.details)
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = _HTTP_CODES.get(error.status_code, "invalid_request")
+        request.scope["state"]["code"] = code
         return _error(STATUS[code], code, str(error.detail), {}, error.headers)
 
     app.add_exception_handler(Refusal, refused)
@@ -173,6 +219,7 @@ def _add_recommendations(app: FastAPI, shelf: Shelf) -> None:
             "fallback": "trend" if asked.profile is None else None,
             "unknown_exclude": unknown,
         }
+        request.scope["state"]["mode"] = "profile" if asked.profile is not None else "trend"
         return _listed(head, "recommendations", one.list_json(ranked))
 
     app.add_route("/v1/recommendations", recommend, methods=["POST"], include_in_schema=False)
@@ -226,19 +273,25 @@ def _add_bundles(app: FastAPI, shelf: Shelf) -> None:
     async def bundles() -> BundleList:
         return BundleList(bundles=[_described(one, shelf.current) for one in shelf.all()])
 
+
+def _add_probes(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:
     @app.get("/healthz", summary="The process answers", responses=_refusals())
     async def healthz() -> Health:
         return Health(status="ok")
 
-    @app.get("/readyz", summary="The current bundle answers searches", responses=_refusals(503))
-    async def readyz() -> Readiness:
-        current = shelf.current
-        probe = np.zeros((1, current.bundle.table.dim), dtype=np.float32)
-        try:
-            current.search(probe, 1, _NONE)
-        except (ServingError, RuntimeError):
-            raise Refusal("not_ready", "the current bundle does not answer searches") from None
-        return Readiness(status="ready", bundle_version=current.version)
+    @app.get("/readyz", summary="The current bundle and the state answer", responses=_refusals(503))
+    async def readyz() -> Ready:
+        return Ready(status="ready", bundle_version=await readiness.check())
+
+    @app.get(
+        "/metrics",
+        summary="Counts, times and the privacy spent, as Prometheus reads them",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **_refusals()},
+    )
+    async def exposition() -> Response:
+        content = await asyncio.to_thread(metrics.exposition)
+        return Response(content, 200, {"cache-control": "no-store"}, CONTENT_TYPE)
 
 
 def _described(one: ServedBundle, current: ServedBundle) -> BundleDescription:

@@ -128,7 +128,7 @@ class Health(Strict):
     status: Literal["ok"]
 
 
-class Readiness(Strict):
+class Ready(Strict):
     """The current bundle answers searches."""
 
     status: Literal["ready"]

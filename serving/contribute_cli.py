@@ -19,6 +19,7 @@ from federation.participant import take_part
 from federation.privacy_plan import PrivacyPlan
 from federation.reporting import DevicePolicy
 from serving.device_home import default_home
+from serving.device_key import Key, keyed_client
 
 CustodianKey = Annotated[
     str, typer.Option("--custodian-key", help="The custodian's public key (hex, or its file), not from the service.")
@@ -68,13 +69,15 @@ def contribute_command(
     home: Annotated[Path | None, typer.Option(help="The device's folder.", show_default=False)] = None,
     spread: Annotated[float, typer.Option(min=0.0, help="Post at a random moment of so many seconds.")] = 60.0,
     ca: Ca = None,
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     seed: Annotated[int, typer.Option(help="Accepted by every command; a device's randomness is never seeded.")] = 0,
 ) -> None:
     """Take part in the open training round. The right to report is OWNSHELF_TOKEN, which the shop's app hands out."""
     policy = read_policy(plan, custodian_key)
     device = Device.open(home or default_home())
-    found = take_part(device, service, policy, _token, ca=ca, patience=Patience(spread_s=spread))
+    with keyed_client(service, key, ca) as client:
+        found = take_part(device, client, policy, _token, patience=Patience(spread_s=spread))
     detail = f" ({found.detail})" if found.detail else ""
     typer.echo(json.dumps(asdict(found)) if as_json else f"{SAID[found.status]}{detail}")
 

@@ -40,7 +40,7 @@ from federation.request_signing import (
 )
 from serving.bodies import Health
 from serving.custodian_openapi import BYTES, responses, signature_parameters, signed_body
-from serving.guard import Guard, error_json
+from serving.guard import Guard, GuardBounds, error_json
 from serving.refusal import Refusal
 
 CODES: tuple[tuple[type[Exception], int, str], ...] = (
@@ -92,7 +92,8 @@ def create_custodian_app(
     _add_errors(app)
     _add_rounds(app, front)
     _add_public(app, front)
-    app.add_middleware(Guard, max_body_bytes=(settings or CustodianSettings()).max_body_bytes)
+    bounds = GuardBounds((settings or CustodianSettings()).max_body_bytes)
+    app.add_middleware(Guard, bounds, {"body_too_large": 413})
     return app
 
 

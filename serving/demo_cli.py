@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import subprocess  # nosec B404 # runs our own program
 import sys
 import tempfile
 import time
@@ -142,7 +142,7 @@ def _service(bundle: Path) -> Iterator[str]:
     """`ownshelf serve` in a process of its own on a free port; its address."""
     program = [sys.executable, "-m", "serving.cli"]
     command = [*program, "serve", str(bundle), "--port", "0", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # our own program, no shell
     try:
         line = process.stdout.readline() if process.stdout else ""
         if not line:

@@ -20,6 +20,7 @@ from federation.vault import KeyStore
 from recsys.bundle import Bundle
 from serving.contribute_cli import contribute_command
 from serving.device_home import default_home
+from serving.device_key import Key, keyed_client
 from serving.fleet_cli import simulate_command
 from serving.one_line import OneLineErrors
 
@@ -94,6 +95,7 @@ def observe(
 def recommend(
     top_k: Annotated[int, typer.Option(help="1 to 1000.")] = 10,
     service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
+    key: Key = None,
     mode: Annotated[
         str | None, typer.Option(help="device, profile, cluster or noised; with --service: profile.")
     ] = None,
@@ -137,16 +139,17 @@ def recommend(
     elif only is not None or diversity or reasons:
         raise ServingError("--filter, --diversity and --reasons: work on this device only, without --service")
     else:
-        listed = device.recommend_from(
-            service,
-            top_k,
-            mode=mode,  # type: ignore[arg-type]  # checked there
-            clusters=clusters,
-            candidates=candidates,
-            noise=NoisePolicy(epsilon, period_days, max_epsilon),
-            exclude=exclude or (),
-            repeat=repeat,
-        )
+        with keyed_client(service, key) as client:
+            listed = device.recommend_from(
+                client,
+                top_k,
+                mode=mode,  # type: ignore[arg-type]  # checked there
+                clusters=clusters,
+                candidates=candidates,
+                noise=NoisePolicy(epsilon, period_days, max_epsilon),
+                exclude=exclude or (),
+                repeat=repeat,
+            )
         typer.echo(_gives_up(device, listed, clusters, max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
@@ -224,10 +227,11 @@ def erase(
 
 
 @device_app.command()
-def refresh(service: Service, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def refresh(service: Service, key: Key = None, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
     """Fetch the service's current catalogue, if it is another one."""
     device = Device.open(_home(home))
-    fetched = device.refresh(service)
+    with keyed_client(service, key) as client:
+        fetched = device.refresh(client)
     version = device.show()["bundle_version"]
     state = "fetched" if fetched else "already here"
     _print({"fetched": fetched, "bundle_version": version}, f"bundle {version}: {state}", as_json)

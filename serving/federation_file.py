@@ -31,7 +31,7 @@ from federation.privacy_plan import PrivacyPlan
 from federation.private_sum.sealing import Suite
 from federation.round_settings import RoundSettings
 from federation.transport import check_address, is_loopback
-from serving.api_keys import ApiKeys, Mints
+from serving.api_keys import Mints
 from serving.federation_routes import IntakeSettings, TokenDesk
 from serving.tokens import SignedTokens
 
@@ -128,7 +128,7 @@ class FederationFile:
         )
         coordinator.begin(bundle, now)
         mints = Mints(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
-        return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, ApiKeys(store.engine), mints)
+        return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
 
 
 def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

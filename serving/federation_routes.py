@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import FastAPI
+from prometheus_client.metrics_core import Metric
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -26,19 +26,16 @@ from federation.report_head import MAX_HEAD_BYTES, ReportHead, read_head
 from federation.report_store import Status
 from federation.rights import Right, Tokens
 from federation.rounds_schema import RoundState
-from serving.api_keys import ApiKeys, IssuerBound, Mints
+from serving.access import caller
+from serving.api_keys import IssuerBound, Mints
 from serving.bodies import ErrorAnswer
 from serving.federation_bodies import ReportAnswer, RoundEntry, RoundList, TokenAnswer, TokenRequest
+from serving.metrics import Metrics, gauge
 from serving.refusal import Refusal
 
 OCTETS = "application/octet-stream"
-METRICS = "text/plain; version=0.0.4"
 SHOWN_ROUNDS = 100
 BUSY_RETRY_S = 5
-
-_BEARER = HTTPBearer(auto_error=False, description="A shop's API key, of `ownshelf keys create`")
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-_CHALLENGE = {"www-authenticate": "Bearer"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,10 @@ class IntakeSettings:
 
 @dataclass(frozen=True)
 class TokenDesk:
-    """Who may have tokens, how many, and what mints them."""
+    """How many tokens an app may have, and what mints them. Who asks is the guard's to say."""
 
     tokens: Tokens
     lifetime_s: int
-    keys: ApiKeys
     mints: Mints
 
 
@@ -68,8 +64,10 @@ def add_federation(
     app: FastAPI, coordinator: Coordinator, desk: TokenDesk, settings: IntakeSettings | None = None
 ) -> None:
     """Mount the routes on an app of create_app, before its OpenAPI document is asked for."""
+    metrics: Metrics = app.state.metrics
+    metrics.add(lambda: gauges(coordinator))
     _add_task(app, coordinator)
-    _add_reports(app, coordinator, settings or IntakeSettings())
+    _add_reports(app, coordinator, settings or IntakeSettings(), metrics)
     _add_tokens(app, desk)
     _add_public(app, coordinator)
 
@@ -94,7 +92,7 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
-def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSettings) -> None:
+def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSettings, metrics: Metrics) -> None:
     memory = _Memory(settings.memory_bytes)
 
     @app.post(
@@ -124,13 +122,16 @@ def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSetting
                 status = await upload.finish()
         except ReportRejected as refusal:
             upload.count(refusal)
+            metrics.report(code_of(refusal))
             raise _refusal(refusal, coordinator, upload.ending) from None
         except TimeoutError:
             slow = IntakeUnavailable(f"body: must be sent within {settings.body_timeout_s:.0f} s")
             upload.count(slow)
+            metrics.report(code_of(slow))
             raise _refusal(slow, coordinator, upload.ending) from None
         except ClientDisconnect:
             return Response(None, 503)  # nobody reads it
+        metrics.report(status)
         answer = ReportAnswer(
             report_id=upload.report_id, status=status, come_back_s=coordinator.come_back_s(int(time.time()))
         )
@@ -227,12 +228,10 @@ def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
         "/v1/device-tokens",
         summary="Tokens for a shop's devices, each good for one report a round",
         status_code=201,
-        responses=_refusals(401, 413, 422, 429),
+        responses=_refusals(401, 403, 413, 422, 429),
     )
-    def mint(asked: TokenRequest, credentials: _Credentials) -> TokenAnswer:
-        issuer = None if credentials is None else desk.keys.issuer_of(credentials.credentials)
-        if issuer is None:
-            raise Refusal("api_key_invalid", "authorization: must be Bearer and an API key", headers=_CHALLENGE)
+    def mint(asked: TokenRequest, request: Request) -> TokenAnswer:
+        issuer = caller(request.scope).app
         now = int(time.time())
         try:
             desk.mints.reserve(issuer, asked.count, now)
@@ -266,45 +265,14 @@ def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
             ],
         )
 
-    @app.get(
-        "/metrics",
-        summary="Counts and the privacy spent, as Prometheus reads them",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **_refusals()},
-    )
-    def metrics() -> Response:
-        return Response(exposition(coordinator), 200, media_type=METRICS)
 
-
-def exposition(coordinator: Coordinator) -> str:
-    """Counters in Prometheus' text format. Labels are states and codes, nothing of a report."""
+def gauges(coordinator: Coordinator) -> Iterator[Metric]:
+    """Rounds and the privacy spent, from the store: the same from every worker."""
     states = coordinator.store.states()
-    families: list[tuple[str, str, str, dict[str, float]]] = [
-        (
-            "rounds",
-            "gauge",
-            "Rounds by state.",
-            {f'{{state="{state}"}}': states.get(state, 0) for state in RoundState},
-        ),
-        (
-            "reports_total",
-            "counter",
-            "Reports by outcome, since this process started.",
-            {f'{{outcome="{name}"}}': n for name, n in sorted(coordinator.intake.outcomes().items())},
-        ),
-        ("epsilon_spent", "gauge", "Of the installation that was asked most.", {"": coordinator.epsilon()}),
-        ("epsilon_lifetime", "gauge", "At the participation cap.", {"": coordinator.plan.epsilon}),
-        ("delta", "gauge", "Of the privacy plan.", {"": coordinator.plan.delta}),
-    ]
-    lines = []
-    for name, kind, what, figures in families:
-        lines += [f"# HELP ownshelf_{name} {what}", f"# TYPE ownshelf_{name} {kind}"]
-        lines += [f"ownshelf_{name}{labels} {_number(value)}" for labels, value in figures.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    return "+Inf" if math.isinf(value) else f"{value:.10g}"
+    yield gauge("rounds", "Rounds by state.", [({"state": str(state)}, states.get(state, 0)) for state in RoundState])
+    yield gauge("epsilon_spent", "Of the installation that was asked most.", [({}, coordinator.epsilon())])
+    yield gauge("epsilon_lifetime", "At the participation cap.", [({}, coordinator.plan.epsilon)])
+    yield gauge("delta", "Of the privacy plan.", [({}, coordinator.plan.delta)])
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -15,7 +15,7 @@ import typer
 from data.dataset import Dataset
 from data.errors import FederationError, ServingError
 from data.split import known_at, parse_time
-from federation.asking import fetch_catalogue, service_client
+from federation.asking import fetch_catalogue
 from federation.cohort import cohort
 from federation.delivery import Patience
 from federation.fleet import Fleet, FleetConfig, next_task, play_round
@@ -23,6 +23,7 @@ from federation.reporting import DevicePolicy
 from federation.shop_tokens import MAX_COUNT, TokenPurse
 from recsys.catalogue import Catalogue, decode_catalogue
 from serving.contribute_cli import Ca, CustodianKey, Plan, read_policy
+from serving.device_key import Key, keyed_client
 from serving.output import print_json, progress
 
 
@@ -37,6 +38,7 @@ class Simulation:
     rounds: int
     cohort: int
     wait_s: float
+    key: str | None = None
 
 
 def simulate_command(
@@ -56,6 +58,7 @@ def simulate_command(
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a round to open.")] = 600.0,
     home: Annotated[Path | None, typer.Option(help="Keep the devices here; a temporary folder.")] = None,
     ca: Ca = None,
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     seed: Annotated[int, typer.Option(help="Who comes, who vanishes, and every draw of the simulated devices.")] = 0,
 ) -> None:
@@ -64,7 +67,7 @@ def simulate_command(
     if size > n:
         raise FederationError(f"cohort={size}: must be at most N={n}")
     policy = read_policy(plan, custodian_key)
-    told = Simulation(service, ca, policy, api_key, rounds, size, wait)
+    told = Simulation(service, ca, policy, api_key, rounds, size, wait, key)
     with nullcontext(home) if home is not None else tempfile.TemporaryDirectory() as folder:
         fleet, at = _create(Path(folder), dataset, until, n, seed)
         config = FleetConfig(at, seed, dropout, workers=workers, patience=Patience(spread_s=0.0, attempts=4))
@@ -82,7 +85,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
     """Play rounds as the service opens them; what became of each."""
     played: list[dict[str, Any]] = []
     seen: str | None = None
-    with service_client(told.service, told.ca) as client, progress("devices", told.rounds * told.cohort) as bar:
+    with keyed_client(told.service, told.key, told.ca) as client, progress("devices", told.rounds * told.cohort) as bar:
         purse = TokenPurse(client, told.api_key, min(MAX_COUNT, told.cohort))
         for play in range(told.rounds):
             task = next_task(client, seen, told.wait_s)

@@ -10,41 +10,67 @@ from typing import Annotated, Any
 
 import typer
 
+from data.errors import ServingError
 from serving.api_keys import ApiKeys
 from serving.federation_file import FederationFile
+from serving.key_book import open_book
 from serving.one_line import OneLineErrors
+from serving.state import url_of
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
 File = Annotated[Path, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")]
+MaybeFile = Annotated[
+    Path | None, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")
+]
+State = Annotated[
+    str | None,
+    typer.Option("--state", envvar="OWNSHELF_STATE", help="The folder or URL that `ownshelf serve --state` is given."),
+]
+App = Annotated[str, typer.Option("--app", help="The shop (tenant) that the key belongs to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[int, typer.Option(help="Accepted by every command; keys are never seeded.")]
 
 
 @app.command()
 def create(
-    federation: File,
-    issuer: Annotated[str, typer.Option(help="Name of the shop; its tokens carry it.")] = "shop",
+    federation: MaybeFile = None,
+    state: State = None,
+    app_name: App = "shop",
+    scopes: Annotated[
+        str, typer.Option(help="By comma: app, catalogue, analyst, admin; or device alone, which may be published.")
+    ] = "app",
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Make an API key. It is shown once; only its hash is stored."""
-    key = ApiKeys(_of(federation)).create(issuer, int(time.time()))
-    _print({"key": key, "issuer": issuer}, key, as_json)
+    """Make an API key. It is shown once; only its hash is stored. A running service takes it within a second."""
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    key = _keys(federation, state).create(app_name, wanted, int(time.time()))
+    _print({"key": key, "app": app_name, "scopes": wanted}, key, as_json)
 
 
 @app.command("list")
-def list_(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
+def list_(
+    federation: MaybeFile = None,
+    state: State = None,
+    app_name: Annotated[str | None, typer.Option("--app", help="Of one shop only.")] = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
     """Every key, without its secret."""
-    entries = ApiKeys(_of(federation)).all()
-    lines = [f"{one.key_id}  {one.issuer}  {'revoked' if one.revoked_at else 'good'}" for one in entries]
+    entries = _keys(federation, state).all(app_name)
+    lines = [
+        f"{one.key_id}  {one.app}  {','.join(one.scopes)}  {'revoked' if one.revoked_at else 'good'}" for one in entries
+    ]
     _print({"keys": [asdict(one) for one in entries]}, "\n".join(lines), as_json)
 
 
 @app.command()
-def revoke(key_id: str, federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """End a key. Tokens it minted stay good until they expire."""
-    ApiKeys(_of(federation)).revoke(key_id, int(time.time()))
+def revoke(
+    key_id: str, federation: MaybeFile = None, state: State = None, as_json: AsJson = False, seed: Seed = 0
+) -> None:
+    """End a key, on every worker within a second. Tokens it minted stay good until they expire."""
+    _keys(federation, state).revoke(key_id, int(time.time()))
     _print({"revoked": key_id}, f"revoked {key_id}", as_json)
 
 
@@ -63,8 +89,13 @@ def service(
     _print({"public_key": public}, public, as_json)
 
 
-def _of(federation: Path) -> Any:
-    return FederationFile.read(federation).store().engine
+def _keys(federation: Path | None, state: str | None) -> ApiKeys:
+    """The keys of a federation file's store, or of a state."""
+    if federation is not None:
+        return ApiKeys(FederationFile.read(federation).store().engine)
+    if state is None:
+        raise ServingError("--state: must be given, or --federation")
+    return open_book(url_of(state)).keys
 
 
 def _print(result: dict[str, Any], text: str, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from federation.key_files import load_or_make_key
 from federation.privacy_plan import PrivacyPlan
 from federation.round_settings import RoundSettings
 from federation.update import Clips
-from serving.api_keys import ApiKeys, Mints
+from serving.api_keys import Mints
 from serving.app import create_app
 from serving.federation_routes import TokenDesk, add_federation
 from serving.tokens import SignedTokens
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
         coordinator.advance(now)
     app = create_app(coordinator.bundles())
     mints = Mints(store.engine, period_s=3_600, tokens_per_period=10)
-    add_federation(app, coordinator, TokenDesk(tokens, 3_600, ApiKeys(store.engine), mints))
+    add_federation(app, coordinator, TokenDesk(tokens, 3_600, mints))
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, server_header=False)
     socket = config.bind_socket()
     socket.listen()

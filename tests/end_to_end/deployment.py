@@ -69,7 +69,7 @@ class Deployment:
     """Two parties in a folder: `custodian/` and `service/` are theirs alone.
 
     rounds: settings of the service's federation file. through: what stands between the service and its custodian, from
-    the custodian's address to the one the service is told.
+    the custodian's address to the one the service is told. serve_options: more of `ownshelf serve`.
     """
 
     folder: Path
@@ -78,6 +78,7 @@ class Deployment:
     rounds: dict[str, Any]
     tls: bool = False
     through: Callable[[str], str] = lambda url: url
+    serve_options: tuple[str, ...] = ("--open",)
     processes: list[Process] = field(default_factory=list)
 
     def __enter__(self) -> Deployment:
@@ -164,7 +165,8 @@ class Deployment:
 
     def _start_service(self) -> Process:
         return self._start(
-            "service", ["serving.cli", "serve", str(self.bundle), f"--federation={self.federation_file}"]
+            "service",
+            ["serving.cli", "serve", str(self.bundle), f"--federation={self.federation_file}", *self.serve_options],
         )
 
     def _start(self, party: str, arguments: list[str]) -> Process:

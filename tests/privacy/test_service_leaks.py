@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import io
 import json
 import logging
 import subprocess
@@ -115,6 +116,29 @@ def test_no_crash_carries_the_profile(
     assert found("".join(capfd.readouterr())) == []
 
 
+def test_a_log_that_cannot_be_written_prints_nothing_of_the_crash_either(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A failing log handler prints its own error, and with it the one that was being handled."""
+    closed = io.StringIO()
+    closed.close()
+    broken_handler = logging.StreamHandler(closed)
+    logging.getLogger("ownshelf.serving").addHandler(broken_handler)
+
+    def broken(_: object, profiles: Any, *__: object, **___: object) -> None:
+        raise ValueError(f"bad vector {profiles.tolist()}")
+
+    monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
+    try:
+        for body in requests_with_the_profile(bundle.version):
+            service(bundle).post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
+    finally:
+        logging.getLogger("ownshelf.serving").removeHandler(broken_handler)
+    printed = "".join(capfd.readouterr())
+    assert "Logging error" in printed
+    assert found(printed) == []
+
+
 def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_path: Path) -> None:
     make_bundle(tmp_path / "b")
     with running_service(str(tmp_path / "b")) as (server, started):
@@ -167,10 +191,17 @@ def imported_by(path: Path) -> set[str]:
     return names
 
 
+SERVED = (
+    *("app", "bodies", "served", "guard", "openapi", "refusal", "access", "seen", "rates", "metrics", "readiness"),
+    *("cross_origin", "json_depth", "tracing"),
+)
+"""What answers a request, and what is told of it."""
+
+
 def test_the_service_cannot_make_or_name_a_profile() -> None:
     forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "repeat_counts")}
     forbidden |= {"recsys.fold_in.fold_in"}  # of what a request names, cart_query and context_query; of a history, none
-    served = [ROOT / "serving" / f"{name}.py" for name in ("app", "bodies", "served", "guard", "openapi", "refusal")]
+    served = [ROOT / "serving" / f"{name}.py" for name in SERVED]
     for path in served:
         names = imported_by(path)
         assert not names & forbidden, path

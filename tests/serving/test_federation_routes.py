@@ -17,9 +17,11 @@ from fastapi import FastAPI
 from federation.messages import Report, Task
 from federation.private_sum.signing import SigningKey
 from recsys.catalogue import decode_catalogue
+from serving.access import Access
 from serving.api_keys import ApiKeys, Mints
 from serving.app import STATUS, create_app
 from serving.federation_routes import IntakeSettings, TokenDesk, add_federation
+from serving.key_book import KeyBook
 from serving.tokens import SignedTokens
 from tests.federation.a_line import PLAN, Line, a_line, stop
 from tests.fuzzing import fuzz
@@ -66,12 +68,14 @@ def make(folder: Path, intake: IntakeSettings | None = None, per_issuer: int = 2
     tokens = SignedTokens(SigningKey.generate())
     line = a_line(folder, tokens=tokens, now=now(), **changes)
     engine = line.coordinator.store.engine
-    app = create_app(line.coordinator.bundles())
-    keys = ApiKeys(engine)
+    book = KeyBook(ApiKeys(engine))
+    app = create_app(line.coordinator.bundles(), access=Access(book, needs_no_key=True))
     mints = Mints(engine, period_s=3_600, tokens_per_period=per_issuer)
-    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, keys, mints), intake)
+    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, mints), intake)
+    key = book.keys.create("shop", ["app"], now())
+    book.refresh()
     http = httpx.Client(transport=InProcess(app), base_url="http://shop.test")
-    return Live(line, app, http, keys.create("shop", now()), tokens)
+    return Live(line, app, http, key, tokens)
 
 
 @pytest.fixture
@@ -347,13 +351,13 @@ def test_metrics_hold_counts_and_the_privacy_spent(tmp_path: Path) -> None:
     answer = live.http.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     figures = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
-    assert figures['ownshelf_rounds{state="published"}'] == "1"
-    assert figures['ownshelf_reports_total{outcome="accepted"}'] == "8"
+    assert float(figures['ownshelf_rounds{state="published"}']) == 1
+    assert float(figures['ownshelf_reports_total{outcome="accepted"}']) == 8
     assert float(figures["ownshelf_epsilon_spent"]) == pytest.approx(plan.epsilon_after(1))
     assert float(figures["ownshelf_epsilon_lifetime"]) == pytest.approx(plan.epsilon)
     for line in answer.text.splitlines():
-        if "{" in line:
-            assert line.startswith(("ownshelf_rounds{state=", "ownshelf_reports_total{outcome="))
+        if line.startswith(("ownshelf_rounds{", "ownshelf_reports")) and "{" in line:
+            assert line.startswith(("ownshelf_rounds{state=", "ownshelf_reports_total{outcome=", "ownshelf_reports_cr"))
     stop(live.line)
 
 

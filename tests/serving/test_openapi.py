@@ -30,6 +30,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/bundles", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),
+        ("/metrics", "get"),
     }
 
 

@@ -9,8 +9,10 @@ from typer.testing import CliRunner, Result
 
 from federation.key_files import load_or_make_key
 from serving import keys_cli, rounds_cli
+from serving.access import Caller
 from serving.api_keys import ApiKeys
 from serving.federation_file import DATABASE, SERVICE_KEY, FederationFile
+from serving.key_book import KeyBook
 from tests.federation.a_line import NOW, PLAN, a_line, stop
 from tests.serving.test_federation_file import LEAST, written
 
@@ -25,26 +27,27 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(file: Path) -> None:
-    made = run(keys_cli.app, "create", "--issuer", "shop-a", "--federation", str(file), "--json")
+    made = run(keys_cli.app, "create", "--app", "shop-a", "--federation", str(file), "--json")
     assert made.exit_code == 0, made.stderr
     key = json.loads(made.stdout)["key"]
-    keys = ApiKeys(FederationFile.read(file).store().engine)
-    assert keys.issuer_of(key) == "shop-a"
+    book = KeyBook(ApiKeys(FederationFile.read(file).store().engine))
+    assert book.caller_of(key) == Caller("shop-a", key.split("_")[1], frozenset({"app"}))
     listed = run(keys_cli.app, "list", "--federation", str(file))
     key_id, secret = key.split("_", 2)[1:]
-    assert listed.stdout.split() == [key_id, "shop-a", "good"]
+    assert listed.stdout.split() == [key_id, "shop-a", "app", "good"]
     assert secret not in listed.stdout
     assert run(keys_cli.app, "revoke", key_id, "--federation", str(file)).exit_code == 0
-    assert keys.issuer_of(key) is None
+    book.refresh()
+    assert book.caller_of(key) is None
     assert "revoked" in run(keys_cli.app, "list", "--federation", str(file)).stdout
     again = run(keys_cli.app, "revoke", key_id, "--federation", str(file))
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
 
 
-def test_an_impossible_issuer_is_one_line(file: Path) -> None:
-    answer = run(keys_cli.app, "create", "--issuer", "a b", "--federation", str(file))
+def test_an_impossible_app_is_one_line(file: Path) -> None:
+    answer = run(keys_cli.app, "create", "--app", "a b", "--federation", str(file))
     assert answer.exit_code == 1
-    assert answer.stderr.startswith("error: issuer='a b'")
+    assert answer.stderr.startswith("error: app='a b'")
 
 
 def test_the_services_public_key_is_the_one_of_its_folder(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Who may do what: one table from route to the scopes that open it. What is not in the table is not answered.
+
+Imports nothing of the store: the good keys come as a Book.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.refusal import Refusal
+
+SCOPES = ("app", "catalogue", "analyst", "admin", "device")
+"""app: a shop's backend. catalogue: items. analyst: figures. admin: keys, bundles. device: published, only asks."""
+ALL_SCOPES = frozenset(SCOPES)
+OPEN_APP = "shop"
+"""Whose the requests without a key are, where such are allowed."""
+CHALLENGE = {"www-authenticate": "Bearer"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. app: the tenant, whose resources are the only ones there are for this request; "" on public routes.
+
+    key_id: None without a key.
+    """
+
+    app: str
+    key_id: str | None
+    scopes: frozenset[str]
+
+
+NOBODY = Caller("", None, frozenset())
+ANYBODY = Caller(OPEN_APP, None, ALL_SCOPES)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the table. scopes: any of them opens it; none: public.
+
+    keyed: needs a key even where requests without one are allowed. page: HTML, which brings a content policy of its
+    own. streamed: bounds its body and its time by itself, as the body arrives.
+    """
+
+    method: str
+    pattern: str
+    scopes: frozenset[str] = frozenset()
+    keyed: bool = False
+    page: bool = False
+    streamed: bool = False
+
+
+def _table(*lines: tuple[str, str, str, str] | tuple[str, str, str]) -> tuple[Route, ...]:
+    made = []
+    for methods, pattern, scopes, *marks in lines:
+        flags = dict.fromkeys(marks[0].split() if marks else (), True)
+        made += [Route(method, pattern, frozenset(scopes.split()), **flags) for method in methods.split()]
+    return tuple(made)
+
+
+ROUTES = _table(
+    ("POST", "/v1/recommendations", "app device"),
+    ("POST", "/v1/recommendations/batch", "app device"),
+    ("GET POST", "/v1/items/{item_id}/similar", "app device"),
+    ("GET", "/v1/items", "app device"),
+    ("GET", "/v1/items/{item_id}", "app device"),
+    ("PUT DELETE", "/v1/items", "catalogue"),
+    ("PUT DELETE", "/v1/items/{item_id}", "catalogue"),
+    ("GET", "/v1/catalogue/{version}", "app device"),
+    ("GET", "/v1/catalogue/{version}/changes", "app device"),
+    ("GET", "/v1/clusters/{version}", "app device"),
+    ("GET", "/v1/bundles", "app analyst admin"),
+    ("POST", "/v1/bundles/{version}/activate", "admin"),
+    ("GET POST", "/v1/keys", "admin", "keyed"),
+    ("DELETE", "/v1/keys/{key_id}", "admin", "keyed"),
+    ("POST", "/v1/device-tokens", "app", "keyed"),
+    ("GET", "/v1/federation/rounds", "analyst"),
+    ("GET", "/v1/federation/task", ""),
+    ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
+    ("GET", "/v1/experiments", "analyst"),
+    ("GET", "/v1/experiments/{experiment_id}", "analyst"),
+    ("GET", "/v1/experiments/{experiment_id}/results", "analyst"),
+    ("GET", "/v1/dashboard", "analyst"),
+    ("GET", "/dashboard", "", "page"),  # the page alone; its figures are asked for with a key
+    ("GET", "/metrics", "analyst admin"),
+    ("GET", "/openapi.json", ""),
+    ("GET", "/healthz", ""),
+    ("GET", "/readyz", ""),
+)
+"""The whole table. A route of the app without a line here is not answered, and a test says so."""
+
+
+class Book(Protocol):
+    """The good keys."""
+
+    @property
+    def empty(self) -> bool:
+        """No key was ever made."""
+
+    def caller_of(self, key: str) -> Caller | None:
+        """Whose key this is."""
+
+
+class RouteTable:
+    """Finds a request's line: exact paths by a dict, the others by the longest pattern that fits."""
+
+    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+        self._exact: dict[tuple[str, str], Route] = {}
+        by_pattern: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            by_pattern.setdefault(route.pattern, {})[route.method] = route
+            if "{" not in route.pattern:
+                self._exact[route.method, route.pattern] = route
+        longest_first = sorted(by_pattern, key=lambda pattern: (-pattern.count("/"), pattern))
+        self._patterns = [(_compiled(pattern), by_pattern[pattern]) for pattern in longest_first]
+
+    def find(self, method: str, path: str) -> Route | None:
+        """The line of a request; None when there is no such path, or not with this method."""
+        found = self._exact.get((method, path))
+        if found is not None:
+            return found
+        return next((methods[method] for regex, methods in self._patterns if method in methods and regex(path)), None)
+
+    def methods(self, path: str) -> list[str]:
+        """What may be done with a path."""
+        return sorted({method for regex, methods in self._patterns if regex(path) for method in methods})
+
+
+def _compiled(pattern: str) -> Callable[[str], object]:
+    def part(name: re.Match[str]) -> str:
+        return ".+" if name[0] == "{item_id}" else "[^/]+"  # an item_id may hold slashes
+
+    return re.compile(re.sub(r"\{\w+\}", part, pattern), re.DOTALL).fullmatch
+
+
+class Access:
+    """Checks keys against the table. Without a book, or while it is empty, requests need no key."""
+
+    def __init__(self, book: Book | None = None, *, needs_no_key: bool = False) -> None:
+        """needs_no_key: requests without a key are anybody's, although there are keys (`ownshelf serve --open`)."""
+        self._book = book
+        self._needs_no_key = needs_no_key
+
+    @property
+    def is_open(self) -> bool:
+        """Requests without a key are answered."""
+        return self._needs_no_key or self._book is None or self._book.empty
+
+    def admit(self, route: Route, authorization: bytes | None) -> Caller:
+        """Who asks. Raises Refusal for a key that is not good, and for one whose scopes do not open the route."""
+        if not route.scopes:
+            return NOBODY
+        if authorization is None or self._book is None:
+            if self.is_open and not route.keyed:
+                return ANYBODY
+            raise _unknown()
+        scheme, _, key = authorization.partition(b" ")
+        caller = self._book.caller_of(key.decode("latin-1")) if scheme.lower() == b"bearer" else None
+        if caller is None:
+            raise _unknown()
+        if caller.scopes.isdisjoint(route.scopes):
+            wanted = sorted(route.scopes)
+            raise Refusal("scope_missing", f"scope: this key needs one of {', '.join(wanted)}", {"scopes": wanted})
+        return caller
+
+
+def _unknown() -> Refusal:
+    return Refusal("api_key_invalid", "authorization: must be Bearer and an API key", headers=CHALLENGE)
+
+
+def caller(scope: Mapping[str, object]) -> Caller:
+    """Who asks, as the guard wrote it into the ASGI scope."""
+    state = scope["state"]
+    assert isinstance(state, dict)
+    found = state["caller"]
+    assert isinstance(found, Caller)
+    return found

@@ -1,0 +1,165 @@
+"""One process of the service: its app, what follows the state beside it, and how all of it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from data.errors import ServingError
+from federation.transport import is_loopback
+from recsys.bundle import MANIFEST, Bundle
+from serving.access import Access
+from serving.app import create_app
+from serving.key_book import KeyBook, open_book
+from serving.keys_routes import add_keys
+from serving.seen import Observer
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from federation.coordinator import Coordinator
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be served; goes to worker processes as it is."""
+
+    bundle: Path
+    older: tuple[Path, ...]
+    settings: Settings
+
+    def check(self) -> None:
+        """Raises ServingError for what would be open to others by mistake."""
+        settings = self.settings
+        if settings.federation is not None and self.older:
+            raise ServingError("older bundles: are those of earlier rounds with --federation; give none")
+        url = settings.state_url()
+        if is_loopback(settings.host) or settings.open:
+            return
+        if url is None or not _has_good_keys(url):
+            raise ServingError(
+                f"host={settings.host}: needs API keys beyond this machine (`ownshelf keys create --state FOLDER`, "
+                "then serve with the same --state), or --open if whatever stands before it checks who asks"
+            )
+
+
+@contextmanager
+def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bundle]]]:
+    """The app and what it serves first; what runs beside it goes on until the end.
+
+    advances: with a federation file, whether this process may advance rounds.
+    """
+    settings = job.settings
+    url = settings.state_url()
+    with ExitStack() as stack:
+        book = None if url is None else _followed(open_book(url), stack)
+        options: dict[str, Any] = {
+            "access": Access(book, needs_no_key=settings.open),
+            "state": None if book is None else book.keys.version,
+            "observers": _observers(settings, stack),
+        }
+        if settings.federation is None:
+            folders = (job.bundle, *job.older)
+            bundles = [Bundle.load(folder) for folder in folders]
+            times = {one.version: written_at(folder) for one, folder in zip(bundles, folders, strict=True)}
+            app = create_app(bundles, settings.service(), written_at=times.get, **options)
+        else:
+            app, bundles = _federated(job, options, advances, stack)
+        if book is not None:
+            add_keys(app, book)
+        yield app, bundles
+
+
+def worker_app(job: Job) -> FastAPI:
+    """The app of one of several workers; what runs beside it ends when the server has let go of its last request."""
+    stack = ExitStack()
+    app, _ = stack.enter_context(live(job, advances=False))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        yield
+        stack.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def written_at(folder: Path) -> float:
+    """When a bundle was written, seconds since 1970."""
+    return (folder / MANIFEST).stat().st_mtime
+
+
+@contextmanager
+def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
+    """Rounds go on in this process, which answers nobody. Yields the bundles that they start from."""
+    from federation.round_loop import RoundLoop
+
+    coordinator, _, advances = _started(settings, bundle)
+    loop = RoundLoop(coordinator, lambda _: None, advances=advances)
+    loop.start()
+    try:
+        yield coordinator.bundles()
+    finally:
+        loop.stop()
+        coordinator.stop()
+
+
+def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitStack) -> tuple[FastAPI, list[Bundle]]:
+    from federation.round_loop import RoundLoop
+    from serving.federation_file import FederationFile
+    from serving.federation_routes import add_federation
+
+    assert job.settings.federation is not None
+    coordinator, desk, may_advance = _started(job.settings, job.bundle)
+    bundles = coordinator.bundles()
+    app = create_app(bundles, job.settings.service(), written_at=_ages(coordinator), **options)
+    add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
+    loop = RoundLoop(coordinator, app.state.shelf.replace, advances=advances and may_advance)
+    loop.start()
+    stack.callback(coordinator.stop)
+    stack.callback(loop.stop)
+    return app, bundles
+
+
+def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, bool]:
+    from serving.federation_file import FederationFile
+
+    assert settings.federation is not None
+    file = FederationFile.read(settings.federation)
+    file.check_host(settings.host)
+    coordinator, desk = file.start(bundle, int(time.time()))
+    return coordinator, desk, file.advances
+
+
+def _ages(coordinator: Coordinator) -> Callable[[str], float | None]:
+    def age(version: str) -> float | None:
+        folders = (Path(one.folder) for one in coordinator.store.releases.all() if one.version == version)
+        return next((written_at(folder) for folder in folders if (folder / MANIFEST).exists()), None)
+
+    return age
+
+
+def _has_good_keys(url: str) -> bool:
+    with closing(open_book(url)) as book:
+        return bool(book.keys.good())
+
+
+def _followed(book: KeyBook, stack: ExitStack) -> KeyBook:
+    book.start()
+    stack.callback(book.close)
+    return book
+
+
+def _observers(settings: Settings, stack: ExitStack) -> tuple[Observer, ...]:
+    if settings.otel_endpoint is None:
+        return ()
+    from serving.tracing import Traces
+
+    traces = Traces.exported(settings.otel_endpoint)
+    stack.callback(traces.close)
+    return (traces.observe,)

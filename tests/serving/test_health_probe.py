@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from serving.app import create_app
+from serving.certs_cli import make_certificates
+from serving.health_probe import probe
+from serving.tls import uvicorn_tls
+from tests.shop import make_bundle
+
+
+@contextmanager
+def listening(folder: Path, cert: Path | None = None, key: Path | None = None, **options: object) -> Iterator[str]:
+    app = create_app([make_bundle(folder / "b")], **options)  # type: ignore[arg-type]
+    tls = uvicorn_tls("127.0.0.1", cert, key)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", access_log=False, **tls)
+    bound = config.bind_socket()
+    bound.listen()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        yield str(bound.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_ready_service_is_healthy_in_clear_and_over_tls(tmp_path: Path) -> None:
+    with listening(tmp_path) as port:
+        assert probe({"OWNSHELF_PORT": port})
+    certs = make_certificates(tmp_path / "certs", ("shop.example",))
+    others = make_certificates(tmp_path / "others")
+    with listening(tmp_path, certs["service_cert"], certs["service_key"]) as port:
+        assert probe({"OWNSHELF_PORT": port, "OWNSHELF_TLS_CERT": str(certs["service_cert"])})
+        assert not probe({"OWNSHELF_PORT": port, "OWNSHELF_TLS_CERT": str(others["service_cert"])})
+        assert not probe({"OWNSHELF_PORT": port})
+
+
+def test_one_that_is_not_ready_or_not_there_is_not(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise OSError
+
+    with listening(tmp_path, state=fails) as port:
+        assert not probe({"OWNSHELF_PORT": port})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        assert not probe({"OWNSHELF_PORT": str(free.getsockname()[1])}, timeout_s=1.0)
+
+
+def test_a_service_that_hangs_is_not(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert not probe({"OWNSHELF_PORT": str(silent.getsockname()[1])}, timeout_s=0.2)
+
+
+def test_it_is_quick_to_start() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, serving.health_probe; print('torch' in sys.modules or 'fastapi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
