@@ -134,7 +134,7 @@ class ItemIndex:
             raise ModelError(f"selection: of {chosen.n_items} items, the index has {self.n_items}")
         if chosen.members is not None:
             return self._each(chosen.members, padded, k, gone)
-        slack = 2 * length * (self.rounding + columns(self.table.dim) * _EPSILON * self.longest)
+        slack = self._doubt * length
         spare = k + k // 8 + 6
         several = spare if gone is None else spare + min(len(gone), spare)
         if self.approximate is not None and chosen.nearly_all:
@@ -177,11 +177,23 @@ class ItemIndex:
         return recall
 
     @cached_property
+    def _doubt(self) -> float:
+        """By how much a half-precision score and a float32 one may differ in all, per length of the query."""
+        return 2 * (self.rounding + self._width * _EPSILON * self.longest)
+
+    @cached_property
+    def _width(self) -> int:
+        return columns(self.table.dim)
+
+    @cached_property
     def _parameters(self) -> tuple[tuple[int, Any], ...]:
         return tuple((depth, look_at(n_probe)) for depth, n_probe in self.probes)
 
     def _probe(self, wide: int) -> Any:
-        return next((parameters for depth, parameters in self._parameters if wide <= depth), None)
+        for depth, parameters in self._parameters:
+            if wide <= depth:
+                return parameters
+        return None
 
     def _selected(
         self, mask: npt.NDArray[np.bool_] | None, lists: npt.NDArray[np.int64] | None, whole: bool
@@ -193,7 +205,7 @@ class ItemIndex:
         dim = self.table.dim
         if query.shape != (dim,):
             raise ModelError(f"query: shape {query.shape}, must be ({dim},)")
-        padded = np.zeros((1, columns(dim)), dtype=np.float32)
+        padded = np.zeros((1, self._width), dtype=np.float32)
         row = padded[0]
         row[:dim] = query
         row[dim] = trend_weight

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 _faiss: Any = faiss  # its parameter classes take keywords that their types do not tell
 
-FEW = 2_000
-"""Up to so many allowed items are scored one by one in float32: at 2,000 × 64 that costs 55 µs, and a scan of 100,000
-half-precision rows behind a bitmap 220 µs, whatever it lets through."""
+FEW, FEW_SHARE = 2_000, 1 / 40
+"""Up to so many allowed items, or that share of all, are scored one by one in float32: at 2,000 × 64 that costs 55 µs,
+and a scan of 100,000 half-precision rows behind a bitmap 220 µs, whatever it lets through."""
 
 NEARLY_ALL = 0.9
 """From this share of allowed items on, an approximate search may be asked and what is not allowed be dropped."""
@@ -24,7 +24,7 @@ class Selection:
     """The items that a list may hold; made by ItemIndex.select, good for that index only, safe to share and to keep.
 
     count: how many are allowed. bits: (⌈n_items / 8⌉,) uint8, bit i & 7 of byte i >> 3 is item_idx i; None when all
-    are. members: (count,) ascending item_idx when there are FEW at most, else None. scan: FAISS parameters of the exact
+    are. members: (count,) ascending item_idx when there are few (FEW), else None. scan: FAISS parameters of the exact
     scan, with selectors that are built once.
     """
 
@@ -66,7 +66,7 @@ def make_selection(
     count = int(np.count_nonzero(mask))
     bits = np.packbits(mask, bitorder="little")
     bits.flags.writeable = False
-    if count <= FEW:
+    if count <= max(FEW, n_items * FEW_SHARE):
         members = np.flatnonzero(mask).astype(np.int32)
         members.flags.writeable = False
         return Selection(n_items, count, bits, members, None)

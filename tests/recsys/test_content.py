@@ -42,7 +42,7 @@ def test_items_it_never_saw_land_beside_their_kind_and_at_its_length():
     assert found.dtype == np.float32
     assert cosine(found, V[2_000:]).min() > 0.85
     lengths = np.linalg.norm(found, axis=1)
-    assert lengths.mean() == pytest.approx(np.linalg.norm(V[2_000:], axis=1).mean(), rel=0.06)
+    assert lengths.mean() == pytest.approx(np.linalg.norm(V[2_000:], axis=1).mean(), rel=0.1)
 
 
 def test_each_field_alone_says_something_and_none_says_the_mean_item():

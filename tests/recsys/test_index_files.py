@@ -16,6 +16,7 @@ from tests.shop import make_bundle
 def lists_of_one(monkeypatch):
     monkeypatch.setattr("recsys.index_build.MIN_LIST", 1)
     monkeypatch.setattr("recsys.selection.FEW", 0)
+    monkeypatch.setattr("recsys.selection.FEW_SHARE", 0.0)
     monkeypatch.setattr("recsys.retrieval.APPROXIMATE_FROM", 4_000)
 
 

@@ -92,6 +92,7 @@ def test_a_list_is_the_top_k_of_the_extended_table(shop, steps, cut, seed, k, ca
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "FEW", few)
+        patch.setattr(selection, "FEW_SHARE", 0.0)
         patch.setattr(index_build, "MIN_LIST", 3)
         lists = ItemIndex.build(shop.bundle.table, shop.bundle.catalogue["category"])
         first = LiveItems.start(shop.bundle, lists, shop.content)
@@ -226,6 +227,7 @@ def test_a_handful_of_changes_is_quick_at_a_hundred_thousand_items(tmp_path):
 
 def test_an_item_that_changes_its_category_is_found_in_the_new_one_only(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "FEW", 0)
+    monkeypatch.setattr(selection, "FEW_SHARE", 0.0)
     monkeypatch.setattr(index_build, "MIN_LIST", 1)
     first = start(tmp_path, trend=False)
     assert len(first.index.names) == 4
