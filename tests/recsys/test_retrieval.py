@@ -39,7 +39,6 @@ def lists_of(monkeypatch: pytest.MonkeyPatch, *, few: int = 0, smallest: int = 1
     """Bounds at which small tables take the ways of large ones."""
     monkeypatch.setattr(selection, "FEW", few)
     monkeypatch.setattr(selection, "FEW_SHARE", 0.0)
-        patch.setattr(selection, "FEW_SHARE", 0.0)
     monkeypatch.setattr(index_build, "MIN_LIST", smallest)
     monkeypatch.setattr("recsys.retrieval.APPROXIMATE_FROM", approximate)
 
