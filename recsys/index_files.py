@@ -73,6 +73,7 @@ def _write(place: Path, index: ItemIndex) -> None:
         description = {
             "format": INDEX_FORMAT,
             "names": index.names,
+            "limits": index.limits,
             "probes": index.probes,
             "rounding": index.rounding,
             "longest": index.longest,
@@ -93,6 +94,7 @@ def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
             categories=_categories(bundle),
             names=tuple(description["names"]),
             exact=_map(place / EXACT),
+            limits=tuple(description["limits"]),
             approximate=_map(place / APPROXIMATE) if APPROXIMATE in files else None,
             probes=tuple((depth, n_probe) for depth, n_probe in description["probes"]),
             rounding=description["rounding"],

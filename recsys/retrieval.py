@@ -19,6 +19,7 @@ import polars as pl
 from data.errors import ModelError
 from recsys.index_build import (
     APPROXIMATE_FROM,
+    LISTED,
     REACH,
     build_approximate,
     build_exact,
@@ -45,7 +46,8 @@ _EPSILON = float(np.finfo(np.float32).eps)
 class ItemIndex:
     """The index of one item table; safe to share between threads and, mapped, between processes; never changed.
 
-    categories: (n_items,) String of the catalogue, or None. names: the categories with a list of their own in `exact`.
+    categories: (n_items,) String of the catalogue, or None. names: the categories that are a group of their own in
+    `exact`; limits: see build_exact.
     approximate: None below APPROXIMATE_FROM items; probes: ((depth, lists to look at), …), see build_approximate.
     rounding, longest: bounds of what half precision costs a score, see index_build.rounding.
     """
@@ -54,6 +56,7 @@ class ItemIndex:
     categories: pl.Series | None
     names: tuple[str, ...]
     exact: Any
+    limits: tuple[float, ...]
     approximate: Any
     probes: tuple[tuple[int, int], ...]
     rounding: float
@@ -71,12 +74,14 @@ class ItemIndex:
             raise ModelError(f"categories: {len(categories)}, the item table has {table.n_items} items")
         names = list_names(categories)
         lost, longest = rounding(table)
-        exact = build_exact(table, categories, names)
+        exact, limits = build_exact(table, categories, names, trend_weight, seed)
         approximate: Any = None
         probes: tuple[tuple[int, int], ...] = ()
         if table.n_items >= APPROXIMATE_FROM:
             approximate, probes = build_approximate(table, trend_weight, seed)
-        return ItemIndex(table, categories, names, exact, approximate if probes else None, probes, lost, longest)
+        return ItemIndex(
+            table, categories, names, exact, limits, approximate if probes else None, probes, lost, longest
+        )
 
     @property
     def n_items(self) -> int:
@@ -86,7 +91,7 @@ class ItemIndex:
     @cached_property
     def everything(self) -> Selection:
         """The selection that hides nothing."""
-        return make_selection(self.n_items, None, None, True, len(self.names) + 1)
+        return make_selection(self.n_items, None, self._groups, True, self.limits)
 
     def select(self, allowed: npt.NDArray[np.bool_] | None = None, category: str | tuple[str, ...] = ()) -> Selection:
         """The items that are allowed, (n_items,) bool, and of that category, or of one of these; none named: of any.
@@ -98,16 +103,16 @@ class ItemIndex:
         wanted = (category,) if isinstance(category, str) else category
         if not wanted:
             whole = allowed is None or bool(allowed.all())
-            return self.everything if whole else self._selected(allowed, None, False)
+            return self.everything if whole else make_selection(self.n_items, allowed, self._groups, False, self.limits)
         if self.categories is None:
             raise ModelError(f"category={wanted[0]!r}: this index knows no categories")
         members = self.categories.is_in(list(wanted)).fill_null(False).to_numpy()
         mask = members if allowed is None else members & allowed
         listed = [self.names.index(name) for name in dict.fromkeys(wanted) if name in self.names]
-        if len(listed) < len(set(wanted)):  # small categories share the last list
+        if len(listed) < len(set(wanted)):  # small categories share the last group
             listed.append(len(self.names))
         whole = listed[-1] < len(self.names) and (allowed is None or np.array_equal(mask, members))
-        return self._selected(mask, np.array(listed, dtype=np.int64), whole)
+        return make_selection(self.n_items, mask, np.array(listed, dtype=np.int64), whole, self.limits)
 
     def search(
         self,
@@ -145,8 +150,14 @@ class ItemIndex:
                     return found
                 if gone is None:
                     break
+        wide = several
+        if chosen.first is not None and wide < chosen.count and wide <= 2 * LISTED and (gone is None or len(gone) < k):
+            scores, items = nearest(self.exact, padded, wide, chosen.first)
+            found = self._decide(scores, items, padded, k, slack, gone, None, chosen.limit * length)
+            if found is not None:
+                return found
         share = chosen.count / self.n_items
-        if chosen.bits is not None and share >= HALF_WAY and chosen.scan.nprobe > len(self.names):
+        if chosen.bits is not None and share >= HALF_WAY and chosen.scan.nprobe > 2 * len(self.names):
             wide = int(several / share) + 8  # scanning all and dropping is half the price of asking a bitmap each time
             if wide < self.n_items:
                 scores, items = nearest(self.exact, padded, wide, self.everything.scan)
@@ -195,10 +206,9 @@ class ItemIndex:
                 return parameters
         return None
 
-    def _selected(
-        self, mask: npt.NDArray[np.bool_] | None, lists: npt.NDArray[np.int64] | None, whole: bool
-    ) -> Selection:
-        return make_selection(self.n_items, mask, lists, whole, len(self.names) + 1)
+    @property
+    def _groups(self) -> npt.NDArray[np.int64]:
+        return np.arange(len(self.limits))
 
     def _question(self, query: npt.NDArray[np.float32], trend_weight: float) -> tuple[npt.NDArray[np.float32], float]:
         """The padded query (1, columns) and its length."""
@@ -248,12 +258,14 @@ class ItemIndex:
         slack: float,
         gone: npt.NDArray[np.int64] | None,
         chosen: Selection | None = None,
+        elsewhere: float = -np.inf,
     ) -> Found | None:
         """The first k of these candidates in float32, or None when one that is not among them could be in the list.
 
-        rough: descending half-precision scores of items; whatever is not among them has a score ≤ the last one + slack.
+        rough: descending half-precision scores of items; whatever is not among them has a score ≤ the last one, or
+        ≤ elsewhere where it was not looked at, + slack.
         """
-        last = float(rough[-1])
+        last = max(float(rough[-1]), elsewhere)
         if items[-1] < 0:  # the lists looked at hold fewer
             items = items[items >= 0]
         if chosen is not None:

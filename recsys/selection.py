@@ -25,7 +25,8 @@ class Selection:
 
     count: how many are allowed. bits: (⌈n_items / 8⌉,) uint8, bit i & 7 of byte i >> 3 is item_idx i; None when all
     are. members: (count,) ascending item_idx when there are few (FEW), else None. scan: FAISS parameters of the exact
-    scan, with selectors that are built once.
+    scan, with selectors that are built once. first: the same for the long rows only, and limit: the length of the rest
+    (index_build.build_exact); None where no group is cut.
     """
 
     n_items: int
@@ -33,6 +34,8 @@ class Selection:
     bits: npt.NDArray[np.uint8] | None
     members: npt.NDArray[np.int32] | None
     scan: Any
+    first: Any
+    limit: float
 
     @property
     def nearly_all(self) -> bool:
@@ -54,33 +57,40 @@ class Selection:
 
 
 def make_selection(
-    n_items: int, mask: npt.NDArray[np.bool_] | None, lists: npt.NDArray[np.int64] | None, whole: bool, n_lists: int
+    n_items: int,
+    mask: npt.NDArray[np.bool_] | None,
+    groups: npt.NDArray[np.int64],
+    whole: bool,
+    limits: tuple[float, ...],
 ) -> Selection:
     """A Selection of the items of a mask (n_items,) bool, or of all.
 
-    lists: the lists of the exact index that hold them all, or None for every list. whole: they are all of these lists,
-    so that no item needs to be asked.
+    groups: those of the exact index that hold them all. whole: they are all of these groups, so that no item needs to
+    be asked. limits: of every group.
     """
+    limit = max(limits[group] for group in groups)
     if mask is None:
-        return Selection(n_items, n_items, None, None, scan_of(None, None, n_lists))
+        return Selection(n_items, n_items, None, None, *_scans(None, groups, limit), limit)
     count = int(np.count_nonzero(mask))
     bits = np.packbits(mask, bitorder="little")
     bits.flags.writeable = False
     if count <= max(FEW, n_items * FEW_SHARE):
         members = np.flatnonzero(mask).astype(np.int32)
         members.flags.writeable = False
-        return Selection(n_items, count, bits, members, None)
-    return Selection(n_items, count, bits, None, scan_of(None if whole else bits, lists, n_lists))
+        return Selection(n_items, count, bits, members, None, None, limit)
+    return Selection(n_items, count, bits, None, *_scans(None if whole else bits, groups, limit), limit)
 
 
-def scan_of(bits: npt.NDArray[np.uint8] | None, lists: npt.NDArray[np.int64] | None, n_lists: int) -> Any:
-    """FAISS parameters for an exact scan of some lists, behind a bitmap if there is one."""
-    chosen: dict[str, Any] = {"nprobe": n_lists if lists is None else len(lists)}
-    if bits is not None:
-        chosen["sel"] = _faiss.IDSelectorBitmap(bits)
-    if lists is not None:
-        chosen["quantizer_params"] = _faiss.SearchParameters(sel=_faiss.IDSelectorBatch(lists))
-    return _faiss.SearchParametersIVF(**chosen)
+def _scans(bits: npt.NDArray[np.uint8] | None, groups: npt.NDArray[np.int64], limit: float) -> tuple[Any, Any]:
+    """FAISS parameters for an exact scan of some groups, and of their long rows, behind a bitmap if there is one."""
+    long, both = 2 * groups, np.concatenate([2 * groups, 2 * groups + 1])
+    behind = {} if bits is None else {"sel": _faiss.IDSelectorBitmap(bits)}
+
+    def scan(lists: npt.NDArray[np.int64]) -> Any:
+        only = _faiss.SearchParameters(sel=_faiss.IDSelectorBatch(lists))
+        return _faiss.SearchParametersIVF(nprobe=len(lists), quantizer_params=only, **behind)
+
+    return scan(both), scan(long) if limit > 0 else None
 
 
 def look_at(n_lists: int) -> Any:

@@ -101,6 +101,26 @@ def test_on_real_numbers_half_precision_never_changes_a_list(scale):
             assert len(set(items.tolist())) == k
 
 
+def test_a_list_that_long_rows_fill_is_not_looked_for_elsewhere_and_is_the_right_one():
+    drawn = real_numbers(11, n_items=8_000, dim=8, spread=1.2)
+    index = ItemIndex.build(drawn)
+    assert index.limits[0] > 0
+    long = [index.exact.invlists.list_size(place) for place in range(2)]
+    assert 0 < long[0] < long[1]
+    wanted = np.random.default_rng(12).normal(size=(50, 8)).astype(np.float32)
+    # a shopper of short rows: the best of them score less than a long row could, so the rest must be looked at
+    short = np.argsort(np.linalg.norm(drawn.item_embeddings, axis=1))[:4_000]
+    allowed = np.zeros(8_000, dtype=np.bool_)
+    allowed[short] = True
+    chosen = index.select(allowed)
+    assert chosen.members is None
+    for query in wanted:
+        every = score(drawn, query[None], 0.1)[0]
+        for selected, out in ((None, NONE), (chosen, np.flatnonzero(~allowed).astype(np.int32))):
+            items, _ = index.search(query, 20, trend_weight=0.1, selection=selected)
+            assert items.tolist() == top_k(every, 20, out)[0].tolist()
+
+
 def test_scores_that_half_precision_cannot_tell_apart_are_told_apart():
     # 1 + 2⁻¹² rounds to 1 in half precision; 60 such items beside 300 items of exactly 1
     rows = np.ones((360, 2), np.float32)
