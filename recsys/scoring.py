@@ -12,15 +12,31 @@ from data.errors import ModelError
 from recsys.items import ItemTable
 
 
+def columns(dim: int) -> int:
+    """Width of keys and queries: dim, the trend, at least one spare column, up to a multiple of 8.
+
+    FAISS scans half-precision rows 15 × slower when their width is no multiple of 8. The spare columns are zero in
+    keys and queries alike; the first of them is what an index may use for itself.
+    """
+    return (dim + 2 + 7) // 8 * 8
+
+
 def queries(profiles: npt.NDArray[np.float32], trend_weight: float) -> npt.NDArray[np.float32]:
-    """Profiles (batch, dim) with the trend's weight as one more coordinate: (batch, dim + 1) float32."""
-    ones = np.full((len(profiles), 1), trend_weight, dtype=np.float32)
-    return np.ascontiguousarray(np.hstack([profiles.astype(np.float32, copy=False), ones]))
+    """Profiles (batch, dim), the trend's weight as one more coordinate, and zeros: (batch, columns(dim)) float32."""
+    batch, dim = profiles.shape
+    padded = np.zeros((batch, columns(dim)), dtype=np.float32)
+    padded[:, :dim] = profiles
+    padded[:, dim] = trend_weight
+    return padded
 
 
-def keys(table: ItemTable) -> npt.NDArray[np.float32]:
-    """Item embeddings with the trend as one more coordinate: (n_items, dim + 1) float32."""
-    return np.ascontiguousarray(np.hstack([table.item_embeddings, table.trend[:, None]]))
+def keys(table: ItemTable, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
+    """Some rows' embeddings with the trend as one more coordinate, and zeros: (len(rows), columns(dim)) float32."""
+    embeddings = table.item_embeddings[rows]
+    padded = np.zeros((len(embeddings), columns(table.dim)), dtype=np.float32)
+    padded[:, : table.dim] = embeddings
+    padded[:, table.dim] = table.trend[rows]
+    return padded
 
 
 def score(table: ItemTable, profiles: npt.NDArray[np.float32], trend_weight: float) -> npt.NDArray[np.float32]:

@@ -20,7 +20,7 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except (OwnshelfError, OSError) as error:
             raise _told(error) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised again
             raise _of_database(error) from None
 
 
@@ -33,7 +33,7 @@ class OneLineCommand(TyperCommand):
             return super().invoke(ctx)
         except (OwnshelfError, OSError) as error:
             raise _told(error) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised again
             raise _of_database(error) from None
 
 

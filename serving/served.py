@@ -13,9 +13,11 @@ import numpy.typing as npt
 from data.errors import ServingError
 from recsys.bundle import Bundle
 from recsys.catalogue import catalogue_of, encode_catalogue
+from recsys.index_files import open_index
 from recsys.retrieval import ItemIndex
 from recsys.scoring import score
 from recsys.scoring import top_k as best
+from recsys.selection import Selection
 
 Ranked = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
@@ -25,7 +27,8 @@ class ServedBundle:
     """Read-only; nothing of a request is ever put here.
 
     catalogue, etag: the file for devices and its sha256, hex. item_json: each item's object up to its score.
-    unavailable: ascending item_idx that no list may hold. by_trend: available item_idx, best trend first.
+    available: what lists may hold; unavailable: ascending item_idx of the rest. by_trend: available item_idx, best
+    trend first.
     inverse_norm: (n_items,) float32, 0 for a zero row.
     """
 
@@ -34,6 +37,7 @@ class ServedBundle:
     catalogue: bytes
     etag: str
     item_json: tuple[bytes, ...]
+    available: Selection
     unavailable: npt.NDArray[np.int32]
     by_trend: npt.NDArray[np.int32]
     inverse_norm: npt.NDArray[np.float32]
@@ -45,10 +49,8 @@ class ServedBundle:
 
     def search(self, profile: npt.NDArray[np.float32], top_k: int, exclude: npt.NDArray[np.int32]) -> Ranked:
         """The best available items for a profile (1, dim)."""
-        hidden = np.concatenate((self.unavailable, exclude))
         weight = self.bundle.config.trend_weight
-        items, scores = self.index.search(profile, top_k, trend_weight=weight, exclude=hidden)
-        return items[0], scores[0]
+        return self.index.search(profile[0], top_k, trend_weight=weight, selection=self.available, hidden=exclude)
 
     def trend(self, top_k: int, exclude: npt.NDArray[np.int32]) -> Ranked:
         """The best available items by trend alone: the list of somebody without a profile."""
@@ -75,16 +77,20 @@ def serve_bundle(bundle: Bundle) -> ServedBundle:
     whole = catalogue_of(bundle)
     content = encode_catalogue(bundle)
     norm = np.linalg.norm(bundle.table.item_embeddings, axis=1)
+    index = open_index(bundle)
+    available = np.ones(bundle.table.n_items, dtype=np.bool_)
+    available[whole.unavailable] = False
     order, _ = best(bundle.table.trend, bundle.table.n_items, whole.unavailable)
     return ServedBundle(
         bundle=bundle,
-        index=ItemIndex(bundle.table),
+        index=index,
         catalogue=content,
         etag=hashlib.sha256(content).hexdigest(),
         item_json=tuple(
             json.dumps(row, ensure_ascii=False)[:-1].encode() + b', "score": '
             for row in whole.shown.drop("available").iter_rows(named=True)
         ),
+        available=index.select(available),
         unavailable=whole.unavailable,
         by_trend=order,
         inverse_norm=np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0),
