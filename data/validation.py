@@ -9,13 +9,12 @@ import polars as pl
 
 from data.errors import DataError
 from data.interactions import EventKind
+from data.limits import MAX_ID_CHARS
 from data.reading import EXTRA_FIELD, LINE
 
 UNDOES = 16  # added to the kind that a row undoes
 UNKNOWN_EVENT = "unknown event kind"
 _UNKNOWN = 255
-MAX_ID_CHARS = 128
-"""Longest item_id: what every part of the project, and the service's addresses, can carry."""
 _CODES = {kind.name.lower(): int(kind) for kind in EventKind} | {
     f"-{kind.name.lower()}": UNDOES + int(kind) for kind in EventKind
 }

@@ -128,6 +128,7 @@ def _fetch(client: httpx.Client, name: str, most_bytes: int, held: str | None) -
         for _ in range(2):
             with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
                 if response.has_redirect_location:
+                    response.read()  # so that the connection can be used again
                     url = _nearby(response)
                     continue
                 return _content(response, name, most_bytes)

@@ -41,7 +41,8 @@ BUNDLE_FILES = (TENSORS, CATALOGUE, MANIFEST)
 class Bundle:
     """One version of the shared model.
 
-    version: 16 hex digits of the content's hash; name: the table's name, the same over its versions.
+    version: 16 hex digits of the content's hash; name: the table's name, the same over its versions. folder: where it
+    was read from. made_at: seconds since 1970-01-01 UTC, of the manifest's file: not part of the content.
     """
 
     version: str
@@ -50,6 +51,8 @@ class Bundle:
     catalogue: pl.DataFrame
     config: ProfileConfig
     manifest: Mapping[str, Any]
+    folder: Path
+    made_at: int
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -79,6 +82,8 @@ class Bundle:
             catalogue=_read_catalogue(folder / CATALOGUE, table),
             config=_read_config(folder / MANIFEST, manifest),
             manifest=manifest,
+            folder=folder,
+            made_at=int((folder / MANIFEST).stat().st_mtime),
         )
 
 

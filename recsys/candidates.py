@@ -44,6 +44,24 @@ class Quantized:
         rows, scale = quantize(bundle.table.item_embeddings)
         return Quantized(rows, scale, bundle.table.trend, catalogue_of(bundle).shown.select(COLUMNS))
 
+    def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> Quantized:
+        """The same with the columns of a catalogue of now, and rows (n_new, dim) behind those that were there."""
+        rows, scale = quantize(fresh)
+        shown = pl.DataFrame(
+            {
+                name: catalogue[name].cast(SHOWN[name])
+                if name in catalogue.columns
+                else pl.Series([None] * catalogue.height, dtype=SHOWN[name])
+                for name in COLUMNS
+            }
+        )
+        return Quantized(
+            np.concatenate([self.rows, rows]),
+            np.concatenate([self.scale, scale]),
+            np.concatenate([self.trend, np.zeros(len(fresh), dtype=np.float32)]),
+            shown,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,37 @@ class ContentMap:
             return ContentMap(**_checked(arrays), scale=scale, reg=reg)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a content map ({error})") from None
+
+
+class Embeds(Protocol):
+    """Places items by their content."""
+
+    def embed(self, rows: pl.DataFrame) -> Float:
+        """(len(rows), dim) float32."""
+        ...
+
+
+class LazyContentMap:
+    """The map of a catalogue, learned when the first new item comes: most bundles never see one."""
+
+    def __init__(self, catalogue: pl.DataFrame, item_embeddings: Float, folder: Path | None = None) -> None:
+        """folder: where the map is kept for other processes."""
+        self._catalogue, self._embeddings = catalogue, item_embeddings
+        self._path = None if folder is None else folder / "content.safetensors"
+
+    @cached_property
+    def map(self) -> ContentMap:
+        """The map; seconds the first time."""
+        if self._path is not None and self._path.exists():
+            return ContentMap.load(self._path)
+        made = ContentMap.fit(self._catalogue, self._embeddings)
+        if self._path is not None:
+            made.save(self._path)
+        return made
+
+    def embed(self, rows: pl.DataFrame) -> Float:
+        """As ContentMap.embed."""
+        return self.map.embed(rows)
 
 
 def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from data.errors import ModelError
 from recsys.bundle import Bundle
-from recsys.content import ContentMap
+from recsys.content import Embeds
 from recsys.retrieval import Found, ItemIndex
 from recsys.scoring import top_k
 from recsys.selection import Selection
@@ -69,7 +69,7 @@ class LiveItems:
 
     bundle: Bundle
     index: ItemIndex
-    content: ContentMap
+    content: Embeds
     sequence: int
     catalogue: pl.DataFrame
     available: Mask
@@ -80,7 +80,7 @@ class LiveItems:
     touched: frozenset[str]
 
     @staticmethod
-    def start(bundle: Bundle, index: ItemIndex, content: ContentMap) -> LiveItems:
+    def start(bundle: Bundle, index: ItemIndex, content: Embeds) -> LiveItems:
         """The bundle's items as it has them; apply all changes of the store next."""
         n_items, dim = bundle.table.n_items, bundle.table.dim
         available = _available(bundle.catalogue)
@@ -195,6 +195,10 @@ class LiveItems:
             rows[place] = _changed(before, change, self.catalogue.schema)
             deleted[place] = change.fields is None
         return grown._with_rows(rows, deleted, latest[-1].sequence)
+
+    def check(self, change: ItemChange) -> None:
+        """Raises ModelError for a change that this catalogue cannot hold."""
+        _changed({}, change, self.catalogue.schema)
 
     def _places(self, item_ids: Sequence[str]) -> list[int]:
         """item_idx of each item, deleted or not; −1 where it was never known."""

@@ -15,14 +15,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from data.errors import ModelError
-from data.vocabulary import Vocabulary
 from recsys.filters import Filter, column_kind, field_of, fields_of, parse_filter, parse_number, parse_text
 from recsys.scoring import top_k as best
 
@@ -33,6 +32,14 @@ MAX_RULES = {"pin": 100, "boost": 20, "bury": 20, "cap": 5}
 Scores = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+
+
+class Places(Protocol):
+    """Tells where items are in a catalogue."""
+
+    def index_of(self, item_ids: Sequence[str], /) -> npt.NDArray[np.int32]:
+        """item_idx of each, −1 where unknown."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
     )
 
 
-def prepare(rules: Rules, catalogue: pl.DataFrame, items: Vocabulary) -> Prepared:
+def prepare(rules: Rules, catalogue: pl.DataFrame, items: Places) -> Prepared:
     """What the rules mean for a catalogue, row i of which is item_idx i of `items`.
 
     Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.

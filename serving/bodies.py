@@ -1,79 +1,35 @@
-"""The HTTP bodies: strict, bounded, and complete. What is not declared here is refused, and nothing is kept."""
+"""HTTP bodies that several routes share: strict, bounded, and complete. What is not declared is refused."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from data.limits import MAX_ID_CHARS as MAX_ID_CHARS
 from serving.refusal import Refusal
 
 MAX_TOP_K = 1000
 MAX_EXCLUDE = 1000
-MAX_ID_CHARS = 128
 MAX_DIM = 4096
 MAX_ABS = float(2**17)
 """Largest magnitude of a profile's coordinate; a power of two, so that a pattern can say it of base64 as well."""
 
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Coordinate = Annotated[float, Field(ge=-MAX_ABS, le=MAX_ABS, allow_inf_nan=False)]
-
-
-_FORMS_OF: dict[type, str] = {str: "base64", list: "numbers", type(None): "none"}
-_FORMS = frozenset(_FORMS_OF.values())
-
-
-def _form(sent: Any) -> str | None:
-    return _FORMS_OF.get(type(sent))
-
-
-def _whole(sent: Any) -> Any:
-    """JSON has one number type: 20.0 is the integer 20."""
-    return int(sent) if type(sent) is float and sent.is_integer() else sent
-
-
-SentProfile = Annotated[
-    Annotated[str, Field(max_length=MAX_DIM * 6), Tag("base64")]
-    | Annotated[list[Coordinate], Field(max_length=MAX_DIM, fail_fast=True), Tag("numbers")]
-    | Annotated[None, Tag("none")],
-    Discriminator(
-        _form, custom_error_type="profile_form", custom_error_message="must be base64, a list of numbers, or null"
-    ),
-]
+_FORMS = frozenset(("base64", "numbers", "none"))
 
 
 class Strict(BaseModel):
     """A body without conversions and without undeclared fields, whose errors do not quote what was sent."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class RecommendationRequest(Strict):
-    """What a list is made from; used for this one answer, never stored, never logged."""
-
-    mode: Literal["profile"] = Field(description="`device` is answered by the catalogue, on the device.")
-    bundle_version: str = Field(min_length=1, max_length=64, description="The bundle the profile was made for.")
-    profile: SentProfile = Field(
-        description="dim numbers, or base64 of dim little-endian float32; null for a shopper without a profile, "
-        "who is shown the trend. Must be given, so that a forgotten profile is an error."
-    )
-    top_k: Annotated[int, BeforeValidator(_whole)] = Field(10, ge=1, le=MAX_TOP_K)
-    exclude: Annotated[list[ItemId], Field(max_length=MAX_EXCLUDE, fail_fast=True)] = Field(
-        [], description="item_ids that must not appear; unknown ones are named in the answer."
-    )
-
-
-class SimilarQuery(BaseModel):
-    """Query of the similar items."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K)
 
 
 class Item(Strict):
@@ -84,42 +40,6 @@ class Item(Strict):
     category: str | None
     price: float | None
     score: float
-
-
-class RecommendationAnswer(Strict):
-    """A list. Fewer than top_k items come only when fewer are available and not excluded."""
-
-    bundle_version: str
-    mode: Literal["profile"]
-    fallback: Literal["trend"] | None = Field(description="`trend` when the request had no profile.")
-    unknown_exclude: list[str] = Field(description="Excluded item_ids that the bundle does not have.")
-    recommendations: list[Item]
-
-
-class SimilarAnswer(Strict):
-    """Nearest items by cosine of the item embeddings."""
-
-    bundle_version: str
-    item_id: str
-    similar: list[Item]
-
-
-class BundleDescription(Strict):
-    """One served bundle."""
-
-    version: str
-    name: str
-    current: bool
-    n_items: int
-    dim: int
-    catalogue: str = Field(description="Where a device fetches it.")
-    catalogue_bytes: int
-
-
-class BundleList(Strict):
-    """The served bundles, current first."""
-
-    bundles: list[BundleDescription]
 
 
 class Health(Strict):
@@ -149,26 +69,28 @@ class ErrorAnswer(Strict):
     error: ErrorBody
 
 
-def parse_request(body: bytes) -> RecommendationRequest:
-    """A request from JSON. Raises Refusal, which never quotes what was sent."""
-    try:
-        return RecommendationRequest.model_validate_json(body)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        if any(problem["loc"] == ("mode",) and problem["input"] == "device" for problem in problems):
-            raise Refusal(
-                "device_mode",
-                "mode=device: nothing is sent in it; fetch the catalogue and recommend on the device",
-                {"fetch": "/v1/catalogue/current"},
-            ) from None
-        raise invalid(problems) from None
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route declares; 500 and, behind a key or a bound, 401, 403, 429 and 503 always may be."""
+    return {
+        status: {"model": ErrorAnswer, "description": "Refused"}
+        for status in sorted({*statuses, 401, 403, 429, 500, 503})
+    }
 
 
 def invalid(problems: Any) -> Refusal:
     """The refusal for pydantic's error list: where and what, not the value that was sent."""
     described = [{"at": _place(problem["loc"]), "problem": _sentence(problem)} for problem in problems[:10]]
-    first = described[0]
-    return Refusal("invalid_request", f"{first['at']}: {first['problem']}", {"problems": described})
+    return _described(described)
+
+
+def invalid_field(at: str, problem: str) -> Refusal:
+    """The same for one field that was checked here."""
+    return _described([{"at": at, "problem": problem}])
+
+
+def _described(problems: Sequence[dict[str, str]]) -> Refusal:
+    first = problems[0]
+    return Refusal("invalid_request", f"{first['at']}: {first['problem']}", {"problems": list(problems)})
 
 
 def _place(loc: tuple[str | int, ...]) -> str:
@@ -186,25 +108,20 @@ def _sentence(problem: Any) -> str:
     return str(problem["msg"])
 
 
-def profile_vector(sent: str | list[float], dim: int) -> npt.NDArray[np.float32]:
-    """The profile (1, dim) float32. Raises Refusal for another length, for NaN and for values beyond ±2^17."""
+def profile_vector(sent: str | list[float], dim: int, name: str = "profile") -> npt.NDArray[np.float32]:
+    """A sent vector (1, dim) float32. Raises Refusal for another length, for NaN and for values beyond ±2^17."""
     if isinstance(sent, str):
         try:
             content = base64.b64decode(sent, validate=True)
         except (binascii.Error, ValueError):
-            raise _profile_refused("must be base64 or a list of numbers") from None
+            raise invalid_field(name, "must be base64 or a list of numbers") from None
         if len(content) != 4 * dim:
-            raise _profile_refused(f"{len(content)} bytes, must be {4 * dim}: {dim} little-endian float32")
+            raise invalid_field(name, f"{len(content)} bytes, must be {4 * dim}: {dim} little-endian float32")
         vector = np.frombuffer(content, dtype="<f4")
     else:
         if len(sent) != dim:
-            raise _profile_refused(f"{len(sent)} values, must be {dim}")
+            raise invalid_field(name, f"{len(sent)} values, must be {dim}")
         vector = np.array(sent, dtype=np.float32)
     if not (np.abs(vector) <= MAX_ABS).all():  # NaN compares false
-        raise _profile_refused(f"has values that are not finite or beyond ±{MAX_ABS:.0f}")
+        raise invalid_field(name, f"has values that are not finite or beyond ±{MAX_ABS:.0f}")
     return vector[None]
-
-
-def _profile_refused(problem: str) -> Refusal:
-    described = {"at": "profile", "problem": problem}
-    return Refusal("invalid_request", f"profile: {problem}", {"problems": [described]})

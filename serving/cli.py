@@ -23,6 +23,7 @@ COMMANDS = {
     "custodian": ("serving.custodian_cli:custodian_command", "The other party of every private sum."),
     "plan": ("serving.plan_cli:plan_command", "A privacy plan: ε, noise, clips and caps, agreed on by all parties."),
     "rounds": ("serving.rounds_cli:app", "Live training rounds: what became of them, and going back."),
+    "bundles": ("serving.bundles_cli:app", "Which bundles a running service has, and which is current."),
     "keys": ("serving.keys_cli:app", "API keys of a shop's backends, and the service's own key."),
     "certs": ("serving.certs_cli:certs_command", "A development CA and certificates for service and custodian."),
     "bench": ("serving.bench_cli:bench_command", "Run a benchmark of the repository."),

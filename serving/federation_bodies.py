@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from federation.coordinator_store import StoredRound
 
 MAX_TOKENS = 1_000
 
@@ -51,3 +54,18 @@ class RoundList(BaseModel):
     epsilon: float | None
     delta: float
     rounds: list[RoundEntry]
+
+
+def entry_of(one: StoredRound) -> RoundEntry:
+    """A stored round as anybody may see it."""
+    return RoundEntry(
+        round=one.number,
+        task_id=one.task_id,
+        state=one.state,
+        from_bundle=one.base_version,
+        opened_at=one.opened_at,
+        finished_at=one.finished_at,
+        reports=one.counted,
+        failure=one.failure,
+        record=dict(one.record),
+    )

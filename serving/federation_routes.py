@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client.metrics_core import Metric
@@ -28,8 +27,8 @@ from federation.rights import Right, Tokens
 from federation.rounds_schema import RoundState
 from serving.access import caller
 from serving.api_keys import IssuerBound, Mints
-from serving.bodies import ErrorAnswer
-from serving.federation_bodies import ReportAnswer, RoundEntry, RoundList, TokenAnswer, TokenRequest
+from serving.bodies import refusals
+from serving.federation_bodies import ReportAnswer, RoundList, TokenAnswer, TokenRequest, entry_of
 from serving.metrics import Metrics, gauge
 from serving.refusal import Refusal
 
@@ -81,7 +80,7 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         responses={
             200: {"content": {OCTETS: {}}, "description": "A task"},
             204: {"description": "No round is open; Retry-After says when to ask again"},
-            **_refusals(),
+            **refusals(),
         },
     )
     async def task() -> Response:
@@ -104,7 +103,7 @@ def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSetting
         response_model=ReportAnswer,
         responses={
             200: {"model": ReportAnswer, "description": "Was accepted before"},
-            **_refusals(401, 403, 409, 410, 413, 415, 422, 503),
+            **refusals(401, 403, 409, 410, 413, 415, 422, 503),
         },
         openapi_extra={
             "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
@@ -228,7 +227,7 @@ def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
         "/v1/device-tokens",
         summary="Tokens for a shop's devices, each good for one report a round",
         status_code=201,
-        responses=_refusals(401, 403, 413, 422, 429),
+        responses=refusals(401, 403, 413, 422, 429),
     )
     def mint(asked: TokenRequest, request: Request) -> TokenAnswer:
         issuer = caller(request.scope).app
@@ -243,26 +242,13 @@ def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
 
 
 def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
-    @app.get("/v1/federation/rounds", summary="What is public about the newest rounds", responses=_refusals())
+    @app.get("/v1/federation/rounds", summary="What is public about the newest rounds", responses=refusals())
     def rounds() -> RoundList:
         epsilon = coordinator.epsilon()
         return RoundList(
             epsilon=epsilon if math.isfinite(epsilon) else None,
             delta=coordinator.plan.delta,
-            rounds=[
-                RoundEntry(
-                    round=one.number,
-                    task_id=one.task_id,
-                    state=one.state,
-                    from_bundle=one.base_version,
-                    opened_at=one.opened_at,
-                    finished_at=one.finished_at,
-                    reports=one.counted,
-                    failure=one.failure,
-                    record=dict(one.record),
-                )
-                for one in coordinator.store.rounds(SHOWN_ROUNDS)
-            ],
+            rounds=[entry_of(one) for one in coordinator.store.rounds(SHOWN_ROUNDS)],
         )
 
 
@@ -273,7 +259,3 @@ def gauges(coordinator: Coordinator) -> Iterator[Metric]:
     yield gauge("epsilon_spent", "Of the installation that was asked most.", [({}, coordinator.epsilon())])
     yield gauge("epsilon_lifetime", "At the participation cap.", [({}, coordinator.plan.epsilon)])
     yield gauge("delta", "Of the privacy plan.", [({}, coordinator.plan.delta)])
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorAnswer, "description": "Refused"} for status in (*statuses, 500)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Path
 from pydantic import Field
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from data.errors import ServingError
 from serving.access import SCOPES, caller
 from serving.api_keys import check_scopes
-from serving.bodies import ErrorAnswer, Strict, invalid
+from serving.bodies import Strict, invalid, refusals
 from serving.key_book import KeyBook
 from serving.refusal import Refusal
 
@@ -55,7 +55,7 @@ def add_keys(app: FastAPI, book: KeyBook) -> None:
     """Mount the routes. What they change holds at once in this process, and within a second in every other."""
     keys = book.keys
 
-    @app.post("/v1/keys", summary="Make an API key", status_code=201, responses=_refusals(401, 403, 413, 422, 429, 503))
+    @app.post("/v1/keys", summary="Make an API key", status_code=201, responses=refusals(401, 403, 413, 422, 429, 503))
     def create(asked: KeyRequest, request: Request) -> NewKey:
         owner = caller(request.scope).app
         try:
@@ -66,7 +66,7 @@ def add_keys(app: FastAPI, book: KeyBook) -> None:
         book.refresh()
         return NewKey(key=key, app=owner, scopes=list(scopes))
 
-    @app.get("/v1/keys", summary="The app's API keys", responses=_refusals(401, 403, 429, 503))
+    @app.get("/v1/keys", summary="The app's API keys", responses=refusals(401, 403, 429, 503))
     def listed(request: Request) -> KeyList:
         rows = keys.all(caller(request.scope).app)
         return KeyList(
@@ -87,7 +87,7 @@ def add_keys(app: FastAPI, book: KeyBook) -> None:
         summary="Revoke an API key",
         status_code=204,
         response_class=Response,
-        responses=_refusals(401, 403, 404, 422, 429, 503),
+        responses=refusals(401, 403, 404, 422, 429, 503),
     )
     def revoke(key_id: _KEY_ID, request: Request) -> Response:
         try:
@@ -96,7 +96,3 @@ def add_keys(app: FastAPI, book: KeyBook) -> None:
             raise Refusal("unknown_key", "key_id: is no key of this app that is good") from None
         book.refresh()
         return Response(None, 204)
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorAnswer, "description": "Refused"} for status in (*statuses, 500)}

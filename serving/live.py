@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,14 @@ from fastapi import FastAPI
 
 from data.errors import ServingError
 from federation.transport import is_loopback
-from recsys.bundle import MANIFEST, Bundle
-from serving.access import Access
+from recsys.bundle import Bundle
+from serving.access import OPEN_APP, Access
 from serving.app import create_app
 from serving.key_book import KeyBook, open_book
 from serving.keys_routes import add_keys
 from serving.seen import Observer
 from serving.settings import Settings
+from serving.stores import Stores
 
 if TYPE_CHECKING:
     from federation.coordinator import Coordinator
@@ -58,20 +59,24 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
     url = settings.state_url()
     with ExitStack() as stack:
         book = None if url is None else _followed(open_book(url), stack)
+        stores = None if url is None else _stores(url, stack)
         options: dict[str, Any] = {
+            "stores": stores,
             "access": Access(book, needs_no_key=settings.open),
             "state": None if book is None else book.keys.version,
             "observers": _observers(settings, stack),
         }
         if settings.federation is None:
-            folders = (job.bundle, *job.older)
-            bundles = [Bundle.load(folder) for folder in folders]
-            times = {one.version: written_at(folder) for one, folder in zip(bundles, folders, strict=True)}
-            app = create_app(bundles, settings.service(), written_at=times.get, **options)
+            bundles = [Bundle.load(folder) for folder in (job.bundle, *job.older)]
+            if stores is not None:
+                _added(stores, bundles)
+            app = create_app(bundles, settings.service(), **options)
         else:
             app, bundles = _federated(job, options, advances, stack)
         if book is not None:
             add_keys(app, book)
+        app.state.following.start()
+        stack.callback(app.state.following.stop)
         yield app, bundles
 
 
@@ -87,11 +92,6 @@ def worker_app(job: Job) -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
-
-
-def written_at(folder: Path) -> float:
-    """When a bundle was written, seconds since 1970."""
-    return (folder / MANIFEST).stat().st_mtime
 
 
 @contextmanager
@@ -117,9 +117,10 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     assert job.settings.federation is not None
     coordinator, desk, may_advance = _started(job.settings, job.bundle)
     bundles = coordinator.bundles()
-    app = create_app(bundles, job.settings.service(), written_at=_ages(coordinator), **options)
+    app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
     add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
-    loop = RoundLoop(coordinator, app.state.shelf.replace, advances=advances and may_advance)
+    shelf = app.state.apps.of(OPEN_APP)
+    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance)
     loop.start()
     stack.callback(coordinator.stop)
     stack.callback(loop.stop)
@@ -136,12 +137,35 @@ def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, bool]:
     return coordinator, desk, file.advances
 
 
-def _ages(coordinator: Coordinator) -> Callable[[str], float | None]:
-    def age(version: str) -> float | None:
-        folders = (Path(one.folder) for one in coordinator.store.releases.all() if one.version == version)
-        return next((written_at(folder) for folder in folders if (folder / MANIFEST).exists()), None)
+@dataclass(frozen=True)
+class _Rounds:
+    """Live training decides which bundle is current."""
 
-    return age
+    coordinator: Coordinator
+
+    def activate(self, app: str, version: str, now: int) -> str:
+        """Serve and train on another release. There is one line of bundles: of the app `shop`."""
+        from federation.coordinator_store import activate
+
+        if app != OPEN_APP:
+            raise ServingError(f"app={app}: has no line of bundles here")
+        chosen = activate(self.coordinator.store, version, now)
+        self.coordinator.refresh()
+        return chosen
+
+
+def _added(stores: Stores, bundles: list[Bundle]) -> None:
+    """The bundles of the command line; the first becomes current unless it was here before and another was chosen."""
+    known = {one.version for one in stores.bundles.all(OPEN_APP)}
+    for bundle in reversed(bundles):
+        fresh = bundle.version not in known
+        stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)
+
+
+def _stores(url: str, stack: ExitStack) -> Stores:
+    stores = Stores.open(url)
+    stack.callback(stores.close)
+    return stores
 
 
 def _has_good_keys(url: str) -> bool:

@@ -2,41 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import polars as pl
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from serving.bodies import MAX_ABS, ErrorAnswer, RecommendationAnswer, RecommendationRequest
+from recsys.filters import FIELDS, column_kind, fields_of
+from serving.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
+from serving.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
+from serving.served import ServedBundle
 
 _REF = "#/components/schemas/{model}"
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def document(app: FastAPI, dims: set[int], statuses: tuple[int, ...]) -> dict[str, Any]:
-    """The whole document. dims: widths of the served bundles' profiles; statuses: errors of the hot route."""
+ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
+"""Statuses of the routes that bypass FastAPI."""
+
+
+def document(app: FastAPI, bundles: Sequence[ServedBundle]) -> dict[str, Any]:
+    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters."""
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (RecommendationRequest, RecommendationAnswer, ErrorAnswer):
+    models: tuple[type[BaseModel], ...] = (*MODELS, BatchRequest, RecommendationAnswer, CandidateAnswer, ErrorAnswer)
+    for model in models:
         _add(components, model)
-    profile = components["RecommendationRequest"]["properties"]["profile"]
-    profile["anyOf"] = [*(option for dim in sorted(dims) for option in _profile_options(dim)), {"type": "null"}]
+    dims = sorted({one.bundle.table.dim for one in bundles})
+    options = [option for dim in dims for option in _profile_options(dim)]
+    components["ProfileRequest"]["properties"]["profile"]["anyOf"] = [*options, {"type": "null"}]
+    components["NoisedRequest"]["properties"]["noised"]["anyOf"] = options
+    components["Filter"] = filter_schema([one.live.catalogue for one in bundles])
+    components["Rules"] = _RULES
+    for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
+        properties = components[name]["properties"]
+        properties["filter"] = {"anyOf": [{"$ref": _REF.format(model="Filter")}, {"type": "null"}]}
+        if "rules" in properties:
+            properties["rules"] = {"anyOf": [{"$ref": _REF.format(model="Rules")}, {"type": "null"}]}
+    asks = [{"$ref": _REF.format(model=model.__name__)} for model in MODELS]
+    components["Ask"] = {
+        "oneOf": asks,
+        "discriminator": {
+            "propertyName": "mode",
+            "mapping": dict(zip(MODES, (one["$ref"] for one in asks), strict=True)),
+        },
+    }
+    answers = {"anyOf": [{"$ref": _REF.format(model=one.__name__)} for one in (RecommendationAnswer, CandidateAnswer)]}
     schema["paths"]["/v1/recommendations"] = {
         "post": {
             "operationId": "recommend",
-            "summary": "Recommend items to a profile",
-            "description": "The profile is used for this one answer, never stored, never logged. "
-            f"A body without a profile gets the trend. Scores are inner products.\n\n{RecommendationRequest.__doc__}",
-            "requestBody": {"required": True, "content": _content(RecommendationRequest)},
-            "responses": {
-                "200": {"description": "A list, best first", "content": _content(RecommendationAnswer)},
-                **{str(status): {"description": "Refused", "content": _content(ErrorAnswer)} for status in statuses},
-            },
+            "summary": "Recommend items to a profile, or candidates for a device to rank",
+            "description": "What is sent is used for this one answer, never stored, never logged. "
+            "A body without a profile gets the trend. Scores are inner products.",
+            "requestBody": {"required": True, "content": _json({"$ref": _REF.format(model="Ask")})},
+            "responses": _responses("A list, best first, or candidates", answers),
+        }
+    }
+    components["BatchRequest"]["properties"]["requests"]["items"] = {"$ref": _REF.format(model="Ask")}
+    many = {"type": "object", "required": ["answers"], "properties": {"answers": {"type": "array", "items": {
+        "anyOf": [*answers["anyOf"], {"$ref": _REF.format(model="ErrorAnswer")}]}}}}  # fmt: skip
+    schema["paths"]["/v1/recommendations/batch"] = {
+        "post": {
+            "operationId": "recommend_batch",
+            "summary": "Many questions at once, each answered or refused on its own",
+            "requestBody": {"required": True, "content": _content(BatchRequest)},
+            "responses": _responses("An answer or an error for each, in order", many, left_out=(409,)),
         }
     }
     return schema
+
+
+def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
+    """The filter language over the fields that these catalogues have."""
+    kinds: dict[str, Any] = dict(FIELDS)
+    for catalogue in catalogues:
+        for name in fields_of(catalogue):
+            if name not in kinds:
+                kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
+    me = {"$ref": _REF.format(model="Filter")}
+    several = {"type": "array", "items": me, "minItems": 1, "maxItems": 20}
+    fields = {name: _leaf(kind) for name, kind in kinds.items() if kind in ("text", "number", "flag")}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**fields, "not": me, "any": several, "all": several},
+        "description": "Several fields must all match. docs/api.md has examples.",
+    }
+
+
+def _leaf(kind: str) -> dict[str, Any]:
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {"type": "string", "maxLength": MAX_ID_CHARS},
+        "number": {"type": "number", "minimum": -1e12, "maximum": 1e12},
+        "flag": {"type": "boolean"},
+    }
+    one = kinds[kind]
+    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 100}]
+    if kind == "number":
+        bounds = {"min": one, "max": one}
+        forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})
+    return {"anyOf": forms}
+
+
+_RULES: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "pin to a place; boost and bury by deviations of the scores; cap how many of one value.",
+    "properties": {
+        "pin": {"type": "array", "maxItems": 100, "items": {
+            "type": "object", "additionalProperties": False, "required": ["item_id", "position"],
+            "properties": {"item_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS},
+                           "position": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
+        **{name: {"type": "array", "maxItems": 20, "items": {
+            "type": "object", "additionalProperties": False, "required": ["filter", "by"],
+            "properties": {"filter": {"$ref": _REF.format(model="Filter")},
+                           "by": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}}}}
+           for name in ("boost", "bury")},
+        "cap": {"type": "array", "maxItems": 5, "items": {
+            "type": "object", "additionalProperties": False, "required": ["by", "most"],
+            "properties": {"by": {"type": "string", "maxLength": MAX_ID_CHARS},
+                           "most": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
+    },
+}  # fmt: skip
+
+
+def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ...] = ()) -> dict[str, Any]:
+    refused = {"description": "Refused", "content": _content(ErrorAnswer)}
+    return {
+        "200": {"description": description, "content": _json(answer)},
+        **{str(status): refused for status in ERRORS if status not in left_out},
+    }
 
 
 def float32_base64(dim: int) -> str:
@@ -72,7 +169,11 @@ def _profile_options(dim: int) -> list[dict[str, Any]]:
 
 
 def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+    return _json({"$ref": _REF.format(model=model.__name__)})
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
 
 
 def _add(components: dict[str, Any], model: type[BaseModel]) -> None:

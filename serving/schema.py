@@ -1,8 +1,8 @@
-"""The service's own tables: API keys, and how much each app minted. Nothing here is about a shopper."""
+"""The service's own tables: keys, items as a shop changed them, bundles, counts. Nothing here is about a shopper."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -24,6 +24,55 @@ mints = Table(
     Column("app", String(64), primary_key=True),
     Column("period", BigInteger, primary_key=True),
     Column("n", Integer, nullable=False),
+)
+
+item_changes = Table(
+    "item_changes",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("item_id", String(128), primary_key=True),
+    Column("number", BigInteger, nullable=False),  # order of first appearance, the same for every worker
+    Column("sequence", BigInteger, nullable=False),  # of the last change; ascending in the order of commits
+    Column("fields", Text),  # JSON of what was put; none once deleted
+    Index("item_changes_since", "app", "sequence"),
+)
+
+served_bundles = Table(
+    "served_bundles",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("folder", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+)
+
+bundle_activations = Table(
+    "bundle_activations",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("name", String(16), primary_key=True),  # items, bundles
+    Column("value", BigInteger, nullable=False),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("minute", BigInteger, primary_key=True),  # seconds since 1970-01-01 UTC, a multiple of 60
+    Column("kind", String(16), primary_key=True),  # a mode, or what else was asked
+    Column("outcome", String(8), primary_key=True),  # ok, refused, error
+    Column("n", BigInteger, nullable=False),
+    Index("traffic_by_minute", "minute"),
 )
 
 

@@ -83,10 +83,8 @@ def _guarded(what: str, check: Callable[[], Check], do: str) -> Check:
 
 
 def _bundle(folder: Path, settings: Settings) -> Check:
-    from serving.readiness import measure_recall
-
     one = Bundle.load(folder)
-    recall = measure_recall(serve_bundle(one))
+    recall = serve_bundle(one, settings.index_folder).recall
     found = f"{folder}: version {one.version}, {one.table.n_items} items, recall {recall:.3f}"
     if recall < settings.recall_floor:
         return Check("bundle", "error", found, f"below recall_floor={settings.recall_floor:g}; build its index again")

@@ -1,107 +1,207 @@
-"""A bundle made ready to answer: its index, its catalogue file, and each item's JSON written once."""
+"""A bundle made ready to answer: its items as they are now, its files for devices, and what is worth keeping ready."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from data.errors import ServingError
 from recsys.bundle import Bundle
+from recsys.candidates import Quantized
 from recsys.catalogue import catalogue_of, encode_catalogue
+from recsys.clusters import Clusters, clusters_of, encode_clusters
+from recsys.content import LazyContentMap
+from recsys.filters import Filter
 from recsys.index_files import open_index
-from recsys.retrieval import ItemIndex
-from recsys.scoring import score
+from recsys.live import ItemChange, LiveItems, LiveSelection
+from recsys.rules import Prepared, Rules, prepare
 from recsys.scoring import top_k as best
-from recsys.selection import Selection
+from serving.item_texts import ItemTexts, text_of
+from serving.refusal import Refusal
 
-Ranked = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+KEPT = 64
+"""Filters, and rules, that are kept ready for each state of the items."""
+
+RECALL_SAMPLE = 64
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """What a device downloads, and its sha256 (hex)."""
+
+    content: bytes
+    etag: str
+
+    @staticmethod
+    def of(content: bytes) -> File:
+        """With its hash."""
+        return File(content, hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Items that a filter lets through: the selection for searches, and (n_items,) bool for everything else."""
+
+    selection: LiveSelection
+    mask: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class ServedBundle:
-    """Read-only; nothing of a request is ever put here.
+    """One bundle with all changes of its items so far. Read-only; nothing of a request is ever put here.
 
-    catalogue, etag: the file for devices and its sha256, hex. item_json: each item's object up to its score.
-    available: what lists may hold; unavailable: ascending item_idx of the rest. by_trend: available item_idx, best
-    trend first.
-    inverse_norm: (n_items,) float32, 0 for a zero row.
+    catalogue: the bundle's own file. texts: of the bundle's items; changed: of the items that were changed since.
+    by_trend: (n_items,) item_idx, best trend first, available or not. recall: of the index, when it was opened.
     """
 
-    bundle: Bundle
-    index: ItemIndex
-    catalogue: bytes
-    etag: str
-    item_json: tuple[bytes, ...]
-    available: Selection
-    unavailable: npt.NDArray[np.int32]
+    live: LiveItems
+    catalogue: File
+    texts: ItemTexts
+    changed: Mapping[int, bytes]
     by_trend: npt.NDArray[np.int32]
-    inverse_norm: npt.NDArray[np.float32]
+    recall: float
+    _filters: dict[str, Shown] = field(default_factory=dict, repr=False)
+    _rules: dict[str, Prepared] = field(default_factory=dict, repr=False)
+    _of_bundle: dict[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle."""
+        return self.live.bundle
 
     @property
     def version(self) -> str:
         """The bundle's version."""
-        return self.bundle.version
+        return self.live.bundle.version
 
-    def search(self, profile: npt.NDArray[np.float32], top_k: int, exclude: npt.NDArray[np.int32]) -> Ranked:
-        """The best available items for a profile (1, dim)."""
-        weight = self.bundle.config.trend_weight
-        return self.index.search(profile[0], top_k, trend_weight=weight, selection=self.available, hidden=exclude)
+    @property
+    def clusters(self) -> Clusters:
+        """Public centroids; made at the first question for them."""
+        return self.once("clusters", lambda: clusters_of(self.bundle))
 
-    def trend(self, top_k: int, exclude: npt.NDArray[np.int32]) -> Ranked:
-        """The best available items by trend alone: the list of somebody without a profile."""
-        first = self.by_trend[: top_k + len(exclude)]
-        items = first[~np.isin(first, exclude)][:top_k]
-        return items, self.bundle.table.trend[items]
+    @property
+    def clusters_file(self) -> File:
+        """The same for devices."""
+        return self.once("clusters file", lambda: File.of(encode_clusters(self.clusters)))
 
-    def similar(self, item_idx: int, top_k: int) -> Ranked:
-        """The available items of highest cosine to one item, itself left out."""
-        table = self.bundle.table
-        direction = table.item_embeddings[item_idx] * self.inverse_norm[item_idx]
-        cosine = score(table, direction[None], 0.0)[0] * self.inverse_norm
-        return best(cosine, top_k, np.append(self.unavailable, np.int32(item_idx)))
+    @cached_property
+    def quantized(self) -> Quantized:
+        """Rows as candidates travel, new items included."""
+        live = self.live
+        base: Quantized = self.once("quantized", lambda: Quantized.of(self.bundle))
+        if live.sequence < 0:
+            return base
+        return base.changed(live.catalogue, live.embeddings)
 
-    def list_json(self, ranked: Ranked) -> bytes:
-        """A JSON array of items; scores have the nine digits that identify a float32."""
-        items, scores = ranked
-        rows = zip(items.tolist(), scores.tolist(), strict=True)
-        return b"[" + b",".join(self.item_json[item] + b"%.9g}" % value for item, value in rows) + b"]"
+    @cached_property
+    def everything(self) -> Shown:
+        """Every available item."""
+        return Shown(self.live.everything, self.live.available)
+
+    def shown(self, asked: Filter | None) -> Shown:
+        """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
+        if asked is None or not asked.leaves:
+            return self.everything
+        if asked.key not in self._filters:
+            asked.check(self.live.catalogue)
+            category = asked.single_category()
+            mask = asked.mask(self.live.catalogue) & self.live.available
+            mask.flags.writeable = False
+            columns = self.live.catalogue.columns
+            selection = (
+                self.live.select(category=category)
+                if category is not None and "category" in columns
+                else self.live.select(mask)
+            )
+            _keep(self._filters, asked.key, Shown(selection, mask))
+        return self._filters[asked.key]
+
+    def prepared(self, rules: Rules) -> Prepared:
+        """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
+        if rules.key not in self._rules:
+            _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
+        return self._rules[rules.key]
+
+    def after(self, changes: Sequence[ItemChange]) -> ServedBundle:
+        """This bundle after some changes. Raises ModelError for one that its catalogue cannot hold."""
+        live = self.live.apply(changes)
+        if live is self.live:
+            return self
+        places = live.index_of([one.item_id for one in changes])
+        rows = live.catalogue[[int(place) for place in places if place >= 0]]
+        texts = {
+            int(place): text_of(row) for place, row in zip(places[places >= 0], rows.iter_rows(named=True), strict=True)
+        }
+        return replace(
+            self,
+            live=live,
+            changed=MappingProxyType({**self.changed, **texts}),
+            by_trend=_by_trend(live.trend),
+            _filters={},
+            _rules={},
+        )
+
+    def text(self, item_idx: int) -> bytes:
+        """An item's JSON up to its score."""
+        found = self.changed.get(item_idx)
+        return self.texts[item_idx] if found is None else found
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What depends on the bundle alone is made once for all states of its items."""
+        if name not in self._of_bundle:
+            self._of_bundle[name] = make()
+        return self._of_bundle[name]  # type: ignore[return-value]
 
 
-def serve_bundle(bundle: Bundle) -> ServedBundle:
-    """Index a bundle and write its files. Seconds for a large catalogue: done once, before the first request."""
-    whole = catalogue_of(bundle)
-    content = encode_catalogue(bundle)
-    norm = np.linalg.norm(bundle.table.item_embeddings, axis=1)
-    index = open_index(bundle)
-    available = np.ones(bundle.table.n_items, dtype=np.bool_)
-    available[whole.unavailable] = False
-    order, _ = best(bundle.table.trend, bundle.table.n_items, whole.unavailable)
+def _keep(kept: dict[str, T], key: str, value: T) -> None:
+    if len(kept) >= KEPT:
+        kept.pop(next(iter(kept)))
+    kept[key] = value
+
+
+def _by_trend(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    order, _ = best(trend, len(trend))
+    return order
+
+
+def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
+    """Index a bundle and write its files. Seconds for a large catalogue: done once, before the first request.
+
+    folder: a cache that processes share; None keeps all in memory. Raises ModelError for an index of too little recall.
+    """
+    index = open_index(bundle, folder)
+    place = None if folder is None else folder / f"served-{bundle.version}"
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    shown = catalogue_of(bundle).shown
+    weight = bundle.config.trend_weight
     return ServedBundle(
-        bundle=bundle,
-        index=index,
-        catalogue=content,
-        etag=hashlib.sha256(content).hexdigest(),
-        item_json=tuple(
-            json.dumps(row, ensure_ascii=False)[:-1].encode() + b', "score": '
-            for row in whole.shown.drop("available").iter_rows(named=True)
-        ),
-        available=index.select(available),
-        unavailable=whole.unavailable,
-        by_trend=order,
-        inverse_norm=np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0),
+        live=LiveItems.start(bundle, index, LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)),
+        catalogue=File.of(encode_catalogue(bundle)),
+        texts=ItemTexts.of(shown) if place is None else ItemTexts.kept(shown, place),
+        changed=MappingProxyType({}),
+        by_trend=_by_trend(bundle.table.trend),
+        recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
     )
 
 
 class Shelf:
-    """The bundles that are answered now. They are replaced as a whole; a request in progress keeps the one it has."""
+    """The bundles of one app that are answered now. A request in progress keeps the one it has."""
 
-    def __init__(self, bundles: Sequence[Bundle]) -> None:
+    def __init__(self, bundles: Sequence[Bundle], folder: Path | None = None) -> None:
+        self._folder = folder
         self._served: dict[str, ServedBundle] = {}
+        self._changes: dict[str, ItemChange] = {}
+        self.sequence = 0
         self.replace(bundles)
 
     @property
@@ -125,6 +225,52 @@ class Shelf:
         if len(set(versions)) < len(versions):
             raise ServingError(f"bundles: {versions}: one is given twice")
         if versions != list(self._served):
-            self._served = {
-                bundle.version: self._served.get(bundle.version) or serve_bundle(bundle) for bundle in bundles
-            }
+            self._served = {bundle.version: self._ready(bundle) for bundle in bundles}
+
+    def apply(self, changes: Sequence[ItemChange]) -> None:
+        """Take over changes of items, in every bundle."""
+        if changes:
+            self._changes.update((one.item_id, one) for one in changes)
+            self._served = {version: one.after(fitting(changes, one.bundle)) for version, one in self._served.items()}
+            self.sequence = max(self.sequence, *(one.sequence for one in changes))
+
+    def changed_since(self, sequence: int) -> list[ItemChange]:
+        """The last change of each item changed after a sequence, in order."""
+        return sorted((one for one in self._changes.values() if one.sequence > sequence), key=lambda one: one.sequence)
+
+    def _ready(self, bundle: Bundle) -> ServedBundle:
+        known = self._served.get(bundle.version)
+        if known is not None:
+            return known
+        return serve_bundle(bundle, self._folder).after(fitting(list(self._changes.values()), bundle))
+
+
+def fitting(changes: Sequence[ItemChange], bundle: Bundle) -> list[ItemChange]:
+    """Changes as a bundle can hold them: a field that an older catalogue does not have is left out there."""
+    columns = set(bundle.catalogue.columns) | {"available"}
+    return [
+        one if one.fields is None else replace(one, fields={k: v for k, v in one.fields.items() if k in columns})
+        for one in sorted(changes, key=lambda one: one.sequence)
+    ]
+
+
+class Apps:
+    """The shelf of each app (tenant)."""
+
+    def __init__(self, shelves: Mapping[str, Shelf]) -> None:
+        self._shelves = dict(shelves)
+
+    def of(self, app: str) -> Shelf:
+        """An app's shelf. Raises Refusal for one without a bundle."""
+        found = self._shelves.get(app)
+        if found is None:
+            raise Refusal("unknown_bundle", "app: this key's app serves no bundle yet")
+        return found
+
+    def names(self) -> list[str]:
+        """Every app with a shelf."""
+        return list(self._shelves)
+
+    def add(self, app: str, shelf: Shelf) -> None:
+        """An app that has its first bundle now."""
+        self._shelves = {**self._shelves, app: shelf}

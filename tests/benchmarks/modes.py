@@ -2,7 +2,7 @@
 
 The tables are central iALS (recsys/ials.py): as good as federated ones and faster to make; nothing here depends on
 who trained. Histories of 1,000 and more devices are folded in; the lists of some of them are asked for by the very
-functions that service and device call, over an exact index.
+functions that service and device call, over the service's index.
 
 A row: mode, setting, items; recall@20, the overlap with the device's exact list after re-ranking; auc, of items of the
 history against others as popular; reidentified, the larger of `known` (a message against all histories) and `linked`
@@ -172,7 +172,7 @@ def whole_profile(world: World) -> dict[str, Any]:
         question = json.dumps(
             {"mode": "profile", "bundle_version": "0" * 16, "profile": text(world.now[user]), "top_k": TOP_K}
         )
-        found = world.index.search(world.now[user][None], TOP_K, trend_weight=world.clusters.config.trend_weight)[0][0]
+        found = world.index.search(world.now[user], TOP_K, trend_weight=world.clusters.config.trend_weight)[0]
         answer = json.dumps(world.source.shown[found.tolist()].to_dicts())
         hits, size = hits + len(np.intersect1d(found, exact)), size + len(question) + len(answer)
     spent, n = time.process_time() - begun, len(world.lists)
@@ -256,7 +256,7 @@ def asked(
     weight, hits, size, begun = world.clusters.config.trend_weight, 0, 0, time.process_time()
     for user, exact in enumerate(world.lists):
         said = json.dumps({**question(user), "bundle_version": "0" * 16, "candidates": most})
-        found, _ = world.index.search(queries(user), most, trend_weight=weight)
+        found = np.stack([world.index.search(one, most, trend_weight=weight)[0] for one in queries(user)])
         answer = json.dumps({"candidates": encode_candidates(world.source, interleave(found, most))})
         candidates = decode_candidates(json.loads(answer)["candidates"], DIM)
         assert candidates is not None

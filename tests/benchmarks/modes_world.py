@@ -74,7 +74,7 @@ def world(n_items: int, n_users: int, n_events: int, tastes: int, *, seed: int, 
         clusters=Clusters(
             "bench", "bench", centroids_of(table), table.gram, table.mean_profile, table.parts, config, n_items
         ),
-        index=ItemIndex(table),
+        index=ItemIndex.build(table),
         source=Quantized(rows, scale, table.trend, shown),
         sequence=sequence,
         pairs=pairs_of(merge_histories(few, config, now), min(len(chosen), 500), 3, seed),

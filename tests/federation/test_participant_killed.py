@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -147,11 +148,11 @@ def assert_one_report(bodies: list[bytes], device: Device, task: Task, how: str)
 def test_killed_at_every_moment_it_sends_one_report(
     fork: Run, home: tuple[Path, Task, FakeService], tmp_path: Path
 ) -> None:
-    moments = moments_of(fork, home, tmp_path)
-    assert moments >= 40
-    for at in range(moments):
+    for at in itertools.count():  # a life has a moment more or less by how an answer arrives
         bodies, device, runs = a_life(fork, home, tmp_path, [at])
-        assert runs[0]["killed"], f"killed at {at}"
+        if not runs[0]["killed"]:
+            assert at >= 40
+            break
         assert runs[1]["status"] in ("accepted", "too_early"), f"killed at {at}"
         assert_one_report(bodies, device, home[1], f"killed at {at}")
 

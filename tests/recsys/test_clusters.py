@@ -155,8 +155,11 @@ def test_the_scan_and_an_index_agree(bundle: Bundle, clusters: Clusters, ids: li
     scanned = cluster_candidates(bundle.table, clusters, ids, most, allowed)
     hidden = np.array([5, 6], dtype=np.int32)
     weight = bundle.config.trend_weight
-    found, _ = ItemIndex(bundle.table).search(cluster_queries(clusters, ids), most, trend_weight=weight, exclude=hidden)
-    assert set(scanned.tolist()) ^ set(interleave(found, most).tolist()) == set()
+    index = ItemIndex.build(bundle.table)
+    lists = [
+        index.search(query, most, trend_weight=weight, hidden=hidden)[0] for query in cluster_queries(clusters, ids)
+    ]
+    assert set(scanned.tolist()) ^ set(interleave(np.stack(lists), most).tolist()) == set()
     assert len(scanned) == min(most, 598)
     assert not {5, 6} & set(scanned.tolist())
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,9 +245,7 @@ def test_an_item_that_changes_its_category_is_found_in_the_new_one_only(tmp_path
 
 def test_without_an_available_column_everything_is_available_until_told(shop):
     bare = shop.bundle.catalogue.drop("available", "category")
-    bundle = type(shop.bundle)(
-        shop.bundle.version, "shop", shop.bundle.table, bare, shop.bundle.config, shop.bundle.manifest
-    )
+    bundle = replace(shop.bundle, catalogue=bare)
     live = LiveItems.start(bundle, ItemIndex.build(bundle.table), ContentMap.fit(bare, bundle.table.item_embeddings))
     assert live.available.all()
     live = live.apply([put("sku-3", 1, available=False)])

@@ -56,7 +56,10 @@ def keyed_service(
     made = {(app, scope): keys.create(app, [scope], NOW) for app in APPS for scope in scopes}
     book = KeyBook(keys)
     bundle = make_bundle(folder / "bundle")
-    app = create_app([bundle], settings, access=Access(book), state=keys.version, **options)
+    others = make_bundle(folder / "of-shop-b", n_items=30, seed=1)
+    app = create_app(
+        {"shop-a": [bundle], "shop-b": [others]}, settings, access=Access(book), state=keys.version, **options
+    )
     add_keys(app, book)
     try:
         yield Keyed(app, book, bundle, made)

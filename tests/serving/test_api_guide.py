@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
+import shutil
+import subprocess
 import textwrap
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def address(bundle: Bundle) -> Iterator[str]:
     config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
     socket = config.bind_socket()
@@ -72,7 +76,7 @@ def test_the_python_examples_do_what_they_say(
     address: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(examples("python")) >= 9
+    assert len(examples("python")) >= 14
     names: dict[str, Any] = {}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -87,6 +91,17 @@ def test_the_python_examples_do_what_they_say(
     assert len(names["similar"]) == 6
     assert not {"22423", "84879"} & set(names["beside"].item_ids)
     assert names["answer"]["unknown_exclude"] == ["sold-last-year"]
+    assert len(names["answer"]["recommendations"]) == 5
+    pages = [{item["item_id"] for item in names[page]["recommendations"]} for page in ("first", "second")]
+    assert [len(page) for page in pages] == [8, 8]
+    assert not pages[0] & pages[1]
+    shelf = names["shelf"]["recommendations"]
+    assert (shelf[0]["item_id"], shelf[0]["reason"]) == ("84879", "pinned")
+    assert max(Counter(item["category"] for item in shelf).values()) <= 5
+    assert names["garden"]
+    assert all(item["category"] == "garden" and item["price"] <= 20 for item in names["garden"])
+    assert "85123A" not in {item["item_id"] for item in names["for_you"]}
+    assert "[8, 8, 'invalid_request']" in printed.getvalue()
     assert len(names["newsletter"]) == 6
     assert {item["category"] for item in names["newsletter"]} == {"kitchen"}
     assert names["error"]["details"]["fetch"] == f"/v1/catalogue/{bundle.version}"
@@ -117,7 +132,7 @@ def curl(line: str, version: str) -> httpx.Response:
     """What curl would send: -s, -H and -d, and the variable that the guide sets."""
     words = shlex.split(line.replace("$VERSION", version))
     assert words.pop(0) == "curl"
-    url, headers, body = "", {}, None
+    url, headers, body, method = "", {}, None, None
     while words:
         word = words.pop(0)
         if word == "-H":
@@ -125,26 +140,43 @@ def curl(line: str, version: str) -> httpx.Response:
             headers[name] = value
         elif word == "-d":
             body = words.pop(0)
+        elif word == "-X":
+            method = words.pop(0)
         elif word != "-s":
             url = word
-    return httpx.request("GET" if body is None else "POST", url, headers=headers, content=body)
+    return httpx.request(method or ("GET" if body is None else "POST"), url, headers=headers, content=body)
 
 
 def test_the_curl_examples_do_what_they_say(address: str, bundle: Bundle) -> None:
     lines = [line for example in examples("bash") for line in example.replace(WRITTEN, address).splitlines()]
     asked = [line for line in lines if line.startswith("curl")]
-    assert len(asked) == 5
     answers = [curl(line, bundle.version) for line in asked]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 422]
-    assert [len(next(v for v in answer.json().values() if isinstance(v, list) and v)) for answer in answers[:4]] == [
-        10,
-        6,
-        10,
-        39,
-    ]
+    assert [answer.status_code for answer in answers] == [200] * 7 + [422]
+    lists = [answer.json() for answer in answers[:7]]
+    found = [len(next(v for v in one.values() if isinstance(v, list) and v)) for one in lists if "sequence" not in one]
+    assert found == [10, 8, 6, 5, 1, 6]
     [variable] = [line for line in lines if line not in asked]
     assert variable.startswith("VERSION=$(curl -s ")
     assert httpx.get(f"{address}/v1/bundles").json()["bundles"][0]["version"] == bundle.version
+
+
+def test_the_javascript_examples_do_what_they_say(address: str, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    assert node is not None, "Node.js runs the guide's JavaScript: apt-get install nodejs"
+    told = "\nconsole.log(JSON.stringify({home, next, similar, beside, shelves, newsletter}));\n"
+    program = tmp_path / "guide.mjs"
+    program.write_text("".join(examples("js")).replace(WRITTEN, address) + told)
+    run = subprocess.run([node, program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    shown = [{item["item_id"] for item in found[name]["recommendations"]} for name in ("home", "next")]
+    assert [len(page) for page in shown] == [10, 10]
+    assert not shown[0] & shown[1]
+    assert len(found["similar"]["similar"]) == 6
+    assert len(found["beside"]["recommendations"]) == 5
+    categories = [{item["category"] for item in one["recommendations"]} for one in found["shelves"]]
+    assert categories == [{"garden"}, {"kitchen"}]
+    assert len(found["newsletter"]["recommendations"]) == 6
 
 
 def test_the_guide_names_every_error_with_its_status() -> None:

@@ -15,7 +15,6 @@ from federation.vault import KEY, VAULT
 from recsys.bundle import Bundle
 from serving.app import create_app
 from serving.device_cli import default_home, device_app
-from tests.modes_service import modes_app
 from tests.shop import make_bundle
 
 Run = Callable[..., Result]
@@ -220,7 +219,7 @@ def test_every_command_takes_json_and_seed() -> None:
 @pytest.fixture(scope="module")
 def coarse(bundle: Bundle) -> Iterator[str]:
     """A service of modes cluster and noised."""
-    config = uvicorn.Config(modes_app(bundle), port=0, log_level="warning", access_log=False)
+    config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
     socket = config.bind_socket()
     socket.listen()
     server = uvicorn.Server(config)

@@ -110,7 +110,7 @@ def test_a_round_over_http(live: Live) -> None:
             again = live.post(report)
             assert (again.status_code, again.json()["status"]) == (200, "duplicate")
     live.line.settle(now())
-    live.app.state.shelf.replace(live.line.coordinator.bundles())
+    live.app.state.apps.of("shop").replace(live.line.coordinator.bundles())
     current, older = live.http.get("/v1/bundles").json()["bundles"]
     assert (older["version"], older["current"]) == (before, False)
     catalogue = live.http.get("/v1/catalogue/current", follow_redirects=True)

@@ -8,17 +8,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.access import ROUTES
 from serving.app import STATUS
-from serving.live import written_at
 from serving.metrics import MODES, Metrics, age_s, gauge
 from serving.seen import Seen
-from tests.serving.keyed import Keyed, keyed_service
+from tests.serving.keyed import APPS, Keyed, keyed_service
 
 SECRETS = ("sku-of-a-secret-wish", "secret-query", "secret-agent", "0123456789abcdef")
 
 
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[Keyed]:
-    with keyed_service(tmp_path, written_at=lambda _: written_at(tmp_path / "bundle")) as made:
+    with keyed_service(tmp_path) as made:
         yield made
 
 
@@ -51,10 +50,10 @@ def test_requests_are_counted_by_route_mode_and_code(keyed: Keyed) -> None:
 
 def test_the_model_is_described(keyed: Keyed) -> None:
     found = families(keyed.client(scope="admin").get("/metrics").text)
-    assert found["ownshelf_bundle_info"] == [({"version": keyed.bundle.version}, 1.0)]
-    assert found["ownshelf_index_recall"] == [({}, 1.0)]
-    [(_, age)] = found["ownshelf_model_age_seconds"]
-    assert 0 <= age < 300
+    assert ({"app": "shop-a", "version": keyed.bundle.version}, 1.0) in found["ownshelf_bundle_info"]
+    assert found["ownshelf_index_recall"] == [({"app": "shop-a"}, 1.0), ({"app": "shop-b"}, 1.0)]
+    for _, age in found["ownshelf_model_age_seconds"]:
+        assert 0 <= age < 300
 
 
 def test_errors_are_counted_apart(keyed: Keyed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +67,6 @@ def test_errors_are_counted_apart(keyed: Keyed, monkeypatch: pytest.MonkeyPatch)
         assert client.post("/v1/recommendations", json=keyed.ask(profile=profile)).status_code == 500
         found = families(keyed.client(scope="admin").get("/metrics").text)
     assert found["ownshelf_errors_total"] == [({"code": "internal"}, 1.0)]
-    assert str(found["ownshelf_index_recall"]) == "[({}, nan)]"
 
 
 def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
@@ -87,7 +85,8 @@ def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
         "mode": MODES,
         "code": set(STATUS) | {"", "internal"},
         "status": {str(status) for status in (200, 204, 307, *STATUS.values(), 500)},
-        "version": {keyed.bundle.version},
+        "version": {one.version for app in APPS for one in keyed.app.state.apps.of(app).all()},
+        "app": set(APPS),
     }
     for samples in families(text).values():
         for labels, _ in samples:

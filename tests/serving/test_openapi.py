@@ -25,9 +25,19 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert {(path, method) for path, methods in document["paths"].items() for method in methods} == {
         ("/v1/recommendations", "post"),
+        ("/v1/recommendations/batch", "post"),
+        ("/v1/items", "put"),
+        ("/v1/items/{item_id}", "get"),
+        ("/v1/items/{item_id}", "delete"),
         ("/v1/items/{item_id}/similar", "get"),
+        ("/v1/items/{item_id}/similar", "post"),
         ("/v1/catalogue/{version}", "get"),
+        ("/v1/catalogue/{version}/changes", "get"),
+        ("/v1/clusters/{version}", "get"),
         ("/v1/bundles", "get"),
+        ("/v1/bundles/{version}/activate", "post"),
+        ("/v1/dashboard", "get"),
+        ("/dashboard", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),
         ("/metrics", "get"),
@@ -43,11 +53,15 @@ def test_every_error_is_declared_in_the_one_shape(document: dict[str, Any]) -> N
                 assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert set(document["paths"]["/v1/recommendations"]["post"]["responses"]) == {
         "200",
+        "401",
+        "403",
         "409",
         "413",
         "415",
         "422",
+        "429",
         "500",
+        "503",
     }
 
 
@@ -58,9 +72,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_a_profile_is_described_with_its_exact_length(document: dict[str, Any]) -> None:
-    base64_, numbers, null = document["components"]["schemas"]["RecommendationRequest"]["properties"]["profile"][
-        "anyOf"
-    ]
+    base64_, numbers, null = document["components"]["schemas"]["ProfileRequest"]["properties"]["profile"]["anyOf"]
     assert (numbers["minItems"], numbers["maxItems"]) == (DIM, DIM)
     assert (numbers["items"]["minimum"], numbers["items"]["maximum"]) == (-MAX_ABS, MAX_ABS)
     assert base64_["pattern"] == float32_base64(DIM)
@@ -69,7 +81,7 @@ def test_a_profile_is_described_with_its_exact_length(document: dict[str, Any]) 
 
 def test_bundles_of_two_widths_are_both_described(tmp_path: Path) -> None:
     app = create_app([make_bundle(tmp_path / "a"), make_bundle(tmp_path / "b", dim=5)])
-    options = app.openapi()["components"]["schemas"]["RecommendationRequest"]["properties"]["profile"]["anyOf"]
+    options = app.openapi()["components"]["schemas"]["ProfileRequest"]["properties"]["profile"]["anyOf"]
     assert [option.get("minItems") for option in options] == [None, 5, None, DIM, None]
 
 

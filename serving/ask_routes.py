@@ -1,0 +1,107 @@
+"""Asking for recommendations over HTTP: one question, or many. Starlette handlers, strict body in, bytes out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.access import caller
+from serving.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
+from serving.bodies import invalid
+from serving.listing import candidates_for, list_for, list_json
+from serving.refusal import Refusal
+from serving.served import Apps, ServedBundle, Shelf
+
+NO_STORE = {"cache-control": "no-store"}
+
+
+def add_asking(app: FastAPI, apps: Apps) -> None:
+    """Mount the routes."""
+
+    async def recommend(request: Request) -> Response:
+        check_json(request)
+        asked = parse_ask(await request.body())
+        request.scope["state"]["mode"] = mode_of(asked)
+        return Response(answer(apps.of(caller(request.scope).app), asked), 200, NO_STORE, "application/json")
+
+    async def batch(request: Request) -> Response:
+        check_json(request)
+        try:
+            sent = BatchRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise invalid(error.errors(include_url=False)) from None
+        shelf = apps.of(caller(request.scope).app)
+        answers = b",".join([_one_of_many(shelf, one) for one in sent.requests])
+        return Response(b'{"answers": [' + answers + b"]}", 200, NO_STORE, "application/json")
+
+    app.add_route("/v1/recommendations", recommend, methods=["POST"], include_in_schema=False)
+    app.add_route("/v1/recommendations/batch", batch, methods=["POST"], include_in_schema=False)
+
+
+def check_json(request: Request) -> None:
+    """Raises Refusal for a body that does not say that it is JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal("unsupported_media_type", "content-type: must be application/json")
+
+
+def mode_of(asked: Ask) -> str:
+    """The mode for counts: without a profile it is the trend's."""
+    return "trend" if isinstance(asked, ProfileRequest) and asked.profile is None else asked.mode
+
+
+def answer(shelf: Shelf, asked: Ask) -> bytes:
+    """The answer to one question. Raises Refusal."""
+    one = served(shelf, asked.bundle_version)
+    if not isinstance(asked, ProfileRequest):
+        candidates, unknown = candidates_for(one, asked)
+        whole = {
+            "bundle_version": one.version,
+            "mode": asked.mode,
+            "unknown_exclude": unknown,
+            "candidates": candidates,
+        }
+        return json.dumps(whole, ensure_ascii=False).encode()
+    found = list_for(one, asked)
+    head = {
+        "bundle_version": one.version,
+        "mode": "profile",
+        "recommendation_id": os.urandom(16).hex(),
+        "fallback": "trend" if found.fallback else None,
+        "unknown_exclude": found.unknown_exclude,
+        "unknown_items": found.unknown_items,
+        "cursor": found.cursor,
+    }
+    return with_items(head, "recommendations", list_json(one, found.items, found.scores, found.reasons))
+
+
+def served(shelf: Shelf, version: str) -> ServedBundle:
+    """A bundle that is still answered. Raises Refusal, which says what to fetch."""
+    one = shelf.get(version)
+    if one is None:
+        current = shelf.current.version
+        raise Refusal(
+            "bundle_too_old",
+            f"bundle_version: not served; the current one is {current}",
+            {"current": current, "fetch": f"/v1/catalogue/{current}"},
+        )
+    return one
+
+
+def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
+    """A JSON object with a list that is JSON already as its last member."""
+    return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
+
+
+def _one_of_many(shelf: Shelf, sent: Any) -> bytes:
+    try:
+        return answer(shelf, parse_ask(sent))
+    except Refusal as refusal:
+        error = {"code": refusal.code, "message": str(refusal), "details": refusal.details}
+        return json.dumps({"error": error}).encode()

@@ -1,0 +1,92 @@
+"""Follows the shared store: what any worker or command changed is served here within a second, and counts go there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from recsys.bundle import Bundle
+from serving.served import Apps, Shelf
+from serving.stores import Stores
+
+log = logging.getLogger("ownshelf.serving")
+
+LOOK_S = 0.2
+FLUSH_S = 5.0
+
+
+class Following:
+    """Takes over bundles and changes of items of all apps. `look` may be called from any thread."""
+
+    def __init__(
+        self,
+        apps: Apps,
+        stores: Stores,
+        *,
+        elsewhere: Collection[str] = (),
+        folder: Path | None = None,
+        load: Callable[[str], Bundle] = Bundle.load,
+    ) -> None:
+        """elsewhere: apps whose bundles somebody else decides on (live training). folder: a cache of indexes."""
+        self._apps, self._stores, self._elsewhere = apps, stores, frozenset(elsewhere)
+        self._folder, self._load = folder, load
+        self._activations: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+
+    def look(self) -> None:
+        """Take over whatever there is. A bundle that cannot be read leaves the one that is served."""
+        with self._lock:
+            for app in {*self._apps.names(), *self._stores.bundles.apps()}:
+                if app not in self._elsewhere:
+                    self._bundles(app)
+                if app in self._apps.names():
+                    shelf = self._apps.of(app)
+                    if self._stores.items.sequence(app) > shelf.sequence:
+                        shelf.apply(self._stores.items.changes(app, shelf.sequence))
+
+    def start(self) -> None:
+        """Follow from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more; counts are written first."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def _bundles(self, app: str) -> None:
+        sequence = self._stores.bundles.sequence(app)
+        if sequence == 0 or self._activations.get(app) == sequence:
+            return
+        active = self._stores.bundles.active(app)
+        assert active is not None
+        others = [one for one in self._stores.bundles.all(app) if one.version != active.version]
+        bundles = [self._load(one.folder) for one in (active, *others)]
+        if app in self._apps.names():
+            self._apps.of(app).replace(bundles)
+        else:
+            self._apps.add(app, Shelf(bundles, self._folder))
+        self._activations[app] = sequence
+
+    def _run(self) -> None:
+        failing, flushed = False, time.monotonic()
+        while True:
+            stopping = self._stopped.wait(LOOK_S)
+            try:
+                if stopping or time.monotonic() - flushed >= FLUSH_S:
+                    flushed = time.monotonic()
+                    self._stores.traffic.flush(int(time.time()))
+                if not stopping:
+                    self.look()
+                failing = False
+            except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
+                if not failing:
+                    log.error("state: not followed (%s)", type(error).__name__)
+                failing = True
+            if stopping:
+                return

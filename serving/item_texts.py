@@ -1,0 +1,73 @@
+"""Each item's JSON, written once: one run of bytes and where each item begins, in memory or mapped from files."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from data.atomic import write_atomically
+from recsys.catalogue import SHOWN
+
+TEXTS, STARTS = "items.json", "items.npy"
+COLUMNS = tuple(name for name in SHOWN if name != "available")
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTexts:
+    """The objects of items up to their score: `{"item_id": …, "score": `. starts: (n_items + 1,) int64."""
+
+    content: bytes | mmap.mmap
+    starts: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(shown: pl.DataFrame) -> ItemTexts:
+        """Of a catalogue's frame."""
+        texts = list(texts_of(shown))
+        starts = np.zeros(len(texts) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in texts], out=starts[1:])
+        return ItemTexts(b"".join(texts), starts)
+
+    @staticmethod
+    def kept(shown: pl.DataFrame, folder: Path) -> ItemTexts:
+        """The same from a folder, mapped, so that processes share it; written there if it is not."""
+        if not (folder / STARTS).exists():
+            made = ItemTexts.of(shown)
+            write_atomically(folder / TEXTS, bytes(made.content))
+            with (folder / f".{STARTS}").open("wb") as file:
+                np.save(file, made.starts)
+            (folder / f".{STARTS}").replace(folder / STARTS)
+        with (folder / TEXTS).open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        starts = np.load(folder / STARTS, mmap_mode="r")
+        if len(starts) != shown.height + 1 or int(starts[-1]) != len(content):
+            return ItemTexts.of(shown)
+        return ItemTexts(content, starts)
+
+    def __getitem__(self, item_idx: int) -> bytes:
+        return self.content[self.starts[item_idx] : self.starts[item_idx + 1]]
+
+
+def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:
+    """Each row's object up to its score."""
+    columns = [
+        shown[name].cast(pl.String) if name in ("title", "category") else shown[name]
+        for name in COLUMNS
+        if name in shown.columns
+    ]
+    names = [column.name for column in columns]
+    for row in zip(*columns, strict=True):
+        yield text_of(dict(zip(names, row, strict=True)))
+
+
+def text_of(row: Mapping[str, Any]) -> bytes:
+    """One item's object up to its score."""
+    whole = {name: row.get(name) for name in COLUMNS}
+    return json.dumps(whole, ensure_ascii=False)[:-1].encode() + b', "score": '
