@@ -62,6 +62,11 @@ class Vocabulary:
     def _position(self) -> dict[str, int]:
         return {key: index for index, key in enumerate(self.ids)}
 
+    def places(self, ids: Sequence[str]) -> list[int]:
+        """As index_of, for a few ids that are strings for certain: half the time."""
+        known = self._position.get
+        return [known(key, -1) for key in ids]
+
     def index_of(self, ids: Sequence[str] | npt.NDArray[np.str_] | pl.Series) -> npt.NDArray[np.int32]:
         """(len(ids),) int32, the index of each id; −1 where it is unknown."""
         if len(ids) <= _FEW and len(self) <= 1_000_000:

@@ -121,7 +121,8 @@ class LiveItems:
     def index_of(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """(len(item_ids),) int32 item_idx, −1 where unknown or deleted."""
         found = np.array(self._places(item_ids), dtype=np.int32)
-        found[(found >= 0) & self.deleted[found]] = -1
+        if self.sequence >= 0:
+            found[(found >= 0) & self.deleted[found]] = -1
         return found
 
     def vectors(self, item_idx: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
@@ -202,7 +203,9 @@ class LiveItems:
 
     def _places(self, item_ids: Sequence[str]) -> list[int]:
         """item_idx of each item, deleted or not; −1 where it was never known."""
-        known = self.bundle.items.index_of(item_ids).tolist()
+        known = self.bundle.items.places(item_ids)
+        if not self.places:
+            return known
         return [
             place if place >= 0 else self.places.get(item_id, -1)
             for place, item_id in zip(known, item_ids, strict=True)

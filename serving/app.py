@@ -21,13 +21,14 @@ from starlette.responses import Response
 
 from recsys.bundle import Bundle
 from serving.access import OPEN_APP, Access
-from serving.ask_routes import add_asking
+from serving.ask_routes import add_asking, hot_answer
 from serving.bodies import Health, Ready, invalid, refusals
 from serving.bundle_routes import Releases, add_bundles
 from serving.cross_origin import CrossOrigin
 from serving.dashboard import add_dashboard
 from serving.following import Following
-from serving.guard import Guard, GuardBounds, error_json
+from serving.guard import NO_TELEMETRY, Guard, GuardBounds, error_json
+from serving.hot_path import HotPath
 from serving.item_routes import add_items
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import document
@@ -98,6 +99,7 @@ def create_app(
         docs_url=None,  # the built-in pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     _add_errors(app)
     app.state.apps, app.state.metrics, app.state.following, app.state.stores = apps, metrics, following, shared
@@ -107,6 +109,7 @@ def create_app(
     add_dashboard(app, apps, shared.traffic, coordinator)
     _add_probes(app, readiness, metrics)
     log = access_log(bounds.access_log)
+    app.add_middleware(HotPath, hot_answer(apps))
     app.add_middleware(
         Guard,
         GuardBounds(bounds.max_body_bytes, bounds.max_depth, bounds.request_timeout_s),

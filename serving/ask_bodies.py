@@ -47,7 +47,7 @@ class _Ask(Strict):
 
     bundle_version: str = Field(min_length=1, max_length=64, description="The bundle the profile was made for.")
     exclude: Annotated[list[ItemId], Field(max_length=MAX_EXCLUDE, fail_fast=True)] = Field(
-        [], description="item_ids that must not appear; unknown ones are named in the answer."
+        default_factory=list, description="item_ids that must not appear; unknown ones are named in the answer."
     )
     filter: dict[str, Any] | None = Field(None, description="Only items that match; docs/api.md has the language.")
 
@@ -68,7 +68,7 @@ class ProfileRequest(_Ask):
     rules: dict[str, Any] | None = Field(None, description="pin, boost, bury, cap; docs/api.md.")
     context: ItemId | None = Field(None, description="The item of a product page: its like, for this profile.")
     cart: Annotated[list[ItemId], Field(max_length=MAX_CART, fail_fast=True)] = Field(
-        [], description="What goes with these items. They are never in the list."
+        default_factory=list, description="What goes with these items. They are never in the list."
     )
     reasons: bool = Field(False, description="Say why of each item: trend, similar, pinned, boosted or profile.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from serving.access import caller
 from serving.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
 from serving.bodies import invalid
+from serving.hot_path import check_json
 from serving.listing import candidates_for, list_for, list_json
 from serving.refusal import Refusal
 from serving.served import Apps, ServedBundle, Shelf
@@ -23,16 +24,10 @@ NO_STORE = {"cache-control": "no-store"}
 
 
 def add_asking(app: FastAPI, apps: Apps) -> None:
-    """Mount the routes."""
-
-    async def recommend(request: Request) -> Response:
-        check_json(request)
-        asked = parse_ask(await request.body())
-        request.scope["state"]["mode"] = mode_of(asked)
-        return Response(answer(apps.of(caller(request.scope).app), asked), 200, NO_STORE, "application/json")
+    """Mount the batch; the single question is answered by the hot path (serving/hot_path.py)."""
 
     async def batch(request: Request) -> Response:
-        check_json(request)
+        check_json(request.scope)
         try:
             sent = BatchRequest.model_validate_json(await request.body())
         except ValidationError as error:
@@ -41,14 +36,18 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
         answers = b",".join([_one_of_many(shelf, one) for one in sent.requests])
         return Response(b'{"answers": [' + answers + b"]}", 200, NO_STORE, "application/json")
 
-    app.add_route("/v1/recommendations", recommend, methods=["POST"], include_in_schema=False)
     app.add_route("/v1/recommendations/batch", batch, methods=["POST"], include_in_schema=False)
 
 
-def check_json(request: Request) -> None:
-    """Raises Refusal for a body that does not say that it is JSON."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal("unsupported_media_type", "content-type: must be application/json")
+def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], bytes]:
+    """What answers `POST /v1/recommendations`, for the hot path."""
+
+    def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
+        asked = parse_ask(body)
+        state["mode"] = mode_of(asked)
+        return answer(apps.of(state["caller"].app), asked)
+
+    return answered
 
 
 def mode_of(asked: Ask) -> str:
@@ -69,16 +68,21 @@ def answer(shelf: Shelf, asked: Ask) -> bytes:
         }
         return json.dumps(whole, ensure_ascii=False).encode()
     found = list_for(one, asked)
-    head = {
-        "bundle_version": one.version,
-        "mode": "profile",
-        "recommendation_id": os.urandom(16).hex(),
-        "fallback": "trend" if found.fallback else None,
-        "unknown_exclude": found.unknown_exclude,
-        "unknown_items": found.unknown_items,
-        "cursor": found.cursor,
-    }
-    return with_items(head, "recommendations", list_json(one, found.items, found.scores, found.reasons))
+    missing = b'[], "unknown_items": []'
+    if found.unknown_exclude or found.unknown_items:
+        ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
+        missing = f'{ids[0]}, "unknown_items": {ids[1]}'.encode()
+    return (
+        b'{"bundle_version": "%b", "mode": "profile", "recommendation_id": "%b", "fallback": %b, '
+        b'"unknown_exclude": %b, "cursor": %b, "recommendations": %b}'
+    ) % (
+        one.version.encode(),
+        os.urandom(16).hex().encode(),
+        b'"trend"' if found.fallback else b"null",
+        missing,
+        b"null" if found.cursor is None else b'"%b"' % found.cursor.encode(),
+        list_json(one, found.items, found.scores, found.reasons),
+    )
 
 
 def served(shelf: Shelf, version: str) -> ServedBundle:

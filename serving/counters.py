@@ -33,6 +33,11 @@ def take(connection: Connection, app: str, name: str, n: int) -> int:
     return int(connection.execute(select(counters.c.value).where(where)).scalar_one()) - n + 1
 
 
+def heads(connection: Connection) -> dict[tuple[str, str], int]:
+    """The last number of every line: (app, name) → value."""
+    return {(row.app, row.name): int(row.value) for row in connection.execute(select(counters)).all()}
+
+
 def last(connection: Connection, app: str, name: str) -> int:
     """The last number taken, 0 before the first."""
     where = (counters.c.app == app) & (counters.c.name == name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ def decode_cursor(cursor: str, bundle_version: str, n_items: int) -> npt.NDArray
     return shown.astype(np.int32)
 
 
+@lru_cache(maxsize=64)
 def _mark(bundle_version: str) -> bytes:
     return hashlib.sha256(bundle_version.encode()).digest()[:MARK_BYTES]
 

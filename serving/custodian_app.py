@@ -40,7 +40,7 @@ from federation.request_signing import (
 )
 from serving.bodies import Health
 from serving.custodian_openapi import BYTES, responses, signature_parameters, signed_body
-from serving.guard import Guard, GuardBounds, error_json
+from serving.guard import NO_TELEMETRY, Guard, GuardBounds, error_json
 from serving.refusal import Refusal
 
 CODES: tuple[tuple[type[Exception], int, str], ...] = (
@@ -87,6 +87,7 @@ def create_custodian_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     front = _Front(custodian, RequestChecker(service_public_key), Counter())
     _add_errors(app)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from recsys.bundle import Bundle
+from serving.bundle_store import COUNTER as BUNDLES
+from serving.item_store import COUNTER as ITEMS
 from serving.served import Apps, Shelf
 from serving.stores import Stores
 
@@ -41,13 +43,14 @@ class Following:
     def look(self) -> None:
         """Take over whatever there is. A bundle that cannot be read leaves the one that is served."""
         with self._lock:
-            for app in {*self._apps.names(), *self._stores.bundles.apps()}:
-                if app not in self._elsewhere:
-                    self._bundles(app)
-                if app in self._apps.names():
-                    shelf = self._apps.of(app)
-                    if self._stores.items.sequence(app) > shelf.sequence:
-                        shelf.apply(self._stores.items.changes(app, shelf.sequence))
+            heads = self._stores.heads()
+            for app, name in heads:
+                if name == BUNDLES and app not in self._elsewhere:
+                    self._bundles(app, heads[app, name])
+            for app in self._apps.names():
+                shelf = self._apps.of(app)
+                if heads.get((app, ITEMS), 0) > shelf.sequence:
+                    shelf.apply(self._stores.items.changes(app, shelf.sequence))
 
     def start(self) -> None:
         """Follow from now on."""
@@ -59,8 +62,7 @@ class Following:
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
 
-    def _bundles(self, app: str) -> None:
-        sequence = self._stores.bundles.sequence(app)
+    def _bundles(self, app: str, sequence: int) -> None:
         if sequence == 0 or self._activations.get(app) == sequence:
             return
         active = self._stores.bundles.active(app)

@@ -35,6 +35,8 @@ PAGE_HEADERS: Headers = (
 )
 API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
 HSTS = (b"strict-transport-security", b"max-age=31536000")
+NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own, which environment variables switch on: it tells of paths, addresses and user agents. Ours does not."""
 GONE = 499
 """Counted for a request whose sender left before there was an answer."""
 

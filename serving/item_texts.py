@@ -46,13 +46,16 @@ class ItemTexts:
             (folder / f".{STARTS}").replace(folder / STARTS)
         with (folder / TEXTS).open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        starts = np.load(folder / STARTS, mmap_mode="r")
+        starts = np.asarray(np.load(folder / STARTS, mmap_mode="r"))  # a plain view: a memmap's items are slow
         if len(starts) != shown.height + 1 or int(starts[-1]) != len(content):
             return ItemTexts.of(shown)
         return ItemTexts(content, starts)
 
-    def __getitem__(self, item_idx: int) -> bytes:
-        return self.content[self.starts[item_idx] : self.starts[item_idx + 1]]
+    def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
+        """The texts of some items."""
+        content = self.content
+        ends = self.starts.take(item_idx + 1).tolist()
+        return [content[start:end] for start, end in zip(self.starts.take(item_idx).tolist(), ends, strict=True)]
 
 
 def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:

@@ -119,12 +119,15 @@ def similar_to(one: ServedBundle, item_idx: int, top_k: int, shown: Shown, hidde
 
 
 def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
-    """Distinct item_idx of the ids, in their order, and the ids that there are not."""
+    """item_idx of the ids that there are, in their order, and the ids that there are not."""
     if not item_ids:
         return _NO_ITEMS, []
     found = one.live.index_of(item_ids)
-    unknown = [item_id for item_id, place in zip(item_ids, found.tolist(), strict=True) if place < 0]
-    return np.array(list(dict.fromkeys(found[found >= 0].tolist())), dtype=np.int32), unknown
+    missing = found < 0
+    if not missing.any():
+        return found, []
+    unknown = [item_ids[place] for place in np.flatnonzero(missing).tolist()]
+    return found[~missing], unknown
 
 
 def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
@@ -139,11 +142,11 @@ def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
 
 def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence[Reason] | None = None) -> bytes:
     """A JSON array of items; scores have the nine digits that identify a float32."""
-    pairs = zip(items.tolist(), scores.tolist(), strict=True)
+    pairs = zip(one.texts_of(items), scores.tolist(), strict=True)
     if reasons is None:
-        return b"[" + b",".join([one.text(item) + b"%.9g}" % value for item, value in pairs]) + b"]"
+        return b"[" + b",".join([b"%b%.9g}" % pair for pair in pairs]) + b"]"
     rows = zip(pairs, reasons, strict=True)
-    return b"[" + b",".join([one.text(i) + b'%.9g, "reason": "%s"}' % (v, r.encode()) for (i, v), r in rows]) + b"]"
+    return b"[" + b",".join([b'%b%.9g, "reason": "%b"}' % (*pair, reason.encode()) for pair, reason in rows]) + b"]"
 
 
 def row_text(one: ServedBundle, item_idx: int) -> str:

@@ -150,10 +150,12 @@ class ServedBundle:
             _rules={},
         )
 
-    def text(self, item_idx: int) -> bytes:
-        """An item's JSON up to its score."""
-        found = self.changed.get(item_idx)
-        return self.texts[item_idx] if found is None else found
+    def texts_of(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
+        """Each item's JSON up to its score."""
+        if not self.changed:
+            return self.texts.of_items(item_idx)
+        known = self.texts.of_items(np.minimum(item_idx, self.live.n_known - 1))
+        return [self.changed.get(item, text) for item, text in zip(item_idx.tolist(), known, strict=True)]
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What depends on the bundle alone is made once for all states of its items."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from federation.database import open_engine, sqlite_url
+from federation.database import open_engine, reading, sqlite_url
 from serving.bundle_store import BundleStore
+from serving.counters import heads
 from serving.item_store import ItemStore
+from serving.state import STATE_FILE
 from serving.traffic import Traffic
-
-STATE_FILE = "state.sqlite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,11 @@ class Stores:
         made = Stores.open(sqlite_url(folder / STATE_FILE))
         weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
         return made
+
+    def heads(self) -> dict[tuple[str, str], int]:
+        """(app, name) → the last sequence: one question tells whether anything is new."""
+        with reading(self.engine) as connection:
+            return heads(connection)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -23,6 +23,7 @@ import uvicorn
 
 from serving.access import ROUTES, RouteTable
 from serving.app import ServiceSettings
+from serving.hot_path import PATH as HOT_PATH
 from tests.privacy.test_service_leaks import imported_by
 from tests.serving.keyed import APPS, Keyed, keyed_service
 from tests.serving.test_access import declared
@@ -346,7 +347,7 @@ def test_every_route_is_in_the_document_and_in_the_table(keyed: Keyed) -> None:
     described = {
         (method.upper(), path) for path, methods in keyed.app.openapi()["paths"].items() for method in methods
     } | {("GET", "/openapi.json")}
-    served = {(method, path.replace(":path}", "}")) for method, path in declared(keyed.app)}
+    served = {(method, path.replace(":path}", "}")) for method, path in declared(keyed.app)} | {("POST", HOT_PATH)}
     assert served == described
     assert served <= {(route.method, route.pattern) for route in ROUTES}
 
