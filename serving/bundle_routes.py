@@ -60,7 +60,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         if older is not None and (if_none_match is None or not _names(if_none_match, one.catalogue.etag)):
             delta = deltas.get((older.version, version))
             if delta is None:
-                content = await run_in_threadpool(encode_delta, older.catalogue.content, one.catalogue.content)
+                content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
                 delta = File(content, one.catalogue.etag)
                 if len(deltas) >= 8:
                     deltas.pop(next(iter(deltas)))
@@ -143,7 +143,7 @@ def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = N
     headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
     if if_none_match is not None and _names(if_none_match, file.etag):
         return Response(None, 304, headers)
-    return Response(file.content, 200, headers, OCTETS)
+    return Response(file.read(), 200, headers, OCTETS)
 
 
 def _names(if_none_match: str, etag: str) -> bool:

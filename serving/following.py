@@ -68,7 +68,8 @@ class Following:
         active = self._stores.bundles.active(app)
         assert active is not None
         others = [one for one in self._stores.bundles.all(app) if one.version != active.version]
-        bundles = [self._load(one.folder) for one in (active, *others)]
+        held = {one.version: one.bundle for one in self._apps.of(app).all()} if app in self._apps.names() else {}
+        bundles = [held.get(one.version) or self._load(one.folder) for one in (active, *others)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:

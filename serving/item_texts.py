@@ -35,21 +35,18 @@ class ItemTexts:
         np.cumsum([len(text) for text in texts], out=starts[1:])
         return ItemTexts(b"".join(texts), starts)
 
+    def keep(self, folder: Path) -> None:
+        """Write the texts, for `kept`."""
+        write_atomically(folder / TEXTS, bytes(self.content))
+        np.save(folder / STARTS, self.starts)
+
     @staticmethod
-    def kept(shown: pl.DataFrame, folder: Path) -> ItemTexts:
-        """The same from a folder, mapped, so that processes share it; written there if it is not."""
-        if not (folder / STARTS).exists():
-            made = ItemTexts.of(shown)
-            write_atomically(folder / TEXTS, bytes(made.content))
-            with (folder / f".{STARTS}").open("wb") as file:
-                np.save(file, made.starts)
-            (folder / f".{STARTS}").replace(folder / STARTS)
+    def kept(folder: Path) -> ItemTexts:
+        """The texts of a folder, mapped, so that processes share them."""
         with (folder / TEXTS).open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        starts = np.asarray(np.load(folder / STARTS, mmap_mode="r"))  # a plain view: a memmap's items are slow
-        if len(starts) != shown.height + 1 or int(starts[-1]) != len(content):
-            return ItemTexts.of(shown)
-        return ItemTexts(content, starts)
+        starts = np.load(folder / STARTS, mmap_mode="r")
+        return ItemTexts(content, np.asarray(starts))  # a plain view: a memmap's items are slow
 
     def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
         """The texts of some items."""

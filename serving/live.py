@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
@@ -75,6 +78,8 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
             app, bundles = _federated(job, options, advances, stack)
         if book is not None:
             add_keys(app, book)
+        bundles = [one.bundle for one in app.state.apps.of(OPEN_APP).all()]  # mapped: let go of those that were read
+        give_back()
         app.state.following.start()
         stack.callback(app.state.following.stop)
         yield app, bundles
@@ -187,3 +192,10 @@ def _observers(settings: Settings, stack: ExitStack) -> tuple[Observer, ...]:
     traces = Traces.exported(settings.otel_endpoint)
     stack.callback(traces.close)
     return (traces.observe,)
+
+
+def give_back() -> None:
+    """Return to the system what loading has used and freed: it would be counted for each worker."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +17,6 @@ import numpy.typing as npt
 from data.errors import ServingError
 from recsys.bundle import Bundle
 from recsys.candidates import Quantized
-from recsys.catalogue import catalogue_of, encode_catalogue
 from recsys.clusters import Clusters, clusters_of, encode_clusters
 from recsys.content import LazyContentMap
 from recsys.filters import Filter
@@ -26,11 +26,12 @@ from recsys.rules import Prepared, Rules, prepare
 from recsys.scoring import top_k as best
 from serving.item_texts import ItemTexts, text_of
 from serving.refusal import Refusal
+from serving.shared_files import shared
 
 KEPT = 64
 """Filters, and rules, that are kept ready for each state of the items."""
 
-RECALL_SAMPLE = 64
+RECALL_SAMPLE = 32
 T = TypeVar("T")
 
 
@@ -38,8 +39,12 @@ T = TypeVar("T")
 class File:
     """What a device downloads, and its sha256 (hex)."""
 
-    content: bytes
+    content: bytes | mmap.mmap
     etag: str
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return bytes(self.content)
 
     @staticmethod
     def of(content: bytes) -> File:
@@ -180,16 +185,16 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
 
     folder: a cache that processes share; None keeps all in memory. Raises ModelError for an index of too little recall.
     """
-    index = open_index(bundle, folder)
     place = None if folder is None else folder / f"served-{bundle.version}"
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-    shown = catalogue_of(bundle).shown
+    files = shared(bundle, place)
+    bundle = files.bundle
+    index = open_index(bundle, folder)
     weight = bundle.config.trend_weight
+    content = LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)
     return ServedBundle(
-        live=LiveItems.start(bundle, index, LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)),
-        catalogue=File.of(encode_catalogue(bundle)),
-        texts=ItemTexts.of(shown) if place is None else ItemTexts.kept(shown, place),
+        live=LiveItems.start(bundle, index, content),
+        catalogue=File(files.catalogue, files.etag),
+        texts=files.texts,
         changed=MappingProxyType({}),
         by_trend=_by_trend(bundle.table.trend),
         recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
