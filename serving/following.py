@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from data.errors import ModelError
 from recsys.bundle import Bundle
+from serving.bundle_store import ServedVersion
 from serving.served import Apps, Shelf
 from serving.stores import Stores
 
@@ -34,16 +36,20 @@ class Following:
         self._apps, self._stores, self._elsewhere = apps, stores, frozenset(elsewhere)
         self._folder, self._load = folder, load
         self._activations: dict[str, int] = {}
+        self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
 
     def look(self) -> None:
-        """Take over whatever there is. A bundle that cannot be read leaves the one that is served."""
+        """Take over whatever there is. An unreadable bundle leaves the one that is served; items go on."""
         with self._lock:
             for app in {*self._apps.names(), *self._stores.bundles.apps()}:
                 if app not in self._elsewhere:
-                    self._bundles(app)
+                    try:
+                        self._bundles(app)
+                    except ModelError:
+                        self._unreadable(app)
                 if app in self._apps.names():
                     shelf = self._apps.of(app)
                     if self._stores.items.sequence(app) > shelf.sequence:
@@ -66,12 +72,29 @@ class Following:
         active = self._stores.bundles.active(app)
         assert active is not None
         others = [one for one in self._stores.bundles.all(app) if one.version != active.version]
-        bundles = [self._load(one.folder) for one in (active, *others)]
+        bundles = [self._load(active.folder), *self._readable(others)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
             self._apps.add(app, Shelf(bundles, self._folder))
         self._activations[app] = sequence
+
+    def _readable(self, others: list[ServedVersion]) -> list[Bundle]:
+        """Those whose folders are still there: one that was deleted is answered no more, and holds up nobody."""
+        found = []
+        for one in others:
+            try:
+                found.append(self._load(one.folder))
+            except ModelError:
+                log.warning("bundle %s: cannot be read any more, and is not served", one.version)
+        return found
+
+    def _unreadable(self, app: str) -> None:
+        """Said once for each activation; looked at again each time, for it may be there later."""
+        sequence = self._stores.bundles.sequence(app)
+        if self._complained.get(app) != sequence:
+            log.error("bundle: the one activated for an app cannot be read; what is served goes on being served")
+            self._complained[app] = sequence
 
     def _run(self) -> None:
         failing, flushed = False, time.monotonic()

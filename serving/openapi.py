@@ -23,8 +23,11 @@ ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
 """Statuses of the routes that bypass FastAPI."""
 
 
-def document(app: FastAPI, bundles: Sequence[ServedBundle]) -> dict[str, Any]:
-    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters."""
+def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True) -> dict[str, Any]:
+    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
+
+    named: whether attributes may be named; not where apps share the service, for everybody can read the document.
+    """
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     models: tuple[type[BaseModel], ...] = (*MODELS, BatchRequest, RecommendationAnswer, CandidateAnswer, ErrorAnswer)
@@ -34,7 +37,7 @@ def document(app: FastAPI, bundles: Sequence[ServedBundle]) -> dict[str, Any]:
     options = [option for dim in dims for option in _profile_options(dim)]
     components["ProfileRequest"]["properties"]["profile"]["anyOf"] = [*options, {"type": "null"}]
     components["NoisedRequest"]["properties"]["noised"]["anyOf"] = options
-    components["Filter"] = filter_schema([one.live.catalogue for one in bundles])
+    components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])
     components["Rules"] = _RULES
     for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
         properties = components[name]["properties"]
@@ -87,6 +90,7 @@ def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
+        **({} if catalogues else {"patternProperties": {r"^attributes\.": {}}}),
         "properties": {**fields, "not": me, "any": several, "all": several},
         "description": "Several fields must all match. docs/api.md has examples.",
     }
