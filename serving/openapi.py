@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from recsys.filters import FIELDS, column_kind, fields_of
+from recsys.filters import FIELDS, MAX_VALUES, column_kind, fields_of
 from serving.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
 from serving.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
 from serving.served import ServedBundle
@@ -85,7 +85,7 @@ def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
             if name not in kinds:
                 kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
     me = {"$ref": _REF.format(model="Filter")}
-    several = {"type": "array", "items": me, "minItems": 1, "maxItems": 20}
+    several = {"type": "array", "items": me, "minItems": 1}
     fields = {name: _leaf(kind) for name, kind in kinds.items() if kind in ("text", "number", "flag")}
     return {
         "type": "object",
@@ -98,12 +98,12 @@ def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
 
 def _leaf(kind: str) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
-        "text": {"type": "string", "maxLength": MAX_ID_CHARS},
-        "number": {"type": "number", "minimum": -1e12, "maximum": 1e12},
+        "text": {"type": "string"},
+        "number": {"type": "number"},
         "flag": {"type": "boolean"},
     }
     one = kinds[kind]
-    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 100}]
+    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}]
     if kind == "number":
         bounds = {"min": one, "max": one}
         forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})

@@ -1,4 +1,4 @@
-"""A shop's day with two worker processes: items and bundles change under load, a worker is killed, and nobody notices."""
+"""A shop's day with two workers: items and bundles change under load, a worker is killed, and nobody notices."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from serving.app import create_app
 from tests.fuzzing import fuzz
 from tests.shop import make_bundle
 
-EXAMPLES = 60
+EXAMPLES = 30
 """Of valid and of broken requests each, for each route; 500 of each were sent before a release."""
 
 REJECTS = (

@@ -1,4 +1,4 @@
-"""What workers share, on both databases: concurrent writers lose nothing, and whoever follows by sequence misses nothing."""
+"""What workers share, on both databases: concurrent writers lose nothing, and a follower misses nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_change_names_all_that_was_put_and_a_deletion_nothing(stores: Stores) 
 
 
 def test_concurrent_writers_lose_nothing_and_a_follower_misses_nothing(url: str) -> None:
-    """Each writer puts a field of its own on items that all of them change; the follower reads by sequence meanwhile."""
+    """Each writer puts a field of its own on items that all change; the follower reads by sequence meanwhile."""
     opened = [Stores.open(url) for _ in range(WRITERS + 1)]
     done = threading.Event()
     seen: dict[str, ItemChange] = {}
@@ -130,9 +130,9 @@ def test_numbers_are_taken_once_each_and_only_when_their_transaction_commits(url
             with engine.begin() as connection:
                 first = take(connection, "a", "items", n)
                 taken.extend(range(first, first + n))
-            with pytest.raises(RuntimeError), engine.begin() as connection:
+            with engine.connect() as connection, connection.begin() as given_up:
                 take(connection, "a", "items", 1)
-                raise RuntimeError
+                given_up.rollback()
 
     at_once(*(lambda writer=writer: draw(writer) for writer in range(WRITERS)))  # type: ignore[misc]
     assert sorted(taken) == list(range(1, WRITERS * EACH * (EACH - 1) // 2 + 1))
