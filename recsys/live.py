@@ -33,12 +33,15 @@ class ItemChange:
     sequence: its place among all changes. number: the place of an item unknown to the bundle among all such items, in
     the order in which they first appeared; the same wherever it is told. fields: new values of columns of the catalogue
     (title, category, price, available, attributes), those not named stay as they are; None: the item is deleted.
+    whole: fields are all that was ever put, so that those not named are as the bundle has them; a reader that missed a
+    deletion in between ends where all others do.
     """
 
     item_id: str
     sequence: int
     number: int
     fields: Mapping[str, Any] | None
+    whole: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,17 +192,24 @@ class LiveItems:
         rows: dict[int, dict[str, Any]] = {}
         deleted: dict[int, bool] = {}
         for change, place in zip(latest, places, strict=True):
-            before = rows.get(place)
-            if before is None:
-                gone = place >= self.n_items or bool(self.deleted[place])
-                before = {} if gone else self.catalogue.row(place, named=True)
+            gone = deleted.get(place, place >= self.n_items or bool(self.deleted[place]))
+            if gone or change.whole:
+                before = self.bundle.catalogue.row(place, named=True) if place < self.n_known else {}
+            else:
+                before = rows[place] if place in rows else self.catalogue.row(place, named=True)
             rows[place] = _changed(before, change, self.catalogue.schema)
             deleted[place] = change.fields is None
         return grown._with_rows(rows, deleted, latest[-1].sequence)
 
-    def check(self, change: ItemChange) -> None:
-        """Raises ModelError for a change that this catalogue cannot hold."""
-        _changed({}, change, self.catalogue.schema)
+    def fits(self, name: str, value: Any) -> bool:
+        """Whether the catalogue has such a column, and it can hold the value."""
+        if name == "item_id" or name not in self.catalogue.columns:
+            return False
+        try:
+            _typed(name, value, self.catalogue.schema[name])
+        except ModelError:
+            return False
+        return True
 
     def _places(self, item_ids: Sequence[str]) -> list[int]:
         """item_idx of each item, deleted or not; −1 where it was never known."""

@@ -41,7 +41,8 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
     if len(scores) != len(rows):
         raise ModelError(f"rows: {len(rows)}, must be one for each of the {len(scores)} scores")
     k = min(k, len(scores))
-    if diversity == 0 or k < 2:
+    dial = np.float32(diversity)
+    if dial == 0 or k < 2:  # also for what is too small for a float32
         return np.argsort(-scores, kind="stable")[:k]
     relevance = np.float32(1 - diversity) / LIKENESS * _standardised(scores)
     directions = _directions(rows)
@@ -52,7 +53,7 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
         last = chosen[place - 1]
         np.maximum(nearest, directions @ directions[last], out=nearest)
         nearest[last] = np.inf
-        chosen[place] = np.argmax(relevance - np.float32(diversity) * nearest)
+        chosen[place] = np.argmax(relevance - dial * nearest)
     return chosen
 
 

@@ -146,7 +146,9 @@ def _counted(stores: Stores) -> Observer:
 
 def _document(app: FastAPI, apps: Apps) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = document(app, [one for name in apps.names() for one in apps.of(name).all()])
+        names = apps.names()
+        served = [one for name in names for one in apps.of(name).all()]
+        app.openapi_schema = document(app, served, named=len(names) == 1)
     return app.openapi_schema
 
 

@@ -94,7 +94,8 @@ def _described(problems: Sequence[dict[str, str]]) -> Refusal:
 
 
 def _place(loc: tuple[str | int, ...]) -> str:
-    return ".".join(_step(step) for step in loc if step not in _FORMS) or "body"
+    inside = loc[1:] if len(loc) > 1 and loc[0] == "body" else loc
+    return ".".join(_step(step) for step in inside if step not in _FORMS and step != "[key]") or "body"
 
 
 def _step(step: str | int) -> str:
@@ -103,8 +104,10 @@ def _step(step: str | int) -> str:
 
 
 def _sentence(problem: Any) -> str:
-    if problem["loc"] and problem["loc"][-1] == "top_k" and problem["type"] != "missing":
+    if problem["loc"] and problem["loc"][-1] == "top_k" and problem["type"] not in ("missing", "extra_forbidden"):
         return f"must be a whole number 1..{MAX_TOP_K}"
+    if problem["type"] == "model_attributes_type":  # a value of a batch, in the words of a body of its own
+        return "Input should be an object"
     return str(problem["msg"])
 
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data.errors import FederationError, ServingError
+from data.errors import FederationError, ModelError, ServingError
 from recsys.catalogue_delta import encode_delta
 from serving.access import caller
 from serving.bodies import refusals
@@ -36,7 +36,7 @@ class Releases(Protocol):
     """Who decides which bundle of an app is current."""
 
     def activate(self, app: str, version: str, now: int) -> str:
-        """Make a bundle current, by version or `previous`. Raises ServingError or FederationError."""
+        """Make a bundle current, by version or `previous`. Raises ServingError, FederationError or ModelError."""
         ...
 
 
@@ -95,7 +95,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
     @app.get("/v1/bundles", summary="The served bundles", responses=refusals())
     async def bundles(request: Request) -> BundleList:
         shelf = _shelf(apps, request)
-        return BundleList(bundles=[_described(one, shelf.current) for one in shelf.all()])
+        return BundleList(bundles=[_described(one, current=at == 0) for at, one in enumerate(shelf.all())])
 
     @app.post("/v1/bundles/{version}/activate", summary="Make a bundle current, by version or `previous`",
               responses=refusals(404, 422))  # fmt: skip
@@ -109,7 +109,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
 
         try:
             return Activated(version=await run_in_threadpool(switch))
-        except (ServingError, FederationError):
+        except (ServingError, FederationError, ModelError):
             raise _unknown(_shelf(apps, request), "catalogue") from None
 
 
@@ -151,11 +151,11 @@ def _names(if_none_match: str, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _described(one: ServedBundle, current: ServedBundle) -> BundleDescription:
+def _described(one: ServedBundle, *, current: bool) -> BundleDescription:
     return BundleDescription(
         version=one.version,
         name=one.bundle.name,
-        current=one is current,
+        current=current,
         n_items=one.bundle.table.n_items,
         dim=one.bundle.table.dim,
         made_at=one.bundle.made_at,

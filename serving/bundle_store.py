@@ -71,17 +71,22 @@ class BundleStore:
         return next((one for one in self.all(app) if history and one.version == history[0]), None)
 
     def activate(self, app: str, version: str, now: int) -> str:
-        """Make a bundle current, by version or `previous`; its version. Raises ServingError for an unknown one."""
-        known = {one.version for one in self.all(app)}
+        """Make a bundle current, by version or `previous`; its version.
+
+        Raises ServingError for an unknown one, ModelError for one that cannot be read any more.
+        """
+        known = {one.version: one for one in self.all(app)}
         ensure(self._engine, app, COUNTER)
-        with self._engine.begin() as connection:
-            if version == PREVIOUS:
+        if version == PREVIOUS:
+            with reading(self._engine) as connection:
                 history = _history(connection, app, 2)
-                if len(history) < 2:
-                    raise ServingError("version=previous: there is none before the current one")
-                version = history[1]
-            if version not in known:
-                raise ServingError(f"version={version}: must be one of {', '.join(sorted(known)) or 'none'}")
+            if len(history) < 2:
+                raise ServingError("version=previous: there is none before the current one")
+            version = history[1]
+        if version not in known:
+            raise ServingError(f"version={version}: must be one of {', '.join(sorted(known)) or 'none'}")
+        Bundle.load(Path(known[version].folder))
+        with self._engine.begin() as connection:
             _activate(connection, app, version, now)
         return version
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from serving.refusal import Refusal
 
 MARK_BYTES = 6
+MAX_ITEM_IDX = 2**31 - 1
 MAX_SHOWN = 3_000
 """After so many items a list ends."""
 
@@ -27,8 +28,11 @@ def encode_cursor(bundle_version: str, shown: npt.NDArray[np.int32]) -> str | No
     return base64.urlsafe_b64encode(_mark(bundle_version) + shown.astype("<u4").tobytes()).decode()
 
 
-def decode_cursor(cursor: str, bundle_version: str, n_items: int) -> npt.NDArray[np.int32]:
-    """The item_idx (n,) int32 shown before. Raises Refusal for anything that encode_cursor did not make of it."""
+def decode_cursor(cursor: str, bundle_version: str) -> npt.NDArray[np.int32]:
+    """The item_idx (n,) int32 ≥ 0 shown before. Raises Refusal for anything that encode_cursor did not make of it.
+
+    Some may be of items so new that this worker has not heard of them: another one showed them.
+    """
     try:
         content = base64.b64decode(cursor, b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -37,7 +41,7 @@ def decode_cursor(cursor: str, bundle_version: str, n_items: int) -> npt.NDArray
     if mark != _mark(bundle_version) or len(rest) % 4 or len(rest) > 4 * MAX_SHOWN:
         raise _refused()
     shown = np.frombuffer(rest, dtype="<u4")
-    if len(shown) and shown.max() >= n_items:
+    if len(shown) and shown.max() > MAX_ITEM_IDX:
         raise _refused()
     return shown.astype(np.int32)
 

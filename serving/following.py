@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from data.errors import ModelError
 from recsys.bundle import Bundle
 from serving.bundle_store import COUNTER as BUNDLES
+from serving.bundle_store import ServedVersion
 from serving.item_store import COUNTER as ITEMS
 from serving.served import Apps, Shelf
 from serving.stores import Stores
@@ -36,17 +38,21 @@ class Following:
         self._apps, self._stores, self._elsewhere = apps, stores, frozenset(elsewhere)
         self._folder, self._load = folder, load
         self._activations: dict[str, int] = {}
+        self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
 
     def look(self) -> None:
-        """Take over whatever there is. A bundle that cannot be read leaves the one that is served."""
+        """Take over whatever there is. An unreadable bundle leaves the one that is served; items go on."""
         with self._lock:
             heads = self._stores.heads()
             for app, name in heads:
                 if name == BUNDLES and app not in self._elsewhere:
-                    self._bundles(app, heads[app, name])
+                    try:
+                        self._bundles(app, heads[app, name])
+                    except ModelError:
+                        self._unreadable(app)
             for app in self._apps.names():
                 shelf = self._apps.of(app)
                 if heads.get((app, ITEMS), 0) > shelf.sequence:
@@ -69,12 +75,34 @@ class Following:
         assert active is not None
         others = [one for one in self._stores.bundles.all(app) if one.version != active.version]
         held = {one.version: one.bundle for one in self._apps.of(app).all()} if app in self._apps.names() else {}
-        bundles = [held.get(one.version) or self._load(one.folder) for one in (active, *others)]
+        bundles = [self._opened(active, held), *self._readable(others, held)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
             self._apps.add(app, Shelf(bundles, self._folder))
         self._activations[app] = sequence
+
+    def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
+        """A bundle, which is not read twice. Raises ModelError when it is not there."""
+        known = held.get(one.version) if Path(one.folder).is_dir() else None
+        return self._load(one.folder) if known is None else known
+
+    def _readable(self, others: list[ServedVersion], held: Mapping[str, Bundle]) -> list[Bundle]:
+        """Those whose folders are still there: one that was deleted is answered no more, and holds up nobody."""
+        found = []
+        for one in others:
+            try:
+                found.append(self._opened(one, held))
+            except ModelError:
+                log.warning("bundle %s: cannot be read any more, and is not served", one.version)
+        return found
+
+    def _unreadable(self, app: str) -> None:
+        """Said once for each activation; looked at again each time, for it may be there later."""
+        sequence = self._stores.bundles.sequence(app)
+        if self._complained.get(app) != sequence:
+            log.error("bundle: the one activated for an app cannot be read; what is served goes on being served")
+            self._complained[app] = sequence
 
     def _run(self) -> None:
         failing, flushed = False, time.monotonic()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from serving.ask_bodies import whole
 from serving.bodies import MAX_EXCLUDE, MAX_TOP_K, Item, ItemId, Strict
@@ -15,8 +16,24 @@ MAX_TEXT = 1_000
 MAX_PRICE = 1e12
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-AttributeName = Annotated[str, Field(min_length=1, max_length=64)]
+FIELDS = ("title", "category", "price", "available")
+"""Of an item, beside item_id; every other column is an attribute."""
+
+AttributeName = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    AfterValidator(lambda name: _attribute(name)),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "not": {"enum": ["item_id", *FIELDS]}}),
+]
+PutItemId = Annotated[ItemId, Field(pattern=r"^[^\x00]*$")]  # no database's text holds NUL
 Attribute = Text | Annotated[float, Field(allow_inf_nan=False)] | bool | None
+
+
+def _attribute(name: str) -> str:
+    """A field under attributes would go round its own bounds."""
+    if name in FIELDS or name == "item_id":
+        raise PydanticCustomError("attribute_name", "a field, which is no attribute")
+    return name
 
 
 class SimilarQuery(BaseModel):
@@ -59,7 +76,7 @@ class ItemAnswer(Strict):
 class PutItem(Strict):
     """Fields that are named are set, `null` clears; others stay. attributes: columns of the bundle's catalogue."""
 
-    item_id: ItemId
+    item_id: PutItemId
     title: Text | None = None
     category: Text | None = None
     price: Annotated[float, Field(ge=0, le=MAX_PRICE, allow_inf_nan=False)] | None = None

@@ -10,19 +10,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data.errors import ModelError
-from recsys.live import ItemChange
 from serving.access import caller
 from serving.ask_routes import NO_STORE, with_items
 from serving.bodies import MAX_ID_CHARS, invalid_field, refusals
-from serving.item_bodies import Changed, ItemAnswer, PutItems, SimilarAnswer, SimilarQuery, SimilarRequest
+from serving.item_bodies import FIELDS, Changed, ItemAnswer, PutItems, SimilarAnswer, SimilarQuery, SimilarRequest
 from serving.item_store import ItemStore
 from serving.listing import list_json, places, plain, row_text, shown_for, similar_to
 from serving.refusal import Refusal
 from serving.served import Apps, ServedBundle
 
 _ID = Annotated[str, Path(min_length=1, max_length=MAX_ID_CHARS)]
-_FIELDS = ("title", "category", "price")
 
 
 def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], None]) -> None:
@@ -51,11 +48,11 @@ def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], Non
         one = _current(apps, request)
         place = _place(one, item_id)
         row = one.live.catalogue.row(place, named=True)
-        known = {*_FIELDS, "item_id", "available"}
+        known = {*FIELDS, "item_id"}
         return ItemAnswer(
             bundle_version=one.version,
             item_id=item_id,
-            **{name: row.get(name) for name in _FIELDS},
+            **{name: row.get(name) for name in FIELDS if name != "available"},
             available=bool(one.live.available[place]),
             attributes={name: plain(value) for name, value in row.items() if name not in known},
             row=row_text(one, place),
@@ -82,15 +79,13 @@ def check_changes(one: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) 
     """Raises Refusal for what the current catalogue cannot hold, with the place and without the value."""
     columns = one.live.catalogue.columns
     known = sorted(set(columns) - {"item_id"})
-    for at, (item_id, fields) in enumerate(changes):
-        for name in fields:
+    for at, (_, fields) in enumerate(changes):
+        for name, value in fields.items():
             if name not in columns or name == "item_id":
                 raise invalid_field(f"items.{at}", f"a field that is not one of {', '.join(known)}")
-        change = ItemChange(item_id, one.live.sequence + 1, int(one.live.numbers.max(initial=0)) + 1, fields)
-        try:
-            one.live.check(change)
-        except ModelError:
-            raise invalid_field(f"items.{at}", "a value that is not of its column's type") from None
+            if not one.live.fits(name, value):
+                place = name if name in FIELDS else f"attributes.{name}"
+                raise invalid_field(f"items.{at}.{place}", "a value that is not of its column's type")
 
 
 def _stored(change: Callable[[], int], look: Callable[[], None]) -> int:

@@ -52,6 +52,7 @@ class ItemStore:
                 sequence=row.sequence,
                 number=row.number,
                 fields=None if row.fields is None else json.loads(row.fields),
+                whole=True,
             )
             for row in rows
         ]

@@ -61,8 +61,12 @@ def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
     exclude, unknown_exclude = places(one, asked.exclude)
     around = asked.cart if asked.context is None else [asked.context, *asked.cart]
     near, unknown_items = places(one, around)
-    before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version, live.n_items)
-    hidden = np.concatenate((exclude, near, before)) if len(exclude) or len(near) or len(before) else _NO_ITEMS
+    before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
+    hidden = (
+        np.concatenate((exclude, near, before[before < live.n_items]))
+        if len(exclude) or len(near) or len(before)
+        else _NO_ITEMS
+    )
     shown = shown_for(one, asked.filter)
     query = _query(one, asked, near)
     prepared = None
@@ -98,7 +102,7 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
             raise invalid_field("clusters", str(error).partition(": ")[2]) from None
     else:
         vector = profile_vector(asked.noised, one.bundle.table.dim, "noised")
-        queries = direction_queries(vector, one.clusters.mean_profile)
+        queries = direction_queries(vector, one.bundle.table.mean_profile)
     weight = one.bundle.config.trend_weight
     lists = [
         one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from recsys.filters import FIELDS, column_kind, fields_of
+from recsys.filters import FIELDS, MAX_VALUES, column_kind, fields_of
 from serving.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
 from serving.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
 from serving.served import ServedBundle
@@ -23,8 +23,11 @@ ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
 """Statuses of the routes that bypass FastAPI."""
 
 
-def document(app: FastAPI, bundles: Sequence[ServedBundle]) -> dict[str, Any]:
-    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters."""
+def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True) -> dict[str, Any]:
+    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
+
+    named: whether attributes may be named; not where apps share the service, for everybody can read the document.
+    """
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     models: tuple[type[BaseModel], ...] = (*MODELS, BatchRequest, RecommendationAnswer, CandidateAnswer, ErrorAnswer)
@@ -34,7 +37,7 @@ def document(app: FastAPI, bundles: Sequence[ServedBundle]) -> dict[str, Any]:
     options = [option for dim in dims for option in _profile_options(dim)]
     components["ProfileRequest"]["properties"]["profile"]["anyOf"] = [*options, {"type": "null"}]
     components["NoisedRequest"]["properties"]["noised"]["anyOf"] = options
-    components["Filter"] = filter_schema([one.live.catalogue for one in bundles])
+    components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])
     components["Rules"] = _RULES
     for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
         properties = components[name]["properties"]
@@ -82,11 +85,12 @@ def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
             if name not in kinds:
                 kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
     me = {"$ref": _REF.format(model="Filter")}
-    several = {"type": "array", "items": me, "minItems": 1, "maxItems": 20}
+    several = {"type": "array", "items": me, "minItems": 1}
     fields = {name: _leaf(kind) for name, kind in kinds.items() if kind in ("text", "number", "flag")}
     return {
         "type": "object",
         "additionalProperties": False,
+        **({} if catalogues else {"patternProperties": {r"^attributes\.": {}}}),
         "properties": {**fields, "not": me, "any": several, "all": several},
         "description": "Several fields must all match. docs/api.md has examples.",
     }
@@ -94,12 +98,12 @@ def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
 
 def _leaf(kind: str) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
-        "text": {"type": "string", "maxLength": MAX_ID_CHARS},
-        "number": {"type": "number", "minimum": -1e12, "maximum": 1e12},
+        "text": {"type": "string"},
+        "number": {"type": "number"},
         "flag": {"type": "boolean"},
     }
     one = kinds[kind]
-    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 100}]
+    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}]
     if kind == "number":
         bounds = {"min": one, "max": one}
         forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -208,6 +209,7 @@ class Shelf:
         self._folder = folder
         self._served: dict[str, ServedBundle] = {}
         self._changes: dict[str, ItemChange] = {}
+        self._writing = threading.Lock()
         self.sequence = 0
         self.replace(bundles)
 
@@ -231,14 +233,17 @@ class Shelf:
             raise ServingError("bundles: none given, at least one is needed")
         if len(set(versions)) < len(versions):
             raise ServingError(f"bundles: {versions}: one is given twice")
-        if versions != list(self._served):
-            self._served = {bundle.version: self._ready(bundle) for bundle in bundles}
+        with self._writing:
+            if versions != list(self._served):
+                self._served = {bundle.version: self._ready(bundle) for bundle in bundles}
 
     def apply(self, changes: Sequence[ItemChange]) -> None:
         """Take over changes of items, in every bundle."""
-        if changes:
-            self._changes.update((one.item_id, one) for one in changes)
-            self._served = {version: one.after(fitting(changes, one.bundle)) for version, one in self._served.items()}
+        if not changes:
+            return
+        with self._writing:
+            self._served = {version: one.after(fitting(changes, one.live)) for version, one in self._served.items()}
+            self._changes = {**self._changes, **{one.item_id: one for one in changes}}
             self.sequence = max(self.sequence, *(one.sequence for one in changes))
 
     def changed_since(self, sequence: int) -> list[ItemChange]:
@@ -249,14 +254,16 @@ class Shelf:
         known = self._served.get(bundle.version)
         if known is not None:
             return known
-        return serve_bundle(bundle, self._folder).after(fitting(list(self._changes.values()), bundle))
+        fresh = serve_bundle(bundle, self._folder)
+        return fresh.after(fitting(list(self._changes.values()), fresh.live))
 
 
-def fitting(changes: Sequence[ItemChange], bundle: Bundle) -> list[ItemChange]:
-    """Changes as a bundle can hold them: a field that an older catalogue does not have is left out there."""
-    columns = set(bundle.catalogue.columns) | {"available"}
+def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
+    """Changes as a bundle can hold them: a field that its catalogue lacks or has of another type is left out."""
     return [
-        one if one.fields is None else replace(one, fields={k: v for k, v in one.fields.items() if k in columns})
+        one
+        if one.fields is None
+        else replace(one, fields={name: value for name, value in one.fields.items() if live.fits(name, value)})
         for one in sorted(changes, key=lambda one: one.sequence)
     ]
 

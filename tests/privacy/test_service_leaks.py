@@ -95,6 +95,112 @@ def test_no_answer_and_no_log_line_carries_the_profile(
     assert found("".join(capfd.readouterr())) == []
 
 
+def questions_with_the_profile_elsewhere(version: str) -> Iterator[dict[str, Any]]:
+    """The vector, whole, in part or as text, in every field that could repeat it."""
+    good = {"mode": "profile", "bundle_version": version, "profile": PLANTED, "top_k": 3}
+    number, text, piece = PLANTED[0], AS_BASE64, AS_BASE64[:8]
+    cluster = {"mode": "cluster", "bundle_version": version, "clusters": [0]}
+    noised = {"mode": "noised", "bundle_version": version, "noised": PLANTED}
+    yield from (good | {"reasons": True, "diversity": 0.5}, noised, noised | {"noised": AS_BASE64})
+    filters: list[Any] = [
+        {"category": number},
+        {"category": text},
+        {"price": text},
+        {"price": {"min": text}},
+        {"price": {"min": number, "max": number - 1}},
+        {"price": {text: 1}},
+        {"available": number},
+        {"item_id": [text, number]},
+        {"item_id": PLANTED},
+        {text: 1},
+        {str(number): 1},
+        {f"attributes.{text}": number},
+        {"not": text},
+        {"any": [PLANTED]},
+        {"all": {text: PLANTED}},
+        PLANTED,
+        text,
+    ]
+    for asked in filters:
+        yield from (one | {"filter": asked} for one in (good, cluster, noised))
+        yield good | {"rules": {"boost": [{"filter": asked, "by": 1}]}}
+    rules: list[Any] = [
+        {text: []},
+        {"pin": [{"item_id": number, "position": 1}]},
+        {"pin": [{"item_id": "sku-1", "position": number}]},
+        {"pin": [{"item_id": "sku-1", "position": 1, text: 1}]},
+        {"boost": [{"filter": {}, "by": number}]},
+        {"bury": [{"filter": {}, "by": text}]},
+        {"cap": [{"by": text, "most": 1}]},
+        {"cap": [{"by": f"attributes.{piece}", "most": number}]},
+        {"cap": PLANTED},
+        PLANTED,
+    ]
+    yield from (good | {"rules": one} for one in rules)
+    for value in (number, text, PLANTED, {text: number}):
+        yield from (good | {name: value} for name in ("cursor", "diversity", "reasons", "cart"))
+        yield from (cluster | {"clusters": value}, cluster | {"clusters": [value]}, cluster | {"candidates": value})
+        yield from (noised | {"noised": value}, noised | {"noised": [value] * DIM}, noised | {"candidates": value})
+        yield from (cluster | {"profile": value}, noised | {text: value}, {"mode": value}, good | {"context": [value]})
+
+
+def test_no_field_is_repeated_by_an_answer_or_a_log_line(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = service(bundle, settings=ServiceSettings(access_log="all"))
+    statuses = set()
+    asked = list(questions_with_the_profile_elsewhere(bundle.version))
+    assert all(found(json.dumps(one)) for one in asked if one.get("mode") != "cluster" or "filter" in one)
+    for one in asked:
+        answer = client.post("/v1/recommendations", json=one)
+        statuses.add(answer.status_code)
+        if answer.status_code != 200:
+            assert found(said(answer)) == [], one
+        many = client.post("/v1/recommendations/batch", json={"requests": [one]})
+        assert many.status_code == 200
+        if "error" in many.json()["answers"][0]:
+            assert found(said(many)) == [], one
+        similar = client.post("/v1/items/sku-1/similar", json={"filter": one.get("filter", PLANTED)})
+        assert found(said(similar)) == [], one
+        assert found(said(client.post("/v1/recommendations/batch", json={"requests": one}))) == []
+        wrong = client.put("/v1/items", json={"items": [{"item_id": "sku-1", "price": one, AS_BASE64: 1}]})
+        assert wrong.status_code == 422
+        assert found(said(wrong)) == []
+    assert statuses == {200, 422}
+    assert found(caplog.text) == []
+    assert found("".join(capfd.readouterr())) == []
+
+
+def test_no_crash_anywhere_carries_a_field(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    def broken(*sent: Any, **more: Any) -> None:
+        raise ValueError(f"bad {[np.asarray(one).tolist() for one in sent]} {more} {PLANTED}")
+
+    for place in (
+        "serving.listing.list_json",
+        "serving.listing.parse_filter",
+        "serving.listing.parse_rules",
+        "serving.listing.decode_cursor",
+        "serving.listing.direction_queries",
+        "serving.listing.encode_candidates",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, broken)
+            patch.setattr("serving.ask_routes.list_json", broken)
+            client = service(bundle)
+            for one in questions_with_the_profile_elsewhere(bundle.version):
+                answer = client.post("/v1/recommendations", json=one)
+                assert answer.status_code in (200, 422, 500)
+                if answer.status_code != 200:
+                    assert found(said(answer)) == []
+    assert "ValueError at" in caplog.text
+    assert found(caplog.text) == []
+
+
 def test_no_crash_carries_the_profile(
     bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,

@@ -172,6 +172,21 @@ def test_an_unavailable_or_deleted_item_never_appears_and_comes_back(shop):
     assert 4 in back.search(np.ones(DIM, np.float32), N, trend_weight=0.0, selection=back.select(None, "shelf 1"))[0]
 
 
+def test_an_item_that_is_put_again_is_the_bundles_own_with_what_was_put_since(shop):
+    """Whoever looked before, between or after the deletion ends with the same row."""
+    steps = [put("sku-1", 1, title="X"), ItemChange("sku-1", 2, 0, None), put("sku-1", 3, price=3.0)]
+    last = replace(steps[2], whole=True)  # as a store tells it
+    own = shop.bundle.catalogue.row(1, named=True)
+    for seen in ([*steps[:2], last], [steps[0], last], [last], steps):
+        live = shop
+        for one in seen:
+            live = live.apply([one])
+        row = live.catalogue.row(1, named=True)
+        assert row == own | {"price": 3.0}
+        assert live.index_of(["sku-1"]).tolist() == [1]
+        assert shop.apply(seen).catalogue.row(1, named=True) == row
+
+
 def test_item_idx_follow_the_numbers_and_a_deleted_item_keeps_its_place(shop):
     changes = [put("b", 5, 1, title="Thing 1"), put("a", 9, 0, title="Thing 2"), ItemChange("c", 7, 2, None)]
     live = shop.apply(changes).apply([put("d", 10, 5, title="Thing 3")])

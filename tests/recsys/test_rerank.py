@@ -132,3 +132,12 @@ def test_other_mistakes() -> None:
 
 def test_a_pool_is_five_lists_deep() -> None:
     assert [pool_size(top_k) for top_k in (1, 20, 50, 1000, 3000)] == [100, 100, 250, 2000, 3000]
+
+
+@pytest.mark.parametrize("diversity", [5e-324, 1e-60, 1e-44, 1 - 1e-16])
+@pytest.mark.parametrize("size", [1e-44, 1e-20, 1.0, 1e30])
+def test_extreme_dials_and_scores_repeat_nothing(diversity: float, size: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 8)).astype(np.float32)
+    chosen = diversify((rng.normal(size=40) * size).astype(np.float32), rows, 40, diversity)
+    assert sorted(chosen.tolist()) == list(range(40))

@@ -18,7 +18,7 @@ VERSION = "0123456789abcdef"
 def test_a_cursor_says_what_was_shown(shown: list[int]) -> None:
     cursor = encode_cursor(VERSION, np.array(shown, dtype=np.int32))
     assert cursor is not None
-    assert decode_cursor(cursor, VERSION, 100).tolist() == shown
+    assert decode_cursor(cursor, VERSION).tolist() == shown
 
 
 def test_the_longest_cursor_is_one_that_a_request_may_hold() -> None:
@@ -32,21 +32,28 @@ def test_a_cursor_of_another_bundle_is_refused() -> None:
     cursor = encode_cursor(VERSION, np.arange(3, dtype=np.int32))
     assert cursor is not None
     with pytest.raises(Refusal, match="this bundle_version"):
-        decode_cursor(cursor, "another", 100)
+        decode_cursor(cursor, "another")
 
 
 @pytest.mark.parametrize("wrong", ["", "?", "AAAA", "é", "A" * 9])
 def test_what_is_no_cursor_is_refused(wrong: str) -> None:
     with pytest.raises(Refusal, match="cursor"):
-        decode_cursor(wrong, VERSION, 100)
+        decode_cursor(wrong, VERSION)
 
 
-def test_items_that_are_not_there_and_torn_cursors_are_refused() -> None:
-    cursor = encode_cursor(VERSION, np.array([100], dtype=np.int32))
+def test_items_this_worker_has_not_heard_of_are_kept() -> None:
+    cursor = encode_cursor(VERSION, np.array([2**31 - 1], dtype=np.int32))
     assert cursor is not None
-    assert decode_cursor(cursor, VERSION, 101).tolist() == [100]
+    assert decode_cursor(cursor, VERSION).tolist() == [2**31 - 1]
+
+
+def test_numbers_that_are_no_item_and_torn_cursors_are_refused() -> None:
+    cursor = encode_cursor(VERSION, np.array([-1], dtype=np.int32))
+    assert cursor is not None
     with pytest.raises(Refusal, match="cursor"):
-        decode_cursor(cursor, VERSION, 100)
-    torn = base64.urlsafe_b64encode(base64.urlsafe_b64decode(cursor)[:-1]).decode()
+        decode_cursor(cursor, VERSION)
+    good = encode_cursor(VERSION, np.array([100], dtype=np.int32))
+    assert good is not None
+    torn = base64.urlsafe_b64encode(base64.urlsafe_b64decode(good)[:-1]).decode()
     with pytest.raises(Refusal, match="cursor"):
-        decode_cursor(torn, VERSION, 101)
+        decode_cursor(torn, VERSION)

@@ -21,12 +21,14 @@ import numpy as np
 import pytest
 import uvicorn
 
+from recsys.bundle import save_bundle
 from serving.access import ROUTES, RouteTable
-from serving.app import ServiceSettings
+from serving.app import ServiceSettings, create_app
 from serving.hot_path import PATH as HOT_PATH
 from tests.privacy.test_service_leaks import imported_by
 from tests.serving.keyed import APPS, Keyed, keyed_service
 from tests.serving.test_access import declared
+from tests.shop import make_bundle, service
 
 ROOT = Path(__file__).parents[2]
 RECOMMEND = "/v1/recommendations"
@@ -46,6 +48,11 @@ def concrete(pattern: str, version: str) -> str:
     return re.sub(r"\{\w+\}", lambda name: version if name[0] == "{version}" else "sku-1", pattern)
 
 
+def deep(levels: int) -> dict[str, Any]:
+    """A filter in a filter in a filter."""
+    return {"category": "x"} if levels == 1 else {"not": deep(levels - 1)}
+
+
 # API1 Broken object level authorization
 
 
@@ -58,6 +65,67 @@ def test_another_apps_key_does_not_exist(keyed: Keyed) -> None:
     assert (refused.status_code, missing.status_code) == (404, 404)
     assert refused.json() == missing.json()  # nothing tells the two apart
     assert [one["revoked_at"] for one in theirs.get("/v1/keys").json()["keys"]] == [None] * len(listed)
+
+
+def test_another_apps_bundles_catalogues_clusters_and_items_do_not_exist(keyed: Keyed) -> None:
+    """Theirs and what never was are refused alike, on every route that names one."""
+    mine, my_admin, my_shop = (keyed.client(APPS[0], scope) for scope in ("app", "admin", "catalogue"))
+    theirs = keyed.client(APPS[1]).get("/v1/bundles").json()["bundles"][0]["version"]
+    added = keyed.client(APPS[1], "catalogue").put("/v1/items", json={"items": [{"item_id": "only-theirs"}]})
+    assert added.status_code == 200
+    assert theirs not in mine.get("/v1/bundles").text
+    never = "0123456789abcdef"
+
+    def alike(client: httpx.Client, method: str, path: str, status: int, **sent: Any) -> None:
+        answers = []
+        for name in (theirs, never):
+            body = {key: json.loads(json.dumps(value).replace("VERSION", name)) for key, value in sent.items()}
+            answers.append(client.request(method, path.replace("VERSION", name), **body))
+        assert {answer.status_code for answer in answers} == {status}, path
+        assert answers[0].json() == answers[1].json()
+        assert theirs not in answers[0].text
+
+    for mode in ({"mode": "profile", "profile": None}, {"mode": "cluster", "clusters": [0]}):
+        alike(mine, "POST", RECOMMEND, 409, json=mode | {"bundle_version": "VERSION"})
+        alike(mine, "POST", f"{RECOMMEND}/batch", 200, json={"requests": [mode | {"bundle_version": "VERSION"}]})
+    for path in ("/v1/catalogue/VERSION", "/v1/clusters/VERSION", "/v1/catalogue/VERSION/changes"):
+        alike(mine, "GET", path, 404)
+    alike(my_admin, "POST", "/v1/bundles/VERSION/activate", 404)
+    alike(my_admin, "POST", "/v1/bundles/previous/activate", 404)
+    assert (
+        mine.get(f"/v1/catalogue/{keyed.bundle.version}", params={"since": theirs})
+        .headers.keys()
+        .isdisjoint({"ownshelf-delta-from"})
+    )
+    assert mine.get("/v1/catalogue/current", params={"since": theirs}).headers["location"] == keyed.bundle.version
+    for method, client in (("GET", mine), ("DELETE", my_shop)):
+        assert code(client.request(method, "/v1/items/only-theirs")) == "unknown_item"
+    asked = keyed.ask(context="only-theirs", exclude=["only-theirs"])
+    answer = mine.post(RECOMMEND, json=asked).json()
+    assert (answer["unknown_items"], answer["unknown_exclude"]) == (["only-theirs"], ["only-theirs"])
+    assert keyed.client(APPS[1]).get("/v1/items/only-theirs").status_code == 200
+
+
+def test_the_figures_of_another_app_are_not_shown(keyed: Keyed) -> None:
+    for _ in range(3):
+        keyed.client(APPS[1]).get("/v1/items/sku-1/similar")
+    keyed.app.state.stores.traffic.flush(int(time.time()))
+    theirs = keyed.client(APPS[1]).get("/v1/bundles").json()["bundles"][0]["version"]
+    page = keyed.client(APPS[0], "analyst").get("/v1/dashboard")
+    assert page.status_code == 200
+    assert theirs not in page.text
+    assert APPS[1] not in page.text
+    assert "similar" in keyed.client(APPS[1], "analyst").get("/v1/dashboard").text
+
+
+def test_the_public_document_names_no_attribute_where_apps_share_the_service(tmp_path: Path) -> None:
+    plain = make_bundle(tmp_path / "plain")
+    bundle = save_bundle(
+        tmp_path / "b", name="shop", table=plain.table, config=plain.config, seed=0, data_hash="test", privacy="none",
+        catalogue=plain.catalogue.with_columns(margin=plain.catalogue["price"]))  # fmt: skip
+    assert "attributes.margin" in service(bundle).get("/openapi.json").text
+    shared = create_app({APPS[0]: [bundle], APPS[1]: [plain]})
+    assert "margin" not in json.dumps(shared.openapi())
 
 
 # API2 Broken authentication
@@ -124,6 +192,25 @@ def test_no_undeclared_field_is_taken_anywhere(keyed: Keyed) -> None:
         assert code(keyed.client().get("/v1/items/sku-1/similar", params={surplus: "x"})) == "invalid_request"
 
 
+@pytest.mark.parametrize("surplus", ["app", "sequence", "number", "deleted", "score", "trend", "row", "__class__"])
+def test_an_item_has_no_field_but_those_of_a_catalogue(keyed: Keyed, surplus: str) -> None:
+    shop = keyed.client(APPS[0], "catalogue")
+    before = keyed.client().get("/v1/items/sku-1").json()
+    for sent in (
+        {"items": [{"item_id": "sku-1", "title": "x", surplus: APPS[1]}]},
+        {"items": [{"item_id": "sku-1", "title": "x", "attributes": {surplus: APPS[1]}}]},
+        {"items": [{"item_id": "sku-1", "title": "x"}], surplus: APPS[1]},
+    ):
+        assert code(shop.put("/v1/items", json=sent)) == "invalid_request"
+    assert keyed.client().get("/v1/items/sku-1").json() == before
+
+
+@pytest.mark.parametrize("name", ["item_id", "price", "available", "title", "category"])
+def test_a_field_cannot_go_round_its_bounds_as_an_attribute(keyed: Keyed, name: str) -> None:
+    sent = {"items": [{"item_id": "sku-1", "attributes": {name: -5}}]}
+    assert code(keyed.client(APPS[0], "catalogue").put("/v1/items", json=sent)) == "invalid_request"
+
+
 def test_an_answer_about_keys_holds_no_secret_and_no_hash(keyed: Keyed) -> None:
     text = keyed.client(APPS[0], "admin").get("/v1/keys").text
     assert set(json.loads(text)["keys"][0]) == {"key_id", "app", "scopes", "created_at", "revoked_at"}
@@ -163,10 +250,46 @@ def test_a_body_that_would_cost_much_costs_little(keyed: Keyed, content: bytes, 
         {"exclude": ["x" * 129]},
         {"profile": [0.0] * 5_000},
         {"profile": "A" * 30_000},
+        {"cursor": "A" * 16_385},
+        {"cart": ["x"] * 101},
+        {"rules": {"pin": [{"item_id": f"sku-{at}", "position": at} for at in range(1, 102)]}},
+        {"rules": {"boost": [{"filter": {}, "by": 1}] * 21}},
+        {"rules": {"boost": [{"filter": {}, "by": 1e9}]}},
+        {"rules": {"cap": [{"by": f"attributes.x{at}", "most": 1} for at in range(6)]}},
+        {"filter": deep(9)},
+        {"filter": {"any": [{"category": f"{at}"} for at in range(201)]}},
+        {"filter": {"item_id": [f"{at}" for at in range(1_001)]}},
+        {"mode": "cluster", "clusters": [0, 1, 2, 3, 4]},
     ],
 )
 def test_no_question_is_larger_than_its_bounds(keyed: Keyed, changes: dict[str, Any]) -> None:
     assert code(keyed.client().post(RECOMMEND, json=keyed.ask(**changes))) == "invalid_request"
+
+
+def test_a_filter_as_deep_as_it_may_be_is_answered(keyed: Keyed) -> None:
+    assert keyed.client().post(RECOMMEND, json=keyed.ask(filter=deep(8))).status_code == 200
+
+
+@pytest.mark.parametrize("mode", [{"mode": "cluster", "clusters": [0]}, {"mode": "noised", "noised": [0.1] * 8}])
+def test_candidates_are_bounded(keyed: Keyed, mode: dict[str, Any]) -> None:
+    sent = mode | {"bundle_version": keyed.bundle.version}
+    for wanted, status in ((2_000, 200), (2_001, 422), (0, 422), (10**20, 422)):
+        assert keyed.client().post(RECOMMEND, json=sent | {"candidates": wanted}).status_code == status
+
+
+def test_batches_and_items_of_one_request_are_bounded(keyed: Keyed) -> None:
+    client, shop = keyed.client(), keyed.client(APPS[0], "catalogue")
+    for n, status in ((100, 200), (101, 422), (0, 422)):
+        answer = client.post(f"{RECOMMEND}/batch", json={"requests": [keyed.ask(top_k=1)] * n})
+        assert answer.status_code == status
+    item = {"item_id": "sku-1", "available": True}
+    for n, status in ((1_000, 200), (1_001, 422), (0, 422)):
+        assert shop.put("/v1/items", json={"items": [item] * n}).status_code == status
+    many = {f"a{at}": 1 for at in range(51)}
+    for sent in ({"title": "x" * 1_001}, {"attributes": many}, {"item_id": "x" * 129}):
+        assert code(shop.put("/v1/items", json={"items": [item | sent]})) == "invalid_request"
+    for sent in ({"top_k": 1_001}, {"exclude": ["x"] * 1_001}, {"filter": deep(9)}):
+        assert code(client.post("/v1/items/sku-1/similar", json=sent)) == "invalid_request"
 
 
 def test_a_key_asks_no_more_often_than_it_may(tmp_path: Path) -> None:
