@@ -1,4 +1,5 @@
-# `make demo` and `make test` set everything up themselves, in .venv inside this checkout.
+# `make demo` and `make test` set everything up themselves, in .venv inside this checkout. The tests also run two programs
+# of the system, Chromium and Node; `make system` installs them where apt-get can. PostgreSQL comes with the dev extra.
 VENV := .venv
 PY := $(VENV)/bin/python
 BASE_PYTHON ?= python3
@@ -6,7 +7,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup system demo test check bench clean
 
 $(VENV)/.ready: pyproject.toml
 	$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ownshelf needs Python 3.11 or newer")'
@@ -16,10 +17,22 @@ $(VENV)/.ready: pyproject.toml
 
 setup: $(VENV)/.ready ## environment in .venv
 
+system: ## a browser and Node for the tests; does nothing where they are
+	@missing=; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| missing=chromium; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; else root=sudo; fi; \
+	if command -v apt-get >/dev/null && { [ -z "$$root" ] || command -v sudo >/dev/null; }; then \
+		$$root apt-get update -qq && \
+		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else echo "make test needs programs that are not here; install:" $$missing >&2; exit 1; fi
+
 demo: setup ## the whole idea on a real log, about three minutes
 	$(VENV)/bin/ownshelf demo
 
-test: setup ## all tests
+test: system setup ## all tests
 	$(PY) -m pytest -n 2
 
 check: setup ## format, lint, types, direction of imports, known holes

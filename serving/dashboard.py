@@ -18,7 +18,7 @@ from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.access import caller
+from serving.access import OPEN_APP, caller
 from serving.bodies import refusals
 from serving.dashboard_bodies import Budget, DashboardAnswer, TrafficMinute, Version
 from serving.federation_bodies import entry_of
@@ -53,14 +53,15 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         owner = caller(request.scope).app
         shelf = apps.of(owner)
         now = int(time.time())
-        rounds = [] if coordinator is None else coordinator.store.rounds(SHOWN_ROUNDS)
+        training = coordinator if owner == OPEN_APP else None  # live rounds train that app's bundles alone
+        rounds = [] if training is None else training.store.rounds(SHOWN_ROUNDS)
         return DashboardAnswer(
             app=owner,
             now=now,
             hours=hours,
             index_recall=shelf.current.recall,
             bundles=[_version(one, one is shelf.current) for one in shelf.all()],
-            epsilon=None if coordinator is None else _budget(coordinator),
+            epsilon=None if training is None else _budget(training),
             rounds=[entry_of(one) for one in rounds],
             traffic=[
                 TrafficMinute(minute=one.minute, kind=one.kind, outcome=one.outcome, n=one.n)
@@ -79,21 +80,21 @@ def page_policy(page: bytes) -> str:
     }
     return (
         f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
 def _version(one: ServedBundle, current: bool) -> Version:
     manifest = one.bundle.manifest
     training = manifest["training"]
-    record = training.get("round", {})
+    measured = training.get("round", training)  # a live round's own figure, never that of the bundle it began from
     return Version(
         version=one.version,
         current=current,
         made_at=one.bundle.made_at,
         n_items=manifest["n_items"],
         dim=manifest["dim"],
-        holdout_ndcg=record.get("holdout_ndcg") or training.get("holdout_ndcg"),
+        holdout_ndcg=measured.get("holdout_ndcg"),
         privacy=manifest["privacy"],
     )
 
