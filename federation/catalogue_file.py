@@ -77,12 +77,14 @@ def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalog
 
 
 def keep_only(folder: Path, digest: str) -> None:
-    """Remove every catalogue but one, and every other's changes."""
+    """Remove every catalogue but one, every other's changes, and what killed writers left. Under the vault's lock."""
     kept = {catalogue_path(folder, digest), changes_path(folder, digest)}
     for name in (NAME, CHANGES_NAME):
         for path in folder.glob(name.format("*")):
             if path not in kept:
                 path.unlink(missing_ok=True)
+        for torn in folder.glob(f".{name.format('*')}-*"):
+            torn.unlink(missing_ok=True)
 
 
 def _seal(digest: str, content: bytes) -> bytes:

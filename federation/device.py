@@ -385,7 +385,7 @@ def erase_device(folder: str | Path) -> None:
     folder = Path(folder)
     erase_vault(folder)
     for name in (_CATALOGUE, _CHANGES, _CLUSTERS):
-        for path in folder.glob(name.format("*")):
+        for path in (*folder.glob(name.format("*")), *folder.glob(f".{name.format('*')}-*")):
             path.unlink()
 
 
