@@ -6,9 +6,11 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -17,10 +19,17 @@ import numpy.typing as npt
 from data.errors import ModelError, ServingError
 from federation.transport import check_address, pinned_context
 from recsys.candidates import Candidates, decode_candidates
+from recsys.catalogue_changes import CatalogueChanges, decode_changes
+from recsys.catalogue_delta import apply_delta
 
 TIMEOUT_S = 10.0
 MAX_CATALOGUE_BYTES = 256 * 2**20
 MAX_CLUSTERS_BYTES = 64 * 2**20
+MAX_CHANGES_BYTES = 64 * 2**20
+SINCE_STEP = 100
+"""Devices ask for changes since a multiple of it, so that the question does not tell one device from the next."""
+
+_DELTA_HEADER = "ownshelf-delta-from"
 
 
 @contextmanager
@@ -108,30 +117,80 @@ def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dic
     return listed
 
 
-def fetch_catalogue(client: httpx.Client, held: str | None) -> bytes | None:
-    """The service's current catalogue file, or None when it is the held one (sha256, hex).
+@dataclass(frozen=True)
+class HeldFile:
+    """A catalogue file at hand. digest: its sha256 (hex)."""
 
-    Raises ServingError when the file is too large or not the one its ETag names.
+    bundle_version: str
+    digest: str
+    content: bytes
+
+
+def fetch_catalogue(client: httpx.Client, held: HeldFile | None) -> bytes | None:
+    """The service's current catalogue file, or None when it is the held one.
+
+    The service is told the version held, and may answer with the difference. Whatever is wrong with that, the whole
+    file is fetched. Raises ServingError when that is too large or not the one its ETag names.
     """
-    return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held)
+    if held is None:
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, None)
+    try:
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest, held)
+    except _BadDelta:
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest)
+
+
+def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> CatalogueChanges | None:
+    """What changed about a bundle's items after a sequence; None where the service cannot say, as an older one.
+
+    Raises ServingError for an answer that is something else.
+    """
+    step = since - since % SINCE_STEP
+    url = f"/v1/catalogue/{quote(bundle_version, safe='')}/changes"
+    try:
+        with client.stream("GET", url, params={"since": step}, follow_redirects=False) as response:
+            if response.status_code == 404:
+                response.read()
+                return None
+            if response.status_code != 200:
+                response.read()
+                _answer(response)
+                raise ServingError(f"service: status {response.status_code} instead of changes")
+            content = _bounded(response, "changes", MAX_CHANGES_BYTES)
+    except httpx.HTTPError as error:
+        raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
+    try:
+        found = decode_changes(content)
+    except ModelError as error:
+        raise ServingError(f"service: {error}") from None
+    if found.bundle_version != bundle_version:
+        raise ServingError("service: tells changes of another bundle than it was asked for")
+    return found
 
 
 def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:
-    """The service's current clusters file; the rest as fetch_catalogue."""
+    """The service's current clusters file, or None when it is the held one (sha256, hex); as fetch_catalogue."""
     return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, held)
 
 
-def _fetch(client: httpx.Client, name: str, most_bytes: int, held: str | None) -> bytes | None:
+class _BadDelta(Exception):
+    """A difference that does not lead to the file that it promises."""
+
+
+def _fetch(
+    client: httpx.Client, name: str, most_bytes: int, held: str | None, older: HeldFile | None = None
+) -> bytes | None:
     headers = {} if held is None else {"if-none-match": f'"{held}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
+    params = None if older is None else {"since": older.bundle_version}
     try:
         for _ in range(2):
-            with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
+            with client.stream("GET", url, params=params, headers=headers, follow_redirects=False) as response:
                 if response.has_redirect_location:
                     response.read()  # so that the connection can be used again
-                    url = _nearby(response)
+                    url, params = _nearby(response), None
                     continue
-                return _content(response, name, most_bytes)
+                return _content(response, name, most_bytes, older)
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
     raise ServingError(f"service: sends the device from one {name} address to the next")
@@ -145,20 +204,34 @@ def _nearby(response: httpx.Response) -> httpx.URL:
     return target
 
 
-def _content(response: httpx.Response, name: str, most_bytes: int) -> bytes | None:
-    """The file of a streamed answer, None for the one held."""
+def _content(response: httpx.Response, name: str, most_bytes: int, older: HeldFile | None) -> bytes | None:
+    """The file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
     if response.status_code == 304:
         return None
     if response.status_code != 200:
         response.read()
         _answer(response)
+    etag = response.headers.get("etag", "").strip('"')
+    if older is not None and _DELTA_HEADER in response.headers:
+        try:
+            whole = apply_delta(older.content, _bounded(response, name, most_bytes))
+        except (ModelError, ServingError, httpx.HTTPError):
+            raise _BadDelta from None
+        if response.headers[_DELTA_HEADER] != older.bundle_version or hashlib.sha256(whole).hexdigest() != etag:
+            raise _BadDelta
+        return whole
+    content = _bounded(response, name, most_bytes)
+    if hashlib.sha256(content).hexdigest() != etag:
+        raise ServingError(f"{name}: not the file that its ETag names; torn or changed on the way")
+    return content
+
+
+def _bounded(response: httpx.Response, name: str, most_bytes: int) -> bytes:
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk
         if len(content) > most_bytes:
             raise ServingError(f"{name}: larger than {most_bytes} bytes")
-    if hashlib.sha256(content).hexdigest() != response.headers.get("etag", "").strip('"'):
-        raise ServingError(f"{name}: not the file that its ETag names; torn or changed on the way")
     return bytes(content)
 
 

@@ -29,6 +29,7 @@ from federation.noising import leading_directions, noised_direction
 from federation.private_sum.randomness import secure_bytes
 from recsys.candidates import MAX_CANDIDATES, Candidates, rerank
 from recsys.catalogue import Catalogue
+from recsys.catalogue_changes import CatalogueChange
 from recsys.clusters import Clusters, nearest
 from recsys.fold_in import fold_in
 from recsys.items import TASTE, ItemTable
@@ -171,11 +172,24 @@ def _asked(
     if candidates is None:
         return None
     if catalogue is not None:
+        catalogue = _with_candidates(catalogue, candidates)
         scores = score(candidates.table, profile.vector[None], clusters.config.trend_weight)[0]
         return join(state, catalogue, now, (candidates.item_ids, scores), top_k, exclude, repeat, coarse.mode)
     bonus = _bonus(state, clusters, now) if repeat else {}
     rows, values = rerank(candidates, profile.vector, clusters.config.trend_weight, top_k, bonus, set(exclude))
     return _listed(candidates, rows, values, version, coarse)
+
+
+def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
+    """The catalogue with the candidates that are newer than this device's last refresh, as they came."""
+    new = np.flatnonzero(catalogue.items.index_of(candidates.item_ids) < 0).tolist()
+    rows = candidates.shown[new].iter_rows(named=True)
+    return catalogue.changed(
+        [
+            CatalogueChange(row.pop("item_id"), row | {"available": True}, candidates.table.item_embeddings[place])
+            for place, row in zip(new, rows, strict=True)
+        ]
+    )
 
 
 def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profile, now: int) -> dict[str, Any]:

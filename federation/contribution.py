@@ -39,6 +39,8 @@ def training_vectors(
     measures_only: a hold-out device adds nothing but how well it was served. Clipping is the private sum's part.
     Raises TaskRefused for a task whose parts or blocks do not fit the table.
     """
+    if catalogue.before is not None:
+        raise TaskRefused(f"catalogue {catalogue.bundle_version}: has changes since its bundle, must have none")
     n_block = _check_shape(task, catalogue)
     rows = range(task.blocks[block].start, task.blocks[block].stop)
     name = "holdout" if measures_only else "train"

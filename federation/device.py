@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.asking import fetch_catalogue, service_client
+from federation.asking import service_client
+from federation.catalogue_file import CHANGES_NAME as _CHANGES
 from federation.catalogue_file import NAME as _CATALOGUE
-from federation.catalogue_file import catalogue_path, keep_only, read_catalogue, write_catalogue
+from federation.catalogue_file import Stamp, changes_stamp, now_shown, read_catalogue, read_changes
 from federation.clusters_file import NAME as _CLUSTERS
 from federation.clusters_file import held_clusters
 from federation.coarse_asking import Coarse, ask_coarsely, refresh_clusters, row_version
@@ -52,6 +53,7 @@ from federation.lists import (
 from federation.moments import micros
 from federation.noise_account import NoisePolicy
 from federation.profile_asking import ask_with_profile
+from federation.refreshing import refresh_catalogue
 from federation.shown import shown
 from federation.vault import KeyStore, Vault, erase_vault
 from recsys.bundle import Bundle
@@ -78,7 +80,7 @@ class Device:
         self._vault = vault
         self._bundle = catalogue_of(bundle) if isinstance(bundle, Bundle) else bundle
         self._bundle_file = (lambda: encode_catalogue(bundle)) if isinstance(bundle, Bundle) else None
-        self._cached: tuple[tuple[str, tuple[str, ...] | None], Catalogue] | None = None
+        self._cached: tuple[tuple[str, tuple[str, ...] | None, Stamp], Catalogue] | None = None
         if bundle is not None:
             self.change(lambda state: state)
 
@@ -131,7 +133,10 @@ class Device:
 
     @property
     def catalogue(self) -> Catalogue | None:
-        """The catalogue at hand, with the device's own rows at full precision where it has them."""
+        """The items at hand as they are now, with the device's own rows at full precision where it has them.
+
+        Its `of_bundle` is what the file of catalogue_hash says.
+        """
         return self._catalogue(self.state)
 
     @property
@@ -272,23 +277,13 @@ class Device:
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; whether it did.
 
-        A bundle given to create or open is given up for it.
+        Then what changed about its items since, so that lists are of the items as they are now. The service is told the
+        version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
         """
-        held = self.state.catalogue
-        if held is not None and not catalogue_path(self.folder, held).is_file():
-            held = None
         with service_client(service) as client:
-            content = fetch_catalogue(client, held)
-        if content is None:
-            self._bundle, self._bundle_file = None, None
-            return False
-        decode_catalogue(content)
-        digest = hashlib.sha256(content).hexdigest()
-        write_catalogue(self.folder, digest, content)
+            fetched = refresh_catalogue(self, client)
         self._bundle, self._bundle_file = None, None
-        self.change(lambda state: replace(state, catalogue=digest))
-        keep_only(self.folder, digest)
-        return True
+        return fetched
 
     def refresh_clusters(self, service: str | httpx.Client) -> str:
         """Fetch the service's current clusters file if it differs from the one held; the bundle's version.
@@ -370,12 +365,14 @@ class Device:
         if state.catalogue is None:
             return None
         own = None if state.own_rows is None else state.own_rows.item_ids
-        if self._cached is None or self._cached[0] != (state.catalogue, own):
+        key = state.catalogue, own, changes_stamp(self.folder, state.catalogue)
+        if self._cached is None or self._cached[0] != key:
             content = read_catalogue(self.folder, state.catalogue)
             if content is None:
-                return None
+                latest = self.state  # another program has fetched another one meanwhile
+                return None if latest.catalogue == state.catalogue else self._catalogue(latest)
             catalogue = with_own_rows(decode_catalogue(content), state.own_rows)
-            self._cached = (state.catalogue, own), catalogue
+            self._cached = key, now_shown(catalogue, read_changes(self.folder, state.catalogue))
         return self._cached[1]
 
 
@@ -387,8 +384,8 @@ def erase_device(folder: str | Path) -> None:
     """Erase a device, even one whose vault cannot be opened any more. Raises ServingError when there is none."""
     folder = Path(folder)
     erase_vault(folder)
-    for name in (_CATALOGUE, _CLUSTERS):
-        for path in folder.glob(name.format("*")):
+    for name in (_CATALOGUE, _CHANGES, _CLUSTERS):
+        for path in (*folder.glob(name.format("*")), *folder.glob(f".{name.format('*')}-*")):
             path.unlink()
 
 

@@ -194,7 +194,9 @@ def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
     """The catalogue with the device's exact rows in place of the int8 ones of the same bundle."""
     if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
         return catalogue
-    return catalogue.with_rows(catalogue.items.index_of(own.item_ids), own.rows)
+    item_idx = catalogue.items.index_of(own.item_ids)
+    known = item_idx >= 0  # a new item's page gave a row of an item that the bundle's file does not have
+    return catalogue.with_rows(item_idx[known], own.rows[known])
 
 
 def _used(

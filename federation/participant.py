@@ -181,7 +181,9 @@ def _make(
 
 
 def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue:
-    """The catalogue that the custodian signed for; fetched if the device holds another. Raises TaskRefused."""
+    """The catalogue that the custodian signed for, without what changed about items since: the signed table has no row
+    for a new item. Fetched if the device holds another. Raises TaskRefused.
+    """
     held = device.catalogue
     if held is None or held.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
         device.refresh(client)
@@ -190,7 +192,7 @@ def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue
         raise TaskRefused(f"bundle_version={task.bundle_version}: is not what the service hands out")
     if device.catalogue_hash != task.bundle_hash:
         raise TaskRefused(f"bundle_hash={task.bundle_hash.hex()[:16]}…: the service hands out another catalogue")
-    return held
+    return held.of_bundle
 
 
 def _deliver(

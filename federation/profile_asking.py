@@ -37,20 +37,21 @@ def ask_with_profile(
 ) -> Recommendations:
     """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked.
 
-    When the service no longer has the bundle, its current catalogue is fetched, the profile made anew, and the service
-    asked once more.
+    When the service no longer has the bundle, or lists an item that is newer than this device's last refresh, the
+    device is refreshed, the profile made anew, and the service asked once more.
     """
     wanted = top_k + len(set(exclude))
     if device.catalogue is None:
         device.refresh(client)
-    for _ in range(2):
+    for again in (True, False):
         state, catalogue = device.state, device.catalogue
         if catalogue is None:
             raise ServingError("device: the catalogue that was just fetched is gone")
         profile = profile_of(state, catalogue, now)
         vector = None if profile is None else profile.vector
         listed = ask(client, catalogue.bundle_version, vector, wanted)
-        if listed is not None:
+        if listed is not None and not (again and (catalogue.items.index_of(listed[0]) < 0).any()):
             return join(state, catalogue, now, listed, top_k, exclude, repeat)
-        device.refresh(client)
+        if again:
+            device.refresh(client)
     raise ServingError("service: refuses the bundle that it has just handed out")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from safetensors.numpy import load
 from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
 from recsys.bundle import Bundle
+from recsys.catalogue_changes import CatalogueChange
 from recsys.items import ItemTable, frozen
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.quantization import dequantize, quantize
@@ -51,6 +52,7 @@ class Catalogue:
     config: how to serve; training: how a device that takes part in training weighs its history.
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
+    before: the bundle's own catalogue, where this one has changes since; its items come first, new ones after them.
     """
 
     bundle_version: str
@@ -61,6 +63,12 @@ class Catalogue:
     shown: pl.DataFrame
     exact: bool
     digest: str | None = None
+    before: Catalogue | None = None
+
+    @property
+    def of_bundle(self) -> Catalogue:
+        """The bundle's own items as it has them, without what changed since: what training is about."""
+        return self if self.before is None else self.before
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -73,11 +81,58 @@ class Catalogue:
         return np.flatnonzero(~self.shown["available"].to_numpy()).astype(np.int32)
 
     def with_rows(self, item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.float32]) -> Catalogue:
-        """The same with other embeddings (n, dim) for some items (n,): a device's own, at full precision."""
+        """The same with other embeddings (n, dim) for some items (n,): a device's own, at full precision.
+
+        Before changes only, so that both catalogues have them. Raises ModelError after.
+        """
+        if self.before is not None:
+            raise ModelError(f"with_rows: catalogue {self.bundle_version} has changes already, must have none")
         embeddings = self.table.item_embeddings.copy()
         embeddings[item_idx] = rows
         table = _table(embeddings, self.table.trend, self.table.mean_profile, self.table.parts, self.table.gram)
         return replace(self, table=table)
+
+    def changed(self, changes: Sequence[CatalogueChange]) -> Catalogue:
+        """These items after some changes, of which the last one of an item counts; nothing is changed in place.
+
+        A bundle's item keeps its embedding and trend; a new one comes after all others, with its own row and trend 0,
+        and the Gram matrix covers it. A deleted item keeps its place, without a title, and is not available; the row of
+        a new one is zero then. Raises ModelError for a new item without a row (dim,).
+        """
+        latest = {one.item_id: one for one in changes}
+        if not latest:
+            return self
+        base, dim, n_before = self.of_bundle, self.table.dim, self.table.n_items
+        n_bundle = base.table.n_items
+        places = self.items.index_of(list(latest))
+        places[places < 0] = n_before + np.arange((places < 0).sum(), dtype=np.int32)
+        fresh = np.zeros((max(int(places.max()) + 1, n_before) - n_bundle, dim), dtype=np.float32)
+        fresh[: n_before - n_bundle] = self.table.item_embeddings[n_bundle:]
+        for place, one in zip(places.tolist(), latest.values(), strict=True):
+            if place >= n_bundle:
+                fresh[place - n_bundle] = _new_row(one, dim)
+        rows = [{"item_id": one.item_id, "available": False, **(one.fields or {})} for one in latest.values()]
+        source = np.arange(n_bundle + len(fresh))
+        source[places] = n_before + np.arange(len(rows))
+        shown = pl.concat([self.shown, pl.DataFrame(rows, schema=SHOWN)])[source]
+        wide = fresh.astype(np.float64)
+        table = _table(
+            np.concatenate([base.table.item_embeddings, fresh]),
+            np.concatenate([base.table.trend, np.zeros(len(fresh), dtype=np.float32)]),
+            base.table.mean_profile,
+            base.table.parts,
+            (base.table.gram + wide.T @ wide).astype(np.float32),
+        )
+        return replace(self, table=table, shown=shown, before=base)
+
+
+def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
+    if change.fields is None:
+        return np.zeros(dim, dtype=np.float32)
+    if change.row is None or change.row.shape != (dim,):
+        shape = None if change.row is None else change.row.shape
+        raise ModelError(f"changes: row {shape} of a new item, must be ({dim},)")
+    return change.row
 
 
 def catalogue_of(bundle: Bundle) -> Catalogue:

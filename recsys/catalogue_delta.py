@@ -9,25 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from data.errors import ModelError
 from recsys.catalogue import tensor_file
 
 FORMAT = 1
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
 _MARK = b"OSDELTA1"
+_KINDS = {"int8": "i1", "float32": "<f4"}
+_BROKEN = (
+    SafetensorError, zlib.error, struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    RecursionError,
+)  # fmt: skip
 
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """What makes the new catalogue file of the old one."""
     (before, told), (after, tells) = _parts(old), _parts(new)
+    changed = [name for name in after if not _same_bytes(before.get(name), after[name])]
     header: dict[str, Any] = {
         "format": FORMAT,
         "from": hashlib.sha256(old).hexdigest(),
@@ -36,22 +44,11 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
         "texts": {name: text for name, text in tells.items() if name != "items" and told.get(name) != text},
         "names": list(tells),
         "items": _columns(json.loads(told["items"]), json.loads(tells["items"])),
-        "tensors": [],
+        "tensors": [[name, after[name].dtype.name, list(after[name].shape)] for name in changed],
     }
-    raw: list[bytes] = []
-    for name, tensor in after.items():
-        known = before.get(name)
-        if known is not None and known.dtype == tensor.dtype and known.shape == tensor.shape:
-            if np.array_equal(known, tensor):
-                continue
-            rows = np.flatnonzero((known != tensor).reshape(len(tensor), -1).any(axis=1)).astype("<i4")
-            header["tensors"].append([name, len(rows)])
-            raw += [rows.tobytes(), np.ascontiguousarray(tensor[rows]).tobytes()]
-        else:
-            header["tensors"].append([name, -1, tensor.dtype.str, list(tensor.shape)])
-            raw.append(tensor.tobytes())
     text = json.dumps(header, ensure_ascii=False).encode()
-    return zlib.compress(_MARK + struct.pack("<Q", len(text)) + text + b"".join(raw), 6)
+    raw = b"".join(_differences(before.get(name), after[name]) for name in changed)
+    return zlib.compress(_MARK + struct.pack("<Q", len(text)) + text + raw, 6)
 
 
 def apply_delta(old: bytes, delta: bytes) -> bytes:
@@ -59,7 +56,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
     try:
         unpacked = zlib.decompressobj()
         content = unpacked.decompress(delta, MAX_BYTES)
-        if unpacked.unconsumed_tail or content[: len(_MARK)] != _MARK:
+        if not unpacked.eof or unpacked.unused_data or content[: len(_MARK)] != _MARK:
             raise ModelError("delta: not a delta of catalogues")
         (length,) = struct.unpack_from("<Q", content, len(_MARK))
         start = len(_MARK) + 8
@@ -67,16 +64,18 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         if header["format"] != FORMAT or header["from"] != hashlib.sha256(old).hexdigest():
             raise ModelError("delta: is not for the catalogue at hand")
         before, told = _parts(old)
-        tensors = _tensors(before, header, content[start + length :])
+        tensors = _tensors(before, header["tensors"], content[start + length :])
         texts = {**told, **header["texts"]}
         texts["items"] = json.dumps(_patched(json.loads(told["items"]), header["items"]), ensure_ascii=False)
-        new = tensor_file({name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]})
+        new: bytes = tensor_file(
+            {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
+        )
+        if hashlib.sha256(new).hexdigest() != header["to"]:
+            raise ModelError("delta: does not give the catalogue that it promises")
     except ModelError:
         raise
-    except (zlib.error, struct.error, ValueError, KeyError, IndexError, TypeError) as error:
+    except _BROKEN as error:
         raise ModelError(f"delta: not a delta of catalogues ({type(error).__name__})") from None
-    if hashlib.sha256(new).hexdigest() != header["to"]:
-        raise ModelError("delta: does not give the catalogue that it promises")
     return new
 
 
@@ -89,24 +88,47 @@ def _parts(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     return {name: tensors[name] for name in sorted(header, key=lambda name: header[name]["data_offsets"])}, texts
 
 
-def _tensors(before: dict[str, npt.NDArray[Any]], header: dict[str, Any], raw: bytes) -> dict[str, npt.NDArray[Any]]:
+def _tensors(
+    before: dict[str, npt.NDArray[Any]], changed: list[tuple[str, str, list[int]]], raw: bytes
+) -> dict[str, npt.NDArray[Any]]:
     found, at = dict(before), 0
-    for name, n_rows, *whole in header["tensors"]:
-        if n_rows < 0:
-            dtype, shape = np.dtype(whole[0]), tuple(whole[1])
-            size = int(np.prod(shape)) * dtype.itemsize
-            found[name] = np.frombuffer(raw[at : at + size], dtype).reshape(shape)
-            at += size
-            continue
-        tensor = before[name].copy()
-        rows = np.frombuffer(raw, "<i4", n_rows, at)
-        at += rows.nbytes
-        width = tensor[:1].nbytes
-        fresh = np.frombuffer(raw[at : at + n_rows * width], tensor.dtype)
-        tensor[rows] = fresh.reshape(n_rows, *tensor.shape[1:])
-        at += n_rows * width
-        found[name] = tensor
+    for name, kind, shape in changed:
+        dtype = np.dtype(_KINDS[kind])
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape) < 0 or size > len(raw) - at:  # before anything of that size is made
+            raise ModelError(f"delta: {name} {shape} is more than the delta holds")
+        planes = np.frombuffer(raw[at : at + size], np.uint8).reshape(dtype.itemsize, -1)
+        moved = np.ascontiguousarray(planes.T).reshape(-1).view(_word(dtype)).reshape(shape)
+        found[name] = (_as_words(before.get(name), dtype, shape) + moved).view(dtype)
+        at += size
     return found
+
+
+def _differences(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bytes:
+    """The tensor's words minus the known ones, modulo their size; first all lowest bytes, then the next."""
+    moved = tensor.view(_word(tensor.dtype)) - _as_words(known, tensor.dtype, list(tensor.shape))
+    planes: bytes = moved.reshape(-1).view(np.uint8).reshape(-1, tensor.dtype.itemsize).T.tobytes()
+    return planes
+
+
+def _as_words(known: npt.NDArray[Any] | None, dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
+    """The known tensor with as many rows as shape has, zeros where there were none, as unsigned integers."""
+    words = np.zeros(shape, _word(dtype))
+    if known is not None and known.dtype == dtype and list(known.shape[1:]) == shape[1:]:
+        rows = min(len(known), shape[0])
+        words[:rows] = known[:rows].view(words.dtype)
+    return words
+
+
+def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(f"<u{dtype.itemsize}")
+
+
+def _same_bytes(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bool:
+    """Not np.array_equal: 0.0 and −0.0 are two files."""
+    if known is None or known.dtype != tensor.dtype or known.shape != tensor.shape:
+        return False
+    return np.array_equal(known.view(_word(known.dtype)), tensor.view(_word(tensor.dtype)))
 
 
 def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, Any]:
@@ -114,7 +136,7 @@ def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, 
     found: dict[str, Any] = {"names": list(new)}
     for name, values in new.items():
         known = old.get(name, [])
-        places = [place for place, value in enumerate(values) if place >= len(known) or known[place] != value]
+        places = [place for place, value in enumerate(values) if place >= len(known) or not _same(known[place], value)]
         if len(values) < len(known) or name not in old:
             found[name] = {"whole": values}
         elif places:
@@ -137,3 +159,8 @@ def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, li
                 values[place] = value
         found[name] = values
     return found
+
+
+def _same(known: Any, value: Any) -> bool:
+    """In JSON too, where −0.0 is not 0.0."""
+    return bool(known == value) and (value != 0 or repr(known) == repr(value))

@@ -75,10 +75,12 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
     ) -> ChangesAnswer:
         shelf = _shelf(apps, request)
         one = _bundle(shelf, version, "catalogue")
+        found = shelf.changed_since(since)
+        found.sort(key=lambda change: one.live.places.get(change.item_id, -1))  # new items in the order of their places
         return ChangesAnswer(
             bundle_version=one.version,
             sequence=shelf.sequence,
-            changes=[_entry(one, change.item_id, change.fields) for change in shelf.changed_since(since)],
+            changes=[_entry(one, change.item_id, change.fields) for change in found],
         )
 
     @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",

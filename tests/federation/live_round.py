@@ -82,6 +82,8 @@ class FakeService:
             if self.faults:
                 return self.faults.pop(0)(request)
             return self.take(body)
+        if path.endswith("/changes"):
+            return refusal(404, "not_found")
         content = encode_catalogue(self.bundle)
         return httpx.Response(200, content=content, headers={"etag": f'"{hashlib.sha256(content).hexdigest()}"'})
 

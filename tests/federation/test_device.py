@@ -406,10 +406,11 @@ def test_an_old_bundle_is_fetched_anew_and_asked_once_more(tmp_path: Path) -> No
     assert listed.bundle_version == new.version
     fresh = shopped(Device.create(tmp_path / "fresh", consent="observe", key_store="file"))
     assert fresh.recommend_from(client, 5, now=NOW) == listed
-    assert [request.url.path for request, _ in sent_by(client)][:4] == [
+    assert [request.url.path for request, _ in sent_by(client)][:5] == [
         "/v1/recommendations",
         "/v1/catalogue/current",
         f"/v1/catalogue/{new.version}",
+        f"/v1/catalogue/{new.version}/changes",
         "/v1/recommendations",
     ]
 
@@ -422,6 +423,8 @@ def test_a_service_that_never_agrees_is_given_up_after_two_questions(tmp_path: P
         if request.method == "POST":
             asked += 1
             return httpx.Response(409, json={"error": {"code": "bundle_too_old", "message": "old", "details": {}}})
+        if request.url.path.endswith("/changes"):
+            return httpx.Response(404, json={"error": {"code": "not_found", "message": "no", "details": {}}})
         content = encode_catalogue(bundle)
         return httpx.Response(200, content=content, headers={"etag": f'"{etag(content)}"'})
 
@@ -470,7 +473,7 @@ def test_refresh_fetches_once(device: Device, bundle: Bundle) -> None:
     client = service(bundle)
     assert device.refresh(client) is True
     assert device.refresh(client) is False
-    assert [len(body) for _, body in sent_by(client)] == [0] * 4
+    assert [len(body) for _, body in sent_by(client)] == [0] * 6
 
 
 def test_refresh_removes_the_catalogue_before(tmp_path: Path) -> None:
@@ -526,7 +529,7 @@ def test_a_catalogue_that_is_none_is_refused(tmp_path: Path, answer: httpx.Respo
 )
 def test_a_nonsense_answer_is_one_clear_error(device: Device, answer: httpx.Response) -> None:
     client = httpx.Client(transport=httpx.MockTransport(lambda _: answer), base_url="http://shop.test")
-    with pytest.raises(ServingError, match=r"^service: "):
+    with pytest.raises(ServingError, match=r"^(service|catalogue): "):
         shopped(device).recommend_from(client, 5, now=NOW)
 
 

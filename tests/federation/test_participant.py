@@ -490,7 +490,7 @@ def test_no_cookie_ties_a_report_to_anything(device: Device, bundle: Bundle, mon
     patience = Patience(spread_s=0.0)
     found = take_part(device, "https://shop.test", POLICY, lambda: TOKEN, patience=patience, now=lambda: NOW)
     assert found.status == "accepted"
-    assert len(sent) == 3  # task, catalogue, report
+    assert len(sent) == 4  # task, catalogue, its changes, report
     assert all(set(headers) <= ALLOWED_HEADERS for headers in sent)
 
 
