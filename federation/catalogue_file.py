@@ -77,7 +77,7 @@ def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalog
 
 
 def keep_only(folder: Path, digest: str) -> None:
-    """Remove every catalogue but one, every other's changes, and what killed writers left. Under the vault's lock."""
+    """Remove all but one catalogue and its changes, and what killed writers left; for whoever has the vault's lock."""
     kept = {catalogue_path(folder, digest), changes_path(folder, digest)}
     for name in (NAME, CHANGES_NAME):
         for path in folder.glob(name.format("*")):

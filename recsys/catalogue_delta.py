@@ -1,8 +1,11 @@
 """The difference between two catalogue files: what a device that has the older one must still download.
 
-A delta is zlib over a length, JSON, then raw bytes. A part (tensor, or text of the metadata) that is the same is not in
-it; a tensor with rows is sent as the rows that differ; the items' columns as the places that differ. The result is the
-newer file byte for byte, which its hash proves.
+A delta is zlib over a length, JSON, then raw bytes. A part (tensor, or text of the metadata) that is the same is not
+in it; a tensor is sent as its words minus the older ones, lowest bytes of all words first; the items' columns as the
+places that differ. The result is the newer file byte for byte, which its hash proves.
+
+Measured on sample:online-retail (3,676 items, dim 64, a file of 510,960 bytes, 312,279 under zlib): from the second
+last to the last of 100 rounds 133,455 bytes, from round 56 to 57 170,706; 1 % of the prices, 514.
 """
 
 from __future__ import annotations

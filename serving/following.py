@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from data.errors import ModelError
-from recsys.bundle import Bundle
+from recsys.bundle import MANIFEST, Bundle
 from serving.bundle_store import COUNTER as BUNDLES
 from serving.bundle_store import ServedVersion
 from serving.item_store import COUNTER as ITEMS
@@ -84,7 +84,7 @@ class Following:
 
     def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
         """A bundle, which is not read twice. Raises ModelError when it is not there."""
-        known = held.get(one.version) if Path(one.folder).is_dir() else None
+        known = held.get(one.version) if (Path(one.folder) / MANIFEST).is_file() else None
         return self._load(one.folder) if known is None else known
 
     def _readable(self, others: list[ServedVersion], held: Mapping[str, Bundle]) -> list[Bundle]:
