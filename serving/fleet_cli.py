@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,8 @@ from serving.output import print_json, progress
 
 @dataclass(frozen=True)
 class Simulation:
-    """Whom a fleet speaks to, and how long. cohort: devices asked in each round. wait_s: for a next round."""
+    """Whom a fleet speaks to, and how long. cohort: devices asked in each round. wait_s: for a next round, or for the
+    devices to be back. sleep: for tests."""
 
     service: str
     ca: Path | None
@@ -39,6 +42,7 @@ class Simulation:
     cohort: int
     wait_s: float
     key: str | None = None
+    sleep: Callable[[float], None] = time.sleep
 
 
 def simulate_command(
@@ -82,8 +86,9 @@ def simulate_command(
 
 
 def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[str, Any]]:
-    """Play rounds as the service opens them; what became of each."""
+    """Play rounds as the service opens them; what became of each. Devices come no sooner than they were told to."""
     played: list[dict[str, Any]] = []
+    back: dict[int, int] = {}
     seen: str | None = None
     with keyed_client(told.service, told.key, told.ca) as client, progress("devices", told.rounds * told.cohort) as bar:
         purse = TokenPurse(client, told.api_key, min(MAX_COUNT, told.cohort))
@@ -92,10 +97,11 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
             if task is None:
                 raise ServingError(f"service: opened no round within {told.wait_s:.0f} s")
             seen = task.task_id
-            asked = cohort(fleet.n_devices, told.cohort, play, config.seed)
+            asked = cohort(fleet.n_devices, told.cohort, play, config.seed).tolist()
+            told.sleep(waiting_s([back.get(device, 0) for device in asked], time.time(), told.wait_s))
             found = play_round(
                 fleet,
-                asked.tolist(),
+                asked,
                 told.service,
                 told.policy,
                 purse,
@@ -105,8 +111,14 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
                 ca=told.ca,
                 on_device=lambda _: bar.advance(bar.task_ids[0]),
             )
+            back |= {fate.device: fate.come_back_at for fate in found.fates}
             played.append({"round": task.round, "bundle_version": task.bundle_version} | found.to_dict())
     return played
+
+
+def waiting_s(come_back_at: Sequence[int], now: float, most_s: float) -> float:
+    """Seconds until the last of some devices comes back, at most so many; times are seconds since 1970."""
+    return min(max(max(come_back_at, default=0) - now, 0.0), most_s)
 
 
 def _create(folder: Path, dataset: str, until: str | None, n: int, seed: int) -> tuple[Fleet, int]:
