@@ -87,7 +87,9 @@ def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
         fallback=query.vector is None,
         unknown_exclude=unknown_exclude,
         unknown_items=unknown_items,
-        cursor=None if ended else encode_cursor(one.version, np.concatenate((before, items))),
+        cursor=None
+        if ended
+        else encode_cursor(one.version, items if not len(before) else np.concatenate((before, items))),
     )
 
 

@@ -195,7 +195,8 @@ def _observers(settings: Settings, stack: ExitStack) -> tuple[Observer, ...]:
 
 
 def give_back() -> None:
-    """Return to the system what loading has used and freed: it would be counted for each worker."""
+    """Return to the system what loading has used and freed, and never look through what stays for garbage again."""
     gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):  # not every C library has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -119,7 +119,8 @@ def served(folder: Path, bundle: Bundle, say: Callable[[str], None]) -> Iterator
     processes = []
     try:
         for command, port in zip(commands, ports, strict=True):
-            processes.append(subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment))
+            started = [sys.executable, "-m", *command]
+            processes.append(subprocess.Popen(started, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL))
             _until_up(port)
         say("both are up")
         addresses = f"http://127.0.0.1:{ports[0]}/v1/recommendations", f"http://127.0.0.1:{ports[1]}/"
