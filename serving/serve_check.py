@@ -106,6 +106,9 @@ def _state(settings: Settings) -> Check:
     from federation.database import open_engine
 
     url = settings.state_url()
+    if url is None and settings.workers > 1:
+        found = f"none: each of {settings.workers} workers would know only the item changes put to itself"
+        return Check("state", "warning", found, "give --state if items change while it serves")
     if url is None:
         return Check("state", "ok", "none")
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():

@@ -140,3 +140,11 @@ def test_the_command_prints_a_table_and_starts_nothing(bundle: Path, monkeypatch
     assert [row["what"] for row in rows if row["level"] == "error"] == ["bundle"]
     assert set(rows[0]) == {"what", "level", "found", "do"}
     assert os.environ["OWNSHELF_PORT"] == "0"
+
+
+def test_workers_that_would_not_hear_of_each_others_item_changes(bundle: Path, tmp_path: Path) -> None:
+    alone = found(bundle, workers=2)["state"]
+    assert alone.level == "warning"
+    assert "each of 2 workers" in alone.found
+    assert "--state" in alone.do
+    assert found(bundle, workers=2, state=with_key(tmp_path / "s", "app"))["state"].level == "ok"
