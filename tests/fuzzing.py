@@ -62,11 +62,15 @@ def fuzz(app: Any, examples: int, versions: Sequence[str] = (), rejects: Sequenc
 
 
 def _name(case: Any, version: str) -> None:
-    """Put a version in the place of every one that is at least a text."""
+    """Put a version in the place of every one that could be one; a broken one stays, or a broken request gets whole."""
     if isinstance(case.body, dict):
         many = case.body.get("requests")
         for one in [case.body, *(many if isinstance(many, list) else [])]:
-            if isinstance(one, dict) and isinstance(one.get("bundle_version"), str) and len(one["bundle_version"]) < 65:
+            if (
+                isinstance(one, dict)
+                and isinstance(one.get("bundle_version"), str)
+                and 0 < len(one["bundle_version"]) < 65
+            ):
                 one["bundle_version"] = version
     if isinstance((case.path_parameters or {}).get("version"), str):
         case.path_parameters["version"] = version
