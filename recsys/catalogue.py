@@ -173,9 +173,7 @@ def encode_catalogue(bundle: Bundle) -> bytes:
 def decode_catalogue(content: bytes) -> Catalogue:
     """The catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
     try:
-        tensors = load(content)
-        (length,) = struct.unpack_from("<Q", content)
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
             raise ModelError(f"format={metadata['format']}: this version reads format {FORMAT}")
         config = read_config(json.loads(metadata["config"]))
@@ -223,6 +221,15 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in SHOWN.items()
     ]
     return frame.select(columns).with_columns(pl.col("available").fill_null(True), pl.col("price").fill_nan(None))
+
+
+def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Tensors of a safetensors file in its order, and its metadata. Raises what safetensors, json and struct raise."""
+    tensors = load(file)  # first: what it lets through is a header that json reads as a dict
+    (length,) = struct.unpack_from("<Q", file)
+    header = json.loads(file[8 : 8 + length])
+    texts = header.pop("__metadata__")
+    return {name: tensors[name] for name in sorted(header, key=lambda name: header[name]["data_offsets"])}, texts
 
 
 def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from data.errors import ModelError
-from recsys.catalogue import tensor_file
+from recsys.catalogue import read_tensors, tensor_file
 
 FORMAT = 1
 MAX_BYTES = 2**28
@@ -37,7 +36,7 @@ _BROKEN = (
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """What makes the new catalogue file of the old one."""
-    (before, told), (after, tells) = _parts(old), _parts(new)
+    (before, told), (after, tells) = read_tensors(old), read_tensors(new)
     changed = [name for name in after if not _same_bytes(before.get(name), after[name])]
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -66,7 +65,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         header = json.loads(content[start : start + length])
         if header["format"] != FORMAT or header["from"] != hashlib.sha256(old).hexdigest():
             raise ModelError("delta: is not for the catalogue at hand")
-        before, told = _parts(old)
+        before, told = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
         texts = {**told, **header["texts"]}
         texts["items"] = json.dumps(_patched(json.loads(told["items"]), header["items"]), ensure_ascii=False)
@@ -80,15 +79,6 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
     except _BROKEN as error:
         raise ModelError(f"delta: not a delta of catalogues ({type(error).__name__})") from None
     return new
-
-
-def _parts(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Tensors in the order of the file, and the texts of its metadata."""
-    (length,) = struct.unpack_from("<Q", file)
-    header = json.loads(file[8 : 8 + length])
-    texts = header.pop("__metadata__")
-    tensors = load(file)
-    return {name: tensors[name] for name in sorted(header, key=lambda name: header[name]["data_offsets"])}, texts
 
 
 def _tensors(

@@ -20,11 +20,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from data.errors import ModelError, OwnshelfError
 from recsys.bundle import Bundle
-from recsys.catalogue import tensor_file
+from recsys.catalogue import read_tensors, tensor_file
 from recsys.items import ItemTable, frozen
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.scoring import score, top_k
@@ -212,9 +211,7 @@ def encode_clusters(made: Bundle | Clusters) -> bytes:
 def decode_clusters(content: bytes) -> Clusters:
     """The clusters of a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
     try:
-        tensors = load(content)
-        (length,) = struct.unpack_from("<Q", content)
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
             raise ModelError(f"format={metadata['format']}: this version reads format {FORMAT}")
         centroids, gram, mean = (_checked(tensors[name], name) for name in ("centroids", "gram", "mean_profile"))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -70,20 +67,3 @@ def visit(browser: Browser, url: str, *, phone: bool = False, dark: bool = False
         yield seen
     finally:
         context.close()
-
-
-@contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """The address of an ASGI application that listens on this machine."""
-    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False)
-    socket = config.bind_socket()
-    socket.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        socket.close()

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import textwrap
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 import httpx
 import keyring
 import pytest
-import uvicorn
 from keyring.backends.fail import Keyring
 
 from recsys.bundle import Bundle
 from serving.app import STATUS, create_app
 from serving.bodies import MAX_ABS, MAX_EXCLUDE, MAX_ID_CHARS, MAX_TOP_K
+from tests.listening import listening
 from tests.shop import make_bundle
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
@@ -51,15 +50,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def address(bundle: Bundle) -> Iterator[str]:
-    config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
-    socket = config.bind_socket()
-    socket.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with listening(create_app([bundle])) as url:
+        yield url
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from serving.api_keys import ApiKeys
 from serving.app import create_app
 from serving.key_book import KeyBook
 from serving.stores import Stores
-from tests.browser import Visit, chromium, listening, visit
+from tests.browser import Visit, chromium, visit
 from tests.federation.a_line import CLIPS, a_line, stop
+from tests.listening import listening
 from tests.serving.asked import ask_everything
 from tests.serving.keyed import keyed_service
 from tests.shop import DIM, make_bundle

@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import inspect
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from typer.testing import CliRunner, Result
 
 from federation.vault import KEY, VAULT
 from recsys.bundle import Bundle
 from serving.app import create_app
 from serving.device_cli import default_home, device_app
+from tests.listening import listening
 from tests.shop import make_bundle
 
 Run = Callable[..., Result]
@@ -27,15 +26,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def address(bundle: Bundle) -> Iterator[str]:
-    config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
-    socket = config.bind_socket()
-    socket.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with listening(create_app([bundle])) as url:
+        yield url
 
 
 @pytest.fixture
@@ -219,15 +211,8 @@ def test_every_command_takes_json_and_seed() -> None:
 @pytest.fixture(scope="module")
 def coarse(bundle: Bundle) -> Iterator[str]:
     """A service of modes cluster and noised."""
-    config = uvicorn.Config(create_app([bundle]), port=0, log_level="warning", access_log=False)
-    socket = config.bind_socket()
-    socket.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with listening(create_app([bundle])) as url:
+        yield url
 
 
 def test_coarse_modes_say_in_one_line_what_they_give_up(run: Run, coarse: str) -> None:
