@@ -2,6 +2,7 @@
 
     OwnshelfError                a user's mistake or a refused request: one line, no traceback
     ├── DataError                the log, catalogue or dataset folder is not usable as given
+    │   └── SumsTooSmall         an experiment's sums say nothing yet: wait for more shoppers
     ├── ModelError               a table, profile, vector or bundle is not usable as given
     ├── FederationError          a round cannot go on
     │   ├── ReportRejected       this one report is refused, the round goes on
@@ -19,6 +20,10 @@ class OwnshelfError(Exception):
 
 class DataError(OwnshelfError):
     """The log, catalogue or dataset folder is not usable as given."""
+
+
+class SumsTooSmall(DataError):
+    """An experiment's sums say nothing yet: too few shoppers, or more noise than signal."""
 
 
 class ModelError(OwnshelfError):

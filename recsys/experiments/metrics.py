@@ -1,0 +1,186 @@
+"""What an experiment measures of one shopper: the metrics, and the fewest columns and products whose sums they need."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from data.errors import DataError
+
+Pair = tuple[str, str]
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+"""A metric or column may be the name of a part of a private sum."""
+
+
+class MetricKind(StrEnum):
+    """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means."""
+
+    MEAN = "mean"
+    PROPORTION = "proportion"
+    RATIO = "ratio"
+
+
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Role(StrEnum):
+    """primary: decides; secondary: corrected for their number; guardrail: must not be hurt."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    GUARDRAIL = "guardrail"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of an arm, made of columns of outcomes that a device adds up over the experiment for its shopper.
+
+    numerator: a column; the metric itself unless it is a ratio. denominator: a column, of ratios only. covariate: a
+    column fixed before the exposure, for CUPED. cap, denominator_cap, covariate_cap: each column lies in 0..cap, over
+    the whole experiment; a proportion's cap is 1. centre, denominator_centre, covariate_centre: about what a device
+    reports (x − centre, once, with its first report): a guess of the mean makes the noise of privacy smaller and
+    changes nothing else. covariate_indicator: the covariate is 0 or 1. margin: how much worse, relative to control, a
+    guardrail may be (0.02: two percent); 0 asks that harm is not shown.
+    """
+
+    name: str
+    kind: MetricKind
+    numerator: str
+    denominator: str | None = None
+    covariate: str | None = None
+    cap: float = 1.0
+    denominator_cap: float = 1.0
+    covariate_cap: float = 1.0
+    centre: float = 0.0
+    denominator_centre: float = 0.0
+    covariate_centre: float = 0.0
+    covariate_indicator: bool = False
+    direction: Direction = Direction.UP
+    role: Role = Role.SECONDARY
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, kind in (("kind", MetricKind), ("direction", Direction), ("role", Role)):
+            value = getattr(self, field)
+            try:
+                object.__setattr__(self, field, kind(value))
+            except ValueError:
+                raise DataError(f"metric {self.name}: {field}={value!r}: must be one of {', '.join(kind)}") from None
+        named = {"name": self.name, "numerator": self.numerator}
+        named |= {key: value for key in ("denominator", "covariate") if (value := getattr(self, key)) is not None}
+        for field, value in named.items():
+            if not isinstance(value, str) or not NAME.fullmatch(value):
+                raise DataError(f"metric {self.name!r}: {field}={value!r}: must match {NAME.pattern}")
+        if (self.kind is MetricKind.RATIO) != (self.denominator is not None):
+            raise DataError(f"metric {self.name}: denominator={self.denominator!r}: must be a column of a ratio, only")
+        used = [x for x in (self.numerator, self.denominator, self.covariate) if x is not None]
+        if len(set(used)) != len(used):
+            raise DataError(f"metric {self.name}: numerator, denominator and covariate must be different columns")
+        if self.kind is MetricKind.PROPORTION and self.cap != 1.0:
+            raise DataError(f"metric {self.name}: cap={self.cap}: must be 1 for a proportion")
+        if self.covariate_indicator and (self.covariate is None or self.covariate_cap != 1.0):
+            raise DataError(f"metric {self.name}: covariate_indicator needs a covariate with cap 1")
+        for which in ("", "denominator_", "covariate_"):
+            cap, centre = getattr(self, which + "cap"), getattr(self, which + "centre")
+            if not (math.isfinite(cap) and cap > 0):
+                raise DataError(f"metric {self.name}: {which}cap={cap}: must be finite and above 0")
+            if not 0.0 <= centre <= cap:
+                raise DataError(f"metric {self.name}: {which}centre={centre}: must be 0..{which}cap={cap}")
+        if not 0.0 <= self.margin < 1.0 or (self.margin and self.role is not Role.GUARDRAIL):
+            raise DataError(f"metric {self.name}: margin={self.margin}: must be 0..1, of a guardrail only")
+
+    @property
+    def parts(self) -> tuple[Column, ...]:
+        """The columns of this metric: numerator, then denominator and covariate if it has them."""
+        indicator = self.kind is MetricKind.PROPORTION
+        made = [Column(self.numerator, self.cap, self.centre, indicator)]
+        if self.denominator is not None:
+            made.append(Column(self.denominator, self.denominator_cap, self.denominator_centre, False))
+        if self.covariate is not None:
+            made.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
+        return tuple(made)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of every field, as JSON has them."""
+        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(raw: object) -> Metric:
+        """The metric of its dict, kind "mean" if none is given; raises DataError for unknown or mistyped fields."""
+        known = {field.name: field.type for field in fields(Metric)}
+        if not isinstance(raw, dict) or not {"name", "numerator"} <= set(raw) <= set(known):
+            raise DataError(f"metric {raw!r}: must have name, numerator and of {', '.join(known)} what it needs")
+        for key, value in raw.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if (known[key] == "float" and not number) or (known[key] == "bool" and not isinstance(value, bool)):
+                raise DataError(f"metric {raw['name']}: {key}={value!r}: must be a {known[key]}")
+        return Metric(**{"kind": MetricKind.MEAN, **raw})
+
+
+@dataclass(frozen=True)
+class Column:
+    """One outcome of a shopper, in 0..cap; reported as x − centre. indicator: it is 0 or 1, so x² = x."""
+
+    name: str
+    cap: float
+    centre: float
+    indicator: bool
+
+    @property
+    def bound(self) -> float:
+        """Bound on |x − centre|, which is what a device reports."""
+        return max(self.cap - self.centre, self.centre)
+
+
+def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
+    """The distinct columns, sorted by name; raises DataError if two metrics describe one column differently.
+
+    A column is an indicator where it is the numerator of a proportion, also for metrics that do not say so.
+    """
+    found: dict[str, Column] = {}
+    for column in (column for metric in metrics for column in metric.parts):
+        other = found.setdefault(column.name, column)
+        if (other.cap, other.centre) != (column.cap, column.centre):
+            raise DataError(f"column {column.name}: must have one cap and one centre in every metric")
+        if column.indicator:
+            found[column.name] = column
+    return tuple(found[name] for name in sorted(found))
+
+
+def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
+    """The distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
+
+    Squares of indicators are left out (x² = x), as is pairs that no metric asks for: fewer coordinates, less noise.
+    """
+    metrics = tuple(metrics)
+    indicators = {column.name for column in columns(metrics) if column.indicator}
+    wanted = set()
+    for metric in metrics:
+        names = [column.name for column in metric.parts]
+        wanted |= {pair(x, y) for x in names for y in names if x != y or x not in indicators}
+    return tuple(sorted(wanted))
+
+
+def pair(x: str, y: str) -> Pair:
+    """The unordered pair of two columns, as a key."""
+    return (x, y) if x <= y else (y, x)
+
+
+def check_metrics(metrics: Sequence[Metric]) -> None:
+    """Raise DataError unless names differ, exactly one metric is primary, and the columns agree with each other."""
+    names = [metric.name for metric in metrics]
+    if len(set(names)) != len(names):
+        raise DataError(f"metrics: names {names} must differ")
+    primary = [metric.name for metric in metrics if metric.role is Role.PRIMARY]
+    if len(primary) != 1:
+        raise DataError(f"metrics: primary={primary}: must be exactly one")
+    columns(metrics)
