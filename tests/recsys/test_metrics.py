@@ -68,24 +68,32 @@ def test_a_list_shorter_than_k_loses_the_missing_places():
 
 
 @pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaTypeSafetyWarning")  # ranx, when it compiles
-def test_equal_to_ranx_on_random_lists_with_ties_and_short_ones():
+def test_equal_to_ranx_on_a_thousand_random_lists():
+    """Lists of 1..25 items, with tied scores and without, short ones, and users with 0..14 relevant items."""
     rng = np.random.default_rng(0)
-    cases, n_items, longest = 250, 40, 25
-    sets = [sorted(rng.choice(n_items, rng.integers(1, 15), replace=False)) for _ in range(cases)]
-    scores = rng.integers(0, 6, (cases, n_items)).astype(np.float32)  # six values for forty items: ties everywhere
-    ranked = rank(scores, longest)
+    cases, n_items, longest = 1000, 40, 25
+    sets = [sorted(rng.choice(n_items, rng.integers(0, 15), replace=False)) for _ in range(cases)]
+    tied = rng.integers(0, 6, (cases, n_items)).astype(np.float32)  # six values for forty items: ties everywhere
+    distinct = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (cases, 1)), axis=1)
+    ranked = rank(np.where((np.arange(cases) % 2 == 0)[:, None], tied, distinct), longest)
     for row, length in zip(ranked, rng.integers(1, longest + 1, cases), strict=True):
         row[length:] = -1
     offsets, items = csr(sets)
-    qrels = Qrels({f"u{u}": {f"i{i}": 1 for i in s} for u, s in enumerate(sets)})
+    # ranx wants an entry for everybody: grade 0 of an item that no list holds is no relevant item.
+    qrels = Qrels({f"u{u}": {f"i{i}": 1 for i in s} or {"none": 0} for u, s in enumerate(sets)})
     # Surrogate scores, distinct and falling along our list: ranx then has no ties left to break its own way.
     run = Run({f"u{u}": {f"i{i}": 100.0 - p for p, i in enumerate(row) if i >= 0} for u, row in enumerate(ranked)})
     run.sort()
+    nothing = np.diff(offsets) == 0
+    assert 30 < nothing.sum() < 120
     for k in (1, 3, 10, 25):
         ours = user_metrics(ranked_hits(ranked, offsets, items), np.diff(offsets), k)
         for name, theirs in RANX.items():
             ranx_evaluate(qrels, run, f"{theirs}@{k}")
-            expected = [run.scores[f"{theirs}@{k}"][f"u{u}"] for u in range(cases)]
+            expected = np.array([run.scores[f"{theirs}@{k}"][f"u{u}"] for u in range(cases)])
+            # Where nothing is relevant ranx says 0 and counts the user in its mean; here that is no figure at all.
+            np.testing.assert_array_equal(expected[nothing], 0.0)
+            expected[nothing] = np.nan
             np.testing.assert_allclose(ours[f"{name}@{k}"], expected, rtol=0, atol=1e-9)
 
 
