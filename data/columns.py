@@ -67,6 +67,11 @@ def match_names(names: Mapping[str, Sequence[str]], columns: Sequence[str]) -> d
     return {role: found[0] for role, found in fits.items() if len(found) == 1}
 
 
+def fits_all(names: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether each of the names is among the columns, compared without case, spaces and underscores."""
+    return {_plain(name) for name in names} <= {_plain(column) for column in columns}
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\s_\-.]", "", name).lower()
 

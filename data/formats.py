@@ -31,6 +31,9 @@ class Preset:
     decode: column → code → word. refuse: (reason, rows to refuse), over the roles as columns and raw.item.
     items: (file beside the log, separator, names if it has no header) of the catalogue; item_columns: its roles.
     title: how to name an item whose log has no titles, over category and attributes.
+    events_in: of a jsonl with one session a line: the field that lists its events.
+    marks: sets of columns, any of which tells the format; first_line: a regular expression that does, for files
+    without column names. Empty: never recognised, only named.
     """
 
     name: str
@@ -48,6 +51,9 @@ class Preset:
     items: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     item_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     title: pl.Expr | None = None
+    events_in: str = ""
+    marks: tuple[tuple[str, ...], ...] = ()
+    first_line: str = ""
 
 
 def _numbered(words: str) -> dict[str, str]:
@@ -55,6 +61,8 @@ def _numbered(words: str) -> dict[str, str]:
 
 
 _NO_PRODUCT = r"(?i)^(post|dot|m|c[23]|d|s|b|bank charges|amazonfee|cruk|pads|adjust2?|test\d+|gift(_.*)?)$"
+
+_ISO_Z = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 
 _PRESETS = (
     Preset(
@@ -78,6 +86,11 @@ _PRESETS = (
         ),
         items=(("items.parquet", ",", ()),),
         item_columns={"item": ("item_id",), "title": ("description",)},
+        marks=(
+            ("StockCode", "InvoiceDate", "InvoiceNo"),
+            ("StockCode", "InvoiceDate", "Invoice"),
+            ("item_id", "ts", "invoice", "unit_price"),
+        ),
     ),
     Preset(
         "eshop-2008",
@@ -101,6 +114,96 @@ _PRESETS = (
             ),
         },
         title=pl.format("{} {} {}", "colour", "category", "item_id"),
+        marks=(("session ID", "page 2 (clothing model)"), ("session_id", "click_no", "photo_location")),
+    ),
+    Preset(
+        "retailrocket",
+        columns={
+            "user": ("visitorid",),
+            "item": ("itemid",),
+            "time": ("timestamp",),
+            "event": ("event",),
+            "session": ("transactionid",),
+        },
+        kinds={"addtocart": "cart", "transaction": "purchase"},
+        time_unit="ms",
+        marks=(("timestamp", "visitorid", "event", "itemid"),),
+    ),
+    Preset(
+        "rees46",
+        columns={
+            "user": ("user_id",),
+            "item": ("product_id",),
+            "time": ("event_time",),
+            "event": ("event_type",),
+            "price": ("price",),
+            "session": ("user_session",),
+            "category": ("category_code",),
+        },
+        kinds={"remove_from_cart": "-cart"},
+        time_formats=("%Y-%m-%d %H:%M:%S UTC",),
+        attributes={"brand": ("brand",), "category_id": ("category_id",)},
+        marks=(("event_time", "event_type", "product_id", "user_session"),),
+    ),
+    Preset(
+        "yoochoose",  # yoochoose-clicks.dat: a session is one anonymous shopper
+        columns={"user": ("SessionID",), "item": ("ItemID",), "time": ("Timestamp",), "category": ("Category",)},
+        header=("SessionID", "Timestamp", "ItemID", "Category"),
+        time_formats=("%Y-%m-%dT%H:%M:%S%.fZ",),
+        marks=(("SessionID", "Timestamp", "ItemID", "Category"),),
+        first_line=rf"^\d+,{_ISO_Z},\d+,\w+$",
+    ),
+    Preset(
+        "yoochoose-buys",
+        columns={
+            "user": ("SessionID",),
+            "item": ("ItemID",),
+            "time": ("Timestamp",),
+            "price": ("Price",),
+            "quantity": ("Quantity",),
+        },
+        header=("SessionID", "Timestamp", "ItemID", "Price", "Quantity"),
+        kind="purchase",
+        time_formats=("%Y-%m-%dT%H:%M:%S%.fZ",),
+        marks=(("SessionID", "Timestamp", "ItemID", "Price", "Quantity"),),
+        first_line=rf"^\d+,{_ISO_Z},\d+,\d+(\.\d+)?,\d+$",
+    ),
+    Preset(
+        "diginetica",  # most userId are NA: a session is one anonymous shopper; timeframe counts within it
+        columns={"user": ("sessionId",), "item": ("itemId",), "time": ("eventdate",), "order": ("timeframe",)},
+        separators=(";", ","),
+        time_formats=("%Y-%m-%d",),
+        extras=("userId",),
+        items=(("product-categories.csv", ";", ()),),
+        item_columns={"item": ("itemId",), "category": ("categoryId",)},
+        marks=(("sessionId", "itemId", "timeframe", "eventdate"),),
+    ),
+    Preset(
+        "diginetica-purchases",
+        columns={"user": ("sessionId",), "item": ("itemId",), "time": ("eventdate",), "order": ("timeframe",)},
+        separators=(";", ","),
+        kind="purchase",
+        time_formats=("%Y-%m-%d",),
+        extras=("userId", "ordernumber"),
+        items=(("product-categories.csv", ";", ()),),
+        item_columns={"item": ("itemId",), "category": ("categoryId",)},
+        marks=(("sessionId", "itemId", "timeframe", "eventdate", "ordernumber"),),
+    ),
+    Preset(
+        "otto",
+        columns={"user": ("session",), "item": ("aid",), "time": ("ts",), "event": ("type",)},
+        kinds={"clicks": "view", "carts": "cart", "orders": "purchase"},
+        time_unit="ms",
+        events_in="events",
+        marks=(("session", "events"), ("session", "aid", "ts", "type")),
+    ),
+    Preset(
+        "amazon-2023",
+        columns={"user": ("user_id",), "item": ("parent_asin",), "time": ("timestamp",)},
+        kind="like",  # feedback, not browsing; published protocols count every rating as one
+        time_unit="ms",
+        extras=("rating",),
+        marks=(("user_id", "parent_asin", "rating", "timestamp"),),
     ),
     Preset(
         "movielens",
@@ -123,6 +226,11 @@ _PRESETS = (
         item_columns={
             "item": ("item_id", "movieId"), "title": ("movie_title", "title"), "category": ("class", "genres"),
         },
+        marks=(("userId", "movieId", "rating", "timestamp"),),
+        first_line=(
+            r"^(\d+(?P<between>::|\t)\d+(?P=between)\d(\.\d)?(?P=between)\d+"
+            r"|user_id:token\titem_id:token\trating:float\ttimestamp:float.*)$"
+        ),
     ),
     Preset(
         "generic",

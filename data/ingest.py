@@ -21,6 +21,7 @@ from data.formats import PRESETS, Preset
 from data.interactions import EventKind
 from data.numbering import Numbered, number
 from data.reading import LINE, Source, Table, open_source, unreadable
+from data.recognition import AUTO, recognise
 from data.validation import UNKNOWN_EVENT
 from data.vocabulary import Vocabulary
 
@@ -28,7 +29,7 @@ from data.vocabulary import Vocabulary
 def ingest(
     source: Table,
     *,
-    preset: str = "generic",
+    preset: str = AUTO,
     mapping: Mapping[str, str] | None = None,
     out: Path | str | None = None,
     timezone: str = "UTC",
@@ -44,7 +45,8 @@ def ingest(
 ) -> Dataset:
     """Read a log, check every row, number users and items, and keep what is usable.
 
-    source: a csv, parquet or jsonl file, or a polars or pandas frame. preset: see `data.formats.PRESETS`.
+    source: a csv, parquet or jsonl file, or a polars or pandas frame. preset: a name of
+        `data.formats.PRESETS`, or `auto`: the one whose own columns or first line the source has, else generic.
     mapping: role → column where the preset's own names do not fit (user, item, time, event, price, quantity, session,
         order, title, category, available). kind: of every event where there is no event column. kinds: the log's
         event names → view, cart, purchase, like, dislike, or -purchase, -cart, … for one that undoes.
@@ -57,12 +59,17 @@ def ingest(
     Rows that cannot be used are in `.rejects` (line of the file, reason, value) and counted in `.summary`, exact
     duplicates too. Raises DataError when the source is no log, a column is missing, or no row is usable.
     """
+    separators = (separator,) if separator else ()
+    told = ""
+    if preset == AUTO:
+        preset, told = recognise(source, separators=separators)
     chosen = _preset(preset)
     opened = open_source(
         source,
-        separators=(separator,) if separator else chosen.separators,
+        separators=separators or chosen.separators,
         header=chosen.header,
         known=_known_names(chosen, mapping or {}, keep or ()),
+        events_in=chosen.events_in,
     )
     columns = match_columns(chosen, opened.columns, mapping or {}, keep)
     plan, rows, refused = _read(
@@ -84,6 +91,7 @@ def ingest(
         catalogue = make_catalogue(rows, numbered, plan, items_table(chosen, source, items), older)
     except pl.exceptions.PolarsError as error:  # a list where a title should be
         raise DataError(f"source={opened.name}: no catalogue: {str(error).strip().splitlines()[0]}") from None
+    told_by = [f"format: {preset}, told by {told}"] if told and preset != "generic" else []
     n_rows = len(rows)
     log, counts = _log(rows, numbered, columns)
     if not len(log):
@@ -103,7 +111,7 @@ def ingest(
         **counts,
         "columns": dict(columns.roles),
         "times": plan.times.words,
-        "notes": [*opened.notes, *columns.notes, *_notes(plan, refused, log, catalogue, items)],
+        "notes": [*told_by, *opened.notes, *columns.notes, *_notes(plan, refused, log, catalogue, items)],
     }
     dataset = Dataset(name or chosen.name, log, catalogue, numbered.items, numbered.users, summary, refused)
     return dataset if out is None else dataset.save(out)
@@ -117,7 +125,7 @@ def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]
 
 def _preset(name: str) -> Preset:
     if name not in PRESETS:
-        raise DataError(f"preset={name!r}: must be one of {', '.join(PRESETS)}")
+        raise DataError(f"preset={name!r}: must be one of {AUTO}, {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -6,6 +6,7 @@ Text files stay text here (``007`` is an id, not a number); nothing is checked o
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import itertools
@@ -58,17 +59,23 @@ class Source:
 
 
 def open_source(
-    source: Table, *, separators: Sequence[str], header: Sequence[str] = (), known: frozenset[str] = frozenset()
+    source: Table,
+    *,
+    separators: Sequence[str],
+    header: Sequence[str] = (),
+    known: frozenset[str] = frozenset(),
+    events_in: str = "",
 ) -> Source:
     """A source as lazy frames; nothing is read yet but the start of a file.
 
     separators: the csv's is the one of these that occurs most often in its first line, in doubt the earlier one.
     header: names for a csv whose first line holds a number and none of the `known` names. A field of a jsonl is seen
     if it occurs at the start, or is one of the `known` names wherever it occurs. Text is UTF-8 or Windows-1252.
+    events_in: the field of a jsonl whose list has one object an event; each becomes a row beside the line's fields.
     Raises DataError for a path that is missing, a folder, empty, or neither text nor parquet.
     """
     if isinstance(source, (str, Path)):
-        return _open_file(Path(source), separators, header, known)
+        return _open_file(Path(source), separators, header, known, events_in)
     if isinstance(source, pl.LazyFrame):
         return _numbered(source, "frame")
     if isinstance(source, pl.DataFrame):
@@ -86,7 +93,36 @@ def unreadable(source: Source, error: Exception) -> DataError:
     return DataError(f"source={source.name}: not readable: {str(error).strip().splitlines()[0]}")
 
 
-def _open_file(path: Path, separators: Sequence[str], header: Sequence[str], known: frozenset[str]) -> Source:
+def peek(source: Table, separators: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The first line of a text file ("" of anything else) and the columns of a source, from its first megabyte.
+
+    A source that `open_source` would refuse has neither, or what it seems to have: nothing is raised here.
+    """
+    if isinstance(source, pl.LazyFrame):
+        return "", tuple(source.collect_schema().names())
+    if not isinstance(source, (str, Path)):
+        return "", tuple(str(name) for name in getattr(source, "columns", ()))
+    path = Path(source)
+    if not path.is_file():
+        return "", ()
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        with contextlib.suppress(pl.exceptions.PolarsError, OSError):
+            return "", tuple(pl.scan_parquet(path).collect_schema().names())
+    if b"\0" in head:
+        return "", ()
+    lines = [line for line in head.decode("utf-8-sig", errors="replace").splitlines(keepends=True) if line.strip()]
+    if not lines or not lines[0].lstrip().startswith("{"):
+        return ("", ()) if not lines else (lines[0].rstrip("\r\n"), tuple(_first_line(lines, separators)[1]))
+    with contextlib.suppress(ValueError):
+        return lines[0].rstrip("\r\n"), tuple(json.loads(lines[0]))
+    return lines[0], ()
+
+
+def _open_file(
+    path: Path, separators: Sequence[str], header: Sequence[str], known: frozenset[str], events_in: str
+) -> Source:
     if not path.exists():
         raise DataError(f"source={path}: no such file")
     if not path.is_file():
@@ -107,7 +143,7 @@ def _open_file(path: Path, separators: Sequence[str], header: Sequence[str], kno
     if b"\0" in head:
         raise DataError(f"source={path}: is neither text nor parquet, must be a csv, parquet or jsonl file")
     if head.lstrip().startswith(b"{"):
-        return _open_jsonl(path, head, known)
+        return _open_nested(path, head, events_in) if events_in else _open_jsonl(path, head, known)
     return _open_csv(path, head, separators, header, known)
 
 
@@ -139,6 +175,52 @@ def _open_jsonl(path: Path, head: bytes, known: frozenset[str]) -> Source:
     fields = [pl.col("line").str.json_path_match(f"$[{json.dumps(name)}]").alias(name) for name in columns]
     exact = _lines(path, 0).select(LINE, *fields)
     return Source(frame, exact, tuple(columns), path.name, lambda: Source(exact, exact, tuple(columns), path.name))
+
+
+def _open_nested(path: Path, head: bytes, events_in: str) -> Source:
+    """A jsonl with one session a line: one row an event, the line's other fields beside it."""
+    outer: dict[str, None] = {}
+    inner: dict[str, None] = {}
+    for line in head.splitlines()[:_HEAD_LINES]:
+        try:
+            told = json.loads(line)
+            events = told.pop(events_in)
+            outer |= dict.fromkeys(told)
+            inner |= dict.fromkeys(name for event in events for name in event)
+        except (ValueError, TypeError, AttributeError, KeyError):  # counted as a bad row when it is its turn
+            continue
+    if not inner:
+        raise DataError(f"source={path}: no line of its start has a list of objects in {events_in!r}")
+    columns = (*outer, *(name for name in inner if name not in outer))
+    fields = pl.List(pl.Struct(dict.fromkeys(columns[len(outer) :], pl.String)))
+    schema: dict[str, pl.DataType] = {**{name: pl.String() for name in outer}, events_in: fields}
+    lines = pl.scan_ndjson(path, schema=schema, row_index_name=LINE, row_index_offset=1)
+    frame = lines.explode(events_in).unnest(events_in).select(LINE, *columns)
+
+    def by_hand() -> Source:
+        rows = pl.DataFrame(
+            list(_events_by_hand(path, columns, events_in)),
+            schema={LINE: pl.UInt32, **dict.fromkeys(columns, pl.String)},
+            orient="row",
+        ).lazy()
+        return Source(rows, rows, columns, path.name)
+
+    return Source(frame, frame, columns, path.name, by_hand)
+
+
+def _events_by_hand(path: Path, columns: Sequence[str], events_in: str) -> Iterator[list[str | int | None]]:
+    """Rows of a nested jsonl by the standard library's reader; a line that is none is one row of nulls."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                told = json.loads(line)
+                rows = [{**told, **event} for event in told[events_in]]
+            except (ValueError, TypeError, KeyError):
+                rows = [{}]
+            for row in rows:
+                yield [number, *(None if row.get(name) is None else str(row[name]) for name in columns)]
 
 
 def _late_fields(path: Path, wanted: frozenset[str]) -> list[str]:

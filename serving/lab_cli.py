@@ -16,6 +16,7 @@ from data.dataset import Dataset
 from data.errors import DataError, ModelError
 from data.ingest import ingest
 from data.interactions import Interactions
+from data.recognition import AUTO
 from data.split import known_at, parse_time
 from federation.comparison import compare_models, protocol_for, question, recipe_for
 from federation.learning_curve import RoundRecord, mean_holdout
@@ -50,7 +51,7 @@ Select = Annotated[
 def ingest_command(
     source: Annotated[Path, typer.Argument(help="log file: csv, tsv, parquet, jsonl")],
     out: Annotated[Path, typer.Option(help="dataset folder to write")],
-    preset: Annotated[str, typer.Option("--format", help="generic or a public log's name")] = "generic",
+    preset: Annotated[str, typer.Option("--format", help="a public log's name, generic, or auto")] = AUTO,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="user=COLUMN item=COLUMN time=COLUMN …, repeatable")
     ] = None,

@@ -148,7 +148,7 @@ def test_rees46_shape_is_read_by_generic_with_a_mapping(tmp_path):
     with pytest.raises(DataError, match=r"no column for item \(.*found event_time, .*generic"):
         ingest(tmp_path / "2019-Oct.csv", preset="movielens")
     mapping = {"item": "product_id", "time": "event_time", "category": "category_code", "session": "user_session"}
-    dataset = ingest(tmp_path / "2019-Oct.csv", mapping=mapping)
+    dataset = ingest(tmp_path / "2019-Oct.csv", preset="generic", mapping=mapping)
     assert dataset.events.select("kind", "session_id", "brand").rows() == [
         ("view", "72d76fde", "shiseido"),
         ("cart", "72d76fde", "shiseido"),

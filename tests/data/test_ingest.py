@@ -217,7 +217,11 @@ def test_catalogue_takes_the_last_word_in_time_the_median_price_and_the_items_fi
         ("user_id,item_id,time,timestamp\n1,2,2024-01-01,5\n", {}, "time and timestamp both fit"),
         ("user_id,item_id,time\n1,2,2024-01-01\n", {"mapping": {"user": "id"}}, "mapping user=id: no such column"),
         ("user_id,item_id,time\n1,2,2024-01-01\n", {"mapping": {"who": "user_id"}}, "the role must be one of user"),
-        ("user_id,item_id,time\n1,2,2024-01-01\n", {"preset": "nope"}, "preset='nope': must be one of online-retail"),
+        (
+            "user_id,item_id,time\n1,2,2024-01-01\n",
+            {"preset": "nope"},
+            "preset='nope': must be one of auto, online-retail",
+        ),
         ("user_id,item_id,time\n1,2,2024-01-01\n", {"kind": "stare"}, "'stare': must be one of view"),
         ("user_id,item_id,time\n1,2,2024-01-01\n", {"kinds": {"x": "y"}}, r"kinds\['x'\]='y': must be one of view"),
         ("user_id,item_id,time\n,2,2024-01-01\n", {}, r"none of 1 rows is usable: user is missing \(1\)"),
