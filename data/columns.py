@@ -33,7 +33,7 @@ def match_columns(
             raise DataError(f"mapping {role}={column}: the role must be one of {', '.join(ROLES)}")
         missing = [part for part in column.split("+") if part not in columns and column not in columns]
         if missing:
-            raise DataError(f"mapping {role}={column}: no such column; found {_listed(columns)}")
+            raise DataError(f"mapping {role}={column}: no such column; found {listed(columns)}")
     taken = set(mapping.values())
     free = [column for column in columns if column not in taken]
     roles, notes = dict(mapping), []
@@ -54,7 +54,7 @@ def match_columns(
     if keep is not None:
         unknown = [column for column in keep if column not in columns]
         if unknown:
-            raise DataError(f"keep={unknown[0]}: no such column; found {_listed(columns)}")
+            raise DataError(f"keep={unknown[0]}: no such column; found {listed(columns)}")
         extras = tuple(keep)
     else:
         extras = tuple(c for c in columns if c not in used and (preset.extras is None or c in preset.extras))
@@ -100,9 +100,10 @@ def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> 
     }
     best = [name for name, fits in sorted(near.items(), key=lambda pair: -pair[1]) if fits >= 2]
     hint = f"; presets that nearly match: {', '.join(best)}" if best else ""
-    return f"preset={preset.name}: no column for {known}; found {_listed(columns)}{hint}"
+    return f"preset={preset.name}: no column for {known}; found {listed(columns)}{hint}"
 
 
-def _listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[str]) -> str:
+    """The first thirty names, for an error."""
     shown = ", ".join(columns[:30])
     return shown + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")

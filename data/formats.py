@@ -258,3 +258,49 @@ _PRESETS = (
 )  # fmt: skip
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
+
+
+@dataclass(frozen=True)
+class FeedbackPreset:
+    """One format of logged feedback: what was shown with which chance, and what came of it.
+
+    columns: role → names its column is known by; contexts: how columns begin that are kept as they are. A role may be
+    a sum of columns, ``campaign+position``, which name one thing together.
+    """
+
+    name: str
+    columns: Mapping[str, tuple[str, ...]]
+    contexts: tuple[str, ...] = ()
+
+
+FEEDBACK_REQUIRED = ("item", "reward", "propensity")
+FEEDBACK_ROLES = (*FEEDBACK_REQUIRED, "slot", "user", "policy")
+
+_FEEDBACK_PRESETS = (
+    FeedbackPreset(
+        "open-bandit",
+        columns={
+            "item": ("item_id",),
+            "reward": ("click",),
+            "propensity": ("propensity_score", "pscore"),
+            "slot": ("position",),
+            "policy": ("policy",),
+        },
+        contexts=("timestamp", "campaign", "user_feature_"),
+    ),
+    FeedbackPreset(
+        "generic",
+        columns={
+            "item": ("item_id", "item", "action", "product_id", "sku"),
+            "reward": ("reward", "click", "clicked", "outcome"),
+            "propensity": ("propensity", "propensity_score", "pscore", "probability"),
+            "slot": ("slot", "position", "rank", "surface"),
+            "user": ("user_id", "user", "visitor_id", "customer_id", "shopper_id"),
+            "policy": ("policy", "logging_policy", "arm"),
+        },
+        contexts=("",),
+    ),
+)
+
+FEEDBACK_PRESETS: dict[str, FeedbackPreset] = {preset.name: preset for preset in _FEEDBACK_PRESETS}
+"""Logs with propensities: they name no shopper's history, so data/logged_feedback.py reads them, and no ingest."""

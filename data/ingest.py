@@ -17,7 +17,7 @@ from data.catalogue import items_table, make_catalogue
 from data.columns import Columns, match_columns
 from data.dataset import REJECTS, RESERVED, Dataset
 from data.errors import DataError
-from data.formats import PRESETS, Preset
+from data.formats import FEEDBACK_PRESETS, PRESETS, Preset
 from data.interactions import EventKind
 from data.numbering import Numbered, number
 from data.reading import LINE, Source, Table, open_source, unreadable
@@ -124,6 +124,8 @@ def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]
 
 
 def _preset(name: str) -> Preset:
+    if name in FEEDBACK_PRESETS and name not in PRESETS:
+        raise DataError(f"preset={name!r}: such a log names no shoppers; read it with `ownshelf off-policy`")
     if name not in PRESETS:
         raise DataError(f"preset={name!r}: must be one of {AUTO}, {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,4 +1,4 @@
-"""The two bundled logs, as published, ingested on demand."""
+"""The bundled logs, as published, read on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ def open_sample(name: str) -> Dataset:
     """A bundled log by its name; kept in memory for the next call."""
     from data.ingest import ingest
 
+    if name == "open-bandit":
+        raise DataError("sample='open-bandit': has propensities and no shoppers; read it with `ownshelf off-policy`")
     if name not in SAMPLES:
         raise DataError(f"sample={name!r}: must be one of {', '.join(SAMPLES)}")
     preset, file = SAMPLES[name]
     return replace(ingest(Path(__file__).parent / file, preset=preset), name=f"sample:{name}")
+
+
+def open_bandit_rounds() -> Path:
+    """The bundled log with propensities, which data/logged_feedback.py reads: no history of any shopper is in it."""
+    return Path(__file__).parent / "open_bandit" / "rounds.parquet"
