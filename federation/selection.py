@@ -1,28 +1,32 @@
 """λ, α and the profile's settings by federated cross-validation: over devices and over time at once.
 
-A split is agreed on that ends before the test window. The devices of all folds but one train on their train side; each
-device of the last fold folds in its own earlier events, ranks the catalogue and measures NDCG on its test side. Only
-sums of that figure leave a device. So a candidate is judged by devices that it never saw, on what they did later.
+Every fold (federation/folds.py) ends before the test window. Its training devices train on their train side; each other
+device folds in its own earlier events, ranks the catalogue and measures NDCG on its test side. Only sums of that figure
+leave a device. So a candidate is judged by devices that it never saw, on what they did later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from time import process_time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data.errors import FederationError
 from data.interactions import Interactions
-from data.split import Split
+from federation.folds import Fold, Folds
+from federation.memo import Memo
 from federation.recipe import Recipe
-from federation.simulation import train
+from federation.simulation import TrainConfig, Training, train
 from federation.strategy import arm_of
-from recsys.evaluation import evaluate, moment_of
-from recsys.profile_config import ProfileConfig
+from recsys.evaluation import Evaluation, evaluate
+from recsys.profile_config import ProfileConfig, finite
 
-_FOLD = 5
+_Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +34,16 @@ class CrossValidation:
     """What was tried, best first.
 
     candidates: recipes; mean, error: their mean NDCG@k over hold-out devices and its standard error, (n,) float64;
-    participations: how often a device was asked, at most.
+    devices: how many measured, a device counted once a window. participations: how often a device was asked to train or
+    to measure, at most. cpu_s: what it cost, also where a kept result was read.
     """
 
     candidates: tuple[Recipe, ...]
-    mean: npt.NDArray[np.float64]
-    error: npt.NDArray[np.float64]
+    mean: _Vector
+    error: _Vector
+    devices: int
     participations: int
+    cpu_s: float
 
     @property
     def best(self) -> Recipe:
@@ -45,80 +52,131 @@ class CrossValidation:
 
 
 def cross_validate(
-    split: Split,
+    folds: Folds,
     candidates: Sequence[Recipe],
     *,
-    histories: Interactions | None = None,
-    folds: int = 3,
     seed: int = 0,
     k: int = 20,
     part: str = "all",
+    memo: Memo | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> CrossValidation:
-    """Judge candidates by NDCG@k on split.test.
+    """Judge candidates by NDCG@k on the folds; of equal ones the earlier is the better.
 
-    histories: what a measuring device knows of itself, split.train by default. part: `all` or `new`, as in evaluate.
-    A table is trained once for all candidates that share their TrainConfig. on_step: told after each fold of each
-    table. Raises FederationError for fewer than two folds or no candidate.
+    part: `all` or `new`, as in evaluate. A table is trained once for all candidates that share their TrainConfig. memo:
+    keeps the sums of each fold of each table, so that stopped work goes on. on_step: told after each of them. Raises
+    FederationError for a single fold, no candidate, or folds where nobody measured.
     """
-    if folds < 2 or not candidates:
-        raise FederationError(f"folds={folds}, candidates={len(candidates)}: need at least 2 folds and 1 candidate")
-    histories = split.train if histories is None else histories
-    now = moment_of(split, histories)
-    n_users = split.train.n_users
-    fold = np.random.default_rng([seed, _FOLD]).integers(0, folds, n_users)
+    if len(folds) < 2 or not candidates:
+        raise FederationError(f"folds={len(folds)}, candidates={len(candidates)}: need at least 2 folds, 1 candidate")
+    memo = Memo() if memo is None else memo
     tables = list(dict.fromkeys(candidate.train for candidate in candidates))
-    figures: list[list[npt.NDArray[np.float64]]] = [[] for _ in candidates]
-    participations = 0
-    for config in tables:
-        members = [i for i, candidate in enumerate(candidates) if candidate.train == config]
-        asked = np.zeros(n_users, dtype=np.int64)
-        for one in range(folds):
-            others = split.train.where((fold != one)[split.train.user_idx])
-            trained = train(others, config, seed=seed, now=now)
-            asked += trained.participations
-            arms = [arm_of(config.strategy, trained.table, candidates[i].serve, str(i)) for i in members]
-            found = evaluate(
-                arms,
-                Split(others, split.test, "cross-validation", split.at),
-                histories=histories,
-                users=np.flatnonzero(fold == one),
-                k=k,
-                now=now,
-                bootstrap=2,
-            )
-            for i in members:
-                figures[i].append(found.column(str(i), f"ndcg@{k}", part))
+    members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
+    sums = np.zeros((len(candidates), 3))
+    asked: list[list[int]] = [[] for _ in tables]
+    cpu_s = 0.0
+    for fold in folds:
+        for place, config in enumerate(tables):
+            serves = [candidates[i].serve for i in members[config]]
+            words = {
+                "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
+                "seed": seed, "k": k, "part": part,
+            }  # fmt: skip
+            found = memo.of(words, partial(_sums, fold, config, serves, seed, k, part))
+            sums[members[config]] += np.array(found["sums"])
+            asked[place].append(found["asked"])
+            cpu_s += found["cpu_s"]
             if on_step is not None:
                 on_step()
-        participations += int(asked.max())
-    values = [np.concatenate(one) for one in figures]
-    mean = np.array([np.nanmean(one) for one in values])
-    error = np.array([np.nanstd(one) / np.sqrt((~np.isnan(one)).sum()) for one in values])
+    n, total, squares = sums.T
+    if not (n > 0).all():
+        raise FederationError("folds: no device could measure; there are too few users with later events")
+    mean = total / n
+    error = np.sqrt(np.maximum(squares / n - mean**2, 0.0) / n)
     order = np.argsort(-mean, kind="stable")
-    return CrossValidation(tuple(candidates[i] for i in order), mean[order], error[order], participations)
+    return CrossValidation(
+        tuple(candidates[i] for i in order),
+        mean[order],
+        error[order],
+        devices=int(n[0]),
+        participations=sum(_participations(one, folds) for one in asked),
+        cpu_s=cpu_s,
+    )
+
+
+def _participations(asked: Sequence[int], folds: Folds) -> int:
+    """How often a device took part in the folds of one table, at most; asked: in each fold's training, at most.
+
+    A device that is asked in one of the device folds of a window does not train in it, and measures once.
+    """
+    windows = np.reshape(asked, (len(folds.windows), folds.devices))
+    trained = windows.sum(axis=1) - (windows.min(axis=1) if folds.devices > 1 else 0)
+    return int((trained + 1).sum())
+
+
+def _sums(
+    fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int, part: str
+) -> dict[str, Any]:
+    """Devices, sum and sum of squares of their figure for each of the serves: all that leaves the devices."""
+    start = process_time()
+    training, figures = judge(fold, config, serves, seed=seed, k=k)
+    columns = [figures.column(str(place), f"ndcg@{k}", part) for place in range(len(serves))]
+    values = [column[~np.isnan(column)] for column in columns]
+    return {
+        "sums": [[len(one), float(one.sum()), float(one @ one)] for one in values],
+        "asked": int(training.participations.max(initial=0)),
+        "cpu_s": process_time() - start,
+    }
+
+
+def judge(
+    fold: Fold,
+    config: TrainConfig,
+    serves: Sequence[ProfileConfig],
+    *,
+    seed: int,
+    k: int = 20,
+    log: Interactions | None = None,
+    users: npt.NDArray[np.int64] | None = None,
+) -> tuple[Training, Evaluation]:
+    """Train one table on a fold and measure it with each of the profile settings: models "0", "1", … and popularity.
+
+    log: what is trained on, fold.training by default; what is ranked stays the items of fold.training. users: who is
+    asked, fold.users by default.
+    """
+    learned = fold.training if log is None else log
+    training = train(learned, config, seed=seed, now=fold.asked.now)
+    arms = [arm_of(config.strategy, training.table, serve, str(place)) for place, serve in enumerate(serves)]
+    figures = evaluate(
+        arms,
+        fold.split,
+        histories=fold.asked.histories,
+        users=fold.users if users is None else users,
+        k=k,
+        now=fold.asked.now,
+        bootstrap=2,
+    )
+    return training, figures
 
 
 def select(
-    split: Split,
+    folds: Folds,
     start: Recipe,
     *,
-    histories: Interactions | None = None,
-    folds: int = 3,
     seed: int = 0,
     k: int = 20,
     part: str = "all",
+    memo: Memo | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> tuple[Recipe, list[CrossValidation]]:
     """A recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
 
-    α and λ are judged without the repeat counter, which hides much of what a table is good for.
+    α and λ are judged without the repeat counter, which hides much of what a table is good for. memo: see
+    cross_validate; with it the same call goes on where it was stopped.
     """
 
     def judged(candidates: Iterable[Recipe]) -> CrossValidation:
-        return cross_validate(
-            split, list(candidates), histories=histories, folds=folds, seed=seed, k=k, part=part, on_step=on_step
-        )
+        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, memo=memo, on_step=on_step)
 
     bare = replace(start, serve=start.serve.without_repeat())
     stages = [judged(training_grid(bare))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,9 @@ from data.interactions import Interactions
 from data.recognition import AUTO
 from data.split import known_at, parse_time
 from federation.comparison import compare_models, protocol_for, question, recipe_for
+from federation.folds import Folds
 from federation.learning_curve import RoundRecord, mean_holdout
+from federation.memo import Memo
 from federation.publish import publish
 from federation.recipe import Recipe, privately, recipe
 from federation.selection import TABLES_OF_SELECT, select
@@ -143,14 +146,16 @@ def train_command(
     name = recipe_for(known) if recipe_name == "auto" else recipe_name
     chosen = adjusted(recipe(name), rounds, cohort_size, dim, strategy)
     spent = 0
+    selection = out.with_name(f".{out.name}.selection")
     if choose:
-        chosen, spent = selected(known, name, chosen, seed)
+        chosen, spent = selected(known, name, chosen, seed, Memo(selection))
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
     bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(selection, ignore_errors=True)
     report = training_report(trained)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {
@@ -265,19 +270,16 @@ def adjusted(
     return replace(base, train=train)
 
 
-def selected(log: Interactions, name: str, start: Recipe, seed: int) -> tuple[Recipe, int]:
+def selected(log: Interactions, name: str, start: Recipe, seed: int, memo: Memo | None = None) -> tuple[Recipe, int]:
     """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
-    asked = question(log, protocol_for(name, log))
-    folds = 3
-    with progress("federated cross-validation", TABLES_OF_SELECT * folds) as bar:
-        best, stages = select(
-            asked.split,
-            start,
-            histories=asked.histories,
-            folds=folds,
-            seed=seed,
-            on_step=lambda: bar.advance(TaskID(0)),
-        )
+    folds = Folds(log, protocol_for(name, log), seed=seed)
+    with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
+        try:
+            best, stages = select(folds, start, seed=seed, memo=memo, on_step=lambda: bar.advance(TaskID(0)))
+        except KeyboardInterrupt:
+            if memo is not None:
+                errors.print(f"stopped; kept in {memo.folder}: the same command goes on from there", highlight=False)
+            raise
     return best, sum(stage.participations for stage in stages)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from data.errors import DataError
+from federation.memo import Memo
 from recsys.bundle import Bundle
 from serving.cli import app
 from serving.lab_cli import pairs
@@ -85,6 +87,31 @@ def test_train_writes_a_bundle_that_evaluate_reads(shop: Path, tmp_path: Path) -
     assert not list(tmp_path.glob(".bundle*"))
     code, out, err = invoke("evaluate", shop, "--bundle", bundle, "--models", "personalized", "--json")
     assert code == 0, err
+
+
+def test_a_selection_stopped_by_ctrl_c_goes_on_to_the_same_bundle(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("train", shop, "--select", "--rounds", "2", "--dim", "4", "--cohort-size", "50", "--json", "--out")
+    whole = json.loads(invoke(*command, tmp_path / "whole")[1])
+    real = Memo.of
+
+    def stop_at_the_tenth(self: Memo, words: Any, work: Any) -> Any:
+        if self.folder is not None and len(list(self.folder.glob("*.json"))) == 10:
+            raise KeyboardInterrupt
+        return real(self, words, work)
+
+    monkeypatch.setattr(Memo, "of", stop_at_the_tenth)
+    code, _, err = invoke(*command, tmp_path / "bundle")
+    assert code != 0
+    assert "the same command goes on from there" in err
+    monkeypatch.undo()
+    assert len(list((tmp_path / ".bundle.selection").iterdir())) == 10
+    resumed = json.loads(invoke(*command, tmp_path / "bundle")[1])
+    assert resumed["holdout_ndcg"] == whole["holdout_ndcg"]
+    assert resumed["selection_participations"] == whole["selection_participations"]
+    assert Bundle.load(tmp_path / "bundle").config == Bundle.load(tmp_path / "whole").config
+    assert not (tmp_path / ".bundle.selection").exists()
 
 
 def test_train_refuses_to_overwrite_unless_told(shop: Path, tmp_path: Path) -> None:
