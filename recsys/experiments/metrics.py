@@ -159,7 +159,7 @@ def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
 def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
     """The distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
 
-    Squares of indicators are left out (x² = x), as is pairs that no metric asks for: fewer coordinates, less noise.
+    Squares of indicators are left out (x² = x), as are pairs that no metric asks for: fewer coordinates, less noise.
     """
     metrics = tuple(metrics)
     indicators = {column.name for column in columns(metrics) if column.indicator}
