@@ -22,8 +22,8 @@ class Difference:
 
     control, treatment: the arms' values, adjusted by the covariate if there is one. variance: of the effect, the noise
     of privacy in it; sampling_variance: without it. df: Welch's degrees of freedom. log_variance, log_df: same of
-    log(treatment/control), nan unless both values are above 0. coefficient: of the covariate, 0 without. reduction: share
-    of the sampling variance that the covariate took away. shoppers: of both arms.
+    log(treatment/control), nan unless both values are above 0. coefficient: of the covariate, 0 without. reduction:
+    share of the sampling variance that the covariate took away. shoppers: of both arms.
     """
 
     control: float
