@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING
 from data.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from recsys.experiments.assignment import assign as assign
+    from recsys.experiments.definition import Experiment as Experiment
     from recsys.experiments.metrics import Metric as Metric
     from recsys.experiments.metrics import MetricKind as MetricKind
+    from recsys.experiments.reading import experiment_of as experiment_of
+    from recsys.experiments.reading import read_experiment as read_experiment
     from recsys.experiments.sums import ArmSums as ArmSums
     from recsys.experiments.sums import SumsNoise as SumsNoise
 
@@ -14,15 +18,23 @@ __getattr__ = lazy_names(
     __name__,
     {
         "ArmSums": "recsys.experiments.sums",
+        "Experiment": "recsys.experiments.definition",
         "Metric": "recsys.experiments.metrics",
         "MetricKind": "recsys.experiments.metrics",
         "SumsNoise": "recsys.experiments.sums",
+        "assign": "recsys.experiments.assignment",
+        "experiment_of": "recsys.experiments.reading",
+        "read_experiment": "recsys.experiments.reading",
     },
 )
 
 __all__ = [
     "ArmSums",
+    "Experiment",
     "Metric",
     "MetricKind",
     "SumsNoise",
+    "assign",
+    "experiment_of",
+    "read_experiment",
 ]

@@ -1,0 +1,62 @@
+"""One definition that the tests of experiments share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys.experiments.definition import Experiment
+from recsys.experiments.reading import experiment_of
+
+START = 1_764_547_200  # 2025-12-01T00:00:00Z
+
+
+def raw_experiment(**changes: Any) -> dict[str, Any]:
+    """Plain values, as a file has them."""
+    return {
+        "id": "personal-home",
+        "arms": [
+            {"name": "global", "settings": {"model": "global"}},
+            {"name": "personal", "settings": {"model": "personalized", "mode": "device", "diversity": 0.2}},
+        ],
+        "control": "global",
+        "layer": {"name": "home"},
+        "metrics": [
+            {"name": "conversion", "kind": "proportion", "numerator": "converted", "role": "primary"},
+            {
+                "name": "revenue",
+                "numerator": "spent",
+                "cap": 200.0,
+                "covariate": "spent_before",
+                "covariate_cap": 200.0,
+            },
+            {
+                "name": "clicks_per_list",
+                "kind": "ratio",
+                "numerator": "clicks",
+                "cap": 20.0,
+                "denominator": "lists",
+                "denominator_cap": 20.0,
+                "denominator_centre": 5.0,
+                "role": "guardrail",
+                "margin": 0.02,
+            },
+        ],
+        "outcomes": [
+            {"name": "converted", "event": "purchase", "measure": "any"},
+            {"name": "spent", "event": "purchase", "measure": "value"},
+            {"name": "spent_before", "event": "purchase", "measure": "value", "before_days": 28},
+            {"name": "clicks", "event": "click"},
+            {"name": "lists", "event": "list"},
+        ],
+        "segments": [{"name": "shopper", "fact": "purchases", "cuts": [1], "levels": ["new", "returning"]}],
+        "looks": {"method": "group_sequential", "count": 3},
+        "starts_at": START,
+        "ends_at": START + 14 * 86_400,
+        "privacy": {"epsilon": 1.0, "delta": 1e-6, "min_reports": 50, "max_reports": 10_000},
+        **changes,
+    }
+
+
+def an_experiment(**changes: Any) -> Experiment:
+    """The experiment of raw_experiment."""
+    return experiment_of(raw_experiment(**changes))
