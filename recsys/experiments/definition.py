@@ -242,7 +242,7 @@ class Privacy:
         if self.epsilon is not None:
             within("privacy.epsilon", self.epsilon, 0, 32, open_low=True)
         within("privacy.delta", self.delta, 0, 1e-3, open_low=True)
-        within("privacy.max_reports", self.max_reports, 1, 10_000_000)
+        within("privacy.max_reports", self.max_reports, 1, 1_000_000)
         within("privacy.min_reports", self.min_reports, 1, self.max_reports)
 
 
