@@ -10,7 +10,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from scipy import optimize, special
 
 from data.errors import DataError
 from recsys.experiments.boundaries import critical_values, crossing, stagewise
+from recsys.experiments.definition import Spending
 from recsys.experiments.intervals import check_alpha
 
 Floats = npt.NDArray[np.float64]
@@ -26,15 +26,8 @@ LEAST_P = 1e-12
 """Repeated p-values are not followed below this."""
 
 
-class Spending(StrEnum):
-    """obrien_fleming: almost nothing early, almost the fixed test at the end; pocock: nearly even over the looks."""
-
-    OBRIEN_FLEMING = "obrien_fleming"
-    POCOCK = "pocock"
-
-
 @dataclass(frozen=True)
-class Looks:
+class Timing:
     """When was looked. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
 
     information: what statistics' correlation follows, in any unit, growing (with noise not quite the shoppers: see
@@ -52,9 +45,9 @@ class Looks:
             raise DataError(f"times={list(self.times)}: must be above 0 and grow")
 
     @staticmethod
-    def planned(times: Sequence[float]) -> Looks:
-        """Looks as planned, with information as the shoppers; the last is final."""
-        return Looks(tuple(times), tuple(times), final=True)
+    def planned(times: Sequence[float]) -> Timing:
+        """Timing as planned, with information as the shoppers; the last is final."""
+        return Timing(tuple(times), tuple(times), final=True)
 
     def spend(self, kind: Spending, alpha: float) -> Floats:
         """What each side may spend at each look, (K,)."""
@@ -67,7 +60,8 @@ class Looks:
 def spent(kind: Spending, alpha: float, time: float) -> float:
     """Error that each side has spent by a fraction of the plan's shoppers, of alpha/2 (Lan and DeMets 1983).
 
-    obrien_fleming: 2(1 − Φ(z_{alpha/4}/√t)); pocock: alpha/2·ln(1 + (e − 1)t).
+    obrien_fleming, 2(1 − Φ(z_{alpha/4}/√t)): almost nothing early, almost the fixed test at the end. pocock,
+    alpha/2·ln(1 + (e − 1)t): nearly even over the looks.
     """
     check_alpha(alpha)
     if not 0.0 < time <= 1.0:
@@ -78,12 +72,12 @@ def spent(kind: Spending, alpha: float, time: float) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def bounds(looks: Looks, kind: Spending, alpha: float) -> tuple[float, ...]:
+def bounds(looks: Timing, kind: Spending, alpha: float) -> tuple[float, ...]:
     """Bounds on |Z| at each look; inf where nothing may be spent."""
     return tuple(critical_values(looks.information, looks.spend(kind, alpha)).tolist())
 
 
-def repeated_p(looks: Looks, kind: Spending, z: Sequence[float]) -> float:
+def repeated_p(looks: Timing, kind: Spending, z: Sequence[float]) -> float:
     """The least alpha whose bounds one of the looks' z has crossed: valid at any look, whatever made one stop.
 
     Jennison and Turnbull (2000), chapter 9. 1 if none would reject at any level.
@@ -103,7 +97,7 @@ def repeated_p(looks: Looks, kind: Spending, z: Sequence[float]) -> float:
     return math.exp(optimize.brentq(short, lowest, highest, xtol=1e-6))
 
 
-def _bounds(looks: Looks, kind: Spending, log_alpha: float) -> list[float]:
+def _bounds(looks: Timing, kind: Spending, log_alpha: float) -> list[float]:
     return [min(bound, 100.0) for bound in critical_values(looks.information, looks.spend(kind, math.exp(log_alpha)))]
 
 
@@ -120,7 +114,7 @@ class Stagewise:
     high: float
 
 
-def stopped(looks: Looks, kind: Spending, alpha: float, z: float) -> Stagewise:
+def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
     """Adjusted figures at the look that ended the experiment: first to cross its bound, or the last of the plan.
 
     z: the statistic at that look. An interval of ± 1.96 standard errors there is too hopeful (Tsiatis, Rosner, Mehta
@@ -144,7 +138,7 @@ def stopped(looks: Looks, kind: Spending, alpha: float, z: float) -> Stagewise:
     )
 
 
-def power(looks: Looks, kind: Spending, alpha: float, drift: float) -> Floats:
+def power(looks: Timing, kind: Spending, alpha: float, drift: float) -> Floats:
     """Probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
 
     On either side, as of a fixed test: the wrong side is negligible where power matters.
@@ -155,7 +149,7 @@ def power(looks: Looks, kind: Spending, alpha: float, drift: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=256)
-def inflation(looks: Looks, kind: Spending, alpha: float, wanted: float) -> float:
+def inflation(looks: Timing, kind: Spending, alpha: float, wanted: float) -> float:
     """How many times the shoppers of a fixed test these looks need at most for the same power (Jennison, Turnbull)."""
     if not alpha < wanted < 1.0:
         raise DataError(f"power={wanted}: must be above alpha={alpha} and below 1")
