@@ -52,7 +52,7 @@ class Delivery:
     detail: str = ""
 
 
-def fetch_task(client: httpx.Client, patience: Patience, chance: random.Random) -> Task | int:
+def fetch_task(client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK) -> Task | int:
     """The open round's task, unchecked, or the seconds until to ask again when none is open.
 
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
@@ -60,7 +60,7 @@ def fetch_task(client: httpx.Client, patience: Patience, chance: random.Random) 
     why = ""
     for attempt in range(patience.attempts):
         try:
-            with closing(_send(client, "GET", TASK)) as response:
+            with closing(_send(client, "GET", path)) as response:
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
@@ -83,6 +83,7 @@ def deliver(
     chance: random.Random,
     now: Callable[[], float],
     still_wanted: Callable[[], bool],
+    path: str = REPORTS,
 ) -> Delivery:
     """Post a stored report until it is answered, not before its time, not after its deadline.
 
@@ -96,7 +97,7 @@ def deliver(
         if now() > pending.deadline:
             return Delivery("unsent", "deadline")
         try:
-            with closing(_send(client, "POST", REPORTS, pending.report)) as response:
+            with closing(_send(client, "POST", path, pending.report)) as response:
                 response.read()
         except httpx.HTTPError as error:
             why, at_least = type(error).__name__, 0.0

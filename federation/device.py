@@ -377,7 +377,9 @@ class Device:
 
 
 def _unsent(state: DeviceState) -> DeviceState:
-    return replace(state, participation=state.participation.without_report())
+    return replace(
+        state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
+    )
 
 
 def erase_device(folder: str | Path) -> None:

@@ -27,6 +27,16 @@ class Entry:
     at: int
     rho: float
 
+    def encode(self) -> list[Any]:
+        """For the vault's JSON."""
+        return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
+
+    @staticmethod
+    def decode(stored: list[Any]) -> Entry:
+        """The entry of encode."""
+        task_hash, round_, at, rho = stored
+        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -40,15 +50,35 @@ class Pending:
     post_at: float
     report: bytes = field(repr=False)
 
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "task_hash": self.task_hash.hex(),
+            "deadline": self.deadline,
+            "post_at": self.post_at,
+            "report": base64.b64encode(self.report).decode(),
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> Pending:
+        """The report of encode."""
+        report = base64.b64decode(stored["report"])
+        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
+
 
 @dataclass(frozen=True)
 class Participation:
-    """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed."""
+    """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
+
+    entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
+    bound of one report (recsys/experiments/layout.py); its task_hash is the experiment's fixed hash.
+    """
 
     entries: tuple[Entry, ...] = ()
     pending: Pending | None = None
     come_back_at: int = 0
     measures_only: bool | None = None
+    experiments: tuple[Entry, ...] = ()
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
@@ -60,11 +90,16 @@ class Participation:
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
         """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
-        return epsilon_of(math.fsum(entry.rho for entry in self.entries) + and_rho, delta)
+        spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
+        return epsilon_of(spent + and_rho, delta)
 
     def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
         """After a report was made."""
         return replace(self, entries=(*self.entries, entry), pending=pending, come_back_at=come_back_at)
+
+    def with_experiment(self, entry: Entry) -> Participation:
+        """After the first report to an experiment was made."""
+        return replace(self, experiments=(*self.experiments, entry))
 
     def without_report(self) -> Participation:
         """After a report was acknowledged, refused, or given up. What it cost stays."""
@@ -74,19 +109,11 @@ class Participation:
         """For the vault's JSON."""
         pending = self.pending
         return {
-            "entries": [
-                [entry.task_hash.hex(), entry.round, entry.at, None if math.isinf(entry.rho) else entry.rho]
-                for entry in self.entries
-            ],
-            "pending": pending
-            and {
-                "task_hash": pending.task_hash.hex(),
-                "deadline": pending.deadline,
-                "post_at": pending.post_at,
-                "report": base64.b64encode(pending.report).decode(),
-            },
+            "entries": [entry.encode() for entry in self.entries],
+            "pending": pending and pending.encode(),
             "come_back_at": self.come_back_at,
             "measures_only": self.measures_only,
+            "experiments": [entry.encode() for entry in self.experiments],
         }
 
     @staticmethod
@@ -94,19 +121,11 @@ class Participation:
         """The state of encode."""
         pending = stored["pending"]
         return Participation(
-            entries=tuple(
-                Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
-                for task_hash, round_, at, rho in stored["entries"]
-            ),
-            pending=pending
-            and Pending(
-                bytes.fromhex(pending["task_hash"]),
-                pending["deadline"],
-                pending["post_at"],
-                base64.b64decode(pending["report"]),
-            ),
+            entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
+            pending=pending and Pending.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
+            experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
         )
 
 

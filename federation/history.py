@@ -19,6 +19,7 @@ from data.errors import ServingError
 from data.interactions import EventKind
 from data.vocabulary import Vocabulary
 from federation.device_ledger import Participation
+from federation.experiment_log import ExperimentLog
 from federation.moments import checked_time
 from federation.noise_account import NoiseAccount
 
@@ -52,7 +53,7 @@ class OwnRows:
 class DeviceState:
     """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
-    noise: what was said in mode noised, and what it cost.
+    noise: what was said in mode noised, and what it cost. experiments: what happened in them, and what was said of it.
     """
 
     consent: Consent = "nothing"
@@ -62,6 +63,7 @@ class DeviceState:
     participation: Participation = field(default_factory=Participation)
     clusters: str | None = None
     noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
+    experiments: ExperimentLog = field(default_factory=ExperimentLog, repr=False)
 
     def encode(self) -> bytes:
         """JSON bytes for the vault."""
@@ -81,6 +83,7 @@ class DeviceState:
                 "participation": self.participation.encode(),
                 "clusters": self.clusters,
                 "noise": self.noise.encode(),
+                "experiments": self.experiments.encode(),
             }
         ).encode()
 
@@ -98,6 +101,8 @@ class DeviceState:
         participation = Participation() if held is None else Participation.decode(held)
         said = stored.get("noise")  # nor has one of before there were modes any
         noise = NoiseAccount() if said is None else NoiseAccount.decode(said)
+        tried = stored.get("experiments")  # nor of before there were experiments
+        experiments = ExperimentLog() if tried is None else ExperimentLog.decode(tried)
         return DeviceState(
             stored["consent"],
             _events(stored["events"]),
@@ -106,6 +111,7 @@ class DeviceState:
             participation,
             stored.get("clusters"),
             noise,
+            experiments,
         )
 
 

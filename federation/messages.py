@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from data.errors import FederationError
 from federation.private_sum.plan import MAX_LENGTH, Part, SumPlan
@@ -23,7 +24,7 @@ from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, framed
 from federation.private_sum.signing import SIGNATURE_BYTES, SigningKey, is_signed
 from federation.wire import Reader, f64, sized, u8, u32, u64
 
-TASK_MAGIC = b"OST1"
+MAGIC_BYTES = 4
 REPORT_MAGIC = b"OSR1"
 TASK_DOMAIN = b"ownshelf/task/v1"
 BUNDLE_HASH_BYTES = 32
@@ -36,6 +37,13 @@ MAX_TASK_BYTES = 1_000_000
 U32 = 2**32 - 1
 U64 = 2**64 - 1
 ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}", re.ASCII)
+
+
+class Purpose(Enum):
+    """What a sum is for; its value is the first bytes of its tasks, so one signature never serves two purposes."""
+
+    TRAINING = b"OST1"
+    EXPERIMENT = b"OSE1"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class Task:
     plan: parts with clips and scales, min_reports, max_reports and noise. A block shorter than the others pads its
     parts with zeros. bundle_hash: SHA-256 of the bundle (32 bytes). round_public_key: HPKE key of this round alone.
     deadline, come_back_at: seconds since 1970-01-01 UTC: until when reports are taken, when to ask for a next task.
+
+    A window of an experiment is a round of that purpose: bundle_version is "id:version" and bundle_hash the content
+    hash of the definition.
     """
 
     task_id: str
@@ -66,6 +77,7 @@ class Task:
     deadline: int
     come_back_at: int
     signature: bytes = field(default=b"", repr=False)
+    purpose: Purpose = Purpose.TRAINING
 
     def __post_init__(self) -> None:
         for name in ("task_id", "bundle_version"):
@@ -95,7 +107,7 @@ class Task:
         plan = self.plan
         return b"".join(
             (
-                TASK_MAGIC,
+                self.purpose.value,
                 sized(self.task_id.encode("ascii")),
                 u32(self.round),
                 sized(self.bundle_version.encode("ascii")),
@@ -168,8 +180,10 @@ def _task_of(data: bytes, draft: bool) -> Task:
 
 
 def _read_task(read: Reader, draft: bool) -> Task:
-    if read.take("magic", len(TASK_MAGIC)) != TASK_MAGIC:
-        raise TaskRefused(f"magic: must be {TASK_MAGIC!r}")
+    magic = bytes(read.take("magic", MAGIC_BYTES))
+    purpose = next((one for one in Purpose if one.value == magic), None)
+    if purpose is None:
+        raise TaskRefused(f"magic: must be one of {', '.join(repr(one.value) for one in Purpose)}")
     task_id = read.text("task_id", MAX_ID_CHARS)
     round_number = read.number("round", 4, 0, U32)
     bundle_version = read.text("bundle_version", MAX_ID_CHARS)
@@ -204,6 +218,7 @@ def _read_task(read: Reader, draft: bool) -> Task:
         deadline=read.number("deadline", 8, 0, U64),
         come_back_at=read.number("come_back_at", 8, 0, U64),
         signature=b"" if draft else read.take("signature", SIGNATURE_BYTES),
+        purpose=purpose,
     )
 
 

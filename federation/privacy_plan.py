@@ -101,7 +101,7 @@ class PrivacyPlan:
         parts = training_plan(n_block, dim, self.clips, **bounds).parts
         while True:
             quiet = SumPlan(parts, **bounds, sigma=0)
-            sigma = _at_least(self.noise_multiplier, quiet.sensitivity_squared)
+            sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
             try:
                 return replace(quiet, sigma=sigma)
             except PlanRefused:
@@ -126,7 +126,7 @@ class PrivacyPlan:
         off = PrivacyPlan(clips, 0.0, max_participations, min_reports, max_reports, delta, max_rounds)
         if math.isinf(epsilon):
             return off
-        return replace(off, noise_multiplier=_calibrated(epsilon, delta, max_participations))
+        return replace(off, noise_multiplier=least_noise(epsilon, delta, max_participations))
 
     @staticmethod
     def off(
@@ -183,7 +183,7 @@ def _checked(raw: object, kind: type, what: str) -> dict[str, Any]:
     return dict(raw)
 
 
-def _at_least(z: float, sensitivity_squared: int) -> int:
+def least_sigma(z: float, sensitivity_squared: int) -> int:
     """The least integer σ with σ² ≥ z²·Δ², compared as a device compares it."""
     wanted = z**2 * sensitivity_squared
     sigma = math.isqrt(math.floor(wanted))
@@ -211,8 +211,9 @@ def _epsilon(z: float, participations: int, delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _calibrated(epsilon: float, delta: float, participations: int) -> float:
-    """The least z of four digits with ε(z) ≤ epsilon."""
+@functools.lru_cache(maxsize=256)
+def least_noise(epsilon: float, delta: float, participations: int) -> float:
+    """The least noise multiplier of four digits that keeps so many participations at ε or less. Raises PlanRefused."""
     if _epsilon(_MAX_Z, participations, delta) > epsilon:
         raise PlanRefused(f"epsilon={epsilon}: needs a noise_multiplier above {_MAX_Z:.0f}")
     low, high = 0.0, _MAX_Z

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from federation.messages import MAX_TOKEN_BYTES, Report, Task
+from federation.messages import MAX_TOKEN_BYTES, Purpose, Report, Task
 from federation.private_sum.device import contribute
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 from federation.private_sum.refusals import TaskRefused
@@ -41,11 +41,13 @@ class DevicePolicy:
     suites: frozenset[Suite] = frozenset(Suite)
 
 
-def check_task(task: Task, policy: DevicePolicy, now: int) -> None:
-    """Refuse, with TaskRefused, a task that is expired, not the pinned custodian's, or weaker than agreed.
+def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Purpose.TRAINING) -> None:
+    """Refuse, with TaskRefused, a task that is expired, not the pinned custodian's, or weaker or other than agreed.
 
     now: seconds since 1970-01-01 UTC.
     """
+    if task.purpose is not purpose:
+        raise TaskRefused(f"purpose={task.purpose.name}: must be {purpose.name}")
     if not task.is_signed_by(policy.custodian_key):
         raise TaskRefused(f"signature of task_id={task.task_id}: must be the pinned custodian's")
     if not now <= task.deadline <= now + policy.max_wait_s:

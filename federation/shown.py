@@ -17,7 +17,8 @@ def shown(state: DeviceState) -> dict[str, Any]:
     """What the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
-    noised, by basic composition; another guarantee of other messages, so the two are not one number.
+    noised, by basic composition; another guarantee of other messages, so the two are not one number. experiments: id,
+    when the shopper was exposed, the last window reported; the notes are what experiments may count.
     """
     spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
     return {
@@ -27,6 +28,17 @@ def shown(state: DeviceState) -> dict[str, Any]:
         "noised_messages": state.noise.drawn,
         "noised_epsilon": state.noise.epsilon,
         "unsent_report_bytes": 0 if pending is None else len(pending.report),
+        "experiments": [
+            {
+                "experiment_id": one.experiment_id,
+                "exposed_at": None if one.exposed_at is None else iso(one.exposed_at),
+                "window": one.window,
+            }
+            for one in state.experiments.enrolments
+        ],
+        "experiment_notes": [
+            {"time": iso(note.time), "event": str(note.event), "value": note.value} for note in state.experiments.notes
+        ],
         "events": [
             asdict(event) | {"kind": event.kind.name.lower(), "time": iso(event.time)} for event in state.events
         ],

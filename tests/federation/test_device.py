@@ -159,6 +159,7 @@ def test_the_state_has_no_place_for_an_account() -> None:
         "participation",  # what it sent into sums, so that it keeps within what was agreed
         "clusters",  # the hash of a public file, like catalogue
         "noise",  # what it said in mode noised, so that it says the same again and counts what it costs
+        "experiments",  # in which it is and what it said there, so that it says each thing once
     }
     assert {field.name for field in fields(Event)} == {"time", "item_id", "kind", "quantity"}
     for method in (Device.create, Device.open, Device.observe, Device.recommend, Device.recommend_from):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import ReportRejected
-from federation.messages import MAX_TOKEN_BYTES, Block, Report, Task, blocks_of, max_report_bytes
+from federation.messages import MAX_TOKEN_BYTES, Block, Purpose, Report, Task, blocks_of, max_report_bytes
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.refusals import (
     LateReport,
@@ -85,6 +85,7 @@ def test_task_carries_only_the_agreed_fields():
         "deadline",
         "come_back_at",
         "signature",
+        "purpose",
     }
 
 
@@ -122,6 +123,7 @@ def test_tasks_that_differ_have_other_hashes(one, other):
     [
         {"task_id": "training-8"},
         {"round": 8},
+        {"purpose": Purpose.EXPERIMENT},
         {"bundle_version": "shop-8"},
         {"bundle_hash": bytes(32)},
         {"blocks": TASK.blocks[:-1]},

@@ -1,0 +1,140 @@
+"""What a device's vault holds of experiments: its secret, what happened, in which it is, and what it has said so far.
+
+None of it leaves the device but increments of bounded sums (recsys/experiments/layout.py) through the private sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from federation.device_ledger import Pending
+from recsys.experiments.amendments import fixed_hash
+from recsys.experiments.assignment import SECRET_BYTES
+from recsys.experiments.definition import MAX_DAYS, Experiment, OutcomeEvent
+from recsys.experiments.layout import Floats, Integers, Layout
+from recsys.experiments.outcomes import MICROS, Note
+from recsys.experiments.reading import canonical_json, experiment_of
+
+KEEP_S = 2 * MAX_DAYS * 86_400
+"""Notes older than the longest covariate and experiment together are forgotten."""
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """One experiment that the device is assigned to.
+
+    fixed_hash: of what no version may change. exposed_at: µs since 1970 UTC, None before. cell: of its segments at the
+    exposure. sent: (2, slots) what reports have said so far, in steps. window: of the last report, -1 before the first.
+    pending: a report on its way. left: a report was lost, so its later increments would be of nobody the sums know:
+    from then on the device says nothing but zeros.
+    """
+
+    experiment_id: str
+    fixed_hash: bytes
+    exposed_at: int | None = None
+    cell: int = 0
+    sent: tuple[tuple[int, ...], tuple[int, ...]] = field(default=((), ()), repr=False)
+    window: int = -1
+    pending: Pending | None = None
+    left: bool = False
+
+    def sent_so_far(self, layout: Layout) -> Integers:
+        """(2, slots) int64."""
+        empty: Integers = np.zeros((2, len(layout.slots)), dtype=np.int64)
+        return np.array(self.sent, dtype=np.int64) if self.sent[0] else empty
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "experiment_id": self.experiment_id,
+            "fixed_hash": self.fixed_hash.hex(),
+            "exposed_at": self.exposed_at,
+            "cell": self.cell,
+            "sent": self.sent,
+            "window": self.window,
+            "pending": self.pending and self.pending.encode(),
+            "left": self.left,
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> Enrolment:
+        """The enrolment of encode."""
+        pending, (rise, fall) = stored["pending"], stored["sent"]
+        return Enrolment(
+            experiment_id=stored["experiment_id"],
+            fixed_hash=bytes.fromhex(stored["fixed_hash"]),
+            exposed_at=stored["exposed_at"],
+            cell=stored["cell"],
+            sent=(tuple(rise), tuple(fall)),
+            window=stored["window"],
+            pending=pending and Pending.decode(pending),
+            left=stored["left"],
+        )
+
+
+@dataclass(frozen=True)
+class ExperimentLog:
+    """secret: 32 random bytes that assign this device, drawn with the first definition. definitions: those running."""
+
+    secret: bytes = field(default=b"", repr=False)
+    definitions: tuple[Experiment, ...] = ()
+    notes: tuple[Note, ...] = field(default=(), repr=False)
+    enrolments: tuple[Enrolment, ...] = ()
+
+    def definition(self, experiment_id: str) -> Experiment | None:
+        """A running experiment by id."""
+        return next((one for one in self.definitions if one.id == experiment_id), None)
+
+    def enrolment(self, experiment: Experiment) -> Enrolment:
+        """The device's own part in an experiment; a fresh one before anything happened."""
+        found = next((one for one in self.enrolments if one.experiment_id == experiment.id), None)
+        return found or Enrolment(experiment.id, fixed_hash(experiment))
+
+    def with_enrolment(self, enrolment: Enrolment) -> ExperimentLog:
+        """With this part in its experiment."""
+        others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
+        return replace(self, enrolments=(*others, enrolment))
+
+    def with_note(self, note: Note) -> ExperimentLog:
+        """After something happened; what is too old to matter is forgotten."""
+        kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
+        return replace(self, notes=(*kept, note))
+
+    def without_reports(self) -> ExperimentLog:
+        """After reports on their way were destroyed: those experiments go on without this device."""
+        if not any(one.pending for one in self.enrolments):
+            return self
+        gone = (replace(one, pending=None, left=True) if one.pending else one for one in self.enrolments)
+        return replace(self, enrolments=tuple(gone))
+
+    def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
+        """(2, slots) in [0, 1): how this device rounds in this experiment, the same in every window."""
+        seed = hmac.digest(self.secret, b"ownshelf/rounding/v1" + experiment.id.encode(), hashlib.sha256)
+        return np.random.default_rng(int.from_bytes(seed, "big")).random((2, len(layout.slots)))
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "secret": self.secret.hex(),
+            "definitions": [canonical_json(one) for one in self.definitions],
+            "notes": [[note.time, note.event, note.value] for note in self.notes],
+            "enrolments": [one.encode() for one in self.enrolments],
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> ExperimentLog:
+        """The log of encode."""
+        secret = bytes.fromhex(stored["secret"])
+        assert len(secret) in (0, SECRET_BYTES)
+        return ExperimentLog(
+            secret=secret,
+            definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
+            notes=tuple(Note(time, OutcomeEvent(event), value) for time, event, value in stored["notes"]),
+            enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+        )

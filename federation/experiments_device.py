@@ -1,0 +1,147 @@
+"""A device in experiments: which arm it is in, when its shopper comes in, what happened since. Sends nothing.
+
+Only a device whose shopper agreed to `contribute` is in any: an arm that nobody may count would bias the others.
+Reports are federation/experiment_reporting.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from data.errors import DataError
+from data.interactions import MICROS_PER_DAY, EventKind
+from federation.device import Device
+from federation.experiment_log import Enrolment, ExperimentLog
+from federation.history import DeviceState, Event, known_columns
+from recsys.catalogue import Catalogue
+from recsys.experiments.amendments import fixed_hash
+from recsys.experiments.assignment import SECRET_BYTES, assign
+from recsys.experiments.definition import Arm, Experiment, OutcomeEvent, Trigger
+from recsys.experiments.layout import Integers, layout_of
+from recsys.experiments.outcomes import Note, cell_of, columns_at, is_eligible, takes_exposures
+
+HEAD = 0.8
+"""Items above this quantile of the trend are the head: what everybody looks at."""
+
+
+def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
+    """Know these experiments from now on, and no others. Raises DataError for one that is not an older one's amendment.
+
+    A device that was in an experiment accepts only versions with the same fixed hash under its id.
+    """
+    definitions = tuple(running)
+
+    def keep(state: DeviceState) -> DeviceState:
+        log = state.experiments
+        for one in definitions:
+            if log.enrolment(one).fixed_hash != fixed_hash(one):
+                raise DataError(f"experiment {one.id}: is another one than this device is in under that id")
+        secret = log.secret or (os.urandom(SECRET_BYTES) if definitions else b"")
+        if (secret, definitions) == (log.secret, log.definitions):
+            return state
+        return replace(state, experiments=replace(log, secret=secret, definitions=definitions))
+
+    device.change(keep)
+
+
+def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
+    """The arm whose settings this device's lists have at `now` (µs since 1970 UTC); None when it is not in.
+
+    A shopper who came in stays in; others are in while exposures are taken and every rule holds.
+    """
+    state = device.state
+    experiment = state.experiments.definition(experiment_id)
+    if experiment is None:
+        return None
+    arm = assigned_arm(state, experiment)
+    if arm is None or state.experiments.enrolment(experiment).exposed_at is not None:
+        return arm
+    facts = facts_of(state.events, device.catalogue, now)
+    return arm if takes_exposures(experiment, now) and is_eligible(experiment, facts) else None
+
+
+def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
+    """Ids of the experiments that the shopper comes into by this trigger on this surface, at `now` (µs)."""
+    catalogue = device.catalogue
+    entered: list[str] = []
+
+    def enter(state: DeviceState) -> DeviceState:
+        entered.clear()
+        log = state.experiments
+        for experiment in log.definitions:
+            own, exposure = log.enrolment(experiment), experiment.exposure
+            fits = exposure.trigger == trigger and exposure.surface in (None, surface)
+            if not fits or own.exposed_at is not None or own.left or not takes_exposures(experiment, now):
+                continue
+            facts = facts_of(state.events, catalogue, now)
+            if assigned_arm(state, experiment) is not None and is_eligible(experiment, facts):
+                log = log.with_enrolment(replace(own, exposed_at=now, cell=cell_of(experiment, facts)))
+                entered.append(experiment.id)
+        return replace(state, experiments=log) if entered else state
+
+    device.change(enter)
+    return tuple(entered)
+
+
+def note(device: Device, event: OutcomeEvent | str, now: int, value: float = 1.0) -> bool:
+    """Note what happened at `now` (µs since 1970 UTC), for outcomes and covariates; whether consent let it.
+
+    value: money of a purchase, seconds of a session, diversity of a list. Returns and refunds are not subtracted:
+    what a device says only grows.
+    """
+    noted, recorded = Note(now, OutcomeEvent(event), float(value)), False
+
+    def record(state: DeviceState) -> DeviceState:
+        nonlocal recorded
+        recorded = state.consent == "contribute"
+        return replace(state, experiments=state.experiments.with_note(noted)) if recorded else state
+
+    device.change(record)
+    return recorded
+
+
+def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
+    """The arm that the device's secret falls into, eligible or not."""
+    if state.consent != "contribute" or not state.experiments.secret:
+        return None
+    name = assign(experiment, state.experiments.secret).arm
+    return None if name is None else experiment.arm(name)
+
+
+def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) -> dict[str, float]:
+    """The facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
+
+    days_known: since the first event. head_share: of the events whose item the catalogue knows, those with an item of
+    the head; 0 without any.
+    """
+    before = tuple(event for event in events if event.time < at)
+    kinds = [event.kind for event in before]
+    facts = {f"{kind.name.lower()}s": float(kinds.count(kind)) for kind in EventKind if kind is not EventKind.DISLIKE}
+    days = (at - before[0].time) / MICROS_PER_DAY if before else 0.0
+    return facts | {"events": float(len(before)), "days_known": days, "head_share": _head_share(before, catalogue)}
+
+
+def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, now: int) -> tuple[Enrolment, Integers]:
+    """What the device would say at `now` (µs), (2, slots) int64 of 0 or more, and its part once that is said."""
+    layout = layout_of(experiment)
+    before = own.sent_so_far(layout)
+    if own.exposed_at is None or own.left:
+        return own, np.zeros_like(before)
+    columns = columns_at(experiment, log.notes, own.exposed_at, now)
+    after = np.maximum(layout.risen(columns, log.thresholds(experiment, layout)), before)
+    rise, fall = after.tolist()
+    return replace(own, sent=(tuple(rise), tuple(fall))), after - before
+
+
+def _head_share(events: tuple[Event, ...], catalogue: Catalogue | None) -> float:
+    if catalogue is None or not events:
+        return 0.0
+    items = known_columns(events, catalogue.items)[0]
+    if len(items) == 0:
+        return 0.0
+    trend = catalogue.table.trend
+    return float(np.mean(trend[items] > np.quantile(trend, HEAD)))
