@@ -1,4 +1,4 @@
-"""How sure a mean over users is: bootstrap percentile intervals, paired comparisons, Holm's correction.
+"""How sure a mean over users is: bootstrap percentile intervals, paired comparisons, corrections for many tests.
 
 The unit of resampling is the user, never the event or the impression (Efron and Tibshirani 1993). Columns resampled
 with the same seed and the same users share their resamples. Not live experiments: looking at these while data come in
@@ -109,4 +109,23 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     steps = p[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: npt.ArrayLike) -> Floats:
+    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), in the order given.
+
+    Rejecting where ≤ q, the expected share of false ones among the rejected is at most q for independent or positively
+    dependent p-values.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(6).tolist()
+    [0.03, 0.04, 0.04]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if np.isnan(p).any() or (p < 0).any() or (p > 1).any():
+        raise DataError(f"p_values={p.tolist()}: must be in 0..1")
+    order = np.argsort(-p, kind="stable")
+    steps = p[order] * len(p) / np.arange(len(p), 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.minimum.accumulate(steps), 1.0) if len(p) else steps
     return adjusted

@@ -4,7 +4,7 @@ from scipy import stats
 
 from data.errors import DataError
 from recsys import statistics
-from recsys.statistics import bootstrap_means, holm, mean_intervals, paired_difference
+from recsys.statistics import benjamini_hochberg, bootstrap_means, holm, mean_intervals, paired_difference
 
 
 def test_interval_agrees_with_scipy_bootstrap():
@@ -128,3 +128,12 @@ def test_unusable_values_are_errors():
         bootstrap_means(np.empty((0, 1)))
     with pytest.raises(DataError, match=r"must be in 0\.\.1"):
         holm([0.5, np.nan])
+
+
+def test_benjamini_hochberg_agrees_with_scipy():
+    for seed in range(20):
+        p = np.random.default_rng(seed).random(7) ** 3
+        np.testing.assert_allclose(benjamini_hochberg(p), stats.false_discovery_control(p), rtol=1e-12)
+    assert benjamini_hochberg([]).tolist() == []
+    with pytest.raises(DataError, match=r"must be in 0\.\.1"):
+        benjamini_hochberg([0.2, np.nan])
