@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys.bundle import Bundle
 from serving.access import OPEN_APP, Access
@@ -61,6 +62,28 @@ class ServiceSettings:
     index_folder: Path | None = None
 
 
+class _Service(FastAPI):
+    """FastAPI without what it puts before the guard: no error passes the guard, and bounds and telemetry are ours.
+
+    What is left out costs every request as much as writing its answer.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the application's start and end."""
+        if scope["type"] != "http" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """From the guard inwards."""
+        stack: Any = super().build_middleware_stack()
+        while not isinstance(stack, Guard):
+            stack = stack.app
+        return stack
+
+
 def create_app(
     bundles: Sequence[Bundle] | Mapping[str, Sequence[Bundle]],
     settings: ServiceSettings | None = None,
@@ -92,7 +115,7 @@ def create_app(
     metrics = Metrics()
     readiness = Readiness(apps, state, floor=bounds.recall_floor)
     metrics.add(readiness.gauges)
-    app = FastAPI(
+    app = _Service(
         title="Ownshelf",
         version="1",
         description="Recommendations from a profile that the service never keeps.",

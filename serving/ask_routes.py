@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,9 +16,10 @@ from serving.access import caller
 from serving.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
 from serving.bodies import invalid
 from serving.hot_path import check_json
-from serving.listing import candidates_for, list_for, list_json
+from serving.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search
 from serving.refusal import Refusal
 from serving.served import Apps, ServedBundle, Shelf
+from serving.together import Together
 
 NO_STORE = {"cache-control": "no-store"}
 
@@ -39,13 +40,18 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
     app.add_route("/v1/recommendations/batch", batch, methods=["POST"], include_in_schema=False)
 
 
-def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], bytes]:
+def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]:
     """What answers `POST /v1/recommendations`, for the hot path."""
+    together = Together(search)
 
-    def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
+    async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
         asked = parse_ask(body)
         state["mode"] = mode_of(asked)
-        return answer(apps.of(state["caller"].app), asked)
+        shelf = apps.of(state["caller"].app)
+        if not isinstance(asked, ProfileRequest):
+            return answer(shelf, asked)
+        question = question_of(served(shelf, asked.bundle_version), asked)
+        return list_answer(question.one, listed(question, await together.ask(question)))
 
     return answered
 
@@ -67,7 +73,11 @@ def answer(shelf: Shelf, asked: Ask) -> bytes:
             "candidates": candidates,
         }
         return json.dumps(whole, ensure_ascii=False).encode()
-    found = list_for(one, asked)
+    return list_answer(one, list_for(one, asked))
+
+
+def list_answer(one: ServedBundle, found: Listed) -> bytes:
+    """A list as it is answered."""
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
         ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +16,7 @@ _JSON = b"application/json"
 class HotPath:
     """Wraps an application; answers one route of it by itself."""
 
-    def __init__(self, app: ASGIApp, answer: Callable[[MutableMapping[str, Any], bytes], bytes]) -> None:
+    def __init__(self, app: ASGIApp, answer: Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]) -> None:
         """answer: of the state of an ASGI scope and a body. Raises Refusal, which the guard turns into an answer."""
         self.app = app
         self._answer = answer
@@ -28,7 +28,7 @@ class HotPath:
             return
         check_json(scope)
         body = await _body(receive)
-        content = self._answer(scope["state"], body)
+        content = await self._answer(scope["state"], body)
         headers = [
             (b"content-type", _JSON),
             (b"content-length", b"%d" % len(content)),

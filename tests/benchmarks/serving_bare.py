@@ -55,7 +55,8 @@ def main() -> None:
     """Serve until it is stopped."""
     bundle, folder, port = sys.argv[1:]
     app = bare_app(Bundle.load(bundle), Path(folder))
-    uvicorn.run(app, port=int(port), log_level="warning", access_log=False, lifespan="off")
+    settings: dict[str, Any] = {"server_header": False, "proxy_headers": False, "ws": "none"}  # as serving/workers.py
+    uvicorn.run(app, port=int(port), log_level="warning", access_log=False, lifespan="off", **settings)
 
 
 if __name__ == "__main__":

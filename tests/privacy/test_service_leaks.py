@@ -304,7 +304,17 @@ def imported_by(path: Path) -> set[str]:
 
 SERVED = (
     *("app", "bodies", "served", "guard", "openapi", "refusal", "access", "seen", "rates", "metrics", "readiness"),
-    *("cross_origin", "json_depth", "tracing", "ask_bodies", "ask_routes", "listing", "cursor", "item_texts"),
+    *(
+        "cross_origin",
+        "json_depth",
+        "tracing",
+        "ask_bodies",
+        "ask_routes",
+        "listing",
+        "together",
+        "cursor",
+        "item_texts",
+    ),
     *("item_routes", "item_bodies", "bundle_routes", "bundle_bodies", "statuses"),
 )
 """What answers a request, and what is told of it."""
