@@ -20,7 +20,7 @@ from data.errors import BudgetExhausted, FederationError, ModelError, ReportReje
 from federation.block_sum import Custodian, sum_block
 from federation.bundle_line import BundleLine
 from federation.coordinator_store import CoordinatorStore, StoredRound, activate
-from federation.intake import Intake, NewestRound
+from federation.intake import Intake, TakenRound
 from federation.item_step import item_step
 from federation.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
 from federation.plausibility import plausible
@@ -70,7 +70,7 @@ class Coordinator:
             store.reports,
             self._shares,
             tokens,
-            newest=self._newest_round,
+            round_of=self._round_of,
             issuer_reports=settings.issuer_reports,
         )
         self.refresh()
@@ -190,9 +190,11 @@ class Coordinator:
         self.store.draft(draft, now)
         reached("round drafted")
 
-    def _newest_round(self) -> NewestRound | None:
+    def _round_of(self, task_id: str) -> TakenRound | None:
         newest = self._newest
-        return None if newest is None else NewestRound(newest.task, newest.state is RoundState.OPEN)
+        if newest is None or newest.task_id != task_id:
+            return None
+        return TakenRound(newest.task, newest.state is RoundState.OPEN)
 
     def _start_if_due(self, newest: StoredRound | None, now: int) -> bool:
         active = self.store.releases.active()

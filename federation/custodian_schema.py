@@ -26,6 +26,13 @@ ROUNDS = Table(
     Column("answered", Integer, nullable=False, default=0),  # blocks: a round with none has cost no privacy
 )
 
+EXPERIMENT_ROUNDS = Table(
+    "custodian_experiment_rounds",
+    metadata,
+    Column("task_hash", LargeBinary(32), ForeignKey("custodian_rounds.task_hash"), primary_key=True),
+)
+"""Which rounds are windows of experiments, with a budget of their own; the others are training's."""
+
 COUNTED = Table(
     "custodian_counted",
     metadata,

@@ -17,12 +17,22 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from data.errors import BudgetExhausted, FederationError, ServingError
-from federation.custodian_schema import ANSWERS, COUNTED, CUSTODIAN, LEDGER, ROUNDS, metadata
-from federation.custody import CustodianPolicy, answer_batch, open_round
+from data.errors import BudgetExhausted, ServingError
+from federation.custodian_rows import (
+    TRAINING,
+    count_if,
+    counted_among,
+    given_to,
+    held_task,
+    round_row,
+    take_turn,
+)
+from federation.custodian_schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
+from federation.custody import CustodianPolicy, ExperimentTerms, answer_batch, open_round
 from federation.database import open_engine, reading, sqlite_url
+from federation.device_ledger import epsilon_of, rho_of
 from federation.key_files import load_or_make_key
-from federation.messages import Task
+from federation.messages import Purpose, Task
 from federation.privacy_plan import PrivacyPlan
 from federation.private_sum.custodian import Round
 from federation.private_sum.exchange import Answer, Batch
@@ -38,16 +48,14 @@ MAX_OPEN_S = 8 * 86_400
 GRACE_S = 2 * 86_400
 """A round that nobody closed is closed so long after its deadline; its answers are forgotten after as long again."""
 
-_IDS_AT_ONCE = 500
-
-
-class TaskConflict(FederationError):
-    """A task_id was signed for another draft."""
-
 
 @dataclass(frozen=True)
 class Spent:
-    """What the ledger says, in counts. epsilon: of the installation asked most; inf with privacy off."""
+    """What the ledger says, in counts, of training rounds and experiments' windows together.
+
+    epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
+    answered, those of experiments, each of whose definitions promises a device its own ε.
+    """
 
     rounds_open: int
     rounds_closed: int
@@ -56,20 +64,31 @@ class Spent:
     reports: int
     broken: int
     epsilon: float
+    windows_answered: int = 0
 
 
 @dataclass(frozen=True)
 class Custodian:
-    """One custodian: plan, signing key, database and round keys. Safe in threads; one process at a time."""
+    """One custodian: plan, signing key, database and round keys. Safe in threads; one process at a time.
+
+    experiments: on which terms it signs windows of experiments; None signs none.
+    """
 
     plan: PrivacyPlan
     key: SigningKey
     engine: sa.Engine
     round_keys: RoundKeys
+    experiments: ExperimentTerms | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @staticmethod
-    def open(folder: Path, plan: PrivacyPlan, now: int, database: str | None = None) -> Custodian:
+    def open(
+        folder: Path,
+        plan: PrivacyPlan,
+        now: int,
+        database: str | None = None,
+        experiments: ExperimentTerms | None = None,
+    ) -> Custodian:
         """The custodian of a folder, made if there is none; database: URL, default an SQLite file in the folder.
 
         What a crash left open is brought to its end. Raises ServingError for a folder in use, or made for another plan:
@@ -82,7 +101,8 @@ class Custodian:
             try:
                 engine = open_engine(sqlite_url(folder / "custodian.sqlite") if database is None else database)
                 opened.callback(engine.dispose)
-                custodian = Custodian(plan, load_or_make_key(folder / "signing.key"), engine, round_keys)
+                key = load_or_make_key(folder / "signing.key")
+                custodian = Custodian(plan, key, engine, round_keys, experiments)
                 custodian._settle(now)
             except (SQLAlchemyError, ImportError) as error:
                 # Not the error's own words: they hold the URL, and so its password.
@@ -101,23 +121,24 @@ class Custodian:
         with self._lock:
             self._expire(now)
             with reading(self.engine) as connection:
-                held = _held_task(connection, asked.task_id, digest)
+                held = held_task(connection, asked.task_id, digest)
             if held is not None:
                 return held
             if not now <= asked.deadline <= now + MAX_OPEN_S:
                 raise TaskRefused(f"deadline={asked.deadline}: must be {now}..{now + MAX_OPEN_S}")
-            policy = CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier)
-            task, opened = open_round(asked, policy, self.key)
+            task, opened = open_round(asked, self._policy(asked), self.key)
             assert opened.key is not None
             self.round_keys.write(task.hash, opened.key.private)
             reached("custodian: round key written")
             try:
                 with self.engine.begin() as connection:
-                    _take_turn(connection)
-                    held = _held_task(connection, task.task_id, digest)
+                    take_turn(connection)
+                    held = held_task(connection, task.task_id, digest)
                     if held is None:
-                        self._check_budget(connection)
-                        connection.execute(ROUNDS.insert(), _round_row(task, digest))
+                        self._check_budget(connection, task.purpose)
+                        connection.execute(ROUNDS.insert(), round_row(task, digest))
+                        if task.purpose is Purpose.EXPERIMENT:
+                            connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
                         reached("custodian: round stored")
             except BaseException:
                 self.round_keys.destroy(task.hash)
@@ -139,7 +160,7 @@ class Custodian:
             self._expire(now)
             with reading(self.engine) as connection:
                 task, before = self._round(connection, batch)
-                counted = _counted(connection, [seed.report_id for seed in batch.seeds])
+                counted = counted_among(connection, [seed.report_id for seed in batch.seeds])
             _, given = answer_batch(task, batch, before, self.key.public, counted)
             if given in before.answers:
                 return given.to_bytes()
@@ -147,7 +168,7 @@ class Custodian:
             self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
             try:
                 with self.engine.begin() as connection:
-                    _take_turn(connection)
+                    take_turn(connection)
                     self._commit(connection, task, given, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
@@ -159,7 +180,7 @@ class Custodian:
         with self._lock:
             self._expire(now)
             with self.engine.begin() as connection:
-                _take_turn(connection)
+                take_turn(connection)
                 task_hash = connection.execute(
                     sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.task_id == task_id)
                 ).scalar_one_or_none()
@@ -184,10 +205,11 @@ class Custodian:
         with reading(self.engine) as connection:
             closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
             rounds = connection.execute(
-                sa.select(sa.func.count(), _count_if(closed), _count_if(answered)).select_from(ROUNDS)
+                sa.select(sa.func.count(), count_if(closed), count_if(answered)).select_from(ROUNDS)
             ).one()
             totals = (sa.func.coalesce(sa.func.sum(LEDGER.c[name]), 0) for name in ("reports", "broken"))
             sums = connection.execute(sa.select(sa.func.count(), *totals).select_from(LEDGER)).one()
+            windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
         n, n_closed, n_answered = (int(value) for value in rounds)
         batches, reports, broken = (int(value) for value in sums)
         return Spent(
@@ -197,13 +219,23 @@ class Custodian:
             batches=batches,
             reports=reports,
             broken=broken,
-            epsilon=self.plan.epsilon_of_rounds(n_answered),
+            epsilon=self.plan.epsilon_of_rounds(n_answered - int(windows)),
+            windows_answered=int(windows),
         )
 
     def ready(self) -> bool:
         """Whether the database answers."""
         with reading(self.engine) as connection:
             return connection.execute(sa.select(CUSTODIAN.c.id)).first() is not None
+
+    def _policy(self, draft: Task) -> CustodianPolicy:
+        """The weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
+        if draft.purpose is Purpose.TRAINING:
+            return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier)
+        if self.experiments is None:
+            raise TaskRefused("experiments: this custodian signs none; it is started without terms for them")
+        self.experiments.check(draft)
+        return CustodianPolicy(self.experiments.min_reports, 0.0)
 
     def _round(self, connection: sa.Connection, batch: Batch) -> tuple[Task, Round]:
         """The signed task and the round of a batch, with the answer to its block if there is one."""
@@ -215,7 +247,7 @@ class Custodian:
         task = Task.from_bytes(row.task)
         private = None if row.closed_at is not None else self.round_keys.read(batch.task_hash)
         key = None if private is None else RoundKey(task.suite, task.round_public_key, private)
-        given = _given(connection, batch)
+        given = given_to(connection, batch)
         return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
 
     def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
@@ -230,7 +262,8 @@ class Custodian:
         connection.execute(COUNTED.insert(), ids)
         reached("custodian: ids stored")
         connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
-        rounds = connection.execute(sa.select(_count_if(ROUNDS.c.answered > 0))).scalar_one()
+        own = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
+        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & own))).scalar_one()
         connection.execute(
             LEDGER.insert(),
             {
@@ -241,8 +274,7 @@ class Custodian:
                 "sigma": task.plan.sigma,
                 "noise_multiplier": task.plan.noise_multiplier,
                 "rounds": rounds,
-                "epsilon": self.plan.epsilon_of_rounds(rounds) if self.plan.private else None,
-                "delta": self.plan.delta,
+                **self._spent_on(task, rounds),
             },
         )
         reached("custodian: ledger stored")
@@ -253,17 +285,29 @@ class Custodian:
     def _other_answer(self, batch: Batch) -> Answer:
         """What another process committed meanwhile: its answer to this batch, or why there is none."""
         with reading(self.engine) as connection:
-            given = _given(connection, batch)
+            given = given_to(connection, batch)
         if given is None or given.batch_digest != batch.digest:
             raise AlreadyCounted(f"block={batch.block}: reports of it were counted meanwhile")
         return given
 
-    def _check_budget(self, connection: sa.Connection) -> None:
-        """Rounds answered, and those open that may yet be."""
-        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None))
-        rounds = connection.execute(sa.select(_count_if(taken))).scalar_one()
-        if rounds >= self.plan.max_rounds:
+    def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
+        """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
+        if task.purpose is Purpose.TRAINING:
+            epsilon = self.plan.epsilon_of_rounds(rounds) if self.plan.private else None
+            return {"epsilon": epsilon, "delta": self.plan.delta}
+        assert self.experiments is not None
+        delta = self.experiments.delta
+        return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
+
+    def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
+        """Rounds of this purpose answered, and those open that may yet be."""
+        own = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
+        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & own
+        rounds = connection.execute(sa.select(count_if(taken))).scalar_one()
+        if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
             raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")
+        if purpose is Purpose.EXPERIMENT and self.experiments and rounds >= self.experiments.max_windows:
+            raise BudgetExhausted(f"windows={rounds + 1}: must be at most max_windows={self.experiments.max_windows}")
 
     def _settle(self, now: int) -> None:
         """Make the tables, hold the stored plan and key against ours, end what a crash interrupted."""
@@ -292,59 +336,8 @@ class Custodian:
             old = connection.execute(sa.select(sa.exists().where(stale))).scalar_one()
         if late or old:
             with self.engine.begin() as connection:
-                _take_turn(connection)
+                take_turn(connection)
                 connection.execute(ROUNDS.update().where(overdue).values(closed_at=now))
                 connection.execute(ANSWERS.update().where(stale).values(answer=None))
         for task_hash in late:
             self.round_keys.destroy(task_hash)
-
-
-def _take_turn(connection: sa.Connection) -> None:
-    """Only one transaction writes at a time, in whatever process."""
-    connection.execute(sa.select(CUSTODIAN.c.id).with_for_update())
-
-
-def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-
-def _held_task(connection: sa.Connection, task_id: str, draft_digest: bytes) -> bytes | None:
-    """The task signed for this draft, if it was; TaskConflict if its id was signed for another."""
-    row = connection.execute(
-        sa.select(ROUNDS.c.task, ROUNDS.c.draft_digest).where(ROUNDS.c.task_id == task_id)
-    ).one_or_none()
-    if row is not None and row.draft_digest != draft_digest:
-        raise TaskConflict(f"task_id={task_id}: was signed for another draft")
-    return None if row is None else bytes(row.task)
-
-
-def _round_row(task: Task, draft_digest: bytes) -> dict[str, object]:
-    return {
-        "task_hash": task.hash,
-        "task_id": task.task_id,
-        "draft_digest": draft_digest,
-        "task": task.to_bytes(),
-        "deadline": task.deadline,
-        "answered": 0,
-    }
-
-
-def _counted(connection: sa.Connection, report_ids: list[bytes]) -> frozenset[bytes]:
-    """Those of the ids that any round counted."""
-    found: set[bytes] = set()
-    for start in range(0, len(report_ids), _IDS_AT_ONCE):
-        some = report_ids[start : start + _IDS_AT_ONCE]
-        found.update(connection.execute(sa.select(COUNTED.c.report_id).where(COUNTED.c.report_id.in_(some))).scalars())
-    return frozenset(found)
-
-
-def _given(connection: sa.Connection, batch: Batch) -> Answer | None:
-    """The stored answer to a batch's block."""
-    row = connection.execute(
-        sa.select(ANSWERS.c.answer).where(ANSWERS.c.task_hash == batch.task_hash, ANSWERS.c.block == batch.block)
-    ).one_or_none()
-    if row is None:
-        return None
-    if row.answer is None:
-        raise ForeignTask(f"task_hash={batch.task_hash.hex()}: was closed long ago, its answers are forgotten")
-    return Answer.from_bytes(row.answer)

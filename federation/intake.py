@@ -18,7 +18,7 @@ from functools import cached_property
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import ReportRejected
-from federation.intake_refusals import IntakeUnavailable, StaleReport, code_of
+from federation.intake_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
 from federation.messages import Task
 from federation.private_sum.refusals import LateReport, MalformedReport
 from federation.report_head import ReportHead, check_head
@@ -34,11 +34,12 @@ MAX_GROUP = 64
 
 
 @dataclass(frozen=True)
-class NewestRound:
-    """A round's task, and whether it takes reports."""
+class TakenRound:
+    """A round's task, whether it takes reports, and of whose tokens alone; None: of anybody's."""
 
     task: Task
     is_open: bool
+    issuer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ class Intake:
         shares: ShareFolder,
         tokens: Tokens,
         *,
-        newest: Callable[[], NewestRound | None],
+        round_of: Callable[[str], TakenRound | None],
         issuer_reports: int,
     ) -> None:
-        """newest: the newest round. issuer_reports: the most that one issuer's tokens may bring to a round."""
+        """round_of: the round of a task_id, if it may be open. issuer_reports: the most that one issuer's tokens may
+        bring to a round.
+        """
         self._reports, self._shares, self._tokens = reports, shares, tokens
-        self._newest, self._issuer_reports = newest, issuer_reports
+        self._round_of, self._issuer_reports = round_of, issuer_reports
         self._outcomes: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -85,14 +88,17 @@ class Intake:
         A report that was taken before is a duplicate, whatever became of its round and token in the meantime; `known`
         says whether that may be so.
         """
-        newest = self._newest()
+        found = self._round_of(head.task_id)
         try:
-            if newest is None or head.task_id != newest.task.task_id:
+            if found is None:
                 return StaleReport(f"task_id={head.task_id}: must be that of the open round")
-            if not newest.is_open or now > newest.task.deadline:
+            if not found.is_open or now > found.task.deadline:
                 return LateReport(f"task_id={head.task_id}: takes no more reports")
-            check_head(head, newest.task)
-            return self._tokens.check(head.token, now)
+            check_head(head, found.task)
+            right = self._tokens.check(head.token, now)
+            if found.issuer not in (None, right.issuer):
+                return TokenInvalid("token: is of another app than the round")
+            return right
         except ReportRejected as refusal:
             return refusal
 

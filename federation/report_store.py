@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 
 from data.errors import ReportRejected
 from federation.database import reading
@@ -53,10 +53,10 @@ class Kept:
 
 
 class ReportStore:
-    """Reports of all rounds."""
+    """Reports of all rounds. rounds: the table of the rounds that take them, with task_id, state and max_reports."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, rounds: Table = rounds) -> None:
+        self._engine, self._rounds = engine, rounds
 
     def known(self, report_ids: Iterable[bytes]) -> dict[bytes, Known]:
         """Those of the ids that were taken, in any round."""
@@ -69,8 +69,9 @@ class ReportStore:
         Groups of one round are admitted one after the other: the round's row is locked, so bounds hold exactly.
         """
         with self._engine.begin() as connection:
+            table = self._rounds.c
             round_ = connection.execute(
-                select(rounds.c.state, rounds.c.max_reports).where(rounds.c.task_id == task_id).with_for_update()
+                select(table.state, table.max_reports).where(table.task_id == task_id).with_for_update()
             ).one_or_none()
             group = _Group(connection, task_id, arrivals)
             if round_ is None:

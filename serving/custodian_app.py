@@ -21,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from data.errors import BatchTooSmall, BudgetExhausted, FederationError
-from federation.custodian_store import Custodian, TaskConflict
+from federation.custodian_rows import TaskConflict
+from federation.custodian_store import Custodian
 from federation.private_sum.refusals import (
     AlreadyCounted,
     BatchRefused,

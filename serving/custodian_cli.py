@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import ServingError
 from federation.custodian_store import Custodian
+from federation.custody import ExperimentTerms
 from federation.key_files import read_public_key
 from federation.privacy_plan import PrivacyPlan
 from federation.transport import is_loopback
@@ -46,16 +48,22 @@ def custodian_command(
     database: Annotated[
         str | None, typer.Option(help="postgresql://… ; default: an SQLite file in the folder.")
     ] = None,
+    experiments: Annotated[
+        Path | None,
+        typer.Option(help="Terms (JSON) on which it signs windows of experiments: docs/experiments.md; else none."),
+    ] = None,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest batch it reads.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
     seed: Annotated[int, typer.Option(help="Accepted by every command; a custodian's randomness is never seeded.")] = 0,
 ) -> None:
     """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
     tls, promise, service = uvicorn_tls(host, tls_cert, tls_key), read_plan(plan), read_public_key(service_key)
-    if not promise.private and not is_loopback(host):
+    terms = None if experiments is None else read_terms(experiments)
+    noisy = promise.private and (terms is None or math.isfinite(terms.max_epsilon))
+    if not noisy and not is_loopback(host):
         raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
     os.umask(0o077)  # report ids and ledger are nobody else's on this machine
-    custodian = Custodian.open(folder, promise, int(time.time()), database)
+    custodian = Custodian.open(folder, promise, int(time.time()), database, terms)
     ended = threading.Event()
     keeping = threading.Thread(target=_expire, args=(custodian, ended), daemon=True)
     keeping.start()
@@ -83,6 +91,14 @@ def read_plan(path: Path) -> PrivacyPlan:
         return PrivacyPlan.from_json(path.read_bytes())
     except OSError as error:
         raise ServingError(f"plan={path}: cannot be read ({type(error).__name__})") from None
+
+
+def read_terms(path: Path) -> ExperimentTerms:
+    """The terms of a JSON file."""
+    try:
+        return ExperimentTerms.from_json(path.read_bytes())
+    except OSError as error:
+        raise ServingError(f"experiments={path}: cannot be read ({type(error).__name__})") from None
 
 
 def _listen(app: FastAPI, custodian: Custodian, host: str, port: int, tls: dict[str, Any], as_json: bool) -> None:

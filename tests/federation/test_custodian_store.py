@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from data.errors import BatchTooSmall, BudgetExhausted, OwnshelfError, ServingError
 from federation import write_points
 from federation.collecting import batch_of, sum_of
+from federation.custodian_rows import TaskConflict
 from federation.custodian_schema import ANSWERS, COUNTED, LEDGER
-from federation.custodian_store import GRACE_S, MAX_OPEN_S, Custodian, TaskConflict
+from federation.custodian_store import GRACE_S, MAX_OPEN_S, Custodian
 from federation.messages import Task
 from federation.privacy_plan import PrivacyPlan
 from federation.private_sum.exchange import Answer, Batch, SealedSeed
