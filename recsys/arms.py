@@ -61,7 +61,9 @@ class GlobalProfile:
     config: ProfileConfig
     name: str = "global_profile"
 
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
+    def scores(
+        self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
         """(len(users), n_items) float32."""
         one = score(self.table, self.table.mean_profile[None, :], self.config.trend_weight)
         return np.repeat(one, len(users), axis=0)

@@ -29,7 +29,9 @@ class FixedList:
     name: str
     item_scores: npt.NDArray[np.float32]
 
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
+    def scores(
+        self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
         """(len(users), n_items) float32, read-only."""
         return np.broadcast_to(self.item_scores, (len(users), len(self.item_scores)))
 
@@ -69,7 +71,9 @@ class ItemKNN:
     similarity: Matrix
     name: str = "item_knn"
 
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
+    def scores(
+        self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
         """(len(users), n_items) float32; a row of nan for a user without a history."""
         had = item_matrix(histories.users(users))
         scores = np.asarray((had @ self.similarity).toarray(), dtype=np.float32)

@@ -24,5 +24,10 @@ def trend(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -
 
     The logarithm keeps the order and stops one bestseller from drowning all profiles. All zeros for an empty log.
     """
-    level = np.log1p(decayed_popularity(log, now, half_life_days))
+    return trend_of(decayed_popularity(log, now, half_life_days))
+
+
+def trend_of(decayed: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """The trend of items whose decayed popularity (n_items,) is known."""
+    level = np.log1p(decayed)
     return (level / max(float(level.max(initial=0.0)), 1e-12)).astype(np.float32)

@@ -1,0 +1,179 @@
+"""From what every period left to the tables of a Replay. Asks nothing and ranks nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from data.dataset import Dataset
+from data.errors import ModelError
+from data.split import iso
+from recsys.replay.answering import LIST_FIGURES
+from recsys.replay.changes import Changes
+from recsys.replay.cuts import Facts, cut_questions
+from recsys.replay.figures import Scored, cut_table
+from recsys.replay.listing import Shelf, adaptation_table, list_table
+from recsys.replay.questions import Log
+from recsys.replay.result import Replay
+from recsys.replay.settings import ReplayConfig
+from recsys.replay.trainer import Arrays
+
+ROUND_ROWS = pl.Schema(
+    {
+        "bundle": pl.Int32(),
+        "time": pl.Datetime("us", "UTC"),
+        "active": pl.Int64(),
+        "cohort": pl.Int64(),
+        "max_participations": pl.Int64(),
+        "candidates": pl.Int64(),
+        "events": pl.Int64(),
+        "moments": pl.Int64(),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Left:
+    """What a period left. round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays
+    of its answers (recsys/replay/answering.py), list.user and look added."""
+
+    round: tuple[int, ...]
+    candidates: npt.NDArray[np.bool_]
+    head: npt.NDArray[np.bool_]
+    part: Arrays = field(repr=False)
+
+
+def make_tables(
+    dataset: Dataset,
+    log: Log,
+    facts: Facts,
+    changes: Changes,
+    config: ReplayConfig,
+    arms: tuple[str, ...],
+    trainer: str | None,
+    periods: list[Left],
+) -> Replay:
+    """The finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
+    chance = {"resamples": config.bootstrap, "seed": config.seed}
+    scored = tuple(_scored(target, log, periods) for target in config.targets)
+    if not any((one.relevant > 0).any() for one in scored):
+        raise ModelError("replay: no event could be scored; the log has too few, or start and until leave none")
+    tables = [
+        cut_table(
+            one,
+            cut_questions(log, facts, one.row, one.past, one.head),
+            log.user[one.row],
+            arms,
+            config.k,
+            **chance,
+        )
+        for one in scored
+    ]
+    looked = [left.part for left in periods if "share" in left.part]
+    look = np.concatenate([part["look"] for part in looked] or [np.empty(0, np.int64)]).astype(np.int64)
+    share = np.concatenate([part["share"] for part in looked] or [np.empty((0, len(arms)))]).astype(np.float64)
+    rounds = pl.DataFrame([left.round for left in periods], schema={**ROUND_ROWS, "time": pl.Int64()}, orient="row")
+    return Replay(
+        protocol=_protocol(dataset, log, changes, config, arms, trainer, scored, len(periods)),
+        arms=arms,
+        cuts=pl.concat([cuts for cuts, _ in tables]),
+        comparisons=pl.concat([compared for _, compared in tables]),
+        rounds=rounds.with_columns(pl.col("time").cast(ROUND_ROWS["time"])),
+        lists=list_table(_shelves(periods), arms, config.k, **chance),
+        adaptation=adaptation_table(
+            changes, look, log.user[changes.moment[look]].astype(np.int64), share, arms, **chance
+        ),
+        scored=scored,
+        dataset=dataset,
+        log=log,
+        facts=facts,
+    )
+
+
+def _shelves(periods: list[Left]) -> list[Shelf]:
+    return [
+        Shelf(
+            number=left.round[0],
+            begin=left.round[1],
+            user=left.part["list.user"].astype(np.int64),
+            figures={name: left.part[f"list.{name}"].astype(np.float64) for name in LIST_FIGURES},
+            exposure=left.part["exposure"].astype(np.int64),
+            candidates=left.candidates,
+        )
+        for left in periods
+        if "list.user" in left.part
+    ]
+
+
+def _scored(target: str, log: Log, periods: list[Left]) -> Scored:
+    """All questions of a target; takes its arrays out of the parts, so that they are held once."""
+    there = [left for left in periods if f"row.{target}" in left.part]
+    if not there:
+        raise ModelError(f"target={target}: the log has nothing of it to ask about between start and until")
+    sizes = [len(left.part[f"row.{target}"]) for left in there]
+    arrays = {
+        name: np.concatenate([left.part.pop(f"{name}.{target}") for left in there])
+        for name in ("row", "past", "relevant", "rank", "gain", "recall")
+        if f"{name}.{target}" in there[0].part
+    }
+    row = arrays["row"].astype(np.int64, copy=False)
+    head = None
+    if target == "next_item":
+        head = np.empty(len(row), dtype=np.bool_)
+        ends = np.cumsum([0, *sizes])
+        for left, start, stop in zip(there, ends[:-1], ends[1:], strict=True):
+            head[start:stop] = left.head[log.events.item_idx[row[start:stop]]]
+    return Scored(
+        target=target,
+        row=row,
+        bundle=np.repeat(np.array([left.round[0] for left in there], dtype=np.int32), sizes),
+        past=arrays["past"].astype(np.int32, copy=False),
+        relevant=arrays["relevant"].astype(np.int32, copy=False),
+        head=head,
+        rank=arrays["rank"].astype(np.int32, copy=False),
+        gain=arrays["gain"].astype(np.float64, copy=False) if "gain" in arrays else None,
+        recall=arrays["recall"].astype(np.float64, copy=False) if "recall" in arrays else None,
+    )
+
+
+def _protocol(
+    dataset: Dataset,
+    log: Log,
+    changes: Changes,
+    config: ReplayConfig,
+    arms: tuple[str, ...],
+    trainer: str | None,
+    scored: tuple[Scored, ...],
+    bundles: int,
+) -> dict[str, object]:
+    """What was asked, in JSON values."""
+    events = log.events
+    asked = asdict(config) | {
+        "start": None if config.start_us is None else iso(config.start_us),
+        "until": None if config.until_us is None else iso(config.until_us),
+        "ties": "in_order" if log.in_order else "together",
+        "targets": list(config.targets),
+    }
+    kept = ("k", "targets", "every_us", "start", "until", "sample", "ties", "group", "cohort_size", "bootstrap", "seed")
+    return {
+        "dataset": dataset.name,
+        "dataset_hash": dataset.hash,
+        "arms": list(arms),
+        "ranking": "full" if config.negatives is None else f"among {config.negatives} sampled items",
+        **{name: asked[name] for name in kept},
+        "bundles": bundles,
+        "from": iso(int(events.time.min())),
+        "to": iso(int(events.time.max())),
+        "n_users": int((events.counts > 0).sum()),
+        "n_items": events.n_items,
+        "n_events": events.n_events,
+        "scored_events": int(log.scored.sum()),
+        "questions": {one.target: len(one.row) for one in scored},
+        "unlistable": {one.target: int((one.relevant == 0).sum()) for one in scored},
+        "changes_of_taste": changes.n_changes,
+        "trainer": None if trainer is None else json.loads(trainer),
+    }
