@@ -95,6 +95,16 @@ def protocol_for(recipe: str, log: Interactions) -> Protocol:
     return "sessions" if np.count_nonzero(span < MICROS_PER_DAY) * 2 > len(span) else "temporal"
 
 
+def protocol_of(word: str, recipe: str, log: Interactions) -> Protocol:
+    """The protocol that a command was given: `auto` for the one that suits. Raises DataError for another word."""
+    for protocol in PROTOCOLS:
+        if protocol == word:
+            return protocol
+    if word == "auto":
+        return protocol_for(recipe, log)
+    raise DataError(f"protocol={word!r}: must be auto, {', '.join(PROTOCOLS)}")
+
+
 def default_cut(log: Interactions) -> int:
     """The moment (µs) after which the last fifth of the events lie."""
     if log.n_events == 0:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from data.errors import FederationError
 from data.interactions import Interactions
-from data.split import Split, iso, known_at
-from federation.comparison import Protocol, Question, question
+from data.split import Split, iso, known_at, leave_last_out
+from federation.comparison import Protocol, Question, default_cut, question
 
 _FOLD = 5
 MEASURED_AT_MOST = 20_000
@@ -124,3 +124,19 @@ def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
     edges[-1] += 1
     edges = np.unique(edges)
     return tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def set_apart(log: Interactions, protocol: str, at: int | None = None) -> tuple[Interactions, int]:
+    """What a search may look at, and until when (µs): nothing that `evaluate` asks about afterwards.
+
+    at: the moment of the split to come (µs), default_cut by default, as there. With leave-last-out it is every user's
+    last event that is left out, whenever it was.
+    """
+    if protocol == "leave-last-out":
+        train = leave_last_out(log).train
+        return train, int(train.time.max()) + 1
+    at = default_cut(log) if at is None else at
+    known = known_at(log, at)
+    if not known.n_events:
+        raise FederationError(f"until={iso(at)}: no event is before it")
+    return known, at

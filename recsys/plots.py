@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 mpl.use("Agg")
-_OURS, _THEIRS, _HELD = "#1b6ca8", "#b0b7bf", "#d1495b"
+OURS, THEIRS, HELD = "#1b6ca8", "#b0b7bf", "#d1495b"
 
 
 def plot_models(result: Mapping[str, Any], path: Path, metric: str = "ndcg@20") -> None:
@@ -43,7 +43,7 @@ def _bars(axes: Axes, models: Sequence[Mapping[str, Any]], part: str, metric: st
     rows = [models[place] for place in places]
     means = np.array([row[part][metric] for row in rows])
     low, high = np.array([row[part]["ci95"][metric] for row in rows]).T
-    colours = [_OURS if row["model"].startswith("personalized") else _THEIRS for row in rows]
+    colours = [OURS if row["model"].startswith("personalized") else THEIRS for row in rows]
     axes.barh(places, means, color=colours, height=0.65)
     errors = np.maximum([means - low, high - means], 0.0)  # a mean of one user may be rounded beyond its interval
     axes.errorbar(means, places, xerr=errors, fmt="none", ecolor="#333333", capsize=2.5, lw=1)
@@ -63,8 +63,8 @@ def plot_training(records: Sequence[Mapping[str, Any]], path: Path, window: int 
     axes = figure.subplots()
     rounds = np.array([record["round"] + 1 for record in records])
     for key, label, colour in (
-        ("train_ndcg", "training devices", _OURS),
-        ("holdout_ndcg", "hold-out devices", _HELD),
+        ("train_ndcg", "training devices", OURS),
+        ("holdout_ndcg", "hold-out devices", HELD),
     ):
         values = np.array([np.nan if record[key] is None else record[key] for record in records], dtype=float)
         measured = np.isfinite(values)

@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": ("serving.demo_cli:demo_command", "The whole idea on a real log, in a few minutes."),
     "ingest": ("serving.lab_cli:ingest_command", "Read a log into a dataset folder."),
     "train": ("serving.lab_cli:train_command", "Train item embeddings federatedly into a bundle."),
+    "tune": ("serving.tune_cli:tune_command", "Search for a recipe by federated cross-validation."),
     "evaluate": ("serving.lab_cli:evaluate_command", "Compare personalized with global models on later events."),
     "serve": ("serving.serve_cli:serve_command", "Serve a bundle over HTTP."),
     "device": ("serving.device_cli:device_app", "A shopper's own device: history and profile in an encrypted file."),

@@ -19,12 +19,13 @@ from data.ingest import ingest
 from data.interactions import Interactions
 from data.recognition import AUTO
 from data.split import known_at, parse_time
-from federation.comparison import compare_models, protocol_for, question, recipe_for
+from federation.comparison import compare_models, protocol_for, question
 from federation.folds import Folds
 from federation.learning_curve import RoundRecord, mean_holdout
 from federation.memo import Memo
 from federation.publish import publish
-from federation.recipe import Recipe, privately, recipe
+from federation.recipe import Recipe, privately
+from federation.recipe_file import find_recipe
 from federation.selection import TABLES_OF_SELECT, select
 from federation.simulation import Training
 from federation.simulation import train as train_federatedly
@@ -36,7 +37,7 @@ from serving.output import console, errors, jsonable, models_table, print_json, 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
 Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions or ratings")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions, ratings, or a file made by tune")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]
 Dim = Annotated[int | None, typer.Option(min=1, help="width of an item embedding")]
@@ -143,12 +144,13 @@ def train_command(
     out.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
     at = parse_time(until) if until else int(log.time.max()) + 1
     known = known_at(log, at)
-    name = recipe_for(known) if recipe_name == "auto" else recipe_name
-    chosen = adjusted(recipe(name), rounds, cohort_size, dim, strategy)
-    spent = 0
+    given = find_recipe(recipe_name, known)
+    name, spent = given.base, given.participations
+    chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
     selection = out.with_name(f".{out.name}.selection")
     if choose:
-        chosen, spent = selected(known, name, chosen, seed, Memo(selection))
+        chosen, more = selected(known, name, chosen, seed, Memo(selection))
+        spent += more
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
@@ -207,9 +209,10 @@ def evaluate_command(
     log = opened.interactions()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # now, not after the training
-    name = recipe_for(log) if recipe_name == "auto" else recipe_name
+    found = find_recipe(recipe_name, log)
+    name = found.base
     kind = protocol_for(name, log) if protocol == "auto" else protocol
-    chosen = adjusted(recipe(name), rounds, cohort_size, dim, strategy)
+    chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
     table = None
     if bundle is not None:
         loaded = Bundle.load(bundle)

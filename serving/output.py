@@ -19,7 +19,12 @@ errors = Console(stderr=True)
 
 def print_json(value: Any) -> None:
     """One JSON document; what is not a number there (nan, infinity) becomes null, or "inf"."""
-    typer.echo(json.dumps(jsonable(value), indent=1, ensure_ascii=False))
+    typer.echo(text_of(value))
+
+
+def text_of(value: Any) -> str:
+    """The JSON text of print_json."""
+    return json.dumps(jsonable(value), indent=1, ensure_ascii=False)
 
 
 def jsonable(value: Any) -> Any:
