@@ -85,14 +85,19 @@ def paired_difference(
     if not len(difference):
         raise DataError("a, b: no user has both values")
     means = bootstrap_means(difference[:, None], resamples=resamples, seed=seed)[:, 0]
-    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return difference_of_means(float(difference.mean()), means, users=len(difference), level=level)
+
+
+def difference_of_means(observed: float, resampled: Floats, *, users: int, level: float = LEVEL) -> PairedDifference:
+    """A difference and what it was in each resample, (resamples,), as interval and p-value of paired_difference."""
+    tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return PairedDifference(
-        difference=float(difference.mean()),
+        difference=observed,
         low=float(low),
         high=float(high),
-        p_value=min(1.0, 2 * (1 + tail) / (1 + resamples)),
-        users=len(difference),
+        p_value=min(1.0, 2 * (1 + tail) / (1 + len(resampled))),
+        users=users,
     )
 
 

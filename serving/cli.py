@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("serving.lab_cli:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.tune_cli:tune_command", "Search for a recipe by federated cross-validation."),
     "evaluate": ("serving.lab_cli:evaluate_command", "Compare personalized with global models on later events."),
+    "off-policy": ("serving.off_policy_cli:off_policy_command", "Another policy's value from a log with propensities."),
     "serve": ("serving.serve_cli:serve_command", "Serve a bundle over HTTP."),
     "device": ("serving.device_cli:device_app", "A shopper's own device: history and profile in an encrypted file."),
     "custodian": ("serving.custodian_cli:custodian_command", "The other party of every private sum."),
