@@ -28,7 +28,7 @@ MIN_LIST = 2_000
 """Items from which a category has a list of its own; below, its items are scored one by one (selection.FEW)."""
 
 MAX_LISTS = 256
-DEPTHS = (32, 100, 400)
+DEPTHS = (32, 64, 100, 400)
 """Lengths of list up to which the approximate index is asked, each with the number of lists it looks at."""
 
 LISTED = 24

@@ -123,9 +123,11 @@ class LiveItems:
 
     def index_of(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """(len(item_ids),) int32 item_idx, −1 where unknown or deleted."""
-        found = np.array(self._places(item_ids), dtype=np.int32)
+        found = (
+            np.array(self._places(item_ids), dtype=np.int32) if self.places else self.bundle.items.index_of(item_ids)
+        )
         if self.sequence >= 0:
-            found[(found >= 0) & self.deleted[found]] = -1
+            return np.where((found >= 0) & self.deleted[found], np.int32(-1), found)
         return found
 
     def vectors(self, item_idx: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:

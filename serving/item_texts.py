@@ -43,16 +43,20 @@ class ItemTexts:
     @staticmethod
     def kept(folder: Path) -> ItemTexts:
         """The texts of a folder, mapped, so that processes share them."""
-        with (folder / TEXTS).open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         starts = np.load(folder / STARTS, mmap_mode="r")
-        return ItemTexts(content, np.asarray(starts))  # a plain view: a memmap's items are slow
+        return ItemTexts(mapped(folder / TEXTS), np.asarray(starts))  # a plain view: a memmap's items are slow
 
     def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
         """The texts of some items."""
         content = self.content
         ends = self.starts.take(item_idx + 1).tolist()
         return [content[start:end] for start, end in zip(self.starts.take(item_idx).tolist(), ends, strict=True)]
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file's content, its pages shared by all processes that read it."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:

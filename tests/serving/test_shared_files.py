@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from recsys.bundle import Bundle
@@ -39,11 +38,8 @@ def test_every_id_is_found_and_no_other(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_files, "_hash", lambda item_id: len(item_id))
-    ids = pl.Series(["aa", "b", "cc", "dd"])
-    hashes = np.array([len(item_id) for item_id in ids], dtype=np.uint32)
-    order = np.argsort(hashes, kind="stable").astype(np.int32)
-    one = SharedIds(ids, hashes[order], order)
+    monkeypatch.setattr(shared_files, "_hash", len)
+    one = SharedIds.of(["aa", "b", "cc", "dd"])
     assert one.places(["dd", "cc", "aa", "b", "zz", "c", "aaa"]) == [3, 2, 0, 1, -1, -1, -1]
 
 
@@ -55,3 +51,12 @@ def test_a_bundle_served_from_files_answers_as_one_in_memory(bundle: Bundle, tmp
     ):
         np.testing.assert_array_equal(one, other)
     assert mapped.catalogue.etag == held.catalogue.etag
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 500, 4_096, 5_000])
+def test_many_ids_are_found_wherever_their_hashes_fall(n: int) -> None:
+    ids = [f"sku/{at * 7}" for at in range(n)]
+    unknown = [f"other-{at}" for at in range(500)]
+    made = SharedIds.of(ids)
+    assert made.places([*ids, *unknown]) == [*range(n), *[-1] * 500]
+    assert len(made) == n
