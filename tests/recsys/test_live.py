@@ -116,7 +116,7 @@ def test_a_list_is_the_top_k_of_the_extended_table(shop, steps, cut, seed, k, ca
     ]
     every = score(table_of(live), query[None], 1.0)[0]
     fresh = np.array([item for item in range(N, live.n_items) if item not in out and item not in gone], dtype=np.int64)
-    every[fresh] = live.vectors(fresh) @ query  # the rows that the search sums, at once as it does: they are no integers
+    every[fresh] = live.vectors(fresh) @ query  # summed as the search does: they are no integers
     expected = top_k(every, k, np.concatenate([np.array(out, dtype=np.int32), gone]))
     assert items.tolist() == expected[0].tolist()
     np.testing.assert_allclose(scores, expected[1], rtol=1e-6)
