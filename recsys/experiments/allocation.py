@@ -11,14 +11,17 @@ from collections.abc import Iterable, Mapping
 
 from data.errors import DataError
 from recsys.experiments.estimates import value_and_gradient
-from recsys.experiments.metrics import Metric, Pair, Role, columns, pair, products
+from recsys.experiments.metrics import Metric, Pair, Role, columns, products
 from recsys.experiments.sums import ArmSums, SumsNoise
 
 Key = tuple[()] | tuple[str] | Pair
 """() is Σ 1, (x,) is Σ (x − c), a sorted (x, y) is Σ (x − c)(y − d)."""
 
-PRIMARY, OTHER = 1.0, 0.5
-"""How much a metric's standard error matters: the primary decides, the others are watched."""
+PRIMARY, OTHER = 1.0, 0.1
+"""How much the width of a metric's interval matters: the primary decides, the others are watched."""
+
+ROUNDS = 50
+"""Of majorize-minimize: the shares then stand to four digits."""
 
 
 def coordinates(metrics: Iterable[Metric]) -> dict[Key, float]:
@@ -43,34 +46,49 @@ def best_shares(bounds: Mapping[Key, float], weights: Mapping[Key, float]) -> di
     return {key: share / norm for key, share in wanted.items()}
 
 
-def weights(metrics: Iterable[Metric], expected: ArmSums) -> dict[Key, float]:
-    """How much noise in each sum of an arm costs, for best_shares; expected: an arm as it will be at the end.
+def shares_for(metrics: Iterable[Metric], expected: ArmSums, sigma: float) -> dict[Key, float]:
+    """The shares that make Σ importance·ln(width/width without noise) of the metrics' intervals small.
 
-    Of a total, the standard errors of its metrics that one unit of it moves them; of Σ 1, through mean − centre, and at
-    least a thousandth of a shopper's own unit; of a product, the relative change of the standard error. Both widen or
-    blur an interval alike. Squared over metrics, primary before others.
+    expected: an arm as it will be at the end, by a replayed log. sigma: as in noise_of. The logarithm keeps a metric
+    that no share can save from starving the others: noise costs ln(1 + x) with x its variance over sampling's, bounded
+    above by its tangent and solved again until it stands (majorize-minimize, Hunter and Lange 2004).
     """
     metrics = tuple(metrics)
-    squares = dict.fromkeys(coordinates(metrics), 0.0)
-    for metric in metrics:
-        importance = (PRIMARY if metric.role is Role.PRIMARY else OTHER) ** 2
-        _, gradient = value_and_gradient(metric, expected)
-        variance = sum(g * h * expected.cov(x, y) for x, g in gradient.items() for y, h in gradient.items())
-        if metric.covariate is not None:
-            linear = sum(g * expected.cov(x, metric.covariate) for x, g in gradient.items())
-            gradient[metric.covariate] = -linear / expected.var(metric.covariate)
-            variance += linear * gradient[metric.covariate]
-        n = expected.n
-        through_n = sum(g * (expected.mean(x) - expected.centre(x)) for x, g in gradient.items())
-        squares[()] += importance * (through_n**2 + 1e-6 * variance) / (n * variance)
-        for x, g in gradient.items():
-            squares[(x,)] += importance * g**2 / (n * variance)
-            for y, h in gradient.items():
-                if (key := pair(x, y)) in squares and x <= y:
-                    twice = 1.0 if x == y else 2.0
-                    squares[key] += importance * (twice * g * h / (2.0 * n * variance)) ** 2
-    least = max(squares.values()) * 1e-12
-    return {key: math.sqrt(max(square, least)) for key, square in squares.items()}
+    bounds = coordinates(metrics)
+    costs = [_costs(metric, expected, bounds) for metric in metrics]
+    importance = [PRIMARY if metric.role is Role.PRIMARY else OTHER for metric in metrics]
+    slopes = importance
+    for _ in range(ROUNDS):
+        squares = {key: sum(s * cost[key] for s, cost in zip(slopes, costs, strict=True)) for key in bounds}
+        shares = best_shares(bounds, {key: math.sqrt(square) for key, square in squares.items()})
+        noise = {key: (sigma * bounds[key] / shares[key]) ** 2 for key in bounds}
+        added = [sum(cost[key] * noise[key] for key in bounds) for cost in costs]
+        slopes = [weight / (1.0 + x) for weight, x in zip(importance, added, strict=True)]
+    return shares
+
+
+def _costs(metric: Metric, expected: ArmSums, bounds: Mapping[Key, float]) -> dict[Key, float]:
+    """By how much a unit of variance in each sum widens a metric's squared interval, relative to sampling's.
+
+    Of a total (∂metric/∂mean)²/(n·variance); of Σ 1 through mean − centre, and at least through a tenth of a standard
+    deviation, since counts are read too; of a product, the squared relative error of the standard error.
+    """
+    _, gradient = value_and_gradient(metric, expected)
+    variance = sum(g * h * expected.cov(x, y) for x, g in gradient.items() for y, h in gradient.items())
+    if metric.covariate is not None:
+        linear = sum(g * expected.cov(x, metric.covariate) for x, g in gradient.items())
+        gradient[metric.covariate] = -linear / expected.var(metric.covariate)
+        variance += linear * gradient[metric.covariate]
+    n = expected.n
+    through_n = sum(g * (expected.mean(x) - expected.centre(x)) for x, g in gradient.items())
+    made = dict.fromkeys(bounds, 1e-12 / n)
+    made[()] = (through_n**2 + 0.01 * variance) / (n * variance)
+    for x, g in gradient.items():
+        made[(x,)] += g**2 / (n * variance)
+        for y, h in gradient.items():
+            if x <= y and (x, y) in made:
+                made[(x, y)] += ((1.0 if x == y else 2.0) * g * h / (2.0 * n * variance)) ** 2
+    return made
 
 
 def noise_of(bounds: Mapping[Key, float], shares: Mapping[Key, float], sigma: float) -> SumsNoise:

@@ -125,7 +125,7 @@ def _shown(primary: Effect, word: str, analysis: Analysis) -> str:
     crossed = next((s for s in analysis.stopped if s.arm == primary.arm and s.p_value <= analysis.alpha), None)
     if crossed is not None and primary.control and abs(crossed.estimate) < abs(primary.effect or 0.0):
         text += (
-            f" Allowing for when it was decided, the effect is likelier {crossed.estimate / abs(primary.control):+.1%}."
+            f" Allowing for when it was decided, the effect is rather {crossed.estimate / abs(primary.control):+.1%}."
         )
     return text
 
