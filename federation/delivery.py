@@ -52,15 +52,18 @@ class Delivery:
     detail: str = ""
 
 
-def fetch_task(client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK) -> Task | int:
+def fetch_task(
+    client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK, key: str | None = None
+) -> Task | int:
     """The open round's task, unchecked, or the seconds until to ask again when none is open.
 
+    key: one that a shop published for all of its devices, and so says nothing of this one.
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
     """
     why = ""
     for attempt in range(patience.attempts):
         try:
-            with closing(_send(client, "GET", path)) as response:
+            with closing(_send(client, "GET", path, key=key)) as response:
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
@@ -112,11 +115,15 @@ def deliver(
     return Delivery("unsent", why)
 
 
-def _send(client: httpx.Client, method: str, path: str, content: bytes | None = None) -> httpx.Response:
+def _send(
+    client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
+) -> httpx.Response:
     """A request without what the client may hold of its shopper: a login must not be tied to a report."""
     request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
     for name in ("cookie", "authorization"):
         request.headers.pop(name, None)
+    if key is not None:
+        request.headers["authorization"] = f"Bearer {key}"
     return client.send(request, stream=True, auth=None, follow_redirects=False)
 
 

@@ -15,13 +15,14 @@ from typing import Literal
 import httpx
 import numpy as np
 
+from data.errors import ServingError
 from federation.asking import service_client
 from federation.delivery import Patience, deliver, fetch_task
 from federation.device import Device
 from federation.device_ledger import Entry, Pending, rho_of
 from federation.experiment_log import Enrolment
 from federation.experiment_sum import PART, check_window
-from federation.experiments_device import assigned_arm, increments_at
+from federation.experiments_device import assigned_arm, increments_at, keep_definitions
 from federation.history import DeviceState
 from federation.messages import Purpose, Task
 from federation.participant import Draws
@@ -31,6 +32,7 @@ from federation.transport import is_loopback
 from recsys.experiments.definition import Experiment
 from recsys.experiments.layout import layout_of
 from recsys.experiments.outcomes import MICROS
+from recsys.experiments.reading import experiment_of
 
 Status = Literal[
     "accepted", "rejected", "unsent", "no_consent", "unknown_experiment", "not_assigned", "no_window", "took_part",
@@ -52,6 +54,26 @@ def experiment_path(experiment_id: str, what: Literal["task", "reports"]) -> str
     return f"/v1/experiments/{experiment_id}/{what}"
 
 
+def fetch_definitions(
+    device: Device, service: str | httpx.Client, *, key: str | None = None, ca: Path | None = None
+) -> tuple[str, ...]:
+    """Know the service's running experiments, and no others; their ids. Raises ServingError or DataError.
+
+    All devices are told the same: which of them it is in, a device finds by itself.
+    """
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    with service_client(service, ca) as client:
+        try:
+            answer = client.get("/v1/experiments", headers=headers)
+            answer.raise_for_status()
+            running = [one for one in answer.json()["experiments"] if one["state"] == "running"]
+            found = [experiment_of(one["definition"]) for one in running]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise ServingError(f"service: has no experiments to give ({type(error).__name__})") from None
+    keep_definitions(device, found)
+    return tuple(one.id for one in found)
+
+
 def report_window(
     device: Device,
     service: str | httpx.Client,
@@ -59,6 +81,7 @@ def report_window(
     experiment_id: str,
     token: Callable[[], bytes],
     *,
+    key: str | None = None,
     ca: Path | None = None,
     draws: Draws | None = None,
     patience: Patience | None = None,
@@ -66,6 +89,8 @@ def report_window(
 ) -> WindowOutcome:
     """Send one report to the experiment's open window, or finish sending the last one; arguments as of `take_part`.
 
+    key: the one of scope `device` that the shop published, where a service has keys; it goes with the question for a
+    task only.
     Raises TaskRefused for a task that the pinned custodian did not sign, or that is other or weaker than the definition
     held promises, and ServingError when the service cannot be asked.
     """
@@ -83,7 +108,7 @@ def report_window(
         if finished is not None:
             return finished
         at = int(now())
-        task = fetch_task(client, patience, draws.waiting, experiment_path(experiment_id, "task"))
+        task = fetch_task(client, patience, draws.waiting, experiment_path(experiment_id, "task"), key)
         if isinstance(task, int):
             return WindowOutcome("no_window")
         check_task(task, policy, at, Purpose.EXPERIMENT)

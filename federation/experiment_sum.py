@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,7 @@ from federation.privacy_plan import least_noise, least_sigma
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import Suite
+from recsys.experiments.analysis import Look
 from recsys.experiments.definition import Experiment
 from recsys.experiments.layout import layout_of
 from recsys.experiments.reading import content_hash
@@ -89,6 +90,14 @@ def sums_of_windows(experiment: Experiment, windows: Iterable[npt.NDArray[np.int
     for words in windows:
         total, n = total + words, n + 1
     return layout.sums(total, sigma=plan.sigma, windows=n)
+
+
+def looks_of(experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
+    """One look after each window that was summed, cumulative. summed: number of a window, from 0 → its sum."""
+    numbers = sorted(summed)
+    return [
+        Look(number + 1, sums_of_windows(experiment, [summed[n] for n in numbers if n <= number])) for number in numbers
+    ]
 
 
 def _quiet_plan(experiment: Experiment) -> SumPlan:

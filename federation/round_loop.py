@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from federation.coordinator import Coordinator
+from federation.experiment_rounds import ExperimentRounds
 from federation.lease import Lease
 from recsys.bundle import Bundle
 
@@ -27,10 +28,12 @@ class RoundLoop:
         *,
         advances: bool = True,
         idle_s: float = 0.5,
+        experiments: ExperimentRounds | None = None,
     ) -> None:
         """serve: told the bundles to serve, the active one first. advances: False only follows other processes; of
-        those with True, the one that holds the lease advances.
+        those with True, the one that holds the lease advances. experiments: whose windows are advanced beside rounds.
         """
+        self._experiments = experiments
         self._coordinator, self._serve = coordinator, serve
         self._advances, self._idle_s = advances, idle_s
         self._lease = Lease(coordinator.store.engine)
@@ -56,8 +59,12 @@ class RoundLoop:
             try:
                 self._coordinator.refresh()
                 self._serve(self._coordinator.bundles())
+                if self._experiments is not None:
+                    self._experiments.refresh()
                 while self._ours() and self._coordinator.advance(int(time.time())):
                     self._serve(self._coordinator.bundles())
+                while self._ours() and self._experiments is not None and self._experiments.advance(int(time.time())):
+                    pass
                 wait = self._idle_s
             except Exception as error:  # noqa: BLE001  # rounds go on when whatever it was is over
                 place = traceback.extract_tb(error.__traceback__)[-1]

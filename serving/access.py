@@ -79,9 +79,14 @@ ROUTES = _table(
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
-    ("GET", "/v1/experiments", "analyst"),
-    ("GET", "/v1/experiments/{experiment_id}", "analyst"),
-    ("GET", "/v1/experiments/{experiment_id}/results", "analyst"),
+    ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
+    ("PUT", "/v1/experiments", "analyst admin"),
+    ("GET", "/v1/experiments/{experiment_id}", "analyst admin"),
+    ("POST", "/v1/experiments/{experiment_id}/start", "analyst admin"),
+    ("POST", "/v1/experiments/{experiment_id}/stop", "analyst admin"),
+    ("GET", "/v1/experiments/{experiment_id}/results", "analyst admin"),
+    ("GET", "/v1/experiments/{experiment_id}/task", "app device"),
+    ("POST", "/v1/experiments/{experiment_id}/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/dashboard", "analyst"),
     ("GET", "/dashboard", "", "page"),  # the page alone; its figures are asked for with a key
     ("GET", "/metrics", "analyst admin"),

@@ -25,6 +25,8 @@ from federation.coordinator import Coordinator
 from federation.coordinator_store import CoordinatorStore
 from federation.custodian_client import CustodianClient
 from federation.database import sqlite_url
+from federation.experiment_rounds import ExperimentRounds
+from federation.experiment_store import ExperimentStore
 from federation.item_step import GUARDED
 from federation.key_files import load_or_make_key, read_public_key
 from federation.privacy_plan import PrivacyPlan
@@ -36,6 +38,7 @@ from serving.federation_routes import IntakeSettings, TokenDesk
 from serving.tokens import SignedTokens
 
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
+EXPERIMENT_SHARES = "experiment-shares"
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,27 @@ class FederationFile:
         """The coordinator, its line begun with a bundle if it is new, and the desk that mints tokens."""
         store = self.store()
         tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
-        custodian = CustodianClient(
-            self.custodian_url,
-            load_or_make_key(self.folder / SERVICE_KEY),
-            self.custodian_key,
-            ca=self.custodian_ca,
-        )
         coordinator = Coordinator(
-            store, custodian, self.folder, self.plan, self.rounds, tokens, custodian_key=self.custodian_key
+            store, self._custodian(), self.folder, self.plan, self.rounds, tokens, custodian_key=self.custodian_key
         )
         coordinator.begin(bundle, now)
         mints = Mints(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
         return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
+
+    def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
+        """Experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        return ExperimentRounds(
+            ExperimentStore(coordinator.store.engine),
+            self._custodian(),
+            self.folder / EXPERIMENT_SHARES,
+            desk.tokens,
+            custodian_key=self.custodian_key,
+            suite=self.rounds.suite,
+        )
+
+    def _custodian(self) -> CustodianClient:
+        key = load_or_make_key(self.folder / SERVICE_KEY)
+        return CustodianClient(self.custodian_url, key, self.custodian_key, ca=self.custodian_ca)
 
 
 def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from prometheus_client.metrics_core import Metric
@@ -19,6 +20,7 @@ from starlette.responses import Response
 
 from data.errors import ReportRejected, ServingError
 from federation.coordinator import Coordinator
+from federation.intake import Intake
 from federation.intake_refusals import IntakeUnavailable, code_of
 from federation.private_sum.refusals import OversizedReport
 from federation.report_head import MAX_HEAD_BYTES, ReportHead, read_head
@@ -66,7 +68,8 @@ def add_federation(
     metrics: Metrics = app.state.metrics
     metrics.add(lambda: gauges(coordinator))
     _add_task(app, coordinator)
-    _add_reports(app, coordinator, settings or IntakeSettings(), metrics)
+    receiver = app.state.receiver = Receiver.of(settings, metrics)
+    _add_reports(app, coordinator, receiver)
     _add_tokens(app, desk)
     _add_public(app, coordinator)
 
@@ -91,58 +94,93 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
-def _add_reports(app: FastAPI, coordinator: Coordinator, settings: IntakeSettings, metrics: Metrics) -> None:
-    memory = _Memory(settings.memory_bytes)
+class ReportDesk(Protocol):
+    """Who takes reports: a coordinator of training rounds, or of experiments' windows."""
 
-    @app.post(
-        "/v1/federation/reports",
-        summary="One device's report to the open round",
-        description="The bytes are in docs/wire.md. Sent again, the same report is counted once. "
-        "It is answered when it is durable.",
-        status_code=201,
-        response_model=ReportAnswer,
-        responses={
-            200: {"model": ReportAnswer, "description": "Was accepted before"},
-            **refusals(401, 403, 409, 410, 413, 415, 422, 503),
-        },
-        openapi_extra={
-            "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
-        },
-    )
-    async def report(request: Request) -> Response:
+    @property
+    def intake(self) -> Intake:
+        """Where they come in."""
+
+    def max_report_bytes(self) -> int:
+        """The longest one that any round can have."""
+
+    def come_back_s(self, now: int) -> int:
+        """Seconds until asking for a next task makes sense."""
+
+
+REPORT_ROUTE: dict[str, Any] = {
+    "status_code": 201,
+    "response_model": ReportAnswer,
+    "responses": {
+        200: {"model": ReportAnswer, "description": "Was accepted before"},
+        **refusals(401, 403, 409, 410, 413, 415, 422, 503),
+    },
+    "openapi_extra": {
+        "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
+    },
+}
+"""How a route that takes reports describes itself."""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Takes reports from requests, whichever desk they are for; all routes share the memory."""
+
+    settings: IntakeSettings
+    metrics: Metrics
+    memory: Memory
+
+    @staticmethod
+    def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
+        """A receiver with all its memory free."""
+        chosen = settings or IntakeSettings()
+        return Receiver(chosen, metrics, Memory(chosen.memory_bytes))
+
+    async def take(self, request: Request, desk: ReportDesk) -> Response:
+        """The answer to one report, once it is durable. Raises Refusal."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
             raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
-        upload = _Upload(coordinator)
+        upload = _Upload(desk)
         try:
-            with memory.reserved(upload.check_length(request.headers.get("content-length"))):
-                async with asyncio.timeout(settings.body_timeout_s):
+            with self.memory.reserved(upload.check_length(request.headers.get("content-length"))):
+                async with asyncio.timeout(self.settings.body_timeout_s):
                     async for piece in request.stream():
                         await upload.add(piece)
                 status = await upload.finish()
         except ReportRejected as refusal:
             upload.count(refusal)
-            metrics.report(code_of(refusal))
-            raise _refusal(refusal, coordinator, upload.ending) from None
+            self.metrics.report(code_of(refusal))
+            raise _refusal(refusal, desk, upload.ending) from None
         except TimeoutError:
-            slow = IntakeUnavailable(f"body: must be sent within {settings.body_timeout_s:.0f} s")
+            slow = IntakeUnavailable(f"body: must be sent within {self.settings.body_timeout_s:.0f} s")
             upload.count(slow)
-            metrics.report(code_of(slow))
-            raise _refusal(slow, coordinator, upload.ending) from None
+            self.metrics.report(code_of(slow))
+            raise _refusal(slow, desk, upload.ending) from None
         except ClientDisconnect:
             return Response(None, 503)  # nobody reads it
-        metrics.report(status)
-        answer = ReportAnswer(
-            report_id=upload.report_id, status=status, come_back_s=coordinator.come_back_s(int(time.time()))
-        )
+        self.metrics.report(status)
+        answer = ReportAnswer(report_id=upload.report_id, status=status, come_back_s=desk.come_back_s(int(time.time())))
         return Response(answer.model_dump_json(), 201 if status == "accepted" else 200, media_type="application/json")
+
+
+def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> None:
+    @app.post(
+        "/v1/federation/reports",
+        summary="One device's report to the open round",
+        description="The bytes are in docs/wire.md. Sent again, the same report is counted once. "
+        "It is answered when it is durable.",
+        **REPORT_ROUTE,
+    )
+    async def report(request: Request) -> Response:
+        return await receiver.take(request, coordinator)
 
 
 class _Upload:
     """One report on its way in."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator, self._intake = coordinator, coordinator.intake
-        self._bound = coordinator.max_report_bytes()
+    def __init__(self, desk: ReportDesk) -> None:
+        self._intake = desk.intake
+        self._bound = desk.max_report_bytes()
         self._body = bytearray()
         self._head: ReportHead | None = None
         self._found: Right | ReportRejected | None = None
@@ -195,7 +233,7 @@ class _Upload:
         self._head, self._found = head, found
 
 
-class _Memory:
+class Memory:
     """Bytes of bodies on their way in, all of them in the event loop's one thread."""
 
     def __init__(self, bound: int) -> None:
@@ -203,6 +241,7 @@ class _Memory:
 
     @contextmanager
     def reserved(self, n_bytes: int) -> Iterator[None]:
+        """Room for one body while it comes in. Raises IntakeUnavailable."""
         if n_bytes > self._left:
             raise IntakeUnavailable("report: too many are on their way in, send it again later")
         self._left -= n_bytes
@@ -212,12 +251,12 @@ class _Memory:
             self._left += n_bytes
 
 
-def _refusal(refusal: ReportRejected, coordinator: Coordinator, headers: dict[str, str]) -> Refusal:
+def _refusal(refusal: ReportRejected, desk: ReportDesk, headers: dict[str, str]) -> Refusal:
     code = code_of(refusal)
     if code == "intake_unavailable":
         return Refusal(code, str(refusal), headers=headers | {"retry-after": str(BUSY_RETRY_S)})
     if code in ("report_late", "report_stale", "round_full"):
-        wait = coordinator.come_back_s(int(time.time()))
+        wait = desk.come_back_s(int(time.time()))
         return Refusal(code, str(refusal), {"come_back_s": wait}, headers | {"retry-after": str(wait)})
     return Refusal(code, str(refusal), headers=headers)
 

@@ -27,6 +27,7 @@ from serving.stores import Stores
 
 if TYPE_CHECKING:
     from federation.coordinator import Coordinator
+    from federation.experiment_rounds import ExperimentRounds
 
 
 @dataclass(frozen=True)
@@ -104,42 +105,46 @@ def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
     """Rounds go on in this process, which answers nobody. Yields the bundles that they start from."""
     from federation.round_loop import RoundLoop
 
-    coordinator, _, advances = _started(settings, bundle)
-    loop = RoundLoop(coordinator, lambda _: None, advances=advances)
+    coordinator, _, experiments, advances = _started(settings, bundle)
+    loop = RoundLoop(coordinator, lambda _: None, advances=advances, experiments=experiments)
     loop.start()
     try:
         yield coordinator.bundles()
     finally:
         loop.stop()
+        experiments.stop()
         coordinator.stop()
 
 
 def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitStack) -> tuple[FastAPI, list[Bundle]]:
     from federation.round_loop import RoundLoop
+    from serving.experiment_routes import add_experiments
     from serving.federation_file import FederationFile
     from serving.federation_routes import add_federation
 
     assert job.settings.federation is not None
-    coordinator, desk, may_advance = _started(job.settings, job.bundle)
+    coordinator, desk, experiments, may_advance = _started(job.settings, job.bundle)
     bundles = coordinator.bundles()
     app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
     add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
+    add_experiments(app, experiments)
     shelf = app.state.apps.of(OPEN_APP)
-    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance)
+    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance, experiments=experiments)
     loop.start()
     stack.callback(coordinator.stop)
+    stack.callback(experiments.stop)
     stack.callback(loop.stop)
     return app, bundles
 
 
-def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, bool]:
+def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, ExperimentRounds, bool]:
     from serving.federation_file import FederationFile
 
     assert settings.federation is not None
     file = FederationFile.read(settings.federation)
     file.check_host(settings.host)
     coordinator, desk = file.start(bundle, int(time.time()))
-    return coordinator, desk, file.advances
+    return coordinator, desk, file.experiments(coordinator, desk), file.advances
 
 
 @dataclass(frozen=True)

@@ -28,4 +28,6 @@ STATUS = {
     "timed_out": 503,
     "issuer_bound": 429,
     "intake_unavailable": 503,
+    "unknown_experiment": 404,
+    "experiment_state": 409,
 }

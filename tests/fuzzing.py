@@ -22,17 +22,21 @@ from schemathesis.specs.openapi.checks import (
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
 
-def fuzz(app: Any, examples: int, versions: Sequence[str] = (), rejects: Sequence[str] = ()) -> dict[str, int]:
+def fuzz(
+    app: Any, examples: int, versions: Sequence[str] = (), rejects: Sequence[str] = (), *, only: str = ""
+) -> dict[str, int]:
     """Send that many requests of each kind to each route of an ASGI application; how many were sent, by route.
 
     versions: of bundles, named by half of the valid requests and all of the broken ones: one nobody knows is refused
     before anything else is looked at. Fails on a server error, an undeclared status or content type, a body that is not
-    of the declared shape, and, on the routes of `rejects`, a broken request that is taken.
+    of the declared shape, and, on the routes of `rejects`, a broken request that is taken. only: in the paths asked.
     """
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     sent: dict[str, int] = {}
     for found in schema.get_all_operations():
         operation = found.ok()
+        if only not in operation.path:
+            continue
         takes_something = bool(operation.body) or any(True for _ in operation.iter_parameters())
         for mode in GenerationMode if takes_something else (GenerationMode.POSITIVE,):
 
