@@ -21,13 +21,14 @@ from recsys.replay.cuts import Cut, Facts, cut_questions
 from recsys.replay.figures import Scored, metric_names, values
 from recsys.replay.questions import Log
 from recsys.replay.ranks import UNLISTED
+from recsys.replay.report import report_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
 TABLES = ("events", "cuts", "comparisons", "rounds", "lists", "adaptation")
-FILES = (*(f"{name}.parquet" for name in TABLES), "replay.json")
+FILES = (*(f"{name}.parquet" for name in TABLES), "replay.json", "report.html")
 _ROWS = 1 << 18
 
 
@@ -88,7 +89,7 @@ class Replay:
         return whole
 
     def write(self, folder: Path | str) -> None:
-        """A folder of parquet tables and replay.json, whole or not at all; a replay already there is replaced.
+        """A folder of parquet tables, replay.json and report.html, whole or not at all; an older replay is replaced.
 
         Raises DataError when something else is there. events.parquet is written bit by bit.
         """
@@ -105,6 +106,7 @@ class Replay:
                 getattr(self, name).write_parquet(fresh / f"{name}.parquet")
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
             (fresh / "replay.json").write_text(text + "\n", encoding="utf-8")
+            (fresh / "report.html").write_text(report_of(fresh), encoding="utf-8")
 
     def questions(self, scored: Scored) -> list[Cut]:
         """The cuts of one target's questions."""
