@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from federation.comparison import question as question
     from federation.device import Device as Device
     from federation.recipe import Recipe as Recipe
+    from federation.replaying import replay as replay
     from federation.selection import cross_validate as cross_validate
     from federation.selection import select as select
     from federation.simulation import TrainConfig as TrainConfig
@@ -25,6 +26,7 @@ __getattr__ = lazy_names(
         "compare_models": "federation.comparison",
         "cross_validate": "federation.selection",
         "question": "federation.comparison",
+        "replay": "federation.replaying",
         "select": "federation.selection",
         "train": "federation.simulation",
     },
@@ -38,6 +40,7 @@ __all__ = [
     "compare_models",
     "cross_validate",
     "question",
+    "replay",
     "select",
     "train",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from data.atomic import write_atomically
 from data.errors import FederationError
@@ -22,9 +23,9 @@ def save_checkpoint(
     path: Path, identity: str, state: StepState, records: Sequence[RoundRecord], best: StepState | None
 ) -> None:
     """Write a checkpoint. identity: whatever must be equal for a run to go on from here."""
-    arrays = {f"state_{name}": value for name, value in _arrays(state).items()}
+    arrays = {f"state_{name}": value for name, value in state_arrays(state).items()}
     if best is not None:
-        arrays |= {f"best_{name}": value for name, value in _arrays(best).items()}
+        arrays |= {f"best_{name}": value for name, value in state_arrays(best).items()}
     buffer = io.BytesIO()
     text = json.dumps({"identity": identity, "records": [asdict(record) for record in records]})
     np.savez(buffer, text=np.array(text), allow_pickle=False, **arrays)
@@ -38,8 +39,8 @@ def load_checkpoint(path: Path, identity: str) -> tuple[StepState, tuple[RoundRe
             arrays = {name: stored[name] for name in stored.files}
         text: dict[str, Any] = json.loads(str(arrays["text"]))
         records = tuple(RoundRecord(**record) for record in text["records"])
-        state = _state(arrays, "state_")
-        best = _state(arrays, "best_") if "best_mass" in arrays else None
+        state = state_of(arrays, "state_")
+        best = state_of(arrays, "best_") if "best_mass" in arrays else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise FederationError(f"{path}: not a readable checkpoint ({error}); remove it to start again") from None
     if text["identity"] != identity:
@@ -47,10 +48,12 @@ def load_checkpoint(path: Path, identity: str) -> tuple[StepState, tuple[RoundRe
     return state, records, best
 
 
-def _arrays(state: StepState) -> dict[str, Any]:
+def state_arrays(state: StepState) -> dict[str, npt.NDArray[np.generic]]:
+    """A state as named arrays."""
     return {field.name: np.asarray(getattr(state, field.name)) for field in fields(StepState)}
 
 
-def _state(arrays: dict[str, Any], prefix: str) -> StepState:
-    values = {field.name: arrays[prefix + field.name] for field in fields(StepState)}
+def state_of(arrays: Mapping[str, npt.NDArray[np.generic]], prefix: str = "") -> StepState:
+    """The state of arrays whose names begin with prefix. Raises KeyError where one is missing."""
+    values: dict[str, Any] = {field.name: arrays[prefix + field.name] for field in fields(StepState)}
     return StepState(**values | {"mass": float(values["mass"]), "steps": int(values["steps"])})

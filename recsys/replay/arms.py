@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from data.errors import ModelError
 from data.interactions import Interactions
-from recsys.arms import Personalized
+from recsys.arms import GlobalProfile, Personalized
 from recsys.baselines import FixedList
 from recsys.items import ItemTable
 from recsys.profile_config import ProfileConfig
@@ -89,6 +89,20 @@ class PersonalizedArm:
         if table is None:
             raise ModelError(f"arm={self.name}: needs a trainer, or embeddings of its own")
         return Personalized(self.name, table, self.config)
+
+
+@dataclass(frozen=True)
+class GlobalProfileArm:
+    """The population's mean profile for everybody, on the table as it was last published (`global_profile`)."""
+
+    config: ProfileConfig
+    name: str = "global_profile"
+
+    def publish(self, at: Publication) -> Answers:
+        """The mean profile of the new table."""
+        if at.table is None:
+            raise ModelError(f"arm={self.name}: needs a trainer")
+        return GlobalProfile(at.table, self.config, self.name)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""`ownshelf replay`: tables in a folder, JSON that others read, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from data.errors import DataError
+from serving.replay_cli import duration_us
+from tests.recsys.replay_logs import small_dataset
+from tests.serving.test_lab_cli import invoke
+
+QUICK = ("--dim", "4", "--rounds", "5", "--bootstrap", "100", "--k", "5")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("replay") / "shop"
+    small_dataset(9, n_events=300).save(folder)
+    return str(folder)
+
+
+def test_a_replay_writes_its_tables_and_prints_what_is_in_them(shop: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, _ = invoke(
+        "replay", shop, "--arms", "personalized,global,popularity", "--targets", "next_item,next_purchase",
+        *QUICK, "--out", str(out), "--json",
+    )  # fmt: skip
+    assert code == 0
+    printed = json.loads(stdout)
+    written = json.loads((out / "replay.json").read_text())
+    assert {name: printed[name] for name in written} == written
+    assert [(row["arm"], row["target"]) for row in printed["summary"]] == [
+        (arm, target) for target in ("next_item", "next_purchase") for arm in ("personalized", "global", "popularity")
+    ]
+    assert printed["run"]["events_per_cpu_s"] > 0
+    cuts = pl.read_parquet(out / "cuts.parquet").filter(cut="all", target="next_item", metric="ndcg@5")
+    assert cuts["value"].to_list() == [row["ndcg@5"] for row in printed["summary"][:3]]
+    assert not list(tmp_path.glob(".out*"))
+    code, stdout, _ = invoke("replay", shop, *QUICK, "--sample", "0.5", "--no-lists")
+    assert code == 0
+    assert "next_item: mean over users" in stdout
+
+
+def test_an_object_of_ones_own_is_an_arm(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ours.py").write_text(
+        "from recsys.baselines import FixedList\n"
+        "class Newest:\n"
+        "    name = 'newest'\n"
+        "    def publish(self, at):\n"
+        "        return FixedList(self.name, at.recent.astype('float32'))\n"
+        "NEWEST = Newest()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, stdout, _ = invoke("replay", shop, "--arms", "global,ours:NEWEST", *QUICK, "--json")
+    assert code == 0
+    first, second = json.loads(stdout)["summary"]
+    assert second["arm"] == "newest"
+    assert first["ndcg@5"] == second["ndcg@5"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--arms", "magic"), "arm='magic'"),
+        (("--arms", "no.such.module:ARM"), "no.such.module"),
+        (("--negatives", "99"), "allow_sampled"),
+        (("--targets", "next_planet"), "next_planet"),
+        (("--every", "soon"), "every='soon'"),
+        (("--group", "shoe_size"), "shoe_size"),
+        (("--ties", "broken"), "broken"),
+        (("--sample", "0"), "sample=0"),
+    ],
+)
+def test_a_mistake_is_one_line(shop: str, arguments: tuple[str, ...], said: str) -> None:
+    code, stdout, stderr = invoke("replay", shop, *QUICK, *arguments)
+    assert code == 1
+    assert stdout == ""
+    assert stderr.strip().count("\n") == 0
+    assert said in stderr
+
+
+def test_durations() -> None:
+    assert duration_us("90m") == 5_400_000_000
+    assert duration_us("2w") == 14 * duration_us("1d")
+    with pytest.raises(DataError, match="whole number"):
+        duration_us("0d")
