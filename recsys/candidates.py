@@ -42,7 +42,7 @@ class Quantized:
     def of(bundle: Bundle) -> Quantized:
         """From a bundle."""
         rows, scale = quantize(bundle.table.item_embeddings)
-        return Quantized(rows, scale, bundle.table.trend, catalogue_of(bundle).shown.select(COLUMNS))
+        return Quantized(rows, scale, bundle.table.trend, shown_of(bundle))
 
     def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> Quantized:
         """The same with the columns of a catalogue of now, and rows (n_new, dim) behind those that were there."""
@@ -61,6 +61,11 @@ class Quantized:
             np.concatenate([self.trend, np.zeros(len(fresh), dtype=np.float32)]),
             shown,
         )
+
+
+def shown_of(bundle: Bundle) -> pl.DataFrame:
+    """The COLUMNS of a bundle's items."""
+    return catalogue_of(bundle).shown.select(COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         if version == "current":
             return _redirect(shelf, None)
         one = _bundle(shelf, version, "clusters")
-        return _file(await run_in_threadpool(lambda: one.clusters_file), if_none_match)
+        return _file(one.clusters_file, if_none_match)
 
     @app.get("/v1/bundles", summary="The served bundles", responses=refusals())
     async def bundles(request: Request) -> BundleList:

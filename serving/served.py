@@ -18,7 +18,7 @@ import numpy.typing as npt
 from data.errors import ServingError
 from recsys.bundle import Bundle
 from recsys.candidates import Quantized
-from recsys.clusters import Clusters, clusters_of, encode_clusters
+from recsys.clusters import Clusters, decode_clusters
 from recsys.content import LazyContentMap
 from recsys.filters import Filter
 from recsys.index_files import open_index
@@ -65,14 +65,18 @@ class Shown:
 class ServedBundle:
     """One bundle with all changes of its items so far. Read-only; nothing of a request is ever put here.
 
-    catalogue: the bundle's own file. texts: of the bundle's items; changed: of the items that were changed since.
-    by_trend: (n_items,) item_idx, best trend first, available or not. recall: of the index, when it was opened.
+    catalogue, clusters_file: the bundle's own. rows: of its items, as candidates travel. texts: of the bundle's
+    items; changed: of the items that were changed since. by_trend: (n_items,) item_idx, best trend first, available or
+    not. recall: of the index, when it was opened.
     """
 
     live: LiveItems
     catalogue: File
     texts: ItemTexts
     changed: Mapping[int, bytes]
+    clusters: Clusters
+    clusters_file: File
+    rows: Quantized
     by_trend: npt.NDArray[np.int32]
     recall: float
     _filters: dict[str, Shown] = field(default_factory=dict, repr=False)
@@ -89,24 +93,13 @@ class ServedBundle:
         """The bundle's version."""
         return self.live.bundle.version
 
-    @property
-    def clusters(self) -> Clusters:
-        """Public centroids; made at the first question for them."""
-        return self.once("clusters", lambda: clusters_of(self.bundle))
-
-    @property
-    def clusters_file(self) -> File:
-        """The same for devices."""
-        return self.once("clusters file", lambda: File.of(encode_clusters(self.clusters)))
-
     @cached_property
     def quantized(self) -> Quantized:
         """Rows as candidates travel, new items included."""
         live = self.live
-        base: Quantized = self.once("quantized", lambda: Quantized.of(self.bundle))
         if live.sequence < 0:
-            return base
-        return base.changed(live.catalogue, live.embeddings)
+            return self.rows
+        return self.rows.changed(live.catalogue, live.embeddings)
 
     @cached_property
     def everything(self) -> Shown:
@@ -197,6 +190,9 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
         catalogue=File(files.catalogue, files.etag),
         texts=files.texts,
         changed=MappingProxyType({}),
+        clusters=decode_clusters(files.clusters),
+        clusters_file=File.of(files.clusters),
+        rows=files.quantized,
         by_trend=_by_trend(bundle.table.trend),
         recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
     )

@@ -2,6 +2,7 @@
 
     shown.arrow      the catalogue's columns      ids.npy, ids_at.npy   CRC-32 of the item_ids, ascending; and whose
     items.json/.npy  each item's JSON, and where  ids.bin, ids_in.npy   the item_ids, and where each begins
+    clusters         centroids, for devices       rows.npy, scale.npy   the rows of candidates as they travel
     catalogue-SHA256 the file for devices         ids_from.npy          where the hashes of each beginning begin
 
 Nothing here is needed to keep; a folder is complete when its marker is there.
@@ -24,12 +25,15 @@ import polars as pl
 
 from data.atomic import write_atomically
 from recsys.bundle import Bundle
+from recsys.candidates import Quantized, shown_of
 from recsys.catalogue import catalogue_of, encode_catalogue
+from recsys.clusters import encode_clusters
 from serving.item_texts import ItemTexts, mapped
 
 SHOWN, COMPLETE = "shown.arrow", "complete"
 IDS, STARTS, HASHES, PLACES, FIRST = "ids.bin", "ids_in.npy", "ids.npy", "ids_at.npy", "ids_from.npy"
-FORMAT = 2
+CLUSTERS, ROWS, SCALE = "clusters", "rows.npy", "scale.npy"
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,19 +125,23 @@ class SharedIds:
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """A bundle whose catalogue and ids are mapped, its items' texts, and the file for devices with its hash."""
+    """A bundle whose catalogue and ids are mapped, its items' texts, the file for devices with its hash, the file of
+    clusters, and the rows of candidates."""
 
     bundle: Bundle
     texts: ItemTexts
     catalogue: bytes | mmap.mmap
     etag: str
+    clusters: bytes
+    quantized: Quantized
 
 
 def shared(bundle: Bundle, folder: Path | None) -> Shared:
     """From a folder of that bundle alone, written if it is not; None keeps everything in this process."""
     if folder is None:
         content = encode_catalogue(bundle)
-        return Shared(bundle, ItemTexts.of(catalogue_of(bundle).shown), content, hashlib.sha256(content).hexdigest())
+        texts, etag = ItemTexts.of(catalogue_of(bundle).shown), hashlib.sha256(content).hexdigest()
+        return Shared(bundle, texts, content, etag, encode_clusters(bundle), Quantized.of(bundle))
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / f"{COMPLETE}-{FORMAT}"
     if not marker.exists():
@@ -145,7 +153,10 @@ def shared(bundle: Bundle, folder: Path | None) -> Shared:
     frame = pl.read_ipc(folder / SHOWN)  # mapped, but for 16 bytes a text
     ours = replace(bundle, catalogue=frame)
     vars(ours)["items"] = SharedIds.kept(folder)
-    return Shared(ours, ItemTexts.kept(folder), mapped(folder / f"catalogue-{etag}"), etag)
+    rows, scale = (np.asarray(np.load(folder / name, mmap_mode="r")) for name in (ROWS, SCALE))
+    quantized = Quantized(rows, scale, ours.table.trend, shown_of(ours))
+    file = mapped(folder / f"catalogue-{etag}")
+    return Shared(ours, ItemTexts.kept(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
 
 
 def _write(bundle: Bundle, folder: Path) -> str:
@@ -155,6 +166,10 @@ def _write(bundle: Bundle, folder: Path) -> str:
     bundle.catalogue.rechunk().write_ipc(folder / SHOWN, compression="uncompressed")
     SharedIds.of(bundle.catalogue["item_id"]).keep(folder)
     ItemTexts.of(catalogue_of(bundle).shown).keep(folder)
+    write_atomically(folder / CLUSTERS, encode_clusters(bundle))
+    quantized = Quantized.of(bundle)
+    np.save(folder / ROWS, quantized.rows)
+    np.save(folder / SCALE, quantized.scale)
     return etag
 
 
