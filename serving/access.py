@@ -72,6 +72,7 @@ ROUTES = _table(
     ("GET", "/v1/catalogue/{version}/changes", "app device"),
     ("GET", "/v1/clusters/{version}", "app device"),
     ("GET", "/v1/bundles", "app analyst admin"),
+    ("DELETE", "/v1/bundles/{version}", "admin"),
     ("POST", "/v1/bundles/{version}/activate", "admin"),
     ("GET POST", "/v1/keys", "admin", "keyed"),
     ("DELETE", "/v1/keys/{key_id}", "admin", "keyed"),

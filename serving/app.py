@@ -27,7 +27,7 @@ from serving.bodies import Health, Ready, invalid, refusals
 from serving.bundle_routes import Releases, add_bundles
 from serving.cross_origin import CrossOrigin
 from serving.dashboard import add_dashboard
-from serving.following import Following
+from serving.following import KEEP, Following
 from serving.guard import NO_TELEMETRY, Guard, GuardBounds, error_json
 from serving.hot_path import HotPath
 from serving.item_routes import add_items
@@ -60,6 +60,7 @@ class ServiceSettings:
     access_log: AccessLogKind = "off"
     recall_floor: float = RECALL_FLOOR
     index_folder: Path | None = None
+    keep_bundles: int = KEEP
 
 
 class _Service(FastAPI):
@@ -107,7 +108,11 @@ def create_app(
     apps = Apps({name: Shelf(some, bounds.index_folder) for name, some in by_app.items()})
     shared = stores or Stores.passing()
     following = Following(
-        apps, shared, elsewhere=() if coordinator is None else (OPEN_APP,), folder=bounds.index_folder
+        apps,
+        shared,
+        elsewhere=() if coordinator is None else (OPEN_APP,),
+        folder=bounds.index_folder,
+        keep=bounds.keep_bundles,
     )
     if stores is None:
         _remember(shared, by_app)

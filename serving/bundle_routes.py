@@ -16,6 +16,7 @@ from recsys.catalogue_delta import encode_delta
 from serving.access import caller
 from serving.bodies import refusals
 from serving.bundle_bodies import Activated, BundleDescription, BundleList
+from serving.bundle_store import BundleInUse
 from serving.item_bodies import ChangesAnswer, ItemChangeEntry
 from serving.listing import plain, row_text
 from serving.refusal import Refusal
@@ -37,6 +38,10 @@ class Releases(Protocol):
 
     def activate(self, app: str, version: str, now: int) -> str:
         """Make a bundle current, by version or `previous`. Raises ServingError, FederationError or ModelError."""
+        ...
+
+    def retire(self, app: str, version: str) -> None:
+        """Serve a bundle no more. Raises ServingError for an unknown one, BundleInUse for one that must stay."""
         ...
 
 
@@ -113,6 +118,23 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
             return Activated(version=await run_in_threadpool(switch))
         except (ServingError, FederationError, ModelError):
             raise _unknown(_shelf(apps, request), "catalogue") from None
+
+    @app.delete("/v1/bundles/{version}", summary="Serve a bundle no more; its folder stays", status_code=204,
+                response_class=Response, responses=refusals(404, 409, 422))  # fmt: skip
+    async def retire(version: _VERSION, request: Request) -> Response:
+        owner = caller(request.scope).app
+
+        def end() -> None:
+            releases.retire(owner, version)
+            look()
+
+        try:
+            await run_in_threadpool(end)
+        except BundleInUse as error:
+            raise Refusal("bundle_in_use", str(error)) from None
+        except (ServingError, FederationError, ModelError):
+            raise _unknown(_shelf(apps, request), "catalogue") from None
+        return Response(None, 204)
 
 
 def _shelf(apps: Apps, request: Request) -> Shelf:

@@ -18,6 +18,10 @@ COUNTER = "bundles"
 PREVIOUS = "previous"
 
 
+class BundleInUse(ServingError):
+    """A bundle that cannot be retired: the current one, or one that live training keeps."""
+
+
 @dataclass(frozen=True)
 class ServedVersion:
     """A bundle that may be served. added_at: seconds since 1970-01-01 UTC."""
@@ -64,6 +68,37 @@ class BundleStore:
             rows = connection.execute(select(served_bundles).where(served_bundles.c.app == app).order_by(*order)).all()
         return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
 
+    def kept(self, app: str, n: int) -> list[ServedVersion]:
+        """The current bundle first, then the n others that were added or current last; none before the first."""
+        known = self.all(app)
+        where = bundle_activations.c.app == app
+        columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)
+        with reading(self._engine) as connection:
+            history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
+        last = {row.version: (row.at, row.sequence) for row in history}
+        versions = {one.version for one in known}
+        current = next((row.version for row in reversed(history) if row.version in versions), None)
+        if current is None:
+            return []
+        latest = sorted(known, key=lambda one: max((one.added_at, 0), last.get(one.version, (0, 0))), reverse=True)
+        others = [one for one in latest if one.version != current]
+        return [one for one in latest if one.version == current] + others[:n]
+
+    def retire(self, app: str, version: str) -> None:
+        """Serve a bundle no more; its folder stays. It may be added again.
+
+        Raises ServingError for an unknown one, and for the current one: activate another first.
+        """
+        ensure(self._engine, app, COUNTER)
+        with self._engine.begin() as connection:
+            take(connection, app, COUNTER, 1)  # so that all take notice, and no activation comes in between
+            if version not in _versions(connection, app):
+                raise ServingError(f"version={version}: app {app} has no such bundle")
+            if _history(connection, app, 1) == [version]:
+                raise BundleInUse(f"version={version}: is the current one; activate another before it is retired")
+            where = (served_bundles.c.app == app) & (served_bundles.c.version == version)
+            connection.execute(served_bundles.delete().where(where))
+
     def active(self, app: str) -> ServedVersion | None:
         """The current bundle; None before the first."""
         with reading(self._engine) as connection:
@@ -103,14 +138,24 @@ class BundleStore:
 
 
 def _activate(connection: Connection, app: str, version: str, now: int) -> None:
-    values = {"app": app, "sequence": take(connection, app, COUNTER, 1), "version": version, "at": now}
+    """Raises ServingError for one that was retired in the meantime."""
+    sequence = take(connection, app, COUNTER, 1)
+    if version not in _versions(connection, app):
+        raise ServingError(f"version={version}: app {app} has no such bundle any more")
+    values = {"app": app, "sequence": sequence, "version": version, "at": now}
     connection.execute(insert(bundle_activations).values(values))
 
 
+def _versions(connection: Connection, app: str) -> set[str]:
+    rows = connection.execute(select(served_bundles.c.version).where(served_bundles.c.app == app))
+    return {row.version for row in rows}
+
+
 def _history(connection: Connection, app: str, n: int) -> list[str]:
-    """The versions last activated, newest first, each once."""
+    """The versions last activated, newest first, each once, those that were retired left out."""
+    known = _versions(connection, app)
     where = bundle_activations.c.app == app
     rows = connection.execute(
         select(bundle_activations.c.version).where(where).order_by(bundle_activations.c.sequence.desc())
     )
-    return list(dict.fromkeys(row.version for row in rows))[:n]
+    return list(dict.fromkeys(row.version for row in rows if row.version in known))[:n]

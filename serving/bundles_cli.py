@@ -57,6 +57,19 @@ def activate(
     _print({"current": chosen}, f"current: {chosen}", as_json)
 
 
+@app.command()
+def retire(
+    version: Annotated[str, typer.Argument(help="A bundle of the list, not the current one.")],
+    state: State = None,
+    app_name: App = "shop",
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Serve a bundle no more; devices that hold it are told to fetch the current one. Its folder stays."""
+    _store(state).retire(app_name, version)
+    _print({"retired": version}, f"retired: {version}", as_json)
+
+
 def _store(state: str | None) -> BundleStore:
     if state is None:
         raise ServingError("--state: must be the folder or URL that `ownshelf serve --state` is given")

@@ -27,7 +27,7 @@ from federation.report_head import MAX_HEAD_BYTES, ReportHead, read_head
 from federation.report_store import Status
 from federation.rights import Right, Tokens
 from federation.rounds_schema import RoundState
-from serving.access import caller
+from serving.access import OPEN_APP, caller
 from serving.api_keys import IssuerBound, Mints
 from serving.bodies import refusals
 from serving.federation_bodies import ReportAnswer, RoundList, TokenAnswer, TokenRequest, entry_of
@@ -281,8 +281,10 @@ def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
 
 
 def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
-    @app.get("/v1/federation/rounds", summary="What is public about the newest rounds", responses=refusals())
-    def rounds() -> RoundList:
+    @app.get("/v1/federation/rounds", summary="What is public about the newest rounds", responses=refusals(404))
+    def rounds(request: Request) -> RoundList:
+        if caller(request.scope).app != OPEN_APP:  # live rounds train that app's bundles alone
+            raise Refusal("not_found", "Not Found")  # as where there are no rounds
         epsilon = coordinator.epsilon()
         return RoundList(
             epsilon=epsilon if math.isfinite(epsilon) else None,

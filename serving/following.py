@@ -20,6 +20,8 @@ log = logging.getLogger("ownshelf.serving")
 
 LOOK_S = 0.2
 FLUSH_S = 5.0
+KEEP = 4
+"""Bundles beside the current one: with one a week, a device's profile is good for a month. Each is held in memory."""
 
 
 class Following:
@@ -32,11 +34,14 @@ class Following:
         *,
         elsewhere: Collection[str] = (),
         folder: Path | None = None,
+        keep: int = KEEP,
         load: Callable[[str], Bundle] = Bundle.load,
     ) -> None:
-        """elsewhere: apps whose bundles somebody else decides on (live training). folder: a cache of indexes."""
+        """elsewhere: apps whose bundles somebody else decides on (live training). folder: a cache of indexes. keep: of
+        each app, how many bundles are answered beside the current one.
+        """
         self._apps, self._stores, self._elsewhere = apps, stores, frozenset(elsewhere)
-        self._folder, self._load = folder, load
+        self._folder, self._keep, self._load = folder, keep, load
         self._activations: dict[str, int] = {}
         self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -71,9 +76,10 @@ class Following:
     def _bundles(self, app: str, sequence: int) -> None:
         if sequence == 0 or self._activations.get(app) == sequence:
             return
-        active = self._stores.bundles.active(app)
-        assert active is not None
-        others = [one for one in self._stores.bundles.all(app) if one.version != active.version]
+        kept = self._stores.bundles.kept(app, self._keep)
+        if not kept:
+            return
+        active, others = kept[0], kept[1:]
         held = {one.version: one.bundle for one in self._apps.of(app).all()} if app in self._apps.names() else {}
         bundles = [self._opened(active, held), *self._readable(others, held)]
         if app in self._apps.names():

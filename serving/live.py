@@ -19,6 +19,7 @@ from federation.transport import is_loopback
 from recsys.bundle import Bundle
 from serving.access import OPEN_APP, Access
 from serving.app import create_app
+from serving.bundle_store import BundleInUse
 from serving.key_book import KeyBook, open_book
 from serving.keys_routes import add_keys
 from serving.seen import Observer
@@ -41,6 +42,10 @@ class Job:
     def check(self) -> None:
         """Raises ServingError for what would be open to others by mistake."""
         settings = self.settings
+        if len(self.older) > settings.keep_bundles:
+            raise ServingError(
+                f"older bundles: {len(self.older)} given, keep_bundles={settings.keep_bundles}; give fewer, or raise it"
+            )
         if settings.federation is not None and self.older:
             raise ServingError("older bundles: are those of earlier rounds with --federation; give none")
         url = settings.state_url()
@@ -162,6 +167,12 @@ class _Rounds:
         chosen = activate(self.coordinator.store, version, now)
         self.coordinator.refresh()
         return chosen
+
+    def retire(self, app: str, version: str) -> None:
+        """Never by hand. Raises ServingError, BundleInUse for a release that training keeps."""
+        if app != OPEN_APP or version not in {one.version for one in self.coordinator.store.releases.all()}:
+            raise ServingError(f"version={version}: app {app} has no such bundle")
+        raise BundleInUse(f"version={version}: live training decides which bundles are kept")
 
 
 def _added(stores: Stores, bundles: list[Bundle]) -> None:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from data.errors import ServingError
 from serving.app import ServiceSettings
 from serving.cross_origin import CrossOrigin
+from serving.following import KEEP
 from serving.rates import parse_rate
 from serving.seen import AccessLogKind
 from serving.state import url_of
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Of everything else.")
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP address for traces; needs the extra otel.")
     index_folder: Path | None = Field(None, description="Where built indexes are kept between starts.")
+    keep_bundles: int = Field(
+        KEEP, ge=0, le=100, description="Bundles answered beside the current one; for older ones a device fetches it."
+    )
     recall_floor: float = Field(0.9, ge=0, le=1, description="Of the index, below which /readyz says no.")
 
     @field_validator("cors_origins", mode="before")
@@ -99,6 +103,7 @@ class Settings(BaseSettings):
             access_log=self.access_log,
             recall_floor=self.recall_floor,
             index_folder=self.index_folder,
+            keep_bundles=self.keep_bundles,
         )
 
 

@@ -8,6 +8,7 @@ STATUS = {
     "not_found": 404,
     "method_not_allowed": 405,
     "bundle_too_old": 409,
+    "bundle_in_use": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "not_ready": 503,

@@ -32,6 +32,7 @@ NEEDS = {
     "GET /v1/clusters/0123": "app device",
     "GET /v1/bundles": "app analyst admin",
     "POST /v1/bundles/0123/activate": "admin",
+    "DELETE /v1/bundles/0123": "admin",
     "GET /v1/keys": "admin",
     "POST /v1/keys": "admin",
     "DELETE /v1/keys/abc": "admin",

@@ -35,6 +35,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         ("/v1/catalogue/{version}/changes", "get"),
         ("/v1/clusters/{version}", "get"),
         ("/v1/bundles", "get"),
+        ("/v1/bundles/{version}", "delete"),
         ("/v1/bundles/{version}/activate", "post"),
         ("/v1/dashboard", "get"),
         ("/dashboard", "get"),

@@ -21,14 +21,20 @@ import numpy as np
 import pytest
 import uvicorn
 
+from federation.private_sum.signing import SigningKey
 from recsys.bundle import save_bundle
-from serving.access import ROUTES, RouteTable
+from serving.access import ROUTES, Access, RouteTable
+from serving.api_keys import ApiKeys, Mints
 from serving.app import ServiceSettings, create_app
+from serving.federation_routes import TokenDesk, add_federation
 from serving.hot_path import PATH as HOT_PATH
+from serving.key_book import KeyBook
+from serving.tokens import SignedTokens
+from tests.federation.a_line import a_line, stop
 from tests.privacy.test_service_leaks import imported_by
 from tests.serving.keyed import APPS, Keyed, keyed_service
 from tests.serving.test_access import declared
-from tests.shop import make_bundle, service
+from tests.shop import InProcess, make_bundle, service
 
 ROOT = Path(__file__).parents[2]
 RECOMMEND = "/v1/recommendations"
@@ -92,6 +98,7 @@ def test_another_apps_bundles_catalogues_clusters_and_items_do_not_exist(keyed: 
         alike(mine, "GET", path, 404)
     alike(my_admin, "POST", "/v1/bundles/VERSION/activate", 404)
     alike(my_admin, "POST", "/v1/bundles/previous/activate", 404)
+    alike(my_admin, "DELETE", "/v1/bundles/VERSION", 404)
     assert (
         mine.get(f"/v1/catalogue/{keyed.bundle.version}", params={"since": theirs})
         .headers.keys()
@@ -104,6 +111,32 @@ def test_another_apps_bundles_catalogues_clusters_and_items_do_not_exist(keyed: 
     answer = mine.post(RECOMMEND, json=asked).json()
     assert (answer["unknown_items"], answer["unknown_exclude"]) == (["only-theirs"], ["only-theirs"])
     assert keyed.client(APPS[1]).get("/v1/items/only-theirs").status_code == 200
+
+
+def test_the_rounds_of_another_app_do_not_exist(keyed: Keyed, tmp_path: Path) -> None:
+    """For the app that trains they are there; for any other it is as if there were none."""
+    line = a_line(tmp_path, now=int(time.time()))
+    book = KeyBook(ApiKeys(line.coordinator.store.engine))
+    app = create_app(line.coordinator.bundles(), access=Access(book), coordinator=line.coordinator)
+    tokens = SignedTokens(SigningKey.generate())
+    mints = Mints(line.coordinator.store.engine, period_s=3_600, tokens_per_period=10)
+    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, mints))
+    keys = {name: book.keys.create(name, ["analyst"], int(time.time())) for name in ("shop", "another")}
+    book.refresh()
+
+    def rounds(name: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {keys[name]}"}
+        with httpx.Client(transport=InProcess(app), base_url="http://shop.test", headers=headers) as client:
+            return client.get("/v1/federation/rounds")
+
+    line.open(int(time.time()))
+    try:
+        assert len(rounds("shop").json()["rounds"]) == 1
+        without = keyed.client(APPS[1], "analyst").get("/v1/federation/rounds")  # a service that trains nothing
+        assert (without.status_code, rounds("another").status_code) == (404, 404)
+        assert rounds("another").json() == without.json()
+    finally:
+        stop(line)
 
 
 def test_the_figures_of_another_app_are_not_shown(keyed: Keyed) -> None:
