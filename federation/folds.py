@@ -61,12 +61,19 @@ class Fold:
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of all that a figure of this fold depends on."""
-        known = hashlib.sha256(f"{self.asked.now} {self.asked.split.train.n_items}".encode())
-        known.update(np.packbits(self.measured).tobytes() + np.packbits(self.trains).tobytes())
-        for log in (self.asked.split.train, self.asked.split.test, self.asked.histories):
-            for column in (log.offsets, log.item_idx, log.kind, log.time, log.undone_row, log.undone_time):
-                known.update(np.ascontiguousarray(column).data)
-        return known.hexdigest()
+        marks = f"{self.asked.now} {np.packbits(self.measured).tobytes()!r} {np.packbits(self.trains).tobytes()!r}"
+        logs = digest_of(self.asked.split.train, self.asked.split.test, self.asked.histories)
+        return hashlib.sha256(f"{logs} {marks}".encode()).hexdigest()
+
+
+def digest_of(*logs: Interactions) -> str:
+    """sha256 (hex) of all that is in some logs."""
+    known = hashlib.sha256()
+    for log in logs:
+        known.update(f"{log.n_items} {log.n_users} {log.n_events};".encode())
+        for column in (log.offsets, log.item_idx, log.kind, log.time, log.undone_row, log.undone_time):
+            known.update(np.ascontiguousarray(column).data)
+    return known.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ COMMANDS = {
     "ingest": ("serving.lab_cli:ingest_command", "Read a log into a dataset folder."),
     "train": ("serving.lab_cli:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.tune_cli:tune_command", "Search for a recipe by federated cross-validation."),
+    "validate": ("serving.validate_cli:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),
     "evaluate": ("serving.lab_cli:evaluate_command", "Compare personalized with global models on later events."),
     "off-policy": ("serving.off_policy_cli:off_policy_command", "Another policy's value from a log with propensities."),
     "replay": ("serving.replay_cli:replay_command", "What each arm would have shown before every event of a log."),
