@@ -1,7 +1,7 @@
 """Intervals to be watched at any time: asymptotic confidence sequences, from the same statistics as every other design.
 
 Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024), "Time-uniform central limit theory and asymptotic confidence
-sequences": a Gaussian mixture of sequential likelihood ratios. With noise of privacy, time is Difference.clock. They
+sequences": a Gaussian mixture of sequential likelihood ratios. Time is recsys.experiments.designs.clocks. They
 hold for ANY stopping, at the price of wider intervals; asymptotic in the shoppers at the first look.
 """
 

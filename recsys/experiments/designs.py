@@ -46,18 +46,28 @@ class Seen:
     difference: Difference
 
 
-def timing(design: Design, seen: Sequence[Seen]) -> Timing:
-    """Spending by windows, correlation by the differences' clock; the last planned look may spend all that is left.
+def clocks(seen: Sequence[Seen]) -> list[float]:
+    """Intrinsic time of each look: the variance of the summed differences, n·scatter, that has come together by then.
 
-    Where estimates of the variance make the clock stand still it is pushed on: that makes statistics less correlated
-    than they are, and the test stricter.
+    Brownian motion at these times is what bounds and mixtures are made for. Shoppers who come with one outcome each
+    make it n. Where outcomes of the same shoppers grow from look to look, and nearly nobody is new, scatter grows
+    instead; if they grow by habit, statistics are MORE correlated than Brownian motion, and cross bounds less often
+    (Slepian 1962). Scatter counts at its greatest so far and a step is a thousandth at least, so that time is never
+    taken to pass too slowly, which would make bounds too narrow.
     """
-    clocks: list[float] = []
+    times: list[float] = []
+    greatest = 0.0
     for look in seen:
-        least = clocks[-1] * (1.0 + 2.0 * LEAST_STEP) if clocks else 0.0
-        clocks.append(max(look.difference.clock, least))
+        greatest = max(greatest, look.difference.scatter)
+        least = times[-1] * (1.0 + 2.0 * LEAST_STEP) if times else 0.0
+        times.append(max(look.difference.shoppers * greatest, least))
+    return times
+
+
+def timing(design: Design, seen: Sequence[Seen]) -> Timing:
+    """Spending by windows, correlation by the clock; the last planned look may spend all that is left."""
     times = tuple(look.number / design.count for look in seen)
-    return Timing(times, tuple(clocks), final=seen[-1].number >= design.count)
+    return Timing(times, tuple(clocks(seen)), final=seen[-1].number >= design.count)
 
 
 def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
@@ -67,8 +77,9 @@ def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
     """
     if design.method is Method.GROUP_SEQUENTIAL:
         return list(bounds(timing(design, seen), design.spending, design.alpha))
-    scale = _scale(design, seen)
-    return [anytime_critical(design.alpha, look.difference.clock, scale) for look in seen]
+    times = clocks(seen)
+    scale = mixture(design, seen[0].number, times[0])
+    return [anytime_critical(design.alpha, time, scale) for time in times]
 
 
 def p_value(design: Design, seen: Sequence[Seen]) -> float:
@@ -77,13 +88,14 @@ def p_value(design: Design, seen: Sequence[Seen]) -> float:
     Welch's for a single planned look, the repeated p-value of planned looks, 1/the greatest e-value at any time.
     """
     if design.method is Method.ALWAYS_VALID:
-        scale = _scale(design, seen)
-        return anytime_p([e_value(normal_z(s.difference), s.difference.clock, scale) for s in seen])
+        times = clocks(seen)
+        scale = mixture(design, seen[0].number, times[0])
+        return anytime_p([e_value(normal_z(s.difference), time, scale) for s, time in zip(seen, times, strict=True)])
     if design.count == 1:
         return fixed_p(seen[-1].difference)
     return repeated_p(timing(design, seen), design.spending, [normal_z(look.difference) for look in seen])
 
 
-def _scale(design: Design, seen: Sequence[Seen]) -> float:
-    """Of the mixture, by the shoppers that the first look promises for the last: no outcome is looked at."""
-    return mixture_scale(design.alpha, seen[0].difference.shoppers * design.count / seen[0].number)
+def mixture(design: Design, number: int, clock: float) -> float:
+    """ρ² by the time that the first look, of that number, promises for the last: no effect is looked at."""
+    return mixture_scale(design.alpha, clock * design.count / number)

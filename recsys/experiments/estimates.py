@@ -24,6 +24,7 @@ class Difference:
     of privacy in it; sampling_variance: without it. df: Welch's degrees of freedom. log_variance, log_df: same of
     log(treatment/control), nan unless both values are above 0. coefficient: of the covariate, 0 without. reduction:
     share of the sampling variance that the covariate took away. shoppers: of both arms.
+    denominator: mean over both arms of what a ratio divides by; 1 for other metrics.
     """
 
     control: float
@@ -36,6 +37,7 @@ class Difference:
     coefficient: float
     reduction: float
     shoppers: float
+    denominator: float = 1.0
 
     @property
     def effect(self) -> float:
@@ -53,12 +55,12 @@ class Difference:
         return self.effect / math.sqrt(self.variance)
 
     @property
-    def clock(self) -> float:
-        """Intrinsic time: shoppers, and as many more as would scatter like the noise in the summed differences.
+    def scatter(self) -> float:
+        """Variance of the summed difference, n·denominator·effect, by shopper: what grows with their outcomes.
 
-        Sums over windows have independent increments, so statistics at two looks are correlated as √(clock/clock).
+        Noise of privacy in it. In units of the numerator squared; constant if shoppers are measured once and for all.
         """
-        return self.shoppers * self.variance / self.sampling_variance
+        return self.shoppers * self.variance * self.denominator**2
 
 
 def value_and_gradient(metric: Metric, sums: ArmSums) -> tuple[float, dict[str, float]]:
@@ -114,6 +116,7 @@ def difference(metric: Metric, control: ArmSums, treatment: ArmSums) -> Differen
         coefficient=coefficient,
         reduction=1.0 - sampling / sum(arm.plain for arm in arms),
         shoppers=pooled.n,
+        denominator=1.0 if metric.denominator is None else pooled.mean(metric.denominator),
     )
 
 

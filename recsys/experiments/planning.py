@@ -83,9 +83,7 @@ def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float
     if design.method is Method.GROUP_SEQUENTIAL:
         limits: Sequence[float] = bounds(Timing.planned(times), design.spending, design.alpha)
     else:
-        scale = mixture_scale(design.alpha, shoppers)
-        clock = shoppers * (error / replace(spread, noise=0.0).standard_error(shoppers, ratio)) ** 2
-        limits = [anytime_critical(design.alpha, clock * time, scale) for time in times]
+        limits = [anytime_critical(design.alpha, time, mixture_scale(design.alpha, 1.0)) for time in times]
     above, below = crossing(times, limits, effect / error)
     return np.cumsum(above + below)
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 mpl.use("Agg")
 _COLOURS = {"fixed": "#8a929b", "group_sequential": "#1b6ca8", "always_valid": "#d1495b", "fixed_peeked": "#8a929b"}
@@ -122,7 +122,10 @@ def plot_widths(figures: Mapping[str, Any], path: Path) -> None:
             axes.plot(x, y, style, ms=3.5, lw=1.5, color=_line(len(axes.lines)), label=label)
         axes.axhline(1.0, color="#333333", lw=0.8)
         axes.set_xlabel(title)
-        _logarithmic(axes, both=False)
+        axes.set_xscale("log")
+        axes.set_xticks(x, [_short(value) for value in x], fontsize=7)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=7)
     panels[0].set_ylabel("width / width without noise")
     panels[0].set_ylim(0.9, 3.0)
@@ -138,12 +141,15 @@ def _line(place: int) -> str:
     return colours[place % 3]
 
 
-def _logarithmic(axes: Axes, *, both: bool = True) -> None:
+def _short(value: float) -> str:
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+
+
+def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 10 else f"{x:g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    if both:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from recsys.experiments.always_valid import anytime_p, mixture_scale
+from recsys.experiments.always_valid import anytime_p
 from recsys.experiments.definition import Method
-from recsys.experiments.designs import Design, Seen, timing
+from recsys.experiments.designs import Design, Seen, clocks, mixture, timing
 from recsys.experiments.estimates import Difference
 
 
@@ -32,11 +32,11 @@ def interaction_p(design: Design, looks: Sequence[Sequence[Seen]]) -> float:
     """
     found = [heterogeneity([level.difference for level in look]) for look in looks]
     if design.method is Method.ALWAYS_VALID:
-        shoppers = [sum(level.difference.clock for level in look) for look in looks]
-        scale = mixture_scale(design.alpha, shoppers[0] * design.count / looks[0][0].number)
+        times = [sum(level) for level in zip(*(clocks(level) for level in zip(*looks, strict=True)), strict=True)]
+        scale = mixture(design, looks[0][0].number, times[0])
         logs = [
             0.5 * q * n * scale / (1.0 + n * scale) - 0.5 * df * math.log1p(n * scale)
-            for (q, df), n in zip(found, shoppers, strict=True)
+            for (q, df), n in zip(found, times, strict=True)
         ]
         return anytime_p([math.exp(min(log, 700.0)) for log in logs])
     share = timing(design, [look[0] for look in looks]).spend(design.spending, design.alpha) * 2.0 / design.alpha

@@ -31,7 +31,7 @@ class Timing:
     """When was looked. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
 
     information: what statistics' correlation follows, in any unit, growing (with noise not quite the shoppers: see
-    Difference.clock). final: nothing will be looked at after the last, so it may spend all that is left.
+    designs.clocks). final: nothing will be looked at after the last, so it may spend all that is left.
     """
 
     times: tuple[float, ...]

@@ -14,27 +14,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from data.errors import SumsTooSmall
 from recsys.experiments.analysis import Look, analyse
 from recsys.experiments.definition import Method
-from recsys.experiments.designs import Design, Seen, criticals
+from recsys.experiments.designs import Design, Seen, criticals, timing
 from recsys.experiments.estimates import difference
-from recsys.experiments.intervals import fixed_p, normal_z
+from recsys.experiments.intervals import fixed_critical, fixed_p, interval, normal_z
 from recsys.experiments.metrics import Metric
-from recsys.experiments.planning import minimum_effect, power_of, spread
+from recsys.experiments.planning import Spread, minimum_effect, power_of, spread
 from recsys.experiments.plots import plot_any_look, plot_widths
 from recsys.experiments.sample_ratio import ALPHA, dirichlet_log_e
+from recsys.experiments.spending import stopped
 from recsys.experiments.sums import ArmSums, SumsNoise
 from tests.benchmarks.experiments_draws import (
     CONTROL,
     CONVERSION,
     METRICS,
+    ORDERS,
     RATE,
     TREATMENT,
     conversions,
     equal_arms,
     experiment,
+    growing,
 )
 from tests.benchmarks.experiments_widths import EPSILON, SETS, curves, shipped, shipped_noise
 
@@ -59,12 +63,16 @@ def run(
     figures: dict[str, Any] = {"experiments": 4 * n, "aa_any_look": any_look(4 * n, looks, per_look, rng)}
     say("A/A under noise of privacy")
     figures["aa_with_noise"] = with_noise(4 * n, looks, per_look, rng)
+    say("A/A with outcomes that grow from look to look")
+    figures["aa_growing_outcomes"] = with_growth(n, looks // 2, rng)
     say("power")
     figures |= power(4 * n, looks, per_look, rng)
     say("sample-ratio mismatch")
     figures |= mismatch(10 * n, rng)
     say(f"{n:,} null experiments of {LEVELS} segments")
     figures |= null_segments(n, per_look, rng)
+    say("coverage")
+    figures["coverage"] = coverage(n, per_look * looks, np.random.default_rng([seed, 61]))
     say("widths")
     figures["width_ratio_eps_0.5"] = shipped(SETS["conversion"])
     figures["width_ratio_eps_0.5_all_metrics"] = shipped(SETS["and a ratio"])
@@ -121,6 +129,20 @@ def with_noise(n: int, looks: int, per_look: int, rng: np.random.Generator) -> d
     return {method: count / n for method, count in hits.items()}
 
 
+def with_growth(n: int, looks: int, rng: np.random.Generator, shoppers: int = 2_000) -> dict[str, dict[str, float]]:
+    """Same where nobody is new after the first look and outcomes grow: by each shopper's habit, and all alike."""
+    design = Design(count=looks)
+    rates: dict[str, dict[str, float]] = {}
+    for name, habit in (("by_habit", True), ("all_alike", False)):
+        hits: dict[str, int] = {}
+        for _ in range(n):
+            arms = [growing(looks, shoppers, rng, habit=habit) for _ in range(2)]
+            for method, hit in shown(ORDERS, arms, design).items():
+                hits[method] = hits.get(method, 0) + hit
+        rates[name] = {method: count / n for method, count in hits.items()}
+    return rates
+
+
 def _noisy(sums: Sequence[ArmSums], noise: SumsNoise, rng: np.random.Generator) -> list[ArmSums]:
     """A window's noise more at each look."""
     added = np.cumsum(rng.normal(0.0, np.sqrt([noise.n, noise.totals["bought"]]), (len(sums), 2)), axis=0).tolist()
@@ -138,7 +160,7 @@ def _noisy(sums: Sequence[ArmSums], noise: SumsNoise, rng: np.random.Generator) 
 def power(n: int, looks: int, per_look: int, rng: np.random.Generator) -> dict[str, float]:
     """How often planned looks find what a fixed test finds 4 times of 5, over how often that does: drawn, and exact."""
     total = per_look * looks
-    scatter = spread(CONVERSION, conversions(np.array([round(total * RATE)]), total)[0])
+    scatter = _conversion(total)
     effect = minimum_effect(scatter, Design(), 2.0 * total)
     design = Design(count=looks)
     hits: dict[str, int] = {}
@@ -158,6 +180,39 @@ def power(n: int, looks: int, per_look: int, rng: np.random.Generator) -> dict[s
     }
 
 
+def coverage(n: int, shoppers: int, rng: np.random.Generator, looks: int = 5) -> dict[str, float]:
+    """How often 95 % intervals hold a true effect (found by 4 of 5 fixed tests): at all looks together, once stopped.
+
+    stopped: the interval by the order of stages at the look that decided; naive: Welch's there, which is too hopeful.
+    """
+    per_look = shoppers // looks
+    effect = minimum_effect(_conversion(shoppers), Design(), 2.0 * shoppers)
+    held = dict.fromkeys(("group_sequential", "always_valid", "stopped", "naive"), 0)
+    for _ in range(n):
+        rates = (RATE, RATE + effect)
+        arms = [conversions(rng.binomial(per_look, rate, looks), per_look) for rate in rates]
+        seen = [Seen(k + 1, difference(CONVERSION, *pair)) for k, pair in enumerate(zip(*arms, strict=True))]
+        limits = {}
+        for method in Method:
+            limits[method] = criticals(Design(method, looks), seen)
+            bounds = [interval(s.difference, c) for s, c in zip(seen, limits[method], strict=True)]
+            held[method] += all(b.low <= effect <= b.high for b in bounds)
+        design, planned = Design(count=looks), limits[Method.GROUP_SEQUENTIAL]
+        crossed = [abs(normal_z(s.difference)) >= c for s, c in zip(seen, planned, strict=True)]
+        at = crossed.index(True) if True in crossed else looks - 1
+        last = seen[at].difference
+        found = stopped(timing(design, seen[: at + 1]), design.spending, design.alpha, normal_z(last))
+        unit = math.sqrt(last.variance)
+        held["stopped"] += found.low * unit <= effect <= found.high * unit
+        naive = interval(last, fixed_critical(design.alpha))
+        held["naive"] += naive.low <= effect <= naive.high
+    return {name: count / n for name, count in held.items()}
+
+
+def _conversion(shoppers: int) -> Spread:
+    return spread(CONVERSION, conversions(np.array([round(shoppers * RATE)]), shoppers)[0])
+
+
 def mismatch(n: int, rng: np.random.Generator, looks: int = 200, per_look: int = 100) -> dict[str, float]:
     """Alarms among fair splits looked at 200 times, and 52/48 ones looked at 20 times, each of 20,000 shoppers."""
     half = np.array([0.5, 0.5])
@@ -167,6 +222,10 @@ def mismatch(n: int, rng: np.random.Generator, looks: int = 200, per_look: int =
         first = np.cumsum(rng.binomial(step, share, (n, times)), axis=1)
         evidence = dirichlet_log_e(np.stack([first, step * np.arange(1, times + 1) - first], axis=-1), half)
         rates[name] = float((evidence >= -math.log(ALPHA)).any(axis=1).mean())
+        if share == 0.5:
+            total = step * np.arange(1, times + 1)
+            peeked = (first - total / 2) ** 2 / (total / 4) >= special.chdtri(1, ALPHA)
+            rates["srm_false_alarm_chi_squared_peeked"] = float(peeked.any(axis=1).mean())
     return rates
 
 

@@ -31,6 +31,7 @@ REVENUE = Metric("revenue", MetricKind.MEAN, "spent", cap=1_000.0, centre=2.0)
 CLICKS = Metric(
     "clicks_per_list", MetricKind.RATIO, "clicks", denominator="lists", cap=40.0, denominator_cap=40.0
 )  # fmt: skip
+ORDERS = Metric("orders", MetricKind.MEAN, "orders", cap=100.0)
 METRICS = (CONVERSION, REVENUE, CLICKS)
 OUTCOMES = {
     "bought": OutcomeColumn("bought", OutcomeEvent.PURCHASE, "any"),
@@ -107,6 +108,17 @@ def equal_arms(
     for _ in range(n):
         first, second = (cumulative(shoppers((looks, per_look), rng), METRICS) for _ in range(2))
         yield first, second
+
+
+def growing(looks: int, n: int, rng: np.random.Generator, *, habit: bool) -> list[ArmSums]:
+    """Sums of n shoppers who are all in at the first look and order more until each: by habits, or all alike."""
+    rate = rng.gamma(0.5, 0.2, n) if habit else np.full(n, 0.1)
+    orders = np.zeros(n)
+    made = []
+    for _ in range(looks):
+        orders = orders + rng.poisson(rate)
+        made.append(ArmSums.from_rows({"orders": orders}, (ORDERS,)))
+    return made
 
 
 def conversions(counts: npt.NDArray[Any], per_look: int) -> list[ArmSums]:

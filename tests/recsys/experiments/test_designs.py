@@ -5,9 +5,9 @@ import pytest
 
 from data.errors import DataError
 from recsys.experiments.definition import Looks, Method
-from recsys.experiments.designs import Design, Seen, criticals, p_value, timing
+from recsys.experiments.designs import Design, Seen, clocks, criticals, p_value
 from recsys.experiments.estimates import Difference
-from recsys.experiments.intervals import fixed_critical
+from recsys.experiments.intervals import fixed_critical, normal_z
 from tests.recsys.experiments.experiments import experiment
 
 
@@ -35,12 +35,31 @@ def test_a_missed_look_is_spent_later():
     assert missed[-1] < all_of_them[-1]
 
 
-def test_a_clock_that_stands_still_is_pushed_on():
-    design = Design(count=3)
+def test_the_clock_is_the_shoppers_when_each_has_one_outcome_and_never_stands_still():
+    assert clocks([seen(k) for k in (1, 2, 3)]) == pytest.approx([100 * k * 100 for k in (1, 2, 3)])
     still = [seen(1), replace(seen(2), difference=seen(1).difference), seen(3)]
-    clocks = timing(design, still).information
-    assert clocks[0] < clocks[1] < clocks[2]
-    assert np.isfinite(criticals(design, still)[1:]).all()
+    times = clocks(still)
+    assert times[0] < times[1] < times[2]
+    assert np.isfinite(criticals(Design(count=3), still)[1:]).all()
+
+
+def test_outcomes_that_grow_without_new_shoppers_are_time_that_passes():
+    """1,000 shoppers from the first look on, with independent outcomes at each of 10: any-look alarms ≤ alpha.
+
+    Taking their number for time would call the looks nearly one and alarm far too often.
+    """
+    rng, n = np.random.default_rng(0), 1500
+    alarms = dict.fromkeys(Method, 0)
+    for walk in np.cumsum(rng.normal(size=(n, 10)), axis=1):
+        looks = [
+            Seen(k, Difference(1.0, 1.0 + s / 500, 4 * k / 1000, 4 * k / 1000, 1e9, 1.0, 1e9, 0.0, 0.0, 1000.0))
+            for k, s in enumerate(walk * 500 * (4 / 1000) ** 0.5, start=1)
+        ]
+        for method in Method:
+            limits = criticals(Design(method, 10), looks)
+            alarms[method] += any(abs(normal_z(s.difference)) >= c for s, c in zip(looks, limits, strict=True))
+    assert 0.03 < alarms[Method.GROUP_SEQUENTIAL] / n < 0.068  # ± 0.56 points
+    assert alarms[Method.ALWAYS_VALID] / n < 0.05
 
 
 def test_constant_noise_a_look_changes_no_bound_and_growing_noise_does():

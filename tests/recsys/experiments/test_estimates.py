@@ -123,10 +123,13 @@ def noised(sums: ArmSums, sigma: float, rng: np.random.Generator) -> ArmSums:
     )
 
 
-def test_the_clock_counts_noise_as_shoppers():
-    made = Difference(1.0, 2.0, 3e-4, 2e-4, 99.0, 1.0, 99.0, 0.0, 0.0, 1000.0)
-    assert made.clock == pytest.approx(1500.0)
-    assert difference(SPENT, *SUMS).clock == pytest.approx(2000.0)
+def test_scatter_is_the_variance_of_the_sums_by_shopper():
+    made = Difference(1.0, 2.0, 3e-4, 2e-4, 99.0, 1.0, 99.0, 0.0, 0.0, 1000.0, denominator=2.0)
+    assert made.scatter == pytest.approx(1000 * 3e-4 * 4)
+    assert difference(RATIO, *SUMS).denominator == pytest.approx(
+        np.concatenate([CONTROL["visits"], TREATMENT["visits"]]).mean()
+    )
+    assert difference(SPENT, *SUMS).denominator == 1.0
 
 
 def test_a_covariate_without_variance_is_not_used():
