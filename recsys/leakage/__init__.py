@@ -1,0 +1,12 @@
+"""Leakage guards: does an evaluation set-up know the future of its own test? `inspect(Setup(...))` says where."""
+
+from __future__ import annotations
+
+from recsys.leakage.behaviour import ScoringProtocol
+from recsys.leakage.inspection import Inspection, inspect, refuse_leaks
+from recsys.leakage.learned import Features, Fitted, PropertyJoin
+from recsys.leakage.setup import Setup
+
+__all__ = [
+    "Features", "Fitted", "Inspection", "PropertyJoin", "ScoringProtocol", "Setup", "inspect", "refuse_leaks",
+]  # fmt: skip
