@@ -42,7 +42,7 @@ REMEDIES = {
     "tuned_on_test": "choose settings on the last part of train (ownshelf tune, train --select), test once",
     "fitted_on_test": "compute statistics and vocabularies on train, apply them to test",
     "target_in_feature": "leave the column out, or compute it from what is known when the list is asked for",
-    "model_reads_future": "fit on data.split.known_at(log, cut)",
+    "model_reads_future": "fit on data.split.known_at(log, cut) (ownshelf train --until the cut)",
     "candidates_from_test": "rank all items of train, or a sample drawn without looking at the test",
     "positives_left_out": "add each user's test items to their candidates",
     "above_chance": "rank ties at random and treat targets and negatives alike (recsys.sampled does)",

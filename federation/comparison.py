@@ -23,6 +23,7 @@ from recsys.evaluation import Evaluation, Recommender, compare_several, evaluate
 from recsys.histories import log_weights
 from recsys.ials import fit_ials
 from recsys.items import ItemTable
+from recsys.sampled import evaluate_sampled
 from recsys.trend import trend
 
 Protocol = Literal["temporal", "sessions", "leave-last-out"]
@@ -136,11 +137,13 @@ def compare_models(
     bootstrap: int = 1000,
     models: Sequence[str] = (),
     table: ItemTable | None = None,
+    n_negatives: int | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
 ) -> Compared:
     """Train, then measure every arm on the same held-out events.
 
     models: names from MODELS, all but fine_tune by default. table: a trained table to evaluate instead of training one.
+    n_negatives: rank among so many random items (recsys.sampled) instead of in full, to repeat a published table.
     """
     warm = np.count_nonzero((asked.histories.counts > 0) & (asked.split.test.counts > 0))
     if not warm:
@@ -161,9 +164,15 @@ def compare_models(
         if name == "personalized_no_repeat" and not recipe.serve.repeat_weight:
             continue
         arms.append(_arm(name, asked, recipe, training, seed))
-    evaluation = evaluate(
-        arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
-    )
+    if n_negatives is None:
+        evaluation = evaluate(
+            arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
+        )
+    else:
+        evaluation = evaluate_sampled(
+            arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
+            seed=seed,
+        )  # fmt: skip
     return Compared(evaluation, training, f"ndcg@{k}")
 
 

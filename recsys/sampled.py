@@ -26,6 +26,7 @@ def evaluate_sampled(
     models: Sequence[Recommender],
     split: Split,
     *,
+    accept_sampled: bool = False,
     n_negatives: int = 99,
     users: npt.NDArray[np.int64] | None = None,
     k: int = 10,
@@ -35,12 +36,19 @@ def evaluate_sampled(
 ) -> Evaluation:
     """Rank each user's one test item among n_negatives items the user never touched, in train or test.
 
+    accept_sampled: must be said: without it a sampled metric is refused (ModelError).
+
     Only for users with a history and exactly one test item (DataError otherwise), as leave-last-out gives. Negatives
     are drawn uniformly without replacement from the whole catalogue, the same for all models. A target the user had
     before is left out and counted: beside negatives never touched, remembering it would pass for a recommendation.
     Where scores tie, the target takes a random place among its equals: a model that scores all alike is at chance,
     k / (n_negatives + 1). Only the part `all` exists.
     """
+    if not accept_sampled:
+        raise ModelError(
+            "accept_sampled=False: sampled metrics can order models differently from full ranking (recsys.evaluation); "
+            "accept them only to repeat a published table"
+        )
     train = split.train
     models = with_popularity(models, train)
     everything = np.ones(train.n_items, dtype=bool)

@@ -19,7 +19,7 @@ from data.ingest import ingest
 from data.interactions import Interactions
 from data.recognition import AUTO
 from data.split import known_at, parse_time
-from federation.comparison import compare_models, protocol_for, question
+from federation.comparison import Question, compare_models, protocol_for, question
 from federation.folds import Folds
 from federation.learning_curve import RoundRecord, mean_holdout
 from federation.memo import Memo
@@ -31,6 +31,7 @@ from federation.simulation import Training
 from federation.simulation import train as train_federatedly
 from federation.strategy import parse_strategy
 from recsys.bundle import BUNDLE_FILES, Bundle
+from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.plots import plot_models, plot_training
 from serving.output import console, errors, jsonable, models_table, print_json, progress
 
@@ -198,6 +199,15 @@ def evaluate_command(
     bundle: Annotated[Path | None, typer.Option(help="evaluate this bundle's table instead of training one")] = None,
     models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune")] = "",
     k: Annotated[int, typer.Option(min=1, max=1000, help="length of a list")] = 20,
+    negatives: Annotated[
+        int | None, typer.Option(min=1, help="rank among so many random items, as published tables do")
+    ] = None,
+    accept_sampled: Annotated[
+        bool, typer.Option("--accept-sampled-metrics", help="with --negatives: know that they can order models wrongly")
+    ] = False,
+    despite_leaks: Annotated[
+        bool, typer.Option("--despite-leaks", help="evaluate a set-up that knows the future of its test")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="folder for evaluation.json, its plots and per-user-free tables")
     ] = None,
@@ -213,12 +223,20 @@ def evaluate_command(
     name = found.base
     kind = protocol_for(name, log) if protocol == "auto" else protocol
     chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
-    table = None
+    table = loaded = None
     if bundle is not None:
         loaded = Bundle.load(bundle)
         log = on_items_of(loaded, opened, log)
         table, chosen = loaded.table, replace(chosen, serve=loaded.config)
+    if negatives is not None and not accept_sampled:
+        raise ModelError(
+            f"negatives={negatives}: sampled metrics can order models differently from full ranking; "
+            "leave it out, or pass --accept-sampled-metrics to repeat a published table"
+        )
     asked = question(log, kind, parse_time(split_at) if split_at else None, given)
+    inspection = inspect_question(asked, log, loaded)
+    for warning in refuse_leaks(inspection, despite=despite_leaks):
+        errors.print(warning, highlight=False, markup=False)
     if choose and table is None:
         chosen, _ = selected(asked.split.train, name, chosen, seed)
     if epsilon is not None:
@@ -232,10 +250,12 @@ def evaluate_command(
             k=k,
             models=[model for model in models.split(",") if model],
             table=table,
+            n_negatives=negatives,
             on_round=lambda _: bar.advance(TaskID(0)),
         )
     result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})
     result["serve"] = jsonable(asdict(chosen.serve))
+    result["leakage"] = jsonable(inspection.to_dict())
     if out is not None:
         write_evaluation(out, result, compared.evaluation.to_frame(), f"ndcg@{k}")
     if as_json:
@@ -243,12 +263,20 @@ def evaluate_command(
     else:
         console.print(models_table(result, f"ndcg@{k}"))
         figures = result["protocol"]
+        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
         console.print(
-            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked in full, split {figures['split']}"
+            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
             + (f" at {figures['cut']}" if figures["cut"] else "")
             + f"; at most {result['training']['max_participations']} participations a device",
             highlight=False,
         )
+
+
+def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
+    """The leakage guards over what `evaluate` is about to do; a bundle says until when it learned."""
+    setup = Setup.of(asked.split, log=log, histories=asked.histories)
+    until = None if bundle is None else bundle.manifest["training"].get("until")
+    return inspect(replace(setup, trained_until=until))
 
 
 def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interactions:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from recsys.leakage.behaviour import ScoringProtocol
+from recsys.leakage.behaviour import ScoringProtocol, reads_future
 from recsys.leakage.inspection import Inspection, inspect, refuse_leaks
 from recsys.leakage.learned import Features, Fitted, PropertyJoin
 from recsys.leakage.setup import Setup
 
 __all__ = [
-    "Features", "Fitted", "Inspection", "PropertyJoin", "ScoringProtocol", "Setup", "inspect", "refuse_leaks",
-]  # fmt: skip
+    "Features",
+    "Fitted",
+    "Inspection",
+    "PropertyJoin",
+    "ScoringProtocol",
+    "Setup",
+    "inspect",
+    "reads_future",
+    "refuse_leaks",
+]

@@ -79,6 +79,14 @@ def reads_future(
     return Leak("model_reads_future", True, len(users), what, "the model")
 
 
+def trained_on_test(until: int, test: Interactions) -> Leak | None:
+    """A model that came ready made learned from events before `until` (µs), and test events are earlier than that."""
+    if not (n := int((test.time < until).sum())):
+        return None
+    what = f"it learned from events until {iso(until)}, {n} of {test.n_events} test events are earlier"
+    return Leak("model_reads_future", True, n, what, "the model")
+
+
 def above_chance(protocol: ScoringProtocol, n_items: int) -> Leak | None:
     """A model without any knowledge is above chance, or one that scores all items alike near the top."""
     found = [protocol.score(KnowsNothing(n_items, seed)) for seed in range(RANDOM_MODELS)]

@@ -120,6 +120,8 @@ def _of_behaviour(setup: Setup) -> Iterator[Guard]:
     train, test, candidates, users = setup.train, setup.test, setup.candidates, setup.candidate_users
     if setup.fit is not None and setup.at is not None and setup.log is not None:
         yield "model_reads_future", partial(behaviour.reads_future, setup.fit, setup.log, setup.at)
+    if setup.trained_until is not None:
+        yield "model_reads_future", partial(behaviour.trained_on_test, setup.trained_until, test)
     if candidates is not None and candidates.ndim == 1:
         yield "candidates_from_test", partial(behaviour.candidates_from_test, candidates.astype(bool), train, test)
     elif candidates is not None and users is not None:

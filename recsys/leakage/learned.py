@@ -232,7 +232,7 @@ def _statistics(column: npt.NDArray[np.generic], name: str) -> tuple[float, ...]
     """What may go by this name: both definitions of a standard deviation."""
     x = np.asarray(column, dtype=np.float64)
     if name == "std":
-        return float(x.std()), float(x.std(ddof=1))
+        return (float(x.std()), float(x.std() * np.sqrt(len(x) / max(len(x) - 1, 1))))
     return ({"mean": float(x.mean()), "low": float(x.min()), "high": float(x.max())}[name],)
 
 

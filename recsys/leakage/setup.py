@@ -36,6 +36,7 @@ class Setup:
     training_negatives: (n, 2) int64, user and item of the negatives that a model was trained on.
     tuned_on: the events that settings were chosen by.
     fit: from a whole log and the cut to a model, as the analyst does it; the guard changes the log's future.
+    trained_until: µs, for a model that came ready made (a bundle): it learned from events before this moment.
     protocol: how a model is scored; the guard gives it models that know nothing.
     """
 
@@ -59,6 +60,7 @@ class Setup:
     training_negatives: npt.NDArray[np.int64] | None = None
     tuned_on: Interactions | None = None
     fit: Callable[[Interactions, int], Recommender] | None = None
+    trained_until: int | None = None
     protocol: ScoringProtocol | None = None
 
     def __post_init__(self) -> None:

@@ -32,8 +32,8 @@ def run(
     missed, alarms, clean = [], [], 0
     for number in range(seed, seed + seeds):
         worlds = [make(number) for make in WORLDS.values()]
-        for place, kind in enumerate(by_kind):
-            world, made = plant(kind, worlds, np.random.default_rng((number, place)))
+        for kind in by_kind:
+            world, made = plant(kind, worlds, np.random.default_rng((number, list(REMEDIES).index(kind))))
             by_kind[kind]["planted"] += 1
             if any(leak.kind == kind for leak in inspect(made).leaks):
                 by_kind[kind]["found"] += 1

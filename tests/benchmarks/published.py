@@ -169,7 +169,7 @@ def measure(rows: Mapping[str, Recommender], split: Split, draws: int, seed: int
     """Row → its three figures, and the 95 % interval over users of each; sampled ones are means over draws."""
     models = list(rows.values())
     full = [evaluate(models, split, k=K, seed=seed)]
-    sampled = [evaluate_sampled(models, split, k=K, seed=seed + draw) for draw in range(draws)]
+    sampled = [evaluate_sampled(models, split, accept_sampled=True, k=K, seed=seed + draw) for draw in range(draws)]
     sources = ((FULL, full, f"ndcg@{K}", "new"), (HIT, sampled, f"hit@{K}", "all"), (NDCG, sampled, f"ndcg@{K}", "all"))
     found: dict[str, dict[str, Any]] = {}
     for row, model in rows.items():

@@ -22,7 +22,7 @@ def split() -> Split:
 
 def hits(split: Split, **tables: np.ndarray) -> dict[str, float]:
     models = [ScoreTable(name, table) for name, table in tables.items()]
-    found = evaluate_sampled(models, split, k=10, bootstrap=2)
+    found = evaluate_sampled(models, split, accept_sampled=True, k=10, bootstrap=2)
     return {name: float(found.column(name, "hit@10").mean()) for name in found.models}
 
 

@@ -5,12 +5,13 @@ negatives the user never touched, ties that favour the target) lets a model with
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from data.errors import DataError
+from data.errors import DataError, ModelError
 from data.interactions import MICROS_PER_DAY, interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
@@ -20,6 +21,7 @@ from recsys.sampled import draw_negatives, evaluate_sampled, target_position
 from tests.recsys.logs import distinct_log, tastes_log
 
 K = 10
+sampled = partial(evaluate_sampled, accept_sampled=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +116,13 @@ def test_the_chance_bound_has_power():
 
     found = evaluate([Leaky(1)], split, k=K, bootstrap=10)
     assert z_of_mean(found.column("random", f"recall@{K}"), K / float(found.protocol["candidates"])) > 8
-    sampled = evaluate_sampled([Leaky(1)], split, k=K, bootstrap=10)
-    assert z_of_mean(sampled.column("random", f"hit@{K}"), 0.1) > 4
+    ranked = sampled([Leaky(1)], split, k=K, bootstrap=10)
+    assert z_of_mean(ranked.column("random", f"hit@{K}"), 0.1) > 4
 
 
 def test_random_scores_are_at_one_in_ten_among_99_negatives():
     split = leave_last_out(distinct_log(1, n_users=3000))
-    found = evaluate_sampled([RandomScores(2)], split, k=K, bootstrap=10)
+    found = sampled([RandomScores(2)], split, k=K, bootstrap=10)
     assert found.protocol["chance_hit"] == 0.1
     hits = found.column("random", f"hit@{K}")
     assert abs(hits.mean() - 0.1) < 4 * np.sqrt(0.1 * 0.9 / 3000)  # .022
@@ -140,8 +142,8 @@ def test_random_items_without_federation_are_at_chance_on_every_protocol():
             own = histories.counts[found.users]  # distinct items, by construction of the log
             values = found.column(model.name, f"recall@{K}", "new")
             gaps[name].append(np.nanmean(values - K / (float(found.protocol["candidates"]) - own)))
-        sampled = evaluate_sampled([RandomItems(log.n_items, seed)], leave_last_out(log), k=K, seed=seed, bootstrap=10)
-        gaps["sampled"].append(sampled.column("random_items", f"hit@{K}").mean() - 0.1)
+        ranked = sampled([RandomItems(log.n_items, seed)], leave_last_out(log), k=K, seed=seed, bootstrap=10)
+        gaps["sampled"].append(ranked.column("random_items", f"hit@{K}").mean() - 0.1)
     for name, gap in gaps.items():
         assert abs(stats.ttest_1samp(gap, 0.0).statistic) < 4, name
 
@@ -151,7 +153,7 @@ def test_a_target_the_user_had_before_is_left_out_of_the_sampled_protocol():
     log = tastes_log(3)
     split = leave_last_out(log)
     had = [int(split.test.item_idx[split.test.of(u)][0]) in split.train.item_idx[split.train.of(u)] for u in range(300)]
-    found = evaluate_sampled([RandomItems(log.n_items, 0)], split, k=K, bootstrap=10)
+    found = sampled([RandomItems(log.n_items, 0)], split, k=K, bootstrap=10)
     assert sum(had) > 30
     assert found.protocol["targets_had_before"] == sum(had)
     assert found.users.tolist() == np.flatnonzero(~np.array(had)).tolist()
@@ -160,7 +162,7 @@ def test_a_target_the_user_had_before_is_left_out_of_the_sampled_protocol():
 
 def test_equal_scores_gain_nothing_among_sampled_negatives():
     split = leave_last_out(distinct_log(4, n_users=3000))
-    found = evaluate_sampled([Constant()], split, k=K, bootstrap=10)
+    found = sampled([Constant()], split, k=K, bootstrap=10)
     assert abs(found.column("constant", f"hit@{K}").mean() - 0.1) < 0.022
 
 
@@ -213,7 +215,7 @@ def test_popularity_has_its_row_in_every_protocol():
         evaluate([], by_time(log)[0], bootstrap=10),
         evaluate([Constant()], leave_last_out(log), bootstrap=10),
         evaluate([Constant()], sessions, histories=known, bootstrap=10),
-        evaluate_sampled([Constant()], leave_last_out(log), bootstrap=10),
+        sampled([Constant()], leave_last_out(log), bootstrap=10),
     ):
         rows = {row["model"]: row for row in found.to_dict()["models"]}
         assert rows["popularity"]["all"]["ci95"]
@@ -221,7 +223,7 @@ def test_popularity_has_its_row_in_every_protocol():
 
 def test_the_sampled_protocol_says_what_it_is_and_all_models_meet_the_same_negatives():
     split = leave_last_out(distinct_log(9))
-    found = evaluate_sampled([RandomScores(1, "a"), RandomScores(1, "b")], split, bootstrap=10)
+    found = sampled([RandomScores(1, "a"), RandomScores(1, "b")], split, bootstrap=10)
     assert found.protocol["ranking"] == "sampled, 99 negatives: only to repeat published tables"
     np.testing.assert_array_equal(found.column("a", "mrr@10"), found.column("b", "mrr@10"))
 
@@ -229,10 +231,15 @@ def test_the_sampled_protocol_says_what_it_is_and_all_models_meet_the_same_negat
 def test_the_sampled_protocol_refuses_several_targets_and_too_few_items():
     log = distinct_log(10)
     with pytest.raises(DataError, match="the sampled protocol takes one"):
-        evaluate_sampled([], temporal(log, 40 * MICROS_PER_DAY))
+        sampled([], temporal(log, 40 * MICROS_PER_DAY))
     with pytest.raises(DataError, match="n_negatives=290: a user has only 288"):
-        evaluate_sampled([], leave_last_out(log), n_negatives=290)
+        sampled([], leave_last_out(log), n_negatives=290)
     train, test = log.where(log.user_idx < 200), log.where(log.user_idx >= 200)
     alone = test.where(np.arange(test.n_events) % 12 == 0)
     with pytest.raises(DataError, match="no user has both"):
-        evaluate_sampled([], Split(train, alone, "cold only", None))
+        sampled([], Split(train, alone, "cold only", None))
+
+
+def test_sampled_metrics_are_refused_unless_accepted():
+    with pytest.raises(ModelError, match="accept_sampled=False: sampled metrics can order models differently"):
+        evaluate_sampled([Constant()], leave_last_out(distinct_log(9)), bootstrap=10)

@@ -85,8 +85,27 @@ def test_train_writes_a_bundle_that_evaluate_reads(shop: Path, tmp_path: Path) -
     assert loaded.manifest["training"]["max_participations"] == report["max_participations"] <= 6
     assert (tmp_path / "bundle-training.png").stat().st_size > 5_000
     assert not list(tmp_path.glob(".bundle*"))
-    code, out, err = invoke("evaluate", shop, "--bundle", bundle, "--models", "personalized", "--json")
+    evaluation = ("evaluate", shop, "--bundle", bundle, "--models", "personalized", "--json")
+    code, out, err = invoke(*evaluation)
+    assert code == 1
+    assert "model_reads_future in the model: it learned from events until" in " ".join(err.split())
+    code, out, err = invoke(*evaluation, "--despite-leaks")
     assert code == 0, err
+    found = json.loads(out)["leakage"]
+    assert [leak["kind"] for leak in found["leaks"] if leak["certain"]] == ["model_reads_future"]
+    assert "leak: model_reads_future" in err
+
+
+def test_sampled_metrics_need_a_flag_of_their_own(shop: Path) -> None:
+    command = ("evaluate", shop, *QUICK, "--protocol", "leave-last-out", "--models", "personalized", "--json")
+    code, _, err = invoke(*command, "--negatives", "20")
+    assert code == 1
+    assert "pass --accept-sampled-metrics to repeat a published table" in " ".join(err.split())
+    code, out, err = invoke(*command, "--negatives", "20", "--accept-sampled-metrics")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["protocol"]["ranking"] == "sampled, 20 negatives: only to repeat published tables"
+    assert [leak["kind"] for leak in result["leakage"]["leaks"]] == ["per_user_cut"]
 
 
 def test_a_selection_stopped_by_ctrl_c_goes_on_to_the_same_bundle(
