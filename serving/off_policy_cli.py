@@ -28,6 +28,9 @@ def off_policy_command(
         typer.Option(help="uniform, a policy that the log names, or a file of item, slot, probability"),
     ],
     logged_by: Annotated[str | None, typer.Option(help="estimate from this policy's rounds; needed if several")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="compare with this policy on the same rounds; default: what was live")
+    ] = None,
     where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE of a context column, repeatable")] = None,
     estimators: Annotated[str, typer.Option(help="of ips, snips, clipped, dr, replay")] = "ips,snips,clipped,dr",
     interval: Annotated[str, typer.Option(help="bootstrap or asymptotic")] = "bootstrap",
@@ -55,6 +58,7 @@ def off_policy_command(
         rounds,
         target,
         [name for name in estimators.split(",") if name],
+        against=None if against is None else _named(whole, rounds, against)[0],
         own_log=own,
         interval=interval,
         resamples=resamples,
@@ -91,22 +95,27 @@ def _chosen(
         raise DataError(f"--logged-by: the log has rounds of {', '.join(others)}; say whose to estimate from")
     logged_by = others[0] if logged_by is None and others else logged_by
     rounds = log.of_policy(logged_by) if logged_by is not None else log
+    if policy == logged_by:
+        raise DataError(f"--logged-by={policy}: is the policy itself, whose mean needs no estimate")
+    return rounds, *_named(log, rounds, policy)
+
+
+def _named(log: LoggedFeedback, rounds: LoggedFeedback, policy: str) -> tuple[SlotPolicy, LoggedFeedback | None]:
+    """A policy by its name or file, and its own rounds where the log has them."""
     if policy in log.policies:
-        if policy == logged_by:
-            raise DataError(f"--logged-by={policy}: is the policy itself, whose mean needs no estimate")
         own = log.of_policy(policy)
-        return rounds, SlotPolicy.frequencies(own, policy), own
+        return SlotPolicy.frequencies(own, policy), own
     if policy == "uniform":
-        return rounds, SlotPolicy.uniform(rounds), None
+        return SlotPolicy.uniform(rounds), None
     path = Path(policy)
     if not path.is_file():
         known = ", ".join(["uniform", *log.policies])
-        raise DataError(f"--policy={policy}: must be one of {known}, or a csv or parquet file")
+        raise DataError(f"policy={policy}: must be one of {known}, or a csv or parquet file")
     try:
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"--policy={policy}: not readable: {str(error).splitlines()[0]}") from None
-    return rounds, SlotPolicy.from_frame(frame, rounds, path.stem), None
+        raise DataError(f"policy={policy}: not readable: {str(error).splitlines()[0]}") from None
+    return SlotPolicy.from_frame(frame, rounds, path.stem), None
 
 
 def _show(result: dict[str, Any]) -> None:

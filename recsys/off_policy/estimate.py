@@ -84,7 +84,7 @@ def estimate_policy(
     """
     rounds = rounds_for(log, policy, reward_bound=reward_bound, reward_model=reward_model, seed=seed)
     if any(name != "clipped" for name in estimators):
-        check_overlap(measure_overlap(rounds.weights, log.reward), policy.name, limits)
+        check_overlap(measure_overlap(rounds.weights, log.reward, log.unit_idx), policy.name, limits)
     terms = {name: terms_of(name, rounds, limits) for name in estimators}
     return with_intervals(terms, log, interval=interval, level=level, resamples=resamples, seed=seed)
 
@@ -206,7 +206,7 @@ def compare_policies(
             terms = logged_terms(log)
         else:
             rounds = rounds_for(log, policy, seed=seed)
-            check_overlap(measure_overlap(rounds.weights, log.reward), policy.name, limits)
+            check_overlap(measure_overlap(rounds.weights, log.reward, log.unit_idx), policy.name, limits)
             terms = terms_of(estimator, rounds, limits)
         columns += [terms.numerator, terms.denominator]
     sums = unit_sums(log, *columns)

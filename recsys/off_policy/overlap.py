@@ -52,18 +52,21 @@ class Overlap:
         return asdict(self)
 
 
-def measure_overlap(weights: Floats, reward: Floats) -> Overlap:
-    """Figures of weights and rewards, both (n_rounds,)."""
-    total = float(weights.sum())
+def measure_overlap(weights: Floats, reward: Floats, unit_idx: npt.NDArray[np.int64] | None = None) -> Overlap:
+    """Figures of weights and rewards, both (n_rounds,); the mean's standard error is over units, by default rounds."""
+    total, n = float(weights.sum()), len(weights)
+    off = weights - weights.mean()
+    if unit_idx is not None:
+        off = np.bincount(unit_idx, off)
     return Overlap(
-        rounds=len(weights),
+        rounds=n,
         matched=float((weights > 0).mean()),
         effective_rounds=_effective(weights),
         effective_rewards=_effective(weights[reward > 0]),
         max_weight=float(weights.max()),
         max_weight_share=float(weights.max()) / total if total > 0 else 1.0,
         mean_weight=float(weights.mean()),
-        mean_weight_error=float(weights.std() / np.sqrt(len(weights))),
+        mean_weight_error=float(np.sqrt((off**2).sum()) / n),
     )
 
 

@@ -21,14 +21,17 @@ from recsys.off_policy.overlap import Overlap, OverlapLimits, check_overlap, mea
 from recsys.off_policy.policies import TargetPolicy
 from recsys.statistics import LEVEL, RESAMPLES, PairedDifference
 
+WHAT_WAS_LIVE = "what was live"
+
 
 @dataclass(frozen=True)
 class OffPolicyReport:
     """What a log says about a policy that did not log it.
 
     logged: what the logging policy earned. on_policy: what the policy itself earned in a log of its own, if there is
-    one: what an estimate should have been. difference: policy − logging policy by `difference_by`; None where only
-    clipped estimates were asked for. The intervals of estimates take the policy's chances as given.
+    one: what an estimate should have been. difference: policy − `against` (by default the logging policy) on the same
+    rounds, by `difference_by`; None where only clipped estimates were asked for. The intervals of estimates take the
+    policy's chances as given.
     """
 
     log: str
@@ -41,12 +44,13 @@ class OffPolicyReport:
     estimates: list[Estimate]
     difference: PairedDifference | None
     difference_by: str | None
+    against: str
     on_policy: Estimate | None
     limits: OverlapLimits = field(default_factory=OverlapLimits)
 
     @property
     def verdict(self) -> str:
-        """One sentence that says no more than the figures."""
+        """One sentence that says no more than the figures. Rewards are counted by the weights of `policy`."""
         if self.difference is None:
             return "Only clipped estimates: they bound the policy's value and compare it with nothing."
         found = self.difference
@@ -58,9 +62,9 @@ class OffPolicyReport:
                 f"ranking needs {needed:g} ({figures})."
             )
         if found.low <= 0 <= found.high:
-            return f"The log cannot tell whether {self.policy} would have earned more than what was live ({figures})."
+            return f"The log cannot tell whether {self.policy} would have earned more than {self.against} ({figures})."
         more = "more" if found.difference > 0 else "less"
-        return f"{self.policy} would have earned {more} than what was live ({figures})."
+        return f"{self.policy} would have earned {more} than {self.against} ({figures})."
 
     def to_dict(self) -> dict[str, object]:
         """As JSON."""
@@ -73,7 +77,9 @@ class OffPolicyReport:
             "overlap": self.overlap.to_dict(),
             "logged": self.logged.to_dict(),
             "estimates": [one.to_dict() for one in self.estimates],
-            "difference": None if self.difference is None else asdict(self.difference) | {"by": self.difference_by},
+            "difference": None
+            if self.difference is None
+            else asdict(self.difference) | {"by": self.difference_by, "against": self.against},
             "on_policy": None if self.on_policy is None else self.on_policy.to_dict(),
             "verdict": self.verdict,
         }
@@ -91,6 +97,7 @@ def evaluate_policy(
     policy: TargetPolicy,
     estimators: Sequence[str] = ("ips", "snips", "clipped", "dr"),
     *,
+    against: TargetPolicy | None = None,
     own_log: LoggedFeedback | None = None,
     interval: str = BOOTSTRAP,
     resamples: int = RESAMPLES,
@@ -104,7 +111,7 @@ def evaluate_policy(
     """
     options = {"interval": interval, "resamples": resamples, "seed": seed}
     rounds = rounds_for(log, policy, reward_bound=reward_bound, seed=seed)
-    overlap = measure_overlap(rounds.weights, log.reward)
+    overlap = measure_overlap(rounds.weights, log.reward, log.unit_idx)
     unbiased = [name for name in estimators if name != "clipped"]
     if unbiased:
         check_overlap(overlap, policy.name, limits)
@@ -112,7 +119,7 @@ def evaluate_policy(
     by = "snips" if "snips" in unbiased else unbiased[0] if unbiased else None
     difference = None
     if by is not None:
-        difference = compare_policies(log, policy, None, by, resamples=resamples, limits=limits, seed=seed)
+        difference = compare_policies(log, policy, against, by, resamples=resamples, limits=limits, seed=seed)
     return OffPolicyReport(
         log=log.name,
         policy=policy.name,
@@ -124,6 +131,7 @@ def evaluate_policy(
         estimates=with_intervals(terms, log, **options),  # type: ignore[arg-type]
         difference=difference,
         difference_by=by,
+        against=WHAT_WAS_LIVE if against is None else against.name,
         on_policy=None if own_log is None else logged_value(own_log, **options),  # type: ignore[arg-type]
         limits=limits or OverlapLimits(),
     )

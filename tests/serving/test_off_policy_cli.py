@@ -46,6 +46,16 @@ def test_a_log_and_a_policy_of_ones_own(tmp_path: Path) -> None:
     assert result["overlap"]["matched"] == pytest.approx(frame["sku"].is_in(["i0", "i1"]).mean())
 
 
+def test_two_policies_are_compared_on_the_same_rounds() -> None:
+    done = RUN.invoke(app, [*SAMPLE, "--policy", "bts", "--against", "uniform", "--json"])
+    found = json.loads(done.stdout)["difference"]
+    live = json.loads(RUN.invoke(app, [*SAMPLE, "--policy", "bts", "--json"]).stdout)["difference"]
+    assert (found["against"], live["against"]) == ("uniform", "what was live")
+    # what was live is uniform, so the two differences are the same but for rounding
+    assert found["difference"] == pytest.approx(live["difference"])
+    assert (found["low"], found["high"]) == pytest.approx((live["low"], live["high"]))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -54,7 +64,7 @@ def test_a_log_and_a_policy_of_ones_own(tmp_path: Path) -> None:
         (["--policy", "bts", "--logged-by", "ucb"], "policy='ucb': sample:open-bandit was logged by bts, random"),
         (
             ["--policy", "best.csv", "--logged-by", "bts"],
-            "--policy=best.csv: must be one of uniform, bts, random, or a csv",
+            "policy=best.csv: must be one of uniform, bts, random, or a csv",
         ),
         (["--policy", "bts", "--where", "city=Lodz"], "--where city=Lodz: the log has reward, propensity, policy"),
         (["--policy", "bts", "--where", "campaign=kids"], "no round is left"),

@@ -21,6 +21,8 @@ def test_figures_by_hand():
     assert found.effective_rewards == 9 / 5
     assert (found.rounds, found.matched, found.max_weight, found.max_weight_share) == (4, 0.75, 2, 0.5)
     assert (found.mean_weight, found.mean_weight_error) == (1, pytest.approx(np.sqrt(0.5) / 2))
+    by_user = measure_overlap(np.array([0, 0, 2, 2.0]), np.ones(4), np.array([0, 0, 1, 1]))
+    assert by_user.mean_weight_error == pytest.approx(np.sqrt(2**2 + 2**2) / 4)
 
 
 def test_even_weights_pass_and_a_single_heavy_round_does_not():
