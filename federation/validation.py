@@ -114,7 +114,7 @@ def validate(
         work["nested"] = partial(judged.nested, over, recipe, search, memo)
     words = {
         "log": digest_of(log), "protocol": protocol, "train": finite(asdict(recipe.train)), "seed": seed, "k": k,
-        "serve": finite(asdict(recipe.serve)), "folds": folds, "windows": windows, "search": repr(search),
+        "serve": finite(asdict(recipe.serve)), "folds": folds, "windows": windows,
     }  # fmt: skip
     found: dict[str, Any] = {"metric": f"ndcg@{k}", "protocol": protocol, "seed": seed}
     for section in SECTIONS:
@@ -123,7 +123,8 @@ def validate(
             continue
         if on_section is not None:
             on_section(section)
-        found[section] = memo.of({"section": section, **words}, work[section])["of"]
+        budget = repr(search) if section == "nested" else ""
+        found[section] = memo.of({"section": section, "search": budget, **words}, work[section])["of"]
     found["gap"] = found["over_devices"].pop("gap")
     return Validation(found)
 

@@ -112,6 +112,10 @@ def test_a_stopped_validation_goes_on_to_the_same_end(found: Validation, tmp_pat
         run()
     assert len(list(tmp_path.iterdir())) == 3
     assert run().to_dict() == found.to_dict()
+    kept = len(list(tmp_path.iterdir()))
+    bare = validate(LOG, "temporal", QUICK, folds=2, windows=2, memo=Memo(tmp_path))
+    assert bare.to_dict() == found.to_dict() | {"nested": None}
+    assert len(list(tmp_path.iterdir())) == kept
 
 
 def test_the_nested_search_never_sees_the_outer_fold() -> None:
