@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from data.errors import DataError
@@ -10,9 +12,9 @@ from recsys.experiments.analysis import Look, analyse
 from recsys.experiments.definition import Arm, Looks, Method, Privacy
 from recsys.experiments.estimates import difference
 from recsys.experiments.intervals import fixed_p
-from recsys.experiments.sums import SumsNoise
+from recsys.experiments.sums import ArmSums, SumsNoise
 from recsys.statistics import holm
-from tests.recsys.experiments.experiments import METRICS, SEGMENT, experiment, looks
+from tests.recsys.experiments.experiments import METRICS, SEGMENT, experiment, looks, rows
 
 ONCE = experiment(looks=Looks(count=1))
 PLANNED = experiment()
@@ -97,6 +99,27 @@ def test_an_arm_or_level_below_min_reports_is_hidden():
     assert few.sample_ratio is None
     assert few.history == ()
     assert all(e.effect is None and e.control is None for e in few.effects)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(20, 160), min_size=4, max_size=4), st.integers(0, 1000))
+def test_no_arm_and_no_level_below_min_reports_is_ever_shown(sizes, seed):
+    made = experiment(segments=(SEGMENT,), privacy=Privacy(None, min_reports=150), looks=Looks(count=2))
+    rng = np.random.default_rng(seed)
+    data = []
+    for number in (1, 2):
+        cells = [ArmSums.from_rows(rows(n * number, 0.3, rng), made.metrics) for n in sizes]
+        data.append(Look(number, {"global_list": cells[:2], "personal": cells[2:]}))
+    done = analyse(made, data)
+    for e in (*done.effects, *done.history, *done.segments):
+        control, treatment = sizes[:2], sizes[2:]
+        if e.level is not None:
+            control, treatment = ([arm[made.segments[0].levels.index(e.level)]] for arm in (control, treatment))
+        large = min(sum(control), sum(treatment)) * e.look >= 150
+        figures = [value for name, value in vars(e).items() if isinstance(value, float)]
+        assert large or not figures
+        assert not large or e.effect is not None or "variance" in e.problem
+    assert (done.sample_ratio is None) == (2 * min(sum(sizes[:2]), sum(sizes[2:])) < 150)
 
 
 def test_noise_is_in_the_interval_and_its_share_is_told():
