@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data.errors import DataError
-from data.formats import PRESETS, REQUIRED, ROLES, Preset
+from data.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, PRESETS, REQUIRED, ROLES, Preset
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,10 @@ def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> 
     }
     best = [name for name, fits in sorted(near.items(), key=lambda pair: -pair[1]) if fits >= 2]
     hint = f"; presets that nearly match: {', '.join(best)}" if best else ""
+    if any(
+        all(_fitting(other.columns[role], columns) for role in FEEDBACK_REQUIRED) for other in FEEDBACK_PRESETS.values()
+    ):
+        hint = "; it has propensities: such a log is read by `ownshelf off-policy`"
     return f"preset={preset.name}: no column for {known}; found {listed(columns)}{hint}"
 
 

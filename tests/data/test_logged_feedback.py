@@ -95,6 +95,8 @@ def test_mistakes_say_what_to_do(tmp_path):
     (tmp_path / "all.csv").write_text(PUBLISHED)
     with pytest.raises(DataError, match="names no shoppers; read it with `ownshelf off-policy`"):
         ingest(tmp_path / "all.csv", preset="open-bandit")
+    with pytest.raises(DataError, match=r"no column for user .* it has propensities: such a log is read by"):
+        ingest(tmp_path / "all.csv")
     with pytest.raises(DataError, match="read it with `ownshelf off-policy`"):
         Dataset.open("sample:open-bandit")
     with pytest.raises(DataError, match="is sample:open-bandit"):
