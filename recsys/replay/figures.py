@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import polars as pl
 from recsys.metrics import METRICS
 from recsys.replay.cuts import Cut
 from recsys.replay.ranks import UNLISTED
-from recsys.statistics import holm, mean_intervals, paired_difference
+from recsys.statistics import bootstrap_means, difference_of_means, holm, mean_intervals
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,6 +112,7 @@ def cut_table(
     gains = [values(scored, names[0], arm, k) for arm in range(len(arms))]
     oracle = np.max(gains, axis=0) if gains else np.empty(0)
     kept = scored.relevant > 0
+    pairs = list(combinations(range(len(arms)), 2))
     rows: list[tuple[object, ...]] = []
     compared: list[tuple[object, ...]] = []
     for cut in cuts:
@@ -125,22 +127,20 @@ def cut_table(
         for bucket, part, events in groups.buckets():
             label = cut.labels[bucket]
             bounds = mean_intervals(table[part], resamples=resamples, seed=seed)
-            means = table[part].mean(axis=0)
             users = part.stop - part.start
-            for column, (mean, (low, high)) in enumerate(zip(means, bounds, strict=True)):
+            for column, (mean, (low, high)) in enumerate(zip(table[part].mean(axis=0), bounds, strict=True)):
                 arm, place = divmod(column, len(names))
                 place_of = (arms[arm], scored.target, cut.name, label, bucket, names[place])
                 rows.append((*place_of, float(mean), float(low), float(high), users, events))
-            if cut.name in NOT_COMPARED:
+            if cut.name in NOT_COMPARED or not pairs:
                 continue
-            for a in range(len(arms)):
-                for b in range(a + 1, len(arms)):
-                    found = paired_difference(
-                        table[part, a * len(names)], table[part, b * len(names)], resamples=resamples, seed=seed
-                    )
-                    figures = (found.difference, found.low, found.high, found.p_value)
-                    p_values.append(found.p_value)
-                    family.append((scored.target, cut.name, label, bucket, names[0], arms[a], arms[b], *figures, users))
+            gained = np.stack([table[part, a * len(names)] - table[part, b * len(names)] for a, b in pairs], axis=1)
+            means = bootstrap_means(gained, resamples=resamples, seed=seed)
+            for place, (a, b) in enumerate(pairs):
+                found = difference_of_means(float(gained[:, place].mean()), means[:, place], users=users)
+                figures = (found.difference, found.low, found.high, found.p_value)
+                p_values.append(found.p_value)
+                family.append((scored.target, cut.name, label, bucket, names[0], arms[a], arms[b], *figures, users))
         adjusted = holm(p_values) if family else np.empty(0)
         compared += [(*row[:11], float(p), row[11]) for row, p in zip(family, adjusted, strict=True)]
     return (

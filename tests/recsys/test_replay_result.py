@@ -14,6 +14,7 @@ from recsys.profile import ProfileConfig
 from recsys.replay import Replay, ReplayConfig, replay
 from recsys.replay.arms import GlobalArm, PersonalizedArm, PopularityArm
 from recsys.replay.result import FILES, TABLES
+from recsys.statistics import holm
 from tests.recsys.replay_logs import small_dataset
 
 CONFIG = ReplayConfig(k=5, targets=("next_item", "next_purchase", "session"), bootstrap=100, group="country")
@@ -21,7 +22,7 @@ CONFIG = ReplayConfig(k=5, targets=("next_item", "next_purchase", "session"), bo
 
 @pytest.fixture(scope="module")
 def found() -> Replay:
-    dataset = small_dataset(1, n_events=400)
+    dataset = small_dataset(1, n_events=250)
     table = np.random.default_rng(0).normal(size=(len(dataset.items), 4)).astype(np.float32)
     arms = [PersonalizedArm(ProfileConfig(), "local", table), GlobalArm(), PopularityArm()]
     return replay(dataset, arms, CONFIG)
@@ -51,6 +52,17 @@ def test_every_figure_of_the_cuts_is_the_mean_over_users_of_the_events_rows(foun
         assert ((both["low"] <= both["value"] + 1e-12) & (both["value"] <= both["high"] + 1e-12)).mean() > 0.9
         checked += len(both)
     assert checked == len(cuts) > 500
+
+
+def test_comparisons_are_paired_over_users_and_corrected_by_holm(found: Replay) -> None:
+    events = found.events.filter(pl.col("relevant") > 0, target="next_item")
+    means = events.group_by("arm", "user_id").agg(pl.col("ndcg@5").mean()).sort("user_id")
+    a, b = (means.filter(arm=arm)["ndcg@5"].to_numpy() for arm in ("local", "global"))
+    row = found.comparisons.filter(target="next_item", cut="all", a="local", b="global").row(0, named=True)
+    assert row["difference"] == pytest.approx((a - b).mean(), abs=1e-12)
+    assert row["users"] == len(a)
+    for (_, _), family in found.comparisons.group_by("target", "cut"):
+        np.testing.assert_allclose(family["p_holm"], holm(family["p_value"].to_numpy()))
 
 
 def test_the_folder_holds_the_tables_and_strict_json_and_is_not_written_over_other_things(
