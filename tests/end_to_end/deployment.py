@@ -70,6 +70,7 @@ class Deployment:
 
     rounds: settings of the service's federation file. through: what stands between the service and its custodian, from
     the custodian's address to the one the service is told. serve_options: more of `ownshelf serve`.
+    custodian_options: more of `ownshelf custodian`.
     """
 
     folder: Path
@@ -79,6 +80,7 @@ class Deployment:
     tls: bool = False
     through: Callable[[str], str] = lambda url: url
     serve_options: tuple[str, ...] = ("--open",)
+    custodian_options: tuple[str, ...] = ()
     processes: list[Process] = field(default_factory=list)
 
     def __enter__(self) -> Deployment:
@@ -160,6 +162,7 @@ class Deployment:
                 str(self.folder / "custodian"),
                 f"--plan={self.plan_file}",
                 f"--service-key={self.service_folder / 'rounds' / 'service.key.pub'}",
+                *self.custodian_options,
             ],
         )
 
