@@ -125,3 +125,10 @@ def test_a_level_holds_what_lies_between_its_cuts() -> None:
     assert [segment.levels[segment.level(x)] for x in (0.0, 0.19, 0.2, 0.5, 1.0)] == [
         "tail", "tail", "mixed", "head", "head",
     ]  # fmt: skip
+
+
+def test_the_guides_example_is_an_experiment() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text()
+    experiment = experiment_of(yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0]))
+    assert experiment.cells == (("new",), ("returning",))
+    assert experiment.primary.name == "conversion"
