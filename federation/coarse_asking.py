@@ -31,9 +31,7 @@ from recsys.candidates import MAX_CANDIDATES, Candidates, rerank
 from recsys.catalogue import Catalogue
 from recsys.catalogue_changes import CatalogueChange
 from recsys.clusters import Clusters, nearest
-from recsys.fold_in import fold_in
-from recsys.items import TASTE, ItemTable
-from recsys.profile import Profile, event_targets, event_weights, repeat_counts, repeat_score
+from recsys.profile import Profile, repeat_counts, repeat_score, vector_from_rows
 from recsys.scoring import score
 
 MICROS_PER_S = MICROS_PER_DAY // 86_400
@@ -122,16 +120,8 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
     if found is None:
         return None
     rows, (item_idx, kind, time) = found
-    config, vector = clusters.config, np.zeros(clusters.dim, dtype=np.float32)
-    part = ItemTable(rows, np.zeros(len(rows), np.float32), clusters.mean_profile, clusters.parts).part(TASTE)
-    vector[part] = fold_in(
-        rows[item_idx, part],
-        clusters.gram[part, part],
-        event_weights(kind, time, now, config),
-        event_targets(kind),
-        n_items=clusters.n_items,
-        alpha=config.alpha,
-        reg=config.reg,
+    vector = vector_from_rows(
+        clusters.parts, clusters.gram, clusters.n_items, rows[item_idx], kind, time, now, clusters.config
     )
     return Profile(vector, clusters.bundle_version)
 

@@ -13,10 +13,13 @@ from data.errors import DataError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
+from federation.intent_training import train_intent
+from federation.item_step import StepConfig
 from federation.learning_curve import RoundRecord
 from federation.recipe import Recipe
 from federation.simulation import Training, train
 from federation.strategy import arm_of
+from federation.update import Clips
 from recsys.arms import GlobalProfile, Personalized, without_repeat
 from recsys.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation import Evaluation, Recommender, compare_several, evaluate, moment_of
@@ -212,9 +215,19 @@ def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: i
 
 
 def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:
-    """Central iALS on the pooled log with the same weights, α and λ as the federated training."""
+    """Central iALS on the pooled log with the same weights, α and λ as the federated training.
+
+    The current intent, where the recipe has one: its rounds with everybody in each.
+    """
     torch.set_num_threads(1)
     config = recipe.train.profile
     weights = np.where(log.kind == EventKind.DISLIKE, np.float32(0), log_weights(log, config, now))
     V = fit_ials(log, weights, dim=recipe.train.dim, alpha=config.alpha, reg=config.reg, seed=seed)
-    return ItemTable(V, trend(log, now), np.zeros(recipe.train.dim, dtype=np.float32))
+    table = ItemTable(V, trend(log, now), np.zeros(recipe.train.dim, dtype=np.float32))
+    if recipe.train.intent is None:
+        return table
+    everybody = np.flatnonzero(log.counts > 0), np.zeros(np.count_nonzero(log.counts), dtype=np.int32)
+    step = StepConfig(step=1.0, final_step=0.2, momentum=0.0, memory=1.0)
+    return train_intent(
+        table, log, config, recipe.train.intent, step, Clips(), seed=seed, blocks=1, reporting=lambda _: everybody
+    )

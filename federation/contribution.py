@@ -15,6 +15,7 @@ from federation.update import METRICS, Clips, Update, device_update
 from recsys.catalogue import Catalogue
 from recsys.fold_in import fold_in
 from recsys.holdout import basket_ndcg, hold_out_last
+from recsys.items import TASTE
 from recsys.profile import event_targets, event_weights
 from recsys.scoring import score
 
@@ -73,10 +74,10 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
 
 
 def _profile(own: OwnHistory, catalogue: Catalogue) -> npt.NDArray[np.float32]:
-    config, table = catalogue.training, catalogue.table
+    config, table, taste = catalogue.training, catalogue.table, catalogue.table.part(TASTE)
     return fold_in(
-        table.item_embeddings[own.item_idx],
-        table.gram,
+        table.rows_of(TASTE)[own.item_idx],
+        table.gram[taste, taste],
         event_weights(own.kind, own.time, own.at, config),
         event_targets(own.kind),
         n_items=table.n_items,

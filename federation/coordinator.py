@@ -78,6 +78,11 @@ class Coordinator:
     def begin(self, folder: Path, now: int) -> None:
         """Start the line with this bundle, unless it has begun. Raises FederationError for a bundle of another line."""
         bundle = Bundle.load(folder)
+        if len(bundle.table.parts) > 1:
+            raise FederationError(
+                f"bundle {bundle.name}: has the parts {[part for part, _ in bundle.table.parts]}, live rounds train "
+                "taste alone; train one with intent=None"
+            )
         active = self.store.releases.active()
         if active is None:
             with contextlib.suppress(IntegrityError):  # another process began it

@@ -61,6 +61,7 @@ def publish(
             "rounds": len(records),
             "best_round": training.best_round,
             "max_participations": int(training.participations.max(initial=0)),
+            "intent_rounds": 0 if training.config.intent is None else training.config.intent.rounds,
             "selection_participations": selection_participations,
             "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,
         },

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from data.errors import FederationError
+from federation.intent_update import IntentConfig
 from federation.privacy_plan import PrivacyPlan
 from federation.simulation import TrainConfig
 from federation.update import Clips
@@ -31,8 +32,8 @@ _PURCHASES = ProfileConfig(
     alpha=0.2, reg=0.005, half_life=90.0, floor=0.1, trend_weight=0.15, repeat_weight=0.5, repeat_half_life=180.0
 )
 _SESSIONS = ProfileConfig(
-    alpha=0.05, reg=0.06, half_life=float("inf"), half_life_unit="events", floor=1.0, kind_weights=ALIKE,
-    trend_weight=0.1, repeat_weight=0.0,
+    alpha=0.05, reg=0.015, half_life=float("inf"), half_life_unit="events", floor=1.0, kind_weights=ALIKE,
+    trend_weight=0.01, repeat_weight=0.0, intent_pools=(0.9, 0.5, 0.0), intent_share=0.95,
 )  # fmt: skip
 _RATINGS = ProfileConfig(
     alpha=0.2, reg=0.01, half_life=20.0, half_life_unit="events", floor=0.2, kind_weights=ALIKE,
@@ -42,7 +43,8 @@ _RATINGS = ProfileConfig(
 RECIPES: dict[str, Recipe] = {
     "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0)),
     "sessions": Recipe(
-        TrainConfig(dim=32, cohort_size=500, profile=_SESSIONS), replace(_SESSIONS, half_life=0.25, floor=0.05)
+        TrainConfig(dim=96, cohort_size=500, intent=IntentConfig(), profile=_SESSIONS),
+        replace(_SESSIONS, reg=0.06, half_life=0.25, floor=0.05),
     ),
     "ratings": Recipe(
         TrainConfig(rounds=60, cohort_size=100, max_participations=10, profile=_RATINGS),
@@ -58,7 +60,7 @@ PRIVATE_ROUNDS = 4
 
 
 def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
-    """The recipe under a privacy plan: every device in each of a few rounds, since noise is per sum.
+    """The recipe under a privacy plan: every device in each of a few rounds, since noise is per sum, for taste alone.
 
     epsilon: of one installation's whole life under the plan, at delta. n_devices: that are expected.
     """
@@ -80,6 +82,7 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
         clips=PRIVATE_CLIPS,
         patience=0,
         privacy=plan,
+        intent=None,
         step=replace(base.train.step, step=1.0, final_step=0.5, momentum=0.0, memory=1.0),
     )
     return replace(base, train=train)

@@ -21,6 +21,8 @@ from data.interactions import EventKind, Interactions
 from federation.batch import sum_updates
 from federation.checkpoint import load_checkpoint, save_checkpoint
 from federation.cohort import cohort, cohort_size, draw_blocks, holdout_devices, survivors
+from federation.intent_training import train_intent
+from federation.intent_update import IntentConfig
 from federation.item_step import RoundSums, StepConfig, StepState, item_step
 from federation.learning_curve import RoundRecord, mean_holdout
 from federation.privacy_plan import PrivacyPlan
@@ -35,8 +37,8 @@ from recsys.scoring import score
 from recsys.solver import Solver
 from recsys.trend import trend
 
-_NOISE = 6
-"""Purpose of a draw, beside those of federation.cohort."""
+_NOISE, _INTENT = 6, 7
+"""Purposes of draws, beside those of federation.cohort."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class TrainConfig:
     significantly below its best of at least so many rounds ago; 0 for never. smoothing: rounds in the mean that figure
     is. measure_every: rounds between two measurements, 0 for none.
     privacy: the plan whose clips and noise, of both parties, every round's sums carry; None is privacy off.
+    intent: how the output table of the current intent is learned, in rounds after the others; needs pools in profile,
+    and the strategy profile. None trains the taste alone.
     profile: how devices weigh their histories in training. What a bundle tells devices to serve with may differ: its
     recency is shorter (federation/recipe.py).
     """
@@ -67,6 +71,7 @@ class TrainConfig:
     clips: Clips = field(default_factory=Clips)
     step: StepConfig = field(default_factory=StepConfig)
     privacy: PrivacyPlan | None = None
+    intent: IntentConfig | None = None
     profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,10 @@ class TrainConfig:
             if not low <= getattr(self, name) <= high:
                 raise FederationError(f"{name}={getattr(self, name)}: must be {low}..{high}")
         parse_strategy(self.strategy)
+        if self.intent is not None and not self.profile.intent_pools:
+            raise FederationError("intent: needs at least one of profile.intent_pools")
+        if self.intent is not None and self.privacy is not None:
+            raise FederationError("intent: must be None under a privacy plan, whose rounds all go to the taste")
         if self.privacy is not None and (self.clips, self.max_participations) != (
             self.privacy.clips,
             self.privacy.max_participations,
@@ -157,8 +166,12 @@ def train(
     chosen = run.choice(config)
     if checkpoint is not None:
         save_checkpoint(checkpoint, identity, run.state, run.records, run.best)
+    table = ItemTable(chosen.item_embeddings, trend(log, now), chosen.mean_profile)
+    if config.intent is not None and config.strategy == "profile":
+        table, more = shop.train_intent(table, log, config.intent)
+        participations += more
     return Training(
-        table=ItemTable(chosen.item_embeddings, trend(log, now), chosen.mean_profile),
+        table=table,
         config=config,
         seed=seed,
         records=run.records,
@@ -247,6 +260,35 @@ class _Devices:
             holdout_ndcg=float(held_sum / held_n) if held_n >= 1 else np.nan,
             holdout_devices=max(round(held_n), 0),
         )
+
+    def train_intent(
+        self, table: ItemTable, log: Interactions, intent: IntentConfig
+    ) -> tuple[ItemTable, npt.NDArray[np.int32]]:
+        """The rounds after those of the taste, from which hold-out devices stay away; how often each user was asked."""
+        config = self._config
+        seed = int(np.random.default_rng([self._seed, _INTENT]).integers(2**31))
+        size = cohort_size(self.n, intent.rounds, intent.cohort_size, intent.max_participations)
+        participations = np.zeros(log.n_users, dtype=np.int32)
+
+        def reporting(round_: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+            asked = self.devices[cohort(self.n, size, round_, seed)]
+            participations[asked] += 1
+            devices = survivors(asked, config.dropout, round_, seed)
+            devices = devices[~self._holdout[devices]]
+            return devices, draw_blocks(len(devices), config.blocks, round_, seed)
+
+        more = train_intent(
+            table,
+            log,
+            config.profile,
+            intent,
+            config.step,
+            config.clips,
+            seed=seed,
+            blocks=config.blocks,
+            reporting=reporting,
+        )
+        return more, participations
 
     def _noisy(self, sums: RoundSums, plan: PrivacyPlan, round_: int) -> RoundSums:
         """The sums as both parties would publish them; fewer reports than the plan allows is no round at all."""

@@ -16,7 +16,7 @@ import torch
 from data.errors import FederationError
 from recsys.arms import GlobalProfile, MakeSolver, Personalized, closed_form
 from recsys.histories import Padded
-from recsys.items import ItemTable
+from recsys.items import TASTE, ItemTable
 from recsys.profile_config import ProfileConfig
 from recsys.solver import Solver
 
@@ -77,8 +77,8 @@ def arm_of(strategy: Strategy, table: ItemTable, config: ProfileConfig, name: st
 
 def _gradient(table: ItemTable, config: ProfileConfig) -> Solver:
     return GradientSolver(
-        torch.from_numpy(table.item_embeddings.copy()),
-        torch.from_numpy(table.mean_profile.copy()),
+        torch.from_numpy(table.rows_of(TASTE).copy()),
+        torch.from_numpy(table.mean_profile[table.part(TASTE)].copy()),
         alpha=config.alpha,
         reg=config.reg,
     )

@@ -11,7 +11,8 @@ import torch
 
 from data.interactions import EventKind, Interactions
 from recsys.histories import Histories, merge_histories
-from recsys.items import ItemTable
+from recsys.intent import intent_queries, intent_share
+from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile import ProfileConfig, repeat_score
 from recsys.scoring import score
 from recsys.solver import Solver
@@ -20,8 +21,25 @@ MakeSolver = Callable[[ItemTable, ProfileConfig], Solver]
 
 
 def closed_form(table: ItemTable, config: ProfileConfig) -> Solver:
-    """The fold-in solver of a table."""
-    return Solver(torch.from_numpy(np.array(table.item_embeddings)), alpha=config.alpha, reg=config.reg)
+    """The fold-in solver of a table's taste."""
+    return Solver(torch.from_numpy(np.array(table.rows_of(TASTE))), alpha=config.alpha, reg=config.reg)
+
+
+def profiles_of(
+    table: ItemTable,
+    config: ProfileConfig,
+    log: Interactions,
+    now: int | npt.NDArray[np.int64],
+    make_solver: MakeSolver = closed_form,
+) -> npt.NDArray[np.float32]:
+    """The profiles of all users of a log, (n_users, dim) float32; agrees with recsys.profile, user by user."""
+    share = intent_share(table.parts, config)
+    profiles = np.zeros((log.n_users, table.dim), dtype=np.float32)
+    folded = make_solver(table, config).profiles(merge_histories(log, config, now), np.arange(log.n_users))
+    profiles[:, table.part(TASTE)] = np.float32(1 - share) * folded
+    if share > 0:
+        profiles[:, table.part(INTENT)] = np.float32(share) * intent_queries(log, table.rows_of(TASTE), config)
+    return profiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +59,7 @@ class Personalized:
     ) -> npt.NDArray[np.float32]:
         """(len(users), n_items) float32; now: one moment (µs), or one for each of the users."""
         log = histories.users(users)
-        profiles = self.make_solver(self.table, self.config).profiles(
-            merge_histories(log, self.config, now), np.arange(len(users))
-        )
+        profiles = profiles_of(self.table, self.config, log, now, self.make_solver)
         scores = score(self.table, profiles, self.config.trend_weight)
         if self.config.repeat_weight > 0:
             own = own_purchases(log, now, self.config.repeat_half_life)

@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from data.atomic import atomic_folder, check_replaceable, file_hash
 from data.errors import DataError, ModelError
 from data.vocabulary import Vocabulary
+from recsys.intent import intent_share
 from recsys.items import ItemTable
 from recsys.profile_config import ProfileConfig, finite, read_config
 
@@ -75,12 +76,14 @@ class Bundle:
         if (found := _version(manifest)) != manifest["version"]:
             raise ModelError(f"{folder / MANIFEST}: content hashes to {found}, not to version={manifest['version']}")
         table = _read_table(folder / TENSORS, manifest)
+        config = _read_config(folder / MANIFEST, manifest)
+        intent_share(table.parts, config)
         return Bundle(
             version=manifest["version"],
             name=manifest["name"],
             table=table,
             catalogue=_read_catalogue(folder / CATALOGUE, table),
-            config=_read_config(folder / MANIFEST, manifest),
+            config=config,
             manifest=manifest,
             folder=folder,
             made_at=int((folder / MANIFEST).stat().st_mtime),

@@ -15,6 +15,29 @@ import numpy.typing as npt
 from data.errors import ModelError
 
 TASTE = "taste"
+"""Long-lived taste: the rows that a history is folded into."""
+
+INTENT = "intent"
+"""The current intent: what pools of the last events ask of an item (recsys/intent.py). Not every table has it."""
+
+
+Parts = tuple[tuple[str, int], ...]
+"""(name, width) of each part, side by side."""
+
+
+def columns_of(parts: Parts, name: str) -> slice:
+    """Columns of one part. Raises ModelError when there is none of that name."""
+    start = 0
+    for part, width in parts:
+        if part == name:
+            return slice(start, start + width)
+        start += width
+    raise ModelError(f"part={name!r}: must be one of {[part for part, _ in parts]}")
+
+
+def has_part(parts: Parts, name: str) -> bool:
+    """Whether there is a part of that name."""
+    return any(part == name for part, _ in parts)
 
 
 def frozen(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -37,7 +60,7 @@ class ItemTable:
     item_embeddings: npt.NDArray[np.float32]
     trend: npt.NDArray[np.float32]
     mean_profile: npt.NDArray[np.float32]
-    parts: tuple[tuple[str, int], ...] = ()
+    parts: Parts = ()
 
     def __post_init__(self) -> None:
         shape = self.item_embeddings.shape
@@ -70,12 +93,11 @@ class ItemTable:
 
     def part(self, name: str) -> slice:
         """Columns of one part."""
-        start = 0
-        for part, width in self.parts:
-            if part == name:
-                return slice(start, start + width)
-            start += width
-        raise ModelError(f"part={name!r}: must be one of {[part for part, _ in self.parts]}")
+        return columns_of(self.parts, name)
+
+    def rows_of(self, name: str) -> npt.NDArray[np.float32]:
+        """The items' rows in one part, (n_items, width) float32, a view."""
+        return self.item_embeddings[:, self.part(name)]
 
     @cached_property
     def gram(self) -> npt.NDArray[np.float32]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from data.interactions import MICROS_PER_DAY, EventKind
 from recsys.fold_in import fold_in
-from recsys.items import TASTE, ItemTable
+from recsys.intent import intent_query, intent_share
+from recsys.items import INTENT, TASTE, ItemTable, Parts, columns_of
 from recsys.profile_config import ProfileConfig as ProfileConfig
 
 
@@ -77,18 +78,41 @@ def make_profile(
     bundle_version: str,
 ) -> Profile:
     """Profile of one device from its history, oldest event first; all arrays (n,)."""
-    part = table.part(TASTE)
-    vector = np.zeros(table.dim, dtype=np.float32)
-    vector[part] = fold_in(
-        table.item_embeddings[item_idx, part],
-        table.gram[part, part],
+    rows = table.item_embeddings[item_idx]
+    return Profile(
+        vector_from_rows(table.parts, table.gram, table.n_items, rows, kind, time, now, config), bundle_version
+    )
+
+
+def vector_from_rows(
+    parts: Parts,
+    gram: npt.NDArray[np.float32],
+    n_items: int,
+    rows: npt.NDArray[np.float32],
+    kind: npt.NDArray[np.uint8],
+    time: npt.NDArray[np.int64],
+    now: int,
+    config: ProfileConfig,
+) -> npt.NDArray[np.float32]:
+    """The profile's vector, (dim,) float32, from the rows (n, dim) of one history's events: (1 − g)·fold-in beside g·q.
+
+    gram: (dim, dim) and n_items stand for all items that are not at hand. The rest as in make_profile.
+    """
+    taste, share = columns_of(parts, TASTE), intent_share(parts, config)
+    vector = np.zeros(rows.shape[1], dtype=np.float32)
+    folded = fold_in(
+        rows[:, taste],
+        gram[taste, taste],
         event_weights(kind, time, now, config),
         event_targets(kind),
-        n_items=table.n_items,
+        n_items=n_items,
         alpha=config.alpha,
         reg=config.reg,
     )
-    return Profile(vector, bundle_version)
+    vector[taste] = np.float32(1 - share) * folded
+    if share > 0:
+        vector[columns_of(parts, INTENT)] = np.float32(share) * intent_query(rows[:, taste], kind, config)
+    return vector
 
 
 def repeat_counts(

@@ -12,6 +12,9 @@ import numpy as np
 from data.errors import ModelError
 from data.interactions import EventKind
 
+MAX_POOLS = 8
+"""Of the last events: each widens an item's row by the width of its taste."""
+
 HalfLifeUnit = Literal["days", "events"]
 
 
@@ -27,6 +30,11 @@ class ProfileConfig:
     kind_weights: weight of view, cart, purchase, like, dislike, each ≥ 0.
     trend_weight: what the trend adds to a score, ≥ 0.
     repeat_weight, repeat_half_life: what the device adds for its own purchases, and its decay in days.
+    intent_pools: ρ of each pool of the last events (recsys/intent.py), in [0, 1); none for a table of taste alone.
+    intent_scale: of a pooled vector, > 0: rows of both parts then have coordinates of one size, which one byte for
+        each needs.
+    intent_share: g in [0, 1], the share of the intent in a score beside the taste's 1 − g; both foretell a target of
+        1, so they share a unit. Ignored where the table has no such part.
     """
 
     alpha: float = 0.2
@@ -38,9 +46,12 @@ class ProfileConfig:
     trend_weight: float = 0.1
     repeat_weight: float = 0.2
     repeat_half_life: float = 90.0
+    intent_pools: tuple[float, ...] = ()
+    intent_scale: float = 0.2
+    intent_share: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "reg"):
+        for name in ("alpha", "reg", "intent_scale"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ModelError(f"{name}={getattr(self, name)}: must be > 0 and finite")
         for name in ("half_life", "repeat_half_life"):
@@ -49,8 +60,11 @@ class ProfileConfig:
         for name in ("trend_weight", "repeat_weight"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ModelError(f"{name}={getattr(self, name)}: must be 0 or more")
-        if not 0 <= self.floor <= 1:
-            raise ModelError(f"floor={self.floor}: must be 0..1")
+        for name in ("floor", "intent_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ModelError(f"{name}={getattr(self, name)}: must be 0..1")
+        if len(self.intent_pools) > MAX_POOLS or not all(0 <= pool < 1 for pool in self.intent_pools):
+            raise ModelError(f"intent_pools={self.intent_pools}: must be at most {MAX_POOLS} numbers in 0 ≤ ρ < 1")
         if self.half_life_unit not in ("days", "events"):
             raise ModelError(f"half_life_unit={self.half_life_unit!r}: must be 'days' or 'events'")
         if len(self.kind_weights) != len(EventKind) or not all(0 <= weight < np.inf for weight in self.kind_weights):
@@ -78,6 +92,7 @@ def read_config(values: object) -> ProfileConfig:
         raise ModelError(f"config: is a {type(values).__name__}, must be an object")
     plain: dict[str, Any] = {name: math.inf if value == "inf" else value for name, value in values.items()}
     try:
-        return ProfileConfig(**plain | {"kind_weights": tuple(plain["kind_weights"])})
+        pools = tuple(plain.get("intent_pools", ()))
+        return ProfileConfig(**plain | {"kind_weights": tuple(plain["kind_weights"]), "intent_pools": pools})
     except (ModelError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"config: {error}") from None

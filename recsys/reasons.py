@@ -1,7 +1,8 @@
 """Why an item is in a list: the exact share of each past event in its score. On the device only, as the profile is.
 
 The profile is linear in what it was made from, u = Σ_j w_j p_j A⁻¹ v_j, so the score of item i is a sum over the
-history, s_i = Σ_j w_j p_j v_iᵀ A⁻¹ v_j, plus the trend and the repeat counter. Nothing here is an approximation or a
+history, s_i = Σ_j w_j p_j v_iᵀ A⁻¹ v_j, plus the trend and the repeat counter; so is the current intent's part, where a
+table has one (recsys/intent.py). Nothing here is an approximation or a
 story told afterwards: the parts add up to the score.
 """
 
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from data.interactions import EventKind
 from recsys.fold_in import solve, system
-from recsys.items import TASTE, ItemTable
+from recsys.intent import event_queries, intent_share
+from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile import event_targets, event_weights
 from recsys.profile_config import ProfileConfig
 
@@ -52,7 +54,10 @@ def because(
     A = system(rows, table.gram[part, part], weights, n_items=table.n_items, alpha=config.alpha, reg=config.reg)
     wanted = table.item_embeddings[listed, part].astype(np.float64)
     signed = weights.astype(np.float64) * event_targets(kind)
-    events = (rows.astype(np.float64) @ solve(A, wanted.T, config.reg)) * signed[:, None]
+    share = intent_share(table.parts, config)
+    events = (1 - share) * (rows.astype(np.float64) @ solve(A, wanted.T, config.reg)) * signed[:, None]
+    if share > 0:
+        events += share * (event_queries(rows, kind, config) @ table.rows_of(INTENT)[listed].astype(np.float64).T)
     distinct, where = np.unique(item_idx, return_inverse=True)
     parts = np.zeros((len(distinct), len(listed)))
     np.add.at(parts, where, events)

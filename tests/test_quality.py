@@ -44,5 +44,5 @@ def test_federation_adds_what_a_lone_device_cannot_know(retail: Compared) -> Non
 def test_sessions_never_seen_in_training_are_served_better_than_by_item_knn() -> None:
     asked = question(Dataset.open("sample:eshop-2008").interactions(), "sessions", parse_time("2008-07-01"))
     found = compare_models(asked, recipe("sessions"), seed=0, models=["personalized", "item_knn"], bootstrap=2)
-    assert figure(found, "personalized") >= 1.15 * figure(found, "item_knn")
-    assert figure(found, "personalized") >= 1.9 * figure(found, "popularity")
+    assert figure(found, "personalized") >= 1.3 * figure(found, "item_knn")
+    assert figure(found, "personalized") >= 2.2 * figure(found, "popularity")

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import FederationError
+from federation.intent_batch import sum_intent_updates
+from federation.intent_update import IntentConfig, came_next, intent_update
+from federation.item_step import RoundSums, StepConfig, StepState, item_step, symmetric
+from federation.simulation import TrainConfig, train
+from federation.update import Clips, Update
+from recsys.intent import intent_query
+from recsys.items import INTENT, TASTE
+from recsys.profile_config import ProfileConfig
+from tests.federation.test_update import NOW, random_log
+
+PROFILE = ProfileConfig(intent_pools=(0.8, 0.0), intent_scale=0.5, kind_weights=(0.25, 0.5, 1.0, 1.0, 1.0))
+CONFIG = IntentConfig(horizon=3, moments=4)
+TIGHT = Clips(rows=0.05, counts=0.3, second=0.05, first=0.1)
+DIM = 3
+
+
+def tables(n_items: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    V = rng.normal(size=(n_items, DIM)).astype(np.float32)
+    D = rng.normal(size=(n_items, 2 * DIM)).astype(np.float32)
+    V.flags.writeable = D.flags.writeable = False
+    return V, D
+
+
+def test_what_came_next_counts_by_its_first_event_and_no_dislike() -> None:
+    """Items 5 (view), 6 (dislike), 5 again, 7 (purchase); decay .5, horizon 4: 5 → .25, 7 → 1·.5³ = .125."""
+    found = came_next(
+        np.array([5, 6, 5, 7]), np.array([0, 4, 2, 2], dtype=np.uint8), PROFILE, IntentConfig(decay=0.5, horizon=4)
+    )
+    assert found == {5: 0.25, 7: 0.125}
+
+
+def sum_of(updates: list[Update], n_items: int) -> RoundSums:
+    total = RoundSums.zeros(n_items, 2 * DIM)
+    for one in updates:
+        total = total + RoundSums(
+            one.rows, one.counts, one.second, one.first, np.full(n_items, one.one), one.one, one.metrics
+        )
+    return total
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_many_devices_at_once_say_what_each_says_alone(seed: int, clip: bool) -> None:
+    log = random_log(seed, n_users=7)
+    V, D = tables(log.n_items, seed)
+    clips = TIGHT if clip else Clips()
+    devices = np.array([0, 2, 3, 6])
+    found = sum_intent_updates(V, D, log, devices, PROFILE, CONFIG, clips)
+    alone = [
+        intent_update(V, D, log.item_idx[log.of(one)], log.kind[log.of(one)], PROFILE, CONFIG, clips)
+        for one in devices.tolist()
+    ]
+    expected = sum_of(alone, log.n_items)
+    for name in ("rows", "counts", "second", "first", "reports", "one"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_device_reports_rows_and_counts_of_its_own_block_only() -> None:
+    log = random_log(1, n_users=4)
+    V, D = tables(log.n_items)
+    drawn = np.array([2, 0, 1, 2], dtype=np.int32)
+    found = sum_intent_updates(V, D, log, np.arange(4), PROFILE, CONFIG, TIGHT, blocks=3, device_block=drawn)
+    size = -(-log.n_items // 3)
+    rows = np.zeros_like(found.rows)
+    for device, block in enumerate(drawn.tolist()):
+        items = range(block * size, min((block + 1) * size, log.n_items))
+        own = log.of(device)
+        rows[items.start : items.stop] += intent_update(
+            V, D, log.item_idx[own], log.kind[own], PROFILE, CONFIG, TIGHT, block=items
+        ).rows
+    np.testing.assert_allclose(found.rows, rows, rtol=1e-4, atol=1e-6)
+
+
+def test_no_part_of_an_update_is_longer_than_its_clip() -> None:
+    log = random_log(2, n_users=5)
+    V, D = tables(log.n_items)
+    for device in range(5):
+        own = log.of(device)
+        found = intent_update(V, D, log.item_idx[own], log.kind[own], PROFILE, CONFIG, TIGHT)
+        for name in ("rows", "counts", "second", "first"):
+            assert np.linalg.norm(getattr(found, name)) <= getattr(TIGHT, name) * (1 + 1e-12)
+
+
+def test_rows_and_unseen_items_are_the_exact_gradient_of_the_loss() -> None:
+    """rows + α·D·A against central differences of Σ_t κ·(α Σ_i (q·d_i)² + Σ_next w(q·d_i − 1)²) / 2."""
+    log = random_log(4, n_users=1)
+    V, D = tables(log.n_items)
+    item_idx, kind = log.item_idx, log.kind
+    n = len(item_idx)
+
+    def loss(output: np.ndarray) -> float:
+        total = 0.0
+        for t in range(max(1, n - CONFIG.moments), n):
+            targets = came_next(item_idx[t:], kind[t:], PROFILE, CONFIG)
+            if not targets:
+                continue
+            scores = output @ intent_query(V[item_idx[:t]], kind[:t], PROFILE).astype(np.float64)
+            own = CONFIG.alpha * (scores**2).sum() + sum(w * (scores[i] - 1) ** 2 for i, w in targets.items())
+            total += own / len(targets) ** 0.5 / 2
+        return total
+
+    update = intent_update(V, D, item_idx, kind, PROFILE, CONFIG, Clips())
+    gradient = update.rows + CONFIG.alpha * D @ symmetric(update.second, 2 * DIM)
+    for i, j in [(int(item_idx[-1]), 0), (int(item_idx[-2]), 4), (0, 5)]:
+        up, down = D.astype(np.float64), D.astype(np.float64)
+        up[i, j] += 1e-4
+        down[i, j] -= 1e-4
+        assert gradient[i, j] == pytest.approx((loss(up) - loss(down)) / 2e-4, rel=1e-4, abs=1e-6)
+
+
+def test_rounds_of_private_sums_reach_the_table_that_pooled_data_would_give() -> None:
+    """Against the ridge solution of each item's own normal equations, which nobody but a central trainer could form."""
+    log = random_log(8, n_users=60)
+    V, _ = tables(log.n_items)
+    config = replace(CONFIG, reg=0.02)
+    step, state = StepConfig(step=1.0, final_step=0.2, memory=1.0, momentum=0.0), StepState.start(log.n_items, 6, 0)
+    for round_ in range(150):
+        sums = sum_intent_updates(V, state.item_embeddings, log, np.arange(60), PROFILE, config, Clips())
+        state = item_step(state, sums, step, alpha=config.alpha, reg=config.reg, step=step.step_at(round_, 150))
+    A, b, c = np.zeros((log.n_items, 6, 6)), np.zeros((log.n_items, 6)), np.zeros(log.n_items)
+    for user in range(60):
+        items, kinds = log.item_idx[log.of(user)], log.kind[log.of(user)]
+        for t in range(max(1, len(items) - config.moments), len(items)):
+            targets = came_next(items[t:], kinds[t:], PROFILE, config)
+            q = intent_query(V[items[:t]], kinds[:t], PROFILE).astype(np.float64)
+            kappa = len(targets) ** -0.5 if targets else 0.0
+            A += config.alpha * kappa * np.outer(q, q) / 60
+            for item, weight in targets.items():
+                A[item] += kappa * weight * np.outer(q, q) / 60
+                b[item] += kappa * weight * q / 60
+                c[item] += kappa * weight / 60
+    exact = np.linalg.solve(A + (config.reg * (c + config.alpha))[:, None, None] * np.eye(6), b[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(state.item_embeddings, exact, atol=2e-3)
+
+
+def test_a_training_with_an_intent_ships_both_parts_and_counts_every_participation() -> None:
+    log = random_log(9, n_users=40)
+    profile = replace(PROFILE, intent_pools=(0.9, 0.5, 0.0))
+    taste = TrainConfig(dim=4, rounds=4, cohort_size=10, profile=profile, measure_every=0)
+    both = replace(taste, intent=IntentConfig(rounds=3, cohort_size=20))
+    alone, found = (train(log, config, seed=1, now=NOW) for config in (taste, both))
+    assert found.table.parts == ((TASTE, 4), (INTENT, 12))
+    np.testing.assert_array_equal(found.table.rows_of(TASTE), alone.table.item_embeddings)
+    assert (found.participations - alone.participations).sum() == 60
+    assert found.table.rows_of(INTENT).any()
+    assert found.table.mean_profile[found.table.part(INTENT)].any()
+    again = train(log, both, seed=1, now=NOW)
+    np.testing.assert_array_equal(found.table.item_embeddings, again.table.item_embeddings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [({"horizon": 0}, "intent.horizon=0"), ({"decay": 0.0}, "intent.decay"), ({"alpha": -1.0}, "intent.alpha")],
+)
+def test_settings_out_of_bounds_are_named(wrong: dict, why: str) -> None:
+    with pytest.raises(FederationError, match=why):
+        IntentConfig(**wrong)
+
+
+def test_an_intent_without_pools_is_refused() -> None:
+    with pytest.raises(FederationError, match="intent_pools"):
+        TrainConfig(intent=IntentConfig())
