@@ -19,8 +19,11 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.split import parse_time
 from federation.comparison import recipe_for
+from federation.continual import ContinualTrainer
 from federation.recipe import recipe
 from federation.replaying import DEFAULT_ARMS, replay
+from recsys.leakage import refuse_leaks
+from recsys.replay.guards import inspect_replay
 from recsys.replay.result import FILES, Replay
 from recsys.replay.settings import ReplayConfig, Target, Ties
 from serving.lab_cli import Cohort, DatasetArgument, Dim, Json, RecipeName, Rounds, Seed, adjusted
@@ -51,6 +54,9 @@ def replay_command(
     negatives: Annotated[int | None, typer.Option(help="rank among so many sampled items; see --allow-sampled")] = None,
     allow_sampled: Annotated[
         bool, typer.Option("--allow-sampled", help="sampled figures, though they can order arms wrongly")
+    ] = False,
+    despite_leaks: Annotated[
+        bool, typer.Option("--despite-leaks", help="replay what the leakage guards would refuse")
     ] = False,
     recipe_name: RecipeName = "auto",
     rounds: Rounds = None,
@@ -86,6 +92,11 @@ def replay_command(
         bootstrap=bootstrap,
         seed=seed,
     )
+    chosen_arms = [_own(arm) if ":" in arm else arm for arm in arms.split(",") if arm]
+    others = [arm for arm in chosen_arms if not isinstance(arm, str)]
+    inspection = inspect_replay(opened, others, config, ContinualTrainer(chosen.train, seed))
+    for warning in refuse_leaks(inspection, despite=despite_leaks):
+        errors.print(warning, highlight=False, markup=False)
     work = None if out is None else out.with_name(f".{out.name}.replay")
     if work is not None and work.exists():
         errors.print(f"going on from {work}", highlight=False)
@@ -94,7 +105,7 @@ def replay_command(
         try:
             found = replay(
                 opened,
-                [_own(arm) if ":" in arm else arm for arm in arms.split(",") if arm],
+                chosen_arms,
                 config,
                 settings=chosen,
                 jobs=jobs,
@@ -115,7 +126,11 @@ def replay_command(
         "peak_gb": round(max(one.ru_maxrss for one in usage) / 1e6, 3),
     }
     if as_json:
-        print_json(found.to_dict() | {"recipe": name, "out": None if out is None else str(out), "run": cost})
+        print_json(
+            found.to_dict()
+            | {"recipe": name, "out": None if out is None else str(out), "run": cost}
+            | {"leakage": inspection.to_dict()}
+        )
         return
     for target in config.targets:
         console.print(summary_table(found, target))

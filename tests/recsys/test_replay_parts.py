@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import recsys.replay.cuts
 from data.errors import ModelError
-from data.interactions import MICROS_PER_DAY
+from data.interactions import MICROS_PER_DAY, Interactions
 from recsys.baselines import FixedList
 from recsys.profile import ProfileConfig
 from recsys.ranking import rank
@@ -21,6 +21,7 @@ from recsys.replay import Publication, ReplayConfig, replay
 from recsys.replay.answering import diversity, top_lists
 from recsys.replay.arms import Answers, PersonalizedArm
 from recsys.replay.cuts import head_items, price_bands
+from recsys.replay.guards import inspect_replay
 from recsys.replay.ranks import UNLISTED, positions
 from tests.recsys.replay_logs import dataset_of, small_dataset, with_log
 
@@ -157,3 +158,27 @@ def test_a_sample_asks_some_of_the_questions_and_answers_them_the_same() -> None
     assert 0.2 < some.events.height / all_.events.height < 0.6
     columns = ["event", "rank", "ndcg@3", "past_events"]
     assert kept.select(columns).equals(some.events.select(columns))
+
+
+def test_the_guards_find_an_arm_that_kept_the_whole_log_and_trust_one_that_did_not() -> None:
+    dataset = small_dataset(3, n_events=600, undone=0.0)
+
+    class Peeks:
+        name = "peeks"
+
+        def publish(self, at: Publication) -> Answers:
+            assert at.known.__closure__ is not None
+            log = next(cell.cell_contents for cell in at.known.__closure__ if type(cell.cell_contents) is Interactions)
+            return FixedList(self.name, np.bincount(log.item_idx, minlength=log.n_items).astype(np.float32))
+
+    class Honest(Peeks):
+        name = "honest"
+
+        def publish(self, at: Publication) -> Answers:
+            return FixedList(self.name, at.counts.astype(np.float32))
+
+    found = inspect_replay(dataset, [Honest(), Peeks()])
+    assert [(leak.kind, leak.where) for leak in found.certain] == [("model_reads_future", "arm peeks")]
+    assert {"future_popularity", "candidates_from_test", "user_alias"} <= set(found.checked)
+    with pytest.raises(ModelError, match="one bundle"):
+        inspect_replay(dataset, [], ReplayConfig(every_us=10**18))
