@@ -123,11 +123,13 @@ def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
     before = bounds(looks, kind, alpha)[:-1]
     root = math.sqrt(looks.information[-1])
 
+    around = (min(z, 0.0) - 12.0, max(z, 0.0) + 12.0)  # a z far beyond bounds that were not crossed speaks for less
+
     def higher(shift: float) -> float:
         return stagewise(looks.information, before, z, shift / root)
 
     def find(probability: float) -> float:
-        return float(optimize.brentq(lambda shift: higher(shift) - probability, z - 12.0, z + 12.0, xtol=1e-9))
+        return float(optimize.brentq(lambda shift: higher(shift) - probability, *around, xtol=1e-9))
 
     tail = higher(0.0)
     return Stagewise(

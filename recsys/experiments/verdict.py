@@ -20,6 +20,7 @@ class State(StrEnum):
     GUARDRAIL_HURT = "guardrail_hurt"
     BETTER = "better"
     WORSE = "worse"
+    CONTRADICTORY = "contradictory"
     NO_DIFFERENCE = "no_difference_shown"
     RUNNING = "still_running"
     TOO_FEW = "too_few"
@@ -72,6 +73,7 @@ def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
         State.GUARDRAIL_HURT: lambda: _hurt(effects, guards, primary),
         State.BETTER: lambda: _shown(primary, "better", analysis),
         State.WORSE: lambda: _shown(primary, "worse", analysis),
+        State.CONTRADICTORY: lambda: _contradictory(analysis, primary),
         State.NO_DIFFERENCE: lambda: _none(experiment, primary),
         State.RUNNING: lambda: _running(analysis, primary),
         State.TOO_FEW: lambda: f"Nothing to say yet: {primary.problem}.",
@@ -89,16 +91,17 @@ def _state(experiment: Experiment, analysis: Analysis, primary: Effect, guards: 
     if primary.effect is None:
         return State.TOO_FEW
     if primary.adjusted_p is not None and primary.adjusted_p <= analysis.alpha:
-        up = experiment.primary.direction is Direction.UP
-        return State.BETTER if (_decided(analysis, primary) > 0) is up else State.WORSE
+        decided = _decided(analysis, primary).effect or 0.0
+        if (primary.low or 0.0) > 0 > decided or (primary.high or 0.0) < 0 < decided:
+            return State.CONTRADICTORY
+        return State.BETTER if (decided > 0) is (experiment.primary.direction is Direction.UP) else State.WORSE
     return State.NO_DIFFERENCE if analysis.final else State.RUNNING
 
 
-def _decided(analysis: Analysis, primary: Effect) -> float:
-    """The effect at the look whose interval first left 0, which decided; the last one's if only together they did."""
+def _decided(analysis: Analysis, primary: Effect) -> Effect:
+    """The figures of the look whose interval first left 0, which decided; the last one's if no interval alone did."""
     points = [e for e in analysis.history if (e.metric, e.arm) == (primary.metric, primary.arm)]
-    left = [e for e in points if (e.low or 0.0) > 0 or (e.high or 0.0) < 0]
-    return (left or [primary])[0].effect or 0.0
+    return next((e for e in points if (e.low or 0.0) > 0 or (e.high or 0.0) < 0), primary)
 
 
 def _invalid(analysis: Analysis) -> str:
@@ -119,15 +122,31 @@ def _hurt(effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect)
 
 
 def _shown(primary: Effect, word: str, analysis: Analysis) -> str:
+    decided = _decided(analysis, primary)
     text = f"{primary.arm} is {word} than control in {primary.metric}: {_interval(primary)}."
-    if not analysis.final:
-        text += f" Shown at look {primary.look} of {analysis.looks}."
-    crossed = next((s for s in analysis.stopped if s.arm == primary.arm and s.p_value <= analysis.alpha), None)
+    if decided.look < analysis.looks:
+        text += f" Shown at look {decided.look} of {analysis.looks}."
+    if (
+        decided.low is not None
+        and primary.low is not None
+        and primary.high is not None
+        and primary.low < 0 < primary.high
+    ):
+        text += f" It was {_interval(decided)} then; since, the interval holds 0 again."
+    crossed = next((s for s in analysis.stopped if (s.arm, s.look) == (primary.arm, primary.look)), None)
     if crossed is not None and primary.control and abs(crossed.estimate) < abs(primary.effect or 0.0):
         text += (
             f" Allowing for when it was decided, the effect is rather {crossed.estimate / abs(primary.control):+.1%}."
         )
     return text
+
+
+def _contradictory(analysis: Analysis, primary: Effect) -> str:
+    then = _decided(analysis, primary)
+    return (
+        f"Contradictory in {primary.metric}: {_interval(then)} at look {then.look}, {_interval(primary)} at look "
+        f"{primary.look}. The effect changed with time or with who came: nothing may be concluded for all."
+    )
 
 
 def _none(experiment: Experiment, primary: Effect) -> str:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from data.errors import DataError
@@ -125,3 +127,18 @@ def test_what_cannot_be_is_refused():
         repeated_p(FIVE, OF, [1.0])
     with pytest.raises(DataError, match=r"power=0\.01"):
         inflation(FIVE, OF, 0.05, 0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)), min_size=1, max_size=6),
+    st.floats(-38.0, 38.0),
+    st.sampled_from(Spending),
+)
+def test_whatever_was_seen_at_whatever_looks_has_an_interval_and_p_values(gaps, z, kind):
+    times, information = np.cumsum(gaps, axis=0).T.tolist()
+    looks = Timing(tuple(time / max(1.0, times[-1]) for time in times), tuple(information), final=True)
+    made = stopped(looks, kind, 0.05, z)
+    assert made.low < made.estimate < made.high
+    assert 0.0 <= made.p_value <= 1.0
+    assert 0.0 < repeated_p(looks, kind, [0.0] * (len(gaps) - 1) + [z]) <= 1.0

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.experiments.analysis import Effect, analyse
+from recsys.experiments.analysis import Effect, Look, analyse
 from recsys.experiments.definition import Looks, Method, Privacy
 from recsys.experiments.metrics import Direction, Metric, MetricKind, Role
 from recsys.experiments.verdict import Guard, State, guard, verdicts
@@ -21,8 +21,18 @@ def test_better_is_said_with_its_interval_and_open_guardrails():
     said = verdict(MADE, looks(MADE, {"global_list": [0.1], "personal": [0.13]}, count=3))
     assert said.state is State.BETTER
     assert "personal is better than control in conversion: +" in said.text
-    assert "Shown at look 3 of 5." in said.text
+    assert "Shown at look 2 of 5." in said.text
     assert said.guardrails == {"load": Guard.HELD}
+
+
+def test_what_was_decided_by_luck_is_said_to_be_rather_less():
+    data = looks(MADE, {"global_list": [0.1], "personal": [0.13]}, count=2)
+    found = analyse(MADE, data)
+    said = verdict(MADE, data)
+    assert found.stopped[0].look == 2
+    rather = found.stopped[0].estimate / found.effects[0].control
+    assert 0 < rather < found.effects[0].relative
+    assert f"Allowing for when it was decided, the effect is rather {rather:+.1%}." in said.text
 
 
 def test_worse_is_said():
@@ -76,6 +86,26 @@ def test_an_open_guardrail_is_named():
     said = verdict(MADE, data)
     assert said.state is State.BETTER
     assert "Not yet known to be unharmed: load." in said.text
+
+
+def summed(before: Look, after: Look, number: int) -> Look:
+    """A look with the shoppers of both."""
+    arms = {a: [x + y for x, y in zip(before.arms[a], after.arms[a], strict=True)] for a in before.arms}
+    return Look(number, arms)
+
+
+def test_a_difference_that_turned_round_is_contradictory_and_one_that_faded_says_when_it_was_shown():
+    made = experiment(looks=Looks(Method.ALWAYS_VALID, 5))
+    (up,) = looks(made, {"global_list": [0.1], "personal": [0.2]}, count=1)
+    (down,) = looks(made, {"global_list": [0.25], "personal": [0.1]}, count=1, per_look=6000)
+    turned = verdict(made, [up, summed(up, down, 2)])
+    assert turned.state is State.CONTRADICTORY
+    assert "at look 1, -" in turned.text
+    (flat,) = looks(made, {"global_list": [0.134], "personal": [0.1]}, count=1, per_look=6000, seed=3)
+    faded = verdict(made, [up, summed(up, flat, 2)])
+    assert faded.state is State.BETTER
+    assert "Shown at look 1 of 5. It was +" in faded.text
+    assert faded.text.endswith("the interval holds 0 again.")
 
 
 def test_too_few_says_so():
