@@ -33,6 +33,9 @@ POWER = 0.8
 LEAST_PLANNED = 1_000.0
 """Curves begin at an eighth of so many shoppers, or of what is needed: fewer are no experiment."""
 
+NEARLY_NORMAL = 1e8
+"""Degrees of freedom from which Student's t is the normal to eight digits, and SciPy's noncentral one not a number."""
+
 SURELY = 20.0
 """Standard errors beyond the critical value at which power is 1 and SciPy's noncentral t begins to overflow."""
 
@@ -98,6 +101,8 @@ def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float,
     shift = abs(effect) / error
     if shift > critical + SURELY:
         return 1.0
+    if df > NEARLY_NORMAL:
+        return float(special.ndtr(shift - critical) + special.ndtr(-shift - critical))
     wrong = stats.nct.cdf(-critical, df, shift) if shift < 8.0 else 0.0  # beyond, below 1e-20 and not always a number
     return float(stats.nct.sf(critical, df, shift) + wrong)
 

@@ -131,6 +131,13 @@ def test_a_plan_is_json_with_every_metric_design_and_way():
         assert planned["days"] == pytest.approx(planned["shoppers"] / 1000, rel=1e-3)
 
 
+def test_tiny_effects_under_much_noise_need_many_shoppers_and_find_their_number():
+    noisy = Spread(0.001, 0.000999, 0.000999, noise=999.0)
+    n = shoppers_needed(noisy, Design(alpha=0.001), 1e-6)
+    assert 1e9 < n < 1e12
+    assert minimum_effect(noisy, Design(alpha=0.001), n) == pytest.approx(1e-6, rel=1e-6)
+
+
 def test_what_cannot_be_planned_is_refused():
     one = Spread(1.0, 1.0, 1.0)
     with pytest.raises(DataError, match="effect=0"):
