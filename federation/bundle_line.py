@@ -50,9 +50,10 @@ class BundleLine:
         if release.task_id is not None:
             return self.step_of(release.task_id)
         table = self.bundle(release).table
-        empty = StepState.start(table.n_items, table.dim, seed=0)
+        rows = table.rows_of(table.trained)
+        empty = StepState.start(table.n_items, rows.shape[1], seed=0)
         values = {field.name: getattr(empty, field.name) for field in fields(StepState)}
-        return StepState(**values | {"item_embeddings": np.array(table.item_embeddings)})
+        return StepState(**values | {"item_embeddings": np.array(rows)})
 
     def step_of(self, task_id: str) -> StepState:
         """The state that a round's item step left. Raises FederationError when it is not readable."""
@@ -74,16 +75,16 @@ class BundleLine:
     def publish(self, task_id: str, base: Bundle, privacy: str, training: Mapping[str, Any]) -> Release:
         """Write the bundle that follows base by a round's item step. training: added to what base's manifest says."""
         state = self.step_of(task_id)
+        trained = base.table.part(base.table.trained)
+        embeddings, mean = np.array(base.table.item_embeddings), np.array(base.table.mean_profile)
+        embeddings[:, trained] = state.item_embeddings
+        if state.mass > 0:
+            mean[trained] = state.mean_profile
         folder = self._bundles / task_id
         made = save_bundle(
             folder,
             name=base.name,
-            table=ItemTable(
-                state.item_embeddings,
-                base.table.trend,
-                state.mean_profile if state.mass > 0 else base.table.mean_profile,
-                base.table.parts,
-            ),
+            table=ItemTable(embeddings, base.table.trend, mean, base.table.parts),
             catalogue=base.catalogue,
             config=base.config,
             seed=int(base.manifest["seed"]),

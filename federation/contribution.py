@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions
+from federation.intent_update import intent_update
 from federation.messages import Task
 from federation.private_sum.refusals import TaskRefused
-from federation.training_sum import vectors_of
-from federation.update import METRICS, Clips, Update, device_update
+from federation.training_sum import ROWS, vectors_of
+from federation.update import METRICS, Clips, Update, device_update, metrics_vector
 from recsys.catalogue import Catalogue
-from recsys.fold_in import fold_in
 from recsys.holdout import basket_ndcg, hold_out_last
-from recsys.items import TASTE
-from recsys.profile import event_targets, event_weights
+from recsys.intent_config import IntentConfig
+from recsys.items import INTENT, TASTE, ItemTable
+from recsys.profile import event_targets, event_weights, vector_from_rows
 from recsys.scoring import score
 
 Vectors = dict[str, npt.NDArray[np.float64]]
@@ -48,18 +49,18 @@ def training_vectors(
     figure = _last_basket(own, catalogue)
     metrics = {} if np.isnan(figure) else {f"{name}_devices": 1.0, f"{name}_ndcg": figure}
     if measures_only:
-        update = _nothing(len(rows), catalogue.table.dim, metrics)
+        update = _nothing(len(rows), _width(catalogue.table), metrics)
     else:
         update = _update(own, catalogue, rows, metrics)
-    return vectors_of(update, n_block)
+    return vectors_of(update, n_block, catalogue.table.trained)
 
 
 def _check_shape(task: Task, catalogue: Catalogue) -> int:
     """Rows of the task's longest block."""
     found = {part.name: part.length for part in task.plan.parts}
-    n_block, dim, n_items = found.get("counts", 0), catalogue.table.dim, catalogue.table.n_items
+    n_block, dim, n_items = found.get("counts", 0), _width(catalogue.table), catalogue.table.n_items
     expected = {
-        "rows": n_block * dim,
+        ROWS[catalogue.table.trained]: n_block * dim,
         "counts": n_block,
         "second": dim * (dim + 1) // 2,
         "first": dim,
@@ -73,25 +74,37 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
     return n_block
 
 
+def _width(table: ItemTable) -> int:
+    """Columns of the part that rounds train."""
+    part = table.part(table.trained)
+    return int(part.stop - part.start)
+
+
 def _profile(own: OwnHistory, catalogue: Catalogue) -> npt.NDArray[np.float32]:
-    config, table, taste = catalogue.training, catalogue.table, catalogue.table.part(TASTE)
-    return fold_in(
-        table.rows_of(TASTE)[own.item_idx],
-        table.gram[taste, taste],
-        event_weights(own.kind, own.time, own.at, config),
-        event_targets(own.kind),
-        n_items=table.n_items,
-        alpha=config.alpha,
-        reg=config.reg,
-    )
+    config, table = catalogue.training, catalogue.table
+    rows = table.item_embeddings[own.item_idx]
+    return vector_from_rows(table.parts, table.gram, table.n_items, rows, own.kind, own.time, own.at, config)
 
 
 def _update(own: OwnHistory, catalogue: Catalogue, rows: range, metrics: dict[str, float]) -> Update:
+    table, training = catalogue.table, catalogue.training
+    if table.trained == INTENT:
+        update = intent_update(
+            table.rows_of(TASTE),
+            table.rows_of(INTENT),
+            own.item_idx,
+            own.kind,
+            training,
+            catalogue.intent or IntentConfig(),
+            Clips(),
+            block=rows,
+        )
+        return replace(update, metrics=metrics_vector(metrics))
     return device_update(
-        catalogue.table.item_embeddings,
+        table.item_embeddings,
         _profile(own, catalogue),
         own.item_idx,
-        event_weights(own.kind, own.time, own.at, catalogue.training),
+        event_weights(own.kind, own.time, own.at, training),
         event_targets(own.kind),
         Clips(),
         block=rows,
@@ -127,5 +140,5 @@ def _nothing(n_rows: int, dim: int, metrics: dict[str, float]) -> Update:
         second=np.zeros(dim * (dim + 1) // 2),
         first=np.zeros(dim),
         one=0.0,
-        metrics=np.array([metrics.get(name, 0.0) for name in METRICS]),
+        metrics=metrics_vector(metrics),
     )

@@ -37,7 +37,7 @@ from federation.share_files import ShareFolder
 from federation.training_sum import round_sums
 from federation.write_points import reached
 from recsys.bundle import Bundle
-from recsys.catalogue import training_config
+from recsys.catalogue import intent_config, training_config
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -78,11 +78,6 @@ class Coordinator:
     def begin(self, folder: Path, now: int) -> None:
         """Start the line with this bundle, unless it has begun. Raises FederationError for a bundle of another line."""
         bundle = Bundle.load(folder)
-        if len(bundle.table.parts) > 1:
-            raise FederationError(
-                f"bundle {bundle.name}: has the parts {[part for part, _ in bundle.table.parts]}, live rounds train "
-                "taste alone; train one with intent=None"
-            )
         active = self.store.releases.active()
         if active is None:
             with contextlib.suppress(IntegrityError):  # another process began it
@@ -186,7 +181,7 @@ class Coordinator:
             bundle_version=release.version,
             bundle_hash=self._line.catalogue_hash(release),
             blocks=blocks_of(table.n_items, rows),
-            plan=self.plan.sum_plan(rows, table.dim),
+            plan=self.plan.sum_plan(rows, table.rows_of(table.trained).shape[1], table.trained),
             suite=self.settings.suite,
             round_public_key=b"",
             deadline=deadline,
@@ -268,11 +263,11 @@ class Coordinator:
         }
         if not believed:
             return self._fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
-        shape = {"n_items": bundle.table.n_items, "dim": bundle.table.dim}
+        n_items, width = state.item_embeddings.shape
         n_block = max(block.stop - block.start for block in task.blocks)
-        sums = round_sums(task.plan, believed, n_block=n_block, **shape)
+        sums = round_sums(task.plan, believed, n_items=n_items, n_block=n_block, dim=width)
         step = self.settings.step.step_at(state.steps, self.settings.rounds)
-        config = training_config(bundle)
+        config = intent_config(bundle) or training_config(bundle)
         after = item_step(state, sums, self.settings.step, alpha=config.alpha, reg=config.reg, step=step)
         if not np.isfinite(after.item_embeddings).all():
             return self._fail(round_, "the sums moved items to where no number is", now)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.interactions import EventKind, Interactions
-from federation.intent_update import IntentConfig
 from federation.item_step import RoundSums
 from federation.update import METRICS, Clips
 from recsys.intent import intent_queries, signed_weights
+from recsys.intent_config import IntentConfig
 from recsys.profile_config import ProfileConfig
 
 Floats = npt.NDArray[np.float64]

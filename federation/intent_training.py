@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from data.interactions import Interactions
 from federation.intent_batch import sum_intent_updates
-from federation.intent_update import IntentConfig
 from federation.item_step import StepConfig, StepState, item_step
 from federation.update import Clips
+from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile_config import ProfileConfig
 

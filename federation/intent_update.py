@@ -12,52 +12,14 @@ version, one device at a time; federation/intent_batch.py computes the same for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import FederationError
 from data.interactions import EventKind
 from federation.update import METRICS, Clips, Update, clipped
 from recsys.intent import intent_query
+from recsys.intent_config import IntentConfig
 from recsys.profile_config import ProfileConfig
-
-
-@dataclass(frozen=True)
-class IntentConfig:
-    """How the output table of the current intent is learned.
-
-    rounds, cohort_size, max_participations: as in TrainConfig, of the rounds after those of the taste and on top of
-    them. The taste stands still by then, so large cohorts in few rounds are as good as many small ones.
-    alpha: weight of an item that did not come next, > 0; reg: λ > 0.
-    decay: of a target's weight with every event it came later, in (0, 1]; horizon: events that are looked ahead.
-    moments: of one device at most, its last ones: what bounds the work and the weight of a long history.
-    """
-
-    rounds: int = 30
-    cohort_size: int = 2_000
-    max_participations: int = 6
-    alpha: float = 0.125
-    reg: float = 4e-4
-    decay: float = 0.85
-    horizon: int = 10
-    moments: int = 32
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "rounds": (0, 1_000_000),
-            "cohort_size": (1, 10_000_000),
-            "max_participations": (1, 1_000_000),
-            "alpha": (1e-9, 1e9),
-            "reg": (1e-12, 1e9),
-            "decay": (1e-6, 1.0),
-            "horizon": (1, 1_000),
-            "moments": (1, 10_000),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise FederationError(f"intent.{name}={getattr(self, name)}: must be {low}..{high}")
 
 
 def came_next(

@@ -92,13 +92,13 @@ class PrivacyPlan:
         """ε of the installation that was asked most after so many rounds: its cap bounds it."""
         return self.epsilon_after(min(rounds, self.max_participations))
 
-    def sum_plan(self, n_block: int, dim: int) -> SumPlan:
+    def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
         """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
         Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits.
         """
         bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
-        parts = training_plan(n_block, dim, self.clips, **bounds).parts
+        parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
         while True:
             quiet = SumPlan(parts, **bounds, sigma=0)
             sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from data.errors import FederationError
-from federation.intent_update import IntentConfig
 from federation.privacy_plan import PrivacyPlan
 from federation.simulation import TrainConfig
 from federation.update import Clips
+from recsys.intent_config import IntentConfig
 from recsys.profile_config import ProfileConfig
 
 ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)

@@ -209,6 +209,8 @@ def serving_grid(start: Recipe) -> Iterable[Recipe]:
     changed += [replace(now, reg=now.reg * factor) for factor in (0.5, 2.0)]
     changed += [replace(now, trend_weight=weight) for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)]
     changed += [replace(now, repeat_weight=weight) for weight in (0.0, 0.2, 0.35, 0.5, 0.75, 1.0)]
+    if start.train.intent is not None:
+        changed += [replace(now, intent_share=share) for share in (0.5, 0.8, 0.9, 0.95, 1.0)]
     for serve in dict.fromkeys(changed):
         yield replace(start, serve=serve)
 

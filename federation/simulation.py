@@ -22,7 +22,6 @@ from federation.batch import sum_updates
 from federation.checkpoint import load_checkpoint, save_checkpoint
 from federation.cohort import cohort, cohort_size, draw_blocks, holdout_devices, survivors
 from federation.intent_training import train_intent
-from federation.intent_update import IntentConfig
 from federation.item_step import RoundSums, StepConfig, StepState, item_step
 from federation.learning_curve import RoundRecord, mean_holdout
 from federation.privacy_plan import PrivacyPlan
@@ -31,6 +30,7 @@ from federation.training_noise import add_noise
 from federation.update import Clips
 from recsys.histories import Histories, merge_histories
 from recsys.holdout import basket_ndcg, hold_out_last
+from recsys.intent_config import IntentConfig
 from recsys.items import ItemTable
 from recsys.profile_config import ProfileConfig
 from recsys.scoring import score

@@ -13,10 +13,21 @@ from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import Part, SumPlan
 from federation.update import METRICS, Clips, Update
 
+ROWS = {"taste": "rows", "intent": "intent_rows"}
+"""Name of the part that holds the rows, by the part of the table that a round trains: a signed plan says which one."""
+
 _HEADROOM = 0.5
 """Share of the 31 bits that the largest sum of a part may fill; the rest is room for rounding and noise."""
 
-_SHARES = {"rows": 1.0, "counts": 1 / 4, "second": 1 / 4, "first": 1 / 8, "one": 1 / 8, "metrics": 1 / 8}
+_SHARES = {
+    "rows": 1.0,
+    "intent_rows": 1.0,
+    "counts": 1 / 4,
+    "second": 1 / 4,
+    "first": 1 / 8,
+    "one": 1 / 8,
+    "metrics": 1 / 8,
+}
 """Sensitivity of each part (of each metric) in units of that of rows. One σ covers all parts, so what a part does not
 need is noise that the rows need not carry: equal shares would make it 2.7 times as large (docs/dp.md)."""
 
@@ -25,20 +36,29 @@ _MAX_STEPS = 2**20
 
 
 def training_plan(
-    n_block: int, dim: int, clips: Clips, *, min_reports: int, max_reports: int, sigma: int = 0
+    n_block: int,
+    dim: int,
+    clips: Clips,
+    *,
+    min_reports: int,
+    max_reports: int,
+    sigma: int = 0,
+    trained: str = "taste",
 ) -> SumPlan:
     """The plan of a training round's sum over blocks of n_block items.
 
+    trained: the part of the table that is trained, one of ROWS, dim wide.
     clips: finite bounds of rows, counts, second and first; `one` and `metrics` are clamped to [0, 1] by their meaning.
     Scales are powers of two: of rows the finest that leaves room for max_reports, of the others by their share of the
     sensitivity. Raises FederationError for an infinite clip.
     """
-    lengths = {"rows": n_block * dim, "counts": n_block, "second": dim * (dim + 1) // 2, "first": dim}
+    lengths = {ROWS[trained]: n_block * dim, "counts": n_block, "second": dim * (dim + 1) // 2, "first": dim}
     parts = []
     for name, length in lengths.items():
-        clip = float(getattr(clips, name))
+        bounded = "rows" if name == ROWS[trained] else name
+        clip = float(getattr(clips, bounded))
         if not np.isfinite(clip):
-            raise FederationError(f"clips.{name}={clip}: must be finite for a private sum")
+            raise FederationError(f"clips.{bounded}={clip}: must be finite for a private sum")
         parts.append(Part(name, length, clip, _scale(name, clip, max_reports)))
     parts.append(Part("one", 1, 1.0, _scale("one", 1.0, max_reports), clamped=True))
     width = float(np.sqrt(len(METRICS)))
@@ -46,13 +66,13 @@ def training_plan(
     return SumPlan(tuple(parts), min_reports=min_reports, max_reports=max_reports, sigma=sigma)
 
 
-def vectors_of(update: Update, n_block: int) -> dict[str, npt.NDArray[np.float64]]:
+def vectors_of(update: Update, n_block: int, trained: str = "taste") -> dict[str, npt.NDArray[np.float64]]:
     """An update as the named vectors of its plan; a shorter last block is padded with zeros."""
     missing = n_block - len(update.counts)
     if missing < 0:
         raise FederationError(f"update has {len(update.counts)} items, the plan's blocks have {n_block}")
     return {
-        "rows": np.pad(update.rows, ((0, missing), (0, 0))),
+        ROWS[trained]: np.pad(update.rows, ((0, missing), (0, 0))),
         "counts": np.pad(update.counts, (0, missing)),
         "second": update.second,
         "first": update.first,
@@ -69,6 +89,7 @@ def round_sums(
     sums: block → (plan.length,) int32. A block that is missing had no batch: its items have no reports.
     """
     total = RoundSums.zeros(n_items, dim)
+    name = next(part.name for part in plan.parts if part.name in ROWS.values())
     for block, words in sums.items():
         part = decode(plan, words)
         items = slice(block * n_block, min((block + 1) * n_block, n_items))
@@ -76,7 +97,7 @@ def round_sums(
             raise FederationError(f"block={block}: must be below {-(-n_items // n_block)}")
         length = items.stop - items.start
         rows, counts, reports = total.rows.copy(), total.counts.copy(), total.reports.copy()
-        rows[items] = part["rows"].reshape(n_block, dim)[:length]
+        rows[items] = part[name].reshape(n_block, dim)[:length]
         counts[items] = part["counts"][:length]
         reports[items] = part["one"][0]
         total = RoundSums(

@@ -100,8 +100,13 @@ def device_update(
         second=clipped(np.outer(u, u)[np.triu_indices(dim)], clips.second),
         first=clipped(u, clips.first),
         one=1.0 if len(items) else 0.0,
-        metrics=np.array([(metrics or {}).get(name, 0.0) for name in METRICS]),
+        metrics=metrics_vector(metrics or {}),
     )
+
+
+def metrics_vector(metrics: Mapping[str, float]) -> Vector:
+    """(len(METRICS),) in their order; 0 for what was not measured."""
+    return np.array([metrics.get(name, 0.0) for name in METRICS])
 
 
 def clipped(part: Vector, bound: float) -> Vector:

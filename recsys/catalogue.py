@@ -5,7 +5,7 @@ One safetensors file, so that a browser reads it with a length, JSON and typed a
     item_embeddings int8 (n_items, dim), scale float32 (n_items,), trend float32 (n_items,),
     gram float32 (dim, dim), mean_profile float32 (dim,)
     __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
-    available)
+    available), and intent for a table with such a part
 
 Written here rather than by safetensors, whose metadata comes in random order: an ETag needs the same bytes each time.
 """
@@ -30,7 +30,9 @@ from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
 from recsys.bundle import Bundle
 from recsys.catalogue_changes import CatalogueChange
-from recsys.items import ItemTable, frozen
+from recsys.intent import intent_share
+from recsys.intent_config import IntentConfig, read_intent_config
+from recsys.items import INTENT, ItemTable, frozen
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.quantization import dequantize, quantize
 
@@ -52,6 +54,7 @@ class Catalogue:
     config: how to serve; training: how a device that takes part in training weighs its history.
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
+    intent: how the part INTENT is learned, None for a table without one.
     before: the bundle's own catalogue, where this one has changes since; its items come first, new ones after them.
     """
 
@@ -64,6 +67,7 @@ class Catalogue:
     exact: bool
     digest: str | None = None
     before: Catalogue | None = None
+    intent: IntentConfig | None = None
 
     @property
     def of_bundle(self) -> Catalogue:
@@ -138,13 +142,24 @@ def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
 def catalogue_of(bundle: Bundle) -> Catalogue:
     """A bundle as a catalogue at full precision."""
     training = training_config(bundle)
-    return Catalogue(bundle.version, bundle.name, bundle.table, bundle.config, training, _shown(bundle.catalogue), True)
+    shown, intent = _shown(bundle.catalogue), intent_config(bundle)
+    return Catalogue(
+        bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent
+    )
 
 
 def training_config(bundle: Bundle) -> ProfileConfig:
     """How a bundle's table is trained: with a longer memory than it is served with, where its manifest says so."""
     trained = bundle.manifest["training"].get("config", {}).get("profile")
     return bundle.config if trained is None else read_config(trained)
+
+
+def intent_config(bundle: Bundle) -> IntentConfig | None:
+    """How a bundle's part INTENT is learned, as its manifest says, else by default; None for a bundle without one."""
+    if bundle.table.trained != INTENT:
+        return None
+    learned = bundle.manifest["training"].get("config", {}).get("intent")
+    return IntentConfig() if learned is None else read_intent_config(learned)
 
 
 def encode_catalogue(bundle: Bundle) -> bytes:
@@ -167,6 +182,9 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         "name": bundle.name,
         "parts": json.dumps(table.parts),
     }
+    intent = intent_config(bundle)
+    if intent is not None:
+        metadata["intent"] = json.dumps(asdict(intent))
     return tensor_file(tensors, metadata)
 
 
@@ -189,7 +207,12 @@ def decode_catalogue(content: bytes) -> Catalogue:
         rows = dequantize(quantized, scale)
         table = _table(rows, tensors["trend"], tensors["mean_profile"], parts, gram)
         digest = hashlib.sha256(content).hexdigest()
-        return Catalogue(metadata["bundle_version"], metadata["name"], table, config, training, shown, False, digest)
+        intent_share(parts, config)
+        intent_share(parts, training)
+        learned = metadata.get("intent")
+        intent = None if learned is None else read_intent_config(json.loads(learned))
+        name = metadata["name"]
+        return Catalogue(metadata["bundle_version"], name, table, config, training, shown, False, digest, intent=intent)
     except OwnshelfError as error:
         raise ModelError(f"catalogue: {error}") from None
     except (

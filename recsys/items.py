@@ -99,6 +99,12 @@ class ItemTable:
         """The items' rows in one part, (n_items, width) float32, a view."""
         return self.item_embeddings[:, self.part(name)]
 
+    @property
+    def trained(self) -> str:
+        """The part that live rounds train: the intent where there is one, for its queries are made of a taste that
+        stands still; else the taste."""
+        return INTENT if has_part(self.parts, INTENT) else TASTE
+
     @cached_property
     def gram(self) -> npt.NDArray[np.float32]:
         """G = VᵀV, (dim, dim) float32, summed in float64."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.bundle import Bundle, save_bundle
-from recsys.items import ItemTable
+from recsys.items import ItemTable, Parts
 from recsys.profile import ProfileConfig
 from serving.app import ServiceSettings, create_app
 
@@ -36,6 +36,7 @@ def make_bundle(
     embeddings: npt.NDArray[np.float32] | None = None,
     trend: npt.NDArray[np.float32] | None = None,
     config: ProfileConfig | None = None,
+    parts: Parts = (),
 ) -> Bundle:
     """A saved bundle: items sku-0, sku-1, … with random embeddings, unless they are given.
 
@@ -60,6 +61,7 @@ def make_bundle(
             drawn if embeddings is None else embeddings,
             liked if trend is None else trend,
             rng.normal(0, 0.1, dim).astype(np.float32),
+            parts,
         ),
         catalogue=catalogue,
         config=config or ProfileConfig(),

@@ -37,7 +37,9 @@ def training_task(
     **changes: Any,
 ) -> tuple[Task, Round]:
     """A signed training task for a bundle, and the round its custodian keeps. noise: σ over sensitivity, or more."""
-    plan = training_plan(n_block, bundle.table.dim, CLIPS, min_reports=min_reports, max_reports=1000)
+    part = bundle.table.trained
+    width = bundle.table.rows_of(part).shape[1]
+    plan = training_plan(n_block, width, CLIPS, min_reports=min_reports, max_reports=1000, trained=part)
     plan = replace(plan, sigma=int(noise * plan.sensitivity_squared**0.5) + (noise > 0))
     draft = Task(
         task_id=f"training-{round_}",

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import FederationError
+from data.errors import FederationError, ModelError
 from federation.intent_batch import sum_intent_updates
-from federation.intent_update import IntentConfig, came_next, intent_update
+from federation.intent_update import came_next, intent_update
 from federation.item_step import RoundSums, StepConfig, StepState, item_step, symmetric
 from federation.simulation import TrainConfig, train
 from federation.update import Clips, Update
 from recsys.intent import intent_query
+from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE
 from recsys.profile_config import ProfileConfig
 from tests.federation.test_update import NOW, random_log
@@ -164,7 +165,7 @@ def test_a_training_with_an_intent_ships_both_parts_and_counts_every_participati
     [({"horizon": 0}, "intent.horizon=0"), ({"decay": 0.0}, "intent.decay"), ({"alpha": -1.0}, "intent.alpha")],
 )
 def test_settings_out_of_bounds_are_named(wrong: dict, why: str) -> None:
-    with pytest.raises(FederationError, match=why):
+    with pytest.raises(ModelError, match=why):
         IntentConfig(**wrong)
 
 
