@@ -19,7 +19,7 @@ from federation.experiment_schema import ExperimentState
 from federation.experiment_store import ExperimentStore, StoredExperiment, StoredWindow
 from federation.experiment_sum import window_task
 from federation.intake import Intake, TakenRound
-from federation.messages import Task, max_report_bytes
+from federation.messages import Task
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
 from federation.private_sum.sealing import Suite
 from federation.report_head import MAX_HEAD_BYTES
@@ -27,6 +27,7 @@ from federation.rights import Tokens
 from federation.rounds_schema import RoundState
 from federation.share_files import ShareFolder
 from federation.write_points import reached
+from recsys.experiments.layout import MAX_COORDINATES
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -82,9 +83,10 @@ class ExperimentRounds:
             return 86_400
         return max(opens_at(held, begun) - now, LEAST_WAIT_S)
 
-    def max_report_bytes(self) -> int:
-        """The longest report that any open window can have."""
-        return max((max_report_bytes(one.task) for one in list(self._open.values())), default=MAX_HEAD_BYTES)
+    @staticmethod
+    def max_report_bytes() -> int:
+        """The longest report that any window can have, one that another process has just opened too."""
+        return MAX_HEAD_BYTES + 4 * MAX_COORDINATES
 
     def stop(self) -> None:
         """Commit what is waiting."""

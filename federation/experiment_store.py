@@ -14,6 +14,7 @@ from data.errors import FederationError
 from federation.coordinator_store import WIRE_INT, StoredSum
 from federation.database import reading, truncate_log
 from federation.experiment_schema import EXPERIMENTS, VERSIONS, WINDOWS, ExperimentState, metadata
+from federation.experiment_sum import experiment_plan
 from federation.messages import Task
 from federation.report_store import ReportStore, blank
 from federation.rounds_schema import RoundState
@@ -71,8 +72,10 @@ class ExperimentStore:
     def put(self, app: str, experiment: Experiment, now: int) -> StoredExperiment:
         """A new draft, a draft rewritten, the same once more, or the next version of a running experiment.
 
-        Raises DataError for a version that is no amendment, WrongState for a stopped experiment.
+        Raises DataError for a version that is no amendment or too large, PlanRefused for noise that does not fit,
+        WrongState for a stopped experiment.
         """
+        experiment_plan(experiment)
         with self.engine.begin() as connection:
             held = _held(connection, app, experiment.id)
             if held is None:

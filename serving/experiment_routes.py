@@ -18,6 +18,7 @@ from federation.experiment_rounds import ExperimentRounds
 from federation.experiment_store import StoredExperiment, UnknownExperiment, WrongState
 from federation.experiment_sum import looks_of
 from federation.intake import Intake
+from federation.private_sum.refusals import PlanRefused
 from recsys.experiments.reading import experiment_of
 from recsys.experiments.results import results
 from serving.access import caller
@@ -60,7 +61,7 @@ def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
         owner = caller(request.scope).app
         try:
             held = rounds.store.put(owner, experiment_of(definition), int(time.time()))
-        except (DataError, WrongState) as error:
+        except (DataError, PlanRefused, WrongState) as error:
             raise _refused(error) from None
         return ExperimentEntry(**entry_of(held))
 
@@ -163,7 +164,7 @@ def _held(rounds: ExperimentRounds, request: Request, experiment_id: str) -> Sto
 
 def _refused(error: Exception) -> Refusal:
     code = "unknown_experiment" if isinstance(error, UnknownExperiment) else "experiment_state"
-    return Refusal("invalid_request" if isinstance(error, DataError) else code, str(error))
+    return Refusal("invalid_request" if isinstance(error, DataError | PlanRefused) else code, str(error))
 
 
 def _described() -> dict[str, Any]:

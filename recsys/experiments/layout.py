@@ -33,6 +33,9 @@ Floats = npt.NDArray[np.float64]
 RESOLUTION = 2**18
 """Integer steps of a whole contribution, at most: rounding is far below any noise, and noise of ε ≥ 0.01 fits."""
 
+MAX_COORDINATES = 16_384
+"""Of a contribution: 64 KB a report. Each coordinate is noise that somebody has to read through."""
+
 N_SHARE, PRIMARY_SHARE, OTHER_SHARE, SQUARES = 0.35, 1.0, 0.5, 0.5
 """Sensitivity of Σ 1, of a total of the primary metric, of another total, and of a product beside its totals. One σ
 covers all, so what a coordinate does not need is noise that others need not carry: the count's noise reaches a mean
@@ -142,7 +145,10 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def layout_of(experiment: Experiment) -> Layout:
-    """The layout of an experiment; the same for every version that an amendment can make."""
+    """The layout of an experiment; the same for every version that an amendment can make.
+
+    Raises DataError for one of more than MAX_COORDINATES.
+    """
     described = columns(experiment.metrics)
     known = {column.name: column for column in described}
     primary = {column.name for column in experiment.primary.parts}
@@ -154,7 +160,10 @@ def layout_of(experiment: Experiment) -> Layout:
     for key, amplitude in zip(keys, wanted.tolist(), strict=True):
         rise, fall = _parts([(known[name].cap, known[name].centre) for name in key])
         slots.append(Slot(key, rise, fall, _whole(amplitude / math.hypot(rise, fall))))
-    return Layout(tuple(arm.name for arm in experiment.arms), experiment.cells, described, tuple(slots))
+    made = Layout(tuple(arm.name for arm in experiment.arms), experiment.cells, described, tuple(slots))
+    if made.length > MAX_COORDINATES:
+        raise DataError(f"metrics: {made.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
+    return made
 
 
 def _parts(x: list[tuple[float, float]]) -> tuple[float, float]:

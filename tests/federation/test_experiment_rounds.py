@@ -210,6 +210,25 @@ def test_a_draft_may_be_rewritten_and_a_started_one_only_amended(desk: Desk) -> 
         store.start("shop", "unknown", START)
 
 
+def test_a_worker_takes_reports_to_a_window_that_another_one_has_just_opened(desk: Desk) -> None:
+    started(desk)
+    beside = the_rounds(desk.folder, desk.url, desk.custodian)
+    desk.at(1.5)
+    assert beside.task("shop", "personal-home") is None
+    content = desk.report(desk.task()).to_bytes()
+    head = read_head(content[:MAX_HEAD_BYTES])
+    assert len(content) <= beside.max_report_bytes()
+    found = beside.intake.screen(head, int(START + 1.5 * DAY))
+    assert beside.intake.take(head, content, found).result() == "accepted"
+    beside.stop()
+    beside.store.engine.dispose()
+
+
+def test_noise_that_does_not_fit_is_refused_when_it_is_defined(desk: Desk) -> None:
+    with pytest.raises(PlanRefused, match=r"epsilon=0\.0001: needs a noise_multiplier above 1000"):
+        desk.rounds.store.put("shop", an_experiment(privacy={"epsilon": 1e-4}), START)
+
+
 def test_two_experiments_of_a_layer_do_not_run_on_the_same_shoppers(desk: Desk) -> None:
     started(desk)
     second = an_experiment(id="second", privacy=FREE, segments=[])

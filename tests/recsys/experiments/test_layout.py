@@ -163,3 +163,15 @@ def test_a_column_that_is_missing_or_no_number_is_refused() -> None:
             LAYOUT.risen(values, no_rounding(LAYOUT))
     with pytest.raises(DataError, match=r"sums of shape \(3,\): must be \(48,\)"):
         LAYOUT.sums(np.zeros(3, np.int64))
+
+
+def test_an_experiment_of_too_many_coordinates_is_refused() -> None:
+    metrics = [{"name": f"m{k}", "numerator": f"x{k}", "role": "primary" if k == 0 else "secondary"} for k in range(80)]
+    experiment = an_experiment(
+        arms=[{"name": name} for name in ("global", "b", "c", "d", "e", "f", "g", "h")],
+        metrics=metrics,
+        outcomes=[{"name": f"x{k}", "event": "click"} for k in range(80)],
+        segments=[{"name": "s", "fact": "events", "cuts": list(range(1, 16)), "levels": [f"l{k}" for k in range(16)]}],
+    )
+    with pytest.raises(DataError, match="metrics: 20608 coordinates over arms and cells: must be at most 16384"):
+        layout_of(experiment)
