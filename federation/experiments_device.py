@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from data.errors import DataError
-from data.interactions import MICROS_PER_DAY, EventKind
+from data.interactions import MICROS_PER_DAY
 from federation.device import Device
 from federation.experiment_log import Enrolment, ExperimentLog
 from federation.history import DeviceState, Event, known_columns
@@ -22,10 +23,15 @@ from recsys.experiments.amendments import fixed_hash
 from recsys.experiments.assignment import SECRET_BYTES, assign
 from recsys.experiments.definition import Arm, Experiment, OutcomeEvent, Trigger
 from recsys.experiments.layout import Integers, layout_of
-from recsys.experiments.outcomes import Note, cell_of, columns_at, is_eligible, takes_exposures
-
-HEAD = 0.8
-"""Items above this quantile of the trend are the head: what everybody looks at."""
+from recsys.experiments.outcomes import (
+    Note,
+    cell_of,
+    columns_at,
+    facts_of_history,
+    head_of,
+    is_eligible,
+    takes_exposures,
+)
 
 
 def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
@@ -119,10 +125,9 @@ def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) ->
     the head; 0 without any.
     """
     before = tuple(event for event in events if event.time < at)
-    kinds = [event.kind for event in before]
-    facts = {f"{kind.name.lower()}s": float(kinds.count(kind)) for kind in EventKind if kind is not EventKind.DISLIKE}
+    kinds = np.array([event.kind for event in before], dtype=np.uint8)
     days = (at - before[0].time) / MICROS_PER_DAY if before else 0.0
-    return facts | {"events": float(len(before)), "days_known": days, "head_share": _head_share(before, catalogue)}
+    return facts_of_history(kinds, _in_head(before, catalogue), days)
 
 
 def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, now: int) -> tuple[Enrolment, Integers]:
@@ -137,11 +142,8 @@ def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, no
     return replace(own, sent=(tuple(rise), tuple(fall))), after - before
 
 
-def _head_share(events: tuple[Event, ...], catalogue: Catalogue | None) -> float:
+def _in_head(events: tuple[Event, ...], catalogue: Catalogue | None) -> npt.NDArray[np.bool_]:
     if catalogue is None or not events:
-        return 0.0
+        return np.zeros(0, dtype=bool)
     items = known_columns(events, catalogue.items)[0]
-    if len(items) == 0:
-        return 0.0
-    trend = catalogue.table.trend
-    return float(np.mean(trend[items] > np.quantile(trend, HEAD)))
+    return head_of(catalogue.table.trend)[items]

@@ -22,7 +22,7 @@ COMMANDS = {
     "evaluate": ("serving.lab_cli:evaluate_command", "Compare personalized with global models on later events."),
     "off-policy": ("serving.off_policy_cli:off_policy_command", "Another policy's value from a log with propensities."),
     "replay": ("serving.replay_cli:replay_command", "What each arm would have shown before every event of a log."),
-    "experiment": ("serving.experiment_cli:app", "Experiments: check a definition, start, stop, read results."),
+    "experiment": ("serving.experiment_commands:app", "Experiments: check, rehearse, start, stop, read results."),
     "serve": ("serving.serve_cli:serve_command", "Serve a bundle over HTTP."),
     "device": ("serving.device_cli:device_app", "A shopper's own device: history and profile in an encrypted file."),
     "custodian": ("serving.custodian_cli:custodian_command", "The other party of every private sum."),

@@ -9,10 +9,17 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from data.errors import DataError
+from data.interactions import EventKind
 from recsys.experiments.definition import DAY_S, FACTS, Experiment, OutcomeColumn, OutcomeEvent
 
 MICROS = 1_000_000
+
+HEAD = 0.8
+"""Items above this quantile of the trend are the head: what everybody looks at."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,24 @@ def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:
 def is_eligible(experiment: Experiment, facts: Mapping[str, float]) -> bool:
     """Whether every rule holds."""
     return all(rule.holds(_fact(facts, rule.fact)) for rule in experiment.eligibility)
+
+
+def head_of(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """(n_items,) whether each item is of the head. trend: (n_items,)."""
+    return np.asarray(trend > np.quantile(trend, HEAD))
+
+
+def facts_of_history(
+    kinds: npt.NDArray[np.uint8], in_head: npt.NDArray[np.bool_], days_known: float
+) -> dict[str, float]:
+    """The facts of definition.FACTS about a history. kinds: of all its events; in_head: of those whose item is known.
+
+    days_known: since the first event, 0 without any. head_share: 0 where no item is known.
+    """
+    numbers = np.bincount(kinds, minlength=len(EventKind)).tolist()
+    facts = {f"{kind.name.lower()}s": float(numbers[kind]) for kind in EventKind if kind is not EventKind.DISLIKE}
+    share = float(in_head.mean()) if len(in_head) else 0.0
+    return facts | {"events": float(len(kinds)), "days_known": days_known, "head_share": share}
 
 
 def takes_exposures(experiment: Experiment, now: int) -> bool:

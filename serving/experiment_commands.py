@@ -1,0 +1,8 @@
+"""All of `ownshelf experiment`: the service's part and the laboratory's, in one typer app."""
+
+from __future__ import annotations
+
+from serving.experiment_cli import app
+from serving.experiment_rehearsal_cli import run
+
+app.command()(run)
