@@ -31,7 +31,7 @@ MILLIONS = 10
 EVENTS_PER_USER = 50
 ITEMS = 2_000
 DAYS = 180
-BASE = 100_000
+BASE = 50_000
 """Events of the log that the others are multiples of."""
 
 
