@@ -15,13 +15,18 @@ from data.errors import FederationError
 from data.interactions import Interactions
 from federation.batch import sum_updates
 from federation.checkpoint import state_arrays, state_of
+from federation.intent_batch import sum_intent_updates
+from federation.intent_training import with_intent
 from federation.item_step import StepState, item_step
 from federation.simulation import TrainConfig
 from federation.strategy import solver_of
 from recsys.histories import merge_histories
+from recsys.intent_config import IntentConfig
 from recsys.items import ItemTable
 from recsys.profile_config import finite
 from recsys.replay.trainer import Arrays
+
+_TASTE, _INTENT = "taste_", "intent_"
 
 
 @dataclass(frozen=True)
@@ -46,28 +51,56 @@ class ContinualTrainer:
 
     def start(self, n_items: int) -> Arrays:
         """A random table, from the seed."""
-        return state_arrays(StepState.start(n_items, self.config.dim, self.seed))
+        state = _named(_TASTE, StepState.start(n_items, self.config.dim, self.seed))
+        if self._intent is not None:
+            width = len(self.config.profile.intent_pools) * self.config.dim
+            state |= _named(_INTENT, StepState.start(n_items, width, self.seed + 1))
+        return state
 
     def round(self, state: Arrays, cohort: Interactions, now: int, number: int) -> Arrays:
-        """One round of the whole cohort."""
-        before = state_of(state)
-        config = self.config
-        table = _table(before, np.zeros(len(before.item_embeddings), dtype=np.float32))
+        """One round of the whole cohort: for the taste, then for the current intent where config.intent asks for it."""
+        before, config = state_of(state, _TASTE), self.config
+        devices = np.arange(cohort.n_users)
+        table = ItemTable(
+            before.item_embeddings, np.zeros(len(before.item_embeddings), np.float32), before.mean_profile
+        )
         sums = sum_updates(
             solver_of(config.strategy)(table, config.profile),
             merge_histories(cohort, config.profile, now),
-            np.arange(cohort.n_users),
+            devices,
             config.clips,
         )
-        rounds = max(config.rounds, 1)
-        step = config.step.step_at(min(before.steps, rounds - 1), rounds)
+        step = self._step_size(before, config.rounds)
         alpha, reg = config.profile.alpha, config.profile.reg
-        return state_arrays(item_step(before, sums, config.step, alpha=alpha, reg=reg, step=step))
+        after = _named(_TASTE, item_step(before, sums, config.step, alpha=alpha, reg=reg, step=step))
+        intent = self._intent
+        if intent is not None:
+            output, taste = state_of(state, _INTENT), before.item_embeddings
+            more = sum_intent_updates(
+                taste, output.item_embeddings, cohort, devices, config.profile, intent, config.clips
+            )
+            step = self._step_size(output, intent.rounds)
+            output = item_step(output, more, config.step, alpha=intent.alpha, reg=intent.reg, step=step)
+            after |= _named(_INTENT, output)
+        return after
 
     def table(self, state: Arrays, trend: npt.NDArray[np.float32]) -> ItemTable:
         """The table after the last round."""
-        return _table(state_of(state), trend)
+        taste = state_of(state, _TASTE)
+        table = ItemTable(taste.item_embeddings, trend, taste.mean_profile)
+        if self._intent is None:
+            return table
+        output = state_of(state, _INTENT)
+        return with_intent(table, output.item_embeddings, output.mean_profile)
+
+    @property
+    def _intent(self) -> IntentConfig | None:
+        return self.config.intent if self.config.strategy == "profile" else None
+
+    def _step_size(self, state: StepState, rounds: int) -> float:
+        rounds = max(rounds, 1)
+        return self.config.step.step_at(min(state.steps, rounds - 1), rounds)
 
 
-def _table(state: StepState, trend: npt.NDArray[np.float32]) -> ItemTable:
-    return ItemTable(state.item_embeddings, trend, state.mean_profile)
+def _named(prefix: str, state: StepState) -> Arrays:
+    return {prefix + name: array for name, array in state_arrays(state).items()}

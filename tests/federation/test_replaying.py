@@ -10,6 +10,7 @@ import pytest
 from data.errors import DataError, FederationError
 from federation.batch import sum_updates
 from federation.continual import ContinualTrainer
+from federation.intent_batch import sum_intent_updates
 from federation.item_step import StepState, item_step
 from federation.privacy_plan import PrivacyPlan
 from federation.recipe import Recipe, privately, recipe
@@ -18,7 +19,7 @@ from federation.simulation import TrainConfig
 from federation.update import Clips
 from recsys.arms import closed_form
 from recsys.histories import merge_histories
-from recsys.items import ItemTable
+from recsys.items import INTENT, TASTE, ItemTable
 from recsys.replay import ReplayConfig
 from tests.recsys.logs import tastes_log
 from tests.recsys.replay_logs import small_dataset
@@ -42,6 +43,27 @@ def test_a_round_is_the_item_step_of_the_cohorts_updates_and_survives_being_arra
     np.testing.assert_array_equal(
         trainer.table(state, np.zeros(30, np.float32)).item_embeddings, expected.item_embeddings
     )
+
+
+def test_a_round_trains_the_current_intent_too_where_the_recipe_has_one() -> None:
+    log = tastes_log(2, n_users=40, n_items=30)
+    now = int(log.time.max()) + 1
+    config = replace(recipe("sessions").train, dim=4, rounds=5)
+    assert config.intent is not None
+    trainer = ContinualTrainer(config, seed=3)
+    start = trainer.start(30)
+    table = trainer.table(trainer.round(start, log, now, 0), np.zeros(30, np.float32))
+    taste, output = StepState.start(30, 4, 3), StepState.start(30, 4 * len(config.profile.intent_pools), 4)
+    sums = sum_intent_updates(
+        taste.item_embeddings, output.item_embeddings, log, np.arange(40), config.profile, config.intent, config.clips
+    )
+    expected = item_step(
+        output, sums, config.step, alpha=config.intent.alpha, reg=config.intent.reg, step=config.step.step
+    )
+    np.testing.assert_array_equal(table.rows_of(INTENT), expected.item_embeddings)
+    alone = ContinualTrainer(replace(config, intent=None), seed=3)
+    only = alone.table(alone.round(alone.start(30), log, now, 0), np.zeros(30, np.float32))
+    np.testing.assert_array_equal(table.rows_of(TASTE), only.item_embeddings)
 
 
 def test_daily_rounds_make_a_shelf_that_beats_a_table_nobody_trained_and_the_trend() -> None:
