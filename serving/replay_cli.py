@@ -122,7 +122,7 @@ def replay_command(
     cpu = time.process_time() - began + sum(usage[1][:2])
     cost = {
         "cpu_s": round(cpu, 2),
-        "events_per_cpu_s": round(opened.log.height / max(cpu, 1e-9)),
+        "events_per_cpu_s": round(found.protocol["scored_events"] / max(cpu, 1e-9)),
         "peak_gb": round(max(one.ru_maxrss for one in usage) / 1e6, 3),
     }
     if as_json:
