@@ -284,7 +284,7 @@ class _Judge:
         measured = ~np.isnan(values)
         if not measured.any():
             raise FederationError("folds: no device could measure; there are too few users with later events")
-        low, high = mean_intervals(values[:, None], seed=self.seed)[0]
+        low, high = mean_intervals(values[:, None], seed=self.seed, within=(0, 1))[0]
         return {"mean": float(np.nanmean(values)), "ci95": [float(low), float(high)], "devices": int(measured.sum())}
 
     def _gap(self, figures: Floats, held_out: npt.NDArray[np.bool_]) -> dict[str, Any]:

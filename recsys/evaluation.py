@@ -101,7 +101,10 @@ class Evaluation:
             names = [(model, part, metric) for model in self.models for metric in self._metrics]
             columns = np.stack([self.column(model, metric, part) for model, _, metric in names], axis=1)
             bounds = mean_intervals(
-                columns, resamples=int(self.protocol["bootstrap"] or 0), seed=int(self.protocol["seed"] or 0)
+                columns,
+                resamples=int(self.protocol["bootstrap"] or 0),
+                seed=int(self.protocol["seed"] or 0),
+                within=(0, 1),
             )
             found |= {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
         return found

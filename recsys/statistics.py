@@ -77,10 +77,18 @@ def _draws(n: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
-def mean_intervals(values: Floats, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Floats:
+def mean_intervals(
+    values: Floats,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> Floats:
     """Studentized interval of the mean of each column: (m, 2) for values (n_users, m); nan users are left out.
 
-    A column of nan alone has the interval (nan, nan).
+    within: what a value can be at all; of few users an interval would reach beyond. A column of nan alone has the
+    interval (nan, nan).
     """
     present = ~np.isnan(values)
     intervals = np.full((values.shape[1], 2), np.nan)
@@ -90,7 +98,8 @@ def mean_intervals(values: Floats, *, resamples: int = RESAMPLES, level: float =
         columns = np.flatnonzero((present == pattern[:, None]).all(axis=0))
         means = studentized_means(values[np.ix_(pattern, columns)], resamples=resamples, seed=seed)
         intervals[columns] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T
-    return intervals
+    clipped: Floats = np.clip(intervals, *within)
+    return clipped
 
 
 def paired_difference(

@@ -126,7 +126,7 @@ def cut_table(
         p_values: list[float] = []
         for bucket, part, events in groups.buckets():
             label = cut.labels[bucket]
-            bounds = mean_intervals(table[part], resamples=resamples, seed=seed)
+            bounds = mean_intervals(table[part], resamples=resamples, seed=seed, within=(0, 1))
             users = part.stop - part.start
             for column, (mean, (low, high)) in enumerate(zip(table[part].mean(axis=0), bounds, strict=True)):
                 arm, place = divmod(column, len(names))
@@ -187,6 +187,6 @@ def user_means(
             found.append((np.nan, np.nan, np.nan, 0))
             continue
         means = np.bincount(place, weights=column[there]) / np.bincount(place)
-        ((low, high),) = mean_intervals(means[:, None], resamples=resamples, seed=seed)
+        ((low, high),) = mean_intervals(means[:, None], resamples=resamples, seed=seed, within=(0, np.inf))
         found.append((float(means.mean()), float(low), float(high), len(users)))
     return found

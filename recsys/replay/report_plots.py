@@ -91,7 +91,7 @@ def by_bucket(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
         axes.errorbar(x, value, yerr=error, fmt=marker, ms=4, color=colour, capsize=2, lw=1, label=arm)
     names = [bucket if len(bucket) <= _LABEL else bucket[: _LABEL - 1] + "…" for bucket in buckets]
     axes.set_xlim(-0.6, len(buckets) - 0.4)
-    crowded = sum(len(name) for name in names) > 90
+    crowded = sum(len(name) for name in names) > 60
     axes.set_xticks(range(len(names)), names, rotation=40 if crowded else 0, ha="right" if crowded else "center")
     return _finish(figure, axes, rows, title)
 

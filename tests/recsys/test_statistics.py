@@ -50,6 +50,13 @@ def test_users_without_a_value_are_left_out_of_their_column_only():
     np.testing.assert_array_equal(bounds[1], mean_intervals(full[:10, 1:], seed=5)[0])
 
 
+def test_an_interval_does_not_reach_beyond_what_a_value_can_be():
+    values = np.array([[0.0], [0.0], [1.0]])
+    low, high = mean_intervals(values)[0]
+    assert low < 0 or high > 1
+    assert mean_intervals(values, within=(0, 1))[0] == pytest.approx([max(low, 0), min(high, 1)])
+
+
 def test_a_column_of_nan_has_no_interval():
     bounds = mean_intervals(np.array([[1.0, np.nan], [2.0, np.nan]]))
     assert np.isfinite(bounds[0]).all()
