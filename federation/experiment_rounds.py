@@ -31,9 +31,6 @@ from recsys.experiments.layout import MAX_COORDINATES
 
 log = logging.getLogger("ownshelf.federation")
 
-LONGEST_S = 6 * 86_400
-"""A window takes reports for its last six days at most: devices and custodian hold no round's key open for longer."""
-
 LEAST_WAIT_S = 60
 
 
@@ -81,7 +78,7 @@ class ExperimentRounds:
         begun = len(self.store.windows(app, experiment_id))
         if begun >= held.experiment.looks.count:
             return 86_400
-        return max(opens_at(held, begun) - now, LEAST_WAIT_S)
+        return max(held.experiment.window(begun)[0] - now, LEAST_WAIT_S)
 
     @staticmethod
     def max_report_bytes() -> int:
@@ -119,9 +116,9 @@ class ExperimentRounds:
         experiment = held.experiment
         begun = {one.window for one in self.store.windows(held.app, experiment.id)}
         for number in range(max(begun, default=-1) + 1, experiment.looks.count):
-            end = experiment.window(number)[1]
-            if opens_at(held, number) <= now < end:
-                later = opens_at(held, number + 1) if number + 1 < experiment.looks.count else end
+            start, end = experiment.window(number)
+            if start <= now < end:
+                later = experiment.window(number + 1)[0] if number + 1 < experiment.looks.count else end
                 task_id = f"experiment-{secrets.token_hex(8)}"
                 draft = window_task(
                     experiment, number, task_id, deadline=end, come_back_at=max(later, end), suite=self._suite
@@ -190,9 +187,3 @@ class ExperimentRounds:
         there = self._shares.rounds()
         kept = {one.task.task_id for one in (*self.store.unfinished(), *self.store.uncleaned())}
         yield from there.difference(kept)
-
-
-def opens_at(held: StoredExperiment, window: int) -> int:
-    """From when on a window takes reports, seconds since 1970-01-01 UTC."""
-    start, end = held.experiment.window(window)
-    return max(start, end - LONGEST_S)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.errors import BatchTooSmall
 from data.split import known_at
-from federation.experiment_rounds import LONGEST_S
 from federation.experiment_sum import PART, experiment_plan, looks_of
 from federation.item_step import StepState
 from federation.learning_curve import RoundRecord
@@ -76,6 +75,4 @@ def rehearse_on(
     lists: dict[str, ArmLists] = {
         arm.name: arm_lists(arm.settings, table, recipe.serve, known, now, untrained=untrained) for arm in dated.arms
     }
-    return rehearse(
-        dated, logged, lists, head_of(table.trend), InProcess(seed), lift=lift, seed=seed, report_s=LONGEST_S, told=told
-    )
+    return rehearse(dated, logged, lists, head_of(table.trend), InProcess(seed), lift=lift, seed=seed, told=told)

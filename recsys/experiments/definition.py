@@ -28,6 +28,8 @@ LAYER_BUCKETS = 10_000
 MAX_ARMS, MAX_CELLS, MAX_LOOKS, MAX_WEIGHT = 8, 16, 100, 10_000
 MAX_DAYS = 366
 DAY_S = 86_400
+REPORTING_DAYS = 6
+"""Devices and custodian hold no round's key open for longer than seven and eight days."""
 
 Model = Literal["personalized", "personalized_no_repeat", "global", "global_profile", "local"]
 Mode = Literal["device", "cluster", "noised", "profile"]
@@ -338,10 +340,17 @@ class Experiment:
         return next(arm for arm in self.arms if arm.name == name)
 
     def window(self, number: int) -> tuple[int, int]:
-        """From when until when (seconds) window 0..looks.count-1 takes reports; the last ends with the outcomes."""
+        """From when until when (seconds) window 0..looks.count-1 takes reports.
+
+        The last one begins when the last outcome is in, so that what it adds up is whole; the others end at equal steps
+        until then. Each is open for its last REPORTING_DAYS at most.
+        """
         within("window", number, 0, self.looks.count - 1)
-        length = self.ends_at + self.outcome_days * DAY_S - self.starts_at
-        return tuple(self.starts_at + length * k // self.looks.count for k in (number, number + 1))  # type: ignore[return-value]
+        begin, whole = self.starts_at, self.ends_at + self.outcome_days * DAY_S
+        if number == self.looks.count - 1:
+            return whole, whole + REPORTING_DAYS * DAY_S
+        start, end = (begin + (whole - begin) * k // self.looks.count for k in (number, number + 1))
+        return max(start, end - REPORTING_DAYS * DAY_S), end
 
 
 def _distinct(what: str, names: Sequence[Any]) -> None:

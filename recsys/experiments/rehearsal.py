@@ -106,14 +106,12 @@ def rehearse(
     *,
     lift: float,
     seed: int,
-    report_s: int,
     told: Told | None = None,
 ) -> Rehearsal:
     """Run an experiment, whose time the log covers (recsys.experiments.logged.placed), on the log's shoppers.
 
     lists: arm → who answers, made of what was known at the start. head (n_items,): which items are of the head.
-    report_s: devices report at a random moment of so many seconds before a window ends. Raises DataError where nobody
-    comes in.
+    Devices report at a random moment of each window. Raises DataError where nobody comes in.
     """
     told = told or (lambda stage, done, total: None)
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
@@ -126,7 +124,7 @@ def rehearse(
     made = _lists(logged, lists, parts, told)
     crowd = _Crowd.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
     truth = _truth(experiment, crowd, told)
-    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, report_s, told)
+    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
     protocol = {
         "dataset": logged.name,
         "dataset_hash": logged.hash,
@@ -299,7 +297,6 @@ def _windows(
     arms: Mapping[int, str],
     summer: Summer,
     rng: np.random.Generator,
-    report_s: int,
     told: Told,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
     """Every window's sum, and what is known of it. Every assigned device that there is reports, zeros too."""
@@ -331,8 +328,7 @@ def _windows(
     summed, windows = {}, []
     for number in range(experiment.looks.count):
         start, end = experiment.window(number)
-        opens = max(start, end - report_s)
-        moments = rng.integers(opens * MICROS, end * MICROS, len(users))
+        moments = rng.integers(start * MICROS, end * MICROS, len(users))
         found = summer.window(experiment, contributions(moments, number))
         reports = int((born <= moments).sum())
         if found is not None:  # else what devices said is lost, as it is in a live window that fails

@@ -119,7 +119,7 @@ class LiveExperiment:
             custodian_options=(f"--experiments={folder / 'terms.json'}",),
         )
         experiment = definition(
-            now - 7 * DAY_S,
+            now - 9 * DAY_S,
             4,
             outcome_days=4,
             looks={"count": 1},

@@ -28,6 +28,8 @@ from tests.federation.a_line import PLAN, CustodianHere, PlainTokens
 from tests.recsys.experiments.an_experiment import START, an_experiment
 
 DAY = 86_400
+DAYS = (1.5, 8.5, 22.0)
+"""Within the three windows."""
 FREE = {"epsilon": None, "min_reports": 3, "max_reports": 100}
 TERMS = ExperimentTerms(max_epsilon=math.inf, min_reports=3, max_windows=5)
 EXPERIMENT = an_experiment(privacy=FREE, segments=[])
@@ -112,13 +114,15 @@ def states(desk: Desk) -> list[RoundState]:
 def test_windows_follow_each_other_and_their_sums_add_up(desk: Desk) -> None:
     started(desk)
     for window, arms in enumerate((["personal"] * 4, ["global"] * 3, ["personal"] * 5)):
-        desk.at(7 * window + 1.5)
+        day = DAYS[window]
+        desk.at(7 * window + 0.1)  # what came before is summed
+        desk.at(day)
         task = desk.task()
         assert task.round == window
         for arm in arms:
             report = desk.report(task, arm)
-            assert [desk.take(report, 7 * window + 1.5) for _ in "ab"] == ["accepted", "duplicate"]
-    desk.at(22)
+            assert [desk.take(report, day) for _ in "ab"] == ["accepted", "duplicate"]
+    desk.at(28)
     assert states(desk) == [RoundState.SUMMED] * 3
     windows = desk.rounds.store.windows("shop", "personal-home")
     assert [one.counted for one in windows] == [4, 3, 5]
@@ -165,7 +169,7 @@ def test_stopping_sums_what_has_come_and_opens_nothing_more(desk: Desk) -> None:
 
 def test_a_service_that_slept_goes_on_with_the_window_of_today(desk: Desk) -> None:
     started(desk)
-    desk.at(16)
+    desk.at(22)
     assert desk.task().round == 2
 
 
@@ -297,10 +301,11 @@ def test_the_service_adds_its_noise_too(tmp_path: Path) -> None:
     started(desk, experiment=experiment)
     found = []
     for window in range(3):
-        desk.at(7 * window + 1.5)
+        desk.at(7 * window + 0.1)
+        desk.at(DAYS[window])
         for _ in range(3):
-            desk.take(desk.report(desk.task(), experiment=experiment), 7 * window + 1.5)
-    desk.at(22)
+            desk.take(desk.report(desk.task(), experiment=experiment), DAYS[window])
+    desk.at(28)
     layout, sigma = layout_of(experiment), experiment_plan(experiment).sigma
     for one in desk.rounds.store.windows("shop", "personal-home"):
         assert one.words is not None

@@ -108,9 +108,9 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """A definition that has started a day ago, whose one window is open for days."""
-    start = now() - DAY
-    one = {"looks": {"count": 1}, "starts_at": start, "ends_at": start + DAY + 60, "outcome_days": 3, "segments": []}
+    """A definition whose one window is open since yesterday, for days."""
+    start = now() - 5 * DAY
+    one = {"looks": {"count": 1}, "starts_at": start, "ends_at": start + DAY, "outcome_days": 3, "segments": []}
     privacy = {"epsilon": None, "min_reports": 3, "max_reports": 100}
     return raw_experiment(**one, privacy=privacy, **changes)
 

@@ -110,10 +110,16 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path: Path, name: str, tex
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_windows_tile_the_time_from_the_start_until_the_last_outcome() -> None:
-    experiment = an_experiment(outcome_days=7)  # 14 days of exposures and 7 more of outcomes, in 3 windows of 7 days
-    week = 7 * 86_400
-    assert [experiment.window(k) for k in range(3)] == [(START + k * week, START + (k + 1) * week) for k in range(3)]
+def test_the_last_window_begins_when_the_last_outcome_is_in() -> None:
+    experiment = an_experiment(outcome_days=7)  # 14 days of exposures and 7 more of outcomes, in 3 steps of 7 days
+    day = 86_400
+    assert [experiment.window(k) for k in range(3)] == [
+        (START + 1 * day, START + 7 * day),
+        (START + 8 * day, START + 14 * day),
+        (START + 21 * day, START + 27 * day),
+    ]
+    assert an_experiment(looks={"count": 1}, outcome_days=1).window(0) == (START + 15 * day, START + 21 * day)
+    assert an_experiment(looks={"count": 21}).window(0) == (START, START + day)
     with pytest.raises(DataError, match=r"window=3: must be 0\.\.2"):
         experiment.window(3)
 
