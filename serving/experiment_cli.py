@@ -56,7 +56,7 @@ def define(
     file: File, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
 ) -> None:
     """Put a definition into the service: a new draft, a draft rewritten, or the next version of a running one."""
-    made = _ask("PUT", "", service, key, ca, to_dict(read_experiment(file)))
+    made = ask("PUT", "", service, key, ca, to_dict(read_experiment(file)))
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
@@ -65,7 +65,7 @@ def start(
     experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
 ) -> None:
     """Start a defined experiment; from then on it can only be amended."""
-    made = _ask("POST", f"/{experiment}/start", service, key, ca)
+    made = ask("POST", f"/{experiment}/start", service, key, ca)
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
@@ -74,7 +74,7 @@ def stop(
     experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
 ) -> None:
     """Stop a running experiment for good; the reports that have come are summed."""
-    made = _ask("POST", f"/{experiment}/stop", service, key, ca)
+    made = ask("POST", f"/{experiment}/stop", service, key, ca)
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
@@ -90,10 +90,10 @@ def status(
 ) -> None:
     """The app's experiments, or one with its windows."""
     if experiment is None:
-        told = _ask("GET", "", service, key, ca)
+        told = ask("GET", "", service, key, ca)
         lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
     else:
-        told = _ask("GET", f"/{experiment}", service, key, ca)
+        told = ask("GET", f"/{experiment}", service, key, ca)
         lines = [f"{told['id']} version {told['version']}: {told['state']}"]
         lines += [
             f"window {one['window']:>3}  {one['state']:<9}{one['reports']:>9} reports  {one['failure'] or ''}".rstrip()
@@ -107,12 +107,12 @@ def results(
     experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
 ) -> None:
     """What the sums say so far."""
-    told = _ask("GET", f"/{experiment}/results", service, key, ca)
+    told = ask("GET", f"/{experiment}/results", service, key, ca)
     words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
-def _ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
+def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
     """The service's answer. Raises ServingError with its own words for a refusal."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from serving.experiment_cli import app
 from serving.experiment_rehearsal_cli import run
+from serving.experiment_report_cli import report
 
 app.command()(run)
+app.command()(report)

@@ -13,6 +13,7 @@ from data.errors import DataError
 from recsys.experiments.definition import Experiment
 from recsys.experiments.reading import read_experiment
 from serving.experiment_cli import File
+from serving.experiment_report_cli import Out, words_of
 from serving.output import console, print_json, progress
 
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
@@ -32,6 +33,7 @@ def run(
     epsilon: Epsilon = None,
     recipe_name: RecipeName = "auto",
     rounds: Rounds = None,
+    out: Out = None,
     as_json: Json = False,
     seed: Seed = 0,
 ) -> None:
@@ -39,6 +41,7 @@ def run(
     from federation.comparison import recipe_for
     from federation.recipe import recipe
     from federation.rehearsing import rehearse_on
+    from recsys.experiments.report import write_report
 
     experiment = with_epsilon(read_experiment(file), epsilon)
     dataset = Dataset.open(on)
@@ -55,6 +58,8 @@ def run(
             dataset, experiment, chosen, lift=lift, seed=seed, on_round=lambda _: bar.advance(TaskID(0)), told=told
         )
     shown = found.to_dict()
+    if out is not None:
+        write_report(shown, out)
     if as_json:
         print_json(shown)
     else:
@@ -77,12 +82,7 @@ def lines_of(shown: dict[str, Any]) -> list[str]:
     about = shown["rehearsal"]
     exposed = ", ".join(f"{arm} {n:,}" for arm, n in about["exposed"].items())
     lines = [f"rehearsed on {about['dataset']}, lift {about['lift']:g}, seed {about['seed']}; came in: {exposed}"]
-    lines += [
-        f"window {one['window']}: {one['state']}, {one['reports']:,} reports"
-        + (f" ({one['failure']})" if one["failure"] else "")
-        for one in shown["windows"]
-    ]
-    lines += [f"{one['arm']}: {one['text']}" for one in shown["results"]["verdicts"] or ()]
+    lines += words_of(shown)
     lines += [
         f"simulated truth of {one['metric']}, {one['arm']}: "
         + (f"{one['effect']:+.4g}" if one["relative"] is None else f"{one['relative']:+.1%}")

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 mpl.use("Agg")
 _COLOURS = {"fixed": "#8a929b", "group_sequential": "#1b6ca8", "always_valid": "#d1495b", "fixed_peeked": "#8a929b"}
@@ -23,6 +23,11 @@ _NAMES = {
 
 
 def plot_effects(analysis: Mapping[str, Any], path: Path, metric: str) -> None:
+    """The picture of `effects_figure` as a file."""
+    effects_figure(analysis, metric).savefig(path, dpi=150)
+
+
+def effects_figure(analysis: Mapping[str, Any], metric: str) -> Figure:
     """A metric's effect relative to control over the looks, with its interval; one panel an arm.
 
     analysis: as Analysis.to_dict. Absolute where an effect is not known relative to control. Blue bars leave 0
@@ -45,6 +50,7 @@ def plot_effects(analysis: Mapping[str, Any], path: Path, metric: str) -> None:
         axes.set_title(f"{arm} against control", fontsize=9)
         axes.set_xlabel("look")
         axes.set_xlim(0.5, analysis["looks"] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.spines[["top", "right"]].set_visible(False)
         if relative:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
@@ -52,7 +58,7 @@ def plot_effects(analysis: Mapping[str, Any], path: Path, metric: str) -> None:
     figure.suptitle(
         f"{metric}, {analysis['method'].replace('_', ' ')}, {1 - analysis['alpha']:.0%} interval", fontsize=10
     )
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def plot_plan(plan: Mapping[str, Any], path: Path) -> None:

@@ -6,7 +6,7 @@ Every number in its text stands in a `<data>` element that names the table, row 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from data.errors import DataError
+from recsys.page import document, figure, table, upper
 from recsys.replay import report_plots as plots
 from recsys.statistics import LEVEL
 
@@ -39,33 +40,6 @@ LISTS = {
     "diversity": "How unlike each other the items of one list are.",
     "churn": "Share of a list that the bundle before would not have shown at the same moment.",
 }
-_STYLE = """
-:root { color-scheme: light; --ink: #1d2733; --soft: #5b6672; --line: #d8dde3; --ours: #1b6ca8; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1000px; padding: 24px 20px 60px; background: #fff; color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 25px; margin: 0 0 4px; }
-h2 { font-size: 19px; margin: 40px 0 4px; }
-h3 { font-size: 15px; margin: 24px 0 2px; }
-p { margin: 0 0 8px; }
-figure { margin: 6px 0 10px; }
-.soft, figcaption, summary, td small, th, dt { color: var(--soft); }
-.verdict { border-left: 4px solid var(--ours); padding: 4px 0 4px 14px; margin: 14px 0; }
-.verdict ul { margin: 4px 0; padding-left: 20px; }
-svg { display: block; width: 100%; height: auto; }
-svg text { font-family: system-ui, sans-serif; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; margin: 6px 0; }
-th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { font-weight: 500; }
-td small { display: block; }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
-summary { cursor: pointer; }
-nav a { margin-right: 14px; color: var(--ours); }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 18px; }
-dd { margin: 0; overflow-wrap: anywhere; }
-@media print { details { display: none; } section { break-inside: avoid; } }
-"""
 
 
 def report_of(folder: Path | str) -> str:
@@ -87,14 +61,7 @@ def report_html(protocol: Mapping[str, Any], tables: Mapping[str, pl.DataFrame])
     numbered = {name: tables[name].with_row_index("row") for name in TABLES}
     body = "".join(_Report(protocol, numbered).parts())
     title = f"Replay of {protocol['dataset']}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        'img-src data:">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
-        f"<body>\n{body}</body></html>\n"
-    )
+    return document(title, body)
 
 
 class _Report:
@@ -137,7 +104,7 @@ class _Report:
         if not rows:
             return ""
         lines = "".join(f"<li>{self._compared(row)}</li>" for row in rows)
-        return f'<div class="verdict"><b>{escape(_upper(TARGETS.get(target, target)))}</b><ul>{lines}</ul></div>'
+        return f'<div class="verdict"><b>{escape(upper(TARGETS.get(target, target)))}</b><ul>{lines}</ul></div>'
 
     def _compared(self, row: Mapping[str, Any]) -> str:
         a, b = escape(row["a"]), escape(row["b"])
@@ -161,15 +128,15 @@ class _Report:
         asked = self._said("questions", target)
         unlistable = self._said("unlistable", target)
         made = [
-            f'<section id="{escape(target)}"><h2>{escape(_upper(TARGETS.get(target, target)))}</h2>',
+            f'<section id="{escape(target)}"><h2>{escape(upper(TARGETS.get(target, target)))}</h2>',
             f'<p class="soft">{asked} questions; in {unlistable} of them nothing right could be listed by anybody, and '
             "they are in no figure. Every figure is the mean over shoppers of each shopper's mean.</p>",
-            _figure(plots.bars(_of(overall, self._metric), self._arms, self._metric), "Bars: 95 % intervals."),
+            figure(plots.bars(_of(overall, self._metric), self._arms, self._metric), "Bars: 95 % intervals."),
             self._summary(overall),
         ]
         days = _of(self._frame("cuts", target=target, cut="day"), self._metric)
         if days["bucket"].n_unique() > 1:
-            made += ["<h3>Over time</h3>", _figure(plots.over_time(days, self._arms, self._metric), "By day, UTC.")]
+            made += ["<h3>Over time</h3>", figure(plots.over_time(days, self._arms, self._metric), "By day, UTC.")]
         for cut, (title, what) in CUTS.items():
             rows = self._frame("cuts", target=target, cut=cut)
             if rows["bucket"].n_unique() > 1:
@@ -187,7 +154,7 @@ class _Report:
             first = next(iter(own.values()))
             users, events = (self._number("cuts", first, column, ",") for column in ("users", "events"))
             body.append(f'<tr><th>{escape(arm)}</th>{cells}<td class="n">{users}</td><td class="n">{events}</td></tr>')
-        return _table(["arm", *metrics, "shoppers", "questions"], body)
+        return table(["arm", *metrics, "shoppers", "questions"], body)
 
     def _cut(self, target: str, cut: str, rows: pl.DataFrame, title: str, what: str) -> str:
         chosen = _of(rows, self._metric)
@@ -211,11 +178,11 @@ class _Report:
             f'<td class="n">{self._number("comparisons", row, "p_holm", ".4f")}</td></tr>'
             for row in compared
         )
-        details = _table(["bucket", *self._arms, "shoppers", "questions"], body)
+        details = table(["bucket", *self._arms, "shoppers", "questions"], body)
         if lines:
-            details += _table(["bucket", "difference", "with interval", "p, corrected"], [lines])
+            details += table(["bucket", "difference", "with interval", "p, corrected"], [lines])
         return (
-            f"<h3>{escape(title)}</h3>{_figure(picture, f'{self._metric} {what}.')}"
+            f"<h3>{escape(title)}</h3>{figure(picture, f'{self._metric} {what}.')}"
             f"<details><summary>table</summary>{details}</details>"
         )
 
@@ -241,9 +208,9 @@ class _Report:
                 for step in steps
             )
             body.append(f"<tr><th>{escape(arm)}</th>{cells}</tr>")
-        table = _table(["arm", *(f"{step}" for step in steps)], body)
-        figure = _figure(picture, "0 is just before it.")
-        return f"{made}{figure}<details><summary>table</summary>{table}</details></section>"
+        rows_of = table(["arm", *(f"{step}" for step in steps)], body)
+        shown = figure(picture, "0 is just before it.")
+        return f"{made}{shown}<details><summary>table</summary>{rows_of}</details></section>"
 
     def _lists(self) -> str:
         rows = self._tables["lists"]
@@ -256,14 +223,14 @@ class _Report:
                 f'<td class="n">{self._interval("lists", own[m]) if m in own else "–"}</td>' for m in metrics
             )
             body.append(f"<tr><th>{escape(arm)}</th>{cells}</tr>")
-        made = ['<section id="lists"><h2>What the lists are like</h2>', _table(["arm", *metrics], body)]
+        made = ['<section id="lists"><h2>What the lists are like</h2>', table(["arm", *metrics], body)]
         for name, words in LISTS.items():
             metric = f"{name}@{self._k}"
             series = rows.filter((pl.col("metric") == metric) & pl.col("bundle").is_not_null())
             if metric not in metrics or series.is_empty():
                 continue
             picture = plots.over_steps(series, self._arms, "bundle", metric, "bundle")
-            made.append(f"<h3>{escape(_upper(name))}</h3>{_figure(picture, words)}")
+            made.append(f"<h3>{escape(upper(name))}</h3>{figure(picture, words)}")
         return "".join(made) + "</section>"
 
     def _rounds(self) -> str:
@@ -279,7 +246,7 @@ class _Report:
             "active since the one before may train; those that do are the cohort. No device took part more than "
             f"{self._number('rounds', last, 'max_participations', ',')} times; at the end "
             f"{self._number('rounds', last, 'candidates', ',')} items could be listed.</p>"
-            f"{_figure(picture, 'Devices before each bundle.')}</section>"
+            f"{figure(picture, 'Devices before each bundle.')}</section>"
         )
 
     def _method(self) -> str:
@@ -327,17 +294,3 @@ class _Report:
 
 def _of(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
     return rows.filter(pl.col("metric") == metric)
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(names: Sequence[str], body: Sequence[str]) -> str:
-    first, *rest = names
-    head = f"<th>{escape(first)}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in rest)
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(body)}</table></div>'
-
-
-def _upper(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -11,6 +10,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from recsys.page import svg_of
 
 mpl.use("Agg")
 
@@ -42,7 +43,7 @@ def bars(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
     axes.set_xlim(left=0)
     axes.set_xlabel(title)
     axes.tick_params(axis="y", length=0)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def over_time(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
@@ -106,7 +107,7 @@ def _finish(figure: Figure, axes: Axes, rows: pl.DataFrame, title: str) -> str:
     top = rows.select(pl.max_horizontal(pl.col("value").max(), pl.col("high").max())).item()
     axes.set_ylim(0, 1.08 * top if top else 1.0)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _error(row: Mapping[str, float | None]) -> list[list[float]] | None:
@@ -114,16 +115,3 @@ def _error(row: Mapping[str, float | None]) -> list[list[float]] | None:
     if value is None or low is None or high is None:
         return None
     return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
-
-
-def _svg(figure: Figure) -> str:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-        axes.xaxis.label.set_fontsize(9)
-        axes.yaxis.label.set_fontsize(9)
-    out = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ownshelf", "font.family": "sans-serif"}):
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from recsys.experiments.reading import content_hash, experiment_of
-from serving import experiment_cli
+from serving import experiment_cli, experiment_commands
 from tests.recsys.experiments.an_experiment import raw_experiment
 from tests.serving.test_experiment_routes import Live, body, end, live_service
 
@@ -82,3 +82,16 @@ def test_a_service_that_is_not_there_is_one_line() -> None:
     refused = run("status", "--service", "http://127.0.0.1:1")
     assert refused.exit_code == 1
     assert refused.stderr == "error: service=http://127.0.0.1:1: does not answer (ConnectError)\n"
+
+
+def test_a_report_is_made_of_what_the_service_says(live: Live, file: Path, tmp_path: Path) -> None:
+    run("define", str(file))
+    run("start", "personal-home")
+    out = tmp_path / "report"
+    told = CliRunner().invoke(experiment_commands.app, ["report", "personal-home", "--out", str(out)])
+    assert "no window is summed yet" in told.stdout
+    reading = json.loads((out / "experiment.json").read_text())
+    assert (reading["state"], reading["rehearsal"], reading["results"]["arms"]) == ("running", None, {})
+    assert "there is nothing to say" in (out / "report.html").read_text()
+    unknown = CliRunner().invoke(experiment_commands.app, ["report", "unknown"])
+    assert (unknown.exit_code, unknown.stderr) == (1, "error: experiment: this app has none of that id\n")

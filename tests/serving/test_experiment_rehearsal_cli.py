@@ -58,3 +58,19 @@ def test_a_wrong_option_is_one_line(shop: Path, file: Path, option: str, value: 
     assert found.exit_code == 1
     assert len(found.stderr.strip().splitlines()) == 1
     assert f"{option.strip('-')}=" in found.stderr
+
+
+def test_a_rehearsals_folder_is_a_report_that_is_read_again(shop: Path, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--on", str(shop), "--rounds", "0", "--out", str(out), "--json"]
+    made = json.loads(CliRunner().invoke(app, ["experiment", "run", str(file), *options]).stdout)
+    assert {"report.html", "experiment.json", "effects.csv", "looks.csv", "segments.csv"} <= {
+        path.name for path in out.iterdir()
+    }
+    read = CliRunner().invoke(app, ["experiment", "report", str(out), "--json"])
+    assert json.loads(read.stdout) == made
+    told = CliRunner().invoke(app, ["experiment", "report", str(out), "--out", str(tmp_path / "again")])
+    assert made["results"]["verdicts"][0]["text"] in told.stdout.replace("\n", " ")
+    assert (tmp_path / "again" / "report.html").read_bytes() == (out / "report.html").read_bytes()
+    missing = CliRunner().invoke(app, ["experiment", "report", str(tmp_path / "nothing")])
+    assert missing.exit_code == 1
