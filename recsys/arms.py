@@ -11,7 +11,7 @@ import torch
 
 from data.interactions import EventKind, Interactions
 from recsys.histories import Histories, merge_histories
-from recsys.intent import intent_queries, intent_share
+from recsys.intent import in_shares, intent_queries, intent_share
 from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile import ProfileConfig, repeat_score
 from recsys.scoring import score
@@ -33,13 +33,12 @@ def profiles_of(
     make_solver: MakeSolver = closed_form,
 ) -> npt.NDArray[np.float32]:
     """The profiles of all users of a log, (n_users, dim) float32; agrees with recsys.profile, user by user."""
-    share = intent_share(table.parts, config)
     profiles = np.zeros((log.n_users, table.dim), dtype=np.float32)
-    folded = make_solver(table, config).profiles(merge_histories(log, config, now), np.arange(log.n_users))
-    profiles[:, table.part(TASTE)] = np.float32(1 - share) * folded
-    if share > 0:
-        profiles[:, table.part(INTENT)] = np.float32(share) * intent_queries(log, table.rows_of(TASTE), config)
-    return profiles
+    histories = merge_histories(log, config, now)
+    profiles[:, table.part(TASTE)] = make_solver(table, config).profiles(histories, np.arange(log.n_users))
+    if intent_share(table.parts, config) > 0:
+        profiles[:, table.part(INTENT)] = intent_queries(log, table.rows_of(TASTE), config)
+    return in_shares(profiles, table.parts, config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,8 @@ class GlobalProfile:
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
         """(len(users), n_items) float32."""
-        one = score(self.table, self.table.mean_profile[None, :], self.config.trend_weight)
+        mean = in_shares(self.table.mean_profile, self.table.parts, self.config)
+        one = score(self.table, mean[None, :], self.config.trend_weight)
         return np.repeat(one, len(users), axis=0)
 
 

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from data.errors import ModelError, OwnshelfError
 from recsys.bundle import Bundle
 from recsys.catalogue import read_tensors, tensor_file
+from recsys.intent import in_shares
 from recsys.items import ItemTable, frozen
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.scoring import score, top_k
@@ -130,7 +131,8 @@ def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.fl
         )
     if not all(0 <= one < k for one in ids):
         raise ModelError(f"clusters: an id is not one of 0..{k - 1}")
-    return direction_queries(clusters.centroids[list(ids)], clusters.mean_profile)
+    mean = in_shares(clusters.mean_profile, clusters.parts, clusters.config)
+    return direction_queries(clusters.centroids[list(ids)], mean)
 
 
 def direction_queries(

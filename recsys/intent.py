@@ -38,6 +38,14 @@ def intent_share(parts: Parts, config: ProfileConfig) -> float:
     return config.intent_share
 
 
+def in_shares(vectors: npt.NDArray[np.float32], parts: Parts, config: ProfileConfig) -> npt.NDArray[np.float32]:
+    """Fold-ins and queries side by side, (…, dim), as a profile has them: (1 − g)·taste and g·intent."""
+    share, taste = intent_share(parts, config), columns_of(parts, TASTE)
+    shared = vectors * np.float32(share)
+    shared[..., taste] = np.float32(1 - share) * vectors[..., taste]
+    return shared
+
+
 def signed_weights(kind: npt.NDArray[np.uint8], config: ProfileConfig) -> npt.NDArray[np.float64]:
     """w_j·p_j without age, (n,): the kind's weight, negative for a dislike."""
     weights = np.asarray(config.kind_weights)[kind]

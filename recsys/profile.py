@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from data.interactions import MICROS_PER_DAY, EventKind
 from recsys.fold_in import fold_in
-from recsys.intent import intent_query, intent_share
+from recsys.intent import in_shares, intent_query, intent_share
 from recsys.items import INTENT, TASTE, ItemTable, Parts, columns_of
 from recsys.profile_config import ProfileConfig as ProfileConfig
 
@@ -109,10 +109,10 @@ def vector_from_rows(
         alpha=config.alpha,
         reg=config.reg,
     )
-    vector[taste] = np.float32(1 - share) * folded
+    vector[taste] = folded
     if share > 0:
-        vector[columns_of(parts, INTENT)] = np.float32(share) * intent_query(rows[:, taste], kind, config)
-    return vector
+        vector[columns_of(parts, INTENT)] = intent_query(rows[:, taste], kind, config)
+    return in_shares(vector, parts, config)
 
 
 def repeat_counts(

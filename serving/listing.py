@@ -16,6 +16,7 @@ from recsys.candidates import encode_candidates
 from recsys.clusters import cluster_queries, direction_queries, interleave
 from recsys.filters import parse_filter
 from recsys.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
+from recsys.intent import in_shares
 from recsys.rerank import diversify, pool_size
 from recsys.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
 from recsys.scoring import top_k as best
@@ -136,7 +137,8 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
             raise invalid_field("clusters", str(error).partition(": ")[2]) from None
     else:
         vector = profile_vector(asked.noised, one.bundle.table.dim, "noised")
-        queries = direction_queries(vector, one.bundle.table.mean_profile)
+        mean = in_shares(one.bundle.table.mean_profile, one.bundle.table.parts, one.bundle.config)
+        queries = direction_queries(vector, mean)
     weight = one.bundle.config.trend_weight
     lists = [
         one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]

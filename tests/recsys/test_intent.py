@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import ModelError
-from recsys.arms import Personalized, profiles_of
+from recsys.arms import GlobalProfile, Personalized, profiles_of
 from recsys.fold_in import fold_in
 from recsys.intent import event_queries, intent_queries, intent_query, intent_share
 from recsys.items import INTENT, TASTE, ItemTable
@@ -138,3 +138,13 @@ def test_settings_of_a_bundle_from_before_there_was_an_intent_are_read() -> None
     assert read_config(written) == POOLS
     old = {name: value for name, value in written.items() if not name.startswith("intent_")}
     assert read_config(old) == replace(POOLS, intent_pools=(), intent_scale=0.2, intent_share=0.5)
+
+
+def test_the_mean_profile_is_scored_in_the_shares_of_any_other_profile() -> None:
+    """A population of one: its mean profile, fold-in beside query, gives the very list of its one member."""
+    table, one = table_of(), LOG.users(np.array([3]))
+    alone = replace(POOLS, trend_weight=0.0, repeat_weight=0.0)
+    halves = profiles_of(table, replace(alone, intent_share=0.5), one, NOW)[0] * 2
+    mean = replace(table, mean_profile=halves)
+    found = GlobalProfile(mean, alone).scores(one, np.array([0]), NOW)
+    np.testing.assert_allclose(found, Personalized("p", table, alone).scores(one, np.array([0]), NOW), rtol=1e-5)
