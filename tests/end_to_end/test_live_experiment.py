@@ -139,6 +139,6 @@ def test_what_is_stored_of_a_report_is_the_same_for_no_two_of_a_device(story: St
 
 
 def test_intervals_from_noisy_windows_cover_the_true_effect() -> None:
-    found = coverage(seeds=40, n=200, seed=5, epsilon=6.0)
-    assert 0.85 <= found["covered_at_the_last_look"] <= 1.0  # 95 % of 40 is 0.95 ± 0.035; the benchmark runs 200
+    found = coverage(seeds=25, n=200, seed=5, epsilon=6.0)
+    assert 0.8 <= found["covered_at_the_last_look"] <= 1.0  # 95 % of 25 is 0.95 ± 0.044; the benchmark runs 200
     assert 0.05 < found["noise_share"] < 0.9
