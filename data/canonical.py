@@ -73,7 +73,12 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
     roles, source = plan.columns.roles, plan.source
     frame = source.exact if exact else source.frame
     schema = frame.collect_schema()
-    found = checks(roles, extra_field=EXTRA_FIELD in schema, refuse=plan.preset.refuse)
+    found = checks(
+        roles,
+        extra_field=EXTRA_FIELD in schema,
+        integer_items="item" in plan.integer_ids,
+        refuse=plan.preset.refuse,
+    )
     wanted = {
         "user": _id(roles["user"], schema[roles["user"]], integer="user" in plan.integer_ids),
         "item": _id(roles["item"], schema[roles["item"]], integer="item" in plan.integer_ids),
@@ -114,9 +119,9 @@ def _id(column: str, dtype: pl.DataType, *, integer: bool) -> pl.Expr:
         return raw.cast(pl.Int64)
     if dtype == pl.String and integer:
         number = raw.cast(pl.Int64, strict=False)
-        plain = number.is_not_null() & ~(raw.str.starts_with("+") | (raw.str.starts_with("0") & (raw != "0")))
-        plain &= ~raw.str.starts_with("-0")
-        return pl.when(plain).then(number).when(raw != "").then(NOT_AN_INT)
+        # Of what is a number: no sign but a minus, no leading zero. To compare texts is quicker than to search them.
+        plain = (raw >= "1") | (raw == "0") | raw.is_between(pl.lit("-1"), pl.lit("-:"), closed="left")
+        return pl.when(number.is_not_null() & plain).then(number).when(raw != "").then(NOT_AN_INT)
     text = raw.cast(pl.String)
     if dtype.is_float():
         text = pl.when(raw == raw.round(0)).then(raw.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)

@@ -254,8 +254,9 @@ def _open_csv(
         parts = pl.col("line").str.split_exact(separator, len(columns)).struct.rename_fields([*columns, EXTRA_FIELD])
         frame = _lines(text, skip).select(LINE, parts).unnest("line")
         return Source(frame, frame, tuple(columns), path.name, notes=notes)
+    checked = unicode and not notes  # each byte of it: what is checked once is decoded quicker
     frame = pl.scan_csv(
-        text, separator=separator, has_header=False, skip_lines=skip, encoding="utf8-lossy",
+        text, separator=separator, has_header=False, skip_lines=skip, encoding="utf8" if checked else "utf8-lossy",
         schema=dict.fromkeys([*columns, EXTRA_FIELD], pl.String), missing_columns="insert",
         truncate_ragged_lines=True, row_index_name=LINE, row_index_offset=1 + skip,
     )  # fmt: skip

@@ -56,8 +56,14 @@ def kind_column(column: str | None, constant: str, kinds: Mapping[str, str]) -> 
     return code
 
 
-def checks(roles: Collection[str], *, extra_field: bool, refuse: Sequence[tuple[str, pl.Expr]]) -> list[Check]:
-    """The reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE."""
+def checks(
+    roles: Collection[str], *, extra_field: bool, integer_items: bool, refuse: Sequence[tuple[str, pl.Expr]]
+) -> list[Check]:
+    """The reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE.
+
+    integer_items: an item_id is short and of one line for certain.
+    """
+    unwieldy = (pl.col("raw.item").str.len_chars() > MAX_ID_CHARS) | pl.col("raw.item").str.contains("\n", literal=True)
     empty = pl.col("user").is_null() & pl.col("item").is_null() & pl.col("raw.time").is_null()
     found = [
         Check("line is empty or unreadable", empty),
@@ -65,7 +71,7 @@ def checks(roles: Collection[str], *, extra_field: bool, refuse: Sequence[tuple[
         Check("item is missing", pl.col("item").is_null()),
         Check(
             f"item_id is longer than {MAX_ID_CHARS} characters or has a line end",
-            (pl.col("raw.item").str.len_chars() > MAX_ID_CHARS) | pl.col("raw.item").str.contains("\n", literal=True),
+            pl.lit(False) if integer_items else unwieldy,
             pl.col("raw.item").str.head(MAX_ID_CHARS),
         ),
         Check("time is not readable", pl.col("time").is_null(), pl.col("raw.time")),

@@ -1,7 +1,9 @@
-"""Ingest of a large csv, ours beside pandas doing the same job: read, check, number, drop duplicates, sort, offsets.
+"""Ingest of a large csv into a split with histories, ours beside pandas doing the same job.
 
-Each side runs in a process of its own and prints what it found, what it cost, and a hash of its result; the two hashes
-must be equal. Ours also makes the catalogue and the counts of refused rows and cancellations, which pandas is spared.
+The job: read, check, number, drop duplicates, sort, cut at a moment, each user's events on both sides. Each side runs
+in a process of its own and prints what it found, what it cost (its imports included), and a hash of its result; the two
+hashes must be equal. Ours also makes the catalogue, the counts of refused rows and the bookkeeping of cancellations,
+which pandas is spared: in this log a removal from the cart is of something carted before the log began.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import polars as pl
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KINDS = {"view": 0, "cart": 1, "purchase": 2, "remove_from_cart": -1}
 MAPPING = {
@@ -27,6 +30,9 @@ MAPPING = {
 }  # fmt: skip
 _CHUNK = 500_000
 _SEED = 20191001
+_MONTH_S = 2_678_400
+_BEGIN_S = 1_569_888_000  # 2019-10-01
+CUT_US = (_BEGIN_S + _MONTH_S * 4 // 5) * 1_000_000
 
 
 def run(rows: int = 5_000_000, workdir: Path | str | None = None) -> dict[str, Any]:
@@ -58,21 +64,26 @@ def run(rows: int = 5_000_000, workdir: Path | str | None = None) -> dict[str, A
 
 def write_log(path: Path, rows: int) -> None:
     """A seeded log: one month by the second, popular and rare items, sessions, gaps, 0.5 % exact duplicates."""
+    import polars as pl
+
     random = np.random.default_rng(_SEED)
     with path.open("wb") as stream:
         for start in range(0, rows, _CHUNK):
             count = min(_CHUNK, rows - start)
             fresh = count - count // 200
-            second = 1_569_888_000 + (start + np.sort(random.integers(0, count, fresh))) * 2_678_400 // rows
+            second = _BEGIN_S + (start + np.sort(random.integers(0, count, fresh))) * _MONTH_S // rows
             item = 1_000_000 + random.zipf(1.3, fresh) % 60_000
             user = 512_000_000 + random.integers(0, rows // 12 + 1, fresh)
             kind = random.choice(["view", "cart", "purchase", "remove_from_cart"], fresh, p=[0.94, 0.03, 0.02, 0.01])
+            item[kind == "remove_from_cart"] += 100_000
             frame = pl.DataFrame({"second": second, "event_type": kind, "product_id": item, "user_id": user})
             frame = pl.concat([frame, frame.sample(count - fresh, seed=start)]).sort("second", maintain_order=True)
             _in_shape(frame).write_csv(stream, include_header=start == 0)
 
 
 def _in_shape(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
     group, item, user = pl.col("product_id") % 600, pl.col("product_id"), pl.col("user_id")
     return frame.select(
         event_time=pl.from_epoch("second").dt.strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -105,29 +116,38 @@ def _measure(side: str, path: Path) -> dict[str, Any]:
 
 def _ours(path: Path) -> str:
     from data.ingest import ingest
+    from data.split import temporal
 
-    inter = ingest(path, mapping=MAPPING, kinds={"remove_from_cart": "-cart"}).interactions()
-    return _digest(inter.offsets, inter.item_idx, inter.kind, inter.time)
+    split = temporal(ingest(path, mapping=MAPPING, kinds={"remove_from_cart": "-cart"}).interactions(), CUT_US)
+    return _digest(*((part.offsets, part.item_idx, part.kind, part.time) for part in (split.train, split.test)))
 
 
 def _pandas(path: Path) -> str:
+    import pandas as pd
+
     log = pd.read_csv(path)
     log["time"] = pd.to_datetime(log["event_time"], format="%Y-%m-%d %H:%M:%S UTC", utc=True, errors="coerce")
     log["kind"] = log["event_type"].map(KINDS)
     log = log.dropna(subset=["user_id", "product_id", "time", "kind"]).sort_values("time", kind="stable")
     log = log.drop_duplicates(subset=["user_id", "product_id", "kind", "time", "price", "user_session"])
-    log["user_idx"], _ = pd.factorize(log["user_id"])
+    log["user_idx"], users = pd.factorize(log["user_id"])
     log["item_idx"], _ = pd.factorize(log["product_id"])
     log = log[log["kind"] >= 0].sort_values("user_idx", kind="stable")
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(log["user_idx"]))))
-    moment = log["time"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
-    return _digest(offsets, log["item_idx"].to_numpy(), log["kind"].to_numpy(), moment)
+    before = log["time"] < pd.Timestamp(CUT_US, unit="us", tz="UTC")
+    return _digest(*(_histories(part, len(users)) for part in (log[before], log[~before])))
 
 
-def _digest(offsets: np.ndarray, item_idx: np.ndarray, kind: np.ndarray, moment: np.ndarray) -> str:
-    digest = hashlib.sha256(offsets.astype(np.int64).tobytes())
-    for column, dtype in ((item_idx, np.int32), (kind, np.uint8), (moment, np.int64)):
-        digest.update(column.astype(dtype).tobytes())
+def _histories(part: Any, n_users: int) -> tuple[np.ndarray, ...]:
+    counts = part.groupby("user_idx").size().reindex(range(n_users), fill_value=0)
+    moment = part["time"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    return np.concatenate(([0], counts.cumsum())), part["item_idx"].to_numpy(), part["kind"].to_numpy(), moment
+
+
+def _digest(*parts: tuple[np.ndarray, ...]) -> str:
+    digest = hashlib.sha256()
+    for offsets, item_idx, kind, moment in parts:
+        for column, dtype in ((offsets, np.int64), (item_idx, np.int32), (kind, np.uint8), (moment, np.int64)):
+            digest.update(column.astype(dtype).tobytes())
     return digest.hexdigest()
 
 

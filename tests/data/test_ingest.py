@@ -143,6 +143,14 @@ def test_ids_keep_leading_zeros_and_numbers_stay_whole(tmp_path):
     assert dataset.items.ids.to_list() == ["1", "2", "12345678901234567890"]
 
 
+@given(st.lists(st.text("0123456789+-:. ", min_size=1, max_size=6), min_size=1, max_size=30))
+def test_ids_that_look_like_numbers_come_back_letter_by_letter(tails):
+    ids = [*map(str, range(1_000)), "-5", "0", *tails]
+    frame = pl.DataFrame({"user_id": ids, "item_id": ids, "time": ["2024-01-01"] * len(ids)})
+    dataset = ingest(frame)
+    assert dataset.users.ids.to_list() == dataset.items.ids.to_list() == list(dict.fromkeys(ids))
+
+
 def test_an_odd_id_after_many_plain_ones_is_kept(tmp_path):
     rows = [f"{k},{k % 7},2024-01-01" for k in range(1, 3_001)] + ["guest,0007,2024-01-01", "-0,7,2024-01-01"]
     dataset = ingest(log(tmp_path, "user_id,item_id,time\n" + "\n".join(rows)))
