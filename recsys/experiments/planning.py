@@ -103,8 +103,8 @@ def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float,
         return 1.0
     if df > NEARLY_NORMAL:
         return float(special.ndtr(shift - critical) + special.ndtr(-shift - critical))
-    wrong = stats.nct.cdf(-critical, df, shift) if shift < 8.0 else 0.0  # beyond, below 1e-20 and not always a number
-    return float(stats.nct.sf(critical, df, shift) + wrong)
+    wrong = float(stats.nct.cdf(-critical, df, shift))
+    return float(stats.nct.sf(critical, df, shift)) + (0.0 if math.isnan(wrong) else wrong)  # nan: below 1e-12, SciPy
 
 
 def power_of(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:

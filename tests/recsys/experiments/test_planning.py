@@ -138,6 +138,16 @@ def test_tiny_effects_under_much_noise_need_many_shoppers_and_find_their_number(
     assert minimum_effect(noisy, Design(alpha=0.001), n) == pytest.approx(1e-6, rel=1e-6)
 
 
+def test_power_is_a_number_that_rises_with_the_effect_at_strict_levels_too():
+    """SciPy's lower tail of the noncentral t is nan in places, from shifts of 2.5 standard errors on."""
+    for alpha in (0.05, 0.005, 1e-4, 1e-6):
+        for shoppers in (20, 400, 100_000):
+            found = [power_of(Spread(1.0, 4.0, 4.0), Design(alpha=alpha), shoppers, e) for e in np.linspace(0, 12, 80)]
+            assert found[0] == pytest.approx(alpha, rel=1e-9)
+            assert (np.diff(found) >= -1e-12).all()
+            assert found[-1] <= 1.0
+
+
 def test_what_cannot_be_planned_is_refused():
     one = Spread(1.0, 1.0, 1.0)
     with pytest.raises(DataError, match="effect=0"):
