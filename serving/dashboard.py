@@ -1,4 +1,4 @@
-"""The dashboard: versions, quality over time, rounds, ε, traffic and errors. Counts and sums only; no user rows exist.
+"""The dashboard: versions, quality, rounds, experiments, ε, traffic. Counts and sums only; no user rows exist.
 
 The page itself is public and holds no data; it asks for the figures with the key that is typed into it, which it keeps
 in memory alone.
@@ -21,6 +21,7 @@ from starlette.responses import Response
 from serving.access import OPEN_APP, caller
 from serving.bodies import refusals
 from serving.dashboard_bodies import Budget, DashboardAnswer, TrafficMinute, Version
+from serving.dashboard_experiments import experiments_of
 from serving.federation_bodies import entry_of
 from serving.served import Apps, ServedBundle
 from serving.traffic import Traffic
@@ -63,6 +64,7 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
             bundles=[_version(one, one is shelf.current) for one in shelf.all()],
             epsilon=None if training is None else _budget(training),
             rounds=[entry_of(one) for one in rounds],
+            experiments=experiments_of(getattr(app.state, "experiments", None), owner),
             traffic=[
                 TrafficMinute(minute=one.minute, kind=one.kind, outcome=one.outcome, n=one.n)
                 for one in traffic.since(owner, now - hours * 3_600)

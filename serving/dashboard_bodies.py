@@ -35,6 +35,49 @@ class TrafficMinute(Strict):
     n: int
 
 
+class EffectAtLook(Strict):
+    """One arm against control at a look; low, high: the interval, null where nothing may be said yet."""
+
+    arm: str
+    look: int
+    effect: float | None
+    low: float | None
+    high: float | None
+
+
+class ArmVerdict(Strict):
+    """What the figures of an arm allow to say."""
+
+    arm: str
+    state: str
+    text: str
+
+
+class ExperimentShown(Strict):
+    """An experiment's primary metric, from sums with noise. reports: of devices to all summed windows, zeros too.
+
+    look: the last summed window, 0 before the first. relative: whether effects are relative to control. epsilon: of an
+    installation for all looks; null when sums have no noise. mismatch: of the arms' shoppers; null while one of the
+    arms is below min_reports.
+    """
+
+    id: str
+    version: int
+    state: str
+    control: str
+    metric: str
+    relative: bool
+    look: int
+    looks: int
+    reports: int
+    epsilon: float | None
+    delta: float
+    mismatch: bool | None
+    mismatch_p: float | None
+    effects: list[EffectAtLook]
+    verdicts: list[ArmVerdict]
+
+
 class DashboardAnswer(Strict):
     """Everything that the dashboard draws. rounds: newest first."""
 
@@ -45,4 +88,5 @@ class DashboardAnswer(Strict):
     bundles: list[Version]
     epsilon: Budget | None
     rounds: list[RoundEntry]
+    experiments: list[ExperimentShown]
     traffic: list[TrafficMinute]

@@ -41,6 +41,7 @@ COME_BACK_S = 3_600
 
 def add_experiments(app: FastAPI, rounds: ExperimentRounds) -> None:
     """Mount the routes on an app that has the federation's, before its OpenAPI document is asked for."""
+    app.state.experiments = rounds
     _add_definitions(app, rounds)
     _add_states(app, rounds)
     _add_device(app, rounds)
