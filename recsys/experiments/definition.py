@@ -27,6 +27,8 @@ LAYER_BUCKETS = 10_000
 
 MAX_ARMS, MAX_CELLS, MAX_LOOKS, MAX_WEIGHT = 8, 16, 100, 10_000
 MAX_DAYS = 366
+LATEST_S = 4_102_444_800
+"""2100-01-01: later is a mistake, and microseconds must fit a signed 64-bit integer."""
 DAY_S = 86_400
 REPORTING_DAYS = 6
 """Devices and custodian hold no round's key open for longer than seven and eight days."""
@@ -295,6 +297,7 @@ class Experiment:
             raise DataError(
                 f"ends_at={self.ends_at}: must be after starts_at={self.starts_at}, at most {MAX_DAYS} days"
             )
+        within("ends_at", self.ends_at, 0, LATEST_S)
         if len(self.description) > 2_000:
             raise DataError(f"description of {len(self.description)} characters: must be at most 2000")
         check_metrics(self.metrics)

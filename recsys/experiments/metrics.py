@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -15,6 +15,17 @@ Pair = tuple[str, str]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 """A metric or column may be the name of a part of a private sum."""
+
+LEAST_CAP, MOST_CAP = 1e-6, 1e12
+"""Of a column: products of two caps, in integer steps, stay numbers."""
+
+
+def brief(value: object) -> str:
+    """A value of somebody else's file for an error message: a few of its parts, however many there are."""
+    try:
+        return f"{reprlib.repr(value):.80}"
+    except ValueError:
+        return "an integer of too many digits"
 
 
 class MetricKind(StrEnum):
@@ -91,8 +102,8 @@ class Metric:
             raise DataError(f"metric {self.name}: covariate_indicator needs a covariate with cap 1")
         for which in ("", "denominator_", "covariate_"):
             cap, centre = getattr(self, which + "cap"), getattr(self, which + "centre")
-            if not (math.isfinite(cap) and cap > 0):
-                raise DataError(f"metric {self.name}: {which}cap={cap}: must be finite and above 0")
+            if not LEAST_CAP <= cap <= MOST_CAP:
+                raise DataError(f"metric {self.name}: {which}cap={cap}: must be {LEAST_CAP:g}..{MOST_CAP:g}")
             if not 0.0 <= centre <= cap:
                 raise DataError(f"metric {self.name}: {which}centre={centre}: must be 0..{which}cap={cap}")
         if not 0.0 <= self.margin < 1.0 or (self.margin and self.role is not Role.GUARDRAIL):
@@ -118,12 +129,13 @@ class Metric:
         """The metric of its dict, kind "mean" if none is given; raises DataError for unknown or mistyped fields."""
         known = {field.name: field.type for field in fields(Metric)}
         if not isinstance(raw, dict) or not {"name", "numerator"} <= set(raw) <= set(known):
-            raise DataError(f"metric {raw!r}: must have name, numerator and of {', '.join(known)} what it needs")
+            raise DataError(f"metric {brief(raw)}: must have name, numerator and of {', '.join(known)} what it needs")
         for key, value in raw.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = isinstance(value, float) or (type(value) is int and abs(value) <= MOST_CAP)
             if (known[key] == "float" and not number) or (known[key] == "bool" and not isinstance(value, bool)):
-                raise DataError(f"metric {raw['name']}: {key}={value!r}: must be a {known[key]}")
-        return Metric(**{"kind": MetricKind.MEAN, **raw})
+                raise DataError(f"metric {brief(raw['name'])}: {key}={brief(value)}: must be a {known[key]}")
+        numbers = {key: float(value) + 0.0 for key, value in raw.items() if known[key] == "float"}
+        return Metric(**{"kind": MetricKind.MEAN, **raw, **numbers})
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from data.errors import DataError
 from recsys.experiments.definition import Experiment
-from recsys.experiments.metrics import Metric
+from recsys.experiments.metrics import Metric, brief
 
 TIMES = ("starts_at", "ends_at")
 """Fields that people write as dates: ISO 8601 with an offset, UTC without one."""
 
 MAX_FILE_BYTES = 200_000
+
+MAX_NUMBER = 2**53
+"""Every number below is the same in each language that reads a definition."""
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -67,7 +70,7 @@ def content_hash(experiment: Experiment) -> bytes:
 
 def _object(kind: type, raw: object, where: str) -> object:
     if not isinstance(raw, Mapping):
-        raise DataError(f"{where}={raw!r:.80}: must be an object")
+        raise DataError(f"{where}={brief(raw)}: must be an object")
     if kind is Metric:
         return Metric.from_dict(dict(raw))
     known = {field.name: field for field in fields(kind)}
@@ -90,7 +93,7 @@ def _value(kind: Any, raw: object, where: str) -> Any:
         return _value(next(one for one in get_args(kind) if one is not type(None)), raw, where)
     if origin is tuple:
         if not isinstance(raw, list | tuple):
-            raise DataError(f"{where}={raw!r:.80}: must be a list")
+            raise DataError(f"{where}={brief(raw)}: must be a list")
         return tuple(_value(get_args(kind)[0], one, f"{where}[{at}]") for at, one in enumerate(raw))
     if origin is Literal:
         return _text(raw, where)
@@ -104,14 +107,14 @@ def _value(kind: Any, raw: object, where: str) -> Any:
         return kind(text)
     if kind is str:
         return _text(raw, where)
-    if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int):
-        raise DataError(f"{where}={raw!r:.80}: must be {'a number' if kind is float else 'an integer'}")
-    return kind(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int) or not abs(raw) < MAX_NUMBER:
+        raise DataError(f"{where}={brief(raw)}: must be {'a finite number' if kind is float else 'an integer'}")
+    return kind(raw) + 0  # of 0 and -0.0 one text
 
 
 def _text(raw: object, where: str) -> str:
     if not isinstance(raw, str):
-        raise DataError(f"{where}={raw!r:.80}: must be text")
+        raise DataError(f"{where}={brief(raw)}: must be text")
     return raw
 
 
@@ -121,7 +124,7 @@ def _seconds(name: str, raw: object) -> object:
         try:
             raw = datetime.fromisoformat(raw)
         except ValueError:
-            raise DataError(f"experiment.{name}={raw!r:.80}: must be a date or time as 2026-12-01T00:00:00Z") from None
+            raise DataError(f"experiment.{name}={brief(raw)}: must be a date or time as 2026-12-01T00:00:00Z") from None
     if isinstance(raw, date) and not isinstance(raw, datetime):
         raw = datetime(raw.year, raw.month, raw.day)
     if isinstance(raw, datetime):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from data.errors import DataError
+from recsys.experiments.amendments import fixed_hash
 from recsys.experiments.reading import canonical_json, content_hash, experiment_of, read_experiment, to_dict
 from tests.recsys.experiments.an_experiment import START, an_experiment, raw_experiment
 
@@ -47,7 +49,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("eligibility", [{"fact": "events", "least": 3, "most": 2}], r"must be 0 ≤ least ≤ most"),
         ("exposure", {"trigger": "opened"}, r"exposure\.trigger='opened': must be one of assignment"),
         ("metrics/0/role", "secondary", r"metrics: primary=\[\]: must be exactly one"),
-        ("metrics/1/cap", -1, r"metric revenue: cap=-1: must be finite and above 0"),
+        ("metrics/1/cap", -1, r"metric revenue: cap=-1.0: must be 1e-06\.\.1e\+12"),
         ("outcomes/0", ..., r"outcomes: column converted of the metrics is missing"),
         ("outcomes/0/measure", "count", r"outcome converted: measure='count': must be any"),
         ("outcomes/2/before_days", None, r"outcome spent_before: before_days: must be given for a covariate"),
@@ -60,7 +62,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("starts_at", "soon", r"experiment\.starts_at='soon': must be a date or time"),
         ("ends_at", START, r"must be after starts_at"),
         ("privacy/epsilon", 0, r"privacy\.epsilon=0\.0: must be above 0\.\.32"),
-        ("privacy/epsilon", float("nan"), r"privacy\.epsilon=nan: must be above 0\.\.32"),
+        ("privacy/epsilon", float("nan"), r"experiment\.privacy\.epsilon=nan: must be a finite number"),
+        ("privacy/delta", 10**400, r"experiment\.privacy\.delta=1\d*\.\.\.\d*: must be a finite number"),
+        ("eligibility", [{"fact": "events", "most": math.inf}], r"\[0\]\.most=inf: must be a finite number"),
+        ("metrics/1/cap", 10**400, r"metric 'revenue': cap=1\d*\.\.\.\d*: must be a float"),
+        ("metrics/1/covariate_cap", 1e-308, r"metric revenue: covariate_cap=1e-308: must be 1e-06\.\.1e\+12"),
+        ("version", 2**53, r"experiment\.version=9007199254740992: must be an integer"),
         ("privacy/min_reports", 20_000, r"privacy\.min_reports=20000: must be 1\.\.10000"),
         ("privacy/salt", 1, r"experiment\.privacy\.salt: is unknown"),
         ("alpha", 0.5, r"alpha=0\.5: must be above 0\.\.0\.2"),
@@ -108,6 +115,29 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path: Path, name: str, tex
     with pytest.raises(DataError) as caught:
         read_experiment(tmp_path / name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_numbers_written_otherwise_are_the_same_experiment() -> None:
+    whole, broken = changed("metrics/1/cap", 200), changed("metrics/1/cap", 200.0)
+    whole["metrics"][1]["centre"], broken["metrics"][1]["centre"] = 0, -0.0
+    whole["holdout_share"], broken["holdout_share"] = 0, -0.0
+    assert content_hash(experiment_of(whole)) == content_hash(experiment_of(broken))
+    assert fixed_hash(experiment_of(whole)) == fixed_hash(experiment_of(broken))
+
+
+def test_dates_that_no_clock_reaches_are_refused() -> None:
+    with pytest.raises(DataError, match=r"ends_at=1000000000000000: must be 0\.\.4\.10244e\+09"):
+        an_experiment(starts_at=10**15 - 1, ends_at=10**15)
+
+
+@pytest.mark.parametrize("key", ["arms", "metrics", "id", "ends_at"])
+def test_a_few_lines_that_unfold_to_billions_of_values_are_refused_at_once(key: str) -> None:
+    bomb: list[Any] = ["x"]
+    for _ in range(32):
+        bomb = [bomb, bomb]  # what aliases in YAML make
+    with pytest.raises(DataError) as caught:
+        an_experiment(**{key: [bomb] if key in ("arms", "metrics") else bomb})
+    assert len(str(caught.value)) < 1_000
 
 
 def test_the_last_window_begins_when_the_last_outcome_is_in() -> None:
