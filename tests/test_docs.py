@@ -39,7 +39,7 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
 def test_every_command_in_the_readme_exists() -> None:
     from serving.cli import COMMANDS
 
-    named = set(re.findall(r"^(?:\.venv/bin/)?ownshelf ([a-z]+)", README, flags=re.M))
+    named = set(re.findall(r"^(?:\.venv/bin/)?ownshelf ([a-z-]+)", README, flags=re.M))
     assert named
     assert named <= set(COMMANDS)
 
