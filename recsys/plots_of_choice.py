@@ -14,6 +14,9 @@ from recsys.plots import HELD, OURS, THEIRS
 
 _SHADES = {1: OURS, 3: "#7fb0d6", 9: "#c8d6e2"}
 
+MOST_LEVEL = 4
+"""So many dates stand side by side under a panel; more of them lean."""
+
 
 def plot_trials(result: Mapping[str, Any], path: Path) -> None:
     """Every trial's best figure in the order of the search, two standard errors around it, and where it began.
@@ -59,7 +62,7 @@ def plot_validation(result: Mapping[str, Any], path: Path) -> None:
     gap, canary = result["gap"], result["canary"]
     named = [
         (f"{what}:\n{how}", gap[key][part], colour)
-        for key, what in (("later", "later events"), ("last_basket", "last basket"))
+        for key, what in (("later", "later\nevents"), ("last_basket", "last\nbasket"))
         if gap[key] is not None
         for part, how, colour in (("trained", "trained", OURS), ("held_out", "held out", HELD))
     ]
@@ -101,6 +104,8 @@ def _points(axes: Axes, names: Sequence[str], rows: Sequence[Mapping[str, Any]],
     for place, row in enumerate(rows):
         _point(axes, place, row, colour, label if place == 0 else None)
     axes.set_xticks(range(len(names)), names, fontsize=8)
+    if len(names) > MOST_LEVEL:
+        axes.tick_params(axis="x", labelrotation=30)
     axes.set_xlim(-0.5, len(names) - 0.5)
 
 

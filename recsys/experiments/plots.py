@@ -120,7 +120,7 @@ def plot_widths(figures: Mapping[str, Any], path: Path) -> None:
         "coordinates": "coordinates of an arm",
         "batches": "batches",
     }
-    figure = Figure(figsize=(10.5, 3.1), layout="constrained")
+    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
     panels = figure.subplots(1, len(titles), sharey=True)
     for axes, (key, title) in zip(panels, titles.items(), strict=True):
         for (label, points), style in zip(curves[key].items(), ("-o", "--s", ":^"), strict=False):
@@ -132,7 +132,7 @@ def plot_widths(figures: Mapping[str, Any], path: Path) -> None:
         axes.set_xticks(x, [_short(value) for value in x], fontsize=7)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     panels[0].set_ylabel("width / width without noise")
     panels[0].set_ylim(0.9, 3.0)
     figure.savefig(path, dpi=150)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from recsys.plots_of_choice import plot_trials, plot_validation
@@ -56,6 +58,9 @@ def test_a_validation_has_a_panel_for_each_question_and_no_gap_where_nobody_trai
     assert len(few) == 5
     assert len(many) == 7
     assert few == [name for name in many if "later" not in name]
+    FigureCanvasAgg(figures[1]).draw()
+    boxes = [tick.get_window_extent() for tick in figures[1].axes[3].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     line = figures[0].axes[0].lines[0]
     assert line.get_xdata().tolist() == [10, 100]
     assert line.get_ydata().tolist() == [0.3, 0.3]
