@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,25 @@ from recsys.experiments.analysis import Look
 from recsys.experiments.arm_lists import ArmLists, arm_lists
 from recsys.experiments.definition import Experiment
 from recsys.experiments.layout import Integers
+from recsys.experiments.log_planning import plan_on_log
 from recsys.experiments.logged import Logged, placed
 from recsys.experiments.outcomes import MICROS, head_of
 from recsys.experiments.rehearsal import Rehearsal, Told, rehearse
+from recsys.trend import trend
 
 PARTIES = 2
+
+
+def plan_on(dataset: Dataset, experiment: Experiment) -> dict[str, Any]:
+    """Power, least effects, shoppers and days of an experiment from a log's own variance, with the plan's noise.
+
+    The experiment is moved to the end of the log if the log does not cover its dates.
+    """
+    logged = Logged.of(dataset)
+    dated = placed(experiment, logged.log)
+    now = dated.starts_at * MICROS
+    head = head_of(trend(known_at(logged.log, now), now))
+    return plan_on_log(dated, logged, head, sigma=experiment_plan(dated).sigma)
 
 
 class InProcess:

@@ -166,12 +166,18 @@ def _solve(short: Callable[[float], float], low: float, high: float, most: float
 
 
 def plan(
-    experiment: Experiment, sums: ArmSums, shoppers_per_day: float, *, noise: dict[str, float] | None = None
+    experiment: Experiment,
+    sums: ArmSums,
+    shoppers_per_day: float,
+    *,
+    noise: dict[str, float] | None = None,
+    plain_noise: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Every metric's plan as JSON: shoppers and days for the minimum effect, and what can be shown by when.
 
     sums: of shoppers under control, as a replayed log has them. shoppers_per_day: new ones of control and one arm.
-    noise: metric → variance of privacy's noise as in Spread. Each metric is planned by the experiment's own design, by
+    noise: metric → variance of privacy's noise as in Spread; plain_noise: without the covariate's, by default the same.
+    Each metric is planned by the experiment's own design, by
     one fixed look and by the other methods beside it, with and without its covariate; effects are relative to control.
     """
     if not shoppers_per_day > 0:
@@ -189,7 +195,8 @@ def plan(
     rows = []
     for metric in experiment.metrics:
         found = replace(spread(metric, sums), noise=(noise or {}).get(metric.name, 0.0))
-        rows.append(_metric_plan(experiment, metric, found, designs, shoppers_per_day, ratio))
+        plain = replace(found, variance=found.plain, noise=(plain_noise or {}).get(metric.name, found.noise))
+        rows.append(_metric_plan(experiment, metric, found, plain, designs, shoppers_per_day, ratio))
     return {
         "experiment": experiment.id,
         "alpha": own.alpha,
@@ -206,6 +213,7 @@ def _metric_plan(
     experiment: Experiment,
     metric: Metric,
     found: Spread,
+    plain: Spread,
     designs: dict[str, Design],
     per_day: float,
     ratio: float,
@@ -213,7 +221,7 @@ def _metric_plan(
     if found.value == 0.0:
         raise DataError(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
     ways = {"with_covariate": found} if metric.covariate else {}
-    ways["plain"] = replace(found, variance=found.plain)
+    ways["plain"] = plain
     effect = experiment.minimum_effect * abs(found.value)
     row: dict[str, Any] = {
         "metric": metric.name,

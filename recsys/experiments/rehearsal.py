@@ -118,11 +118,9 @@ def rehearse(
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))
     arms = _assigned(experiment, logged, rng)
-    parts = _exposed(experiment, logged, arms, head)
-    if not parts:
-        raise DataError(f"experiment {experiment.id}: no shopper of {logged.name} comes in between its dates")
+    parts = exposed(experiment, logged, arms, head)
     made = _lists(logged, lists, parts, told)
-    crowd = _Crowd.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
+    crowd = Crowd.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
     truth = _truth(experiment, crowd, told)
     summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
     protocol = {
@@ -147,10 +145,11 @@ def _assigned(experiment: Experiment, logged: Logged, rng: np.random.Generator) 
     return {user: arm for user, arm in drawn if arm is not None}
 
 
-def _exposed(
-    experiment: Experiment, logged: Logged, arms: Mapping[int, str], head: npt.NDArray[np.bool_]
-) -> list[Part]:
-    """Who comes in, by user: at the first visit between the dates at which every rule holds."""
+def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], head: npt.NDArray[np.bool_]) -> list[Part]:
+    """Who comes in, by user: at the first visit between the dates at which every rule holds.
+
+    arms: shopper → arm. head (n_items,): which items are of the head. Raises DataError if nobody does.
+    """
     time, parts, at = logged.log.time, [], 0
     starts = np.searchsorted(logged.user, np.arange(logged.log.n_users + 1))
     for user, arm in arms.items():
@@ -168,6 +167,8 @@ def _exposed(
                 parts.append(Part(user, arm, cell_of(experiment, facts), moment, range(visit, stop), at))
                 at += stop - visit
                 break
+    if not parts:
+        raise DataError(f"experiment {experiment.id}: no shopper of {logged.name} comes in between its dates")
     return parts
 
 
@@ -187,7 +188,7 @@ def _lists(logged: Logged, lists: Mapping[str, ArmLists], parts: Sequence[Part],
 
 
 @dataclass(frozen=True, eq=False)
-class _Crowd:
+class Crowd:
     """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope."""
 
     experiment: Experiment
@@ -208,15 +209,12 @@ class _Crowd:
         lists: Mapping[str, ArmLists],
         lift: float,
         rng: np.random.Generator,
-    ) -> _Crowd:
-        spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
-        rows = np.concatenate([np.arange(*span) for span in spans])
-        places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
-        shift = np.repeat([part.at - part.visits.start for part in parts], np.diff(places))
-        list_of = logged.visit[rows] + shift
+    ) -> Crowd:
+        """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
+        rows, list_of, places = _events(logged, parts)
         scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
         wanted = any(o.event is OutcomeEvent.LIST and o.measure == "value" for o in experiment.outcomes)
-        return _Crowd(
+        return Crowd(
             experiment=experiment,
             logged=logged,
             parts=parts,
@@ -226,6 +224,28 @@ class _Crowd:
             answers=answers(logged.log, scope, made, experiment.control, lift, rng),
             diversity={arm: _diversity(one, lists[arm].rows, wanted) for arm, one in made.items()},
         )
+
+    @staticmethod
+    def as_logged(experiment: Experiment, logged: Logged, parts: Sequence[Part]) -> Crowd:
+        """Everybody under control, for whom no list is made: their diversity is 0."""
+        rows, list_of, places = _events(logged, parts)
+        usual = Answer(np.ones(len(rows), dtype=np.int64), {})
+        nothing = np.zeros(int(list_of.max(initial=0)) + 1)
+        arm = experiment.control
+        return Crowd(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
+
+    def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
+        """Exact sums of everybody's capped columns at the end of their outcomes, had all been in one arm."""
+        experiment, described = self.experiment, columns(self.experiment.metrics)
+        found: dict[str, list[float]] = {column.name: [] for column in described}
+        for place, part in enumerate(self.parts):
+            last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
+            at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
+            for column in described:
+                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
+            if told is not None:
+                told()
+        return ArmSums.from_rows(found, experiment.metrics)
 
     def notes(self, place: int, arm: str) -> list[Note]:
         """What the device of one shopper would have noted under an arm, as far as outcomes and covariates reach."""
@@ -262,6 +282,17 @@ class _Crowd:
         return Note(int(self.logged.log.time[row]), event, value)
 
 
+def _events(
+    logged: Logged, parts: Sequence[Part]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
+    spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
+    rows = np.concatenate([np.arange(*span) for span in spans])
+    places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
+    shift = np.repeat([part.at - part.visits.start for part in parts], np.diff(places))
+    return rows, logged.visit[rows] + shift, places
+
+
 def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt.NDArray[np.float64]:
     """(n,) one minus the mean cosine of each list, 0..2; zeros where no outcome asks for it."""
     if not wanted:
@@ -270,20 +301,17 @@ def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt
     return np.array([0.0 if math.isnan(value) else max(1.0 - value, 0.0) for value in alike])
 
 
-def _truth(experiment: Experiment, crowd: _Crowd, told: Told) -> dict[str, dict[str, float]]:
+def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[str, float]]:
     """Every metric's value with everybody in one arm, at the end of their outcomes."""
-    described = columns(experiment.metrics)
-    values = {}
-    for number, arm in enumerate(experiment.arms):
-        found: dict[str, list[float]] = {column.name: [] for column in described}
-        for place, part in enumerate(crowd.parts):
-            last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
-            at_end = columns_at(experiment, crowd.notes(place, arm.name), part.exposed_at, last)
-            for column in described:
-                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
-            if place % 100 == 99:
-                told("outcomes", number * len(crowd.parts) + place + 1, len(experiment.arms) * len(crowd.parts))
-        values[arm.name] = ArmSums.from_rows(found, experiment.metrics)
+    done, total = 0, len(experiment.arms) * len(crowd.parts)
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % 100 == 0:
+            told("outcomes", done, total)
+
+    values = {arm.name: crowd.sums(arm.name, count) for arm in experiment.arms}
     return {
         metric.name: {arm: value_and_gradient(metric, sums)[0] for arm, sums in values.items()}
         for metric in experiment.metrics
@@ -293,7 +321,7 @@ def _truth(experiment: Experiment, crowd: _Crowd, told: Told) -> dict[str, dict[
 def _windows(
     experiment: Experiment,
     logged: Logged,
-    crowd: _Crowd,
+    crowd: Crowd,
     arms: Mapping[int, str],
     summer: Summer,
     rng: np.random.Generator,

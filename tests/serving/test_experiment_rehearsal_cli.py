@@ -74,3 +74,14 @@ def test_a_rehearsals_folder_is_a_report_that_is_read_again(shop: Path, file: Pa
     assert (tmp_path / "again" / "report.html").read_bytes() == (out / "report.html").read_bytes()
     missing = CliRunner().invoke(app, ["experiment", "report", str(tmp_path / "nothing")])
     assert missing.exit_code == 1
+
+
+def test_a_plan_is_printed_drawn_and_written(shop: Path, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan"
+    options = ["experiment", "plan", str(file), "--on", str(shop), "--epsilon", "off", "--out", str(out)]
+    told = CliRunner().invoke(app, options)
+    assert "clicks (primary)" in told.stdout, told.output
+    assert (out / "plan.png").stat().st_size > 10_000
+    found = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
+    assert found == json.loads((out / "plan.json").read_text())
+    assert [row["metric"] for row in found["metrics"]] == ["clicks"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,21 @@ import yaml
 from data.dataset import Dataset
 from data.errors import DataError
 from data.interactions import EventKind
+from federation.experiment_sum import experiment_plan
 from federation.experiments_device import facts_of
 from federation.history import Event
 from federation.recipe import recipe
-from federation.rehearsing import rehearse_on
+from federation.rehearsing import plan_on, rehearse_on
 from recsys.experiments.arm_lists import ArmLists
 from recsys.experiments.definition import DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.layout import layout_of
+from recsys.experiments.log_planning import noise_of, share_of_two_arms
 from recsys.experiments.logged import VISIT_US, Logged, placed
 from recsys.experiments.outcomes import MICROS
 from recsys.experiments.reading import experiment_of
 from recsys.experiments.rehearsal import Rehearsal
 from recsys.experiments.response import answers, scope_of
+from recsys.experiments.sums import ArmSums
 from tests.recsys.experiments.an_experiment import an_experiment
 from tests.recsys.replay_logs import dataset_of, small_dataset
 
@@ -209,3 +214,37 @@ def test_the_example_of_the_page_is_a_definition_that_the_sample_log_covers() ->
     log = Dataset.open("sample:online-retail").interactions()
     moved = placed(found, log)
     assert int(log.time.min()) < moved.starts_at * MICROS < moved.ends_at * MICROS < int(log.time.max())
+
+
+def test_a_plan_is_of_the_logs_own_outcomes_and_of_the_plans_noise(dataset: Dataset) -> None:
+    made = definition()
+    found = plan_on(dataset, made)
+    control = rehearsed(dataset, 0.0).truth
+    for row in found["metrics"]:
+        quiet = row["designs"]["fixed"]["plain"]["shoppers"]
+        assert row["value"] == pytest.approx(control[row["metric"]]["global"], rel=0.3)  # others are in no arm, or late
+        assert quiet > 4
+    assert set(found["noise"].values()) == {0.0}
+    privacy = an_experiment(privacy={"epsilon": 1.0, "min_reports": 20, "max_reports": 1_000}).privacy
+    loud = plan_on(dataset, replace(made, privacy=privacy))
+    for row, other in zip(loud["metrics"], found["metrics"], strict=True):
+        assert row["designs"]["fixed"]["plain"]["shoppers"] > other["designs"]["fixed"]["plain"]["shoppers"]
+    assert found["shoppers_per_day"] == pytest.approx(found["log_shoppers"] / 2)
+
+
+def test_the_noise_of_a_plan_is_what_the_sums_of_a_rehearsal_carry(dataset: Dataset) -> None:
+    privacy = an_experiment(privacy={"epsilon": 8.0, "min_reports": 20, "max_reports": 1_000}).privacy
+    made = replace(definition(), privacy=privacy)
+    sums = ArmSums.from_rows({"clicks": [1.0, 2.0], "spent": [1.0, 5.0], "converted": [0.0, 1.0],
+                              "clicks_before": [0.0, 2.0]}, made.metrics)  # fmt: skip
+    sigma = experiment_plan(made).sigma
+    layout = layout_of(made)
+    cells = layout.sums(np.zeros(layout.length, int), sigma=sigma, windows=3)["global"]
+    noise = reduce(add, cells).noise
+    assert noise_of(made.primary, made, sums, sigma) == pytest.approx(noise.totals["clicks"] + 1.5**2 * noise.n)
+
+
+def test_two_arms_share_of_a_layer() -> None:
+    weights = [{"name": "global", "weight": 2}, {"name": "a", "weight": 1}, {"name": "b", "weight": 1}]
+    made = definition(arms=weights, layer={"name": "home", "start": 0, "stop": 5_000}, holdout_share=0.1)
+    assert share_of_two_arms(made) == pytest.approx(0.5 * 0.9 * 3 / 4)
