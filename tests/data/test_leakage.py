@@ -1,9 +1,11 @@
 """Guards of a cut on logs of a few rows: each leak by hand, and beside it what looks like one and is none."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from data.interactions import interactions
+from data.interactions import Interactions, interactions
 from data.leakage import (
     HOUR,
     MINUTE,
@@ -17,7 +19,8 @@ from data.leakage import (
     per_user_cut,
     time_zone_shift,
 )
-from data.leakage_twins import aliases, duplicates, near_duplicates, straddling_sessions
+from data.leakage_twins import RARE, aliases, duplicates, near_duplicates, straddling_sessions
+from data.split import temporal
 
 AT = 1_000 * 24 * HOUR
 
@@ -129,3 +132,39 @@ def test_a_shopper_under_two_ids_and_two_shoppers_of_one_taste():
 @pytest.mark.parametrize("kind", REMEDIES)
 def test_every_kind_says_what_to_do(kind):
     assert str(Leak(kind, True, 1, "figures", "place")) == f"{kind} in place: figures; {REMEDIES[kind]}"
+
+
+def aliased_users(train: Interactions, histories: Interactions, test: Interactions) -> int:
+    """How many users of the test are an alias of another: every pair of users compared event by event."""
+
+    def events(*parts: Interactions) -> list[set[tuple[int, int, int]]]:
+        return [
+            {(p.item_idx[k], p.kind[k], p.time[k]) for p in parts for k in range(*p.of(u).indices(p.n_events))}
+            for u in range(test.n_users)
+        ]
+
+    known, asked = events(train), events(histories, test)
+    asked = [one if test.counts[user] else set() for user, one in enumerate(asked)]
+    owners = Counter(event for a, b in zip(known, asked, strict=True) for event in a | b)
+    found = set()
+    for b, theirs in enumerate(asked):
+        for a, mine in enumerate(known):
+            both = mine & theirs
+            rare = sum(2 <= owners[event] <= RARE for event in both)
+            if a != b and rare >= 2 and len(both) >= 5 and 2 * len(both) >= min(len(mine), len(theirs)):
+                found.add(b)
+    return len(found)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_aliases_are_those_of_comparing_every_pair_of_users(seed):
+    rng = np.random.default_rng(seed)
+    n, n_users = int(rng.integers(60, 300)), int(rng.integers(4, 20))
+    rows = np.column_stack([rng.integers(0, top, n) for top in (n_users, 12, int(rng.integers(30, 300)))])
+    copied = rows[rows[:, 0] == 0] * [0, 1, 1] + [n_users - 1, 0, 0]
+    users, items, times = np.vstack([rows, copied]).T
+    whole = interactions(users, items, times, n_users=n_users, n_items=12)
+    split = temporal(whole, int(np.quantile(times, 0.7)))
+    for histories in (split.train, whole):
+        found = aliases(split.train, histories, split.test)
+        assert (0 if found is None else found.n) == aliased_users(split.train, histories, split.test)
