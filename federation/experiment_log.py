@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from federation.device_ledger import Pending
+from federation.interleaved_list import OpenList
 from recsys.experiments.amendments import fixed_hash
 from recsys.experiments.assignment import SECRET_BYTES
 from recsys.experiments.definition import MAX_DAYS, Experiment, OutcomeEvent
+from recsys.experiments.interleaving import Tally
 from recsys.experiments.layout import Floats, Integers, Layout
 from recsys.experiments.outcomes import MICROS, Note
 from recsys.experiments.reading import canonical_json, experiment_of
@@ -32,7 +34,8 @@ class Enrolment:
     fixed_hash: of what no version may change. exposed_at: µs since 1970 UTC, None before. cell: of its segments at the
     exposure. sent: (2, slots) what reports have said so far, in steps. window: of the last report, -1 before the first.
     pending: a report on its way. left: a report was lost, so its later increments would be of nobody the sums know:
-    from then on the device says nothing but zeros.
+    from then on the device says nothing but zeros. tally, open_list: of interleaved lists, sessions so far and the last
+    list while it is not settled.
     """
 
     experiment_id: str
@@ -43,6 +46,8 @@ class Enrolment:
     window: int = -1
     pending: Pending | None = None
     left: bool = False
+    tally: Tally | None = field(default=None, repr=False)
+    open_list: OpenList | None = field(default=None, repr=False)
 
     def sent_so_far(self, layout: Layout) -> Integers:
         """(2, slots) int64."""
@@ -60,12 +65,15 @@ class Enrolment:
             "window": self.window,
             "pending": self.pending and self.pending.encode(),
             "left": self.left,
+            "tally": self.tally and [self.tally.wins, self.tally.losses, self.tally.cap],
+            "open_list": self.open_list and self.open_list.encode(),
         }
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Enrolment:
         """The enrolment of encode."""
         pending, (rise, fall) = stored["pending"], stored["sent"]
+        tally, open_list = stored.get("tally"), stored.get("open_list")  # a vault of before lists were interleaved
         return Enrolment(
             experiment_id=stored["experiment_id"],
             fixed_hash=bytes.fromhex(stored["fixed_hash"]),
@@ -75,6 +83,8 @@ class Enrolment:
             window=stored["window"],
             pending=pending and Pending.decode(pending),
             left=stored["left"],
+            tally=tally and Tally(*tally),
+            open_list=open_list and OpenList.decode(open_list),
         )
 
 
@@ -107,10 +117,16 @@ class ExperimentLog:
         return replace(self, notes=(*kept, note))
 
     def without_reports(self) -> ExperimentLog:
-        """After reports on their way were destroyed: those experiments go on without this device."""
-        if not any(one.pending for one in self.enrolments):
+        """After reports on their way were destroyed: those experiments go on without this device.
+
+        Whose picks an interleaved list had is forgotten too.
+        """
+        if not any(one.pending or one.open_list for one in self.enrolments):
             return self
-        gone = (replace(one, pending=None, left=True) if one.pending else one for one in self.enrolments)
+        gone = (
+            replace(one, pending=None, left=one.left or one.pending is not None, open_list=None)
+            for one in self.enrolments
+        )
         return replace(self, enrolments=tuple(gone))
 
     def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:

@@ -150,7 +150,7 @@ def _make(
     if arm is None:
         return
     after, increments = increments_at(state.experiments, experiment, before, at * MICROS)
-    vector = layout.contribution(arm.name, before.cell, increments)
+    vector = layout.contribution(experiment.group_of(arm.name), before.cell, increments)
     report = make_report(task, 0, {PART: vector.astype(np.float64)}, token, draws.rounding).to_bytes()
     window = min(patience.spread_s, (task.deadline - at) / 2)
     pending = Pending(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)

@@ -20,10 +20,13 @@ from federation.experiment_log import Enrolment, ExperimentLog
 from federation.history import DeviceState, Event, known_columns
 from recsys.catalogue import Catalogue
 from recsys.experiments.amendments import fixed_hash
+from recsys.experiments.arm import Arm
 from recsys.experiments.assignment import SECRET_BYTES, assign
-from recsys.experiments.definition import Arm, Experiment, OutcomeEvent, Trigger
+from recsys.experiments.definition import Experiment, OutcomeEvent, Trigger
+from recsys.experiments.interleaving import Tally
 from recsys.experiments.layout import Integers, layout_of
 from recsys.experiments.outcomes import (
+    MICROS,
     Note,
     cell_of,
     columns_at,
@@ -32,6 +35,9 @@ from recsys.experiments.outcomes import (
     is_eligible,
     takes_exposures,
 )
+
+CREDIT_S = 1_800
+"""How long an interleaved list's clicks count: the pause after which analytics speak of another session."""
 
 
 def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
@@ -49,7 +55,10 @@ def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
         secret = log.secret or (os.urandom(SECRET_BYTES) if definitions else b"")
         if (secret, definitions) == (log.secret, log.definitions):
             return state
-        return replace(state, experiments=replace(log, secret=secret, definitions=definitions))
+        known = {one.id for one in definitions}
+        kept = (one if one.experiment_id in known else replace(one, open_list=None) for one in log.enrolments)
+        made = replace(log, secret=secret, definitions=definitions, enrolments=tuple(kept))
+        return replace(state, experiments=made)
 
     device.change(keep)
 
@@ -57,17 +66,34 @@ def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
 def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
     """The arm whose settings this device's lists have at `now` (µs since 1970 UTC); None when it is not in.
 
-    A shopper who came in stays in; others are in while exposures are taken and every rule holds.
+    None too where both arms make every list: that is federation/interleaving_device.py's.
     """
     state = device.state
     experiment = state.experiments.definition(experiment_id)
-    if experiment is None:
+    if experiment is None or experiment.interleaved or not is_in(state, experiment, device.catalogue, now):
         return None
-    arm = assigned_arm(state, experiment)
-    if arm is None or state.experiments.enrolment(experiment).exposed_at is not None:
-        return arm
-    facts = facts_of(state.events, device.catalogue, now)
-    return arm if takes_exposures(experiment, now) and is_eligible(experiment, facts) else None
+    return assigned_arm(state, experiment)
+
+
+def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | None, now: int) -> bool:
+    """Whether the device is in at `now` (µs since 1970 UTC).
+
+    A shopper who came in stays in; others are in while exposures are taken and every rule holds.
+    """
+    if assigned_arm(state, experiment) is None:
+        return False
+    if state.experiments.enrolment(experiment).exposed_at is not None:
+        return True
+    return takes_exposures(experiment, now) and is_eligible(experiment, facts_of(state.events, catalogue, now))
+
+
+def settled(own: Enrolment, experiment: Experiment) -> Enrolment:
+    """With the open list counted and forgotten: a session won, lost or neither, of a shopper who is in."""
+    if own.open_list is None:
+        return own
+    tally = own.tally or Tally(cap=int(experiment.primary.cap))
+    counted = tally.after(own.open_list.preference) if own.exposed_at is not None else own.tally
+    return replace(own, tally=counted, open_list=None)
 
 
 def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
@@ -134,9 +160,14 @@ def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, no
     """What the device would say at `now` (µs), (2, slots) int64 of 0 or more, and its part once that is said."""
     layout = layout_of(experiment)
     before = own.sent_so_far(layout)
+    if own.open_list is not None and now > own.open_list.made_at + CREDIT_S * MICROS:
+        own = settled(own, experiment)
     if own.exposed_at is None or own.left:
         return own, np.zeros_like(before)
-    columns = columns_at(experiment, log.notes, own.exposed_at, now)
+    if experiment.interleaved:
+        columns = (own.tally or Tally(cap=int(experiment.primary.cap))).values()
+    else:
+        columns = columns_at(experiment, log.notes, own.exposed_at, now)
     after = np.maximum(layout.risen(columns, log.thresholds(experiment, layout)), before)
     rise, fall = after.tolist()
     return replace(own, sent=(tuple(rise), tuple(fall))), after - before

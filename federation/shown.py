@@ -7,10 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from federation.experiment_log import Enrolment
 from federation.history import DeviceState
 from federation.moments import iso
 
 LEDGER_DELTA = 1e-6
+
+
+def _interleaved(one: Enrolment) -> dict[str, Any]:
+    """Sessions won and lost, and whose picks the last list had, of an experiment that interleaves."""
+    told: dict[str, Any] = {}
+    if one.tally is not None:
+        told["sessions"] = {"won": one.tally.wins, "lost": one.tally.losses}
+    if one.open_list is not None:
+        told["open_list"] = dict(zip(("incumbent", "challenger"), map(list, one.open_list.picks), strict=True))
+    return told
 
 
 def shown(state: DeviceState) -> dict[str, Any]:
@@ -33,6 +44,7 @@ def shown(state: DeviceState) -> dict[str, Any]:
                 "experiment_id": one.experiment_id,
                 "exposed_at": None if one.exposed_at is None else iso(one.exposed_at),
                 "window": one.window,
+                **_interleaved(one),
             }
             for one in state.experiments.enrolments
         ],

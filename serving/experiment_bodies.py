@@ -98,4 +98,5 @@ def definition_schema() -> dict[str, Any]:
     schema = TypeAdapter(Experiment).json_schema(ref_template="#/components/schemas/{model}")
     for name in TIMES:
         schema["properties"][name] = _MOMENT
+    schema["required"] = [name for name in schema["required"] if name not in ("metrics", "outcomes")]  # interleaved
     return schema

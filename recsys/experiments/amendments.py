@@ -34,7 +34,7 @@ def check_amendment(before: Experiment, after: Experiment) -> None:
         raise DataError(f"version={after.version}: must be {before.version + 1}, after version {before.version}")
     old, new = to_dict(before), to_dict(after)
     for name, value in new.items():
-        if name not in AMENDABLE and value != old[name]:
+        if name not in AMENDABLE and value != old.get(name):
             raise DataError(f"{name}: cannot change once the experiment has started; only {', '.join(AMENDABLE[1:])}")
     if after.ends_at < before.ends_at:
         raise DataError(

@@ -94,7 +94,7 @@ class Analysis:
     """All that the sums say at the last look.
 
     effects: every metric and arm, at the last look. history: the same at every look, without p-values. segments:
-    primary metric by level. sample_ratio: None while an arm is below min_reports.
+    primary metric by level. sample_ratio: None while an arm is below min_reports, and where both arms make every list.
     """
 
     experiment: str
@@ -165,7 +165,7 @@ def _check(experiment: Experiment, looks: Sequence[Look]) -> None:
     numbers = [look.number for look in looks]
     if not numbers or numbers != sorted(set(numbers)) or not 1 <= numbers[0] <= numbers[-1] <= experiment.looks.count:
         raise DataError(f"looks={numbers}: must be one or more, rise, and lie in 1..{experiment.looks.count}")
-    names = {arm.name for arm in experiment.arms}
+    names = set(experiment.groups)
     for look in looks:
         if set(look.arms) != names or any(len(cells) != experiment.n_cells for cells in look.arms.values()):
             raise DataError(f"look {look.number}: must have the arms {', '.join(sorted(names))} with every cell")
@@ -181,7 +181,7 @@ def _seen(
     """The looks at which the sums say something, and why the last does not if it does not."""
     seen, problem = [], None
     for number, arms in zip(numbers, looks, strict=True):
-        control, treatment = arms[experiment.control], arms[arm]
+        control, treatment = (arms[experiment.group_of(name)] for name in (experiment.control, arm))
         problem = None
         try:
             if min(control.n, treatment.n) < experiment.privacy.min_reports:
@@ -273,7 +273,7 @@ def _interaction(design: Design, segment: Segment, arm: str, by_level: Sequence[
 
 
 def _sample_ratio(experiment: Experiment, looks: Sequence[Mapping[str, ArmSums]]) -> SampleRatio | None:
-    if any(sums.n < experiment.privacy.min_reports for sums in looks[-1].values()):
+    if experiment.interleaved or any(sums.n < experiment.privacy.min_reports for sums in looks[-1].values()):
         return None
     return sample_ratio(
         [{arm: sums.n for arm, sums in look.items()} for look in looks],

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from data.interactions import Interactions
 from recsys.arms import GlobalProfile, Personalized
 from recsys.baselines import recent_popularity
-from recsys.experiments.definition import ArmSettings
+from recsys.experiments.arm import ArmSettings
 from recsys.items import ItemTable
 from recsys.profile_config import ProfileConfig
 from recsys.ranking import rank

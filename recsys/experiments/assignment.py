@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from data.errors import DataError
-from recsys.experiments.definition import LAYER_BUCKETS, Arm, Experiment
+from recsys.experiments.arm import Arm
+from recsys.experiments.definition import LAYER_BUCKETS, Experiment
 
 DOMAIN = "ownshelf/assignment/v1"
 SECRET_BYTES = 32

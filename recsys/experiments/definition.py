@@ -6,7 +6,6 @@ Reading files is recsys/experiments/reading.py's, changing a started one recsys/
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,18 +13,13 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
-from recsys.experiments.metrics import Metric, Role, check_metrics, columns
-
-ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
-"""Experiments, layers and surfaces; with a version, an id still fits a task's subject."""
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-"""Arms, segments and levels."""
+from recsys.experiments.arm import ID, Arm, check_drafted, named, one_of, within
+from recsys.experiments.metrics import Metric, Role, check_metrics, columns, preference_metric
 
 LAYER_BUCKETS = 10_000
 """A layer is cut into so many buckets: shares of shoppers in steps of a hundredth of a percent."""
 
-MAX_ARMS, MAX_CELLS, MAX_LOOKS, MAX_WEIGHT = 8, 16, 100, 10_000
+MAX_ARMS, MAX_CELLS, MAX_LOOKS = 8, 16, 100
 MAX_DAYS = 366
 LATEST_S = 4_102_444_800
 """2100-01-01: later is a mistake, and microseconds must fit a signed 64-bit integer."""
@@ -33,12 +27,15 @@ DAY_S = 86_400
 REPORTING_DAYS = 6
 """Devices and custodian hold no round's key open for longer than seven and eight days."""
 
-Model = Literal["personalized", "personalized_no_repeat", "global", "global_profile", "local"]
-Mode = Literal["device", "cluster", "noised", "profile"]
 Trigger = Literal["assignment", "list_requested", "list_shown"]
 Measure = Literal["any", "count", "value"]
+Design = Literal["parallel", "interleaved"]
 Fact = Literal["events", "views", "carts", "purchases", "likes", "days_known", "head_share"]
-MODELS, MODES, TRIGGERS, MEASURES, FACTS = (get_args(kind) for kind in (Model, Mode, Trigger, Measure, Fact))
+TRIGGERS, MEASURES, FACTS = (get_args(kind) for kind in (Trigger, Measure, Fact))
+DESIGNS = get_args(Design)
+
+BOTH = "both"
+"""The one group of an interleaved design: shoppers whose lists both arms make."""
 
 
 class OutcomeEvent(StrEnum):
@@ -63,66 +60,6 @@ class Spending(StrEnum):
 
     OBRIEN_FLEMING = "obrien_fleming"
     POCOCK = "pocock"
-
-
-def within(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise DataError unless low ≤ value ≤ high; open_low: low itself is refused."""
-    if not (low < value <= high if open_low else low <= value <= high):
-        raise DataError(f"{name}={value}: must be {'above ' if open_low else ''}{low:g}..{high:g}")
-
-
-def named(name: str, value: str, pattern: re.Pattern[str] = NAME) -> None:
-    """Raise DataError unless the whole value matches."""
-    if not pattern.fullmatch(value):
-        raise DataError(f"{name}={value!r}: must match {pattern.pattern}")
-
-
-def one_of(name: str, value: object, known: Sequence[object]) -> None:
-    """Raise DataError unless value is one of the known ones."""
-    if value not in known:
-        raise DataError(f"{name}={value!r}: must be one of {', '.join(map(str, known))}")
-
-
-@dataclass(frozen=True)
-class ArmSettings:
-    """What an arm changes about a list; None leaves it as it is without the experiment.
-
-    model, mode: which list and how it is asked for (DESIGN's words). diversity: 0..1. trend_weight, repeat_weight: 0
-    or more. bundle_version: of the shared model.
-    """
-
-    model: Model | None = None
-    mode: Mode | None = None
-    bundle_version: str | None = None
-    diversity: float | None = None
-    trend_weight: float | None = None
-    repeat_weight: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.model is not None:
-            one_of("settings.model", self.model, MODELS)
-        if self.mode is not None:
-            one_of("settings.mode", self.mode, MODES)
-        if self.bundle_version is not None:
-            named("settings.bundle_version", self.bundle_version, re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII))
-        if self.diversity is not None:
-            within("settings.diversity", self.diversity, 0, 1)
-        for name in ("trend_weight", "repeat_weight"):
-            if (value := getattr(self, name)) is not None:
-                within(f"settings.{name}", value, 0, 1_000)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """weight: an integer; an arm gets weight / (sum of weights) of the shoppers."""
-
-    name: str
-    weight: int = 1
-    settings: ArmSettings = ArmSettings()
-
-    def __post_init__(self) -> None:
-        named("arm.name", self.name)
-        within(f"arm {self.name}: weight", self.weight, 1, MAX_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -258,6 +195,9 @@ class Experiment:
     every experiment in it. minimum_effect: of the primary metric, relative to control, that power is planned for.
     starts_at, ends_at: seconds since 1970-01-01 UTC, of exposures; outcomes are counted for outcome_days after each.
     description: for people; neither assignment nor analysis reads it.
+    design: parallel, each shopper has one arm's lists; interleaved, two arms draft every list together
+    (recsys/experiments/interleaving.py), control is the incumbent, and the one metric is the preference: metrics may
+    be left empty, or hold a preference with a cap of its own.
     """
 
     id: str
@@ -280,8 +220,12 @@ class Experiment:
     alpha: float = 0.05
     power: float = 0.8
     description: str = ""
+    design: Design = "parallel"
 
     def __post_init__(self) -> None:
+        one_of("design", self.design, DESIGNS)
+        if self.interleaved and not self.metrics:
+            object.__setattr__(self, "metrics", (preference_metric(),))
         named("id", self.id, ID)
         within("version", self.version, 1, 1_000_000)
         names = [arm.name for arm in self.arms]
@@ -300,8 +244,13 @@ class Experiment:
         within("ends_at", self.ends_at, 0, LATEST_S)
         if len(self.description) > 2_000:
             raise DataError(f"description of {len(self.description)} characters: must be at most 2000")
-        check_metrics(self.metrics)
-        self._check_columns()
+        check_metrics(self.metrics, interleaved=self.interleaved)
+        if self.interleaved:
+            check_drafted(self.arms)
+            if self.outcomes:
+                raise DataError("outcomes: must be left out of an interleaved design, it measures the preference alone")
+        else:
+            self._check_columns()
         _distinct("segments", [segment.name for segment in self.segments])
         within("segments: cells", self.n_cells, 1, MAX_CELLS)
 
@@ -327,6 +276,20 @@ class Experiment:
     def primary(self) -> Metric:
         """The metric that decides."""
         return next(metric for metric in self.metrics if metric.role is Role.PRIMARY)
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether both arms make every list."""
+        return self.design == "interleaved"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Whose sums are kept apart: each arm's shoppers, or all of them where both arms make every list."""
+        return (BOTH,) if self.interleaved else tuple(arm.name for arm in self.arms)
+
+    def group_of(self, arm: str) -> str:
+        """The group whose sums hold what is said of an arm."""
+        return BOTH if self.interleaved else arm
 
     @property
     def n_cells(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from data.errors import SumsTooSmall
-from recsys.experiments.metrics import Metric
+from recsys.experiments.metrics import Metric, MetricKind
 from recsys.experiments.sums import ArmSums
 
 Gradient = Mapping[str, float]
@@ -95,7 +95,10 @@ def difference(metric: Metric, control: ArmSums, treatment: ArmSums) -> Differen
     """The metric of treatment minus that of control; raises SumsTooSmall where the sums say nothing yet.
 
     The covariate's coefficient comes from both arms' pooled sums; both are adjusted to the covariate's pooled mean.
+    A preference is a difference within each shopper already: both arms have the same sums, and control is 0.
     """
+    if metric.kind is MetricKind.PREFERENCE:
+        return _preference(metric, treatment)
     pooled = control + treatment
     coefficient = covariate_coefficient(metric, pooled)
     arms = [_arm(metric, sums, coefficient, pooled) for sums in (control, treatment)]
@@ -117,6 +120,22 @@ def difference(metric: Metric, control: ArmSums, treatment: ArmSums) -> Differen
         reduction=1.0 - sampling / sum(arm.plain for arm in arms),
         shoppers=pooled.n,
         denominator=1.0 if metric.denominator is None else pooled.mean(metric.denominator),
+    )
+
+
+def _preference(metric: Metric, sums: ArmSums) -> Difference:
+    arm = _arm(metric, sums, 0.0, sums)
+    return Difference(
+        control=0.0,
+        treatment=arm.value,
+        variance=arm.variance,
+        sampling_variance=arm.sampling,
+        df=(sums.n - 1.0) * (arm.variance / arm.sampling) ** 2,
+        log_variance=math.nan,
+        log_df=math.nan,
+        coefficient=0.0,
+        reduction=0.0,
+        shoppers=sums.n,
     )
 
 

@@ -6,12 +6,13 @@ shopper sees both rankers, so what differs between shoppers falls out. Not a tes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from data.errors import DataError
+from recsys.experiments.metrics import LOST, SESSIONS_CAP, WON
 
 INCUMBENT, CHALLENGER, NOBODY = 0, 1, -1
 
@@ -100,3 +101,30 @@ def preference(teams: Teams, clicked: Flags) -> npt.NDArray[np.int8]:
     ours = (clicked & (teams == CHALLENGER)).sum(axis=-1)
     theirs = (clicked & (teams == INCUMBENT)).sum(axis=-1)
     return np.asarray(np.sign(ours - theirs), dtype=np.int8)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A device's own account: sessions that the challenger won and lost, 0..cap each. Only grows; prints no value."""
+
+    wins: int = 0
+    losses: int = 0
+    cap: int = SESSIONS_CAP
+
+    def __post_init__(self) -> None:
+        if self.cap < 1 or not (0 <= self.wins <= self.cap and 0 <= self.losses <= self.cap):
+            raise DataError(f"cap={self.cap}: must be 1 or more, and wins and losses 0..cap")
+
+    def __repr__(self) -> str:
+        return "Tally(…)"
+
+    def after(self, preference: int) -> Tally:
+        """With one session more: −1, 0 or 1. Raises DataError for another value."""
+        if preference not in (-1, 0, 1):
+            raise DataError("preference: must be -1, 0 or 1")
+        won, lost = min(self.wins + (preference > 0), self.cap), min(self.losses + (preference < 0), self.cap)
+        return replace(self, wins=won, losses=lost)
+
+    def values(self) -> dict[str, float]:
+        """What a preference lies between, as the layout of a contribution asks for it."""
+        return {WON: float(self.wins), LOST: float(self.losses)}

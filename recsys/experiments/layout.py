@@ -10,6 +10,7 @@ are differences of two parts that start at 0 and never fall. A device sends incr
 Increments Δ of a part that rises to at most B have ΣΔ ≤ B and so ΣΔ² ≤ B², and those of a difference ΣΔ² ≤ B² + B'²:
 all windows together are one vector within the bound of one. Each window's noise is calibrated to that bound, and the
 whole experiment is one participation (individual privacy filter: Feldman and Zrnic 2021), however often one looks.
+A preference x = W − L, of sessions won and lost, is such a difference itself: x² = (W² + L²) − 2·W·L.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Layout:
-    """All coordinates of an experiment: arm by arm, cell by cell, slot by slot. Of equal experiments, equal."""
+    """All coordinates of an experiment: arm by arm, cell by cell, slot by slot. Of equal experiments, equal.
+
+    arms: Experiment.groups, which are the arms unless both make every list.
+    """
 
     arms: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
@@ -92,16 +96,17 @@ class Layout:
     def risen(self, values: Mapping[str, float], thresholds: Floats) -> Integers:
         """(2, slots) int64: how far both parts of each slot have come, in steps, for a shopper who is in.
 
-        values: each column so far, clipped to 0..cap here. thresholds: (2, slots) in [0, 1), drawn once a device and
-        experiment: v becomes ⌊v + t⌋, which never falls as v rises and has mean v over t. Raises DataError for a
-        missing column or a value that is no number.
+        values: each column so far, or the two counts that it lies between, clipped to 0..cap here. thresholds:
+        (2, slots) in [0, 1), drawn once a device and experiment: v becomes ⌊v + t⌋, which never falls as v rises and
+        has mean v over t. Raises DataError for a missing column or a value that is no number.
         """
         x: dict[str, tuple[float, float]] = {}
         for column in self.described:
-            value = values.get(column.name, math.nan)
-            if math.isnan(value):
-                raise DataError(f"column {column.name}={value}: must be a number")
-            x[column.name] = (min(max(value, 0.0), column.cap), column.centre)
+            if column.between is None:
+                x[column.name] = (_clipped(values, column.name, column.cap), column.centre)
+            else:
+                won, lost = (_clipped(values, name, column.cap) for name in column.between)
+                x[column.name] = (won, lost)
         parts = np.array([_parts([x[name] for name in slot.of]) for slot in self.slots]).T
         return np.floor(parts * self.steps + thresholds).astype(np.int64)
 
@@ -158,12 +163,24 @@ def layout_of(experiment: Experiment) -> Layout:
     wanted = shares / np.linalg.norm(shares) * _resolution(experiment.privacy.max_reports)
     slots = []
     for key, amplitude in zip(keys, wanted.tolist(), strict=True):
-        rise, fall = _parts([(known[name].cap, known[name].centre) for name in key])
+        rise, fall = _parts([_furthest(known[name]) for name in key])
         slots.append(Slot(key, rise, fall, _whole(amplitude / math.hypot(rise, fall))))
-    made = Layout(tuple(arm.name for arm in experiment.arms), experiment.cells, described, tuple(slots))
+    made = Layout(experiment.groups, experiment.cells, described, tuple(slots))
     if made.length > MAX_COORDINATES:
         raise DataError(f"metrics: {made.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
     return made
+
+
+def _clipped(values: Mapping[str, float], name: str, cap: float) -> float:
+    value = values.get(name, math.nan)
+    if math.isnan(value):
+        raise DataError(f"column {name}={value}: must be a number")
+    return min(max(value, 0.0), cap)
+
+
+def _furthest(column: Column) -> tuple[float, float]:
+    """How large the value and the centre of a column can get."""
+    return column.cap, column.centre if column.between is None else column.cap
 
 
 def _parts(x: list[tuple[float, float]]) -> tuple[float, float]:

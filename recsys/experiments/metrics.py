@@ -19,6 +19,12 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 LEAST_CAP, MOST_CAP = 1e-6, 1e12
 """Of a column: products of two caps, in integer steps, stay numbers."""
 
+WON, LOST = "won", "lost"
+"""Sessions of a shopper whose interleaved list was clicked more, or less, on the challenger's picks."""
+
+SESSIONS_CAP = 3
+"""Sessions won, and sessions lost, that count of one shopper: a few say whom one prefers, and bound what one adds."""
+
 
 def brief(value: object) -> str:
     """A value of somebody else's file for an error message: a few of its parts, however many there are."""
@@ -29,11 +35,15 @@ def brief(value: object) -> str:
 
 
 class MetricKind(StrEnum):
-    """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means."""
+    """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means.
+
+    preference: sessions won less lost, per shopper, of interleaved lists.
+    """
 
     MEAN = "mean"
     PROPORTION = "proportion"
     RATIO = "ratio"
+    PREFERENCE = "preference"
 
 
 class Direction(StrEnum):
@@ -59,8 +69,9 @@ class Metric:
     column fixed before the exposure, for CUPED. cap, denominator_cap, covariate_cap: each column lies in 0..cap, over
     the whole experiment; a proportion's cap is 1. centre, denominator_centre, covariate_centre: about what a device
     reports (x − centre, once, with its first report): a guess of the mean makes the noise of privacy smaller and
-    changes nothing else. covariate_indicator: the covariate is 0 or 1. margin: how much worse, relative to control, a
-    guardrail may be (0.02: two percent); 0 asks that harm is not shown.
+    changes nothing else. Of a preference, cap bounds sessions won and sessions lost, each.
+    covariate_indicator: the covariate is 0 or 1. margin: how much worse, relative to control, a guardrail may be (0.02:
+    two percent); 0 asks that harm is not shown.
     """
 
     name: str
@@ -98,6 +109,8 @@ class Metric:
             raise DataError(f"metric {self.name}: numerator, denominator and covariate must be different columns")
         if self.kind is MetricKind.PROPORTION and self.cap != 1.0:
             raise DataError(f"metric {self.name}: cap={self.cap}: must be 1 for a proportion")
+        if self.kind is MetricKind.PREFERENCE:
+            self._check_preference()
         if self.covariate_indicator and (self.covariate is None or self.covariate_cap != 1.0):
             raise DataError(f"metric {self.name}: covariate_indicator needs a covariate with cap 1")
         for which in ("", "denominator_", "covariate_"):
@@ -109,9 +122,19 @@ class Metric:
         if not 0.0 <= self.margin < 1.0 or (self.margin and self.role is not Role.GUARDRAIL):
             raise DataError(f"metric {self.name}: margin={self.margin}: must be 0..1, of a guardrail only")
 
+    def _check_preference(self) -> None:
+        if self.covariate is not None or self.centre:
+            raise DataError(f"metric {self.name}: covariate, centre: must not be given for a preference")
+        if not (1 <= self.cap <= 100 and self.cap == int(self.cap)):
+            raise DataError(f"metric {self.name}: cap={self.cap}: must be 1..100 sessions, whole")
+        if self.role is not Role.PRIMARY or self.direction is not Direction.UP:
+            raise DataError(f"metric {self.name}: role, direction: must be primary and up for a preference")
+
     @property
     def parts(self) -> tuple[Column, ...]:
         """The columns of this metric: numerator, then denominator and covariate if it has them."""
+        if self.kind is MetricKind.PREFERENCE:
+            return (Column(self.numerator, self.cap, 0.0, False, between=(WON, LOST)),)
         indicator = self.kind is MetricKind.PROPORTION
         made = [Column(self.numerator, self.cap, self.centre, indicator)]
         if self.denominator is not None:
@@ -140,17 +163,26 @@ class Metric:
 
 @dataclass(frozen=True)
 class Column:
-    """One outcome of a shopper, in 0..cap; reported as x − centre. indicator: it is 0 or 1, so x² = x."""
+    """One outcome of a shopper, in 0..cap; reported as x − centre. indicator: it is 0 or 1, so x² = x.
+
+    between: two counts in 0..cap that a device knows instead: the column is the first less the second, centre 0.
+    """
 
     name: str
     cap: float
     centre: float
     indicator: bool
+    between: Pair | None = None
 
     @property
     def bound(self) -> float:
         """Bound on |x − centre|, which is what a device reports."""
         return max(self.cap - self.centre, self.centre)
+
+
+def preference_metric(cap: int = SESSIONS_CAP) -> Metric:
+    """The one metric of an interleaved design."""
+    return Metric("preference", MetricKind.PREFERENCE, "preference", cap=float(cap), role=Role.PRIMARY)
 
 
 def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
@@ -187,8 +219,16 @@ def pair(x: str, y: str) -> Pair:
     return (x, y) if x <= y else (y, x)
 
 
-def check_metrics(metrics: Sequence[Metric]) -> None:
-    """Raise DataError unless names differ, exactly one metric is primary, and the columns agree with each other."""
+def check_metrics(metrics: Sequence[Metric], *, interleaved: bool = False) -> None:
+    """Raise DataError unless names differ, exactly one metric is primary, and the columns agree with each other.
+
+    interleaved: whether lists are; then, and only then, the one metric is a preference.
+    """
+    kinds = [metric.kind for metric in metrics]
+    if interleaved and kinds != [MetricKind.PREFERENCE]:
+        raise DataError("metrics: must be left out of an interleaved design, which measures the preference alone")
+    if not interleaved and MetricKind.PREFERENCE in kinds:
+        raise DataError("metrics: a preference needs design=interleaved")
     names = [metric.name for metric in metrics]
     if len(set(names)) != len(names):
         raise DataError(f"metrics: names {names} must differ")

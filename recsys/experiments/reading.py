@@ -46,20 +46,27 @@ def experiment_of(raw: object) -> Experiment:
     """The experiment of plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
     if isinstance(raw, Mapping):
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
+        if raw.get("design") == "interleaved":
+            raw = {"metrics": [], "outcomes": []} | raw
     made = _object(Experiment, raw, "experiment")
     assert isinstance(made, Experiment)
     return made
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """Plain values of every field; times as ISO 8601 in UTC. `experiment_of` makes the same experiment of them."""
+    """Plain values of every field; times as ISO 8601 in UTC. `experiment_of` makes the same experiment of them.
+
+    Of a parallel design the word itself is left out: definitions of before there was another keep their hash.
+    """
     plain = _plain(experiment)
     assert isinstance(plain, dict)
+    if not experiment.interleaved:
+        del plain["design"]
     return plain | {name: datetime.fromtimestamp(plain[name], UTC).isoformat() for name in TIMES}
 
 
 def canonical_json(experiment: Experiment) -> str:
-    """The one text of an experiment: sorted keys, no spaces, every default written out."""
+    """The one text of an experiment: sorted keys, no spaces, every default but a parallel design written out."""
     return json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

@@ -114,6 +114,8 @@ def rehearse(
     Devices report at a random moment of each window. Raises DataError where nobody comes in.
     """
     told = told or (lambda stage, done, total: None)
+    if experiment.interleaved:
+        raise DataError("design=interleaved: cannot be rehearsed here; `ownshelf bench interleaving` simulates it")
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))

@@ -71,8 +71,8 @@ def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
     words = {
         State.INVALID: lambda: _invalid(analysis),
         State.GUARDRAIL_HURT: lambda: _hurt(effects, guards, primary),
-        State.BETTER: lambda: _shown(primary, "better", analysis),
-        State.WORSE: lambda: _shown(primary, "worse", analysis),
+        State.BETTER: lambda: _shown(primary, _better(experiment, arm, "better"), analysis),
+        State.WORSE: lambda: _shown(primary, _better(experiment, arm, "worse"), analysis),
         State.CONTRADICTORY: lambda: _contradictory(analysis, primary),
         State.NO_DIFFERENCE: lambda: _none(experiment, primary),
         State.RUNNING: lambda: _running(analysis, primary),
@@ -121,9 +121,17 @@ def _hurt(effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect)
     return f"Worse than allowed in {', '.join(hurt)}. The primary metric {primary.metric}: {_interval(primary)}."
 
 
-def _shown(primary: Effect, word: str, analysis: Analysis) -> str:
+def _better(experiment: Experiment, arm: str, word: str) -> str:
+    """What is shown, of an arm that is better or worse than control."""
+    if not experiment.interleaved:
+        return f"{arm} is {word} than control in {experiment.primary.name}"
+    liked, other = (arm, experiment.control) if word == "better" else (experiment.control, arm)
+    return f"Shoppers click {liked} rather than {other}, which is not yet what it earns; {arm}'s sessions won less lost"
+
+
+def _shown(primary: Effect, what: str, analysis: Analysis) -> str:
     decided = _decided(analysis, primary)
-    text = f"{primary.arm} is {word} than control in {primary.metric}: {_interval(primary)}."
+    text = f"{what}: {_interval(primary)}."
     if decided.look < analysis.looks:
         text += f" Shown at look {decided.look} of {analysis.looks}."
     if (

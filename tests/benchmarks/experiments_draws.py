@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recsys.experiments.arm import Arm
 from recsys.experiments.definition import (
-    Arm,
     Experiment,
     Layer,
     Looks,

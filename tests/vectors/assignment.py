@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from recsys.experiments.arm import Arm
 from recsys.experiments.assignment import arm_of, bucket
-from recsys.experiments.definition import LAYER_BUCKETS, Arm
+from recsys.experiments.definition import LAYER_BUCKETS
 
 FILE = Path(__file__).with_name("assignment.json")
 LINES, SHOWN = 100_000, 1_000

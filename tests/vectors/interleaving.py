@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from recsys.experiments.interleaving import coins, team_draft
-from recsys.experiments.preferences import PreferenceLayout, Tally
+from recsys.experiments.interleaving import Tally, coins, team_draft
+from recsys.experiments.layout import Integers, Layout, layout_of
+from tests.recsys.experiments.an_experiment import an_interleaving
 
 PATH = Path(__file__).with_name("interleaving.json")
 DRAFTS, TALLIES = 300, 100
@@ -43,13 +44,21 @@ def _draft(rng: np.random.Generator) -> dict[str, Any]:
 def _tally(rng: np.random.Generator) -> dict[str, Any]:
     cap = int(rng.integers(1, 5))
     windows = [rng.integers(-1, 2, int(rng.integers(0, 5))).tolist() for _ in range(int(rng.integers(1, 5)))]
-    layout, told, now, sent = PreferenceLayout(cap, (1, 1, 1)), None, Tally(cap=cap), []
+    layout = layout_of(an_interleaving(cap=cap))
+    sent = [(one // layout.steps.astype(int)).tolist() for one in contributions(layout, windows, cap)]
+    return {"cap": cap, "windows": windows, "contributions": sent}
+
+
+def contributions(layout: Layout, windows: list[list[int]], cap: int) -> list[Integers]:
+    """What a shopper's device sends in each window, whose sessions (-1, 0, 1) are given; in steps."""
+    now, told, sent = Tally(cap=cap), np.zeros((2, 3), dtype=np.int64), []
     for window in windows:
         for one in window:
             now = now.after(one)
-        sent.append(layout.contribution(told, now).tolist())
-        told = now
-    return {"cap": cap, "windows": windows, "contributions": sent}
+        risen = layout.risen(now.values(), np.full((2, 3), 0.5))
+        sent.append(layout.contribution("both", 0, risen - told))
+        told = risen
+    return sent
 
 
 if __name__ == "__main__":

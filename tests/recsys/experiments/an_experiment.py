@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recsys.experiments.definition import Experiment
+from recsys.experiments.metrics import SESSIONS_CAP, preference_metric
 from recsys.experiments.reading import experiment_of
 
 START = 1_764_547_200  # 2025-12-01T00:00:00Z
@@ -60,3 +61,14 @@ def raw_experiment(**changes: Any) -> dict[str, Any]:
 def an_experiment(**changes: Any) -> Experiment:
     """The experiment of raw_experiment."""
     return experiment_of(raw_experiment(**changes))
+
+
+def raw_interleaving(**changes: Any) -> dict[str, Any]:
+    """The same two arms, interleaved."""
+    kept = {key: value for key, value in raw_experiment().items() if key not in ("metrics", "outcomes", "segments")}
+    return {**kept, "design": "interleaved", **changes}
+
+
+def an_interleaving(cap: int = SESSIONS_CAP, **changes: Any) -> Experiment:
+    """The experiment of raw_interleaving. cap: of sessions won, and lost, by one shopper."""
+    return experiment_of(raw_interleaving(**{"metrics": [preference_metric(cap).to_dict()], **changes}))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from recsys.experiments.analysis import Look
+from recsys.experiments.arm import Arm
 from recsys.experiments.definition import (
-    Arm,
     Experiment,
     Layer,
     Looks,

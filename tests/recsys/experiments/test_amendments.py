@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import DataError
 from recsys.experiments.amendments import check_amendment, check_beside, fixed_hash
-from tests.recsys.experiments.an_experiment import START, an_experiment, raw_experiment
+from tests.recsys.experiments.an_experiment import START, an_experiment, an_interleaving, raw_experiment
 
 DAY = 86_400
 
@@ -73,7 +73,11 @@ def test_everything_else_is_fixed_once_started(name: str) -> None:
 
 
 def test_every_field_is_either_fixed_or_amendable() -> None:
-    assert {*CHANGES, "version", "description", "ends_at", "layer"} == set(an_experiment().__dataclass_fields__)
+    fixed = {*CHANGES, "design"}  # another design has other metrics
+    assert {*fixed, "version", "description", "ends_at", "layer"} == set(an_experiment().__dataclass_fields__)
+    for before, after in ((an_experiment(), an_interleaving(version=2)), (an_interleaving(), an_experiment(version=2))):
+        with pytest.raises(DataError, match="cannot change once the experiment has started"):
+            check_amendment(before, after)
 
 
 def test_experiments_of_a_layer_share_no_bucket_at_one_time() -> None:

@@ -9,7 +9,8 @@ from scipy import stats
 
 from data.errors import DataError
 from recsys.experiments.analysis import Look, analyse
-from recsys.experiments.definition import Arm, Looks, Method, Privacy
+from recsys.experiments.arm import Arm
+from recsys.experiments.definition import Looks, Method, Privacy
 from recsys.experiments.estimates import difference
 from recsys.experiments.intervals import fixed_p
 from recsys.experiments.sums import ArmSums, SumsNoise

@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import chi2_contingency, chisquare
 
 from data.errors import DataError
+from recsys.experiments.arm import Arm
 from recsys.experiments.assignment import Assignment, arm_of, assign, bucket, unit_secret
-from recsys.experiments.definition import Arm
 from tests.recsys.experiments.an_experiment import START, an_experiment
 from tests.vectors.assignment import FILE, SHOWN, lines, made
 

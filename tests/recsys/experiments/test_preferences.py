@@ -11,44 +11,35 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from data.errors import DataError, SumsTooSmall
+from recsys.experiments.interleaving import Tally
+from recsys.experiments.layout import layout_of
 from recsys.experiments.preferences import (
     COLUMN,
-    PreferenceLayout,
-    Tally,
     preference_sums,
     preference_test,
     sessions_needed,
 )
+from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.vectors import interleaving
 
+LAYOUT = layout_of(an_interleaving())
 SESSIONS = st.lists(st.sampled_from([-1, 0, 1]), max_size=20)
-
-
-def windows(layout: PreferenceLayout, sessions: list[list[int]]) -> list[np.ndarray]:
-    """What a device sends in each window, whose sessions are given."""
-    told, now, sent = None, Tally(cap=layout.cap), []
-    for window in sessions:
-        for one in window:
-            now = now.after(one)
-        sent.append(layout.contribution(told, now))
-        told = now
-    return sent
 
 
 @given(st.lists(SESSIONS, min_size=1, max_size=6), st.integers(1, 4))
 def test_windows_add_up_to_one_shopper_within_one_bound(sessions, cap):
-    layout = PreferenceLayout.of(cap)
-    sent = windows(layout, sessions)
+    layout = layout_of(an_interleaving(cap=cap))
+    sent = interleaving.contributions(layout, sessions, cap)
     every = [one for window in sessions for one in window]
     x = min(every.count(1), cap) - min(every.count(-1), cap)
     assert (sum(sent) == np.array([1, x, x * x]) * layout.steps).all()
     assert sum(int((one.astype(object) ** 2).sum()) for one in sent) <= layout.bound_squared
-    assert (windows(layout, [every])[0] == sum(sent)).all()
+    assert (interleaving.contributions(layout, [every], cap)[0] == sum(sent)).all()
 
 
 def test_the_example_of_the_guide():
-    sent = windows(PreferenceLayout(3, (1, 1, 1)), [[], [1, 0, 1], [-1], []])
-    assert [one.tolist() for one in sent] == [[1, 0, 0], [0, 2, 4], [0, -1, -3], [0, 0, 0]]
+    sent = interleaving.contributions(LAYOUT, [[], [1, 0, 1], [-1], []], 3)
+    assert [(one / LAYOUT.steps).tolist() for one in sent] == [[1, 0, 0], [0, 2, 4], [0, -1, -3], [0, 0, 0]]
 
 
 def test_the_written_vectors_are_what_the_code_says():
@@ -58,10 +49,9 @@ def test_the_written_vectors_are_what_the_code_says():
 
 
 def test_a_device_without_sessions_reports_zeros_after_its_first_report():
-    layout = PreferenceLayout.of()
-    sent = windows(layout, [[], [], [1], []])
+    sent = interleaving.contributions(LAYOUT, [[], [], [1], []], 3)
     assert [one.any() for one in sent] == [True, False, True, False]
-    assert (sent[0] == np.array([layout.steps[0], 0, 0])).all()
+    assert (sent[0] == np.array([LAYOUT.steps[0], 0, 0])).all()
 
 
 def test_a_tally_says_nothing_when_printed_and_stays_within_its_cap():
@@ -74,10 +64,6 @@ def test_a_tally_says_nothing_when_printed_and_stays_within_its_cap():
         tally.after(2)
     with pytest.raises(DataError, match="cap=0"):
         Tally(cap=0)
-    with pytest.raises(DataError, match="never fall"):
-        PreferenceLayout.of(2).contribution(tally, Tally(cap=2))
-    with pytest.raises(DataError, match="must have cap=3"):
-        PreferenceLayout.of(3).contribution(None, tally)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=3, max_size=40).filter(lambda x: len(set(x)) > 1))
@@ -103,20 +89,21 @@ def test_wins_losses_and_the_sign_test_follow_from_sums_of_single_sessions():
 
 def test_noise_widens_the_interval_by_its_own_variance_and_false_positives_stay_nominal():
     """2,000 times 3,000 devices that prefer nobody, summed over 2 windows with the noise of both parties."""
-    layout, sigma, rng = PreferenceLayout.of(3), 60_000.0, np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    sigma = int(14.6 * LAYOUT.bound_squared**0.5)
     n, rejected, means, variances = 3000, 0, [], []
     for _ in range(2000):
         x = rng.integers(0, 4, n) - rng.integers(0, 4, n)
-        exact = np.array([n, x.sum(), (x * x).sum()]) * layout.steps
+        exact = (np.array([n, x.sum(), (x * x).sum()]) * LAYOUT.steps).astype(np.int64)
         noisy = exact + np.rint(rng.normal(0, sigma * 2, 3)).astype(np.int64)  # √(2 windows · 2 parties)
-        sums = layout.sums(noisy, sigma=sigma, windows=2)
+        (sums,) = LAYOUT.sums(noisy, sigma=sigma, windows=2)["both"]
         test = preference_test(sums)
         rejected += test.p_value < 0.05
         means.append(test.mean)
         variances.append(sums.mean_cov(COLUMN, COLUMN))
     assert 0.035 <= rejected / 2000 <= 0.065
     assert np.std(means) == pytest.approx(np.sqrt(np.mean(variances)), rel=0.06)
-    plain = layout.sums(exact)
+    (plain,) = LAYOUT.sums(exact)["both"]
     assert np.std(means) > 1.3 * np.sqrt(plain.mean_cov(COLUMN, COLUMN))
     assert preference_test(sums, single_sessions=True).sign_p_value is None
 
@@ -124,8 +111,6 @@ def test_noise_widens_the_interval_by_its_own_variance_and_false_positives_stay_
 def test_sums_that_say_nothing_are_refused():
     with pytest.raises(SumsTooSmall, match="all shoppers have one value"):
         preference_test(preference_sums(50, 0.0, 0.0))
-    with pytest.raises(DataError, match=r"sums of shape \(2,\): must be \(3,\)"):
-        PreferenceLayout.of().sums(np.zeros(2, dtype=np.int64))
 
 
 def test_the_sessions_needed_have_the_power_they_should():
