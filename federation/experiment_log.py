@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,9 +34,9 @@ class Enrolment:
 
     fixed_hash: of what no version may change. exposed_at: µs since 1970 UTC, None before. cell: of its segments at the
     exposure. sent: (2, slots) what reports have said so far, in steps. window: of the last report, -1 before the first.
-    pending: a report on its way. left: a report was lost, so its later increments would be of nobody the sums know:
-    from then on the device says nothing but zeros. tally, open_list: of interleaved lists, sessions so far and the last
-    list while it is not settled.
+    pending: a report on its way. spoke: the windows whose reports said something. left: a report was lost, so its later
+    increments would be of nobody the sums know: from then on the device says nothing but zeros. tally, open_list: of
+    interleaved lists, sessions so far and the last list while it is not settled.
     """
 
     experiment_id: str
@@ -48,6 +49,7 @@ class Enrolment:
     left: bool = False
     tally: Tally | None = field(default=None, repr=False)
     open_list: OpenList | None = field(default=None, repr=False)
+    spoke: tuple[int, ...] = ()
 
     def sent_so_far(self, layout: Layout) -> Integers:
         """(2, slots) int64."""
@@ -67,6 +69,7 @@ class Enrolment:
             "left": self.left,
             "tally": self.tally and [self.tally.wins, self.tally.losses, self.tally.cap],
             "open_list": self.open_list and self.open_list.encode(),
+            "spoke": self.spoke,
         }
 
     @staticmethod
@@ -85,6 +88,7 @@ class Enrolment:
             left=stored["left"],
             tally=tally and Tally(*tally),
             open_list=open_list and OpenList.decode(open_list),
+            spoke=tuple(stored.get("spoke", ())),  # vaults of before have none
         )
 
 
@@ -128,6 +132,14 @@ class ExperimentLog:
             for one in self.enrolments
         )
         return replace(self, enrolments=tuple(gone))
+
+    def without_windows(self, failed: Mapping[str, Collection[int]]) -> ExperimentLog:
+        """After windows failed, by experiment: where this device had said something, it goes on like one who left."""
+        lost = [
+            one for one in self.enrolments if not one.left and set(one.spoke) & set(failed.get(one.experiment_id, ()))
+        ]
+        gone = (replace(one, left=True) if one in lost else one for one in self.enrolments)
+        return replace(self, enrolments=tuple(gone)) if lost else self
 
     def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
         """(2, slots) in [0, 1): how this device rounds in this experiment, the same in every window."""

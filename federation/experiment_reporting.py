@@ -59,7 +59,8 @@ def fetch_definitions(
 ) -> tuple[str, ...]:
     """Know the service's running experiments, and no others; their ids. Raises ServingError or DataError.
 
-    All devices are told the same: which of them it is in, a device finds by itself.
+    All devices are told the same: which of them it is in, and whether it lost a report with a window that failed, a
+    device finds by itself.
     """
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
@@ -68,9 +69,10 @@ def fetch_definitions(
             answer.raise_for_status()
             running = [one for one in answer.json()["experiments"] if one["state"] == "running"]
             found = [experiment_of(one["definition"]) for one in running]
+            failed = {one["id"]: [int(window) for window in one["failed_windows"]] for one in running}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise ServingError(f"service: has no experiments to give ({type(error).__name__})") from None
-    keep_definitions(device, found)
+    keep_definitions(device, found, failed)
     return tuple(one.id for one in found)
 
 
@@ -162,7 +164,8 @@ def _make(
         account = now.participation
         if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
             account = account.with_experiment(Entry(before.fixed_hash, 0, at, rho_of(task.plan)))
-        made = replace(after, window=task.round, pending=pending)
+        spoke = (*before.spoke, task.round) if increments.any() else before.spoke
+        made = replace(after, window=task.round, pending=pending, spoke=spoke)
         return replace(now, participation=account, experiments=now.experiments.with_enrolment(made))
 
     device.change(store)

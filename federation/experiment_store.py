@@ -77,6 +77,7 @@ class ExperimentStore:
         """
         experiment_plan(experiment)
         with self.engine.begin() as connection:
+            _alone(connection, app)
             held = _held(connection, app, experiment.id)
             if held is None:
                 key = {"app": app, "experiment_id": experiment.id}
@@ -106,6 +107,7 @@ class ExperimentStore:
     def start(self, app: str, experiment_id: str, now: int) -> StoredExperiment:
         """draft → running. Raises DataError beside another experiment that needs the same shoppers."""
         with self.engine.begin() as connection:
+            _alone(connection, app)
             held = _known(connection, app, experiment_id)
             if held.state is ExperimentState.RUNNING:
                 return held
@@ -118,6 +120,7 @@ class ExperimentStore:
     def stop(self, app: str, experiment_id: str, now: int) -> StoredExperiment:
         """running → stopped, for good; its open window takes no more reports."""
         with self.engine.begin() as connection:
+            _alone(connection, app)
             held = _known(connection, app, experiment_id)
             if held.state is ExperimentState.STOPPED:
                 return held
@@ -158,6 +161,18 @@ class ExperimentStore:
         query = select(WINDOWS).where(_of(WINDOWS, app, experiment_id)).order_by(WINDOWS.c.window)
         with reading(self.engine) as connection:
             return [_window(row) for row in connection.execute(query)]
+
+    def failed_windows(self, app: str) -> dict[str, list[int]]:
+        """Numbers of the windows that failed after they took reports or may have, by experiment."""
+        query = select(WINDOWS.c.experiment_id, WINDOWS.c.window).order_by(WINDOWS.c.window)
+        query = query.where(
+            (WINDOWS.c.app == app) & (WINDOWS.c.state == RoundState.FAILED) & WINDOWS.c.task.is_not(None)
+        )
+        found: dict[str, list[int]] = {}
+        with reading(self.engine) as connection:
+            for experiment_id, window in connection.execute(query):
+                found.setdefault(experiment_id, []).append(window)
+        return found
 
     def window_of(self, task_id: str) -> StoredWindow | None:
         """The window of a task."""
@@ -228,6 +243,12 @@ class ExperimentStore:
         here = _of(EXPERIMENTS, held.app, held.experiment.id) & (EXPERIMENTS.c.state == held.state)
         if connection.execute(update(EXPERIMENTS).where(here).values(values)).rowcount != 1:
             raise WrongState(f"experiment {held.experiment.id}: was changed meanwhile")
+
+
+def _alone(connection: Connection, app: str) -> None:
+    """From here on nobody else changes a state or version of the app's experiments; SQLite's lock is held already."""
+    rows = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.app == app).order_by(EXPERIMENTS.c.experiment_id)
+    connection.execute(rows.with_for_update()).all()
 
 
 def _of(table: Any, app: str, experiment_id: str) -> Any:

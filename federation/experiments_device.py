@@ -7,7 +7,7 @@ Reports are federation/experiment_reporting.py's.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -40,20 +40,24 @@ CREDIT_S = 1_800
 """How long an interleaved list's clicks count: the pause after which analytics speak of another session."""
 
 
-def keep_definitions(device: Device, running: Iterable[Experiment]) -> None:
+def keep_definitions(
+    device: Device, running: Iterable[Experiment], failed: Mapping[str, Collection[int]] | None = None
+) -> None:
     """Know these experiments from now on, and no others. Raises DataError for one that is not an older one's amendment.
 
-    A device that was in an experiment accepts only versions with the same fixed hash under its id.
+    A device that was in an experiment accepts only versions with the same fixed hash under its id. failed: by
+    experiment, the windows that no sum came of. What a device said in one is lost, and not said again: it could have
+    been seen. So it says nothing but zeros from then on.
     """
-    definitions = tuple(running)
+    definitions, failed = tuple(running), failed or {}
 
     def keep(state: DeviceState) -> DeviceState:
-        log = state.experiments
+        log = state.experiments.without_windows(failed)
         for one in definitions:
             if log.enrolment(one).fixed_hash != fixed_hash(one):
                 raise DataError(f"experiment {one.id}: is another one than this device is in under that id")
         secret = log.secret or (os.urandom(SECRET_BYTES) if definitions else b"")
-        if (secret, definitions) == (log.secret, log.definitions):
+        if (secret, definitions, log) == (log.secret, log.definitions, state.experiments):
             return state
         known = {one.id for one in definitions}
         kept = (one if one.experiment_id in known else replace(one, open_list=None) for one in log.enrolments)

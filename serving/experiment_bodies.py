@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
@@ -17,7 +18,10 @@ _MOMENT = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "de
 
 
 class ExperimentEntry(Strict):
-    """An experiment in its newest version. hash: SHA-256 of the canonical definition, which the custodian signs for."""
+    """An experiment in its newest version. hash: SHA-256 of the canonical definition, which the custodian signs for.
+
+    failed_windows: opened, and no sum came of them: devices that reported to one learn here that it is lost.
+    """
 
     id: str
     version: int
@@ -26,6 +30,7 @@ class ExperimentEntry(Strict):
     started_at: int | None
     stopped_at: int | None
     definition: dict[str, Any]
+    failed_windows: list[int]
 
 
 class ExperimentList(Strict):
@@ -66,8 +71,8 @@ class ResultsAnswer(Strict):
     windows: list[WindowEntry]
 
 
-def entry_of(held: StoredExperiment) -> dict[str, Any]:
-    """The fields of an ExperimentEntry."""
+def entry_of(held: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The fields of an ExperimentEntry. failed: of the app's experiments, by id."""
     one = held.experiment
     return {
         "id": one.id,
@@ -77,6 +82,7 @@ def entry_of(held: StoredExperiment) -> dict[str, Any]:
         "started_at": held.started_at,
         "stopped_at": held.stopped_at,
         "definition": to_dict(one),
+        "failed_windows": list(failed.get(one.id, ())),
     }
 
 

@@ -54,7 +54,8 @@ def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
         every = rounds.store.all(asked.app)
         if asked.scopes.isdisjoint({"analyst", "admin"}):
             every = [one for one in every if one.state == "running"]
-        return ExperimentList(experiments=[ExperimentEntry(**entry_of(one)) for one in every])
+        failed = rounds.store.failed_windows(asked.app)
+        return ExperimentList(experiments=[ExperimentEntry(**entry_of(one, failed)) for one in every])
 
     @app.put("/v1/experiments", summary="Define an experiment, or amend a running one",
              responses=refusals(409, 413, 422), openapi_extra=_described())  # fmt: skip
@@ -64,13 +65,16 @@ def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
             held = rounds.store.put(owner, experiment_of(definition), int(time.time()))
         except (DataError, PlanRefused, WrongState) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held))
+        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
 
     @app.get("/v1/experiments/{experiment_id}", summary="One experiment and its windows", responses=refusals(404, 422))
     def one(experiment_id: _ID, request: Request) -> ExperimentAnswer:
         held = _held(rounds, request, experiment_id)
         windows = rounds.store.windows(held.app, experiment_id)
-        return ExperimentAnswer(**entry_of(held), windows=[window_entry(window) for window in windows])
+        return ExperimentAnswer(
+            **entry_of(held, rounds.store.failed_windows(held.app)),
+            windows=[window_entry(window) for window in windows],
+        )
 
 
 def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
@@ -81,7 +85,7 @@ def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
             held = rounds.store.start(caller(request.scope).app, experiment_id, int(time.time()))
         except (DataError, WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held))
+        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
 
     @app.post("/v1/experiments/{experiment_id}/stop", summary="Stop it for good; what has come is summed",
               responses=refusals(404, 409, 422))  # fmt: skip
@@ -91,7 +95,7 @@ def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
         except (WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
         rounds.refresh()
-        return ExperimentEntry(**entry_of(held))
+        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
 
     @app.get("/v1/experiments/{experiment_id}/results", summary="What the sums say",
              description="From sums with noise alone. An arm or cell of fewer than min_reports shoppers is null.",

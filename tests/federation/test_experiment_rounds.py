@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from data.errors import BudgetExhausted, DataError
 from federation.custodian_store import Custodian
 from federation.custody import ExperimentTerms
 from federation.database import open_engine, sqlite_url
 from federation.experiment_rounds import ExperimentRounds
+from federation.experiment_schema import EXPERIMENTS, ExperimentState
 from federation.experiment_store import ExperimentStore, UnknownExperiment, WrongState
 from federation.experiment_sum import PART, experiment_plan, sums_of_windows, window_task
 from federation.intake_refusals import StaleReport, TokenInvalid
@@ -146,6 +149,8 @@ def test_a_window_with_too_few_reports_is_never_summed(desk: Desk) -> None:
     failed = desk.rounds.store.windows("shop", "personal-home")[0]
     assert failed.failure == "has no min_reports=3"
     assert failed.words is None
+    assert desk.rounds.store.failed_windows("shop") == {"personal-home": [0]}
+    assert desk.rounds.store.failed_windows("other") == {}
     assert desk.custodian.custodian.spent().batches == 0
     with pytest.raises(LateReport):
         desk.take(desk.report(task), 7.1)
@@ -212,6 +217,20 @@ def test_a_draft_may_be_rewritten_and_a_started_one_only_amended(desk: Desk) -> 
         store.start("shop", EXPERIMENT.id, START)
     with pytest.raises(UnknownExperiment, match="this app has none of that id"):
         store.start("shop", "unknown", START)
+
+
+def test_a_draft_is_not_rewritten_while_another_process_starts_it(desk: Desk) -> None:
+    store = desk.rounds.store
+    store.put("shop", EXPERIMENT, START)
+    with ThreadPoolExecutor(1) as other:
+        with store.engine.begin() as connection:
+            running = update(EXPERIMENTS).where(EXPERIMENTS.c.app == "shop").values(state=ExperimentState.RUNNING)
+            connection.execute(running)
+            rewriting = other.submit(store.put, "shop", replace(EXPERIMENT, alpha=0.01), START)
+            wait([rewriting], timeout=0.3)
+        with pytest.raises(DataError, match=r"version=1: must be 2"):
+            rewriting.result()
+    assert store.get("shop", EXPERIMENT.id).experiment == EXPERIMENT
 
 
 def test_a_worker_takes_reports_to_a_window_that_another_one_has_just_opened(desk: Desk) -> None:

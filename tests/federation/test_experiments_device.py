@@ -274,6 +274,33 @@ def test_a_report_that_never_arrived_or_was_withdrawn_is_lost(tmp_path: Path) ->
         assert not windows.sum(1).any()
 
 
+def test_what_was_said_in_a_window_that_failed_is_lost_and_not_said_again(tmp_path: Path) -> None:
+    """Else the sums would have outcomes of shoppers whom they do not count: 8 % of buyers where there are 4 %."""
+    for name, failed, counted in (
+        ("spoke", {EXPERIMENT.id: [0]}, False),
+        ("other", {EXPERIMENT.id: [1], "e": [0]}, True),
+    ):
+        device, windows = a_device(tmp_path / name), Windows(EXPERIMENT)
+        expose(device, "list_shown", None, AT)
+        assert report(device, windows, 1).status == "accepted"
+        windows.window = 1
+        note(device, "purchase", AT + 1, 50.0)
+        keep_definitions(device, [EXPERIMENT], failed)
+        keep_definitions(device, [EXPERIMENT])
+        assert report(device, windows, 8).status == "accepted"
+        assert bool(windows.sum(1).any()) is counted
+
+
+def test_a_device_that_had_said_nothing_in_a_window_that_failed_goes_on(device: Device) -> None:
+    windows = Windows(EXPERIMENT)
+    assert report(device, windows, 1).status == "accepted"
+    keep_definitions(device, [EXPERIMENT], {EXPERIMENT.id: [0]})
+    expose(device, "list_shown", None, AT)
+    windows.window = 1
+    assert report(device, windows, 8).status == "accepted"
+    assert windows.sum(1).any()
+
+
 def test_a_device_without_budget_takes_no_part(tmp_path: Path) -> None:
     experiment = an_experiment()
     device, windows = a_device(tmp_path / "home", experiment=experiment), Windows(experiment)
