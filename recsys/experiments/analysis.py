@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 from data.errors import DataError, SumsTooSmall
 from recsys.experiments.boundaries import NEVER
@@ -66,12 +66,19 @@ class Effect:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Whether an arm's effect on the primary metric differs between the levels of a segment."""
+    """Whether an arm's effect on the primary metric differs between the levels of a segment.
+
+    adjusted_p: by Holm, over all segments and arms.
+    """
 
     segment: str
     arm: str
     p_value: float | None
     problem: str | None = None
+    adjusted_p: float | None = None
+
+
+Tested = TypeVar("Tested", Effect, Interaction)
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,9 @@ class Analysis:
 def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     """Everything about an experiment from the cumulative sums of its looks, oldest first.
 
-    Primary and secondary metrics are each corrected by Holm over metrics and arms, segments by Benjamini and Hochberg,
-    guardrails not: each alone may stop an experiment. Raises DataError for looks that are not of this experiment.
+    Primary and secondary metrics are each corrected by Holm over metrics and arms, interactions over segments and arms,
+    their levels by Benjamini and Hochberg, guardrails not: each alone may stop an experiment. Raises DataError for
+    looks that are not of this experiment.
     """
     _check(experiment, looks)
     design = Design.of(experiment)
@@ -156,7 +164,7 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
         effects=tuple(_corrected(effects, experiment.metrics)),
         history=tuple(history),
         segments=tuple(_adjusted(segments, benjamini_hochberg)),
-        interactions=tuple(interactions),
+        interactions=tuple(_adjusted(interactions, holm)),
         stopped=tuple(ended),
     )
 
@@ -292,7 +300,7 @@ def _corrected(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Eff
     return [done[effect.metric, effect.arm] for effect in effects]
 
 
-def _adjusted(family: Sequence[Effect], correct: Callable[[list[float]], Floats] | None) -> list[Effect]:
+def _adjusted(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
     """The family with adjusted p-values; one without p counts as 1, so that what is missing helps nobody."""
     p = [1.0 if effect.p_value is None else effect.p_value for effect in family]
     adjusted = p if correct is None else correct(p).tolist()

@@ -221,7 +221,7 @@ class _Report:
         ]
         differs = "".join(
             f"<li>{escape(one['segment'])}, {escape(one['arm'])}: "
-            f"{escape(one['problem'] or 'p')} {self._of('interactions', at, 'p_value', '.4f')}</li>"
+            f"{escape(one['problem'] or 'p')} {self._of('interactions', at, 'adjusted_p', '.4f')}</li>"
             for at, one in enumerate(self._analysis["interactions"])
         )
         return (

@@ -187,7 +187,8 @@ def _segments(analysis: Analysis, arm: str) -> list[str]:
     """Only where the effects of the levels differ, and only the levels that stand after correction."""
     said = []
     for interaction in analysis.interactions:
-        if interaction.arm != arm or interaction.p_value is None or interaction.p_value > analysis.alpha:
+        p = interaction.adjusted_p
+        if interaction.arm != arm or p is None or p > analysis.alpha:
             continue
         found = [
             f"{effect.level} {_interval(effect)}"

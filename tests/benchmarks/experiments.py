@@ -256,7 +256,7 @@ def null_segments(n: int, per_look: int, rng: np.random.Generator) -> dict[str, 
             )
             adjusted = any((effect.adjusted_p or 0.0) <= 0.05 for effect in found.segments)
             alone[design] += adjusted
-            named[design] += adjusted and (found.interactions[0].p_value or 0.0) <= 0.05
+            named[design] += adjusted and (found.interactions[0].adjusted_p or 0.0) <= 0.05
             uncorrected[design] += any((effect.p_value or 0.0) <= 0.05 for effect in found.segments)
     rates = [{name: count / n for name, count in counts.items()} for counts in (named, alone, uncorrected)]
     return {

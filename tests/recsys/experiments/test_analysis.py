@@ -14,6 +14,7 @@ from recsys.experiments.definition import Looks, Method, Privacy
 from recsys.experiments.estimates import difference
 from recsys.experiments.intervals import fixed_p
 from recsys.experiments.sums import ArmSums, SumsNoise
+from recsys.experiments.verdict import verdicts
 from recsys.statistics import holm
 from tests.recsys.experiments.experiments import METRICS, SEGMENT, experiment, looks, rows
 
@@ -86,6 +87,21 @@ def test_segments_are_levels_summed_over_their_cells_and_tested_for_interaction(
     assert returning.effect == alone.effect
     same = analyse(made, looks(made, {"global_list": [0.1, 0.3], "personal": [0.1, 0.3]}, per_look=4000))
     assert same.interactions[0].p_value > 0.05
+
+
+def test_many_segments_and_arms_without_any_difference_are_rarely_said_to_differ():
+    """Eight interactions at 5 % each would be claimed by a third of all experiments."""
+    arms = (Arm("global_list"), Arm("personal"), Arm("diverse"))
+    four = tuple(replace(SEGMENT, name=f"segment_{k}") for k in range(4))
+    made = experiment(arms=arms, segments=four, looks=Looks(count=1))
+    claimed = 0
+    for seed in range(60):
+        done = analyse(made, looks(made, {arm.name: [0.2] * 16 for arm in arms}, per_look=50, count=1, seed=seed))
+        found = done.interactions
+        assert len(found) == 8
+        assert [one.adjusted_p for one in found] == holm([one.p_value for one in found]).tolist()
+        claimed += any("The effect differs by" in one.text for one in verdicts(made, done))
+    assert claimed <= 8  # P(more than 8 of 60 at 5 %) < 0.5 %
 
 
 def test_an_arm_or_level_below_min_reports_is_hidden():
