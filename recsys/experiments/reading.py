@@ -122,6 +122,8 @@ def _value(kind: Any, raw: object, where: str) -> Any:
 def _text(raw: object, where: str) -> str:
     if not isinstance(raw, str):
         raise DataError(f"{where}={brief(raw)}: must be text")
+    if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
+        raise DataError(f"{where}={brief(raw)}: must be text without NUL and lone surrogates")
     return raw
 
 

@@ -33,6 +33,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     [
         ("id", "Ä", r"id='Ä': must match"),
         ("id", 7, r"experiment\.id=7: must be text"),
+        ("description", "a\ud800", r"experiment\.description='a.ud800': must be text without NUL"),
+        ("description", "a\0", r"experiment\.description='a.x00': must be text without NUL and lone surrogates"),
         ("arms", [], r"arms=0: must be 2\.\.8"),
         ("arms/1/weight", 0, r"arm personal: weight=0: must be 1\.\.10000"),
         ("arms/1/weight", 0.5, r"experiment\.arms\[1\]\.weight=0\.5: must be an integer"),
