@@ -78,7 +78,7 @@ def replay_command(
     chosen = adjusted(recipe(name), rounds, cohort_size, dim, None)
     config = ReplayConfig(
         k=k,
-        targets=_words(targets),
+        targets=_targets(targets),
         every_us=duration_us(every),
         cohort_size=chosen.train.cohort_size,
         start_us=None if start is None else parse_time(start),
@@ -92,7 +92,7 @@ def replay_command(
         bootstrap=bootstrap,
         seed=seed,
     )
-    chosen_arms = [_own(arm) if ":" in arm else arm for arm in arms.split(",") if arm]
+    chosen_arms = [_own(arm) if ":" in arm else arm for arm in _words(arms)]
     others = [arm for arm in chosen_arms if not isinstance(arm, str)]
     inspection = inspect_replay(opened, others, config, ContinualTrainer(chosen.train, seed))
     for warning in refuse_leaks(inspection, despite=despite_leaks):
@@ -171,8 +171,12 @@ def duration_us(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]] * 1_000_000
 
 
-def _words(targets: str) -> tuple[Target, ...]:
-    words: Any = tuple(word for word in targets.split(",") if word)  # ReplayConfig says which are known
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _targets(text: str) -> tuple[Target, ...]:
+    words: Any = tuple(_words(text))  # ReplayConfig says which are known
     return words  # type: ignore[no-any-return]
 
 
@@ -182,12 +186,11 @@ def _ties(text: str) -> Ties:
 
 
 def _own(arm: str) -> Any:
-    """The Python object MODULE:NAME; the folder the command is run in is looked in too."""
+    """The Python object MODULE:NAME; looked for in the folder the command is run in too."""
     module, _, name = arm.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"arm={arm!r}: {error}") from None
-    finally:
-        sys.path.pop(0)
+    except Exception as error:
+        raise DataError(f"arm={arm!r}: must be MODULE:NAME ({type(error).__name__}: {error})") from error

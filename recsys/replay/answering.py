@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.metrics import METRICS, novelty
 from recsys.ranking import best, sort_keys
-from recsys.replay.arms import Answers
+from recsys.replay.arms import Answers, blamed, scores_of
 from recsys.replay.prefixes import Index, histories_before
 from recsys.replay.questions import Wanted
 from recsys.replay.ranks import UNLISTED, positions
@@ -113,7 +112,8 @@ def answer(task: Task) -> Answer:
         inside = slice(*np.searchsorted(row, (block.start, block.stop)).tolist())
         for arm, who in enumerate(task.arms):
             scores = masked_scores(who, histories, task.time[block], task.candidates)
-            rank[inside, arm] = positions(scores, row[inside] - block.start, item[inside])
+            with blamed(who):
+                rank[inside, arm] = positions(scores, row[inside] - block.start, item[inside])
             out.add(block, arm, scores)
         for arm, who in enumerate(task.look.before if task.look else ()):
             out.compare(block, arm, who, histories)
@@ -129,11 +129,9 @@ def masked_scores(
 ) -> npt.NDArray[np.float32]:
     """An arm's scores (len(now), n_items) float32, −inf for items that are not candidates, nan rows: no answer.
 
-    One row repeated stays one row. Raises ModelError for another shape.
+    One row repeated stays one row. The arm's own array is left as it is. Raises ModelError as scores_of does.
     """
-    scores = np.asarray(who.scores(histories, np.arange(len(now)), now), dtype=np.float32)
-    if scores.shape != (len(now), len(candidates)):
-        raise ModelError(f"scores of shape {scores.shape}, must be {(len(now), len(candidates))}")
+    scores = scores_of(who, histories, now, len(candidates))
     if len(scores) == 0:
         return scores
     if scores.strides[0] == 0:
@@ -142,7 +140,7 @@ def masked_scores(
     barred = np.flatnonzero(~candidates)
     if len(barred):
         silent = np.isnan(scores[:, :1])
-        scores = scores if scores.flags.writeable else scores.copy()
+        scores = scores.copy()
         scores[:, barred] = np.where(silent, np.float32(np.nan), np.float32(-np.inf))
     return scores
 

@@ -6,19 +6,23 @@ off before the moment it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import ModelError
+from data.errors import ModelError, OwnshelfError
 from data.interactions import Interactions
 from recsys.arms import GlobalProfile, Personalized
 from recsys.baselines import FixedList
 from recsys.items import ItemTable
 from recsys.profile_config import ProfileConfig
+
+_Any = TypeVar("_Any", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,7 @@ class Publication:
     earlier. table: as the trainer has it, with the trend; None in a replay without a trainer. trend: (n_items,) float32
     in [0, 1]. counts, recent: (n_items,) float64, all events of each item and the time-decayed ones. candidates:
     (n_items,) bool, items seen before now: what can be listed. known: the whole log as a shop knew it at `now`, made
-    when it is asked for.
+    when it is asked for. Arrays are read-only: all arms are handed the same ones.
     """
 
     number: int
@@ -40,6 +44,10 @@ class Publication:
     recent: npt.NDArray[np.float64]
     candidates: npt.NDArray[np.bool_]
     known: Callable[[], Interactions]
+
+    def __post_init__(self) -> None:
+        for name in ("trend", "counts", "recent", "candidates"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
 
 class Answers(Protocol):
@@ -149,4 +157,45 @@ class CentralArm:
 
 def answers_of(arm: Arm | Answers, at: Publication) -> Answers:
     """What an arm answers with from a publication on; an object with `scores` alone answers always."""
-    return arm.publish(at) if isinstance(arm, Arm) else arm
+    if not isinstance(arm, Arm):
+        return arm
+    with blamed(arm):
+        return arm.publish(at)
+
+
+def scores_of(
+    who: Answers, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
+) -> npt.NDArray[np.float32]:
+    """What `who` answers for all of some histories, (len(now), n_items) float32; it may be an array it keeps.
+
+    Raises ModelError for another shape, and with its name for whatever it raises.
+    """
+    with blamed(who):
+        scores = np.asarray(who.scores(histories, np.arange(len(now)), read_only(now)), dtype=np.float32)
+        if scores.shape != (len(now), n_items):
+            raise ModelError(f"scores of shape {scores.shape}, must be {(len(now), n_items)}")
+    return scores
+
+
+@contextmanager
+def blamed(arm: object) -> Iterator[None]:
+    """What an arm raises is a ModelError that says which arm, and where in its source; the cause stays attached."""
+    try:
+        yield
+    except OwnshelfError as error:
+        raise ModelError(f"arm {_name(arm)}: {error}") from error
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error}"
+        raise ModelError(f"arm {_name(arm)}: {what} ({frame.filename}, line {frame.lineno})") from error
+
+
+def read_only(array: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
+    """A view that nobody can write into."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _name(arm: object) -> str:
+    return str(getattr(arm, "name", type(arm).__name__))

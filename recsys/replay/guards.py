@@ -13,7 +13,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from data.split import known_at, temporal
 from recsys.leakage import Inspection, Setup, inspect, reads_future
-from recsys.replay.arms import Answers, Arm, Publication, answers_of
+from recsys.replay.arms import Answers, Arm, Publication, answers_of, scores_of
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.timeline import Levels
 from recsys.replay.trainer import Trainer
@@ -107,4 +107,4 @@ class _Asked:
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
         moments = np.broadcast_to(np.asarray(now, dtype=np.int64), (len(users),))
-        return self.answers.scores(histories.users(users), np.arange(len(users)), np.array(moments))
+        return scores_of(self.answers, histories.users(users), moments, histories.n_items)

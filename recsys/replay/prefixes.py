@@ -28,7 +28,7 @@ def histories_before(log: Interactions, users: Index, ends: Index, moments: Inde
             offsets = np.concatenate(([0], np.cumsum(~undone)))[offsets]
             rows = rows[~undone]
     nothing = np.empty(0, dtype=np.int64)
-    return replace(
+    cut = replace(
         log,
         offsets=offsets,
         item_idx=log.item_idx[rows],
@@ -38,6 +38,9 @@ def histories_before(log: Interactions, users: Index, ends: Index, moments: Inde
         undone_row=nothing,
         undone_time=nothing,
     )
+    for array in (cut.offsets, cut.item_idx, cut.kind, cut.time, cut.quantity, nothing):
+        array.flags.writeable = False  # all arms are handed the same one
+    return cut
 
 
 def until(log: Interactions, users: Index, ends: Index) -> Interactions:

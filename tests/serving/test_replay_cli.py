@@ -26,7 +26,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_replay_writes_its_tables_and_prints_what_is_in_them(shop: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, stdout, _ = invoke(
-        "replay", shop, "--arms", "personalized,global,popularity", "--targets", "next_item,next_purchase",
+        "replay", shop, "--arms", "personalized,global,popularity", "--targets", "next_item, next_purchase",
         *QUICK, "--out", str(out), "--json",
     )  # fmt: skip
     assert code == 0
@@ -67,6 +67,9 @@ def test_an_object_of_ones_own_is_an_arm(shop: str, tmp_path: Path, monkeypatch:
     [
         (("--arms", "magic"), "arm='magic'"),
         (("--arms", "no.such.module:ARM"), "no.such.module"),
+        (("--arms", ":ARM"), "arm=':ARM': must be MODULE:NAME"),
+        (("--arms", ".here:ARM"), "arm='.here:ARM': must be MODULE:NAME"),
+        (("--arms", "serving.replay_cli:duration_us"), "arm function: "),
         (("--negatives", "99"), "allow_sampled"),
         (("--targets", "next_planet"), "next_planet"),
         (("--every", "soon"), "every='soon'"),
@@ -80,6 +83,20 @@ def test_a_mistake_is_one_line(shop: str, arguments: tuple[str, ...], said: str)
     assert code == 1
     assert stdout == ""
     assert stderr.strip().count("\n") == 0
+    assert said in stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("def (:", "SyntaxError"), ("raise RuntimeError('at import')", "RuntimeError: at import"), ("", "AttributeError")],
+)
+def test_a_module_that_does_not_import_is_one_line(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    (tmp_path / f"arms_{said[:6].lower()}.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = invoke("replay", shop, "--arms", f"arms_{said[:6].lower()}:ARM", *QUICK)
+    assert (code, stderr.strip().count("\n")) == (1, 0)
     assert said in stderr
 
 
