@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import types
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -21,13 +23,20 @@ TIMES = ("starts_at", "ends_at")
 
 MAX_FILE_BYTES = 200_000
 
+FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
+
 MAX_NUMBER = 2**53
 """Every number below is the same in each language that reads a definition."""
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment of a .yaml, .yml or .json file. Raises DataError for anything that is not one."""
+    """The experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
     import yaml  # only here: devices and services get JSON
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
 
     try:
         content = path.read_bytes()
@@ -36,7 +45,11 @@ def read_experiment(path: Path) -> Experiment:
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{path}: {len(content)} bytes: must be at most {MAX_FILE_BYTES}")
     try:
-        raw = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
+        raw = (
+            json.loads(content, object_pairs_hook=_object_once)
+            if path.suffix == ".json"
+            else yaml.load(content, Loader)
+        )
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path}: is not {path.suffix.removeprefix('.').upper()} ({_first_line(error)})") from None
     return experiment_of(raw)
@@ -73,6 +86,17 @@ def canonical_json(experiment: Experiment) -> str:
 def content_hash(experiment: Experiment) -> bytes:
     """SHA-256 (32 bytes) of the canonical text: what a custodian signs for."""
     return hashlib.sha256(canonical_json(experiment).encode()).digest()
+
+
+def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _once(keys: Sequence[str]) -> None:
+    twice = sorted(key for key, times in Counter(keys).items() if times > 1)
+    if twice:
+        raise DataError(f"{brief(twice[0])}: is given twice in one object")
 
 
 def _object(kind: type, raw: object, where: str) -> object:
@@ -114,6 +138,8 @@ def _value(kind: Any, raw: object, where: str) -> Any:
         return kind(text)
     if kind is str:
         return _text(raw, where)
+    if kind is float and isinstance(raw, str) and FLOAT_WITHOUT_POINT.fullmatch(raw):
+        raise DataError(f"{where}={brief(raw)}: must be a number, with a point for YAML to see one: 1.0e-6")
     if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int) or not abs(raw) < MAX_NUMBER:
         raise DataError(f"{where}={brief(raw)}: must be {'a finite number' if kind is float else 'an integer'}")
     return kind(raw) + 0  # of 0 and -0.0 one text

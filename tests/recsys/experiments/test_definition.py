@@ -119,6 +119,23 @@ def test_a_file_that_is_no_experiment_is_one_line(tmp_path: Path, name: str, tex
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["a.yaml", "a.json"])
+def test_a_key_that_is_given_twice_is_no_choice_of_the_reader(tmp_path: Path, name: str) -> None:
+    text = json.dumps(raw_experiment()).replace('"epsilon": 1.0', '"epsilon": 1.0, "epsilon": 8.0')
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="'epsilon': is given twice in one object"):
+        read_experiment(tmp_path / name)
+
+
+def test_a_number_that_yaml_reads_as_text_is_told_apart(tmp_path: Path) -> None:
+    text = json.dumps(raw_experiment()).replace("1e-06", "1e-6")
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"privacy\.delta='1e-6': must be a number, with a point for YAML .*: 1\.0e-6"):
+        read_experiment(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text(text.replace("1e-6", "1.0e-6"))
+    assert read_experiment(tmp_path / "a.yaml") == an_experiment()
+
+
 def test_numbers_written_otherwise_are_the_same_experiment() -> None:
     whole, broken = changed("metrics/1/cap", 200), changed("metrics/1/cap", 200.0)
     whole["metrics"][1]["centre"], broken["metrics"][1]["centre"] = 0, -0.0
