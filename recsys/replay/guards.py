@@ -35,7 +35,10 @@ def inspect_replay(
     log, config = dataset.interactions(), config or ReplayConfig()
     at = _middle(log, config.every_us)
     if at is None:
-        raise ModelError("inspection: the log is of one bundle only, there is nothing before a publication to look at")
+        raise ModelError(
+            "inspection: the log is of one bundle only, there is nothing before a publication to look at; "
+            "a shorter time between bundles makes more of them"
+        )
     split = temporal(log, at)
     levels = _levels(log, at)
     found = inspect(replace(Setup.of(split, log=log), popularity=levels.recent, candidates=levels.seen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,12 +22,20 @@ class Workers:
         self._pool = pool
 
     def start(self, task: Task) -> Future[Answer]:
-        """The answer to come. Raises ModelError for an arm that does not pickle."""
+        """The answer to come; ask for it by `finished_task`."""
         if self._pool is not None:
             return self._pool.submit(answer, task)
         done: Future[Answer] = Future()
         done.set_result(answer(task))
         return done
+
+
+def finished_task(future: Future[Answer]) -> Answer:
+    """The answer, once it is there. Raises ModelError where its task could not reach another process."""
+    try:
+        return future.result()
+    except (pickle.PicklingError, AttributeError, TypeError) as error:  # what an arm raises is a ModelError by now
+        raise ModelError(f"jobs: an arm does not pickle ({error}); use one process, or an arm that does") from error
 
 
 @contextmanager

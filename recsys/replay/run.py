@@ -22,7 +22,7 @@ from recsys.replay.changes import find_changes
 from recsys.replay.checkpoint import Checkpoint
 from recsys.replay.cuts import facts_of, head_items
 from recsys.replay.prefixes import histories_before
-from recsys.replay.processes import Workers, workers
+from recsys.replay.processes import Workers, finished_task, workers
 from recsys.replay.questions import prepare
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
@@ -114,7 +114,9 @@ class _Run:
                 assert checkpoint is not None
                 opened.left.part.update(checkpoint.part(number))
             else:
-                opened.left.part.update(self._joined([future.result().arrays for future in answers], opened.period))
+                opened.left.part.update(
+                    self._joined([finished_task(future).arrays for future in answers], opened.period)
+                )
                 if checkpoint is not None:
                     checkpoint.add(number, opened.left.part, opened.state)
             replayed += len(opened.period.rows)

@@ -99,3 +99,10 @@ def test_an_arm_that_fails_is_named(how: str, said: str) -> None:
     if how != "nan":
         with pytest.raises(ModelError, match=said):
             inspect_replay(SHOP, [Raises(how)], CONFIG)
+
+
+def test_an_arm_that_cannot_reach_another_process_is_said_so() -> None:
+    arm = Foreign()
+    arm.why = lambda: None  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match=r"jobs: an arm does not pickle .*lambda"):
+        replay(SHOP, [arm], CONFIG, jobs=2)
