@@ -136,6 +136,8 @@ def _load(folder: Path) -> Dataset:
         files, version = manifest["files"], manifest["format"]
     except FileNotFoundError:
         raise DataError(f"dataset={folder}: no manifest.json there; make one with `ownshelf ingest`") from None
+    except NotADirectoryError:
+        raise DataError(f"dataset={folder}: is a file, must be a folder; make one with `ownshelf ingest`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"dataset={folder}: manifest.json is not readable ({error})") from None
     if version != FORMAT:

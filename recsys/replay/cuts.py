@@ -148,7 +148,7 @@ def _groups(dataset: Dataset, log: Log, group: str) -> tuple[tuple[str, ...], Co
 
 
 def _largest(names: tuple[str, ...], codes: Codes, item: npt.NDArray[np.int32]) -> tuple[tuple[str, ...], Codes]:
-    """The CATEGORIES with the most questions, in order of name, and the others as one."""
+    """The CATEGORIES with the most questions, in order of name, and the others as one under a label of its own."""
     if len(names) <= CATEGORIES:
         return names, codes
     asked = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]
@@ -156,7 +156,8 @@ def _largest(names: tuple[str, ...], codes: Codes, item: npt.NDArray[np.int32]) 
     new = np.full(len(names) + 1, CATEGORIES, dtype=np.int32)
     new[kept] = np.arange(CATEGORIES)
     new[-1] = -1
-    return (*(names[place] for place in kept), "other"), new[codes]
+    labels = [names[place] for place in kept]
+    return (*labels, "all others" if "other" in labels else "other"), new[codes]
 
 
 def _days(time: Index) -> Cut:

@@ -19,7 +19,7 @@ from recsys.profile import ProfileConfig
 from recsys.ranking import rank
 from recsys.replay import Publication, ReplayConfig, replay
 from recsys.replay.answering import diversity, top_lists
-from recsys.replay.arms import Answers, PersonalizedArm
+from recsys.replay.arms import Answers, PersonalizedArm, PopularityArm
 from recsys.replay.cuts import head_items, price_bands
 from recsys.replay.guards import inspect_replay
 from recsys.replay.ranks import UNLISTED, positions
@@ -182,3 +182,14 @@ def test_the_guards_find_an_arm_that_kept_the_whole_log_and_trust_one_that_did_n
     assert {"future_popularity", "candidates_from_test", "user_alias"} <= set(found.checked)
     with pytest.raises(ModelError, match="one bundle"):
         inspect_replay(dataset, [], ReplayConfig(every_us=10**18))
+
+
+def test_a_category_called_other_is_not_taken_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recsys.replay.cuts, "CATEGORIES", 3)
+    dataset = small_dataset(4, n_items=60, n_events=600)
+    names = [f"c{one}" for one in range(59)]
+    catalogue = dataset.catalogue.with_columns(category=pl.Series(["other", *names]))
+    found = replay(replace(dataset, catalogue=catalogue), [PopularityArm()], ReplayConfig(bootstrap=100, lists=False))
+    labels = found.cuts.filter(cut="category", metric="ndcg@20")["bucket"].to_list()
+    assert "other" in labels
+    assert len(set(labels)) == len(labels)

@@ -100,6 +100,13 @@ def test_a_module_that_does_not_import_is_one_line(
     assert said in stderr
 
 
+def test_a_log_in_place_of_a_dataset_is_told_to_be_ingested(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item,time\n")
+    code, _, stderr = invoke("replay", str(tmp_path / "log.csv"))
+    assert (code, stderr.strip().count("\n")) == (1, 0)
+    assert "is a file, must be a folder; make one with `ownshelf ingest`" in stderr
+
+
 def test_durations() -> None:
     assert duration_us("90m") == 5_400_000_000
     assert duration_us("2w") == 14 * duration_us("1d")
