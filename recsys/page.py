@@ -32,7 +32,7 @@ th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var
 th { font-weight: 500; }
 td small { display: block; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 8px 24px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 8px 24px; }
 .pair > * { min-width: 0; }
 pre { overflow-x: auto; font-size: 12px; }
 summary { cursor: pointer; }

@@ -106,6 +106,7 @@ class _Report:
         self._definition: Mapping[str, Any] = reading["definition"]
         self._analysis: Mapping[str, Any] | None = reading["results"]["analysis"]
         self._primary = next(metric["name"] for metric in self._definition["metrics"] if metric["role"] == "primary")
+        self._interleaved = self._definition.get("design") == "interleaved"
         self._rivals = [a["name"] for a in self._definition["arms"] if a["name"] != self._definition["control"]]
 
     def parts(self) -> Iterator[str]:
@@ -233,7 +234,11 @@ class _Report:
     def _sample_ratio(self) -> str:
         assert self._analysis is not None
         ratio = self._analysis["sample_ratio"]
-        if ratio is None:
+        if self._interleaved:
+            body = (
+                "<p>Both make every list together, so no shopper is in one arm alone and there is nothing to test.</p>"
+            )
+        elif ratio is None:
             body = "<p>An arm is below min_reports: its shoppers are not shown.</p>"
         else:
             path = ("results", "analysis", "sample_ratio")
@@ -250,9 +255,12 @@ class _Report:
     def _plan(self) -> str:
         analysis = ("results", "analysis")
         looks = "–" if self._analysis is None else self._n(*analysis, "look", style="d")
-        rows = [
+        planned = [
             ("planned effect, relative", self._n("definition", "minimum_effect", style=".1%")),
             ("power for it", self._n("definition", "power", style=".0%")),
+        ]
+        rows = [
+            *(() if self._interleaved else planned),
             ("alpha", self._n("definition", "alpha", style="g")),
             ("method", escape(self._definition["looks"]["method"].replace("_", " "))),
             ("looks", f"{looks} of {self._n('definition', 'looks', 'count', style='d')}"),

@@ -14,10 +14,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from data.errors import DataError
+from recsys.experiments.analysis import Look
 from recsys.experiments.definition import Looks, Method
+from recsys.experiments.preferences import preference_sums
 from recsys.experiments.reading import to_dict
 from recsys.experiments.report import checked, reading_of, report_html, write_report
 from recsys.experiments.results import results
+from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.experiments.experiments import SEGMENT, experiment, looks
 
 NOT_FIGURES = re.compile(r"\d{4}-\d{2}-\d{2}|an effect of 0 is|1 \+ lift|1 / \(")
@@ -180,3 +183,13 @@ def test_a_browser_asks_nothing_of_anybody_and_nothing_runs_over_the_edge(folder
         browser.close()
     assert set(asked) == {(folder / "report.html").as_uri()}
     assert said == []
+
+
+def test_an_interleaved_experiment_has_no_arms_to_count_and_no_planned_effect() -> None:
+    one = an_interleaving(privacy={"epsilon": None, "min_reports": 50})
+    look = Look(1, {"both": [preference_sums(400, 90.0, 300.0)]})
+    reading = {"definition": to_dict(one), "state": "running", "results": results(one, [look])}
+    page = report_html(checked({**reading, "windows": [], "rehearsal": None}))
+    assert "Both make every list together" in page
+    assert "min_reports" not in page.partition("<details>")[0]
+    assert "planned effect" not in page
