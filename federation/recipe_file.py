@@ -18,6 +18,7 @@ from data.errors import FederationError, OwnshelfError
 from data.interactions import Interactions
 from federation.comparison import recipe_for
 from federation.recipe import RECIPES, Recipe, recipe
+from recsys.intent_config import IntentConfig
 from recsys.profile_config import finite
 
 _T = TypeVar("_T")
@@ -93,7 +94,10 @@ def _changed(settings: _T, values: object, where: str) -> _T:
     for name, value in values.items():
         now = getattr(settings, name)
         inside = f"{where}.{name}"
-        new[name] = _changed(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
+        if name == "intent":  # the one part that a recipe may be without
+            new[name] = None if value is None else _changed(now or IntentConfig(), value, inside)
+        else:
+            new[name] = _changed(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
     return replace(settings, **new)  # type: ignore[type-var]
 
 
@@ -101,8 +105,8 @@ def _like(now: _T, value: Any, where: str) -> _T:
     """The value, if it is of the kind of what stands there now."""
     if isinstance(now, float) and value == "inf":
         return float("inf")  # type: ignore[return-value]
-    if isinstance(now, tuple) and isinstance(value, list) and len(value) == len(now):
-        return tuple(_like(a, b, where) for a, b in zip(now, value, strict=True))  # type: ignore[return-value]
+    if isinstance(now, tuple) and isinstance(value, list) and (len(value) == len(now) or not (value and now)):
+        return tuple(_like(0.0, one, where) for one in value)  # type: ignore[return-value]
     kinds: tuple[type, ...] = (int, float) if isinstance(now, float) else (type(now),)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise FederationError(f"{where}={json.dumps(value)}: must be like {json.dumps(now)}")

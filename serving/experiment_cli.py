@@ -22,7 +22,8 @@ File = Annotated[Path, typer.Argument(help="A definition, YAML or JSON: docs/exp
 Id = Annotated[str, typer.Argument(help="The experiment's id.")]
 Service = Annotated[str, typer.Option(help="Address of the service.", envvar="OWNSHELF_SERVICE")]
 Key = Annotated[
-    str | None, typer.Option(help="API key of scope analyst or admin, if the service has keys.", envvar="OWNSHELF_KEY")
+    str | None,
+    typer.Option(help="API key of scope analyst or admin, if the service has keys.", envvar="OWNSHELF_API_KEY"),
 ]
 Ca = Annotated[Path | None, typer.Option(help="Certificate authority (PEM) of the service, if it is a private one.")]
 

@@ -23,7 +23,7 @@ from serving.seen import AccessLogKind
 from serving.state import url_of
 
 PREFIX = "OWNSHELF_"
-OTHERS = frozenset(("OWNSHELF_HOME", "OWNSHELF_PASSPHRASE", "OWNSHELF_TOKEN", "OWNSHELF_API_KEY", "OWNSHELF_KEY"))
+OTHERS = frozenset(f"OWNSHELF_{name}" for name in ("HOME", "PASSPHRASE", "TOKEN", "API_KEY", "KEY", "SERVICE"))
 """Variables of other commands."""
 
 

@@ -39,7 +39,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
 
     monkeypatch.setattr(experiment_cli, "service_client", here)
     monkeypatch.setenv("OWNSHELF_SERVICE", "http://shop.test")
-    monkeypatch.setenv("OWNSHELF_KEY", made.keys["shop", "analyst"])
+    monkeypatch.setenv("OWNSHELF_API_KEY", made.keys["shop", "analyst"])
     yield made
     end(made)
 
