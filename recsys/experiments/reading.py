@@ -48,7 +48,7 @@ def read_experiment(path: Path) -> Experiment:
         raw = (
             json.loads(content, object_pairs_hook=_object_once)
             if path.suffix == ".json"
-            else yaml.load(content, Loader)
+            else yaml.load(content, Loader)  # nosec B506 # a SafeLoader
         )
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise DataError(f"{path}: is not {path.suffix.removeprefix('.').upper()} ({_first_line(error)})") from None

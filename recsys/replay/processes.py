@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import pickle
+import pickle  # nosec B403 # for the name of an error
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
