@@ -5,13 +5,10 @@ It loads everything once and forks one device a command, which is why it must no
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from federation.delivery import Patience
 from federation.device import Device
 from federation.reporting import DevicePolicy
 from federation.vault import Vault
+from tests.federation.forking import answer_each
 from tests.federation.live_round import CUSTODIAN, NOW
 
 POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf)
@@ -108,27 +106,5 @@ def run(folder: Path, url: str, kill_at: int | None, *, is_careless: bool) -> di
     return {"status": outcome.status, "moments": killer.count}
 
 
-def main() -> None:
-    for line in sys.stdin:
-        command = json.loads(line)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                found = run(
-                    Path(command["folder"]), command["url"], command["kill_at"], is_careless=command["careless"]
-                )
-                os.write(writing, json.dumps(found).encode())
-            except BaseException:  # noqa: BLE001  # a child must end here, whatever happened
-                os.write(writing, json.dumps({"error": traceback.format_exc()}).encode())
-            os._exit(0)
-        os.close(writing)
-        _, status = os.waitpid(child, 0)
-        with os.fdopen(reading) as answer:
-            text = answer.read()
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        print(json.dumps({"killed": killed} | json.loads(text or "{}")), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    main()
+    answer_each(lambda said: run(Path(said["folder"]), said["url"], said["kill_at"], is_careless=said["careless"]))

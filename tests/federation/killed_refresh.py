@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
-import traceback
 from pathlib import Path
 
 import httpx
 
 from federation.device import Device
+from tests.federation.forking import answer_each
 from tests.federation.killed_device import Killer
 
 
@@ -43,25 +41,5 @@ def run(home: Path, service: Path, kill_at: int | None) -> dict[str, object]:
     return {"moments": killer.count}
 
 
-def main() -> None:
-    for line in sys.stdin:
-        command = json.loads(line)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                found = run(Path(command["home"]), Path(command["service"]), command["kill_at"])
-                os.write(writing, json.dumps(found).encode())
-            except BaseException:  # noqa: BLE001  # a child must end here, whatever happened
-                os.write(writing, json.dumps({"error": traceback.format_exc()}).encode())
-            os._exit(0)
-        os.close(writing)
-        _, status = os.waitpid(child, 0)
-        with os.fdopen(reading) as answer:
-            text = answer.read()
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        print(json.dumps({"killed": killed} | json.loads(text or "{}")), flush=True)  # noqa: T201
-
-
 if __name__ == "__main__":
-    main()
+    answer_each(lambda said: run(Path(said["home"]), Path(said["service"]), said["kill_at"]))

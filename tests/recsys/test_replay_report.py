@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from playwright.sync_api import sync_playwright
 
 from data.errors import DataError
 from recsys.profile import ProfileConfig
 from recsys.replay import Replay, ReplayConfig, replay
 from recsys.replay.arms import GlobalArm, PersonalizedArm, PopularityArm
 from recsys.replay.report import report_of
+from tests.browser import chromium, visit
 from tests.recsys.replay_logs import small_dataset
 
 NOT_FIGURES = re.compile(r"@5|95 %|Holm 1979|\d{4}-\d{2}-\d{2}|0 is just before it|0 all alike, 1 one item only")
@@ -99,23 +99,16 @@ def test_differences_of_arms_can_be_computed_anew_from_the_rows_of_events(folder
 
 
 def test_a_browser_asks_nothing_of_anybody_and_nothing_runs_over_the_edge(folder: Path) -> None:
-    asked, said = [], []
-    with sync_playwright() as playwright:
-        program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for width in (1000, 390):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("console", lambda message: said.append(message.text))
-            page.goto((folder / "report.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") == width
-            assert page.locator("figure svg").count() > 10
-            assert page.locator("h2").first.is_visible()
-            for link in page.locator("nav a").all():
-                assert page.locator(str(link.get_attribute("href"))).count() == 1
-        browser.close()
-    assert set(asked) == {(folder / "report.html").as_uri()}
-    assert said == []
+    url = (folder / "report.html").as_uri()
+    with chromium() as browser:
+        for phone in (False, True):
+            with visit(browser, url, phone=phone) as seen:
+                assert seen.sideways == 0
+                assert seen.page.locator("figure svg").count() > 10
+                assert seen.page.locator("h2").first.is_visible()
+                for link in seen.page.locator("nav a").all():
+                    assert seen.page.locator(str(link.get_attribute("href"))).count() == 1
+                assert (set(seen.requests), seen.complaints) == ({url}, [])
 
 
 def test_names_from_the_log_are_text_in_the_page(folder: Path, tmp_path: Path) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from data.errors import DataError
 from recsys.experiments.analysis import Look
@@ -20,6 +18,7 @@ from recsys.experiments.preferences import preference_sums
 from recsys.experiments.reading import to_dict
 from recsys.experiments.report import checked, reading_of, report_html, write_report
 from recsys.experiments.results import results
+from tests.browser import chromium, visit
 from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.experiments.experiments import SEGMENT, experiment, looks
 
@@ -168,21 +167,14 @@ def test_before_the_first_sum_and_below_min_reports_nothing_is_shown() -> None:
 
 
 def test_a_browser_asks_nothing_of_anybody_and_nothing_runs_over_the_edge(folder: Path) -> None:
-    asked, said = [], []
-    with sync_playwright() as playwright:
-        program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for width in (1000, 390):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("console", lambda message: said.append(message.text))
-            page.goto((folder / "report.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") == width
-            assert page.locator("figure svg").count() == 3
-            assert page.locator(".verdict").first.is_visible()
-        browser.close()
-    assert set(asked) == {(folder / "report.html").as_uri()}
-    assert said == []
+    url = (folder / "report.html").as_uri()
+    with chromium() as browser:
+        for phone in (False, True):
+            with visit(browser, url, phone=phone) as seen:
+                assert seen.sideways == 0
+                assert seen.page.locator("figure svg").count() == 3
+                assert seen.page.locator(".verdict").first.is_visible()
+                assert (set(seen.requests), seen.complaints) == ({url}, [])
 
 
 def test_an_interleaved_experiment_has_no_arms_to_count_and_no_planned_effect() -> None:
