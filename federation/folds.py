@@ -146,4 +146,6 @@ def set_apart(log: Interactions, protocol: str, at: int | None = None) -> tuple[
     known = known_at(log, at)
     if not known.n_events:
         raise FederationError(f"until={iso(at)}: no event is before it")
+    if log.time.max() < at:
+        raise FederationError(f"until={iso(at)}: must be before the last event, for else nothing stays unseen")
     return known, at

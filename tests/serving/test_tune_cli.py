@@ -107,6 +107,7 @@ def test_other_events_in_the_last_fifth_change_nothing(shop: Path, tmp_path: Pat
         (("--protocol", "psychic"), "protocol='psychic': must be auto, temporal"),
         (("--recipe", "soup"), "recipe='soup'"),
         (("--until", "1990-01-01"), "no event is before it"),
+        (("--until", "2090-01-01"), "must be before the last event"),
         (("--minutes", "0"), "cpu_s=0.0: must be"),
     ],
 )
