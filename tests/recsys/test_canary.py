@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from data.errors import DataError
-from data.interactions import Interactions
-from data.split import Split, temporal
-from recsys.baselines import item_knn, item_matrix, popularity
+from data.split import temporal
+from recsys.baselines import item_knn, popularity
 from recsys.canary import Chance, canary, shuffled
 from recsys.evaluation import evaluate
+from tests.benchmarks.overfitting import Told
 from tests.federation.test_update import random_log
 from tests.recsys.logs import tastes_log
 
 CUT = 80 * 86_400_000_000
 SEEDS = range(8)
-
-
-@dataclass(frozen=True, eq=False)
-class Peeking:
-    """Item-kNN that was told a share of the answers."""
-
-    split: Split
-    log: Interactions
-    share: float
-    name: str = "peeking"
-
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        scores = item_knn(self.log).scores(histories, users, now)
-        answers = item_matrix(self.split.test)[users].toarray() > 0
-        known = np.random.default_rng(0).random(self.split.test.n_users)[users] < self.share
-        scores[answers & known[:, None]] = 1e6
-        return scores
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -51,7 +31,7 @@ def test_an_honest_model_falls_to_popularity_and_raises_no_alarm(seed: int) -> N
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_model_that_knows_one_answer_in_six_is_found(seed: int) -> None:
     split = temporal(tastes_log(seed), CUT)
-    assert canary(split, lambda log: Peeking(split, log, 1 / 6), seed=seed).alarm
+    assert canary(split, lambda log: Told(split, log, 1 / 6), seed=seed).alarm
 
 
 def test_popularity_is_its_own_level_whatever_is_shuffled() -> None:
