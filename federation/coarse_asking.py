@@ -31,6 +31,7 @@ from recsys.candidates import MAX_CANDIDATES, Candidates, rerank
 from recsys.catalogue import Catalogue
 from recsys.catalogue_changes import CatalogueChange
 from recsys.clusters import Clusters, nearest
+from recsys.items import TASTE, columns_of
 from recsys.profile import Profile, repeat_counts, repeat_score, vector_from_rows
 from recsys.scoring import score
 
@@ -120,8 +121,9 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
     if found is None:
         return None
     rows, (item_idx, kind, time) = found
+    taste = columns_of(clusters.parts, TASTE)
     vector = vector_from_rows(
-        clusters.parts, clusters.gram, clusters.n_items, rows[item_idx], kind, time, now, clusters.config
+        clusters.parts, clusters.gram[taste, taste], clusters.n_items, rows[item_idx], kind, time, now, clusters.config
     )
     return Profile(vector, clusters.bundle_version)
 

@@ -3,7 +3,7 @@
 One safetensors file, so that a browser reads it with a length, JSON and typed arrays:
 
     item_embeddings int8 (n_items, dim), scale float32 (n_items,), trend float32 (n_items,),
-    gram float32 (dim, dim), mean_profile float32 (dim,)
+    gram float32 (taste, taste), of the part TASTE alone; mean_profile float32 (dim,)
     __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
     available), and intent for a table with such a part
 
@@ -32,7 +32,7 @@ from recsys.bundle import Bundle
 from recsys.catalogue_changes import CatalogueChange
 from recsys.intent import intent_share
 from recsys.intent_config import IntentConfig, read_intent_config
-from recsys.items import INTENT, ItemTable, frozen
+from recsys.items import INTENT, TASTE, ItemTable, columns_of, frozen
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.quantization import dequantize, quantize
 
@@ -100,8 +100,8 @@ class Catalogue:
         """These items after some changes, of which the last one of an item counts; nothing is changed in place.
 
         A bundle's item keeps its embedding and trend; a new one comes after all others, with its own row and trend 0,
-        and the Gram matrix covers it. A deleted item keeps its place, without a title, and is not available; the row of
-        a new one is zero then. Raises ModelError for a new item without a row (dim,).
+        and the Gram matrix covers its taste. A deleted item keeps its place, without a title, and is not available; the
+        row of a new one is zero then. Raises ModelError for a new item without a row (dim,).
         """
         latest = {one.item_id: one for one in changes}
         if not latest:
@@ -119,7 +119,7 @@ class Catalogue:
         source = np.arange(n_bundle + len(fresh))
         source[places] = n_before + np.arange(len(rows))
         shown = pl.concat([self.shown, pl.DataFrame(rows, schema=SHOWN)])[source]
-        wide = fresh.astype(np.float64)
+        wide = fresh[:, base.table.part(TASTE)].astype(np.float64)
         table = _table(
             np.concatenate([base.table.item_embeddings, fresh]),
             np.concatenate([base.table.trend, np.zeros(len(fresh), dtype=np.float32)]),
@@ -200,10 +200,11 @@ def decode_catalogue(content: bytes) -> Catalogue:
         quantized, scale = tensors["item_embeddings"], tensors["scale"]
         if quantized.dtype != np.int8 or scale.shape != quantized.shape[:1] or shown.height != len(scale):
             raise ModelError(f"item_embeddings {quantized.shape}, scale {scale.shape}, items {shown.height}")
-        gram, dim = tensors["gram"], quantized.shape[1]
-        if gram.shape != (dim, dim) or not np.isfinite(gram).all():
-            raise ModelError(f"gram: shape {gram.shape}, must be ({dim}, {dim}) and finite")
         parts = tuple((str(part), int(width)) for part, width in json.loads(metadata["parts"]))
+        gram, taste = tensors["gram"], columns_of(parts, TASTE)
+        width = taste.stop - taste.start
+        if gram.shape != (width, width) or not np.isfinite(gram).all():
+            raise ModelError(f"gram: shape {gram.shape}, must be ({width}, {width}) and finite; fetch the file anew")
         rows = dequantize(quantized, scale)
         table = _table(rows, tensors["trend"], tensors["mean_profile"], parts, gram)
         digest = hashlib.sha256(content).hexdigest()

@@ -25,7 +25,7 @@ from data.errors import ModelError, OwnshelfError
 from recsys.bundle import Bundle
 from recsys.catalogue import read_tensors, tensor_file
 from recsys.intent import in_shares
-from recsys.items import ItemTable, frozen
+from recsys.items import ItemTable, frozen, gram_of
 from recsys.profile_config import ProfileConfig, finite, read_config
 from recsys.scoring import score, top_k
 
@@ -47,6 +47,7 @@ class Clusters:
     """The public part of a bundle that fits in a few kilobytes a centroid.
 
     centroids: (k, dim) float32, each of length 1. n_items: of the bundle. config: how profiles are made.
+    gram: (dim, dim) float32, VᵀV of all parts: fold-in needs its block of the part TASTE, mode noised all of it.
     digest: sha256 (hex) of the file that it was read from, None when it was computed.
     """
 
@@ -98,7 +99,7 @@ def clusters_of(bundle: Bundle, seed: int = 0) -> Clusters:
         bundle.version,
         bundle.name,
         frozen(centroids_of(table, seed)),
-        table.gram,
+        gram_of(table.item_embeddings),
         table.mean_profile,
         table.parts,
         bundle.config,

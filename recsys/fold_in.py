@@ -91,8 +91,8 @@ def cart_query(
     items = _known("cart", item_idx, table)
     part = table.part(TASTE)
     ones = np.ones(len(items), dtype=np.float32)
-    rows, gram = table.item_embeddings[items, part], table.gram[part, part]
-    folded = fold_in(rows, gram, ones, ones, n_items=table.n_items, alpha=config.alpha, reg=config.reg)
+    rows = table.item_embeddings[items, part]
+    folded = fold_in(rows, table.gram, ones, ones, n_items=table.n_items, alpha=config.alpha, reg=config.reg)
     return blend(_whole(folded, table), profile_vector, CART_WEIGHT)
 
 

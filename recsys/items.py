@@ -47,6 +47,12 @@ def frozen(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return view
 
 
+def gram_of(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """G = VᵀV of rows (n, width): (width, width) float32, read-only, summed in float64."""
+    V = rows.astype(np.float64)
+    return frozen(V.T @ V)
+
+
 @dataclass(frozen=True, eq=False)
 class ItemTable:
     """Shared embeddings of all items.
@@ -107,6 +113,5 @@ class ItemTable:
 
     @cached_property
     def gram(self) -> npt.NDArray[np.float32]:
-        """G = VᵀV, (dim, dim) float32, summed in float64."""
-        V = self.item_embeddings.astype(np.float64)
-        return frozen(V.T @ V)
+        """G = VᵀV of the part TASTE, which histories are folded into: (width, width) float32, summed in float64."""
+        return gram_of(self.rows_of(TASTE))

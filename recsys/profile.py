@@ -96,13 +96,14 @@ def vector_from_rows(
 ) -> npt.NDArray[np.float32]:
     """The profile's vector, (dim,) float32, from the rows (n, dim) of one history's events: (1 − g)·fold-in beside g·q.
 
-    gram: (dim, dim) and n_items stand for all items that are not at hand. The rest as in make_profile.
+    gram (width, width), of the part TASTE, and n_items stand for all items that are not at hand. The rest as in
+    make_profile.
     """
     taste, share = columns_of(parts, TASTE), intent_share(parts, config)
     vector = np.zeros(rows.shape[1], dtype=np.float32)
     folded = fold_in(
         rows[:, taste],
-        gram[taste, taste],
+        gram,
         event_weights(kind, time, now, config),
         event_targets(kind),
         n_items=n_items,

@@ -51,7 +51,7 @@ def because(
     part = table.part(TASTE)
     rows = table.item_embeddings[item_idx, part]
     weights = event_weights(kind, time, now, config)
-    A = system(rows, table.gram[part, part], weights, n_items=table.n_items, alpha=config.alpha, reg=config.reg)
+    A = system(rows, table.gram, weights, n_items=table.n_items, alpha=config.alpha, reg=config.reg)
     wanted = table.item_embeddings[listed, part].astype(np.float64)
     signed = weights.astype(np.float64) * event_targets(kind)
     share = intent_share(table.parts, config)

@@ -33,7 +33,7 @@ from serving.item_texts import ItemTexts, mapped
 SHOWN, COMPLETE = "shown.arrow", "complete"
 IDS, STARTS, HASHES, PLACES, FIRST = "ids.bin", "ids_in.npy", "ids.npy", "ids_at.npy", "ids_from.npy"
 CLUSTERS, ROWS, SCALE = "clusters", "rows.npy", "scale.npy"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, eq=False)

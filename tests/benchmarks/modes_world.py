@@ -16,7 +16,7 @@ from recsys.catalogue import SHOWN
 from recsys.clusters import Clusters, centroids_of
 from recsys.histories import log_weights, merge_histories
 from recsys.ials import fit_ials
-from recsys.items import ItemTable
+from recsys.items import ItemTable, gram_of
 from recsys.profile_config import ProfileConfig
 from recsys.quantization import quantize
 from recsys.retrieval import ItemIndex
@@ -72,7 +72,7 @@ def world(n_items: int, n_users: int, n_events: int, tastes: int, *, seed: int, 
     return World(
         table=table,
         clusters=Clusters(
-            "bench", "bench", centroids_of(table), table.gram, table.mean_profile, table.parts, config, n_items
+            "bench", "bench", centroids_of(table), gram_of(V), table.mean_profile, table.parts, config, n_items
         ),
         index=ItemIndex.build(table),
         source=Quantized(rows, scale, table.trend, shown),

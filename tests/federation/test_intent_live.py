@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.errors import ModelError
 from federation.coarse_asking import profile_from_rows
 from federation.contribution import OwnHistory, training_vectors
 from federation.device import Device
@@ -20,7 +21,15 @@ from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.refusals import TaskRefused
 from federation.training_sum import round_sums, training_plan
 from recsys.bundle import Bundle
-from recsys.catalogue import catalogue_of, decode_catalogue, encode_catalogue, intent_config, read_tensors
+from recsys.catalogue import (
+    catalogue_of,
+    decode_catalogue,
+    encode_catalogue,
+    intent_config,
+    read_tensors,
+    tensor_file,
+)
+from recsys.catalogue_changes import CatalogueChange
 from recsys.clusters import clusters_of
 from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE
@@ -132,6 +141,22 @@ def test_a_catalogue_says_how_the_intent_is_learned_and_scores_as_the_bundle(bun
         for table in (catalogue.table, bundle.table)
     )
     assert np.corrcoef(found[0], exact[0])[0, 1] > 0.999
+
+
+def test_a_catalogue_carries_the_gram_matrix_of_the_taste_and_no_other(bundle: Bundle) -> None:
+    """6 of 18 columns are taste. A file with all of it is of an earlier shape, and is fetched anew."""
+    tensors, metadata = read_tensors(encode_catalogue(bundle))
+    assert tensors["gram"].shape == (6, 6)
+    np.testing.assert_array_equal(tensors["gram"], bundle.table.gram)
+    whole = tensor_file(tensors | {"gram": clusters_of(bundle).gram}, metadata)
+    with pytest.raises(ModelError, match=r"gram: shape \(18, 18\), must be \(6, 6\) and finite; fetch the file anew"):
+        decode_catalogue(whole)
+
+
+def test_an_item_that_is_new_adds_its_taste_to_the_gram_matrix(bundle: Bundle) -> None:
+    catalogue, row = decode_catalogue(encode_catalogue(bundle)), np.arange(18, dtype=np.float32)
+    now = catalogue.changed([CatalogueChange("new", {"title": "N", "available": True}, row)])
+    np.testing.assert_allclose(now.table.gram - catalogue.table.gram, np.outer(row[:6], row[:6]), atol=1e-3)
 
 
 def test_a_catalogue_of_taste_alone_is_the_file_that_it_always_was(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_profile_is_the_fold_in_and_the_query_side_by_side_in_their_shares() -
     taste = table.part(TASTE)
     folded = fold_in(
         table.item_embeddings[columns[0], taste],
-        table.gram[taste, taste],
+        table.gram,
         event_weights(columns[1], columns[2], NOW, POOLS),
         event_targets(columns[1]),
         n_items=table.n_items,

@@ -23,6 +23,13 @@ def test_gram_is_the_sum_of_outer_products_of_the_rows():
     assert table(item_embeddings=V).gram.tolist() == [[2, 1], [1, 14]]
 
 
+def test_gram_is_of_the_taste_alone():
+    """Nothing is folded into other parts: the query of an intent needs no system to solve."""
+    V = np.array([[7, 1, 2], [9, -1, 3], [5, 0, 1]], dtype=np.float32)
+    one = table(3, 3, item_embeddings=V, parts=(("intent", 1), (TASTE, 2)))
+    assert one.gram.tolist() == [[2, -1], [-1, 14]]
+
+
 def test_gram_is_summed_in_float64():
     # In float32, 4096² + 1 is 4096² already: 1,000 rows of 1 would vanish.
     V = np.ones((1001, 1), dtype=np.float32)
