@@ -87,13 +87,7 @@ class Dataset:
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) of the content: events, catalogue and vocabularies; not of its name or its summary."""
-        digest = hashlib.sha256(f"{self.items.hash}{self.users.hash}".encode())
-        for table in (self.log, self.catalogue.drop("item_id")):
-            for column in table.iter_columns():
-                digest.update(f"{column.name}:{len(column)};".encode())
-                for content in _contents(column):
-                    digest.update(content)
-        return digest.hexdigest()
+        return content_hash(self.items, self.users, self.log, self.catalogue)
 
     def save(self, folder: Path | str) -> Dataset:
         """Write the folder, whole or not at all; a dataset already there is replaced. Returns it under its new name.
@@ -147,13 +141,10 @@ def _load(folder: Path) -> Dataset:
             raise DataError(f"dataset={folder}: {file} is missing")
         if file_hash(folder / file) != files.get(file):
             raise DataError(f"dataset={folder}: {file} was changed after it was written (its hash differs)")
-    kinds = {kind.name.lower(): int(kind) for kind in EventKind}
-    events = pl.read_parquet(folder / "events.parquet").drop("user_id", "item_id")
-    log = events.with_columns(pl.col("kind").cast(pl.String).replace_strict(kinds, return_dtype=pl.UInt8))
     rejects = folder / "rejects.jsonl"
     return Dataset(
         name=folder.name,
-        log=log.select("user_idx", "item_idx", pl.exclude("user_idx", "item_idx")),
+        log=scan_log(folder / "events.parquet").collect(),
         catalogue=pl.read_parquet(folder / "catalogue.parquet"),
         items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
         users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
@@ -162,21 +153,44 @@ def _load(folder: Path) -> Dataset:
     )
 
 
-def _contents(column: pl.Series) -> Iterator[bytes]:
-    """Bytes that depend on a column's values and nulls only, whatever its encoding; by slices, to save memory."""
-    for start in range(0, len(column), _SLICE):
-        part = column.slice(start, _SLICE)
-        if isinstance(part.dtype, (pl.Categorical, pl.Enum)):
-            part = part.cast(pl.String)
-        yield np.packbits(part.is_null().to_numpy()).tobytes()
-        if part.dtype == pl.String:
-            text = part.fill_null("")
-            yield text.str.len_bytes().to_numpy().astype("<u4").tobytes()
-            yield text.str.join("").item().encode()
-            continue
-        values = part.to_physical()
-        values = values.cast(pl.Int8) if values.dtype == pl.Boolean else values
-        if not values.dtype.is_numeric():
-            yield repr(values.to_list()).encode()
-        else:
-            yield np.ascontiguousarray(values.fill_null(0).to_numpy()).tobytes()
+def scan_log(path: Path) -> pl.LazyFrame:
+    """Dataset.log of an events.parquet, to be read a piece at a time."""
+    kinds = {kind.name.lower(): int(kind) for kind in EventKind}
+    log = pl.scan_parquet(path).drop("user_id", "item_id")
+    log = log.with_columns(pl.col("kind").cast(pl.String).replace_strict(kinds, return_dtype=pl.UInt8))
+    return log.select("user_idx", "item_idx", pl.exclude("user_idx", "item_idx"))
+
+
+def content_hash(
+    items: Vocabulary, users: Vocabulary, log: pl.DataFrame | pl.LazyFrame, catalogue: pl.DataFrame
+) -> str:
+    """Dataset.hash. A log that is a LazyFrame is never in memory, but a column of about a million events of it."""
+    digest = hashlib.sha256(f"{items.hash}{users.hash}".encode())
+    for table in (log, catalogue.drop("item_id")):
+        lazy = table.lazy()
+        height = table.height if isinstance(table, pl.DataFrame) else lazy.select(pl.len()).collect().item()
+        for name in lazy.collect_schema().names():
+            digest.update(f"{name}:{height};".encode())
+            for start in range(0, height, _SLICE):
+                part = lazy.slice(start, _SLICE).select(name).collect().to_series()
+                for content in _contents(part):
+                    digest.update(content)
+    return digest.hexdigest()
+
+
+def _contents(part: pl.Series) -> Iterator[bytes]:
+    """Bytes that depend on the values and nulls of a piece of a column only, whatever its encoding."""
+    if isinstance(part.dtype, (pl.Categorical, pl.Enum)):
+        part = part.cast(pl.String)
+    yield np.packbits(part.is_null().to_numpy()).tobytes()
+    if part.dtype == pl.String:
+        text = part.fill_null("")
+        yield text.str.len_bytes().to_numpy().astype("<u4").tobytes()
+        yield text.str.join("").item().encode()
+        return
+    values = part.to_physical()
+    values = values.cast(pl.Int8) if values.dtype == pl.Boolean else values
+    if not values.dtype.is_numeric():
+        yield repr(values.to_list()).encode()
+    else:
+        yield np.ascontiguousarray(values.fill_null(0).to_numpy()).tobytes()

@@ -6,7 +6,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from data.dataset import Dataset
+import data.dataset
+from data.dataset import Dataset, content_hash, scan_log
 from data.errors import DataError
 from data.ingest import ingest
 
@@ -110,6 +111,30 @@ def test_the_hash_tells_contents_not_names():
         pl.col("user_id").replace("u2", "u3"),
     ):
         assert ingest(LOG.with_columns(change)).hash != dataset.hash
+
+
+def test_the_hash_of_a_log_stays_what_it_was_when_it_was_saved():
+    assert ingest(LOG).hash == "798f4d2af488742d620707a1c7d4689a23ec37a48157eccf6e1d69908092dfbc"
+
+
+def test_a_log_in_a_file_has_the_hash_of_the_log_in_memory_whatever_its_columns_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.dataset, "_SLICE", 2)
+    odd = LOG.with_columns(
+        paid=pl.Series([True, None, False, True, None]),
+        tags=pl.Series([["x"], [], None, ["y", "z"], ["x"]]),
+        box=pl.Series([{"w": 1.5}, {"w": None}, None, {"w": 2.0}, {"w": 0.0}]),
+        day=pl.col("time").str.to_datetime().dt.date(),
+        colour=pl.Series(["é", None, "", "é", "b"], dtype=pl.Categorical),
+        size=pl.Series(["s", "l", None, "s", "l"], dtype=pl.Enum(["s", "l"])),
+    )
+    made = ingest(odd, out=tmp_path / "shop")
+    scanned = scan_log(tmp_path / "shop" / "events.parquet")
+    assert made.log.height > 2
+    assert (
+        content_hash(made.items, made.users, scanned, made.catalogue)
+        == made.hash
+        == Dataset.open(tmp_path / "shop").hash
+    )
 
 
 def test_interactions_share_memory_with_the_log_and_cannot_be_written():
