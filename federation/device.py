@@ -29,6 +29,7 @@ from federation.clusters_file import NAME as _CLUSTERS
 from federation.clusters_file import held_clusters
 from federation.coarse_asking import Coarse, ask_coarsely, refresh_clusters, row_version
 from federation.export import open_export, seal_export
+from federation.forgetting import without_item, without_reports, without_shopper
 from federation.history import (
     Consent,
     DeviceState,
@@ -153,7 +154,7 @@ class Device:
 
         def choose(state: DeviceState) -> DeviceState:
             chosen = replace(state, consent=wanted)
-            return chosen if wanted == "contribute" else _unsent(chosen)
+            return chosen if wanted == "contribute" else without_reports(chosen)
 
         self.change(choose)
 
@@ -296,18 +297,14 @@ class Device:
     def forget(self, item_id: str) -> int:
         """Remove every event of one item; returns how many. An older export merged later brings them back.
 
-        A report that was made with them and is not sent yet is destroyed.
+        Notes for experiments go too: those of the item, and those of a click, cart or purchase that do not say of what.
+        A report that was made with them and is not sent yet is destroyed. What reports have said stays counted.
         """
-        removed = 0
+        return self._forget(lambda state: without_item(state, item_id))
 
-        def forget(state: DeviceState) -> DeviceState:
-            nonlocal removed
-            kept = tuple(event for event in state.events if event.item_id != item_id)
-            removed = len(state.events) - len(kept)
-            return _unsent(replace(state, events=kept)) if removed else state
-
-        self.change(forget)
-        return removed
+    def forget_everything(self) -> int:
+        """Remove all that the shopper did (federation/forgetting.py); returns how many events. Budgets stay spent."""
+        return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
         """The history sealed under a passphrase (≥ 8 characters), for another device of the same shopper."""
@@ -346,6 +343,17 @@ class Device:
                 self._vault.write(after.encode())
         return after
 
+    def _forget(self, without: Callable[[DeviceState], DeviceState]) -> int:
+        before = 0
+
+        def forget(state: DeviceState) -> DeviceState:
+            nonlocal before
+            before = len(state.events)
+            return without(state)
+
+        after = self.change(forget)
+        return before - len(after.events)
+
     def _row_version(self, row: npt.NDArray[np.float32], named: str | None) -> str | None:
         state = self.state
         clusters = held_clusters(self.folder, state.clusters)
@@ -374,12 +382,6 @@ class Device:
             catalogue = with_own_rows(decode_catalogue(content), state.own_rows)
             self._cached = key, now_shown(catalogue, read_changes(self.folder, state.catalogue))
         return self._cached[1]
-
-
-def _unsent(state: DeviceState) -> DeviceState:
-    return replace(
-        state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
-    )
 
 
 def erase_device(folder: str | Path) -> None:

@@ -27,6 +27,9 @@ from recsys.experiments.reading import canonical_json, experiment_of
 KEEP_S = 2 * MAX_DAYS * 86_400
 """Notes older than the longest covariate and experiment together are forgotten."""
 
+OF_ITEMS = (OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE)
+"""What happens to items; sessions and lists are of none."""
+
 
 @dataclass(frozen=True)
 class Enrolment:
@@ -120,6 +123,31 @@ class ExperimentLog:
         kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
         return replace(self, notes=(*kept, note))
 
+    def names(self, item_id: str) -> bool:
+        """Whether a note is of the item."""
+        return any(one.item_id == item_id for one in self.notes)
+
+    def without_item(self, item_id: str) -> ExperimentLog:
+        """Without the notes of an item, and without those of some item that do not say of which: they may be its."""
+        kept = (
+            one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
+        )
+        return replace(self, notes=tuple(kept))
+
+    def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
+        """Without anything that the shopper did. charged: fixed hashes of the experiments that the ledger has.
+
+        In those the device goes on like one who left: what it said cannot be unsaid, and to begin anew would say it
+        twice for one charge. Its secret stays, which is random and of no shopper: with another one, forgetting would be
+        a way into another arm.
+        """
+        silent = (
+            Enrolment(one.experiment_id, one.fixed_hash, window=one.window, left=True)
+            for one in self.enrolments
+            if one.fixed_hash in charged
+        )
+        return replace(self, notes=(), enrolments=tuple(silent))
+
     def without_reports(self) -> ExperimentLog:
         """After reports on their way were destroyed: those experiments go on without this device.
 
@@ -151,7 +179,7 @@ class ExperimentLog:
         return {
             "secret": self.secret.hex(),
             "definitions": [canonical_json(one) for one in self.definitions],
-            "notes": [[note.time, note.event, note.value] for note in self.notes],
+            "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
             "enrolments": [one.encode() for one in self.enrolments],
         }
 
@@ -163,6 +191,6 @@ class ExperimentLog:
         return ExperimentLog(
             secret=secret,
             definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
-            notes=tuple(Note(time, OutcomeEvent(event), value) for time, event, value in stored["notes"]),
+            notes=tuple(Note(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
             enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
         )

@@ -123,13 +123,16 @@ def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> t
     return tuple(entered)
 
 
-def note(device: Device, event: OutcomeEvent | str, now: int, value: float = 1.0) -> bool:
+def note(
+    device: Device, event: OutcomeEvent | str, now: int, value: float = 1.0, *, item_id: str | None = None
+) -> bool:
     """Note what happened at `now` (µs since 1970 UTC), for outcomes and covariates; whether consent let it.
 
     value: money of a purchase, seconds of a session, diversity of a list. Returns and refunds are not subtracted:
-    what a device says only grows.
+    what a device says only grows. item_id: of a click, cart or purchase; without it the note goes as soon as any item
+    is forgotten.
     """
-    noted, recorded = Note(now, OutcomeEvent(event), float(value)), False
+    noted, recorded = Note(now, OutcomeEvent(event), float(value), item_id), False
 
     def record(state: DeviceState) -> DeviceState:
         nonlocal recorded

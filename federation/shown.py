@@ -49,7 +49,8 @@ def shown(state: DeviceState) -> dict[str, Any]:
             for one in state.experiments.enrolments
         ],
         "experiment_notes": [
-            {"time": iso(note.time), "event": str(note.event), "value": note.value} for note in state.experiments.notes
+            {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}
+            for note in state.experiments.notes
         ],
         "events": [
             asdict(event) | {"kind": event.kind.name.lower(), "time": iso(event.time)} for event in state.events

@@ -188,9 +188,24 @@ def show(home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
 
 
 @device_app.command()
-def forget(item_id: str, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """Remove every event of one item."""
-    removed = Device.open(_home(home)).forget(item_id)
+def forget(
+    item_id: Annotated[str | None, typer.Argument(help="the item, or --all")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that the shopper did, on all items.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Remove what one item, or --all, left behind. What was spent of privacy budgets stays counted."""
+    if everything == (item_id is not None):
+        raise ServingError("ITEM_ID, --all: give one of the two")
+    device = Device.open(_home(home))
+    if item_id is not None:
+        removed = device.forget(item_id)
+    else:
+        if not yes:
+            typer.confirm(f"forget all that happened on the device in {device.folder}?", abort=True, err=True)
+        removed = device.forget_everything()
     _print({"removed": removed}, f"removed {removed} events", as_json)
 
 

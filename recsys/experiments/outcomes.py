@@ -24,11 +24,15 @@ HEAD = 0.8
 
 @dataclass(frozen=True)
 class Note:
-    """One thing that happened. time: µs since 1970 UTC. value: 0 or more: money, seconds, or a list's diversity."""
+    """One thing that happened. time: µs since 1970 UTC. value: 0 or more: money, seconds, or a list's diversity.
+
+    item_id: what it happened to, so that forgetting the item finds it; None for a session, a list, an order of many.
+    """
 
     time: int
     event: OutcomeEvent
     value: float = 1.0
+    item_id: str | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0):

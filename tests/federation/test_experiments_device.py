@@ -17,11 +17,13 @@ from federation.custody import CustodianPolicy, answer_batch, open_round
 from federation.delivery import Patience
 from federation.device import Device
 from federation.device_ledger import epsilon_of, rho_of
+from federation.experiment_log import Enrolment, ExperimentLog
 from federation.experiment_reporting import WindowOutcome, report_window
 from federation.experiment_sum import PART, check_window, experiment_plan, sums_of_windows, window_task
 from federation.experiments_device import arm_for, expose, facts_of, increments_at, keep_definitions, note
 from federation.history import DeviceState
 from federation.messages import Purpose, Report, Task
+from federation.noise_account import Draw, NoiseAccount
 from federation.participant import Draws, take_part
 from federation.private_sum.custodian import Round
 from federation.private_sum.fixed_point import encode
@@ -29,6 +31,7 @@ from federation.private_sum.randomness import secure_bytes
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import Suite
 from federation.reporting import DevicePolicy
+from recsys.experiments.amendments import fixed_hash
 from recsys.experiments.definition import Experiment
 from recsys.experiments.layout import layout_of
 from tests.federation.live_round import CUSTODIAN, refusal
@@ -374,3 +377,75 @@ def test_the_vault_keeps_everything_and_shows_it(device: Device) -> None:
     assert shown["experiment_notes"][0]["value"] == 12.5
     assert SECRET_OF_PERSONAL.hex() not in repr(state)
     assert "12.5" not in repr(state)
+
+
+def test_forgetting_an_item_removes_its_notes_and_those_that_may_be_its(device: Device) -> None:
+    expose(device, "list_shown", None, AT)
+    device.observe("sku-1", "purchase", AT + 1)
+    note(device, "purchase", AT + 1, 12.5, item_id="sku-1")
+    note(device, "click", AT + 2, item_id="sku-1")
+    note(device, "purchase", AT + 3, 20.0, item_id="sku-2")
+    note(device, "cart", AT + 4)
+    note(device, "session", AT + 5, 60.0)
+    assert device.forget("sku-of-nobody") == 0
+    assert len(device.state.experiments.notes) == 5
+    assert device.forget("sku-1") == 1
+    assert [(one.event, one.item_id) for one in device.state.experiments.notes] == [
+        ("purchase", "sku-2"),
+        ("session", None),
+    ]
+    note(device, "click", AT + 6, item_id="sku-3")
+    assert device.forget("sku-3") == 0  # noted, never observed
+    assert not device.state.experiments.names("sku-3")
+
+
+def test_forgetting_everything_leaves_nothing_of_the_shopper(device: Device) -> None:
+    empty, windows = device.state, Windows(EXPERIMENT)
+    device.observe("sku-1", "purchase", AT - 5)
+    expose(device, "list_shown", None, AT)
+    note(device, "purchase", AT + 1, 12.5, item_id="sku-1")
+    assert report(device, windows, 1).status == "accepted"
+    assert windows.sum(0).any()
+    assert device.forget_everything() == 1
+    left = device.state
+    assert replace(left, participation=empty.participation, experiments=empty.experiments) == empty
+    assert left.experiments == replace(
+        empty.experiments,
+        enrolments=(Enrolment("personal-home", fixed_hash(EXPERIMENT), window=0, left=True),),
+    )
+    assert all(word not in left.encode() for word in (b"sku-1", b"12.5", str(AT).encode(), str(AT + 1).encode()))
+    windows.window = 1
+    assert expose(device, "list_shown", None, AT + 10) == ()  # nobody comes in twice
+    note(device, "purchase", AT + 11, 99.0)
+    assert report(device, windows, 8).status == "accepted"
+    assert not windows.sum(1).any()
+
+
+def test_forgetting_everything_begins_no_budget_anew(tmp_path: Path) -> None:
+    first, second = an_experiment(), an_experiment(id="another")
+    device = a_device(tmp_path / "home", experiment=first)
+    assert report(device, Windows(first), 1, STRICT).status == "accepted"
+    device.change(lambda state: replace(state, noise=NoiseAccount(1, 8.0, (Draw("v", 8.0, 1e10, np.ones(2)),))))
+    spent = device.state.participation
+    assert len(spent.experiments) == 1
+    device.forget_everything()
+    assert device.state.participation == spent
+    assert device.state.noise == NoiseAccount(1, 8.0)
+    assert report(device, Windows(first, window=1), 8, STRICT).status == "accepted"
+    assert device.state.participation == spent  # one charge an experiment, as before
+    keep_definitions(device, [first, second])
+    assert report(device, Windows(second), 1, replace(STRICT, max_epsilon=1.2)).status == "budget_spent"  # of both: 1.4
+
+
+def test_an_experiment_never_reported_to_is_as_if_it_had_not_begun(device: Device) -> None:
+    expose(device, "list_shown", None, AT)
+    device.forget_everything()
+    assert device.state.experiments.enrolments == ()
+    assert expose(device, "list_shown", None, AT + 1) == ("personal-home",)
+
+
+def test_a_vault_of_before_notes_named_items_is_read(device: Device) -> None:
+    note(device, "purchase", AT, 3.0)
+    stored = device.state.experiments.encode()
+    stored["notes"] = [one[:3] for one in stored["notes"]]
+    assert ExperimentLog.decode(stored) == device.state.experiments

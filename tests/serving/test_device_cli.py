@@ -80,6 +80,11 @@ def test_a_device_from_first_consent_to_erasure(run: Run, address: str, bundle: 
         {"time": "2024-02-03T10:00:00+00:00", "item_id": "sku-1", "kind": "purchase", "quantity": 1.0}
     ]
     assert result(run("forget", "sku-1", "--json")) == {"removed": 1}
+    result(run("observe", "sku-2", "--json"))
+    assert "ITEM_ID, --all: give one of the two" in refused(run("forget"))
+    assert "give one of the two" in refused(run("forget", "sku-2", "--all"))
+    assert result(run("forget", "--all", "--yes", "--json")) == {"removed": 1}
+    assert result(run("show", "--json"))["events"] == []
     result(run("erase", "--yes", "--json"))
     assert list((tmp_path / "home").iterdir()) == []
     assert "ownshelf device init" in refused(run("show"))
