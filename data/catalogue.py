@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from data.canonical import Plan
 from data.columns import match_names
 from data.errors import DataError
 from data.formats import PRESETS, Preset
-from data.numbering import Numbered
+from data.numbering import Index, Rows
 from data.reading import Source, Table, open_source, unreadable
 
 _YES = ("true", "t", "yes", "y", "on", "in stock", "in_stock", "instock", "available")
@@ -20,21 +22,36 @@ _TYPES = {"title": pl.String(), "category": pl.String(), "price": pl.Float64(), 
 _FIRST = ("item_id", "title", "category", "price", "available")
 
 
-def make_catalogue(
-    rows: pl.DataFrame, numbered: Numbered, plan: Plan, known: pl.DataFrame | None, older: pl.DataFrame | None
-) -> pl.DataFrame:
-    """Row i describes item_idx i: item_id, title?, category?, price?, available, attributes.
+@contextmanager
+def told_plainly(name: str) -> Iterator[None]:
+    """What polars says of a source it can make no catalogue of (a list where a title should be), as a DataError."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"source={name}: no catalogue: {str(error).strip().splitlines()[0]}") from None
+
+
+def describe(rows: pl.DataFrame, by_time: Rows, item_by_time: Index, ids: pl.Series, plan: Plan) -> pl.DataFrame:
+    """What a log says of each of some items: item_id (`ids`), title?, category?, available?, attributes, price?.
 
     rows: price, title?, category?, available?, a.ATTRIBUTE? of the log; the last value in time that is not null
-    counts, for prices the median. What an items file (`known`) says comes before the log, and the log before an
-    `older` catalogue.
+    counts, for prices the median. item_by_time: position in `ids` of the item of each of the rows `by_time`.
     """
     facts: dict[str, str] = {name: name for name in ("title", "category", "available") if name in rows.columns}
     facts |= {name: f"a.{name}" for name in plan.columns.attributes}
-    table = numbered.items.ids.to_frame("item_id")
-    table = table.with_columns(_last(rows[column], numbered).alias(name) for name, column in facts.items())
-    table = table.with_columns(_median(rows["price"], numbered))
-    table = table.with_columns(_typed(name, dtype, table) for name, dtype in _TYPES.items())
+    told = {name: _last(rows[column], by_time, item_by_time, len(ids)) for name, column in facts.items()}
+    prices = _median(rows["price"], by_time, item_by_time, len(ids))
+    return pl.DataFrame({"item_id": ids, **told, "price": prices})
+
+
+def make_catalogue(
+    described: pl.DataFrame, plan: Plan, known: pl.DataFrame | None, older: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Row i describes item_idx i: item_id, title?, category?, price?, available, attributes.
+
+    What an items file (`known`) says comes before what the log does (`described`), the log before an `older` one.
+    """
+    table = described.with_columns(_typed(name, dtype, described) for name, dtype in _TYPES.items())
     for column, words in plan.preset.decode.items():
         if column in table.columns:
             table = table.with_columns(pl.col(column).cast(pl.String).replace(words))
@@ -46,20 +63,20 @@ def make_catalogue(
     return table.with_columns(pl.col("available").fill_null(True)).select(*_FIRST, pl.exclude(_FIRST))
 
 
-def _last(values: pl.Series, numbered: Numbered) -> pl.Series:
+def _last(values: pl.Series, by_time: Rows, item_by_time: Index, n_items: int) -> pl.Series:
     """(n_items,) the last value of each item in time that is not null."""
-    told = np.flatnonzero(values.is_not_null().to_numpy()[numbered.by_time])
-    row = np.full(len(numbered.items), -1, dtype=np.int64)
-    row[numbered.item_by_time[told]] = numbered.by_time[told]  # the last write wins
+    told = np.flatnonzero(values.is_not_null().to_numpy()[by_time])
+    row = np.full(n_items, -1, dtype=np.int64)
+    row[item_by_time[told]] = by_time[told]  # the last write wins
     last = values.gather(pl.Series(row).replace(-1, None))
     return last.cast(pl.String) if isinstance(last.dtype, pl.Categorical) else last
 
 
-def _median(prices: pl.Series, numbered: Numbered) -> pl.Series:
+def _median(prices: pl.Series, by_time: Rows, item_by_time: Index, n_items: int) -> pl.Series:
     """(n_items,) Float64, the median price of each item in the log."""
-    seen = pl.DataFrame({"item": numbered.item_by_time, "price": prices.gather(pl.Series(numbered.by_time))})
+    seen = pl.DataFrame({"item": item_by_time, "price": prices.gather(pl.Series(by_time))})
     medians = seen.group_by("item").agg(pl.col("price").median())
-    price = np.full(len(numbered.items), np.nan)
+    price = np.full(n_items, np.nan)
     price[medians["item"].to_numpy()] = medians["price"].fill_null(np.nan).to_numpy()
     return pl.Series("price", price).fill_nan(None)
 

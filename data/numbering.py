@@ -39,15 +39,26 @@ def number(rows: pl.DataFrame, usable: Rows, known_items: Vocabulary, known_user
     rows: user, item (Int64 or Categorical), time (µs), kind, price, quantity, session, order. A row that repeats
     another one in all of these is a duplicate; the first one stays.
     """
-    times = rows["time"].to_numpy()[usable]
-    if rows["order"].null_count() < len(rows):
-        by_time = usable[np.lexsort((rows["order"].fill_null(0).to_numpy()[usable], times))]
-    elif (times[1:] >= times[:-1]).all():
-        by_time = usable
-    else:
-        by_time = usable[np.argsort(times, kind="stable")]
+    by_time = sort_by_time(rows, usable)
     user_by_time, users = _indices(rows["user"], by_time, known_users)
     item_by_time, items = _indices(rows["item"], by_time, known_items)
+    return arrange(rows, by_time, user_by_time, item_by_time, users, items)
+
+
+def sort_by_time(rows: pl.DataFrame, usable: Rows) -> Rows:
+    """The usable rows by time, then the log's own order of events (null is 0), then their place in the log."""
+    times = rows["time"].to_numpy()[usable]
+    if rows["order"].null_count() < len(rows):
+        return usable[np.lexsort((rows["order"].fill_null(0).to_numpy()[usable], times))]
+    if (times[1:] >= times[:-1]).all():
+        return usable
+    return usable[np.argsort(times, kind="stable")]
+
+
+def arrange(
+    rows: pl.DataFrame, by_time: Rows, user_by_time: Index, item_by_time: Index, users: Vocabulary, items: Vocabulary
+) -> Numbered:
+    """Rows whose users and items have their indices, in their final order and without duplicates."""
     # One integer holds user and position: sorting it is a stable sort by user, several times quicker.
     packed = user_by_time.astype(np.int64) << 32 | np.arange(len(by_time))
     packed.sort()
