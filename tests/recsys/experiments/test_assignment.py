@@ -12,8 +12,9 @@ from scipy.stats import chi2_contingency, chisquare
 from data.errors import DataError
 from recsys.experiments.arm import Arm
 from recsys.experiments.assignment import Assignment, arm_of, assign, bucket, unit_secret
+from recsys.experiments.reading import to_dict
 from tests.recsys.experiments.an_experiment import START, an_experiment
-from tests.vectors.assignment import FILE, SHOWN, lines, made
+from tests.vectors.assignment import FILE, LINES, SHOWN, lines, made
 
 SECRETS = [hashlib.sha256(f"secret {i}".encode()).digest() for i in range(20_000)]
 TWO = (Arm("a"), Arm("b"))
@@ -24,12 +25,20 @@ def test_the_vectors_are_those_of_the_file() -> None:
 
 
 def test_a_browsers_webcrypto_finds_the_same() -> None:
-    found = json.loads(
-        subprocess.run(
-            ["node", str(FILE.with_suffix(".mjs")), str(SHOWN)], capture_output=True, check=True, timeout=60
-        ).stdout
-    )
-    assert found["first"] == json.loads(FILE.read_text())["first"] == list(lines(SHOWN))
+    """Lines of every layer and experiment of the vectors, and whole assignments, by docs/experiments.mjs."""
+    experiment = an_experiment(holdout_share=0.05, layer={"name": "cafe", "start": 2_000, "stop": 9_000})
+    weighted = an_experiment(arms=[{"name": "global", "weight": 3}, {"name": "personal", "weight": 5}])
+    asked = [(one, secret) for one in (experiment, weighted) for secret in SECRETS[:500]]
+    program = ["node", str(FILE.with_suffix(".mjs")), str(LINES), str(LINES // SHOWN), "-"]
+    definitions = json.dumps([[to_dict(one), secret.hex()] for one, secret in asked])
+    run = subprocess.run(program, input=definitions.encode(), capture_output=True, check=True, timeout=60)
+    found = json.loads(run.stdout)
+    assert found["lines"] == list(lines(LINES, LINES // SHOWN))
+    assert found["assigned"] == [
+        {"arm": made.arm, "heldOut": made.held_out} for made in (assign(one, secret) for one, secret in asked)
+    ]
+    arms = [one["arm"] for one in found["assigned"]]
+    assert {arms.count(arm) > 50 for arm in (None, "global", "personal")} == {True}
 
 
 def test_a_bucket_is_what_the_specification_says() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from data.errors import DataError, SumsTooSmall
-from recsys.experiments.interleaving import Tally
+from recsys.experiments.interleaving import Tally, preference
 from recsys.experiments.layout import layout_of
 from recsys.experiments.preferences import (
     COLUMN,
@@ -45,6 +46,19 @@ def test_the_example_of_the_guide():
 def test_the_written_vectors_are_what_the_code_says():
     written = json.loads(interleaving.PATH.read_text())
     assert written == interleaving.vectors()
+
+
+def test_a_browsers_code_drafts_credits_and_counts_the_same():
+    program = ["node", str(interleaving.PATH.with_suffix(".mjs"))]
+    found = json.loads(subprocess.run(program, capture_output=True, check=True, timeout=60).stdout)
+    written = json.loads(interleaving.PATH.read_text())
+    assert found["drafts"] == [{"items": one["items"], "teams": one["teams"]} for one in written["drafts"]]
+    assert found["tallies"] == [one["contributions"] for one in written["tallies"]]
+    teams, clicked = np.array([[1, 1, 0], [0, -1, 1], [0, 1, 1]]), np.array([True, True, False])
+    assert found["preferences"] == preference(teams, clicked).tolist() == [1, -1, 0]
+    tossed, heads, tails = found["heads"]
+    assert tossed == heads + tails == 1_000
+    assert min(heads, tails) > 420  # five standard deviations
     assert {team for draft in written["drafts"] for team in draft["teams"]} == {-1, 0, 1}
 
 
