@@ -138,7 +138,7 @@ def ask(tool: str, case: dict[str, Any], say: Callable[[str], None]) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.json"
         path.write_text(json.dumps(case))
-        command = [str(python), "-W", "ignore", str(SCRIPT), tool, str(path)]
+        command = [str(python), "-I", "-W", "ignore", str(SCRIPT), tool, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: Figures = json.loads(done.stdout)
     return found

@@ -125,7 +125,8 @@ def ask_oracle(say: Callable[[str], None]) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "case.npz"
             np.savez(path, **make().arrays())
-            command = [str(python), str(ORACLE), str(path), *map(str, LAMBDAS)]
+            # -I: beside the script is a benchmark called statistics, and seaborn imports the library of that name
+            command = [str(python), "-I", str(ORACLE), str(path), *map(str, LAMBDAS)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[name] = json.loads(done.stdout)
     return {"source": f"{NEEDS[0]}, {NEEDS[1]}", "figures": found}
