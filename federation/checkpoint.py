@@ -1,4 +1,4 @@
-"""The checkpoint of a training run: server state, records and best state in one file, written whole or not at all."""
+"""The checkpoint of a training run: its states and records in one file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,33 +19,32 @@ from federation.item_step import StepState
 from federation.learning_curve import RoundRecord
 
 
-def save_checkpoint(
-    path: Path, identity: str, state: StepState, records: Sequence[RoundRecord], best: StepState | None
-) -> None:
-    """Write a checkpoint. identity: whatever must be equal for a run to go on from here."""
-    arrays = {f"state_{name}": value for name, value in state_arrays(state).items()}
-    if best is not None:
-        arrays |= {f"best_{name}": value for name, value in state_arrays(best).items()}
+def save_checkpoint(path: Path, identity: str, states: Mapping[str, StepState], records: Sequence[RoundRecord]) -> None:
+    """Write a checkpoint. identity: whatever must be equal for a run to go on from here. states: by names."""
+    arrays = {
+        f"{which}_{name}": value for which, state in states.items() for name, value in state_arrays(state).items()
+    }
     buffer = io.BytesIO()
     text = json.dumps({"identity": identity, "records": [asdict(record) for record in records]})
     np.savez(buffer, text=np.array(text), allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, identity: str) -> tuple[StepState, tuple[RoundRecord, ...], StepState | None]:
-    """Read a checkpoint. Raises FederationError when it is damaged or belongs to another log, seed or setting."""
+def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, StepState], tuple[RoundRecord, ...]]:
+    """The states by name, and the records. Raises FederationError when the file is damaged, or of another log, seed or
+    setting."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         text: dict[str, Any] = json.loads(str(arrays["text"]))
         records = tuple(RoundRecord(**record) for record in text["records"])
-        state = state_of(arrays, "state_")
-        best = state_of(arrays, "best_") if "best_mass" in arrays else None
+        names = {"state"} | {name.partition("_")[0] for name in arrays if "_" in name}
+        states = {name: state_of(arrays, f"{name}_") for name in names}
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise FederationError(f"{path}: not a readable checkpoint ({error}); remove it to start again") from None
     if text["identity"] != identity:
         raise FederationError(f"{path}: is of a run with another log, seed or setting; remove it to start again")
-    return state, records, best
+    return states, records
 
 
 def state_arrays(state: StepState) -> dict[str, npt.NDArray[np.generic]]:

@@ -13,9 +13,9 @@ from data.errors import DataError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
-from federation.intent_training import train_intent
+from federation.intent_training import intent_round, start_intent, with_intent
 from federation.item_step import StepConfig
-from federation.learning_curve import RoundRecord
+from federation.learning_curve import RoundRecord, rounds_of
 from federation.recipe import Recipe
 from federation.simulation import Training, train
 from federation.strategy import arm_of
@@ -25,7 +25,7 @@ from recsys.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation import Evaluation, Recommender, compare_several, evaluate, moment_of
 from recsys.histories import log_weights
 from recsys.ials import fit_ials
-from recsys.items import ItemTable
+from recsys.items import INTENT, TASTE, ItemTable
 from recsys.sampled import evaluate_sampled
 from recsys.trend import trend
 
@@ -60,7 +60,8 @@ class Compared:
         return self.evaluation.to_dict() | {
             "training": {
                 "seed": self.training.seed,
-                "rounds": len(self.training.records),
+                "rounds": rounds_of(self.training.records, TASTE),
+                "intent_rounds": rounds_of(self.training.records, INTENT),
                 "best_round": self.training.best_round,
                 "max_participations": asked,
                 "privacy": None if plan is None else plan.statement(asked),
@@ -158,7 +159,7 @@ def compare_models(
     if unknown := [name for name in wanted if name not in MODELS]:
         raise DataError(f"models={','.join(unknown)}: must be among {', '.join(MODELS)}")
     log = asked.split.train
-    rounds = replace(recipe.train, rounds=0) if table is not None else recipe.train
+    rounds = replace(recipe.train, rounds=0, intent=None) if table is not None else recipe.train
     training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
     if table is not None:
         training = replace(training, table=replace(table, trend=trend(log, asked.now)))
@@ -226,8 +227,9 @@ def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> Ite
     table = ItemTable(V, trend(log, now), np.zeros(recipe.train.dim, dtype=np.float32))
     if recipe.train.intent is None:
         return table
-    everybody = np.flatnonzero(log.counts > 0), np.zeros(np.count_nonzero(log.counts), dtype=np.int32)
+    everybody = np.flatnonzero(log.counts > 0)
     step = StepConfig(step=1.0, final_step=0.2, momentum=0.0, memory=1.0)
-    return train_intent(
-        table, log, config, recipe.train.intent, step, Clips(), seed=seed, blocks=1, reporting=lambda _: everybody
-    )
+    state = start_intent(table, config, seed)
+    for _ in range(recipe.train.intent.rounds):
+        state = intent_round(state, table, log, everybody, config, recipe.train.intent, step, Clips())
+    return with_intent(table, state.item_embeddings, state.mean_profile)

@@ -6,7 +6,6 @@ The taste stays as it is: its rows are what the queries are made of. What was tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,42 +19,43 @@ from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile_config import ProfileConfig
 
-Reporting = Callable[[int], tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]]
-"""The devices that report in a round and the block of each."""
+
+def start_intent(table: ItemTable, profile: ProfileConfig, seed: int) -> StepState:
+    """A random output table (n_items, pools·taste), before any round."""
+    taste = table.part(TASTE)
+    return StepState.start(table.n_items, len(profile.intent_pools) * (taste.stop - taste.start), seed)
 
 
-def train_intent(
+def intent_round(
+    state: StepState,
     table: ItemTable,
     log: Interactions,
+    devices: npt.NDArray[np.int64],
     profile: ProfileConfig,
     config: IntentConfig,
     step: StepConfig,
     clips: Clips,
     *,
-    seed: int,
-    blocks: int,
-    reporting: Reporting,
-) -> ItemTable:
-    """The table with a part INTENT beside its taste, after config.rounds rounds."""
-    taste = table.rows_of(TASTE)
-    width = len(profile.intent_pools) * taste.shape[1]
-    state = StepState.start(table.n_items, width, seed)
-    for round_ in range(config.rounds):
-        devices, device_block = reporting(round_)
-        sums = sum_intent_updates(
-            taste,
-            state.item_embeddings,
-            log,
-            devices,
-            profile,
-            config,
-            clips,
-            blocks=blocks,
-            device_block=device_block,
-        )
-        size = step.step_at(round_, config.rounds)
-        state = item_step(state, sums, step, alpha=config.alpha, reg=config.reg, step=size)
-    return with_intent(table, state.item_embeddings, state.mean_profile)
+    blocks: int = 1,
+    device_block: npt.NDArray[np.int32] | None = None,
+) -> StepState:
+    """The output table after one more round, number state.steps of config.rounds.
+
+    table: its part TASTE is what queries are made of. devices, blocks, device_block: as in sum_intent_updates.
+    """
+    sums = sum_intent_updates(
+        table.rows_of(TASTE),
+        state.item_embeddings,
+        log,
+        devices,
+        profile,
+        config,
+        clips,
+        blocks=blocks,
+        device_block=device_block,
+    )
+    size = step.step_at(state.steps, config.rounds)
+    return item_step(state, sums, step, alpha=config.alpha, reg=config.reg, step=size)
 
 
 def with_intent(table: ItemTable, output: npt.NDArray[np.float32], mean_query: npt.NDArray[np.float32]) -> ItemTable:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.items import TASTE
+
 
 @dataclass(frozen=True)
 class RoundRecord:
     """What a round's sums say, and nothing about a device.
 
-    round: 0, 1, …; reports, vanished: devices; step: η; train_ndcg, holdout_ndcg: mean NDCG@20 of the devices' last
-    baskets, nan when nobody measured; holdout_devices: how many measured the second.
+    round: 0, 1, … over all parts; reports, vanished: devices; step: η; train_ndcg, holdout_ndcg: mean NDCG@20 of the
+    devices' last baskets, nan when nobody measured; holdout_devices: how many measured the second. part: of the table,
+    which the round trained; under a profile of all parts that there are by then.
     """
 
     round: int
@@ -23,6 +26,7 @@ class RoundRecord:
     train_ndcg: float
     holdout_ndcg: float
     holdout_devices: int
+    part: str = TASTE
 
 
 def mean_holdout(records: Sequence[RoundRecord]) -> float:
@@ -30,3 +34,13 @@ def mean_holdout(records: Sequence[RoundRecord]) -> float:
     devices = sum(record.holdout_devices for record in records)
     held = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
     return held / devices if devices else np.nan
+
+
+def rounds_of(records: Sequence[RoundRecord], part: str) -> int:
+    """How many of the rounds trained a part."""
+    return sum(record.part == part for record in records)
+
+
+def last_rounds(records: Sequence[RoundRecord], n: int) -> Sequence[RoundRecord]:
+    """The last rounds, at most n, of the part that was trained last: what is said of a finished table."""
+    return [record for record in records if record.part == records[-1].part][-n:]

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset
-from federation.learning_curve import mean_holdout
+from federation.learning_curve import last_rounds, mean_holdout, rounds_of
 from federation.recipe import Recipe
 from federation.simulation import Training
 from recsys.bundle import Bundle, save_bundle
+from recsys.items import INTENT, TASTE
 
 PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
 
@@ -41,7 +42,7 @@ def publish(
     """Save a training as a bundle named after its dataset; the manifest holds its curves, no device's figures."""
     records = training.records
     plan = training.config.privacy
-    holdout_ndcg = mean_holdout(records[-training.config.smoothing :])
+    holdout_ndcg = mean_holdout(last_rounds(records, training.config.smoothing))
     return save_bundle(
         folder,
         name=dataset.name.removeprefix("sample:"),
@@ -58,10 +59,10 @@ def publish(
                 name: None if np.isinf(bound) else bound for name, bound in asdict(training.config.clips).items()
             },
             "until": now,
-            "rounds": len(records),
+            "rounds": rounds_of(records, TASTE),
             "best_round": training.best_round,
             "max_participations": int(training.participations.max(initial=0)),
-            "intent_rounds": 0 if training.config.intent is None else training.config.intent.rounds,
+            "intent_rounds": rounds_of(records, INTENT),
             "selection_participations": selection_participations,
             "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,
         },

@@ -1,14 +1,14 @@
 """Federated training over thousands of simulated devices: cohort → updates → sums → item step, round after round.
 
-Every draw is a function of (seed, round), and the whole state between two rounds is one StepState, so a run that was
-stopped goes on to the same bits. The devices' histories are read here as a simulation must; what reaches the item
-step are sums only.
+Every draw is a function of (seed, part, round), and the whole state between two rounds are the StepStates of the parts,
+so a run that was stopped goes on to the same bits. The devices' histories are read here as a simulation must; what
+reaches the item step are sums only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,17 +21,19 @@ from data.interactions import EventKind, Interactions
 from federation.batch import sum_updates
 from federation.checkpoint import load_checkpoint, save_checkpoint
 from federation.cohort import cohort, cohort_size, draw_blocks, holdout_devices, survivors
-from federation.intent_training import train_intent
+from federation.intent_training import intent_round, start_intent, with_intent
 from federation.item_step import RoundSums, StepConfig, StepState, item_step
-from federation.learning_curve import RoundRecord, mean_holdout
+from federation.learning_curve import RoundRecord, rounds_of
 from federation.privacy_plan import PrivacyPlan
 from federation.strategy import Strategy, parse_strategy, solver_of
 from federation.training_noise import add_noise
+from federation.training_run import Run
 from federation.update import Clips
-from recsys.histories import Histories, merge_histories
+from recsys.arms import closed_form, profiles_of
+from recsys.histories import merge_histories
 from recsys.holdout import basket_ndcg, hold_out_last
 from recsys.intent_config import IntentConfig
-from recsys.items import ItemTable
+from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile_config import ProfileConfig
 from recsys.scoring import score
 from recsys.solver import Solver
@@ -47,9 +49,9 @@ class TrainConfig:
 
     dim: width of an item embedding. rounds; cohort_size: devices asked per round, fewer when max_participations (of one
     device over all rounds) demands it. dropout: share of devices that vanish. blocks: parts the catalogue is cut into.
-    holdout_share: devices that never train and only measure. patience: training stops when the hold-out figure has been
-    significantly below its best of at least so many rounds ago; 0 for never. smoothing: rounds in the mean that figure
-    is. measure_every: rounds between two measurements, 0 for none.
+    holdout_share: devices that never train and only measure. patience: training of the taste stops when the hold-out
+    figure has been significantly below its best of at least so many rounds ago; 0 for never. smoothing: rounds in the
+    mean that figure is. measure_every: rounds between two measurements, 0 for none.
     privacy: the plan whose clips and noise, of both parties, every round's sums carry; None is privacy off.
     intent: how the output table of the current intent is learned, in rounds after the others; needs pools in profile,
     and the strategy profile. None trains the taste alone.
@@ -73,6 +75,11 @@ class TrainConfig:
     privacy: PrivacyPlan | None = None
     intent: IntentConfig | None = None
     profile: ProfileConfig = field(default_factory=ProfileConfig)
+
+    @property
+    def all_rounds(self) -> int:
+        """Of both parts, unless training stops early."""
+        return self.rounds + (0 if self.intent is None or self.strategy != "profile" else self.intent.rounds)
 
     def __post_init__(self) -> None:
         bounds = {
@@ -106,8 +113,8 @@ class TrainConfig:
 class Training:
     """The outcome: a table, how it came about, and what each device was asked for.
 
-    participations: (n_users,) int32. best_round: the round whose table this is, the last unless training overfitted; −1
-    for an untrained table.
+    records: of the taste's rounds, then of the intent's. participations: (n_users,) int32. best_round: the round whose
+    taste this is, the last of its rounds unless training overfitted; −1 for an untrained one.
     """
 
     table: ItemTable
@@ -140,155 +147,137 @@ def train(
     if (log.kind == EventKind.DISLIKE).all():
         raise FederationError("log: has dislikes only, so there is no taste to learn")
     shop = _Devices(log, config, seed, now)
-    rounds = 0 if config.strategy == "local" else config.rounds
-    size = cohort_size(shop.n, rounds, config.cohort_size, config.max_participations)
-    run = _Run(StepState.start(log.n_items, config.dim, seed))
+    run = Run(StepState.start(log.n_items, config.dim, seed), config.smoothing, config.patience)
     identity = _identity(log, config, seed, now)
     if checkpoint is not None and checkpoint.exists():
-        run = _Run(*load_checkpoint(checkpoint, identity))
+        states, records = load_checkpoint(checkpoint, identity)
+        run = replace(run, records=records, state=states["state"], best=states.get("best"), intent=states.get("intent"))
+
+    def keep() -> None:
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, identity, run.states, run.records)
+
     try:
-        while run.state.steps < rounds and not run.overfits(config):
-            round_ = run.state.steps
-            asked = shop.devices[cohort(shop.n, size, round_, seed)]
-            devices = survivors(asked, config.dropout, round_, seed)
-            run = run.after(*shop.play(run.state, devices, len(asked), round_, rounds), config)
+        while (further := shop.after_one_more(run)) is not None:
+            run = further
             if on_round is not None:
                 on_round(run.records[-1])
-            if checkpoint is not None and run.state.steps % checkpoint_every == 0:
-                save_checkpoint(checkpoint, identity, run.state, run.records, run.best)
+            if len(run.records) % checkpoint_every == 0:
+                keep()
     except KeyboardInterrupt:
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, identity, run.state, run.records, run.best)
+        keep()
         raise
-    participations = np.zeros(log.n_users, dtype=np.int32)
-    for record in run.records:
-        participations[shop.devices[cohort(shop.n, size, record.round, seed)]] += 1
-    chosen = run.choice(config)
-    if checkpoint is not None:
-        save_checkpoint(checkpoint, identity, run.state, run.records, run.best)
+    keep()
+    chosen = run.choice()
     table = ItemTable(chosen.item_embeddings, trend(log, now), chosen.mean_profile)
-    if config.intent is not None and config.strategy == "profile":
-        table, more = shop.train_intent(table, log, config.intent)
-        participations += more
+    if shop.intent is not None:
+        output = run.intent or start_intent(table, config.profile, shop.intent_seed)
+        table = with_intent(table, output.item_embeddings, output.mean_profile)
     return Training(
         table=table,
         config=config,
         seed=seed,
         records=run.records,
         best_round=chosen.steps - 1,
-        participations=participations,
+        participations=shop.participations(run.records),
     )
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Everything between two rounds: the state, what was measured, and the state of the best smoothed hold-out."""
-
-    state: StepState
-    records: tuple[RoundRecord, ...] = ()
-    best: StepState | None = None
-
-    def after(self, state: StepState, record: RoundRecord, config: TrainConfig) -> _Run:
-        run = _Run(state, (*self.records, record), self.best)
-        best = -np.inf if run.best is None else run.smoothed(run.best.steps, config)
-        return replace(run, best=state) if run.smoothed(len(run.records), config) > best else run
-
-    def smoothed(self, steps: int, config: TrainConfig) -> float:
-        """Mean hold-out figure of the last rounds up to `steps`, nan while there are too few."""
-        if steps < config.smoothing:
-            return np.nan
-        return mean_holdout(self.records[steps - config.smoothing : steps])
-
-    def overfits(self, config: TrainConfig) -> bool:
-        """Is the hold-out figure now below its best by more than four standard errors?
-
-        Four, for the best of a hundred noisy figures is two above their mean. The noise of one round is half the mean
-        square of differences of neighbouring rounds, which a slow curve does not disturb.
-        """
-        if self.best is None or not config.patience or self.state.steps - self.best.steps < config.patience:
-            return False
-        held = np.array([record.holdout_ndcg for record in self.records if record.holdout_devices])
-        error = float(np.sqrt((np.diff(held) ** 2).mean() / config.smoothing))  # of a difference of two means
-        fall = self.smoothed(self.best.steps, config) - self.smoothed(self.state.steps, config)
-        return fall > 4 * error
-
-    def choice(self, config: TrainConfig) -> StepState:
-        """The best state where training went on into overfitting, else the last."""
-        return self.best if self.best is not None and self.overfits(config) else self.state
 
 
 class _Devices:
     """The simulated devices of a log: those with a history, split once into the training and the hold-out ones."""
 
     def __init__(self, log: Interactions, config: TrainConfig, seed: int, now: int) -> None:
-        self._config, self._seed = config, seed
+        self._config, self._log = config, log
+        self.intent = config.intent if config.strategy == "profile" else None
+        self.intent_seed = int(np.random.default_rng([seed, _INTENT]).integers(2**31))
+        self._seeds = {TASTE: seed, INTENT: self.intent_seed}
+        self._rounds = {TASTE: 0 if config.strategy == "local" else config.rounds}
         self.devices = np.flatnonzero(log.counts > 0)
         self.n = len(self.devices)
+        self._size = {TASTE: cohort_size(self.n, self._rounds[TASTE], config.cohort_size, config.max_participations)}
+        if self.intent is not None:
+            self._rounds[INTENT] = self.intent.rounds
+            self._size[INTENT] = cohort_size(
+                self.n, self.intent.rounds, self.intent.cohort_size, self.intent.max_participations
+            )
         self._histories = merge_histories(log, config.profile, now)
         self._holdout = holdout_devices(log.n_users, config.holdout_share, seed)
         self._held = hold_out_last(log) if config.measure_every else None
 
-    def play(
-        self, state: StepState, devices: npt.NDArray[np.int64], asked: int, round_: int, rounds: int
-    ) -> tuple[StepState, RoundRecord]:
-        """One round over the devices that report."""
-        config = self._config
-        table = ItemTable(state.item_embeddings, np.zeros(len(state.item_embeddings), np.float32), state.mean_profile)
-        solver = solver_of(config.strategy)(table, config.profile)
+    def after_one_more(self, run: Run) -> Run | None:
+        """The run after one more round: of the taste, then of the intent. None where none is left."""
+        if run.intent is None and run.state.steps < self._rounds[TASTE] and not run.overfits():
+            return run.after(*self._taste_round(run.state))
+        if self.intent is None:
+            return None
+        chosen = run.choice()
+        table = _without_trend(chosen)
+        state = run.intent or start_intent(table, self._config.profile, self.intent_seed)
+        if state.steps >= self.intent.rounds:
+            return None
+        state, record = self._intent_round(state, table, self.intent, len(run.records))
+        return replace(run, intent=state, records=(*run.records, record))
+
+    def participations(self, records: Sequence[RoundRecord]) -> npt.NDArray[np.int32]:
+        """How often each user was asked in these rounds, (n_users,) int32."""
+        found = np.zeros(self._log.n_users, dtype=np.int32)
+        for part in self._rounds:
+            for round_ in range(rounds_of(records, part)):
+                found[self._asked(part, round_)] += 1
+        return found
+
+    def _asked(self, part: str, round_: int) -> npt.NDArray[np.int64]:
+        return self.devices[cohort(self.n, self._size[part], round_, self._seeds[part])]
+
+    def _drawn(self, part: str, round_: int) -> _Drawn:
+        asked = self._asked(part, round_)
+        devices = survivors(asked, self._config.dropout, round_, self._seeds[part])
         measuring = self._holdout[devices]
         training = devices[~measuring]
+        blocks = draw_blocks(len(training), self._config.blocks, round_, self._seeds[part])
+        return _Drawn(len(asked), training, blocks, devices[measuring])
+
+    def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
+        """One round of the taste over the devices that report."""
+        config, round_ = self._config, state.steps
+        table, drawn = _without_trend(state), self._drawn(TASTE, round_)
+        solver = solver_of(config.strategy)(table, config.profile)
         sums = sum_updates(
             solver,
             self._histories,
-            training,
+            drawn.training,
             config.clips,
             blocks=config.blocks,
-            device_block=draw_blocks(len(training), config.blocks, round_, self._seed),
+            device_block=drawn.blocks,
         )
-        sums = replace(sums, metrics=self._measure(solver, table, training, devices[measuring], round_))
+        sums = replace(sums, metrics=self._measure(solver, table, drawn, round_))
         if config.privacy is not None:
             sums = self._noisy(sums, config.privacy, round_)
-        step = config.step.step_at(round_, rounds)
+        step = config.step.step_at(round_, self._rounds[TASTE])
         state = item_step(state, sums, config.step, alpha=config.profile.alpha, reg=config.profile.reg, step=step)
-        train_n, train_sum, held_n, held_sum = sums.metrics
-        return state, RoundRecord(
-            round=round_,
-            reports=len(devices),
-            vanished=asked - len(devices),
-            step=step,
-            train_ndcg=float(train_sum / train_n) if train_n >= 1 else np.nan,
-            holdout_ndcg=float(held_sum / held_n) if held_n >= 1 else np.nan,
-            holdout_devices=max(round(held_n), 0),
-        )
+        return state, drawn.record(round_, step, sums.metrics, TASTE)
 
-    def train_intent(
-        self, table: ItemTable, log: Interactions, intent: IntentConfig
-    ) -> tuple[ItemTable, npt.NDArray[np.int32]]:
-        """The rounds after those of the taste, from which hold-out devices stay away; how often each user was asked."""
-        config = self._config
-        seed = int(np.random.default_rng([self._seed, _INTENT]).integers(2**31))
-        size = cohort_size(self.n, intent.rounds, intent.cohort_size, intent.max_participations)
-        participations = np.zeros(log.n_users, dtype=np.int32)
-
-        def reporting(round_: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-            asked = self.devices[cohort(self.n, size, round_, seed)]
-            participations[asked] += 1
-            devices = survivors(asked, config.dropout, round_, seed)
-            devices = devices[~self._holdout[devices]]
-            return devices, draw_blocks(len(devices), config.blocks, round_, seed)
-
-        more = train_intent(
-            table,
-            log,
+    def _intent_round(
+        self, state: StepState, taste: ItemTable, intent: IntentConfig, before: int
+    ) -> tuple[StepState, RoundRecord]:
+        """One round of the intent, after so many rounds before it; hold-out devices only measure, as in the others."""
+        config, round_ = self._config, state.steps
+        drawn = self._drawn(INTENT, round_)
+        table = with_intent(taste, state.item_embeddings, state.mean_profile)
+        metrics = self._measure(closed_form(taste, config.profile), table, drawn, round_)
+        state = intent_round(
+            state,
+            taste,
+            self._log,
+            drawn.training,
             config.profile,
             intent,
             config.step,
             config.clips,
-            seed=seed,
             blocks=config.blocks,
-            reporting=reporting,
+            device_block=drawn.blocks,
         )
-        return more, participations
+        return state, drawn.record(before, config.step.step_at(round_, intent.rounds), metrics, INTENT)
 
     def _noisy(self, sums: RoundSums, plan: PrivacyPlan, round_: int) -> RoundSums:
         """The sums as both parties would publish them; fewer reports than the plan allows is no round at all."""
@@ -299,28 +288,49 @@ class _Devices:
             raise BatchTooSmall(
                 f"reports={fewest}..{most}: must be {plan.min_reports}..{plan.max_reports} in every block"
             )
-        rng = np.random.default_rng([self._seed, _NOISE, round_])
+        rng = np.random.default_rng([self._seeds[TASTE], _NOISE, round_])
         return add_noise(sums, plan.sum_plan(n_block, dim), rng, n_block=n_block)
 
-    def _measure(
-        self,
-        solver: Solver,
-        table: ItemTable,
-        training: npt.NDArray[np.int64],
-        measuring: npt.NDArray[np.int64],
-        round_: int,
-    ) -> npt.NDArray[np.float64]:
+    def _measure(self, solver: Solver, table: ItemTable, drawn: _Drawn, round_: int) -> npt.NDArray[np.float64]:
+        """Devices and sum of NDCG@20, of some that train and of the hold-out ones, under profiles of all parts."""
         if self._held is None or round_ % self._config.measure_every:
             return np.zeros(4)
         found: list[float] = []
-        for devices in (training[: max(len(measuring), 16)], measuring):
-            before = self._held.before.users(devices)
-            histories: Histories = merge_histories(before, self._config.profile, self._held.moments[devices])
-            profiles = solver.profiles(histories, np.arange(len(devices)))
+        for devices in (drawn.training[: max(len(drawn.measuring), 16)], drawn.measuring):
+            before, moments = self._held.before.users(devices), self._held.moments[devices]
+            profiles = profiles_of(table, self._config.profile, before, moments, lambda *_: solver)
             figures = basket_ndcg(score(table, profiles, 0.0), self._held.basket.users(devices))
             figures = figures[~np.isnan(figures)]
             found += [float(len(figures)), float(figures.sum())]
         return np.array(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Who reports in a round of how many that were asked. blocks: (len(training),) int32."""
+
+    asked: int
+    training: npt.NDArray[np.int64]
+    blocks: npt.NDArray[np.int32]
+    measuring: npt.NDArray[np.int64]
+
+    def record(self, round_: int, step: float, metrics: npt.NDArray[np.float64], part: str) -> RoundRecord:
+        train_n, train_sum, held_n, held_sum = metrics
+        reports = len(self.training) + len(self.measuring)
+        return RoundRecord(
+            round=round_,
+            reports=reports,
+            vanished=self.asked - reports,
+            step=step,
+            train_ndcg=float(train_sum / train_n) if train_n >= 1 else np.nan,
+            holdout_ndcg=float(held_sum / held_n) if held_n >= 1 else np.nan,
+            holdout_devices=max(round(held_n), 0),
+            part=part,
+        )
+
+
+def _without_trend(state: StepState) -> ItemTable:
+    return ItemTable(state.item_embeddings, np.zeros(len(state.item_embeddings), np.float32), state.mean_profile)
 
 
 def _identity(log: Interactions, config: TrainConfig, seed: int, now: int) -> str:

@@ -57,21 +57,30 @@ def _bars(axes: Axes, models: Sequence[Mapping[str, Any]], part: str, metric: st
 def plot_training(records: Sequence[Mapping[str, Any]], path: Path, window: int = 10) -> None:
     """NDCG@20 of the devices' last baskets over the rounds: devices that trained, and devices that never do.
 
-    Faint dots are rounds, lines means of the last `window` rounds that measured. records: RoundRecords as dicts.
+    Faint dots are rounds, lines means of the last `window` rounds of the same part that measured; where the rounds of
+    the intent begin, the line does too. records: RoundRecords as dicts.
     """
     figure = Figure(figsize=(6.2, 3.4), layout="constrained")
     axes = figure.subplots()
     rounds = np.array([record["round"] + 1 for record in records])
+    parts = np.array([record["part"] for record in records], dtype=str)
+    names = list(dict.fromkeys(parts.tolist())) or ["none"]
     for key, label, colour in (
         ("train_ndcg", "training devices", OURS),
         ("holdout_ndcg", "hold-out devices", HELD),
     ):
-        values = np.array([np.nan if record[key] is None else record[key] for record in records], dtype=float)
-        measured = np.isfinite(values)
-        values = values[measured]
-        axes.plot(rounds[measured], values, ".", color=colour, alpha=0.25, ms=4)
-        means = [values[max(0, i - window + 1) : i + 1].mean() for i in range(len(values))]
-        axes.plot(rounds[measured], means, color=colour, label=f"{label}, mean of {window} rounds")
+        figures = np.array([np.nan if record[key] is None else record[key] for record in records], dtype=float)
+        for at, part in enumerate(names):
+            measured = np.isfinite(figures) & (parts == part)
+            values = figures[measured]
+            axes.plot(rounds[measured], values, ".", color=colour, alpha=0.25, ms=4)
+            means = [values[max(0, i - window + 1) : i + 1].mean() for i in range(len(values))]
+            named = None if at else f"{label}, mean of {window} rounds"
+            axes.plot(rounds[measured], means, color=colour, label=named)
+    for part in names if len(names) > 1 else ():
+        first = rounds[parts == part].min() - 0.5
+        axes.axvline(first, color="#b0b7bf", lw=0.8, ls=":")
+        axes.text(first, 0.02, f" {part}", transform=axes.get_xaxis_transform(), fontsize=8, color="#555555")
     axes.set_xlabel("round")
     axes.set_ylabel("NDCG@20 of the last basket")
     axes.set_ylim(bottom=0)

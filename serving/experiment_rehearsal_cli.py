@@ -49,7 +49,7 @@ def run(
     chosen = recipe(name)
     if rounds is not None:
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
-    with progress("federated rounds", chosen.train.rounds) as bar:
+    with progress("federated rounds", chosen.train.all_rounds) as bar:
 
         def told(stage: str, done: int, total: int) -> None:
             bar.update(TaskID(0), description=stage, completed=done, total=total)

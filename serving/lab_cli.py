@@ -21,7 +21,7 @@ from data.recognition import AUTO
 from data.split import known_at, parse_time
 from federation.comparison import Question, compare_models, protocol_for, question
 from federation.folds import Folds
-from federation.learning_curve import RoundRecord, mean_holdout
+from federation.learning_curve import RoundRecord, last_rounds, mean_holdout, rounds_of
 from federation.memo import Memo
 from federation.publish import publish
 from federation.recipe import Recipe, privately
@@ -31,6 +31,7 @@ from federation.simulation import Training
 from federation.simulation import train as train_federatedly
 from federation.strategy import parse_strategy
 from recsys.bundle import BUNDLE_FILES, Bundle
+from recsys.items import INTENT, TASTE
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.plots import plot_models, plot_training
 from serving.output import console, errors, jsonable, models_table, print_json, progress
@@ -174,7 +175,8 @@ def train_command(
         console.print(f"bundle {bundle.version} of {bundle.name}: {out}", highlight=False)
         if last is not None:
             console.print(
-                f"{len(trained.records)} rounds, at most {report['max_participations']} participations a device, "
+                f"{len(trained.records)} rounds{of_parts(report)}, "
+                f"at most {report['max_participations']} participations a device, "
                 f"hold-out NDCG@20 {figure(report['holdout_ndcg'])} (training devices {figure(report['train_ndcg'])})",
                 highlight=False,
             )
@@ -242,7 +244,7 @@ def evaluate_command(
     if epsilon is not None:
         devices = int((asked.split.train.counts > 0).sum())
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=devices)
-    with progress("federated rounds", chosen.train.rounds) as bar:
+    with progress("federated rounds", chosen.train.all_rounds) as bar:
         compared = compare_models(
             asked,
             chosen,
@@ -319,7 +321,7 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
     resumed = checkpoint is not None and checkpoint.exists()
     if resumed:
         errors.print(f"going on from {checkpoint}", highlight=False)
-    with progress("federated rounds", chosen.train.rounds) as bar:
+    with progress("federated rounds", chosen.train.all_rounds) as bar:
 
         def tell(record: RoundRecord) -> None:
             bar.update(TaskID(0), completed=record.round + 1)
@@ -333,11 +335,12 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
 
 def training_report(trained: Training) -> dict[str, Any]:
     """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
-    window = trained.records[-trained.config.smoothing :]
+    window = last_rounds(trained.records, trained.config.smoothing)
     asked = int(trained.participations.max(initial=0))
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
-        "rounds": len(trained.records),
+        "rounds": rounds_of(trained.records, TASTE),
+        "intent_rounds": rounds_of(trained.records, INTENT),
         "best_round": trained.best_round,
         "max_participations": asked,
         "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(asked),
@@ -345,6 +348,15 @@ def training_report(trained: Training) -> dict[str, Any]:
         "train_ndcg": sum(learned) / len(learned) if learned else None,
         "records": [jsonable(asdict(record)) for record in trained.records],
     }
+
+
+def of_parts(report: dict[str, Any]) -> str:
+    """Which rounds were of the taste and which of the intent, where there were both."""
+    return (
+        f" ({report['rounds']} of the taste, {report['intent_rounds']} of the intent)"
+        if report["intent_rounds"]
+        else ""
+    )
 
 
 def figure(value: float | None) -> str:

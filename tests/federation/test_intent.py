@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import FederationError, ModelError
+from federation.cohort import holdout_devices
 from federation.intent_batch import sum_intent_updates
 from federation.intent_update import came_next, intent_update
 from federation.item_step import RoundSums, StepConfig, StepState, item_step, symmetric
+from federation.learning_curve import RoundRecord, last_rounds, rounds_of
 from federation.simulation import TrainConfig, train
 from federation.update import Clips, Update
+from recsys.holdout import basket_ndcg, hold_out_last
 from recsys.intent import intent_query
 from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE
+from recsys.profile import make_profile
 from recsys.profile_config import ProfileConfig
+from recsys.scoring import score
 from tests.federation.test_update import NOW, random_log
 
 PROFILE = ProfileConfig(intent_pools=(0.8, 0.0), intent_scale=0.5, kind_weights=(0.25, 0.5, 1.0, 1.0, 1.0))
@@ -158,6 +164,65 @@ def test_a_training_with_an_intent_ships_both_parts_and_counts_every_participati
     assert found.table.mean_profile[found.table.part(INTENT)].any()
     again = train(log, both, seed=1, now=NOW)
     np.testing.assert_array_equal(found.table.item_embeddings, again.table.item_embeddings)
+
+
+BOTH = TrainConfig(
+    dim=4,
+    rounds=4,
+    cohort_size=10,
+    smoothing=2,
+    profile=replace(PROFILE, intent_pools=(0.9, 0.5, 0.0)),
+    intent=IntentConfig(rounds=5, cohort_size=20),
+    holdout_share=0.3,
+)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 3, 4, 6, 8])
+def test_a_training_stopped_in_either_part_goes_on_to_the_same_bytes(tmp_path: Path, stopped_at: int) -> None:
+    """Rounds 0 to 3 are of the taste, 4 to 8 of the intent; a stop after the last of a part is one too."""
+    log, checkpoint, after = random_log(9, n_users=40), tmp_path / "run.checkpoint", []
+    whole = train(log, BOTH, seed=1, now=NOW)
+
+    def interrupt(record: RoundRecord) -> None:
+        if record.round == stopped_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(log, BOTH, seed=1, now=NOW, checkpoint=checkpoint, on_round=interrupt)
+    resumed = train(log, BOTH, seed=1, now=NOW, checkpoint=checkpoint, on_round=lambda one: after.append(one.round))
+    assert after == list(range(stopped_at + 1, 9))
+    assert resumed.table.item_embeddings.tobytes() == whole.table.item_embeddings.tobytes()
+    assert resumed.table.mean_profile.tobytes() == whole.table.mean_profile.tobytes()
+    assert resumed.participations.tolist() == whole.participations.tolist()
+    assert [str(record) for record in resumed.records] == [str(record) for record in whole.records]
+
+
+def test_the_learning_curve_goes_on_over_the_rounds_of_the_intent() -> None:
+    found = train(random_log(9, n_users=40), BOTH, seed=1, now=NOW)
+    assert [record.part for record in found.records] == [TASTE] * 4 + [INTENT] * 5
+    assert [record.round for record in found.records] == list(range(9))
+    assert [record.step for record in found.records][4:] == [BOTH.step.step_at(round_, 5) for round_ in range(5)]
+    assert all(record.holdout_devices and np.isfinite(record.train_ndcg) for record in found.records)
+    assert [record.round for record in last_rounds(found.records, 2)] == [7, 8]
+    assert [record.round for record in last_rounds(found.records, 20)] == [4, 5, 6, 7, 8]
+    assert (rounds_of(found.records, TASTE), rounds_of(found.records, INTENT), found.best_round) == (4, 5, 3)
+
+
+def test_a_round_measures_what_devices_would_rank_by_the_table_before_it() -> None:
+    """All 40 devices in one round, a third of them held out: each folds in what it did before its last basket."""
+    log = random_log(9, n_users=40)
+    config = replace(BOTH, intent=IntentConfig(rounds=2, cohort_size=40))
+    before = train(log, replace(config, intent=IntentConfig(rounds=1, cohort_size=40)), seed=1, now=NOW).table
+    record = train(log, config, seed=1, now=NOW).records[-1]
+    held, figures = hold_out_last(log), []
+    for user in np.flatnonzero(holdout_devices(40, 0.3, 1)):
+        own, moment = held.before.of(user), int(held.moments[user])
+        columns = held.before.item_idx[own], held.before.kind[own], held.before.time[own]
+        profile = make_profile(before, *columns, moment, config.profile, "b").vector[None]
+        figures.append(basket_ndcg(score(before, profile, 0.0), held.basket.users(np.array([user])))[0])
+    measured = [value for value in figures if not np.isnan(value)]
+    assert record.holdout_devices == len(measured)
+    assert record.holdout_ndcg == pytest.approx(np.mean(measured), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from federation.cohort import holdout_devices
 from federation.item_step import StepState
 from federation.learning_curve import RoundRecord
 from federation.recipe import Recipe, privately
-from federation.simulation import TrainConfig, _Run, train
+from federation.simulation import TrainConfig, train
+from federation.training_run import Run
 from federation.update import Clips
 from recsys.arms import Personalized
 from recsys.baselines import popularity
@@ -142,16 +143,15 @@ def test_hold_out_devices_never_move_the_table() -> None:
     np.testing.assert_array_equal(one.table.item_embeddings, other.table.item_embeddings)
 
 
-def played(curve: npt.NDArray[np.float64], noise: float = 0.02) -> _Run:
+def played(curve: npt.NDArray[np.float64], noise: float = 0.02) -> Run:
     """A run whose hold-out figures follow a curve, with noise; it stops where training would."""
-    config = replace(CONFIG, patience=10, smoothing=10)
     rng = np.random.default_rng(0)
-    run = _Run(StepState.start(2, 2, 0))
+    run = Run(StepState.start(2, 2, 0), smoothing=10, patience=10)
     for round_, value in enumerate(curve):
-        if run.overfits(config):
+        if run.overfits():
             break
         record = RoundRecord(round_, 40, 0, 0.5, 0.9, float(value + noise * rng.normal()), 8)
-        run = run.after(replace(run.state, steps=round_ + 1), record, config)
+        run = run.after(replace(run.state, steps=round_ + 1), record)
     return run
 
 
@@ -159,13 +159,13 @@ def test_training_stops_where_the_hold_out_curve_falls_and_keeps_the_better_tabl
     curve = np.concatenate([np.linspace(0.1, 0.3, 30), np.linspace(0.3, 0.1, 70)])
     run = played(curve)
     assert 40 < len(run.records) < 80
-    assert 25 <= run.choice(replace(CONFIG, patience=10, smoothing=10)).steps <= 45
+    assert 25 <= run.choice().steps <= 45
 
 
 def test_a_noisy_but_level_hold_out_curve_is_no_reason_to_stop() -> None:
     run = played(np.full(100, 0.2), noise=0.05)
     assert len(run.records) == 100
-    assert run.choice(replace(CONFIG, patience=10, smoothing=10)).steps == 100
+    assert run.choice().steps == 100
 
 
 def test_overfitting_shows_as_a_gap_between_training_and_hold_out_devices() -> None:

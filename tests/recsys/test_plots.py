@@ -50,8 +50,8 @@ def picture(path: Path) -> np.ndarray:
     return matplotlib.image.imread(path)
 
 
-def record(number: int, train: float | None, held: float | None) -> dict[str, object]:
-    return {"round": number, "train_ndcg": train, "holdout_ndcg": held}
+def record(number: int, train: float | None, held: float | None, part: str = "taste") -> dict[str, object]:
+    return {"round": number, "train_ndcg": train, "holdout_ndcg": held, "part": part}
 
 
 def test_models_stand_from_top_to_bottom_with_their_figures(tmp_path, drawn):
@@ -132,3 +132,20 @@ def test_training_has_a_dot_a_round_and_the_mean_of_those_that_measured(tmp_path
 def test_training_that_measured_seldom_or_never_is_drawn_too(tmp_path, records):
     plot_training(records, tmp_path / "t.png")
     assert picture(tmp_path / "t.png").std() > 0.01
+
+
+def test_the_curve_of_the_intent_begins_where_its_rounds_do(tmp_path, drawn):
+    """The mean of two rounds does not reach over from one part to the other."""
+    records = [
+        record(0, 0.1, None),
+        record(1, 0.3, None),
+        record(2, 0.5, None, "intent"),
+        record(3, 0.7, None, "intent"),
+    ]
+    plot_training(records, tmp_path / "t.png", window=2)
+    lines = [line for line in drawn[0].axes[0].lines if len(line.get_xdata()) and line.get_label().startswith("train")]
+    assert [list(line.get_ydata()) for line in lines] == [pytest.approx([0.1, 0.2])]
+    _, _, _, intent, *_ = drawn[0].axes[0].lines
+    assert intent.get_xdata().tolist() == [3, 4]
+    assert list(intent.get_ydata()) == pytest.approx([0.5, 0.6])
+    assert [text.get_text().strip() for text in drawn[0].axes[0].texts] == ["taste", "intent"]
