@@ -16,7 +16,7 @@ A preference x = W − L, of sessions won and lost, is such a difference itself:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from data.errors import DataError
 from recsys.experiments.definition import Experiment
-from recsys.experiments.metrics import Column, Pair, columns, products
+from recsys.experiments.metrics import Column, Metric, Pair, Role, columns, products
 from recsys.experiments.sums import ArmSums, SumsNoise
 
 Integers = npt.NDArray[np.int64]
@@ -40,7 +40,9 @@ MAX_COORDINATES = 16_384
 N_SHARE, PRIMARY_SHARE, OTHER_SHARE, SQUARES = 0.35, 1.0, 0.5, 0.5
 """Sensitivity of Σ 1, of a total of the primary metric, of another total, and of a product beside its totals. One σ
 covers all, so what a coordinate does not need is noise that others need not carry: the count's noise reaches a mean
-times (mean − centre) only, and a product's reaches an interval's width, not its middle."""
+times (mean − centre) only, and a product's reaches an interval's width, not its middle. The shares that would be best
+for a log (recsys/experiments/allocation.py) narrow a conversion's interval by 2 % more: for less than any log's error,
+and a definition would not say what devices do without the log that it was planned on."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,9 @@ def layout_of(experiment: Experiment) -> Layout:
     """
     described = columns(experiment.metrics)
     known = {column.name: column for column in described}
-    primary = {column.name for column in experiment.primary.parts}
     keys: list[tuple[()] | tuple[str] | Pair] = [(), *((column.name,) for column in described)]
     keys.extend(products(experiment.metrics))
-    shares = np.array([_share(key, primary) for key in keys])
+    shares = np.array([_share(key, experiment.metrics) for key in keys])
     wanted = shares / np.linalg.norm(shares) * _resolution(experiment.privacy.max_reports)
     slots = []
     for key, amplitude in zip(keys, wanted.tolist(), strict=True):
@@ -193,11 +194,30 @@ def _parts(x: list[tuple[float, float]]) -> tuple[float, float]:
     return a * b + c * d, d * a + c * b
 
 
-def _share(key: tuple[str, ...], primary: set[str]) -> float:
+def _share(key: tuple[str, ...], metrics: Iterable[Metric]) -> float:
+    """Of Σ 1, a total or a product, before all are scaled to the resolution: the most that any metric asks for."""
     if not key:
         return N_SHARE
-    share = PRIMARY_SHARE if primary.issuperset(key) else OTHER_SHARE
-    return share if len(key) == 1 else share * SQUARES
+    wanted = []
+    for metric in metrics:
+        worth = _worth(metric)
+        if worth.keys() >= set(key):
+            share = PRIMARY_SHARE if metric.role is Role.PRIMARY else OTHER_SHARE
+            wanted.append(share * math.prod(worth[name] for name in key))
+    return max(wanted) * (SQUARES if len(key) == 2 else 1.0)
+
+
+def _worth(metric: Metric) -> dict[str, float]:
+    """What each column's total is worth to a metric, the best 1: √(|∂metric/∂mean|·reach), as least noise has it.
+
+    A ratio N/D moves by 1/D and −N/D², which its declared centres guess; without them, and for all else, 1.
+    """
+    worth = {column.name: 1.0 for column in metric.parts}
+    if metric.denominator is not None and metric.centre > 0 and metric.denominator_centre > 0:
+        top, bottom = (math.hypot(*_furthest(column)) for column in metric.parts[:2])
+        lean = math.sqrt(metric.centre / metric.denominator_centre * bottom / top)
+        worth |= {metric.numerator: min(1.0, 1.0 / lean), metric.denominator: min(1.0, lean)}
+    return worth
 
 
 def _resolution(max_reports: int) -> int:

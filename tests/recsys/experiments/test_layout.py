@@ -175,3 +175,29 @@ def test_an_experiment_of_too_many_coordinates_is_refused() -> None:
     )
     with pytest.raises(DataError, match="metrics: 20608 coordinates over arms and cells: must be at most 16384"):
         layout_of(experiment)
+
+
+def test_a_ratio_with_declared_centres_gives_its_denominator_what_it_is_worth() -> None:
+    """Clicks 0.5 of 40 a shopper, lists 5 of 40: N/D moves by 1/5 a click and by 0.1/5 a list."""
+    ratio = {
+        "name": "clicks_per_list", "kind": "ratio", "numerator": "clicks", "cap": 40.0, "centre": 0.5,
+        "denominator": "lists", "denominator_cap": 40.0, "denominator_centre": 5.0, "role": "primary",
+    }  # fmt: skip
+    outcomes = [{"name": "clicks", "event": "click"}, {"name": "lists", "event": "list"}]
+
+    def amplitudes(**changes: Any) -> dict[Any, float]:
+        layout = layout_of(an_experiment(metrics=[ratio | changes], outcomes=outcomes))
+        found = {slot.of: math.sqrt(slot.bound_squared) for slot in layout.slots}
+        return {key: value / found["clicks",] for key, value in found.items()}
+
+    lean = math.sqrt(0.5 / 5.0 * math.hypot(40, 5) / math.hypot(40, 0.5))
+    assert lean == pytest.approx(0.3174, abs=1e-4)
+    made = amplitudes()
+    assert made["lists",] == pytest.approx(lean, rel=0.01)
+    assert made["clicks", "lists"] == pytest.approx(0.5 * lean, rel=0.02)
+    assert made["lists", "lists"] == pytest.approx(0.5 * lean**2, rel=0.02)
+    assert made["clicks", "clicks"] == pytest.approx(0.5, rel=0.02)
+    unguessed = amplitudes(centre=0.0)
+    assert unguessed["lists",] == pytest.approx(1.0, rel=0.01)
+    reversed_ = amplitudes(centre=20.0, denominator_centre=2.0)
+    assert reversed_["lists",] == pytest.approx(math.sqrt(10 * math.hypot(40, 2) / math.hypot(40, 20)), rel=0.01)
