@@ -16,17 +16,16 @@ import polars as pl
 
 from data.validation import UNDOES
 
-STANDS = np.iinfo(np.int64).max
-
 
 @dataclass(frozen=True)
 class Undone:
-    """is_event: (n,) bool, false for the cancellations themselves. time: (n,) int64 µs, when an event was undone, else
-    STANDS. counts: cancellations; events undone and partly undone; cancellations with unmatched units.
+    """cancels: rows of the cancellations. rows, times: events that were undone, by row, and when (µs). counts:
+    cancellations; events undone and partly undone; cancellations with unmatched units.
     """
 
-    is_event: npt.NDArray[np.bool_]
-    time: npt.NDArray[np.int64]
+    cancels: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
     counts: dict[str, int]
 
 
@@ -35,27 +34,24 @@ def undo(
     item_idx: npt.NDArray[np.int32],
     kind: npt.NDArray[np.uint8],
     time: npt.NDArray[np.int64],
-    quantity: npt.NDArray[np.float32],
+    quantity: npt.NDArray[np.float32] | None,
 ) -> Undone:
     """Match cancellations with the events they undo.
 
     All (n,), sorted by user and time. kind: an EventKind, or UNDOES + the kind that a cancellation undoes. quantity:
-    units, whose sign does not matter; nan is 1.
+    units, whose sign does not matter; nan is 1, and so is each where it is None.
     """
-    is_event = kind < UNDOES
-    moments = np.full(len(kind), STANDS, dtype=np.int64)
-    cancels = np.flatnonzero(~is_event)
-    if not len(cancels):
-        return Undone(is_event, moments, {"cancellations": 0, "undone": 0, "partly": 0, "unmatched": 0})
-    pair = ((user_idx.astype(np.int64) << 32) | item_idx) * 8 + kind % UNDOES
-    rows = np.flatnonzero(pl.Series(pair).is_in(pl.Series(pair[cancels]).implode()).to_numpy())
-    rows = rows[np.argsort(pair[rows], kind="stable")]
-    units = np.abs(np.nan_to_num(quantity[rows].astype(np.float64), nan=1.0))
+    cancels = np.flatnonzero(kind >= UNDOES)
+    undone: dict[int, int] = {}
     partly: set[int] = set()
     unmatched = 0
+    rows, pair = _same_pair(user_idx, item_idx, kind, cancels)
+    units = (
+        np.ones(len(rows)) if quantity is None else np.abs(np.nan_to_num(quantity[rows].astype(np.float64), nan=1.0))
+    )
     standing: list[tuple[int, float]] = []
     previous = -1
-    columns = (rows.tolist(), pair[rows].tolist(), is_event[rows].tolist(), units.tolist())
+    columns = (rows.tolist(), pair.tolist(), (kind[rows] < UNDOES).tolist(), units.tolist())
     for row, key, event, wanted in zip(*columns, strict=True):
         if key != previous:
             previous, standing = key, []
@@ -70,9 +66,30 @@ def undo(
                 wanted = 0
             else:
                 wanted -= left
-                moments[latest] = time[row]
+                undone[latest] = row
         unmatched += wanted > 0
-    undone = int((moments != STANDS).sum())
-    still = sum(moments[row] == STANDS for row in partly)
-    counts = {"cancellations": len(cancels), "undone": undone, "partly": int(still), "unmatched": unmatched}
-    return Undone(is_event, moments, counts)
+    counts = {
+        "cancellations": len(cancels),
+        "undone": len(undone),
+        "partly": len(partly.difference(undone)),
+        "unmatched": unmatched,
+    }
+    gone = np.array(sorted(undone), dtype=np.int64)
+    return Undone(cancels, gone, time[[undone[row] for row in gone.tolist()]], counts)
+
+
+def _same_pair(
+    user_idx: npt.NDArray[np.int32],
+    item_idx: npt.NDArray[np.int32],
+    kind: npt.NDArray[np.uint8],
+    cancels: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of the same user, item and kind as a cancellation, those of a kind together; and a number for each such."""
+    wanted = np.zeros(256, dtype=np.bool_)
+    wanted[[code for one in np.unique(kind[cancels]) for code in (one % UNDOES, one)]] = True
+    rows = np.flatnonzero(wanted[kind])
+    pair = (user_idx[rows].astype(np.int64) << 32 | item_idx[rows]) * 8 + kind[rows] % UNDOES
+    same = pl.Series(pair).is_in(pl.Series(pair[kind[rows] >= UNDOES]).implode()).to_numpy()
+    rows, pair = rows[same], pair[same]
+    order = np.argsort(pair, kind="stable")
+    return rows[order], pair[order]

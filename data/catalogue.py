@@ -13,7 +13,7 @@ from data.canonical import Plan
 from data.columns import match_names
 from data.errors import DataError
 from data.formats import PRESETS, Preset
-from data.numbering import Index, Rows
+from data.numbering import Index
 from data.reading import Source, Table, open_source, unreadable
 
 _YES = ("true", "t", "yes", "y", "on", "in stock", "in_stock", "instock", "available")
@@ -31,17 +31,16 @@ def told_plainly(name: str) -> Iterator[None]:
         raise DataError(f"source={name}: no catalogue: {str(error).strip().splitlines()[0]}") from None
 
 
-def describe(rows: pl.DataFrame, by_time: Rows, item_by_time: Index, ids: pl.Series, plan: Plan) -> pl.DataFrame:
+def describe(rows: pl.DataFrame, item_of_row: Index, ids: pl.Series, plan: Plan) -> pl.DataFrame:
     """What a log says of each of some items: item_id (`ids`), title?, category?, available?, attributes, price?.
 
-    rows: price, title?, category?, available?, a.ATTRIBUTE? of the log; the last value in time that is not null
-    counts, for prices the median. item_by_time: position in `ids` of the item of each of the rows `by_time`.
+    rows: in time order; price, title?, category?, available?, a.ATTRIBUTE? of the log; the last value that is not null
+    counts, for prices the median. item_of_row: (len(rows),) position in `ids`.
     """
     facts: dict[str, str] = {name: name for name in ("title", "category", "available") if name in rows.columns}
     facts |= {name: f"a.{name}" for name in plan.columns.attributes}
-    told = {name: _last(rows[column], by_time, item_by_time, len(ids)) for name, column in facts.items()}
-    prices = _median(rows["price"], by_time, item_by_time, len(ids))
-    return pl.DataFrame({"item_id": ids, **told, "price": prices})
+    told = {name: _last(rows[column], item_of_row, len(ids)) for name, column in facts.items()}
+    return pl.DataFrame({"item_id": ids, **told, "price": _median(rows["price"], item_of_row, len(ids))})
 
 
 def make_catalogue(
@@ -63,18 +62,21 @@ def make_catalogue(
     return table.with_columns(pl.col("available").fill_null(True)).select(*_FIRST, pl.exclude(_FIRST))
 
 
-def _last(values: pl.Series, by_time: Rows, item_by_time: Index, n_items: int) -> pl.Series:
-    """(n_items,) the last value of each item in time that is not null."""
-    told = np.flatnonzero(values.is_not_null().to_numpy()[by_time])
+def _last(values: pl.Series, item_of_row: Index, n_items: int) -> pl.Series:
+    """(n_items,) the last value of each item that is not null."""
     row = np.full(n_items, -1, dtype=np.int64)
-    row[item_by_time[told]] = by_time[told]  # the last write wins
+    if values.null_count():
+        told = values.is_not_null().arg_true().to_numpy()
+        row[item_of_row[told]] = told  # the last write wins
+    else:
+        row[item_of_row] = np.arange(len(item_of_row))
     last = values.gather(pl.Series(row).replace(-1, None))
     return last.cast(pl.String) if isinstance(last.dtype, pl.Categorical) else last
 
 
-def _median(prices: pl.Series, by_time: Rows, item_by_time: Index, n_items: int) -> pl.Series:
+def _median(prices: pl.Series, item_of_row: Index, n_items: int) -> pl.Series:
     """(n_items,) Float64, the median price of each item in the log."""
-    seen = pl.DataFrame({"item": item_by_time, "price": prices.gather(pl.Series(by_time))})
+    seen = pl.DataFrame({"item": item_of_row, "price": prices})
     medians = seen.group_by("item").agg(pl.col("price").median())
     price = np.full(n_items, np.nan)
     price[medians["item"].to_numpy()] = medians["price"].fill_null(np.nan).to_numpy()

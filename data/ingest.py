@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from data.account import nothing_usable, only_cancellations, reasons, summary, tally
@@ -15,7 +14,7 @@ from data.canonical import NOT_AN_INT, Plan, canonical
 from data.catalogue import describe, items_table, make_catalogue, told_plainly
 from data.dataset import REJECTS, Dataset
 from data.log import make_log
-from data.numbering import number
+from data.numbering import in_time_order, number
 from data.opened import LogOptions, open_log, read_planned
 from data.reading import LINE, Table
 from data.vocabulary import Vocabulary
@@ -54,15 +53,15 @@ def ingest(
 def _ingest(source: Table, options: LogOptions, name: str | None) -> Dataset:
     log = open_log(source, options)
     plan, (rows, refused) = read_planned(log, _rows)
-    usable = np.flatnonzero(rows.drop_in_place("reason").to_numpy() == 0)
     rejected = reasons(refused.lazy())
     n_rows = len(rows)
-    if not len(usable):
+    if len(refused) == n_rows:
         raise nothing_usable(log.source.name, n_rows, rejected, refused.lazy())
     known_items, known_users, older = options.known
-    numbered = number(rows, usable, known_items, known_users)
+    rows = in_time_order(_usable(rows))
+    numbered = number(rows, known_items, known_users)
     with told_plainly(log.source.name):
-        described = describe(rows, numbered.by_time, numbered.item_by_time, numbered.items.ids, plan)
+        described = describe(rows, numbered.item_of_row, numbered.items.ids, plan)
         catalogue = make_catalogue(described, plan, items_table(log.preset, source, options.items), older)
     events, counts = make_log(rows, numbered, log.columns)
     counted = tally(events, numbered.duplicates, counts, datetime.now(UTC))
@@ -88,3 +87,9 @@ def _rows(plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
     words = pl.Series(["", *(check.reason for check in found)], dtype=pl.String)
     told = refused.select(line=LINE, reason=words.gather(refused["reason"]), value="value")
     return rows, told.cast({"line": pl.Int64})
+
+
+def _usable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Those whose reason is 0, without that column; `rows` is emptied."""
+    fine = rows.drop_in_place("reason") == 0
+    return rows if fine.all() else pl.DataFrame([rows.drop_in_place(name).filter(fine) for name in rows.columns])

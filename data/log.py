@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
-from data.cancellations import STANDS, undo
+from data.cancellations import undo
 from data.columns import Columns
 from data.dataset import RESERVED
 from data.numbering import Numbered
@@ -13,29 +14,25 @@ from data.numbering import Numbered
 def make_log(rows: pl.DataFrame, numbered: Numbered, columns: Columns) -> tuple[pl.DataFrame, dict[str, int]]:
     """The log of a Dataset in its final order, and the counts of cancellations.
 
-    Empties rows as it goes: two copies of a large log need not fit.
+    Empties rows of what the log does not keep: two copies of a large log need not fit.
     """
-    order = numbered.order
-    kind, time = rows["kind"].to_numpy()[order], rows["time"].to_numpy()[order]
-    units = rows["quantity"].fill_null(1.0).to_numpy()[order]
-    undone = undo(numbered.user_idx, numbered.item_idx, kind, time, units)
-    stays = undone.is_event
-    gone = pl.Series(undone.time[stays])
-    made = {
-        "user_idx": pl.Series(numbered.user_idx[stays]),
-        "item_idx": pl.Series(numbered.item_idx[stays]),
-        "kind": pl.Series(kind[stays]),
-        "time": pl.Series(time[stays]),
-    }
-    rows.drop_in_place("kind")
-    rows.drop_in_place("time")
-    kept = pl.Series(order[stays])
+    events, order = numbered.events, numbered.order
+    quantity = rows["quantity"]
+    units = None if quantity.null_count() == len(quantity) else quantity.gather(order).fill_null(1.0).to_numpy()
+    user_idx, item_idx, kind, time = (events[name].to_numpy() for name in ("user_idx", "item_idx", "kind", "time"))
+    undone = undo(user_idx, item_idx, kind, time, units)
+    if len(undone.cancels):
+        stands = np.ones(len(order), dtype=np.bool_)
+        stands[undone.cancels] = False
+        events, order = events.filter(stands), order.filter(stands)
     names = {"price": "price", "quantity": "quantity", "session": "session_id"}
     names |= {f"x.{name}": f"source_{name}" if name in RESERVED else name for name in columns.extras}
-    for name in rows.columns:
-        column = rows.drop_in_place(name)
-        if name in names:
-            made[names[name]] = column.gather(kept)
-    made["undone_time"] = gone.set(gone == STANDS, None)
-    log = pl.DataFrame(made).select(*list(made)[:4], *names.values(), "undone_time")
+    for name in set(rows.columns).difference(names):
+        rows.drop_in_place(name)
+    told = [name for name in names if rows[name].null_count() < len(rows)]
+    nothing = {name: rows.drop_in_place(name).clear(len(order)) for name in names if name not in told}
+    kept = rows[order].with_columns(**nothing).select(pl.col(name).alias(new) for name, new in names.items())
+    gone = pl.Series("undone_time", [], dtype=pl.Int64).clear(len(order))
+    gone = gone.scatter(undone.rows - np.searchsorted(undone.cancels, undone.rows), undone.times)
+    log = events.hstack(kept).hstack([gone])
     return log.with_columns(pl.col("time", "undone_time").cast(pl.Datetime("us", "UTC"))), undone.counts

@@ -11,70 +11,72 @@ import polars as pl
 from data.vocabulary import Vocabulary
 
 _SAME = ("kind", "price", "quantity", "session", "order")
-Rows = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """Where every usable row goes.
+    """Where every row goes.
 
-    order: rows of the frame sorted by user_idx, time, order of the log, without duplicates. user_idx, item_idx:
-    (len(order),). by_time: the usable rows by time, and item_by_time their items.
+    order: UInt32, rows of the frame sorted by user_idx, then as they are in the frame, without duplicates. events:
+    user_idx, item_idx, kind and time of these. item_of_row: (len(rows),), the item of each row of the frame.
     """
 
-    order: Rows
-    user_idx: Index
-    item_idx: Index
-    by_time: Rows
-    item_by_time: Index
+    order: pl.Series
+    events: pl.DataFrame
+    item_of_row: Index
     users: Vocabulary
     items: Vocabulary
     duplicates: int
 
 
-def number(rows: pl.DataFrame, usable: Rows, known_items: Vocabulary, known_users: Vocabulary) -> Numbered:
-    """Number users and items in the order in which time, then the log, first shows them; known ones keep their index.
+def in_time_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows by time, then the log's own order of events (null is 0), then as they are.
 
-    rows: user, item (Int64 or Categorical), time (µs), kind, price, quantity, session, order. A row that repeats
-    another one in all of these is a duplicate; the first one stays.
+    Rows that are so already are returned, not copied; else `rows` is emptied as its copy is filled.
     """
-    by_time = sort_by_time(rows, usable)
-    user_by_time, users = _indices(rows["user"], by_time, known_users)
-    item_by_time, items = _indices(rows["item"], by_time, known_items)
-    return arrange(rows, by_time, user_by_time, item_by_time, users, items)
-
-
-def sort_by_time(rows: pl.DataFrame, usable: Rows) -> Rows:
-    """The usable rows by time, then the log's own order of events (null is 0), then their place in the log."""
-    times = rows["time"].to_numpy()[usable]
     if rows["order"].null_count() < len(rows):
-        return usable[np.lexsort((rows["order"].fill_null(0).to_numpy()[usable], times))]
-    if (times[1:] >= times[:-1]).all():
-        return usable
-    return usable[np.argsort(times, kind="stable")]
+        order = pl.Series(np.lexsort((rows["order"].fill_null(0).to_numpy(), rows["time"].to_numpy())))
+    elif rows["time"].is_sorted():
+        return rows
+    else:
+        order = pl.Series(np.argsort(rows["time"].to_numpy(), kind="stable"))
+    return pl.DataFrame([rows.drop_in_place(name).gather(order) for name in rows.columns])
+
+
+def number(rows: pl.DataFrame, known_items: Vocabulary, known_users: Vocabulary) -> Numbered:
+    """Number users and items in the order in which the rows first show them; known ones keep their index.
+
+    rows: as of in_time_order; user, item (Int64 or Categorical), time (µs), kind, price, quantity, session, order. A
+    row that repeats another one in all of these is a duplicate; the first one stays.
+    """
+    user_of_row, users = _indices(rows["user"], known_users)
+    item_of_row, items = _indices(rows["item"], known_items)
+    return arrange(rows, user_of_row, item_of_row, users, items)
 
 
 def arrange(
-    rows: pl.DataFrame, by_time: Rows, user_by_time: Index, item_by_time: Index, users: Vocabulary, items: Vocabulary
+    rows: pl.DataFrame, user_of_row: Index, item_of_row: Index, users: Vocabulary, items: Vocabulary
 ) -> Numbered:
-    """Rows whose users and items have their indices, in their final order and without duplicates."""
-    # One integer holds user and position: sorting it is a stable sort by user, several times quicker.
-    packed = user_by_time.astype(np.int64) << 32 | np.arange(len(by_time))
-    packed.sort()
-    position = packed & 0xFFFFFFFF
-    user_idx = (packed >> 32).astype(np.int32)
-    order, item_idx = by_time[position], item_by_time[position]
-    distinct = _distinct(rows, order, user_idx, item_idx)
-    duplicates = len(order) - int(distinct.sum())
-    if duplicates:
-        order, user_idx, item_idx = order[distinct], user_idx[distinct], item_idx[distinct]
-    return Numbered(order, user_idx, item_idx, by_time, item_by_time, users, items, duplicates)
+    """Rows in time order, whose users and items have their indices, in their final order and without duplicates."""
+    # One integer holds user and row: sorting it is a stable sort by user, several times quicker.
+    packed = user_of_row.astype(np.int64)
+    packed <<= 32
+    packed |= np.arange(len(packed))
+    packed = pl.Series(packed).sort().to_numpy()  # polars sorts on all cores, and a frame's columns at the same time
+    order = pl.Series(packed.astype(np.uint32))
+    events = pl.DataFrame([pl.Series("item_idx", item_of_row), rows["kind"], rows["time"]])[order]
+    events.insert_column(0, pl.Series("user_idx", (packed >> 32).astype(np.int32)))
+    distinct = _distinct(rows, order, events)
+    kept = order.filter(distinct)
+    if len(kept) < len(order):
+        events = events.filter(distinct)
+    return Numbered(kept, events, item_of_row, users, items, len(order) - len(kept))
 
 
-def _indices(ids: pl.Series, rows: Rows, known: Vocabulary) -> tuple[Index, Vocabulary]:
-    """(len(rows),) the index of each row's id, and the vocabulary grown by the new ones in the order of rows."""
-    codes = ids.to_physical().cast(pl.Int64).fill_null(0).to_numpy()[rows]
+def _indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
+    """(len(ids),) the index of each id, and the vocabulary grown by the new ones in their order."""
+    codes = ids.to_physical().cast(pl.Int64).to_numpy()
     low, high = int(codes.min()), int(codes.max())
     if high - low > 4 * len(codes) + 1_000_000:  # too sparse for a table: make them dense first
         distinct = pl.Series(codes).unique(maintain_order=True)
@@ -82,27 +84,25 @@ def _indices(ids: pl.Series, rows: Rows, known: Vocabulary) -> tuple[Index, Voca
         dense = pl.DataFrame({"code": codes}).join(table, on="code", how="left", maintain_order="left")["dense"]
         codes, low, high = dense.cast(pl.Int64).to_numpy(), 0, len(distinct) - 1
     codes = codes - low
-    first = np.full(high - low + 1, len(codes), dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last write, the first appearance, wins
-    present = np.flatnonzero(first < len(codes))
-    present = present[np.argsort(first[present])]
-    found = ids.gather(rows[first[present]]).cast(pl.String)
+    n = len(codes)
+    first = np.full(high - low + 1, n, dtype=np.uint32)
+    first[codes[::-1]] = np.arange(n - 1, -1, -1, dtype=np.uint32)  # the last write, the first appearance, wins
+    shown = np.sort(first[first < n])
+    found = ids.gather(shown).cast(pl.String)
     vocabulary = known.extend(found)
     table_of = np.empty(high - low + 1, dtype=np.int32)
-    table_of[present] = vocabulary.index_of(found) if len(known) else np.arange(len(found), dtype=np.int32)
+    table_of[codes[shown]] = vocabulary.index_of(found) if len(known) else np.arange(len(found), dtype=np.int32)
     return table_of[codes], vocabulary
 
 
-def _distinct(rows: pl.DataFrame, order: Rows, user_idx: Index, item_idx: Index) -> npt.NDArray[np.bool_]:
+def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.Series:
     """(len(order),) bool: false for a repetition of an earlier row. Only rows that share user and time are compared."""
-    times = rows["time"].to_numpy()[order]
+    time, user_idx = events["time"].to_numpy(), events["user_idx"].to_numpy()
     tied = np.zeros(len(order) + 1, dtype=np.bool_)
-    tied[1:-1] = (times[1:] == times[:-1]) & (user_idx[1:] == user_idx[:-1])
+    tied[1:-1] = (time[1:] == time[:-1]) & (user_idx[1:] == user_idx[:-1])
     among = np.flatnonzero(tied[:-1] | tied[1:])
     keep = np.ones(len(order), dtype=np.bool_)
     if len(among):
-        compared = rows.select(_SAME)[order[among]].with_columns(
-            user=pl.Series(user_idx[among]), item=pl.Series(item_idx[among]), time=pl.Series(times[among])
-        )
+        compared = rows.select(_SAME)[order[among]].with_columns(events.select("user_idx", "item_idx", "time")[among])
         keep[among] = compared.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-    return keep
+    return pl.Series(keep)

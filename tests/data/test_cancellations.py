@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.cancellations import STANDS, undo
+from data.cancellations import undo
 from data.validation import UNDOES
 
 BUY, CANCEL = 2, UNDOES + 2
@@ -16,7 +16,8 @@ def run(*rows: tuple[int, int, int, float]):
     item, kind, time, quantity = (np.array(column) for column in zip(*rows, strict=True))
     user = np.zeros(len(rows), dtype=np.int32)
     done = undo(user, item.astype(np.int32), kind.astype(np.uint8), time, quantity.astype(np.float32))
-    return [None if moment == STANDS else int(moment) for moment in done.time[done.is_event]], done.counts
+    moments = dict(zip(done.rows.tolist(), done.times.tolist(), strict=True))
+    return [moments.get(row) for row in range(len(rows)) if row not in done.cancels], done.counts
 
 
 def test_the_latest_purchase_is_undone_first():
@@ -95,4 +96,7 @@ def test_a_user_never_undoes_another_users_purchase(users):
         np.array(time, dtype=np.int64),
         np.ones(n, dtype=np.float32),
     )
-    assert [moment == 2 for moment in done.time[done.is_event]] == [one % 2 == 0 for one in range(users)]
+    assert done.rows.tolist() == [
+        row for row, code in enumerate(kind) if code == BUY and CANCEL in kind[row + 1 : row + 2]
+    ]
+    assert done.times.tolist() == [2] * ((users + 1) // 2)

@@ -17,6 +17,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.ingest import ingest
 from data.interactions import EventKind
+from data.numbering import in_time_order
 from data.vocabulary import Vocabulary
 
 HEADER = "user_id,item_id,time,event,price,quantity\n"
@@ -385,3 +386,35 @@ def test_order_numbers_and_duplicates_agree_with_a_plain_loop(rows, sparse):
         for user, item, time, kind in expected
     ]
     assert dataset.summary["duplicates"] == len(rows) - len(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "order", "hashed"),
+    [
+        (1, "", "42cb8e9f643407f748fbc4de068027ed5be6fcf51a750e5b55671b0f9060eac6"),
+        (7, "", "e42135fd8db8bfaec9955a4c2d05c4b49766cbd81fa580015c5056fdd1425da6"),
+        (7, "order_in_session", "b137b094a56bbe04b9d4724cb3b4ac1af2d75318fb08ad3967767983f11508b3"),
+    ],
+    ids=["in time order", "in none", "in none, with an order of its own"],
+)
+def test_a_dataset_keeps_the_hash_that_the_first_version_of_ingest_gave_it(tmp_path, step, order, hashed):
+    lines = [f"user_id,item_id,time,event,price,quantity,session_id,category,{order or 'note'}"]
+    for k in (step * k % 3_000 for k in range(3_000)):
+        user = "" if k % 97 == 0 else 512_000_000 + k * k % 31
+        event = ("view", "view", "cart", "purchase", "remove_from_cart", "refund", "view")[(k * k + k // 3) % 7]
+        time = f"2019-10-{1 + k // 100:02} {k % 100 // 5:02}:00:00"
+        lines.append(f"{user},p{k * 7 % 13},{time},{event},{k % 17 + 0.5},{k % 3 + 1},s{k // 50},c{k % 9},{k % 2}")
+        lines += lines[-1:] * (k % 50 == 0)
+    dataset = ingest(log(tmp_path, "\n".join(lines)))
+    assert dataset.summary["undone"] > 100
+    assert dataset.summary["duplicates"] > 50
+    assert dataset.summary["rejected"] == {"user is missing": 32}
+    assert dataset.hash == hashed
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, 0, 1, 2]), st.integers(0, 9)), min_size=1, max_size=30)
+)
+def test_rows_come_in_the_order_of_time_then_their_own_then_the_logs(rows):
+    frame = pl.DataFrame(rows, schema={"time": pl.Int64, "order": pl.Int64, "item": pl.Int64}, orient="row")
+    assert in_time_order(frame).rows() == sorted(rows, key=lambda row: (row[0], row[1] or 0))
