@@ -115,7 +115,7 @@ def _looks_integer(sample: pl.Series) -> bool:
 def _id(column: str, dtype: pl.DataType, *, integer: bool) -> pl.Expr:
     """Int64, or a Categorical of strings; empty ids are null, whole floats (pandas with gaps) lose their ``.0``."""
     raw = pl.col(column)
-    if dtype.is_integer() and dtype != pl.UInt64:
+    if integer and dtype.is_integer():
         return raw.cast(pl.Int64)
     if dtype == pl.String and integer:
         number = raw.cast(pl.Int64, strict=False)

@@ -30,6 +30,7 @@ REJECTS = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "value": pl.Stri
 _KINDS = pl.Enum([kind.name.lower() for kind in EventKind])
 _SLICE = 1 << 20
 _FILES = ("events.parquet", "catalogue.parquet", "items.parquet", "users.parquet", "rejects.jsonl")
+WRITTEN = (*_FILES, "manifest.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +56,7 @@ class Dataset:
     @cached_property
     def events(self) -> pl.DataFrame:
         """The canonical events: user_id, item_id, kind in words, time, price, quantity, session_id, extras, indices."""
-        kinds = pl.Series([kind.name.lower() for kind in EventKind], dtype=pl.String)
-        named = self.log.with_columns(
-            user_id=self.users.ids.gather(self.log["user_idx"]),
-            item_id=self.items.ids.gather(self.log["item_idx"]),
-            kind=kinds.gather(self.log["kind"]),
-            session_id=pl.col("session_id").cast(pl.String),
-        )
-        coded = [name for name, dtype in named.schema.items() if isinstance(dtype, pl.Categorical)]
-        named = named.with_columns(pl.col(coded).cast(pl.String))
-        first = ["user_id", "item_id", "kind", "time", "price", "quantity", "session_id"]
-        return named.select(*first, pl.exclude(first))
+        return name_events(self.log, self.items, self.users)
 
     def interactions(self) -> Interactions:
         """Every event as sorted columns; arrays share memory with the log where they can."""
@@ -95,20 +86,11 @@ class Dataset:
         Raises DataError when something else is there.
         """
         target = Path(folder)
-        check_replaceable(target, (*_FILES, "manifest.json"))
+        check_replaceable(target, WRITTEN)
         with atomic_folder(target, overwrite=True) as fresh:
-            self.events.with_columns(pl.col("kind").cast(_KINDS)).write_parquet(fresh / "events.parquet")
-            self.catalogue.write_parquet(fresh / "catalogue.parquet")
-            self.items.ids.to_frame().write_parquet(fresh / "items.parquet")
-            self.users.ids.to_frame().write_parquet(fresh / "users.parquet")
+            stored(self.events).write_parquet(fresh / "events.parquet")
             self.rejects.write_ndjson(fresh / "rejects.jsonl")
-            manifest = {
-                "format": FORMAT,
-                "hash": self.hash,
-                "files": {file: file_hash(fresh / file) for file in _FILES},
-                "summary": self.summary,
-            }
-            (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            write_rest(fresh, self.items, self.users, self.catalogue, self.summary, self.hash)
         return replace(self, name=target.name)
 
     @classmethod
@@ -122,6 +104,42 @@ class Dataset:
 
             return open_sample(source.removeprefix("sample:"))
         return _load(Path(source))
+
+
+def name_events(log: pl.DataFrame, items: Vocabulary, users: Vocabulary) -> pl.DataFrame:
+    """Dataset.events of a log, or of a part of one."""
+    kinds = pl.Series([kind.name.lower() for kind in EventKind], dtype=pl.String)
+    named = log.with_columns(
+        user_id=users.ids.gather(log["user_idx"]),
+        item_id=items.ids.gather(log["item_idx"]),
+        kind=kinds.gather(log["kind"]),
+        session_id=pl.col("session_id").cast(pl.String),
+    )
+    coded = [name for name, dtype in named.schema.items() if isinstance(dtype, pl.Categorical)]
+    named = named.with_columns(pl.col(coded).cast(pl.String))
+    first = ["user_id", "item_id", "kind", "time", "price", "quantity", "session_id"]
+    return named.select(*first, pl.exclude(first))
+
+
+def stored(events: pl.DataFrame) -> pl.DataFrame:
+    """Events as events.parquet holds them."""
+    return events.with_columns(pl.col("kind").cast(_KINDS))
+
+
+def write_rest(
+    folder: Path, items: Vocabulary, users: Vocabulary, catalogue: pl.DataFrame, summary: dict[str, Any], content: str
+) -> None:
+    """Complete a dataset folder that has events.parquet and rejects.jsonl. content: Dataset.hash."""
+    catalogue.write_parquet(folder / "catalogue.parquet")
+    items.ids.to_frame().write_parquet(folder / "items.parquet")
+    users.ids.to_frame().write_parquet(folder / "users.parquet")
+    manifest = {
+        "format": FORMAT,
+        "hash": content,
+        "files": {file: file_hash(folder / file) for file in _FILES},
+        "summary": summary,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _load(folder: Path) -> Dataset:

@@ -46,11 +46,12 @@ def ingest(
     duplicates too. Raises DataError when the source is no log, a column is missing, or no row is usable.
     """
     options = LogOptions(preset, mapping, timezone, kind, kinds, keep, separator, time_format, time_unit, items, base)
-    dataset = _ingest(source, options, name)
+    dataset = ingest_whole(source, options, name)
     return dataset if out is None else dataset.save(out)
 
 
-def _ingest(source: Table, options: LogOptions, name: str | None) -> Dataset:
+def ingest_whole(source: Table, options: LogOptions, name: str | None = None) -> Dataset:
+    """As `ingest`."""
     log = open_log(source, options)
     plan, (rows, refused) = read_planned(log, _rows)
     rejected = reasons(refused.lazy())

@@ -15,8 +15,9 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable
 from data.dataset import Dataset
 from data.errors import DataError, ModelError
-from data.ingest import ingest
 from data.interactions import Interactions
+from data.opened import LogOptions
+from data.partitions import ingest_folder
 from data.recognition import AUTO
 from data.split import known_at, parse_time
 from federation.comparison import Question, compare_models, protocol_for, question
@@ -72,16 +73,18 @@ def ingest_command(
     timezone: Annotated[str, typer.Option(help="zone of times that name none")] = "UTC",
     items: Annotated[Path | None, typer.Option(help="catalogue file beside the log")] = None,
     base: Annotated[str | None, typer.Option(help="earlier dataset whose item and user numbers are kept")] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(help="parts of the log in memory one at a time; by default 1, and more for a log above 2 GB"),
+    ] = None,
     as_json: Json = False,
     seed: Seed = 0,
 ) -> None:
     """Read a log into a dataset: checked, deduplicated, sorted; bad rows go to rejects.jsonl with their reason."""
     del seed  # nothing is drawn; every command takes it
-    dataset = ingest(
-        source,
+    options = LogOptions(
         preset=preset,
         mapping=pairs("--map", mapping) or None,
-        out=out,
         timezone=timezone,
         kind=kind,
         kinds=pairs("--kinds", kinds) or None,
@@ -91,7 +94,13 @@ def ingest_command(
         items=items,
         base=None if base is None else Dataset.open(base),
     )
-    summary = dict(dataset.summary) | {"out": str(out), "hash": dataset.hash}
+    with progress("rows read", None) as bar:
+
+        def step(what: str, done: int, total: int | None) -> None:
+            bar.update(TaskID(0), description=what, completed=done, total=total)
+
+        made = ingest_folder(source, out, options, partitions=partitions, progress=step)
+    summary = made.summary | {"out": str(out), "hash": made.hash}
     if as_json:
         print_json(summary)
     else:

@@ -39,8 +39,8 @@ def jsonable(value: Any) -> Any:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Progress]:
-    """A progress bar on stderr; its one task has id 0."""
+def progress(what: str, total: int | None) -> Iterator[Progress]:
+    """A progress bar on stderr; its one task has id 0. total: None while it is not known."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         bar.add_task(what, total=total)
