@@ -15,6 +15,10 @@ from recsys.experiments.layout import layout_of
 from recsys.experiments.reading import content_hash, read_experiment, to_dict
 from serving.keys_cli import AsJson, Seed
 from serving.one_line import OneLineErrors
+from serving.output import errors
+
+MUCH_SCATTER = 0.1
+"""Of its cap: where caps cut little, shoppers' counts and money have standard deviations of 0.01 to 0.2 of them."""
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -32,9 +36,11 @@ Ca = Annotated[Path | None, typer.Option(help="Certificate authority (PEM) of th
 def validate(file: File, as_json: AsJson = False, seed: Seed = 0) -> None:
     """Say what a definition is, or what is wrong with it."""
     from federation.experiment_sum import experiment_plan
+    from recsys.experiments.log_planning import least_scatter
 
     experiment = read_experiment(file)
     layout, plan = layout_of(experiment), experiment_plan(experiment)
+    scatter = least_scatter(experiment, plan.sigma)
     windows = [experiment.window(number) for number in range(experiment.looks.count)]
     told = {
         "id": experiment.id,
@@ -47,7 +53,16 @@ def validate(file: File, as_json: AsJson = False, seed: Seed = 0) -> None:
         "noise_multiplier": plan.noise_multiplier,
         "epsilon": experiment.privacy.epsilon,
         "windows": windows,
+        "covariate_scatter": scatter,
     }
+    for metric, share in scatter.items():
+        if share > MUCH_SCATTER:
+            errors.print(
+                f"[yellow]warning:[/yellow] metric {metric}: noise hides its covariate's coefficient unless shoppers "
+                f"scatter by {share:.0%} of the caps or more (with {experiment.privacy.max_reports:,} of them): "
+                "lower the caps, sum fewer metrics, look less often, or leave the covariate out",
+                highlight=False,
+            )
     shape = "{id} version {version}: {arms}, {cells} cells, {coordinates} coordinates".format(**told)
     _print(told, f"{shape}\n{len(windows)} looks, hash {told['hash']}", as_json)
 

@@ -10,6 +10,7 @@ import typer
 
 from data.atomic import write_atomically
 from data.dataset import Dataset
+from recsys.experiments.log_planning import UNSURE
 from recsys.experiments.reading import read_experiment
 from serving.experiment_cli import File
 from serving.experiment_rehearsal_cli import Epsilon, Json, On, Seed, with_epsilon
@@ -48,14 +49,29 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         f"power {found['power']:.0%} at alpha {found['alpha']:g}"
     ]
     for row in found["metrics"]:
-        lines.append(
-            f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}, "
-            f"the covariate takes {row['reduction']:.1%} of the variance away"
-        )
+        lines.append(f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}")
+        lines += _covariate_lines(row)
         for design in ("fixed", found["method"]):
             for way, needed in row["designs"][design].items():
                 lines.append(
                     f"  {design.replace('_', ' ')}, {way.replace('_', ' ')}: {needed['shoppers']:,} shoppers, "
                     f"{needed['days']:,.0f} days (expected {needed['expected_days']:,.0f})"
                 )
+    return lines
+
+
+def _covariate_lines(row: dict[str, Any]) -> list[str]:
+    """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
+    if "covariate" not in row:
+        return []
+    under, error = row["covariate"], row["covariate"]["coefficient_error"]
+    lines = [
+        f"  the covariate takes {row['reduction']:.1%} of the variance away, with noise {under['reduction']:.1%} at "
+        f"{under['shoppers']:,} shoppers"
+    ]
+    if error > UNSURE:
+        lines.append(
+            f"  warning: noise leaves its coefficient uncertain by {error:.0%} of itself there: lower the caps, "
+            "sum fewer metrics, look less often, or leave the covariate out"
+        )
     return lines

@@ -6,10 +6,13 @@ Every metric is a smooth function of column means, so one delta method serves al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 from data.errors import SumsTooSmall
+from recsys.experiments.covariate import coefficient_of
 from recsys.experiments.metrics import Metric, MetricKind
 from recsys.experiments.sums import ArmSums
 
@@ -77,31 +80,35 @@ def value_and_gradient(metric: Metric, sums: ArmSums) -> tuple[float, dict[str, 
     return top / bottom, {metric.numerator: 1.0 / bottom, metric.denominator: -top / bottom**2}
 
 
-def covariate_coefficient(metric: Metric, pooled: ArmSums) -> float:
-    """Regression coefficient of the metric on its covariate, from pooled sums (Deng, Xu, Kohavi, Walker 2013).
+def covariate_coefficient(metric: Metric, arms: Sequence[ArmSums]) -> float:
+    """Coefficient of the metric on its covariate, from pooled sums (recsys/experiments/covariate.py has the rule).
 
-    A ratio is linearized first. 0 without covariate, and for one whose variance is not above 0 (also: under noise).
+    A ratio is linearized first. 0 without covariate, for one whose variance is not above 0, and where noise hides it.
     """
     if metric.covariate is None:
         return 0.0
-    spread = pooled.cov(metric.covariate, metric.covariate)
-    if not spread > 0.0:
-        return 0.0
-    _, gradient = value_and_gradient(metric, pooled)
-    return sum(g * pooled.cov(x, metric.covariate) for x, g in gradient.items()) / spread
+    _, gradient = value_and_gradient(metric, reduce(add, arms))
+    return coefficient_of(gradient, metric.covariate, arms)
 
 
 def difference(metric: Metric, control: ArmSums, treatment: ArmSums) -> Difference:
     """The metric of treatment minus that of control; raises SumsTooSmall where the sums say nothing yet.
 
-    The covariate's coefficient comes from both arms' pooled sums; both are adjusted to the covariate's pooled mean.
+    The covariate's coefficient comes from both arms' pooled sums; both are adjusted to the covariate's pooled mean. It
+    is left out where noise hides its coefficient, or leaves an arm no variance after adjusting.
     A preference is a difference within each shopper already: both arms have the same sums, and control is 0.
     """
     if metric.kind is MetricKind.PREFERENCE:
         return _preference(metric, treatment)
     pooled = control + treatment
-    coefficient = covariate_coefficient(metric, pooled)
-    arms = [_arm(metric, sums, coefficient, pooled) for sums in (control, treatment)]
+    coefficient = covariate_coefficient(metric, (control, treatment))
+    try:
+        arms = [_arm(metric, sums, coefficient, pooled) for sums in (control, treatment)]
+    except SumsTooSmall:
+        if not coefficient:
+            raise
+        coefficient = 0.0
+        arms = [_arm(metric, sums, coefficient, pooled) for sums in (control, treatment)]
     variance = sum(arm.variance for arm in arms)
     sampling = sum(arm.sampling for arm in arms)
     logs = [math.nan, math.nan]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -11,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.experiments.definition import DAY_S, LAYER_BUCKETS, Experiment
-from recsys.experiments.estimates import covariate_coefficient, value_and_gradient
 from recsys.experiments.layout import layout_of
 from recsys.experiments.logged import Logged
-from recsys.experiments.metrics import Metric
 from recsys.experiments.planning import plan
 from recsys.experiments.rehearsal import Crowd, exposed
-from recsys.experiments.sums import ArmSums
+from recsys.experiments.sums import SumsNoise
+
+UNSURE = 0.5
+"""Relative error of a covariate's coefficient from which a warning is due: a fifth of what it gains is lost there."""
 
 
 def plan_on_log(
@@ -33,11 +33,8 @@ def plan_on_log(
     sums = Crowd.as_logged(experiment, logged, parts).sums(experiment.control)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)
-    noise = {metric.name: noise_of(metric, experiment, sums, sigma) for metric in experiment.metrics}
-    without = (replace(metric, covariate=None, covariate_indicator=False) for metric in experiment.metrics)
-    plain = {metric.name: noise_of(metric, experiment, sums, sigma) for metric in without}
-    found = plan(experiment, sums, per_day, noise=noise, plain_noise=plain)
-    return found | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days, "noise": noise}
+    found = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
+    return found | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
 
 
 def share_of_two_arms(experiment: Experiment) -> float:
@@ -49,18 +46,35 @@ def share_of_two_arms(experiment: Experiment) -> float:
     return layer * (1.0 - experiment.holdout_share) * (control + min(weights.values())) / total
 
 
-def noise_of(metric: Metric, experiment: Experiment, sums: ArmSums, sigma: int) -> float:
-    """Variance of the noise in an arm's summed deviations when every window is in, all cells and both parties together.
+def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
+    """Variances of the noise in one arm's sums when every window is in, all cells and both parties together.
 
-    The sum is Σ g_x·(Σ (x − c) − (mean − c)·Σ 1) with the metric's gradient g, so g_x² of each total's noise and the
-    square of Σ g_x·(mean − c) of the count's.
+    sigma: of one party, in steps.
     """
     layout = layout_of(experiment)
     nothing = np.zeros(layout.length, dtype=np.int64)
-    cells = layout.sums(nothing, sigma=sigma, windows=experiment.looks.count)[experiment.control]
-    noise = reduce(add, cells).noise
-    _, gradient = value_and_gradient(metric, sums)
-    if metric.covariate is not None:
-        gradient[metric.covariate] = -covariate_coefficient(metric, sums)
-    off = sum(g * (sums.mean(x) - sums.centre(x)) for x, g in gradient.items())
-    return sum(g**2 * noise.totals.get(x, 0.0) for x, g in gradient.items()) + off**2 * noise.n
+    cells = layout.sums(nothing, sigma=sigma, windows=experiment.looks.count)[experiment.groups[0]]
+    return reduce(add, cells).noise
+
+
+def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
+    """Metric → how much its covariate must at least scatter, as a share of its cap, for a coefficient known to a half.
+
+    With the most shoppers that may report, half of them in each of two arms, of a correlation of a half, outcome and
+    covariate scattering by the same share f of their caps b, b': r² = (4·v(xz)/(b·b')² + v(zz)/b'⁴) / (n²·f⁴) with v
+    the noise of both arms' products; solved for f at r = ½. Only metrics with a covariate; 0 without noise.
+    """
+    noise = arm_noise(experiment, sigma)
+    noise = noise + noise
+    found = {}
+    for metric in experiment.metrics:
+        if metric.covariate is None:
+            continue
+        x, z, cap, own = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
+        square = noise.product(z, z)
+        if metric.covariate_indicator:
+            c = metric.covariate_centre
+            square = (1.0 - 2.0 * c) ** 2 * noise.totals[z] + (c * (1.0 - c)) ** 2 * noise.n
+        total = 4.0 * noise.product(x, z) / (cap * own) ** 2 + square / own**4
+        found[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
+    return found

@@ -18,12 +18,13 @@ from scipy import optimize, special, stats
 from data.errors import DataError, SumsTooSmall
 from recsys.experiments.always_valid import anytime_critical, mixture_scale
 from recsys.experiments.boundaries import crossing
+from recsys.experiments.covariate import relative_error_squared
 from recsys.experiments.definition import Experiment, Method
 from recsys.experiments.designs import Design
-from recsys.experiments.estimates import covariate_coefficient, value_and_gradient
+from recsys.experiments.estimates import value_and_gradient
 from recsys.experiments.metrics import Metric
 from recsys.experiments.spending import Timing, bounds
-from recsys.experiments.sums import ArmSums
+from recsys.experiments.sums import ArmSums, SumsNoise
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,38 +40,93 @@ NEARLY_NORMAL = 1e8
 SURELY = 20.0
 """Standard errors beyond the critical value at which power is 1 and SciPy's noncentral t begins to overflow."""
 
+QUIET = SumsNoise()
+"""No noise: privacy off."""
+
 MOST_SHOPPERS = 1e12
 """Beyond this no number is an answer."""
+
+
+@dataclass(frozen=True)
+class CovariateSpread:
+    """What a covariate takes of a metric's variance. covariance, variance: with it and of it, of one shopper.
+
+    joint_noise, noise: of privacy in an arm's summed deviations, as Spread.noise. error: of its coefficient, relative
+    and squared, times the shoppers of both arms squared (recsys/experiments/covariate.py).
+    """
+
+    covariance: float
+    variance: float
+    joint_noise: float = 0.0
+    noise: float = 0.0
+    error: float = 0.0
+
+    def relative_error(self, shoppers: float) -> float:
+        """How uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
+        return math.sqrt(self.error) / shoppers
+
+    def gain(self, arms: tuple[float, float]) -> float:
+        """Variance that it takes from the difference of two arms of so many shoppers.
+
+        J²/K, J the covariance of the two means and K the variance of the covariate's, noise in both; over 1 + r², which
+        is what a coefficient known to the relative error r leaves if it is shrunk as is best.
+        """
+        joint = sum(self.covariance / n + self.joint_noise / n**2 for n in arms)
+        own = sum(self.variance / n + self.noise / n**2 for n in arms)
+        return joint**2 / own / (1.0 + self.relative_error(sum(arms)) ** 2)
 
 
 @dataclass(frozen=True)
 class Spread:
     """How one shopper scatters. value: of the metric. variance: of one shopper, with the covariate if there is one.
 
-    plain: without it. noise: variance of privacy's noise in an arm's summed deviations at the end, all looks' together.
+    plain: without it. noise: variance of privacy's noise in an arm's summed deviations at the end, all looks' together,
+    without the covariate, whose own is in `covariate`.
     """
 
     value: float
     variance: float
     plain: float
     noise: float = 0.0
+    covariate: CovariateSpread | None = None
 
     def standard_error(self, shoppers: float, ratio: float = 1.0) -> float:
         """Of the difference of two arms with ratio treated shoppers for one in control."""
         arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
-        return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))
+        if self.covariate is None:
+            return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))
+        return math.sqrt(sum(self.plain / n + self.noise / n**2 for n in arms) - self.covariate.gain(arms))
+
+    def without_covariate(self) -> Spread:
+        """The same metric as it is planned without its covariate."""
+        return replace(self, variance=self.plain, covariate=None)
 
 
-def spread(metric: Metric, sums: ArmSums) -> Spread:
-    """The spread of a metric in sums of shoppers under one treatment, as a replayed log has them."""
+def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
+    """The spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
+
+    noise: of privacy in one arm's sums at the end of the experiment.
+    """
     value, gradient = value_and_gradient(metric, sums)
     plain = _variance(sums, gradient)
-    if metric.covariate is not None:
-        gradient[metric.covariate] = -covariate_coefficient(metric, sums)
-    variance = _variance(sums, gradient)
-    if not variance > 0:
-        raise SumsTooSmall(f"metric {metric.name}: variance={variance:.3g}: must be above 0 to plan")
-    return Spread(value, variance, plain)
+    off = {x: sums.mean(x) - sums.centre(x) for x in sums.totals}
+    drift = sum(g * off[x] for x, g in gradient.items())
+    added = sum(g**2 * noise.totals.get(x, 0.0) for x, g in gradient.items()) + drift**2 * noise.n
+    if not plain > 0:
+        raise SumsTooSmall(f"metric {metric.name}: variance={plain:.3g}: must be above 0 to plan")
+    covariate = metric.covariate
+    if covariate is None or not sums.cov(covariate, covariate) > 0:
+        return Spread(value, plain, plain, added)
+    joint = sum(g * sums.cov(x, covariate) for x, g in gradient.items())
+    own = sums.cov(covariate, covariate)
+    found = CovariateSpread(
+        joint,
+        own,
+        drift * off[covariate] * noise.n,
+        noise.totals.get(covariate, 0.0) + off[covariate] ** 2 * noise.n,
+        relative_error_squared(gradient, covariate, sums, noise + noise) * sums.n**2 if joint else 0.0,
+    )
+    return Spread(value, plain - joint**2 / own, plain, added, found)
 
 
 def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
@@ -170,15 +226,13 @@ def plan(
     sums: ArmSums,
     shoppers_per_day: float,
     *,
-    noise: dict[str, float] | None = None,
-    plain_noise: dict[str, float] | None = None,
+    noise: SumsNoise = QUIET,
 ) -> dict[str, Any]:
     """Every metric's plan as JSON: shoppers and days for the minimum effect, and what can be shown by when.
 
     sums: of shoppers under control, as a replayed log has them. shoppers_per_day: new ones of control and one arm.
-    noise: metric → variance of privacy's noise as in Spread; plain_noise: without the covariate's, by default the same.
-    Each metric is planned by the experiment's own design, by
-    one fixed look and by the other methods beside it, with and without its covariate; effects are relative to control.
+    noise: of privacy in one arm's sums at the end. Each metric is planned by the experiment's own design, by one fixed
+    look and by the other methods beside it, with and without its covariate; effects are relative to control.
     """
     if not shoppers_per_day > 0:
         raise DataError(f"shoppers_per_day={shoppers_per_day}: must be above 0")
@@ -192,11 +246,10 @@ def plan(
         "group_sequential": replace(own, method=Method.GROUP_SEQUENTIAL, count=several),
         "always_valid": replace(own, method=Method.ALWAYS_VALID, count=several),
     }
-    rows = []
-    for metric in experiment.metrics:
-        found = replace(spread(metric, sums), noise=(noise or {}).get(metric.name, 0.0))
-        plain = replace(found, variance=found.plain, noise=(plain_noise or {}).get(metric.name, found.noise))
-        rows.append(_metric_plan(experiment, metric, found, plain, designs, shoppers_per_day, ratio))
+    rows = [
+        _metric_plan(experiment, metric, spread(metric, sums, noise), designs, shoppers_per_day, ratio)
+        for metric in experiment.metrics
+    ]
     return {
         "experiment": experiment.id,
         "alpha": own.alpha,
@@ -213,7 +266,6 @@ def _metric_plan(
     experiment: Experiment,
     metric: Metric,
     found: Spread,
-    plain: Spread,
     designs: dict[str, Design],
     per_day: float,
     ratio: float,
@@ -221,7 +273,7 @@ def _metric_plan(
     if found.value == 0.0:
         raise DataError(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
     ways = {"with_covariate": found} if metric.covariate else {}
-    ways["plain"] = plain
+    ways["plain"] = found.without_covariate()
     effect = experiment.minimum_effect * abs(found.value)
     row: dict[str, Any] = {
         "metric": metric.name,
@@ -230,6 +282,7 @@ def _metric_plan(
         "value": found.value,
         "sd": math.sqrt(found.plain),
         "reduction": 1.0 - found.variance / found.plain,
+        "noise": found.noise,
         "designs": {},
     }
     for name, design in designs.items():
@@ -253,4 +306,13 @@ def _metric_plan(
                     for n in curve
                 ],
             }
+    if found.covariate is not None:
+        asked = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
+        arms = (asked / (1.0 + ratio), asked * ratio / (1.0 + ratio))
+        whole = ways["plain"].standard_error(asked, ratio) ** 2
+        row["covariate"] = {
+            "shoppers": asked,
+            "coefficient_error": found.covariate.relative_error(asked),
+            "reduction": found.covariate.gain(arms) / whole,
+        }
     return row

@@ -36,6 +36,10 @@ class SumsNoise:
             if not (math.isfinite(value) and value >= 0):
                 raise DataError(f"noise variance={value}: must be finite and 0 or more")
 
+    def product(self, x: str, y: str) -> float:
+        """Of a product by its two columns, in either order."""
+        return self.products.get(pair(x, y), 0.0)
+
     def __add__(self, other: SumsNoise) -> SumsNoise:
         return SumsNoise(self.n + other.n, _added(self.totals, other.totals), _added(self.products, other.products))
 
@@ -142,11 +146,15 @@ class ArmSums:
         ∂mean/∂total = 1/n and ∂mean/∂n = −(mean − centre)/n, so with noise variances v:
         cov/n + ([x = y]·v_x + (mean_x − c_x)(mean_y − c_y)·v_n)/n².
         """
+        return (self.var(x) if x == y else self.cov(x, y)) / self._n() + self.noise_cov(x, y)
+
+    def noise_cov(self, x: str, y: str) -> float:
+        """What noise alone makes of mean_cov."""
         n = self._n()
         noise = self._total(x) / n * self._total(y) / n * self.noise.n
         if x == y:
             noise += self.noise.totals.get(x, 0.0)
-        return (self.var(x) if x == y else self.cov(x, y)) / n + noise / n**2
+        return noise / n**2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON has them; a product's key is "x*y"."""

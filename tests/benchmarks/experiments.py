@@ -22,7 +22,7 @@ from recsys.experiments.definition import Method
 from recsys.experiments.designs import Design, Seen, criticals, timing
 from recsys.experiments.estimates import difference
 from recsys.experiments.intervals import fixed_critical, fixed_p, interval, normal_z
-from recsys.experiments.metrics import Metric
+from recsys.experiments.metrics import Metric, MetricKind, products
 from recsys.experiments.planning import Spread, minimum_effect, power_of, spread
 from recsys.experiments.plots import plot_any_look, plot_widths
 from recsys.experiments.sample_ratio import ALPHA, dirichlet_log_e
@@ -36,6 +36,7 @@ from tests.benchmarks.experiments_draws import (
     RATE,
     TREATMENT,
     conversions,
+    drawn_noise,
     equal_arms,
     experiment,
     growing,
@@ -45,6 +46,7 @@ from tests.benchmarks.experiments_widths import EPSILON, SETS, curves, shipped, 
 LOOKS, PER_LOOK = 20, 1_000
 """Of the A/A experiments: 20,000 shoppers an arm at the end."""
 LEVELS, SEGMENT_LOOKS = 10, 3
+CUPED = Metric("revenue", MetricKind.MEAN, "spent", covariate="before", cap=50.0, covariate_cap=50.0)
 Say = Callable[[str], None]
 
 
@@ -63,6 +65,7 @@ def run(
     figures: dict[str, Any] = {"experiments": 4 * n, "aa_any_look": any_look(4 * n, looks, per_look, rng)}
     say("A/A under noise of privacy")
     figures["aa_with_noise"] = with_noise(4 * n, looks, per_look, rng)
+    figures["aa_with_noise_and_covariate"] = with_covariate(2 * n, looks, rng)
     say("A/A with outcomes that grow from look to look")
     figures["aa_growing_outcomes"] = with_growth(n, looks // 2, rng)
     say("power")
@@ -127,6 +130,34 @@ def with_noise(n: int, looks: int, per_look: int, rng: np.random.Generator) -> d
         for method, hit in shown(CONVERSION, arms, design).items():
             hits[method] = hits.get(method, 0) + hit
     return {method: count / n for method, count in hits.items()}
+
+
+def with_covariate(n: int, looks: int, rng: np.random.Generator, per_look: int = 200) -> dict[str, float]:
+    """Same of a mean with a covariate (correlation 0.75) under noise that hides its coefficient at first.
+
+    Also, at the last look: mean share of the regression coefficient in use, and width with the covariate over without.
+    """
+    design, plain = Design(count=looks), replace(CUPED, covariate=None)
+    noise = SumsNoise(4.0, dict.fromkeys(("spent", "before"), 900.0), dict.fromkeys(products([CUPED]), 300.0**2))
+    hits: dict[str, float] = {}
+    shares, widths = [], []
+    for _ in range(n):
+        before = rng.gamma(2.0, 2.0, (2, looks, per_look))
+        spent = 0.8 * before + rng.gamma(2.0, 0.7, before.shape)
+        arms = []
+        for arm in range(2):
+            sums: list[ArmSums] = []
+            for k in range(looks):
+                more = ArmSums.from_rows({"spent": spent[arm, k], "before": before[arm, k]}, [CUPED])
+                more = drawn_noise(more, noise, rng)
+                sums.append(more if not sums else sums[-1] + more)
+            arms.append(sums)
+        for method, hit in shown(CUPED, arms, design).items():
+            hits[method] = hits.get(method, 0.0) + hit / n
+        with_it, without = (difference(metric, arms[0][-1], arms[1][-1]) for metric in (CUPED, plain))
+        shares.append(with_it.coefficient / 0.8)
+        widths.append(math.sqrt(with_it.variance / without.variance))
+    return hits | {"coefficient_share": float(np.mean(shares)), "width_over_plain": float(np.mean(widths))}
 
 
 def with_growth(n: int, looks: int, rng: np.random.Generator, shoppers: int = 2_000) -> dict[str, dict[str, float]]:

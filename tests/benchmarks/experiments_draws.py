@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from recsys.experiments.definition import (
     Segment,
 )
 from recsys.experiments.metrics import Metric, MetricKind, Role, products
-from recsys.experiments.sums import ArmSums
+from recsys.experiments.sums import ArmSums, SumsNoise
 
 Floats = npt.NDArray[np.float64]
 
@@ -133,3 +135,18 @@ def conversions(counts: npt.NDArray[Any], per_look: int) -> list[ArmSums]:
         )
         for k, total in enumerate(np.cumsum(counts))
     ]
+
+
+def drawn_noise(sums: ArmSums, noise: SumsNoise, rng: np.random.Generator) -> ArmSums:
+    """The sums with Gaussian noise of these variances in them, and known of them."""
+
+    def moved(values: Mapping[Any, float], by: Mapping[Any, float]) -> dict[Any, float]:
+        return {key: value + rng.normal(0.0, math.sqrt(by.get(key, 0.0))) for key, value in values.items()}
+
+    return replace(
+        sums,
+        n=sums.n + rng.normal(0.0, math.sqrt(noise.n)),
+        totals=moved(sums.totals, noise.totals),
+        products=moved(sums.products, noise.products),
+        noise=noise,
+    )

@@ -52,6 +52,13 @@ def test_a_definition_is_checked_without_a_service(tmp_path: Path) -> None:
     assert (told["coordinates"], told["report_bytes"], len(told["windows"])) == (48, 192, 3)
     assert 4 < told["noise_multiplier"] < 6
     assert run("validate", str(path)).stdout.startswith("personal-home version 1: ['global', 'personal'], 2 cells")
+    assert run("validate", str(path)).stderr.startswith(
+        "warning: metric revenue: noise hides its covariate's coefficient"
+    )
+    assert told["covariate_scatter"]["revenue"] > 0.1
+    quiet = raw_experiment(privacy={"epsilon": None, "min_reports": 50, "max_reports": 10_000})
+    path.write_text(json.dumps(quiet))
+    assert run("validate", str(path)).stderr == ""
     path.write_text(json.dumps(raw_experiment(alpha=0.9)))
     wrong = run("validate", str(path))
     assert (wrong.exit_code, wrong.stderr) == (1, "error: alpha=0.9: must be above 0..0.2\n")

@@ -24,9 +24,10 @@ from federation.rehearsing import plan_on, rehearse_on
 from recsys.experiments.arm_lists import ArmLists
 from recsys.experiments.definition import DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.layout import layout_of
-from recsys.experiments.log_planning import noise_of, share_of_two_arms
+from recsys.experiments.log_planning import arm_noise, share_of_two_arms
 from recsys.experiments.logged import VISIT_US, Logged, placed
 from recsys.experiments.outcomes import MICROS
+from recsys.experiments.planning import spread
 from recsys.experiments.reading import experiment_of
 from recsys.experiments.rehearsal import Rehearsal
 from recsys.experiments.response import answers, scope_of
@@ -224,7 +225,7 @@ def test_a_plan_is_of_the_logs_own_outcomes_and_of_the_plans_noise(dataset: Data
         quiet = row["designs"]["fixed"]["plain"]["shoppers"]
         assert row["value"] == pytest.approx(control[row["metric"]]["global"], rel=0.3)  # others are in no arm, or late
         assert quiet > 4
-    assert set(found["noise"].values()) == {0.0}
+    assert {row["noise"] for row in found["metrics"]} == {0.0}
     privacy = an_experiment(privacy={"epsilon": 1.0, "min_reports": 20, "max_reports": 1_000}).privacy
     loud = plan_on(dataset, replace(made, privacy=privacy))
     for row, other in zip(loud["metrics"], found["metrics"], strict=True):
@@ -241,7 +242,9 @@ def test_the_noise_of_a_plan_is_what_the_sums_of_a_rehearsal_carry(dataset: Data
     layout = layout_of(made)
     cells = layout.sums(np.zeros(layout.length, int), sigma=sigma, windows=3)["global"]
     noise = reduce(add, cells).noise
-    assert noise_of(made.primary, made, sums, sigma) == pytest.approx(noise.totals["clicks"] + 1.5**2 * noise.n)
+    assert arm_noise(made, sigma) == noise
+    planned = spread(made.primary, sums, noise)
+    assert planned.noise == pytest.approx(noise.totals["clicks"] + 1.5**2 * noise.n)
 
 
 def test_two_arms_share_of_a_layer() -> None:
