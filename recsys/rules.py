@@ -310,6 +310,8 @@ def _cap(value: object, where: str) -> Cap:
 
 
 def _count(value: object, where: str, most: int) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one number type
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ModelError(f"{where}: must be a whole number from 1 to {most}")
     return value

@@ -64,10 +64,9 @@ ROUTES = _table(
     ("POST", "/v1/recommendations", "app device"),
     ("POST", "/v1/recommendations/batch", "app device"),
     ("GET POST", "/v1/items/{item_id}/similar", "app device"),
-    ("GET", "/v1/items", "app device"),
+    ("PUT", "/v1/items", "catalogue"),
     ("GET", "/v1/items/{item_id}", "app device"),
-    ("PUT DELETE", "/v1/items", "catalogue"),
-    ("PUT DELETE", "/v1/items/{item_id}", "catalogue"),
+    ("DELETE", "/v1/items/{item_id}", "catalogue"),
     ("GET", "/v1/catalogue/{version}", "app device"),
     ("GET", "/v1/catalogue/{version}/changes", "app device"),
     ("GET", "/v1/clusters/{version}", "app device"),
@@ -127,11 +126,15 @@ class RouteTable:
         found = self._exact.get((method, path))
         if found is not None:
             return found
-        return next((methods[method] for regex, methods in self._patterns if method in methods and regex(path)), None)
+        return self._line(path).get(method)
 
     def methods(self, path: str) -> list[str]:
         """What may be done with a path."""
-        return sorted({method for regex, methods in self._patterns if regex(path) for method in methods})
+        return sorted(self._line(path))
+
+    def _line(self, path: str) -> dict[str, Route]:
+        """By method, the routes of the first pattern that fits: `…/similar` is never an item of that name."""
+        return next((methods for regex, methods in self._patterns if regex(path)), {})
 
 
 def _compiled(pattern: str) -> Callable[[str], object]:

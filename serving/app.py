@@ -137,17 +137,19 @@ def create_app(
     add_dashboard(app, apps, shared.traffic, coordinator)
     _add_probes(app, readiness, metrics)
     log = access_log(bounds.access_log)
+    guard_access = access or Access()
     app.add_middleware(HotPath, hot_answer(apps))
     app.add_middleware(
         Guard,
         GuardBounds(bounds.max_body_bytes, bounds.max_depth, bounds.request_timeout_s),
         STATUS,
-        access=access or Access(),
+        access=guard_access,
         rates=KeyRates(bounds.rate_limit, bounds.workers) if bounds.rate_limit else None,
         origins=CrossOrigin(bounds.cors_origins) if bounds.cors_origins else None,
         observers=(metrics.observe, _counted(shared), *([log] if log else ()), *observers),
     )
-    app.openapi = lambda: _document(app, apps)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    written: dict[object, dict[str, Any]] = {}
+    app.openapi = lambda: _document(app, apps, guard_access, written)  # type: ignore[method-assign]  # to extend it
     return app
 
 
@@ -172,12 +174,16 @@ def _counted(stores: Stores) -> Observer:
     return count
 
 
-def _document(app: FastAPI, apps: Apps) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        names = apps.names()
-        served = [one for name in names for one in apps.of(name).all()]
-        app.openapi_schema = document(app, served, named=len(names) == 1)
-    return app.openapi_schema
+def _document(app: FastAPI, apps: Apps, access: Access, written: dict[object, dict[str, Any]]) -> dict[str, Any]:
+    """The document of what is served now; written: the last one, under what it was written of."""
+    names = apps.names()
+    served = [one for name in names for one in apps.of(name).all()]
+    state = (*(one.version for one in served), len(names), access.is_open)
+    if state not in written:
+        made = document(app, served, named=len(names) == 1, is_open=access.is_open)
+        written.clear()
+        written[state] = made
+    return written[state]
 
 
 def _add_errors(app: FastAPI) -> None:

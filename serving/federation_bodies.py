@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.ask_bodies import Whole
+
 if TYPE_CHECKING:
     from federation.coordinator_store import StoredRound
 
@@ -16,7 +18,7 @@ class TokenRequest(BaseModel):
     """How many tokens a shop's backend wants. There is no field for whom."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    count: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 1
+    count: Annotated[int, Whole] = Field(1, ge=1, le=MAX_TOKENS)
 
 
 class TokenAnswer(BaseModel):

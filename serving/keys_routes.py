@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Path
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,13 +18,24 @@ from serving.key_book import KeyBook
 from serving.refusal import Refusal
 
 Scope = Literal["app", "catalogue", "analyst", "admin", "device"]
+_ALONE_OR_SOME: dict[str, Any] = {
+    "anyOf": [
+        {"type": "array", "items": {"const": "device"}, "minItems": 1, "maxItems": len(SCOPES)},
+        {
+            "type": "array",
+            "items": {"enum": [scope for scope in SCOPES if scope != "device"]},
+            "minItems": 1,
+            "maxItems": len(SCOPES),
+        },
+    ]
+}
 _KEY_ID = Annotated[str, Path(min_length=1, max_length=64)]
 
 
 class KeyRequest(Strict):
     """Which scopes the new key has. It belongs to the app of whoever asks; there is no field for another."""
 
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES)), WithJsonSchema(_ALONE_OR_SOME)]
 
 
 class KeyDescription(Strict):

@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from recsys.filters import FIELDS, MAX_VALUES, column_kind, fields_of
 from serving.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
 from serving.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
+from serving.item_bodies import FIELDS as ITEM_FIELDS
+from serving.item_bodies import MAX_TEXT
+from serving.openapi_keys import describe_headers, describe_keys
 from serving.served import ServedBundle
 
 _REF = "#/components/schemas/{model}"
@@ -23,10 +26,13 @@ ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
 """Statuses of the routes that bypass FastAPI."""
 
 
-def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True) -> dict[str, Any]:
+def document(
+    app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True, is_open: bool = False
+) -> dict[str, Any]:
     """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
 
     named: whether attributes may be named; not where apps share the service, for everybody can read the document.
+    is_open: requests without a key are answered.
     """
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
@@ -37,8 +43,13 @@ def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = Tru
     options = [option for dim in dims for option in _profile_options(dim)]
     components["ProfileRequest"]["properties"]["profile"]["anyOf"] = [*options, {"type": "null"}]
     components["NoisedRequest"]["properties"]["noised"]["anyOf"] = options
+    most = max(len(one.clusters.centroids) for one in bundles) - 1
+    ids = {"items": {"type": "integer", "minimum": 0, "maximum": most}, "uniqueItems": True}
+    components["ClusterRequest"]["properties"]["clusters"] |= ids
+    if named:
+        _name_columns(components["PutItem"], [one.live.catalogue for one in bundles])
     components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])
-    components["Rules"] = _RULES
+    components["Rules"] = rules_schema([one.live.catalogue for one in bundles] if named else [])
     for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
         properties = components[name]["properties"]
         properties["filter"] = {"anyOf": [{"$ref": _REF.format(model="Filter")}, {"type": "null"}]}
@@ -63,7 +74,10 @@ def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = Tru
             "responses": _responses("A list, best first, or candidates", answers),
         }
     }
-    components["BatchRequest"]["properties"]["requests"]["items"] = {"$ref": _REF.format(model="Ask")}
+    anything = {"description": "Anything else is refused in its place in `answers`."}
+    components["BatchRequest"]["properties"]["requests"]["items"] = {
+        "anyOf": [{"$ref": _REF.format(model="Ask")}, anything]
+    }
     many = {"type": "object", "required": ["answers"], "properties": {"answers": {"type": "array", "items": {
         "anyOf": [*answers["anyOf"], {"$ref": _REF.format(model="ErrorAnswer")}]}}}}  # fmt: skip
     schema["paths"]["/v1/recommendations/batch"] = {
@@ -74,7 +88,38 @@ def document(app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = Tru
             "responses": _responses("An answer or an error for each, in order", many, left_out=(409,)),
         }
     }
+    describe_keys(schema, is_open=is_open)
+    describe_headers(schema)
     return schema
+
+
+def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> None:
+    """Of an item to be put: the fields and attributes that these catalogues have, and no others."""
+    columns = {name: dtype for catalogue in catalogues for name, dtype in catalogue.schema.items()}
+    for name in set(ITEM_FIELDS) - set(columns):
+        del item["properties"][name]
+    attributes = {name: _value(dtype) for name, dtype in columns.items() if name not in ("item_id", *ITEM_FIELDS)}
+    described = item["properties"]["attributes"]
+    described.pop("propertyNames", None)
+    described["additionalProperties"] = False
+    described["properties"] = {
+        name: {"anyOf": [value, {"type": "null"}]} for name, value in attributes.items() if value is not None
+    }
+
+
+def _value(dtype: pl.DataType) -> dict[str, Any] | None:
+    """A value that a column can hold; None for a column that nothing can be put into."""
+    if dtype.is_integer():
+        low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)  # type: ignore[attr-defined]
+        return {"type": "integer", "minimum": low, "maximum": high}
+    if isinstance(dtype, pl.Enum):
+        return {"type": "string", "enum": dtype.categories.to_list()}
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {"type": "string", "maxLength": MAX_TEXT},
+        "number": {"type": "number"},
+        "flag": {"type": "boolean"},
+    }
+    return kinds.get(column_kind(dtype) or "")
 
 
 def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
@@ -110,6 +155,16 @@ def _leaf(kind: str) -> dict[str, Any]:
     return {"anyOf": forms}
 
 
+def rules_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
+    """The rules of a list; what may be capped by is told over the fields that these catalogues have."""
+    columns = {name for catalogue in catalogues for name in fields_of(catalogue) if name.startswith("attributes.")}
+    by = {"enum": ["category", *sorted(columns)]} if catalogues else {"type": "string", "maxLength": MAX_ID_CHARS}
+    properties = _RULES["properties"]
+    cap = properties["cap"]
+    item = {**cap["items"], "properties": {**cap["items"]["properties"], "by": by}}
+    return {**_RULES, "properties": {**properties, "cap": {**cap, "items": item}}}
+
+
 _RULES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -136,7 +191,7 @@ def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ..
     refused = {"description": "Refused", "content": _content(ErrorAnswer)}
     return {
         "200": {"description": description, "content": _json(answer)},
-        **{str(status): refused for status in ERRORS if status not in left_out},
+        **{str(status): dict(refused) for status in ERRORS if status not in left_out},
     }
 
 

@@ -1,80 +1,154 @@
-"""An HTTP application against its own OpenAPI: schemathesis makes valid and broken requests of every route."""
+"""An HTTP application against its own OpenAPI document: all checks and phases of schemathesis, in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
+from zlib import crc32
 
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
 
-CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+from serving.openapi_keys import SCHEME
+
+load_all_checks()
+EVERY_CHECK = tuple(sorted(CHECKS.get_all_names()))
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """A check that cannot hold on some routes (`POST /v1/items`, …) by design, and why."""
+
+    check: str
+    routes: tuple[str, ...]
+    because: str
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """cases: requests sent, by route. failures: each (check, route) once, with what was wrong."""
+
+    cases: Mapping[str, int]
+    failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def fuzz(
-    app: Any, examples: int, versions: Sequence[str] = (), rejects: Sequence[str] = (), *, only: str = ""
-) -> dict[str, int]:
-    """Send that many requests of each kind to each route of an ASGI application; how many were sent, by route.
+    app: Any,
+    examples: int,
+    *,
+    key: str | None = None,
+    exempt: Sequence[Exempt] = (),
+    only: str = "",
+    briefly: Sequence[str] = (),
+    seed: int | None = None,
+) -> Fuzzed:
+    """Send that many random requests to each route of an ASGI application, valid and broken ones, and look at answers.
 
-    versions: of bundles, named by half of the valid requests and all of the broken ones: one nobody knows is refused
-    before anything else is looked at. Fails on a server error, an undeclared status or content type, a body that is not
-    of the declared shape, and, on the routes of `rejects`, a broken request that is taken. only: in the paths asked.
+    Beside the random ones there are the coverage phase's (each rule of the document broken by itself, other methods,
+    no key) and the stateful one's (what one answer names is asked for in the next request). key: an API key for all
+    routes. only: in the paths asked. briefly: routes that are left out of the coverage phase, for their document is so
+    rich that it takes thousands of requests. seed: of everything that is drawn; None draws it.
     """
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    sent: dict[str, int] = {}
-    for found in schema.get_all_operations():
-        operation = found.ok()
-        if only not in operation.path:
-            continue
-        takes_something = bool(operation.body) or any(True for _ in operation.iter_parameters())
-        for mode in GenerationMode if takes_something else (GenerationMode.POSITIVE,):
+    config = {
+        "seed": random.randrange(2**32) if seed is None else seed,
+        "continue-on-failure": True,
+        "suppress-health-check": ["all"],
+        "warnings": False,
+        **({} if key is None else {"auth": {"openapi": {SCHEME: {"bearer": key}}}}),
+        "generation": {"max-examples": examples, "database": "none", "no-shrink": True},
+        "checks": {name: {"enabled": True} for name in EVERY_CHECK},
+        "operations": [
+            *({"include-name": list(one.routes), "checks": {one.check: {"enabled": False}}} for one in exempt),
+            *([{"include-name": list(briefly), "phases": {"coverage": {"enabled": False}}}] if briefly else []),
+        ],
+    }
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=SchemathesisConfig.from_dict(config))
+    if only:
+        schema = schema.include(path_regex=only)
+    cases: Counter[str] = Counter()
+    failures: dict[tuple[str, str], str] = {}
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioFinished):
+            cases.update(one.value.operation.label for one in event.recorder.cases.values())
+            for case, checks in event.recorder.checks.items():
+                label = event.recorder.cases[case].value.operation.label
+                for check in checks:
+                    if check.failure_info is not None:
+                        failures.setdefault(
+                            (check.name, label), _told(event.recorder, case, check.failure_info.failure)
+                        )
+        elif isinstance(event, (events.NonFatalError, events.FatalError)):
+            raise AssertionError(f"schemathesis: {getattr(event, 'value', None) or getattr(event, 'exception', event)}")
+    return Fuzzed(dict(cases), failures)
 
-            @settings(
-                max_examples=examples,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-                phases=(Phase.explicit, Phase.generate),
-            )
-            @given(
-                case=operation.as_strategy(generation_mode=mode),
-                version=st.sampled_from(versions or [None]),
-                known=st.booleans() if mode is GenerationMode.POSITIVE else st.just(True),
-            )
-            def one(case: Any, version: str | None, known: bool) -> None:
-                label = f"{case.operation.method.upper()} {case.operation.path}"
-                sent[label] = sent.get(label, 0) + 1
-                if version is not None and known:
-                    _name(case, version)
-                case.call_and_validate(checks=(*CHECKS, *((negative_data_rejection,) if label in rejects else ())))
 
-            # Free text and plain bytes cannot be wrong, so there is no broken request to make of them.
-            with suppress(Unsatisfiable) if mode is GenerationMode.NEGATIVE else nullcontext():
-                one()
-    return sent
+def _told(recorder: Any, case: str, failure: Any) -> str:
+    """What was wrong, what was sent and what was answered."""
+    seen = recorder.interactions.get(case)
+    sent = "" if seen is None else f"\n{seen.request.method} {seen.request.uri}\n{seen.request.body!r}"
+    answer = "" if seen is None or seen.response is None else f"\n{seen.response.status_code} {seen.response.content!r}"
+    return f"{failure.title}: {failure.message}{sent}{answer}"
 
 
-def _name(case: Any, version: str) -> None:
-    """Put a version in the place of every one that could be one; a broken one stays, or a broken request gets whole."""
-    if isinstance(case.body, dict):
-        many = case.body.get("requests")
-        for one in [case.body, *(many if isinstance(many, list) else [])]:
-            if (
-                isinstance(one, dict)
-                and isinstance(one.get("bundle_version"), str)
-                and 0 < len(one["bundle_version"]) < 65
-            ):
-                one["bundle_version"] = version
-    if isinstance((case.path_parameters or {}).get("version"), str):
-        case.path_parameters["version"] = version
+class Naming:
+    """Names real bundles in half of the requests that pass: one that is not known is refused before all else.
+
+    A version that is broken stays as it is, or a broken request would get whole.
+    """
+
+    def __init__(self, app: Any, versions: Sequence[str]) -> None:
+        self.app, self.versions = app, versions
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request, changed or not."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        drawn = crc32(body + scope["raw_path"])
+        if drawn % 2:
+            version = self.versions[drawn // 2 % len(self.versions)]
+            body, scope = _named_in(body, version), _named_at(scope, version)
+
+        async def given() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, given, send)
+
+
+def _named_in(body: bytes, version: str) -> bytes:
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    many = sent.get("requests") if isinstance(sent, dict) else None
+    for one in [sent, *(many if isinstance(many, list) else [])]:
+        if isinstance(one, dict) and _may_be(one.get("bundle_version")):
+            one["bundle_version"] = version
+            if isinstance(one.get("cursor"), str):  # no drawn text is a cursor of any list
+                one["cursor"] = None
+    return json.dumps(sent).encode()
+
+
+def _named_at(scope: Any, version: str) -> Any:
+    parts = scope["path"].split("/")
+    named = [
+        version if before in ("catalogue", "clusters", "bundles") and _may_be(part) else part
+        for before, part in pairwise(("", *parts))
+    ]
+    path = "/".join(named)
+    return {**scope, "path": path, "raw_path": path.encode("latin-1", "replace")}
+
+
+def _may_be(version: object) -> bool:
+    return isinstance(version, str) and 0 < len(version) < 65

@@ -218,7 +218,7 @@ def test_groups_are_by_equal_values_and_missing_ones_have_none() -> None:
         ({"pin": [{"item_id": 7, "position": 1}]}, r"rules.pin\[0\].item_id: must be text"),
         ({"pin": [{"item_id": "a", "position": 0}]}, r"rules.pin\[0\].position: must be a whole number from 1 to 1000"),
         ({"pin": [{"item_id": "a", "position": True}]}, r"rules.pin\[0\].position: must be a whole number"),
-        ({"pin": [{"item_id": "a", "position": 1.0}]}, r"rules.pin\[0\].position: must be a whole number"),
+        ({"pin": [{"item_id": "a", "position": 1.5}]}, r"rules.pin\[0\].position: must be a whole number"),
         (
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "a", "position": 2}]},
             "rules.pin: two pins have the same item_id",
@@ -264,3 +264,9 @@ def test_a_key_does_not_depend_on_the_order_of_rules() -> None:
 def test_a_list_of_nothing_is_refused() -> None:
     with pytest.raises(ModelError, match="top_k=0: must be 1 or more"):
         arrange(SCORES, ALL, ready({}), 0)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    sent = {"pin": [{"item_id": "f", "position": 2.0}], "cap": [{"by": "category", "most": 3.0}]}
+    whole = {"pin": [{"item_id": "f", "position": 2}], "cap": [{"by": "category", "most": 3}]}
+    assert parse_rules(sent) == parse_rules(whole)

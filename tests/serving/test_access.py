@@ -21,11 +21,8 @@ NEEDS = {
     "POST /v1/recommendations/batch": "app device",
     "GET /v1/items/a/similar": "app device",
     "POST /v1/items/a%2Fb/similar": "app device",
-    "GET /v1/items": "app device",
     "GET /v1/items/a": "app device",
     "PUT /v1/items": "catalogue",
-    "PUT /v1/items/a": "catalogue",
-    "DELETE /v1/items": "catalogue",
     "DELETE /v1/items/a/b": "catalogue",
     "GET /v1/catalogue/0123": "app device",
     "GET /v1/catalogue/0123/changes": "app device",
@@ -161,3 +158,9 @@ def test_who_asks(access: Access, route: Any, authorization: bytes | None, found
 
 def test_a_route_is_opened_by_known_scopes_only() -> None:
     assert set(SCOPES) == {scope for route in ROUTES for scope in route.scopes}
+
+
+def test_a_path_is_what_its_longest_pattern_says_with_every_method() -> None:
+    assert TABLE.methods("/v1/items/a/b/similar") == ["GET", "POST"]
+    assert TABLE.find("DELETE", "/v1/items/a/b/similar") is None
+    assert TABLE.methods("/v1/items/a/b") == ["DELETE", "GET"]

@@ -21,7 +21,6 @@ from federation.private_sum.signing import SigningKey
 from federation.request_signing import HEADER, check_answer, sign_request
 from serving.custodian_app import CODES, CustodianSettings, create_custodian_app
 from tests.federation.a_custodian import SERVICE, a_batch, a_custodian, a_promise, draft, in_process, now
-from tests.fuzzing import fuzz
 from tests.shop import InProcess
 
 STATUSES = {code: status for _, status, code in CODES}
@@ -267,18 +266,6 @@ class Signing:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self.app(scope, given, send)
-
-
-def test_no_request_of_a_stranger_is_answered_with_anything_undeclared(
-    http: httpx.Client, custodian: Custodian
-) -> None:
-    sent = fuzz(create_custodian_app(custodian, SERVICE.public), examples=15)
-    assert set(sent) == ROUTES
-    assert custodian.spent().rounds_open == 0
-
-
-def test_no_request_of_the_service_is_answered_with_anything_undeclared(custodian: Custodian) -> None:
-    assert set(fuzz(Signing(create_custodian_app(custodian, SERVICE.public)), examples=30)) == ROUTES
 
 
 @given(

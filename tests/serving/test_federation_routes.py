@@ -24,7 +24,6 @@ from serving.federation_routes import IntakeSettings, TokenDesk, add_federation
 from serving.key_book import KeyBook
 from serving.tokens import SignedTokens
 from tests.federation.a_line import PLAN, Line, a_line, stop
-from tests.fuzzing import fuzz
 from tests.shop import InProcess
 
 OCTETS = {"content-type": "application/octet-stream"}
@@ -369,23 +368,6 @@ def test_nothing_of_a_report_is_logged(live: Live, caplog: pytest.LogCaptureFixt
         live.post(content)
     for secret in (report.token.decode(), report.report_id.hex(), report.sealed_seed.hex(), repr(report.token)):
         assert secret not in caplog.text
-
-
-def test_requests_of_every_kind_get_declared_answers(tmp_path: Path) -> None:
-    live = make(tmp_path, per_issuer=10**9)
-    live.open()
-    sent = fuzz(live.app, 40)
-    assert sent.keys() >= {
-        f"POST {REPORTS}",
-        f"GET {TASK}",
-        f"POST {TOKENS}",
-        "GET /metrics",
-        "GET /v1/federation/rounds",
-    }
-    assert sent.keys() >= {"POST /v1/recommendations", "GET /v1/catalogue/{version}"}
-    assert min(sent.values()) >= 1
-    assert sent[f"POST {REPORTS}"] >= 40
-    stop(live.line)
 
 
 def test_changed_reports_get_declared_answers(live: Live) -> None:

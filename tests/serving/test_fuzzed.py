@@ -1,30 +1,38 @@
-"""The whole service against its own OpenAPI document: valid and broken requests of every route, half of them deep."""
+"""Every HTTP application against its own OpenAPI document, briefly; `ownshelf bench fuzz` does it at length."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from serving.app import create_app
-from tests.fuzzing import fuzz
-from tests.shop import make_bundle
+import pytest
 
-EXAMPLES = 20
-"""Of valid and of broken requests each, for each route; more of them find more, in minutes."""
+from tests.benchmarks.fuzz import APPLICATIONS, RICH
+from tests.serving.test_custodian_app import ROUTES as OF_THE_CUSTODIAN
+from tests.serving.test_openapi import ROUTES as OF_THE_SERVICE
 
-REJECTS = (
-    "POST /v1/recommendations",
-    "POST /v1/items/{item_id}/similar",
-    "PUT /v1/items",
-)
-"""Where the document says what is wrong with a body; a batch is answered, and refuses its questions one by one."""
+EXAMPLES = 5
+ASKED = {
+    "live": {
+        *(f"{method.upper()} {path}" for path, method in OF_THE_SERVICE),
+        "POST /v1/federation/reports",
+        "GET /v1/federation/task",
+        "GET /v1/federation/rounds",
+        "POST /v1/device-tokens",
+        "POST /v1/keys",
+        "GET /v1/keys",
+        "DELETE /v1/keys/{key_id}",
+        "GET /v1/experiments",
+        "PUT /v1/experiments",
+        *(f"GET /v1/experiments/{{experiment_id}}{path}" for path in ("", "/results", "/task")),
+        *(f"POST /v1/experiments/{{experiment_id}}/{path}" for path in ("start", "stop", "reports")),
+    },
+    "custodian": OF_THE_CUSTODIAN,
+    "custodian_signed": OF_THE_CUSTODIAN,
+}
 
 
-def test_requests_of_every_kind_get_declared_answers(tmp_path: Path) -> None:
-    bundles = [make_bundle(tmp_path / "a", unavailable=(5, 6)), make_bundle(tmp_path / "b", seed=1, n_items=60)]
-    app = create_app(bundles)
-    sent = fuzz(app, EXAMPLES, [bundle.version for bundle in bundles], REJECTS)
-    assert set(sent) == {
-        f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods
-    }
-    for label in REJECTS:
-        assert sent[label] >= 2 * EXAMPLES
+@pytest.mark.parametrize("name", ASKED)
+def test_requests_of_every_kind_get_the_declared_answers(name: str, tmp_path: Path) -> None:
+    found = APPLICATIONS[name](tmp_path, EXAMPLES, 0, RICH)
+    assert found.failures == {}
+    assert set(found.cases) == ASKED[name]

@@ -2,19 +2,44 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.access import ROUTES as TABLE
 from serving.app import create_app
 from serving.bodies import MAX_ABS, profile_vector
 from serving.openapi import float32_base64
 from serving.refusal import Refusal
+from tests.serving.keyed import keyed_service
 from tests.shop import DIM, make_bundle
+
+ROUTES = {
+    ("/v1/recommendations", "post"),
+    ("/v1/recommendations/batch", "post"),
+    ("/v1/items", "put"),
+    ("/v1/items/{item_id}", "get"),
+    ("/v1/items/{item_id}", "delete"),
+    ("/v1/items/{item_id}/similar", "get"),
+    ("/v1/items/{item_id}/similar", "post"),
+    ("/v1/catalogue/{version}", "get"),
+    ("/v1/catalogue/{version}/changes", "get"),
+    ("/v1/clusters/{version}", "get"),
+    ("/v1/bundles", "get"),
+    ("/v1/bundles/{version}", "delete"),
+    ("/v1/bundles/{version}/activate", "post"),
+    ("/v1/dashboard", "get"),
+    ("/dashboard", "get"),
+    ("/healthz", "get"),
+    ("/readyz", "get"),
+    ("/metrics", "get"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,26 +48,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    assert {(path, method) for path, methods in document["paths"].items() for method in methods} == {
-        ("/v1/recommendations", "post"),
-        ("/v1/recommendations/batch", "post"),
-        ("/v1/items", "put"),
-        ("/v1/items/{item_id}", "get"),
-        ("/v1/items/{item_id}", "delete"),
-        ("/v1/items/{item_id}/similar", "get"),
-        ("/v1/items/{item_id}/similar", "post"),
-        ("/v1/catalogue/{version}", "get"),
-        ("/v1/catalogue/{version}/changes", "get"),
-        ("/v1/clusters/{version}", "get"),
-        ("/v1/bundles", "get"),
-        ("/v1/bundles/{version}", "delete"),
-        ("/v1/bundles/{version}/activate", "post"),
-        ("/v1/dashboard", "get"),
-        ("/dashboard", "get"),
-        ("/healthz", "get"),
-        ("/readyz", "get"),
-        ("/metrics", "get"),
-    }
+    assert {(path, method) for path, methods in document["paths"].items() for method in methods} == ROUTES
 
 
 def test_every_error_is_declared_in_the_one_shape(document: dict[str, Any]) -> None:
@@ -119,3 +125,56 @@ def test_the_pattern_wants_the_exact_length(dim: int) -> None:
         text = base64.b64encode(bytes(4 * other)).decode()
         assert re.search(float32_base64(dim), text) is None
     assert re.search(float32_base64(dim), base64.b64encode(bytes(4 * dim)).decode()) is not None
+
+
+def test_without_keys_a_route_can_be_asked_without_one(document: dict[str, Any]) -> None:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["security"] == [] or operation["security"][0] == {}
+
+
+def test_with_keys_every_route_says_which_scopes_open_it(tmp_path: Path) -> None:
+    with keyed_service(tmp_path) as keyed:
+        paths = keyed.app.openapi()["paths"]
+    lines = {(route.method, route.pattern): route.scopes for route in TABLE}
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            scopes = [{"api_key": [scope]} for scope in sorted(lines[method.upper(), path])]
+            assert operation["security"] == scopes, path
+    assert paths["/v1/keys"]["post"]["security"] == [{"api_key": ["admin"]}]
+    assert paths["/healthz"]["get"]["security"] == []
+
+
+def test_an_item_is_put_with_the_columns_of_the_catalogue(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "a")
+    more = bundle.catalogue.with_columns(size=pl.lit(3, pl.UInt8), material=pl.lit("oak"), fair=pl.lit(True))
+    app = create_app([replace(bundle, catalogue=more.drop("price"))])
+    item = app.openapi()["components"]["schemas"]["PutItem"]["properties"]
+    assert set(item) == {"item_id", "title", "category", "available", "attributes"}
+    assert item["attributes"]["additionalProperties"] is False
+    null = {"type": "null"}
+    assert item["attributes"]["properties"] == {
+        "size": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 255}, null]},
+        "material": {"anyOf": [{"type": "string", "maxLength": 1_000}, null]},
+        "fair": {"anyOf": [{"type": "boolean"}, null]},
+    }
+
+
+def test_clusters_and_caps_are_described_as_what_is_served_has_them(tmp_path: Path) -> None:
+    app = create_app([make_bundle(tmp_path / "a", n_items=39 * 5)])
+    schemas = app.openapi()["components"]["schemas"]
+    ids = schemas["ClusterRequest"]["properties"]["clusters"]["items"]
+    assert ids == {"type": "integer", "minimum": 0, "maximum": 4}
+    assert schemas["Rules"]["properties"]["cap"]["items"]["properties"]["by"] == {
+        "enum": ["category", "attributes.title"]
+    }
+
+
+def test_the_document_is_of_what_is_served_now(tmp_path: Path) -> None:
+    first, second = make_bundle(tmp_path / "a"), make_bundle(tmp_path / "b", n_items=39 * 3)
+    app = create_app([first])
+    assert app.openapi() is app.openapi()
+    before = app.openapi()["components"]["schemas"]["ClusterRequest"]["properties"]["clusters"]["items"]["maximum"]
+    app.state.apps.of("shop").replace([second])
+    after = app.openapi()["components"]["schemas"]["ClusterRequest"]["properties"]["clusters"]["items"]["maximum"]
+    assert (before, after) == (0, 2)
