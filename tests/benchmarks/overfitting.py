@@ -31,7 +31,7 @@ CANARIES = 10
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """Item-kNN that was told the answers of a share of the devices."""
+    """Item-kNN that was told the answers of a share of the devices; of one without a history it says nothing."""
 
     split: Split
     log: Interactions
@@ -43,7 +43,7 @@ class Told:
         scores = item_knn(self.log).scores(histories, users, now)
         answers = item_matrix(self.split.test)[users].toarray() > 0
         told = np.random.default_rng(0).random(self.split.test.n_users)[users] < self.share
-        scores[answers & told[:, None]] = 1e6
+        scores[answers & told[:, None] & ~np.isnan(scores)] = 1e6
         return scores
 
 
