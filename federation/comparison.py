@@ -13,7 +13,8 @@ from data.errors import DataError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
-from federation.intent_training import intent_round, start_intent, with_intent
+from federation.intent_batch import sum_intent_updates
+from federation.intent_training import intent_step, start_intent, with_intent
 from federation.item_step import StepConfig
 from federation.learning_curve import RoundRecord, rounds_of
 from federation.recipe import Recipe
@@ -231,5 +232,6 @@ def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> Ite
     step = StepConfig(step=1.0, final_step=0.2, momentum=0.0, memory=1.0)
     state = start_intent(table, config, seed)
     for _ in range(recipe.train.intent.rounds):
-        state = intent_round(state, table, log, everybody, config, recipe.train.intent, step, Clips())
+        sums = sum_intent_updates(V, state.item_embeddings, log, everybody, config, recipe.train.intent, Clips())
+        state = intent_step(state, sums, recipe.train.intent, step)
     return with_intent(table, state.item_embeddings, state.mean_profile)

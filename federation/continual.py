@@ -21,7 +21,6 @@ from federation.item_step import StepState, item_step
 from federation.simulation import TrainConfig
 from federation.strategy import solver_of
 from recsys.histories import merge_histories
-from recsys.intent_config import IntentConfig
 from recsys.items import ItemTable
 from recsys.profile_config import finite
 from recsys.replay.trainer import Arrays
@@ -52,7 +51,7 @@ class ContinualTrainer:
     def start(self, n_items: int) -> Arrays:
         """A random table, from the seed."""
         state = _named(_TASTE, StepState.start(n_items, self.config.dim, self.seed))
-        if self._intent is not None:
+        if self.config.trained_intent is not None:
             width = len(self.config.profile.intent_pools) * self.config.dim
             state |= _named(_INTENT, StepState.start(n_items, width, self.seed + 1))
         return state
@@ -73,7 +72,7 @@ class ContinualTrainer:
         step = self._step_size(before, config.rounds)
         alpha, reg = config.profile.alpha, config.profile.reg
         after = _named(_TASTE, item_step(before, sums, config.step, alpha=alpha, reg=reg, step=step))
-        intent = self._intent
+        intent = config.trained_intent
         if intent is not None:
             output, taste = state_of(state, _INTENT), before.item_embeddings
             more = sum_intent_updates(
@@ -88,14 +87,10 @@ class ContinualTrainer:
         """The table after the last round."""
         taste = state_of(state, _TASTE)
         table = ItemTable(taste.item_embeddings, trend, taste.mean_profile)
-        if self._intent is None:
+        if self.config.trained_intent is None:
             return table
         output = state_of(state, _INTENT)
         return with_intent(table, output.item_embeddings, output.mean_profile)
-
-    @property
-    def _intent(self) -> IntentConfig | None:
-        return self.config.intent if self.config.strategy == "profile" else None
 
     def _step_size(self, state: StepState, rounds: int) -> float:
         rounds = max(rounds, 1)

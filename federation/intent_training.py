@@ -11,10 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from data.interactions import Interactions
-from federation.intent_batch import sum_intent_updates
-from federation.item_step import StepConfig, StepState, item_step
-from federation.update import Clips
+from federation.item_step import RoundSums, StepConfig, StepState, item_step
 from recsys.intent_config import IntentConfig
 from recsys.items import INTENT, TASTE, ItemTable
 from recsys.profile_config import ProfileConfig
@@ -26,34 +23,8 @@ def start_intent(table: ItemTable, profile: ProfileConfig, seed: int) -> StepSta
     return StepState.start(table.n_items, len(profile.intent_pools) * (taste.stop - taste.start), seed)
 
 
-def intent_round(
-    state: StepState,
-    table: ItemTable,
-    log: Interactions,
-    devices: npt.NDArray[np.int64],
-    profile: ProfileConfig,
-    config: IntentConfig,
-    step: StepConfig,
-    clips: Clips,
-    *,
-    blocks: int = 1,
-    device_block: npt.NDArray[np.int32] | None = None,
-) -> StepState:
-    """The output table after one more round, number state.steps of config.rounds.
-
-    table: its part TASTE is what queries are made of. devices, blocks, device_block: as in sum_intent_updates.
-    """
-    sums = sum_intent_updates(
-        table.rows_of(TASTE),
-        state.item_embeddings,
-        log,
-        devices,
-        profile,
-        config,
-        clips,
-        blocks=blocks,
-        device_block=device_block,
-    )
+def intent_step(state: StepState, sums: RoundSums, config: IntentConfig, step: StepConfig) -> StepState:
+    """The output table after one more round, number state.steps of config.rounds, from its sums."""
     size = step.step_at(state.steps, config.rounds)
     return item_step(state, sums, step, alpha=config.alpha, reg=config.reg, step=size)
 

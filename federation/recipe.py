@@ -57,22 +57,28 @@ PRIVATE_CLIPS = Clips(rows=1.0, counts=3.0, second=0.4, first=0.6)
 """About the median norms of honest devices on Online Retail: what is clipped is the loud half."""
 
 PRIVATE_ROUNDS = 4
+"""Of each part."""
 
 
 def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
-    """The recipe under a privacy plan: every device in each of a few rounds, since noise is per sum, for taste alone.
+    """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
 
-    epsilon: of one installation's whole life under the plan, at delta. n_devices: that are expected.
+    epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
+    has one, of as many of the intent. n_devices: that are expected.
     """
     cohort = max(n_devices, 2)
+    intent = base.train.trained_intent
+    if intent is not None:
+        intent = replace(intent, rounds=PRIVATE_ROUNDS, cohort_size=cohort, max_participations=PRIVATE_ROUNDS)
+    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2)
     plan = PrivacyPlan.calibrated(
         epsilon,
         delta,
-        PRIVATE_ROUNDS,
+        rounds,
         PRIVATE_CLIPS,
         min_reports=max(cohort // 2 // base.train.blocks, 1),
         max_reports=cohort,
-        max_rounds=PRIVATE_ROUNDS,
+        max_rounds=rounds,
     )
     train = replace(
         base.train,
@@ -82,7 +88,7 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
         clips=PRIVATE_CLIPS,
         patience=0,
         privacy=plan,
-        intent=None,
+        intent=intent,
         step=replace(base.train.step, step=1.0, final_step=0.5, momentum=0.0, memory=1.0),
     )
     return replace(base, train=train)

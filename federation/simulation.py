@@ -21,7 +21,8 @@ from data.interactions import EventKind, Interactions
 from federation.batch import sum_updates
 from federation.checkpoint import load_checkpoint, save_checkpoint
 from federation.cohort import cohort, cohort_size, draw_blocks, holdout_devices, survivors
-from federation.intent_training import intent_round, start_intent, with_intent
+from federation.intent_batch import sum_intent_updates
+from federation.intent_training import intent_step, start_intent, with_intent
 from federation.item_step import RoundSums, StepConfig, StepState, item_step
 from federation.learning_curve import RoundRecord, rounds_of
 from federation.privacy_plan import PrivacyPlan
@@ -52,7 +53,8 @@ class TrainConfig:
     holdout_share: devices that never train and only measure. patience: training of the taste stops when the hold-out
     figure has been significantly below its best of at least so many rounds ago; 0 for never. smoothing: rounds in the
     mean that figure is. measure_every: rounds between two measurements, 0 for none.
-    privacy: the plan whose clips and noise, of both parties, every round's sums carry; None is privacy off.
+    privacy: the plan whose clips and noise, of both parties, the sums of every round of either part carry; None is
+    privacy off.
     intent: how the output table of the current intent is learned, in rounds after the others; needs pools in profile,
     and the strategy profile. None trains the taste alone.
     profile: how devices weigh their histories in training. What a bundle tells devices to serve with may differ: its
@@ -77,9 +79,19 @@ class TrainConfig:
     profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     @property
+    def trained_intent(self) -> IntentConfig | None:
+        """intent, where the strategy is one that trains it."""
+        return self.intent if self.strategy == "profile" else None
+
+    @property
     def all_rounds(self) -> int:
         """Of both parts, unless training stops early."""
-        return self.rounds + (0 if self.intent is None or self.strategy != "profile" else self.intent.rounds)
+        return self.rounds + (0 if self.trained_intent is None else self.trained_intent.rounds)
+
+    @property
+    def all_participations(self) -> int:
+        """The cap on one device's rounds of both parts together: what its lifetime ε is of."""
+        return self.max_participations + (0 if self.trained_intent is None else self.trained_intent.max_participations)
 
     def __post_init__(self) -> None:
         bounds = {
@@ -100,13 +112,15 @@ class TrainConfig:
         parse_strategy(self.strategy)
         if self.intent is not None and not self.profile.intent_pools:
             raise FederationError("intent: needs at least one of profile.intent_pools")
-        if self.intent is not None and self.privacy is not None:
-            raise FederationError("intent: must be None under a privacy plan, whose rounds all go to the taste")
-        if self.privacy is not None and (self.clips, self.max_participations) != (
-            self.privacy.clips,
-            self.privacy.max_participations,
-        ):
-            raise FederationError("privacy: its clips and max_participations must be those of the training")
+        if self.privacy is None:
+            return
+        if self.clips != self.privacy.clips:
+            raise FederationError("privacy: its clips must be those of the training")
+        if self.all_participations > self.privacy.max_participations:
+            raise FederationError(
+                f"privacy: max_participations={self.privacy.max_participations}: must be at least "
+                f"{self.all_participations}, those of the training, of all parts together"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +202,7 @@ class _Devices:
 
     def __init__(self, log: Interactions, config: TrainConfig, seed: int, now: int) -> None:
         self._config, self._log = config, log
-        self.intent = config.intent if config.strategy == "profile" else None
+        self.intent = config.trained_intent
         self.intent_seed = int(np.random.default_rng([seed, _INTENT]).integers(2**31))
         self._seeds = {TASTE: seed, INTENT: self.intent_seed}
         self._rounds = {TASTE: 0 if config.strategy == "local" else config.rounds}
@@ -252,7 +266,7 @@ class _Devices:
         )
         sums = replace(sums, metrics=self._measure(solver, table, drawn, round_))
         if config.privacy is not None:
-            sums = self._noisy(sums, config.privacy, round_)
+            sums = self._noisy(sums, config.privacy, TASTE, round_)
         step = config.step.step_at(round_, self._rounds[TASTE])
         state = item_step(state, sums, config.step, alpha=config.profile.alpha, reg=config.profile.reg, step=step)
         return state, drawn.record(round_, step, sums.metrics, TASTE)
@@ -264,22 +278,24 @@ class _Devices:
         config, round_ = self._config, state.steps
         drawn = self._drawn(INTENT, round_)
         table = with_intent(taste, state.item_embeddings, state.mean_profile)
-        metrics = self._measure(closed_form(taste, config.profile), table, drawn, round_)
-        state = intent_round(
-            state,
-            taste,
+        sums = sum_intent_updates(
+            taste.rows_of(TASTE),
+            state.item_embeddings,
             self._log,
             drawn.training,
             config.profile,
             intent,
-            config.step,
             config.clips,
             blocks=config.blocks,
             device_block=drawn.blocks,
         )
-        return state, drawn.record(before, config.step.step_at(round_, intent.rounds), metrics, INTENT)
+        sums = replace(sums, metrics=self._measure(closed_form(taste, config.profile), table, drawn, round_))
+        if config.privacy is not None:
+            sums = self._noisy(sums, config.privacy, INTENT, round_)
+        step = config.step.step_at(round_, intent.rounds)
+        return intent_step(state, sums, intent, config.step), drawn.record(before, step, sums.metrics, INTENT)
 
-    def _noisy(self, sums: RoundSums, plan: PrivacyPlan, round_: int) -> RoundSums:
+    def _noisy(self, sums: RoundSums, plan: PrivacyPlan, part: str, round_: int) -> RoundSums:
         """The sums as both parties would publish them; fewer reports than the plan allows is no round at all."""
         n_items, dim = sums.rows.shape
         n_block = -(-n_items // self._config.blocks)
@@ -288,8 +304,8 @@ class _Devices:
             raise BatchTooSmall(
                 f"reports={fewest}..{most}: must be {plan.min_reports}..{plan.max_reports} in every block"
             )
-        rng = np.random.default_rng([self._seeds[TASTE], _NOISE, round_])
-        return add_noise(sums, plan.sum_plan(n_block, dim), rng, n_block=n_block)
+        rng = np.random.default_rng([self._seeds[part], _NOISE, round_])
+        return add_noise(sums, plan.sum_plan(n_block, dim, part), rng, n_block=n_block)
 
     def _measure(self, solver: Solver, table: ItemTable, drawn: _Drawn, round_: int) -> npt.NDArray[np.float64]:
         """Devices and sum of NDCG@20, of some that train and of the hold-out ones, under profiles of all parts."""

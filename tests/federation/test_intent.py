@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import FederationError, ModelError
+from federation import simulation
 from federation.cohort import holdout_devices
+from federation.device_ledger import rho_of
 from federation.intent_batch import sum_intent_updates
 from federation.intent_update import came_next, intent_update
 from federation.item_step import RoundSums, StepConfig, StepState, item_step, symmetric
 from federation.learning_curve import RoundRecord, last_rounds, rounds_of
+from federation.privacy_plan import PrivacyPlan
+from federation.private_sum.plan import SumPlan
+from federation.recipe import PRIVATE_CLIPS, Recipe, privately
 from federation.simulation import TrainConfig, train
+from federation.training_noise import add_noise
 from federation.update import Clips, Update
 from recsys.holdout import basket_ndcg, hold_out_last
 from recsys.intent import intent_query
@@ -237,3 +244,60 @@ def test_settings_out_of_bounds_are_named(wrong: dict, why: str) -> None:
 def test_an_intent_without_pools_is_refused() -> None:
     with pytest.raises(FederationError, match="intent_pools"):
         TrainConfig(intent=IntentConfig())
+
+
+def private(epsilon: float) -> TrainConfig:
+    base = Recipe(replace(BOTH, dim=3, measure_every=0, holdout_share=0.0), BOTH.profile)
+    return privately(base, epsilon=epsilon, delta=1e-6, n_devices=40).train
+
+
+def test_the_epsilon_of_a_training_counts_the_rounds_of_both_parts() -> None:
+    """Every device is in all 4 + 4 rounds; ε of 4 of them would be the lie of a part left out."""
+    trained = train(random_log(9, n_users=40), private(8.0), seed=0, now=NOW)
+    plan = trained.config.privacy
+    assert plan is not None
+    assert (trained.participations == 8).all()
+    assert plan.max_participations == 8
+    assert 7.99 < plan.statement(8)["epsilon"] <= 8.0
+    assert plan.statement(4)["epsilon"] < 6.0
+    assert [record.part for record in trained.records] == [TASTE] * 4 + [INTENT] * 4
+
+
+def test_the_sums_of_every_round_of_either_part_carry_the_noise_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def noisy(sums: RoundSums, plan: SumPlan, *arguments: Any, **named: Any) -> RoundSums:
+        seen.append(
+            (plan.parts[0].name, plan.sigma**2 >= config.privacy.noise_multiplier**2 * plan.sensitivity_squared)
+        )
+        return add_noise(sums, plan, *arguments, **named)
+
+    config = private(8.0)
+    monkeypatch.setattr(simulation, "add_noise", noisy)
+    train(random_log(9, n_users=40), config, seed=0, now=NOW)
+    assert seen == [("rows", True)] * 4 + [("intent_rows", True)] * 4
+
+
+def test_less_epsilon_is_more_noise_in_the_intent() -> None:
+    log = random_log(9, n_users=40)
+    exact, *noisy = (train(log, private(epsilon), seed=0, now=NOW).table for epsilon in (np.inf, 1e4, 1e3, 1e2))
+    errors = [np.abs(table.rows_of(INTENT) - exact.rows_of(INTENT)).mean() for table in noisy]
+    assert 0 < errors[0] < errors[1] < errors[2]
+
+
+def test_a_plan_for_the_rounds_of_the_taste_alone_is_refused_for_both() -> None:
+    config = private(8.0)
+    plan = replace(config.privacy, max_participations=4)
+    with pytest.raises(FederationError, match=r"max_participations=4: must be at least 8.*of all parts together"):
+        replace(config, privacy=plan)
+    assert replace(config, privacy=plan, intent=None).privacy is plan
+    assert replace(config, strategy="fine-tune").all_participations == 4
+
+
+@pytest.mark.parametrize("part", [TASTE, INTENT])
+def test_a_live_round_of_either_part_costs_a_device_what_its_plan_says(part: str) -> None:
+    """ρ of a participation, as the device's ledger counts it from the task, is at most 1/(2z²): ten rows of a taste of
+    4, or of an intent of 12."""
+    plan = PrivacyPlan.calibrated(8.0, 1e-6, 6, PRIVATE_CLIPS, min_reports=50, max_reports=500)
+    cost = rho_of(plan.sum_plan(10, 4 if part == TASTE else 12, part))
+    assert 0.99 / (2 * plan.noise_multiplier**2) < cost <= 1 / (2 * plan.noise_multiplier**2)

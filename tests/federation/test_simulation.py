@@ -272,5 +272,5 @@ def test_a_round_below_min_reports_is_refused() -> None:
 
 
 def test_a_plan_with_other_clips_than_the_training_is_refused() -> None:
-    with pytest.raises(FederationError, match="its clips and max_participations must be those of the training"):
+    with pytest.raises(FederationError, match="its clips must be those of the training"):
         replace(private(10.0, 200), clips=Clips())
