@@ -121,13 +121,14 @@ class Folds:
 def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
     """n windows of about equally many events that cover the last fifth of a log, or for n > 1 up to its last half.
 
-    Fewer where events of one moment are so many that two windows would begin with them.
+    Each begins with an event. Fewer where events of one moment are so many that two windows would begin with them.
     """
     if n < 1:
         raise FederationError(f"windows={n}: must be 1 or more")
     if log.n_events == 0:
         raise FederationError("log: has no events to split")
-    edges = np.quantile(log.time, np.linspace(max(0.5, 1 - 0.2 * n), 1.0, n + 1)).astype(np.int64)
+    shares = np.linspace(max(0.5, 1 - 0.2 * n), 1.0, n + 1)
+    edges = np.quantile(log.time, shares, method="higher").astype(np.int64)
     edges[-1] += 1
     edges = np.unique(edges)
     return tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))

@@ -144,7 +144,7 @@ def _queries(
         state = state[: len(users)] * pools[:, None] + (weights[at, None] * taste[log.item_idx[at]])[:, None, :]
         kept = place[at] >= 0
         found[place[at][kept]] = state[kept]
-    return found.reshape(len(event), -1)
+    return found.reshape(len(event), len(pools) * dim)
 
 
 def _second(Q: Floats, found: Moments, n_users: int, clip: float) -> Floats:

@@ -80,9 +80,11 @@ def find_recipe(word: str, log: Interactions) -> RecipeFile:
         word = recipe_for(log)
     if word in RECIPES:
         return RecipeFile(word, recipe(word))
-    if word.endswith(".json") or Path(word).is_file():
+    if Path(word).is_file():
         return read_recipe(Path(word))
-    raise FederationError(f"recipe={word!r}: must be auto, {', '.join(RECIPES)}, or a recipe file (.json)")
+    raise FederationError(
+        f"recipe={word!r}: must be auto, {', '.join(RECIPES)}, or a recipe file; there is no file of that name"
+    )
 
 
 def _changed(settings: _T, values: object, where: str) -> _T:

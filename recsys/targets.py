@@ -68,7 +68,7 @@ def collect_targets(
     reachable = candidates[pairs % axes[1]]
     left_out, pairs = pairs[~reachable], pairs[reachable]
     if not len(pairs):
-        raise DataError(f"split={split.name!r}: no test event of these users is on an item of train")
+        raise DataError(f"split={split.name!r}: {_why_none(split, len(left_out))}")
     row = pairs // axes[1]
     with_target = np.unique(row)
     found = asked[with_target]
@@ -83,6 +83,15 @@ def collect_targets(
         unseen_targets=len(left_out),
         users_dropped=len(np.setdiff1d(left_out // axes[1], with_target)),
     )
+
+
+def _why_none(split: Split, n_new: int) -> str:
+    """Why no test event can be foretold. n_new: (user, item) pairs of test whose item is not in train."""
+    if not n_new:
+        return "these users have no test event but dislikes, or none at all"
+    counts = np.bincount(split.train.item_idx)
+    once = "; each item occurs once in train, as orders or listings do" if counts.max(initial=0) == 1 else ""
+    return f"no item of these users' test events is in train ({n_new:,} are new), so no list can hold one{once}"
 
 
 def _pairs(events: Interactions) -> npt.NDArray[np.int64]:

@@ -90,6 +90,7 @@ def _chosen(
     log: LoggedFeedback, policy: str, logged_by: str | None
 ) -> tuple[LoggedFeedback, SlotPolicy, LoggedFeedback | None]:
     """The rounds to estimate from, the policy, and the policy's own rounds where the log has them."""
+    _check_known(log, policy)
     others = [name for name in log.policies if name != policy]
     if logged_by is None and len(others) > 1:
         raise DataError(f"--logged-by: the log has rounds of {', '.join(others)}; say whose to estimate from")
@@ -100,6 +101,13 @@ def _chosen(
     return rounds, *_named(log, rounds, policy)
 
 
+def _check_known(log: LoggedFeedback, policy: str) -> None:
+    """Raises DataError for a policy that is neither named nor a file."""
+    if policy not in ("uniform", *log.policies) and not Path(policy).is_file():
+        known = ", ".join(["uniform", *log.policies])
+        raise DataError(f"policy={policy}: must be one of {known}, or a csv or parquet file; there is no such file")
+
+
 def _named(log: LoggedFeedback, rounds: LoggedFeedback, policy: str) -> tuple[SlotPolicy, LoggedFeedback | None]:
     """A policy by its name or file, and its own rounds where the log has them."""
     if policy in log.policies:
@@ -107,10 +115,8 @@ def _named(log: LoggedFeedback, rounds: LoggedFeedback, policy: str) -> tuple[Sl
         return SlotPolicy.frequencies(own, policy), own
     if policy == "uniform":
         return SlotPolicy.uniform(rounds), None
+    _check_known(log, policy)
     path = Path(policy)
-    if not path.is_file():
-        known = ", ".join(["uniform", *log.policies])
-        raise DataError(f"policy={policy}: must be one of {known}, or a csv or parquet file")
     try:
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
     except pl.exceptions.PolarsError as error:

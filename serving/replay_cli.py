@@ -18,9 +18,8 @@ from data.atomic import check_replaceable
 from data.dataset import Dataset
 from data.errors import DataError
 from data.split import parse_time
-from federation.comparison import recipe_for
 from federation.continual import ContinualTrainer
-from federation.recipe import recipe
+from federation.recipe_file import find_recipe
 from federation.replaying import DEFAULT_ARMS, replay
 from recsys.leakage import refuse_leaks
 from recsys.replay.guards import inspect_replay
@@ -74,8 +73,8 @@ def replay_command(
     if out is not None:
         check_replaceable(out, FILES)
         out.parent.mkdir(parents=True, exist_ok=True)
-    name = recipe_for(opened.interactions()) if recipe_name == "auto" else recipe_name
-    chosen = adjusted(recipe(name), rounds, cohort_size, dim, None)
+    given = find_recipe(recipe_name, opened.interactions())
+    chosen = adjusted(given.recipe, rounds, cohort_size, dim, None)
     config = ReplayConfig(
         k=k,
         targets=_targets(targets),
@@ -128,7 +127,7 @@ def replay_command(
     if as_json:
         print_json(
             found.to_dict()
-            | {"recipe": name, "out": None if out is None else str(out), "run": cost}
+            | {"recipe": given.base, "out": None if out is None else str(out), "run": cost}
             | {"leakage": inspection.to_dict()}
         )
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable, write_atomically
 from data.dataset import Dataset
 from data.errors import FederationError
+from data.interactions import Interactions
 from data.split import iso, parse_time
 from federation.comparison import protocol_of
-from federation.folds import Folds, set_apart, windows_of
+from federation.folds import Folds, Window, set_apart, windows_of
 from federation.memo import Memo
 from federation.recipe_file import RecipeFile, find_recipe
 from federation.space import SPACE, values
@@ -66,6 +67,7 @@ def tune_command(
     start = adjusted(begun.recipe, rounds, cohort_size, dim, None)
     judged_on = Folds(known, asked, windows_of(known, windows), folds, seed)
     budget = Budget(trials, np.inf if minutes is None else 60 * minutes, settings)
+    errors.print(windows_said(known, judged_on.windows, windows), highlight=False, soft_wrap=True)
     with progress("trials", budget.steps()) as bar:
         best = -np.inf
 
@@ -97,6 +99,20 @@ def tune_command(
     if found.stopped == "interrupted":
         errors.print(f"stopped; kept in {out}: the same command goes on from there", highlight=False)
         raise typer.Exit(INTERRUPTED)
+
+
+def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> str:
+    """What the windows in time are, one line: how many, how long, from when until when; and why fewer than asked."""
+    begin, end = windows[0][0], windows[-1][1]
+    hours = (end - begin) / len(windows) / 3_600_000_000
+    length = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+    events = int(((log.time >= begin) & (log.time < end)).sum()) // len(windows)
+    plural = "windows" if len(windows) > 1 else "window"
+    fewer = f"; {asked} were asked for, but too many events are of one moment" if len(windows) < asked else ""
+    return (
+        f"foretold: {len(windows)} {plural} in time, of about {events:,} events and {length} each, "
+        f"{iso(begin)[:16]} to {iso(end)[:16]}{fewer}"
+    )
 
 
 def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from data.atomic import check_replaceable, write_atomically
 from data.dataset import Dataset
 from data.split import iso, parse_time
 from federation.comparison import protocol_of
-from federation.folds import set_apart
+from federation.folds import set_apart, windows_of
 from federation.memo import Memo
 from federation.recipe_file import find_recipe
 from federation.tuning import Budget
@@ -22,7 +22,7 @@ from federation.validation import SECTIONS, validate
 from recsys.plots_of_choice import plot_validation
 from serving.lab_cli import Cohort, DatasetArgument, Dim, Json, RecipeName, Rounds, Seed, adjusted
 from serving.output import console, errors, jsonable, print_json, progress, text_of
-from serving.tune_cli import Length, ProtocolName, Until
+from serving.tune_cli import Length, ProtocolName, Until, windows_said
 
 VALIDATE_FILES = ("validation.json", "validation.parquet", "validation.png", "kept")
 
@@ -54,6 +54,7 @@ def validate_command(
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
     given = find_recipe(recipe_name, known)
     asked = protocol_of(protocol, given.base, known)
+    errors.print(windows_said(known, windows_of(known, windows), windows), highlight=False, soft_wrap=True)
     sections = len(SECTIONS) - (nested == 0)
     with progress("validation", sections) as bar:
         begun = 0
@@ -100,8 +101,10 @@ def _say(figures: Mapping[str, Any]) -> None:
         _row(table, row["fold"].partition(",")[0], row)
     _row(table, "all devices", figures["over_devices"])
     table.add_section()
+    spans = [(row["from"][:10], row["until"][:10]) for row in figures["over_time"]["folds"]]
+    shown = 10 if len(set(spans)) == len(spans) else 16
     for row in figures["over_time"]["folds"]:
-        _row(table, f"{row['from'][:10]} to {row['until'][:10]}", row)
+        _row(table, f"{row['from'][:shown]} to {row['until'][:shown]}", row)
     _row(table, "all windows", figures["over_time"])
     for section, word in (("by_number_of_devices", "devices"), ("by_number_of_rounds", "rounds")):
         table.add_section()

@@ -61,7 +61,12 @@ def make_tables(
     chance = {"resamples": config.bootstrap, "seed": config.seed}
     scored = tuple(_scored(target, log, periods) for target in config.targets)
     if not any((one.relevant > 0).any() for one in scored):
-        raise ModelError("replay: no event could be scored; the log has too few, or start and until leave none")
+        asked = sum(len(one.row) for one in scored)
+        raise ModelError(
+            f"replay: no list could have been right at any of {asked:,} moments: nothing that followed is of an item "
+            "that had occurred when its bundle was made. Items that occur once, as orders or listings do, cannot be "
+            "foretold; ingest what they have in common, such as a product, as the item"
+        )
     tables = [
         cut_table(
             one,

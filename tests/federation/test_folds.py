@@ -53,6 +53,13 @@ def test_windows_have_about_equally_many_events_and_merge_where_all_happens_at_o
     assert windows_of(daily, 4) == ((5, 6),)
 
 
+def test_every_window_begins_with_an_event() -> None:
+    """Ten days without hours: a window from noon on would begin with nothing to foretell."""
+    days = interactions(np.arange(200) % 20, np.zeros(200), np.arange(200) // 20 * 24, n_users=20, n_items=1)
+    assert windows_of(days, 90) == ((120, 144), (144, 168), (168, 192), (192, 216), (216, 217))
+    assert all((LOG.time == start).any() for start, _ in windows_of(LOG, 7))
+
+
 def test_at_most_so_many_devices_are_asked_and_the_others_still_do_not_train() -> None:
     whole, some = Folds(LOG, "temporal"), Folds(LOG, "temporal", at_most=11)
     for all_asked, few in zip(whole, some, strict=True):

@@ -75,8 +75,13 @@ def test_a_command_finds_names_files_and_what_fits_the_log(tmp_path: Path) -> No
     assert find_recipe("ratings", log).recipe == RECIPES["ratings"]
     RecipeFile("ratings", RECIPES["purchases"]).save(tmp_path / "odd")
     assert find_recipe(str(tmp_path / "odd"), log) == RecipeFile("ratings", RECIPES["purchases"])
-    with pytest.raises(FederationError, match="recipe='soup': must be auto, purchases"):
-        find_recipe("soup", log)
+    for word in ("soup", str(tmp_path / "recipe.json")):
+        with pytest.raises(FederationError) as refused:
+            find_recipe(word, log)
+        assert str(refused.value).startswith(
+            f"recipe={word!r}: must be auto, purchases, sessions, ratings, or a recipe"
+        )
+        assert str(refused.value).endswith("; there is no file of that name")
 
 
 def test_a_privacy_plan_is_no_part_of_a_recipe_file(tmp_path: Path) -> None:

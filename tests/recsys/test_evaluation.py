@@ -306,7 +306,7 @@ def test_unusable_scores_and_settings_are_errors():
         evaluate([], split, k=0)
     with pytest.raises(DataError, match=r"users 9\.\.9: must be in 0\.\.3"):
         evaluate([], split, users=np.array([9]))
-    with pytest.raises(DataError, match="no test event"):
+    with pytest.raises(DataError, match=r"no item of these users' test events is in train \(1 are new\)"):
         evaluate([], split, users=np.array([3]))
     with pytest.raises(DataError, match="histories: 300 users"):
         evaluate([], split, histories=tastes_log(0))

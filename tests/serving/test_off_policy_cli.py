@@ -59,6 +59,7 @@ def test_two_policies_are_compared_on_the_same_rounds() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--policy", "nobody"], "policy=nobody: must be one of uniform, bts, random, or a csv"),
         (["--policy", "uniform"], "--logged-by: the log has rounds of bts, random"),
         (["--policy", "bts", "--logged-by", "bts"], "is the policy itself"),
         (["--policy", "bts", "--logged-by", "ucb"], "policy='ucb': sample:open-bandit was logged by bts, random"),

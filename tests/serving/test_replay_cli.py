@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -112,3 +113,44 @@ def test_durations() -> None:
     assert duration_us("2w") == 14 * duration_us("1d")
     with pytest.raises(DataError, match="whole number"):
         duration_us("0d")
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log whose items are orders: each occurs once."""
+    folder, n = tmp_path_factory.mktemp("orders"), 120
+    frame = {
+        "user": [f"u{number % 30}" for number in range(n)],
+        "item": [f"order-{number}" for number in range(n)],
+        "time": [f"2024-01-{1 + number // 12:02d}T{number % 12:02d}:00:00" for number in range(n)],
+        "event": ["view"] * n,
+    }
+    pl.DataFrame(frame).write_csv(folder / "log.csv")
+    assert invoke("ingest", folder / "log.csv", "--out", folder / "log")[0] == 0
+    return folder / "log"
+
+
+@pytest.mark.parametrize("recipe", ["sessions", "purchases"])
+def test_items_that_occur_once_are_the_reason_and_not_too_few_events(orders: Path, recipe: str) -> None:
+    """Each device is seen once a day, so that no round of an intent has two events in a row either."""
+    code, _, err = invoke("replay", orders, *QUICK, "--recipe", recipe)
+    assert code == 1
+    assert re.search(
+        r"no list could have been right at any of \d+ moments.*Items that occur once", " ".join(err.split())
+    )
+
+
+def test_evaluate_says_so_too(orders: Path) -> None:
+    words = r"is in train \(\d+ are new\), so no list can hold one; each item occurs once in train"
+    code, _, err = invoke("evaluate", orders, "--protocol", "temporal", "--rounds", "1", "--dim", "4")
+    assert code == 1
+    assert re.search(words, " ".join(err.split()))
+
+
+def test_a_recipe_may_be_a_file_and_a_missing_one_is_said_to_be_missing(shop: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"base": "purchases", "train": {"dim": 3}}')
+    code, stdout, _ = invoke("replay", shop, *QUICK[2:], "--recipe", tmp_path / "mine.json", "--json")
+    assert (code, json.loads(stdout)["recipe"]) == (0, "purchases")
+    code, _, err = invoke("replay", shop, *QUICK, "--recipe", tmp_path / "none.json")
+    assert code == 1
+    assert "or a recipe file; there is no file of that name" in " ".join(err.split())

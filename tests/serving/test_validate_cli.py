@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from data.interactions import interactions
+from federation.folds import windows_of
 from federation.memo import Memo
+from serving.tune_cli import windows_said
 from tests.serving.test_lab_cli import invoke
 from tests.serving.test_tune_cli import shop  # noqa: F401  # a fixture
 
@@ -20,6 +24,7 @@ def test_it_prints_and_writes_the_same_figures(shop: Path, tmp_path: Path) -> No
     out = tmp_path / "report"
     code, text, err = invoke("validate", shop, "--out", out, *QUICK, "--nested", "2", "--settings", "2", "--json")
     assert code == 0, err
+    assert "foretold: 2 windows in time, of about " in err
     figures = json.loads(text)
     assert figures == json.loads((out / "validation.json").read_text())
     assert figures["canary"]["alarm"] is False
@@ -62,3 +67,16 @@ def test_a_mistake_is_one_line(shop: Path) -> None:  # noqa: F811
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "protocol='psychic'" in err
+
+
+def test_it_says_what_the_windows_are_and_why_they_are_fewer() -> None:
+    """Eight days of 20 users, one event a day at midnight: the last half has four moments to begin at."""
+    day = 86_400_000_000
+    log = interactions(np.arange(160) % 20, np.zeros(160), np.arange(160) // 20 * day, n_users=20, n_items=1)
+    assert windows_said(log, windows_of(log, 90), 90) == (
+        "foretold: 4 windows in time, of about 20 events and 18.0 hours each, 1970-01-05T00:00 to 1970-01-08T00:00; "
+        "90 were asked for, but too many events are of one moment"
+    )
+    assert windows_said(log, windows_of(log, 1), 1) == (
+        "foretold: 1 window in time, of about 40 events and 24.0 hours each, 1970-01-07T00:00 to 1970-01-08T00:00"
+    )
