@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from serving.bodies import MAX_DIM, MAX_EXCLUDE, MAX_TOP_K, Coordinate, Item, ItemId, Strict, invalid
+from serving.cursor import MAX_CURSOR_CHARS
 from serving.refusal import Refusal
 
 MAX_CANDIDATES = 2_000
 MAX_CLUSTERS = 4
 MAX_CART = 100
 MAX_BATCH = 100
-MAX_CURSOR_CHARS = 16_384
 
 _FORMS_OF: dict[type, str] = {str: "base64", list: "numbers", type(None): "none"}
 
@@ -113,7 +113,7 @@ class RecommendedItem(Item):
 
 
 class RecommendationAnswer(Strict):
-    """A list. Fewer than top_k items come only when fewer are available, allowed and not shown before."""
+    """A list. Fewer than top_k items come only when fewer are available, allowed and not shown before, or fit a cap."""
 
     bundle_version: str
     mode: Literal["profile"]
@@ -121,7 +121,9 @@ class RecommendationAnswer(Strict):
     fallback: Literal["trend"] | None = Field(description="`trend` when there was no profile, context or cart.")
     unknown_exclude: list[str] = Field(description="Excluded item_ids that the bundle does not have.")
     unknown_items: list[str] = Field(description="Of context, cart and pins, those that the bundle does not have.")
-    cursor: str | None = Field(description="Asks for what comes next; null at the end.")
+    cursor: str | None = Field(
+        description="Asks for what comes next, also after a page that a cap made short; null when nothing is left."
+    )
     recommendations: list[RecommendedItem]
 
 

@@ -113,7 +113,7 @@ def listed(question: Question, chosen: Chosen) -> Listed:
     items, scores, pinned = chosen
     reasons = _reasons(one, question.query, items, pinned, question.prepared) if asked.reasons else None
     cursor = None
-    if len(items) == asked.top_k:
+    if len(items) == asked.top_k or (len(items) and _held_back(question, items)):
         cursor = encode_cursor(one.version, items if not len(before) else np.concatenate((before, items)))
     return Listed(
         items=items,
@@ -124,6 +124,16 @@ def listed(question: Question, chosen: Chosen) -> Listed:
         unknown_items=question.unknown_items,
         cursor=cursor,
     )
+
+
+def _held_back(question: Question, items: Items) -> bool:
+    """Whether a list is short because of its caps: they hold for a page, and the next one has room for more."""
+    if question.prepared is None or not question.prepared.caps:
+        return False
+    left = question.shown.mask.copy()
+    left[question.hidden] = False
+    left[items] = False
+    return bool(left.any())
 
 
 def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:

@@ -100,7 +100,8 @@ def _told(recorder: Any, case: str, failure: Any) -> str:
 class Naming:
     """Names real bundles in half of the requests that pass: one that is not known is refused before all else.
 
-    A version that is broken stays as it is, or a broken request would get whole.
+    A version that is broken stays as it is, or a broken request would get whole. What no document can say is kept out
+    of the requests that are named: texts that are no cursor, and rules that contradict each other.
     """
 
     def __init__(self, app: Any, versions: Sequence[str]) -> None:
@@ -134,10 +135,26 @@ def _named_in(body: bytes, version: str) -> bytes:
     many = sent.get("requests") if isinstance(sent, dict) else None
     for one in [sent, *(many if isinstance(many, list) else [])]:
         if isinstance(one, dict) and _may_be(one.get("bundle_version")):
+            if _contradicts(one.get("rules")):
+                continue
             one["bundle_version"] = version
-            if isinstance(one.get("cursor"), str):  # no drawn text is a cursor of any list
+            if isinstance(one.get("cursor"), str):
                 one["cursor"] = None
     return json.dumps(sent).encode()
+
+
+def _contradicts(rules: object) -> bool:
+    """Two pins of one item or at one place, or two caps by one field."""
+    for rule, key in (("pin", "item_id"), ("pin", "position"), ("cap", "by")):
+        listed = rules.get(rule) if isinstance(rules, dict) else None
+        named = (
+            [json.dumps(one.get(key)) for one in listed or [] if isinstance(one, dict)]
+            if isinstance(listed, list)
+            else []
+        )
+        if len(set(named)) < len(named):
+            return True
+    return False
 
 
 def _named_at(scope: Any, version: str) -> Any:

@@ -186,6 +186,36 @@ def test_a_pin_keeps_its_place_over_pages(client: httpx.Client, bundle: Bundle) 
     assert (walked[1], walked[11]) == ("sku-9", "sku-8")
 
 
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("top_k", [3, 10])
+def test_pages_that_a_cap_makes_short_go_on_until_everything_was_shown(
+    client: httpx.Client, bundle: Bundle, most: int, top_k: int
+) -> None:
+    walked = pages(client, body(bundle, top_k=top_k, rules={"cap": [{"by": "category", "most": most}]}))
+    assert sorted(item for page in walked for item in page) == sorted(ask(client, bundle, top_k=1_000))
+    for page in walked:
+        of = [int(item.removeprefix("sku-")) % 4 for item in page]
+        assert max(of.count(shelf) for shelf in range(4)) <= most
+    assert [len(page) for page in walked[:2]] == [min(top_k, 4 * most)] * 2
+
+
+def test_a_capped_page_after_which_nothing_is_left_is_the_last(client: httpx.Client, bundle: Bundle) -> None:
+    sent = body(bundle, filter={"item_id": ["sku-0", "sku-4"]}, rules={"cap": [{"by": "category", "most": 1}]})
+    assert [len(page) for page in pages(client, sent)] == [1, 1]
+
+
+def test_a_list_goes_on_for_as_long_as_items_match(tmp_path: Path) -> None:
+    large = make_bundle(tmp_path / "large", n_items=4_500)
+    client, shown, cursor = service(large), [], None
+    for _ in range(6):
+        answer = ok(client.post(RECOMMEND, json=body(large, top_k=1_000, cursor=cursor)))
+        shown += ids(answer)
+        cursor = answer["cursor"]
+        if cursor is None:
+            break
+    assert len(shown) == len(set(shown)) == 4_500
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     steps=st.lists(
