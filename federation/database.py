@@ -52,6 +52,36 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+class Commits:
+    """Whether anybody, in any process, may have committed since it was last asked. For one thread.
+
+    SQLite files tell it for a hundredth of the price of a query, by `PRAGMA data_version` of a connection that never
+    writes; of any other database the answer is always yes.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tells = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
+        self._connection: Any = None
+        self._version: int | None = None
+
+    def new(self) -> bool:
+        """Yes the first time. Raises what the database raises."""
+        if not self._tells:
+            return True
+        if self._connection is None:
+            self._connection = self._engine.raw_connection()
+        before = self._version
+        self._version = self._connection.driver_connection.execute("PRAGMA data_version").fetchone()[0]
+        return self._version != before
+
+    def close(self) -> None:
+        """Let go of the connection; `new` opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = self._version = None
+
+
 def truncate_log(engine: Engine) -> None:
     """Drop SQLite's write-ahead log, in which deleted content stays readable; other databases have none here."""
     if engine.dialect.name == "sqlite":

@@ -171,8 +171,25 @@ class LiveItems:
             old = hidden[hidden < self.n_known]
             new = new[~np.isin(new, hidden - self.n_known)] if len(new) else new
         found = self.index.search(query, k, trend_weight=trend_weight, selection=chosen.known, hidden=old)
-        if not len(new):
+        return self._with_new(found, query, k, new) if len(new) else found
+
+    def search_many(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        *,
+        trend_weight: float,
+        selection: LiveSelection | None = None,
+    ) -> list[Found]:
+        """As ItemIndex.search_many, over the items as they are now."""
+        chosen = self.everything if selection is None else selection
+        found = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
+        if not len(chosen.fresh):
             return found
+        return [self._with_new(one, query, k, chosen.fresh) for one, query in zip(found, queries, strict=True)]
+
+    def _with_new(self, found: Found, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]) -> Found:
+        """The best k of what was found of the bundle's items and of some new ones."""
         scores = np.concatenate([found[1], self.embeddings.take(new, axis=0) @ query])
         items = np.concatenate([found[0], (new + self.n_known).astype(np.int32)])
         tied, best = top_k(

@@ -7,6 +7,7 @@ could be in it: else more candidates are fetched, and in the end every allowed i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -130,17 +131,16 @@ class ItemIndex:
         (DEPTHS) when nearly everything is selected; check_recall measures it.
         Raises ModelError for a vector of another width or with values that are not finite, k < 1, an unknown item_idx.
         """
-        padded, length = self._question(query, trend_weight)
-        if k < 1:
-            raise ModelError(f"top_k={k}: must be 1 or more")
+        if query.shape != (self.table.dim,):
+            raise ModelError(f"query: shape {query.shape}, must be ({self.table.dim},)")
+        padded, lengths = self._questions(query[None], trend_weight, k)
+        length = float(lengths[0])
         gone = None if hidden is None or not len(hidden) else self._ascending(hidden)
-        chosen = self.everything if selection is None else selection
-        if chosen.n_items != self.n_items:
-            raise ModelError(f"selection: of {chosen.n_items} items, the index has {self.n_items}")
+        chosen = self._chosen(selection)
         if chosen.members is not None:
             return self._each(chosen.members, padded, k, gone)
         slack = self._doubt * length
-        spare = k + k // 8 + 6
+        spare = _candidates(k)
         several = spare if gone is None else spare + min(len(gone), spare)
         if self.approximate is not None and chosen.nearly_all:
             for wide in (several, spare if gone is None else spare + len(gone)):
@@ -153,7 +153,7 @@ class ItemIndex:
         wide = several
         if chosen.first is not None and wide < chosen.count and wide <= 2 * LISTED and (gone is None or len(gone) < k):
             scores, items = nearest(self.exact, padded, wide, chosen.first)
-            found = self._decide(scores, items, padded, k, slack, gone, None, chosen.limit * length)
+            found = self._decide(scores[0], items[0], padded, k, slack, gone, None, chosen.limit * length)
             if found is not None:
                 return found
         share = chosen.count / self.n_items
@@ -161,17 +161,39 @@ class ItemIndex:
             wide = int(several / share) + 8  # scanning all and dropping is half the price of asking a bitmap each time
             if wide < self.n_items:
                 scores, items = nearest(self.exact, padded, wide, self.everything.scan)
-                found = self._decide(scores, items, padded, k, slack, gone, chosen)
+                found = self._decide(scores[0], items[0], padded, k, slack, gone, chosen)
                 if found is not None:
                     return found
         wide = several
         while wide < chosen.count and wide <= _WIDER * _WIDER * (several + 64):
             scores, items = nearest(self.exact, padded, wide, chosen.scan)
-            found = self._decide(scores, items, padded, k, slack, gone)
+            found = self._decide(scores[0], items[0], padded, k, slack, gone)
             if found is not None:
                 return found
             wide = max(_WIDER * wide, spare + (0 if gone is None else len(gone)))
         return self._each(np.flatnonzero(chosen.mask()), padded, k, gone)
+
+    def search_many(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        *,
+        trend_weight: float,
+        selection: Selection | None = None,
+    ) -> list[Found]:
+        """What `search` finds for each row of (n, dim), bit for bit, with one call of the approximate index for all."""
+        if queries.ndim != 2 or queries.shape[1] != self.table.dim:
+            raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
+        chosen = self._chosen(selection)
+        found: Sequence[Found | None] = [None] * len(queries)
+        probe = self._probe(_candidates(k)) if chosen.nearly_all and chosen.members is None else None
+        if probe is not None and len(queries) > 1:
+            padded, lengths = self._questions(queries, trend_weight, k)
+            found = self._near_many(probe, padded, lengths, k, chosen)
+        return [
+            self.search(query, k, trend_weight=trend_weight, selection=chosen) if one is None else one
+            for query, one in zip(queries, found, strict=True)
+        ]
 
     def check_recall(self, sample: int = 64, *, trend_weight: float = 0.0, seed: int = 1) -> float:
         """Mean recall@20 of searches against float32 scores of every item, on `sample` seeded queries.
@@ -210,19 +232,26 @@ class ItemIndex:
     def _groups(self) -> npt.NDArray[np.int64]:
         return np.arange(len(self.limits))
 
-    def _question(self, query: npt.NDArray[np.float32], trend_weight: float) -> tuple[npt.NDArray[np.float32], float]:
-        """The padded query (1, columns) and its length."""
+    def _chosen(self, selection: Selection | None) -> Selection:
+        chosen = self.everything if selection is None else selection
+        if chosen.n_items != self.n_items:
+            raise ModelError(f"selection: of {chosen.n_items} items, the index has {self.n_items}")
+        return chosen
+
+    def _questions(
+        self, queries: npt.NDArray[np.float32], trend_weight: float, k: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """The padded queries (n, columns) of (n, dim), and their lengths (n,)."""
+        if k < 1:
+            raise ModelError(f"top_k={k}: must be 1 or more")
         dim = self.table.dim
-        if query.shape != (dim,):
-            raise ModelError(f"query: shape {query.shape}, must be ({dim},)")
-        padded = np.zeros((1, self._width), dtype=np.float32)
-        row = padded[0]
-        row[:dim] = query
-        row[dim] = trend_weight
-        square = float(row @ row)
-        if not square < np.inf:
+        padded = np.zeros((len(queries), self._width), dtype=np.float32)
+        padded[:, :dim] = queries
+        padded[:, dim] = trend_weight
+        squares = np.vecdot(padded, padded)
+        if not (squares < np.inf).all():
             raise ModelError("query: has values that are not finite, or too large to square")
-        return padded, square**0.5
+        return padded, np.sqrt(squares, dtype=np.float64)
 
     def _ascending(self, hidden: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
         gone = np.sort(hidden.astype(np.int64))
@@ -247,7 +276,36 @@ class ItemIndex:
         padded[0, dim + 1] = REACH * length / dim**0.5
         scores, items = nearest(self.approximate, padded, wide, probe)
         padded[0, dim + 1] = 0.0
-        return self._decide(scores, items, padded, k, slack, gone, None if chosen.bits is None else chosen)
+        return self._decide(scores[0], items[0], padded, k, slack, gone, None if chosen.bits is None else chosen)
+
+    def _near_many(
+        self,
+        probe: Any,
+        padded: npt.NDArray[np.float32],
+        lengths: npt.NDArray[np.float64],
+        k: int,
+        chosen: Selection,
+    ) -> list[Found | None]:
+        """_near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
+        dim = self.table.dim
+        padded[:, dim + 1] = REACH * lengths / dim**0.5
+        rough, items = nearest(self.approximate, padded, _candidates(k), probe)
+        padded[:, dim + 1] = 0.0
+        slack = self._doubt * lengths
+        if chosen.bits is not None or items[:, -1].min() < 0:
+            return [
+                self._decide(rough[i], items[i], padded[i : i + 1], k, float(slack[i]), None, chosen)
+                for i in range(len(padded))
+            ]
+        table = self.table
+        rows = table.item_embeddings.take(items.ravel(), axis=0).reshape(*items.shape, dim)
+        scores = (rows @ padded[:, :dim, None])[:, :, 0]
+        scores += padded[:, dim, None] * table.trend.take(items)
+        order = np.lexsort((items, -scores))[:, :k]
+        best = np.take_along_axis(scores, order, axis=1)
+        first = np.take_along_axis(items, order, axis=1).astype(np.int32)
+        sure = best[:, -1] > rough[:, -1] + slack
+        return [(first[i], best[i]) if good else None for i, good in enumerate(sure.tolist())]
 
     def _decide(
         self,
@@ -306,11 +364,17 @@ class ItemIndex:
 def nearest(
     index: Any, padded: npt.NDArray[np.float32], k: int, parameters: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """FAISS's own search for one query (1, columns), past the checks of its Python wrapper: k scores and k ids."""
-    scores, items = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
+    """FAISS's own search for queries (n, columns), past the checks of its Python wrapper: (n, k) scores and ids."""
+    n = len(padded)
+    scores, items = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
     pointer = faiss.swig_ptr
-    index.search_c(1, pointer(padded), k, pointer(scores), pointer(items), parameters)
+    index.search_c(n, pointer(padded), k, pointer(scores), pointer(items), parameters)
     return scores, items
+
+
+def _candidates(k: int) -> int:
+    """How many are asked for in half precision, so that the first k in float32 are nearly always decided."""
+    return k + k // 8 + 6
 
 
 def absent(items: npt.NDArray[np.integer[Any]], gone: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

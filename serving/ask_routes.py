@@ -16,7 +16,7 @@ from serving.access import caller
 from serving.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
 from serving.bodies import invalid
 from serving.hot_path import check_json
-from serving.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search
+from serving.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search_all
 from serving.refusal import Refusal
 from serving.served import Apps, ServedBundle, Shelf
 from serving.together import Together
@@ -42,7 +42,7 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
 
 def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]:
     """What answers `POST /v1/recommendations`, for the hot path."""
-    together = Together(search)
+    together = Together(search_all)
 
     async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
         asked = parse_ask(body)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from data.errors import ModelError
+from federation.database import Commits
 from recsys.bundle import MANIFEST, Bundle
 from serving.bundle_store import COUNTER as BUNDLES
 from serving.bundle_store import ServedVersion
@@ -19,6 +20,9 @@ from serving.stores import Stores
 log = logging.getLogger("ownshelf.serving")
 
 LOOK_S = 0.2
+WHOLE_S = 1.0
+"""At the latest after so long everything is looked at, whether anybody committed or not: a bundle's folder, which could
+not be read, may be there by now."""
 FLUSH_S = 5.0
 KEEP = 4
 """Bundles beside the current one: with one a week, a device's profile is good for a month. Each is held in memory."""
@@ -112,13 +116,15 @@ class Following:
 
     def _run(self) -> None:
         failing, flushed = False, time.monotonic()
+        looked, commits = 0.0, Commits(self._stores.engine)
         while True:
             stopping = self._stopped.wait(LOOK_S)
             try:
                 if stopping or time.monotonic() - flushed >= FLUSH_S:
                     flushed = time.monotonic()
                     self._stores.traffic.flush(int(time.time()))
-                if not stopping:
+                if not stopping and (commits.new() or time.monotonic() - looked >= WHOLE_S):
+                    looked = time.monotonic()
                     self.look()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
@@ -126,4 +132,5 @@ class Following:
                     log.error("state: not followed (%s)", type(error).__name__)
                 failing = True
             if stopping:
+                commits.close()
                 return

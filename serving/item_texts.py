@@ -6,6 +6,7 @@ import json
 import mmap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ class ItemTexts:
     def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
         """The texts of some items."""
         content = self.content
-        ends = self.starts.take(item_idx + 1).tolist()
-        return [content[start:end] for start, end in zip(self.starts.take(item_idx).tolist(), ends, strict=True)]
+        return [content[start:end] for start, end in self._bounds[item_idx].tolist()]
+
+    @cached_property
+    def _bounds(self) -> npt.NDArray[np.int64]:
+        """(n_items, 2) int64: where each text begins and ends; no copy."""
+        return np.lib.stride_tricks.sliding_window_view(self.starts, 2)
 
 
 def mapped(path: Path) -> mmap.mmap:

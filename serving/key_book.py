@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
+import time
 
 from data.errors import ServingError
 from serving.access import Caller
@@ -13,7 +14,9 @@ from serving.api_keys import ApiKeys, GoodKey, hash_of, split_key
 log = logging.getLogger("ownshelf.serving")
 
 REFRESH_S = 0.2
-"""How often the store is asked whether keys have changed."""
+"""How often the store is asked whether anything was written to it."""
+WHOLE_S = 1.0
+"""At the latest after so long it is asked for the keys' version, whatever it says of writing."""
 _NOBODYS = bytes(32)
 
 
@@ -71,14 +74,18 @@ class KeyBook:
 
     def _run(self) -> None:
         failing = False
+        asked, commits = 0.0, self.keys.commits()
         while not self._stopped.wait(self._refresh_s):
             try:
-                self.refresh()
+                if commits.new() or time.monotonic() - asked >= WHOLE_S:
+                    asked = time.monotonic()
+                    self.refresh()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back, or /readyz says that it does not
                 if not failing:
                     log.error("keys: the store does not answer (%s)", type(error).__name__)
                 failing = True
+        commits.close()
 
 
 def open_book(url: str) -> KeyBook:

@@ -107,6 +107,22 @@ def search(question: Question) -> Chosen:
     return found.item_idx, found.scores, found.pinned
 
 
+def search_all(questions: Sequence[Question]) -> list[Chosen]:
+    """The items of each question; those that differ in their vector alone are searched in one."""
+    found: list[Chosen | None] = [None] * len(questions)
+    alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
+    for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
+        if prepared is None and asked.diversity == 0.0 and query.vector is not None and not len(hidden):
+            alike.setdefault((id(one), id(shown), asked.top_k, query.weight), []).append((place, query.vector))
+    for (_, _, top_k, weight), members in alike.items():
+        first = questions[members[0][0]]
+        vectors = np.array([vector for _, vector in members])
+        lists = first.one.live.search_many(vectors, top_k, trend_weight=weight, selection=first.shown.selection)
+        for (place, _), (items, scores) in zip(members, lists, strict=True):
+            found[place] = items, scores, None
+    return [search(question) if one is None else one for question, one in zip(questions, found, strict=True)]
+
+
 def listed(question: Question, chosen: Chosen) -> Listed:
     """What is answered of what was found."""
     one, asked, before = question.one, question.asked, question.before

@@ -1,4 +1,4 @@
-"""Questions that arrive together are searched one right after the other, between what comes before and after a search.
+"""Questions that arrive together are searched together, between what comes before and after a search.
 
 A search reads more than the processor's caches hold. Where each request is parsed, searched and written before the next
 one is looked at, all of it runs from cold caches each time. Nobody is waited for: a group is whoever is here already.
@@ -7,7 +7,7 @@ one is looked at, all of it runs from cold caches each time. Nobody is waited fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -36,7 +36,9 @@ class _Failed:
 class Together(Generic[Q, F]):
     """Answers questions by one function, which must not wait; holds a question until it is answered, no longer."""
 
-    def __init__(self, search: Callable[[Q], F], most: int = MOST) -> None:
+    def __init__(self, search: Callable[[Sequence[Q]], Sequence[F]], most: int = MOST) -> None:
+        """search: the answers to some questions, in their order. Where it raises, each question is asked alone, so that
+        only those that cannot be answered fail."""
         self._search = search
         self._most = most
         self._open: _Group[Q, F] | None = None
@@ -60,10 +62,19 @@ class Together(Generic[Q, F]):
             self._open = None
         if len(group.waiting) > self._most:
             group.loop.call_soon(self._answer, _Group(group.loop, group.waiting[self._most :]))
-        for question, answer in group.waiting[: self._most]:
-            if answer.cancelled():  # its time was over, or its sender left
-                continue
-            try:
-                answer.set_result(self._search(question))
-            except Exception as error:  # noqa: BLE001  # whoever asked is told, nobody else
-                answer.set_result(_Failed(error))
+        # Of the others, the time was over or the sender left.
+        here = [(question, answer) for question, answer in group.waiting[: self._most] if not answer.cancelled()]
+        questions = [question for question, _ in here]
+        found: Sequence[F | _Failed]
+        try:
+            found = self._search(questions)
+        except Exception:  # noqa: BLE001  # whoever asked what cannot be answered is told, nobody else
+            found = [self._alone(question) for question in questions]
+        for (_, answer), one in zip(here, found, strict=True):
+            answer.set_result(one)
+
+    def _alone(self, question: Q) -> F | _Failed:
+        try:
+            return self._search([question])[0]
+        except Exception as error:  # noqa: BLE001  # its future carries it
+            return _Failed(error)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from functools import cache
 
 import faiss
 import numpy as np
@@ -187,6 +188,47 @@ def test_hiding_what_somebody_likes_best_does_not_cost_recall(monkeypatch):
         assert not np.isin(items, order[:200]).any()
         shares.append(np.isin(items, order[200:]).mean())
     assert np.mean(shares) > 0.97
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.6])
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(0, 20),
+    k=st.sampled_from([1, 5, 20, 90, 500]),
+    trend_weight=st.sampled_from([0.0, 1.5]),
+    share=st.sampled_from([None, 0.5, 0.97]),
+)
+def test_a_question_gets_the_same_bits_whoever_else_asks(spread, n, k, trend_weight, share):
+    index = _large(spread)
+    rng = np.random.default_rng([n, k])
+    queries = rng.normal(size=(n, 16)).astype(np.float32) * rng.choice([1e-3, 1.0, 1e4], (n, 1)).astype(np.float32)
+    chosen = None if share is None else index.select(rng.random(index.n_items) < share)
+    found = index.search_many(queries, k, trend_weight=trend_weight, selection=chosen)
+    assert len(found) == n
+    for query, (items, scores) in zip(queries, found, strict=True):
+        alone = index.search(query, k, trend_weight=trend_weight, selection=chosen)
+        assert (items.tobytes(), scores.tobytes()) == (alone[0].tobytes(), alone[1].tobytes())
+        assert (items.dtype, scores.dtype) == (np.int32, np.float32)
+
+
+@cache
+def _large(spread: float) -> ItemIndex:
+    """With an approximate index."""
+    with pytest.MonkeyPatch.context() as patched:
+        lists_of(patched, smallest=200, approximate=8_000)
+        index = ItemIndex.build(real_numbers(5, 8_000, spread=spread), trend_weight=1.0)
+    assert index.approximate is not None
+    return index
+
+
+def test_several_questions_are_refused_for_one_that_cannot_be():
+    index = _large(0.0)
+    bad = np.zeros((3, 16), dtype=np.float32)
+    bad[1, 4] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        index.search_many(bad, 5, trend_weight=1.0)
+    with pytest.raises(ModelError, match=r"shape \(3, 4\), must be \(n, 16\)"):
+        index.search_many(bad[:, :4], 5, trend_weight=1.0)
 
 
 def test_an_index_below_the_floor_is_refused(monkeypatch):

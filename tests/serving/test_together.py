@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,9 +17,9 @@ async def after(ticks: int) -> None:
 def test_whoever_is_there_is_answered_in_one_run_and_nobody_waits_for_more() -> None:
     events: list[str] = []
 
-    def search(question: int) -> int:
-        events.append(f"search {question}")
-        return question * 10
+    def search(questions: Sequence[int]) -> list[int]:
+        events.append(f"search {questions}")
+        return [question * 10 for question in questions]
 
     together = Together(search)
 
@@ -32,7 +33,8 @@ def test_whoever_is_there_is_answered_in_one_run_and_nobody_waits_for_more() -> 
         return await asyncio.gather(*(one(n) for n in (1, 2, 3)))
 
     assert asyncio.run(three()) == [10, 20, 30]
-    assert events == [f"{what} {n}" for what in ("read", "search", "write") for n in (1, 2, 3)]
+    reads, writes = ([f"{what} {n}" for n in (1, 2, 3)] for what in ("read", "write"))
+    assert events == [*reads, "search [1, 2, 3]", *writes]
     events.clear()
     assert asyncio.run(one(4)) == 40  # alone, and in another event loop
 
@@ -40,9 +42,9 @@ def test_whoever_is_there_is_answered_in_one_run_and_nobody_waits_for_more() -> 
 def test_a_run_has_its_bound_so_that_others_get_a_turn_in_between() -> None:
     turns: list[str] = []
 
-    def search(question: int) -> int:
-        turns.append("search")
-        return question
+    def search(questions: Sequence[int]) -> Sequence[int]:
+        turns.extend("search" for _ in questions)
+        return questions
 
     async def asked() -> list[int]:
         together = Together(search, most=4)
@@ -57,8 +59,8 @@ def test_a_run_has_its_bound_so_that_others_get_a_turn_in_between() -> None:
 
 
 def test_a_failure_is_for_the_one_who_asked() -> None:
-    def search(question: int) -> float:
-        return 1 / question
+    def search(questions: Sequence[int]) -> list[float]:
+        return [1 / question for question in questions]
 
     async def asked() -> list[float | BaseException]:
         together = Together(search)
@@ -77,9 +79,9 @@ def test_whoever_has_left_is_not_searched_for_and_no_failure_is_logged_for_nobod
     caplog.set_level(logging.DEBUG)
     searched: list[str] = []
 
-    def search(question: str) -> None:
-        searched.append(question)
-        raise ValueError(f"bad {question}")
+    def search(questions: Sequence[str]) -> list[None]:
+        searched.extend(questions)
+        raise ValueError(f"bad {questions}")
 
     async def asked() -> None:
         together = Together(search)
