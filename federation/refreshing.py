@@ -81,7 +81,7 @@ def _changes_since(
     found = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
     if found is None:
         return None
-    if before is not None and found.sequence < before.sequence:  # counted anew: the state of the service is another
+    if before is not None and (found.epoch != before.epoch or found.sequence < before.sequence):  # it counts anew
         found = fetch_changes(client, catalogue.bundle_version, 0)
     elif before is not None:
         found = before.then(found)
@@ -115,7 +115,7 @@ def _hold(
 
 def _is_news(now: CatalogueChanges | None, before: CatalogueChanges | None, after: CatalogueChanges) -> bool:
     """Are the changes to be written over those there now, which another program may have written meanwhile?"""
-    if now is None:
+    if now is None or now.epoch != after.epoch:
         return True
     if before is None or now.sequence != before.sequence:
         return after.sequence > now.sequence

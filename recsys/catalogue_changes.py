@@ -18,6 +18,7 @@ import numpy.typing as npt
 from data.errors import ModelError
 
 MAX_SEQUENCE = 2**53
+MAX_EPOCH_CHARS = 64
 FIELDS = ("title", "category", "price", "available")
 
 
@@ -35,17 +36,22 @@ class CatalogueChange:
 
 @dataclass(frozen=True, eq=False)
 class CatalogueChanges:
-    """All changes of a bundle's items up to `sequence`, each item once, new items in the order they first appeared."""
+    """All changes of a bundle's items up to `sequence`, each item once, new items in the order they first appeared.
+
+    epoch: which count the sequence is of; sequences of two epochs say nothing of each other. "" of an older service.
+    """
 
     bundle_version: str
     sequence: int
     changes: tuple[CatalogueChange, ...] = ()
+    epoch: str = ""
 
     def encode(self) -> bytes:
         """JSON bytes, those of decode_changes."""
         return json.dumps(
             {
                 "bundle_version": self.bundle_version,
+                "epoch": self.epoch,
                 "sequence": self.sequence,
                 "changes": [
                     {"item_id": one.item_id, "fields": one.fields and dict(one.fields), "row": _text(one.row)}
@@ -58,7 +64,7 @@ class CatalogueChanges:
     def then(self, newer: CatalogueChanges) -> CatalogueChanges:
         """These, and newer ones over them; an item that is in both keeps its place."""
         found = {one.item_id: one for one in (*self.changes, *newer.changes)}
-        return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(found.values()))
+        return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(found.values()), newer.epoch)
 
 
 def decode_changes(content: bytes) -> CatalogueChanges:
@@ -68,12 +74,15 @@ def decode_changes(content: bytes) -> CatalogueChanges:
         version, sequence = told["bundle_version"], told["sequence"]
         if not isinstance(version, str) or type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
             raise ModelError("changes: bundle_version or sequence is none")
+        epoch = told.get("epoch", "")
+        if not isinstance(epoch, str) or len(epoch) > MAX_EPOCH_CHARS:
+            raise ModelError("changes: epoch is none")
         found = tuple(_change(entry) for entry in told["changes"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"changes: not changes of a catalogue ({type(error).__name__})") from None
     if len({one.item_id for one in found}) < len(found):
         raise ModelError("changes: an item is there twice")
-    return CatalogueChanges(version, sequence, found)
+    return CatalogueChanges(version, sequence, found, epoch)
 
 
 def _change(entry: Mapping[str, Any]) -> CatalogueChange:

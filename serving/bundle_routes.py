@@ -84,6 +84,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         found.sort(key=lambda change: one.live.places.get(change.item_id, -1))  # new items in the order of their places
         return ChangesAnswer(
             bundle_version=one.version,
+            epoch=shelf.epoch,
             sequence=shelf.sequence,
             changes=[_entry(one, change.item_id, change.fields) for change in found],
         )

@@ -13,15 +13,15 @@ from federation.database import reading
 from serving.schema import counters
 
 
-def ensure(engine: Engine, app: str, name: str) -> None:
-    """Make a line of numbers that begins after 0, unless there is one."""
+def ensure(engine: Engine, app: str, name: str, value: int = 0) -> None:
+    """Make a line of numbers that begins after `value`, unless there is one."""
     where = (counters.c.app == app) & (counters.c.name == name)
     with reading(engine) as connection:
         if connection.execute(select(counters.c.value).where(where)).one_or_none() is not None:
             return
     try:
         with engine.begin() as connection:
-            connection.execute(insert(counters).values(app=app, name=name, value=0))
+            connection.execute(insert(counters).values(app=app, name=name, value=value))
     except IntegrityError:
         pass  # somebody else was first
 

@@ -14,6 +14,7 @@ from recsys.bundle import MANIFEST, Bundle
 from serving.bundle_store import COUNTER as BUNDLES
 from serving.bundle_store import ServedVersion
 from serving.item_store import COUNTER as ITEMS
+from serving.item_store import EPOCH
 from serving.served import Apps, Shelf
 from serving.stores import Stores
 
@@ -64,6 +65,10 @@ class Following:
                         self._unreadable(app)
             for app in self._apps.names():
                 shelf = self._apps.of(app)
+                if (app, EPOCH) not in heads:
+                    self._stores.items.begin(app)
+                    heads = self._stores.heads()
+                shelf.epoch = f"{heads[app, EPOCH]:014x}"
                 if heads.get((app, ITEMS), 0) > shelf.sequence:
                     shelf.apply(self._stores.items.changes(app, shelf.sequence))
 

@@ -110,8 +110,13 @@ class ItemChangeEntry(Strict):
 
 
 class ChangesAnswer(Strict):
-    """What changed after `since`; sequence: to ask with next time."""
+    """What changed after `since`; sequence: to ask with next time.
+
+    epoch: which count the sequence is of. Another one than before, as after the service lost its state: forget all that
+    was told, and ask with 0.
+    """
 
     bundle_version: str
+    epoch: str
     sequence: int
     changes: list[ItemChangeEntry]

@@ -7,6 +7,7 @@ the same order. A deleted item keeps its row, for those who have not heard of it
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from serving.counters import ensure, last, take
 from serving.schema import item_changes, metadata
 
 COUNTER = "items"
+EPOCH = "items-epoch"
+"""A number drawn when an app's changes begin to be counted: a store that was made anew counts from 1 under another."""
 
 
 class ItemStore:
@@ -61,6 +64,10 @@ class ItemStore:
         """Of the last change; 0 before the first."""
         with reading(self._engine) as connection:
             return last(connection, app, COUNTER)
+
+    def begin(self, app: str) -> None:
+        """Draw the epoch of an app's sequences, unless it has one."""
+        ensure(self._engine, app, EPOCH, secrets.randbelow(2**53))
 
     def _change(self, app: str, wanted: Mapping[str, dict[str, Any] | None]) -> int:
         ensure(self._engine, app, COUNTER)

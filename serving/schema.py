@@ -60,7 +60,7 @@ counters = Table(
     "counters",
     metadata,
     Column("app", String(48), primary_key=True),
-    Column("name", String(16), primary_key=True),  # items, bundles
+    Column("name", String(16), primary_key=True),  # items, items-epoch, bundles
     Column("value", BigInteger, nullable=False),
 )
 

@@ -199,7 +199,10 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
 
 
 class Shelf:
-    """The bundles of one app that are answered now. A request in progress keeps the one it has."""
+    """The bundles of one app that are answered now. A request in progress keeps the one it has.
+
+    sequence: of the last change of an item; epoch: which count it is of, "" before there is a store.
+    """
 
     def __init__(self, bundles: Sequence[Bundle], folder: Path | None = None) -> None:
         self._folder = folder
@@ -207,6 +210,7 @@ class Shelf:
         self._changes: dict[str, ItemChange] = {}
         self._writing = threading.Lock()
         self.sequence = 0
+        self.epoch = ""
         self.replace(bundles)
 
     @property

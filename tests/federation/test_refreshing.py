@@ -518,3 +518,43 @@ def test_the_file_of_changes_holds_what_was_answered(device: Device, shop: httpx
     assert (held.sequence, [one.item_id for one in held.changes]) == (2, ["sku-3", "new-1"])
     [path] = device.folder.glob("catalogue-*")
     assert decode_catalogue(path.read_bytes()).bundle_version == held.bundle_version
+
+
+def test_a_service_that_lost_its_state_is_asked_for_everything_anew(device: Device, tmp_path: Path) -> None:
+    """Though it has counted past the sequence that the device holds: nothing of before is kept, nothing new is lost."""
+    bundle = make_bundle(tmp_path / "bundle")
+    before, rebuilt = service(bundle), service(bundle)
+    put(before, {"item_id": "sku-1", "available": False}, {"item_id": "old", "title": "x"})
+    device.refresh(before)
+    assert device.catalogue.table.n_items == N_ITEMS + 1
+    put(rebuilt, *({"item_id": f"sku-{item}", "price": 1.0} for item in range(2, 9)))
+    put(rebuilt, {"item_id": "sku-9", "available": False})
+    client = between(rebuilt, lambda _, answer: answer)
+    device.refresh(client)
+    held = read_changes(device.folder, device.state.catalogue or "")
+    assert held is not None
+    assert [one.item_id for one in held.changes] == [f"sku-{item}" for item in range(2, 10)]
+    assert device.catalogue.table.n_items == N_ITEMS
+    listed = device.recommend(N_ITEMS, now=NOW).item_ids
+    assert "sku-1" in listed
+    assert "sku-9" not in listed
+    device.refresh(client)
+    assert [path.partition("?")[2] for path in told(client) if "/changes" in path] == ["since=0"] * 3
+
+
+def test_changes_of_an_older_service_have_no_epoch(device: Device, shop: httpx.Client) -> None:
+    put(shop, {"item_id": "sku-3", "available": False})
+
+    def older(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if not request.url.path.endswith("/changes"):
+            return answer
+        said = json.loads(answer.read())
+        del said["epoch"]
+        return httpx.Response(200, json=said)
+
+    device.refresh(between(shop, older))
+    assert "sku-3" not in device.recommend(N_ITEMS, now=NOW).item_ids
+    device.refresh(shop)
+    held = read_changes(device.folder, device.state.catalogue or "")
+    assert held is not None
+    assert held.epoch != ""

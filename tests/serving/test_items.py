@@ -237,12 +237,15 @@ def test_two_apps_on_one_store_never_see_each_other(tmp_path: Path) -> None:
         assert "only-a" not in shown_b
         assert ask_b.get("/v1/items/only-a").status_code == 404
         assert b.delete("/v1/items/only-a").status_code == 404
-        assert ok(ask_b.get(f"/v1/catalogue/{version_b}/changes")) == {
-            "bundle_version": version_b, "sequence": 0, "changes": []}  # fmt: skip
+        told_b = ok(ask_b.get(f"/v1/catalogue/{version_b}/changes"))
+        epoch_b = told_b.pop("epoch")
+        assert told_b == {"bundle_version": version_b, "sequence": 0, "changes": []}
         shown_a = ids(ok(ask_a.post(RECOMMEND, json=keyed.ask(top_k=1_000))))
         assert not {"sku-1", "sku-2"} & set(shown_a)
         assert "only-a" in shown_a
-        told = ok(ask_a.get(f"/v1/catalogue/{keyed.bundle.version}/changes"))["changes"]
+        told_a = ok(ask_a.get(f"/v1/catalogue/{keyed.bundle.version}/changes"))
+        assert told_a["epoch"] != epoch_b
+        told = told_a["changes"]
         assert [one["item_id"] for one in told] == ["sku-1", "sku-2", "only-a"]  # in the order of their places
 
 
@@ -257,3 +260,21 @@ def test_devices_are_told_what_changed_since(client: httpx.Client, bundle: Bundl
     assert second["changes"] == [{"item_id": "new", "fields": None, "row": None}]
     assert ok(client.get(path, params={"since": second["sequence"]}))["changes"] == []
     assert len(PROFILE) == DIM
+
+
+def test_the_epoch_of_changes_outlives_a_restart_and_not_the_state(tmp_path: Path, bundle: Bundle) -> None:
+    path = f"/v1/catalogue/{bundle.version}/changes"
+
+    def told(state: str) -> dict[str, Any]:
+        stores = Stores.open(sqlite_url(tmp_path / state))
+        app = create_app([bundle], stores=stores)
+        try:
+            with httpx.Client(transport=InProcess(app), base_url="http://shop.test") as client:
+                put(client, {"item_id": "sku-1", "price": 5.0})
+                return ok(client.get(path))
+        finally:
+            stores.close()
+
+    first, again, other = told("a.sqlite"), told("a.sqlite"), told("b.sqlite")
+    assert first["epoch"] == again["epoch"] != other["epoch"]
+    assert (first["sequence"], again["sequence"], other["sequence"]) == (1, 2, 1)
