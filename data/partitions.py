@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.account import Tally, nothing_usable, only_cancellations, reasons, summary, tally
@@ -229,22 +230,37 @@ def _describe(rows: _Rows, items: _Numbering, plan: Plan, progress: Progress) ->
 
 
 def _write_events(path: Path, users: _Numbering, items: _Numbering, log: OpenedLog, progress: Progress) -> Tally:
-    """Every range of users numbered, its duplicates and cancellations out, in events.parquet after the one before."""
-    now, counted = datetime.now(UTC), []
+    """Every range of users in events.parquet, after the one before."""
+    now = datetime.now(UTC)
+    counted = []
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for number in range(len(users.ranges)):
             rows = read_pieces(users.folder, number)
-            if rows is None:
-                continue
-            rows = in_time_order(rows)
-            user_of_row, item_of_row = (rows.drop_in_place(role).to_numpy() for role in ("user", "item"))
-            numbered = arrange(rows, user_of_row, item_of_row, users.vocabulary, items.vocabulary)
-            events, counts = make_log(rows, numbered, log.columns)
-            counted.append(tally(events, numbered.duplicates, counts, now))
-            table = stored(name_events(events, items.vocabulary, users.vocabulary)).to_arrow()
-            if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
-            writer.write_table(table, row_group_size=_GROUP_ROWS)
+            if rows is not None:
+                events, dropped = _events_of(rows, users, items, log)
+                del rows  # or two ranges are in memory at a time
+                counted.append(tally(events, *dropped, now))
+                for table in _tables(events, users, items):
+                    writer = writer or stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
+                    writer.write_table(table)
+                del events
             progress("user ranges written", number + 1, len(users.ranges))
     return reduce(add, counted)
+
+
+def _events_of(
+    rows: pl.DataFrame, users: _Numbering, items: _Numbering, log: OpenedLog
+) -> tuple[pl.DataFrame, tuple[int, dict[str, int]]]:
+    """The log of a range of users, and what was dropped: duplicates, cancellations. Empties rows."""
+    rows = in_time_order(rows)
+    user_of_row, item_of_row = (rows.drop_in_place(role).to_numpy() for role in ("user", "item"))
+    numbered = arrange(rows, user_of_row, item_of_row, users.vocabulary, items.vocabulary)
+    events, cancellations = make_log(rows, numbered, log.columns)
+    return events, (numbered.duplicates, cancellations)
+
+
+def _tables(events: pl.DataFrame, users: _Numbering, items: _Numbering) -> Iterator[pa.Table]:
+    """Pieces of a log as pyarrow tables of events.parquet, each to be a row group."""
+    for part in events.iter_slices(_GROUP_ROWS):
+        yield stored(name_events(part, items.vocabulary, users.vocabulary)).to_arrow()
