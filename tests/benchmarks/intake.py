@@ -52,7 +52,7 @@ def run(reports: int = 2_000) -> dict[str, Any]:
 
 def measure(folder: Path, address: dict[str, Any], pid: int, reports: int) -> dict[str, Any]:
     url = f"http://{address['host']}:{address['port']}"
-    task = Task.from_bytes(httpx.get(f"{url}/v1/federation/task").content)
+    task = Task.from_bytes(httpx.get(f"{url}/v1/federation/task", timeout=60).content)
     share = np.random.default_rng(0).bytes(4 * task.plan.length)
     tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY)).mint("bench", reports, int(time.time()))
     heads: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -75,7 +75,7 @@ def measure(folder: Path, address: dict[str, Any], pid: int, reports: int) -> di
     elapsed = time.perf_counter() - start
     memory.stop()
     accepted = f'ownshelf_reports_total{{outcome="accepted"}} {reports}'
-    assert accepted in httpx.get(f"{url}/metrics").text
+    assert accepted in httpx.get(f"{url}/metrics", timeout=60).text
     return {
         "reports_per_s": reports / elapsed,
         "report_bytes": len(share),

@@ -143,7 +143,9 @@ def recall_of(
     best = np.argsort(-scores, axis=1)[:, :K]
     ids = bundle.catalogue["item_id"].to_numpy()
     share = []
-    with httpx.Client(headers={"authorization": f"Bearer {key}", "content-type": "application/json"}) as client:
+    with httpx.Client(
+        headers={"authorization": f"Bearer {key}", "content-type": "application/json"}, timeout=60
+    ) as client:
         for body, row in zip(sent, best, strict=False):
             listed = client.post(url, content=body).raise_for_status().json()["recommendations"]
             share.append(len({one["item_id"] for one in listed} & set(ids[row].tolist())) / K)

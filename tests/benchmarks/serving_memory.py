@@ -84,8 +84,8 @@ def version_once_ready(url: str, within_s: float = 60) -> str:
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         try:
-            if httpx.get(url + "/readyz").status_code == 200:
-                bundles = httpx.get(url + "/v1/bundles").raise_for_status().json()
+            if httpx.get(url + "/readyz", timeout=60).status_code == 200:
+                bundles = httpx.get(url + "/v1/bundles", timeout=60).raise_for_status().json()
                 return str(bundles["bundles"][0]["version"])
         except httpx.TransportError:
             pass

@@ -152,7 +152,7 @@ class Deployment:
 
     def client(self) -> httpx.Client:
         """An outsider's client of the service."""
-        return httpx.Client(base_url=self.url)
+        return httpx.Client(base_url=self.url, timeout=60)
 
     def _start_custodian(self) -> Process:
         return self._start(

@@ -163,7 +163,9 @@ def test_bundles_and_items_change_under_load_and_no_request_fails(running: Runni
     second = make_bundle(tmp_path / "second", seed=1)
     stores = Stores.open(url_of(str(tmp_path / "state")))
     stores.bundles.add("shop", second.folder, int(time.time()), activate=False)
-    assert ok(httpx.post(f"{running.url}/v1/bundles/{second.version}/activate"))["version"] == second.version
+    assert (
+        ok(httpx.post(f"{running.url}/v1/bundles/{second.version}/activate", timeout=60))["version"] == second.version
+    )
     both = frozenset((first, second.version))
 
     def versions(client: httpx.Client) -> frozenset[str]:
@@ -185,7 +187,7 @@ def test_bundles_and_items_change_under_load_and_no_request_fails(running: Runni
 
     # eight times back and forth is where it began, on every worker
     assert until(lambda: answered(running, current) == {second.version}) < 5.0
-    refused = httpx.post(f"{running.url}/v1/bundles/0123456789abcdef/activate")
+    refused = httpx.post(f"{running.url}/v1/bundles/0123456789abcdef/activate", timeout=60)
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_bundle")
     stores.close()
     assert "Traceback" not in running.log.read_text()

@@ -29,7 +29,7 @@ def test_a_round_with_two_workers_and_keys(log: Path, tmp_path: Path) -> None:  
     with deployment as running:
         made = running._keys("create", "--federation", str(running.federation_file), "--scopes=device", "--json")
         device_key = json.loads(made)["key"]
-        with httpx.Client(base_url=running.url) as nobody:
+        with httpx.Client(base_url=running.url, timeout=60) as nobody:
             assert nobody.get("/v1/catalogue/current").status_code == 401
         command = [
             *(sys.executable, "-m", "serving.cli", "device", "--simulate", str(DEVICES), f"--dataset={log}"),
@@ -48,6 +48,6 @@ def test_a_round_with_two_workers_and_keys(log: Path, tmp_path: Path) -> None:  
         headers, give_up, seen = {"authorization": f"Bearer {device_key}"}, time.monotonic() + 30, set[str]()
         while seen != {published}:
             assert time.monotonic() < give_up, seen
-            answers = [httpx.get(f"{running.url}/v1/catalogue/current", headers=headers) for _ in range(12)]
+            answers = [httpx.get(f"{running.url}/v1/catalogue/current", headers=headers, timeout=60) for _ in range(12)]
             seen = {answer.headers["location"] for answer in answers}
         assert published != first.version

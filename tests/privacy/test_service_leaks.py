@@ -249,7 +249,7 @@ def test_a_log_that_cannot_be_written_prints_nothing_of_the_crash_either(
 def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_path: Path) -> None:
     make_bundle(tmp_path / "b")
     with running_service(str(tmp_path / "b")) as (server, started):
-        with httpx.Client(base_url=started["url"]) as client:
+        with httpx.Client(base_url=started["url"], timeout=60) as client:
             for body in requests_with_the_profile(started["bundle_version"]):
                 headers = {"content-type": "application/json"}
                 answer = client.post("/v1/recommendations", content=body, headers=headers)

@@ -111,7 +111,7 @@ def test_the_device_in_another_language_is_our_device(
     from federation.device import Device
 
     [example] = [example for example in examples("python") if "safetensors" in example]
-    with httpx.Client(base_url=address) as service:
+    with httpx.Client(base_url=address, timeout=60) as service:
         names: dict[str, Any] = {"service": service}
         exec(example, names)  # noqa: S102  # our own documentation
     device = Device.create(tmp_path / "home", consent="observe")
@@ -149,7 +149,7 @@ def test_the_curl_examples_do_what_they_say(address: str, bundle: Bundle) -> Non
     assert found == [10, 8, 6, 5, 1, 6]
     [variable] = [line for line in lines if line not in asked]
     assert variable.startswith("VERSION=$(curl -s ")
-    assert httpx.get(f"{address}/v1/bundles").json()["bundles"][0]["version"] == bundle.version
+    assert httpx.get(f"{address}/v1/bundles", timeout=60).json()["bundles"][0]["version"] == bundle.version
 
 
 def test_the_javascript_examples_do_what_they_say(address: str, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_round_with_a_custodian_in_a_process_of_its_own(options: list[str], se
         client = CustodianClient(started["url"], service, bytes.fromhex(started["public_key"]))
         task = client.open_round(draft())
         answer = client.answer(a_batch(task))
-        metrics = httpx.get(started["url"] + "/metrics").text
+        metrics = httpx.get(started["url"] + "/metrics", timeout=60).text
         client.shut()
     assert len(answer.counted) == 5
     assert f"epsilon_spent {a_promise().epsilon_after(1):.10g}" in metrics
@@ -142,7 +142,7 @@ def test_nothing_of_a_body_is_printed(options: list[str], service: SigningKey, t
     batch = a_batch(task)
     client.answer(batch)
     client.shut()
-    httpx.post(started["url"] + "/v1/batches", content=batch.to_bytes())
+    httpx.post(started["url"] + "/v1/batches", content=batch.to_bytes(), timeout=60)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     for seed in batch.seeds:

@@ -59,7 +59,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, st
         line.coordinator.bundles(), access=Access(KeyBook(keys)), stores=stores, coordinator=line.coordinator
     )
     headers = {"authorization": f"Bearer {app_key}"}
-    with listening(app) as url, httpx.Client(base_url=url, headers=headers) as client:
+    with listening(app) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         ask_everything(client, line.coordinator.bundles()[0].version, [0.25] * DIM)
     stores.traffic.count("shop", "profile", 503, int(time.time()))
     stores.traffic.flush(int(time.time()))
@@ -103,7 +103,7 @@ def only_here(seen: Visit, url: str) -> None:
 def test_tiles_plots_and_tables_hold_the_figures_of_the_answer(
     browser: Browser, address: str, live: tuple[FastAPI, str], phone: bool, dark: bool
 ) -> None:
-    answer = httpx.get(f"{address}/v1/dashboard", headers={"authorization": f"Bearer {live[1]}"}).json()
+    answer = httpx.get(f"{address}/v1/dashboard", headers={"authorization": f"Bearer {live[1]}"}, timeout=60).json()
     with visit(browser, f"{address}/dashboard", phone=phone, dark=dark) as seen:
         sign_in(seen, live[1])
         shown = tiles(seen)

@@ -476,10 +476,10 @@ def test_every_answer_of_every_route_has_the_headers_and_no_banner(keyed: Keyed)
 
 def test_over_the_wire_there_is_no_banner_either(tmp_path: Path) -> None:
     with keyed_service(tmp_path) as keyed, listening(keyed) as port:
-        answer = httpx.get(f"http://127.0.0.1:{port}/healthz")
+        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
         assert "server" not in answer.headers
         for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
-            page = httpx.get(f"http://127.0.0.1:{port}{path}")
+            page = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60)
             assert page.status_code == 404
             assert "<script" not in page.text
 

@@ -46,7 +46,7 @@ def test_it_serves_current_and_older_bundles_until_it_is_stopped(tmp_path: Path)
     new, old = make_bundle(tmp_path / "new"), make_bundle(tmp_path / "old", seed=1)
     with running_service(str(tmp_path / "new"), str(tmp_path / "old")) as (server, started):
         assert started["bundle_version"] == new.version
-        answer = httpx.get(f"{started['url']}/v1/bundles")
+        answer = httpx.get(f"{started['url']}/v1/bundles", timeout=60)
         assert "server" not in answer.headers
         assert [one["version"] for one in answer.json()["bundles"]] == [new.version, old.version]
         server.send_signal(signal.SIGINT)
