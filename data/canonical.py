@@ -49,7 +49,7 @@ def make_plan(
 
     Raises DataError when its times fit no format or two, and polars' own errors when it is empty or not readable.
     """
-    sample = source.frame.head(SAMPLE_ROWS).collect()
+    sample = source.frame.head(SAMPLE_ROWS).collect(engine="streaming")
     if not len(sample):
         raise pl.exceptions.NoDataError
     moment = time_column(columns.roles["time"])

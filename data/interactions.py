@@ -86,7 +86,8 @@ class Interactions:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
         """Only the rows where keep (n_events,) bool is true, on the same user and item axes."""
-        before = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
+        before = np.zeros(self.n_events + 1, dtype=np.int64)
+        np.cumsum(keep, out=before[1:])
         stays = keep[self.undone_row]
         return replace(
             self,
