@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from data.canonical import NOT_AN_INT, Plan, canonical
 from data.catalogue import describe, items_table, make_catalogue, told_plainly
 from data.dataset import REJECTS, Dataset
 from data.log import make_log
-from data.numbering import in_time_order, number
+from data.numbering import arrange, in_time_order, indices
 from data.opened import LogOptions, open_log, read_planned
 from data.reading import LINE, Table
 from data.vocabulary import Vocabulary
@@ -60,9 +61,13 @@ def ingest_whole(source: Table, options: LogOptions, name: str | None = None) ->
         raise nothing_usable(log.source.name, n_rows, rejected, refused.lazy())
     known_items, known_users, older = options.known
     rows = in_time_order(_usable(rows))
-    numbered = number(rows, known_items, known_users)
+    with ThreadPoolExecutor() as pool:  # the work is numpy's and polars', which let go of Python's lock
+        numberings = pool.map(indices, (rows["user"], rows["item"]), (known_users, known_items))
+        (user_of_row, users), (item_of_row, items) = numberings
+        describing = pool.submit(describe, rows, item_of_row, items.ids, plan)
+        numbered = arrange(rows, user_of_row, item_of_row, users, items)
     with told_plainly(log.source.name):
-        described = describe(rows, numbered.item_of_row, numbered.items.ids, plan)
+        described = describing.result()
         catalogue = make_catalogue(described, plan, items_table(log.preset, source, options.items), older)
     events, counts = make_log(rows, numbered, log.columns)
     counted = tally(events, numbered.duplicates, counts, datetime.now(UTC))

@@ -44,38 +44,11 @@ def in_time_order(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([rows.drop_in_place(name).gather(order) for name in rows.columns])
 
 
-def number(rows: pl.DataFrame, known_items: Vocabulary, known_users: Vocabulary) -> Numbered:
-    """Number users and items in the order in which the rows first show them; known ones keep their index.
+def indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
+    """(len(ids),) the index of each id, and the vocabulary grown by the new ones in their order; a known one keeps its.
 
-    rows: as of in_time_order; user, item (Int64 or Categorical), time (µs), kind, price, quantity, session, order. A
-    row that repeats another one in all of these is a duplicate; the first one stays.
+    ids: Int64 or Categorical, without nulls.
     """
-    user_of_row, users = _indices(rows["user"], known_users)
-    item_of_row, items = _indices(rows["item"], known_items)
-    return arrange(rows, user_of_row, item_of_row, users, items)
-
-
-def arrange(
-    rows: pl.DataFrame, user_of_row: Index, item_of_row: Index, users: Vocabulary, items: Vocabulary
-) -> Numbered:
-    """Rows in time order, whose users and items have their indices, in their final order and without duplicates."""
-    # One integer holds user and row: sorting it is a stable sort by user, several times quicker.
-    packed = user_of_row.astype(np.int64)
-    packed <<= 32
-    packed |= np.arange(len(packed))
-    packed = pl.Series(packed).sort().to_numpy()  # polars sorts on all cores, and a frame's columns at the same time
-    order = pl.Series(packed.astype(np.uint32))
-    events = pl.DataFrame([pl.Series("item_idx", item_of_row), rows["kind"], rows["time"]])[order]
-    events.insert_column(0, pl.Series("user_idx", (packed >> 32).astype(np.int32)))
-    distinct = _distinct(rows, order, events)
-    kept = order.filter(distinct)
-    if len(kept) < len(order):
-        events = events.filter(distinct)
-    return Numbered(kept, events, item_of_row, users, items, len(order) - len(kept))
-
-
-def _indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
-    """(len(ids),) the index of each id, and the vocabulary grown by the new ones in their order."""
     codes = ids.to_physical().cast(pl.Int64).to_numpy()
     low, high = int(codes.min()), int(codes.max())
     if high - low > 4 * len(codes) + 1_000_000:  # too sparse for a table: make them dense first
@@ -93,6 +66,29 @@ def _indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
     table_of = np.empty(high - low + 1, dtype=np.int32)
     table_of[codes[shown]] = vocabulary.index_of(found) if len(known) else np.arange(len(found), dtype=np.int32)
     return table_of[codes], vocabulary
+
+
+def arrange(
+    rows: pl.DataFrame, user_of_row: Index, item_of_row: Index, users: Vocabulary, items: Vocabulary
+) -> Numbered:
+    """Rows as of in_time_order, whose users and items have their indices, sorted by user and without duplicates.
+
+    rows: user, item, time (µs), kind, price, quantity, session, order. A row that repeats another one in all of these
+    is a duplicate; the first one stays.
+    """
+    # One integer holds user and row: sorting it is a stable sort by user, several times quicker.
+    packed = user_of_row.astype(np.int64)
+    packed <<= 32
+    packed |= np.arange(len(packed))
+    packed = pl.Series(packed).sort().to_numpy()  # polars sorts on all cores, and a frame's columns at the same time
+    order = pl.Series(packed.astype(np.uint32))
+    events = pl.DataFrame([pl.Series("item_idx", item_of_row), rows["kind"], rows["time"]])[order]
+    events.insert_column(0, pl.Series("user_idx", (packed >> 32).astype(np.int32)))
+    distinct = _distinct(rows, order, events)
+    kept = order.filter(distinct)
+    if len(kept) < len(order):
+        events = events.filter(distinct)
+    return Numbered(kept, events, item_of_row, users, items, len(order) - len(kept))
 
 
 def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.Series:
