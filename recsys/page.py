@@ -37,7 +37,7 @@ td small { display: block; }
 pre { overflow-x: auto; font-size: 12px; }
 summary { cursor: pointer; }
 nav a { margin-right: 14px; color: var(--ours); }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 18px; }
+dl { display: grid; grid-template-columns: fit-content(55%) minmax(0, 1fr); gap: 2px 18px; }
 dd { margin: 0; overflow-wrap: anywhere; }
 @media print { details { display: none; } section { break-inside: avoid; } }
 """

@@ -79,7 +79,9 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
                           label=None if dashed else _NAMES[design])  # fmt: skip
         axes.axhline(plan["minimum_effect"], color="#333333", lw=0.8)
         axes.set_title(
-            row["metric"] + (f", covariate −{row['reduction']:.0%} variance" if row["reduction"] else ""), fontsize=9
+            row["metric"]
+            + (f", covariate −{row['covariate']['reduction']:.0%} variance" if "covariate" in row else ""),
+            fontsize=9,
         )
         axes.set_xlabel("shoppers of both arms")
         _logarithmic(axes)

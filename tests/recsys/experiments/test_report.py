@@ -22,6 +22,7 @@ from tests.browser import chromium, visit
 from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.experiments.experiments import SEGMENT, experiment, looks
 
+WIDTHS = "all => all.map(list => [list.querySelector('dd').clientWidth, list.clientWidth])"
 NOT_FIGURES = re.compile(r"\d{4}-\d{2}-\d{2}|an effect of 0 is|1 \+ lift|1 / \(")
 
 
@@ -172,6 +173,9 @@ def test_a_browser_asks_nothing_of_anybody_and_nothing_runs_over_the_edge(folder
         for phone in (False, True):
             with visit(browser, url, phone=phone) as seen:
                 assert seen.sideways == 0
+                lists = seen.page.locator("dl").evaluate_all(WIDTHS)
+                assert lists
+                assert all(words >= 0.4 * whole for words, whole in lists)
                 assert seen.page.locator("figure svg").count() == 3
                 assert seen.page.locator(".verdict").first.is_visible()
                 assert (set(seen.requests), seen.complaints) == ({url}, [])
