@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys.bundle import Bundle
-from serving.access import OPEN_APP, Access
+from serving.access import OPEN_APP, Access, caller
 from serving.ask_routes import add_asking, hot_answer
 from serving.bodies import Health, Ready, invalid, refusals
 from serving.bundle_routes import Releases, add_bundles
@@ -234,6 +234,6 @@ def _add_probes(app: FastAPI, readiness: Readiness, metrics: Metrics) -> None:
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **refusals()},
     )
-    async def exposition() -> Response:
-        content = await asyncio.to_thread(metrics.exposition)
+    async def exposition(request: Request) -> Response:
+        content = await asyncio.to_thread(metrics.exposition, caller(request.scope).app)
         return Response(content, 200, {"cache-control": "no-store"}, CONTENT_TYPE)

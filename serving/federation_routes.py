@@ -66,7 +66,7 @@ def add_federation(
 ) -> None:
     """Mount the routes on an app of create_app, before its OpenAPI document is asked for."""
     metrics: Metrics = app.state.metrics
-    metrics.add(lambda: gauges(coordinator))
+    metrics.add(lambda: gauges(coordinator), OPEN_APP)
     _add_task(app, coordinator)
     receiver = app.state.receiver = Receiver.of(settings, metrics)
     _add_reports(app, coordinator, receiver)
@@ -149,16 +149,16 @@ class Receiver:
                 status = await upload.finish()
         except ReportRejected as refusal:
             upload.count(refusal)
-            self.metrics.report(code_of(refusal))
+            self.metrics.report(code_of(refusal), upload.issuer)
             raise _refusal(refusal, desk, upload.ending) from None
         except TimeoutError:
             slow = IntakeUnavailable(f"body: must be sent within {self.settings.body_timeout_s:.0f} s")
             upload.count(slow)
-            self.metrics.report(code_of(slow))
+            self.metrics.report(code_of(slow), upload.issuer)
             raise _refusal(slow, desk, upload.ending) from None
         except ClientDisconnect:
             return Response(None, 503)  # nobody reads it
-        self.metrics.report(status)
+        self.metrics.report(status, upload.issuer)
         answer = ReportAnswer(report_id=upload.report_id, status=status, come_back_s=desk.come_back_s(int(time.time())))
         return Response(answer.model_dump_json(), 201 if status == "accepted" else 200, media_type="application/json")
 
@@ -189,6 +189,11 @@ class _Upload:
     @property
     def report_id(self) -> str:
         return "" if self._head is None else self._head.report_id.hex()
+
+    @property
+    def issuer(self) -> str:
+        """Whose token it carries; "" where that is not known, or it is not good."""
+        return self._found.issuer if isinstance(self._found, Right) else ""
 
     @property
     def ending(self) -> dict[str, str]:

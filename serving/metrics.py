@@ -1,6 +1,7 @@
-"""Prometheus metrics in one exposition, of one process or of several. No label holds anything that a caller sent.
+"""Prometheus metrics, of one process or of several, as one app may see them. No label holds what a caller sent.
 
-With several workers, PROMETHEUS_MULTIPROC_DIR names a folder that all of them write; whichever is asked adds them up.
+An app reads its own series, and those of requests that were nobody's; no other's. With several workers,
+PROMETHEUS_MULTIPROC_DIR names a folder that all of them write; whichever is asked adds them up.
 """
 
 from __future__ import annotations
@@ -37,54 +38,59 @@ class Metrics:
         self._seconds = Histogram(
             "ownshelf_request_seconds",
             "Time from a request's head to the end of its answer.",
-            ("route", "mode"),
+            ("app", "route", "mode"),
             buckets=BUCKETS_S,
             registry=self._registry,
         )
         self._requests = Counter(
-            "ownshelf_requests", "Answered requests.", ("route", "status", "code"), registry=self._registry
+            "ownshelf_requests", "Answered requests.", ("app", "route", "status", "code"), registry=self._registry
         )
         self._errors = Counter(
-            "ownshelf_errors", "Answers that were our mistake, 500 and above.", ("code",), registry=self._registry
+            "ownshelf_errors", "Answers that were our mistake, 500 and above.", ("app", "code"), registry=self._registry
         )
-        self._reports = Counter("ownshelf_reports", "Reports by outcome.", ("outcome",), registry=self._registry)
-        self._gauges: list[Gauges] = []
-        self._known: dict[tuple[str, str, int, str], tuple[Histogram, Counter]] = {}
+        self._reports = Counter("ownshelf_reports", "Reports by outcome.", ("app", "outcome"), registry=self._registry)
+        self._gauges: list[tuple[Gauges, str]] = []
+        self._known: dict[tuple[str, str, int, str, str], tuple[Histogram, Counter]] = {}
 
     def observe(self, seen: Seen) -> None:
         """Count a request."""
-        key = seen.route, seen.mode, seen.status, seen.code
+        key = seen.route, seen.mode, seen.status, seen.code, seen.app
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._series(*key)
         known[0].observe(seen.seconds)
         known[1].inc()
         if seen.status >= 500:
-            self._errors.labels(seen.code).inc()
+            self._errors.labels(seen.app, seen.code).inc()
 
-    def report(self, outcome: str) -> None:
-        """Count a report by what became of it: accepted, duplicate, or the code of its refusal."""
-        self._reports.labels(outcome).inc()
+    def report(self, outcome: str, app: str) -> None:
+        """Count a report by what became of it: accepted, duplicate, or the code of its refusal.
 
-    def add(self, gauges: Gauges) -> None:
-        """Print these too."""
-        self._gauges.append(gauges)
+        app: whose token it carried, "" where that was not found out.
+        """
+        self._reports.labels(app, outcome).inc()
 
-    def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+    def add(self, gauges: Gauges, owner: str = "") -> None:
+        """Print these too. owner: the app that they are of, where they have no label that says so."""
+        self._gauges.append((gauges, owner))
+
+    def exposition(self, app: str) -> bytes:
+        """Everything that an app may see, in Prometheus' text format."""
         registry = CollectorRegistry()
-        if SHARED in os.environ:
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        else:
-            registry.register(_Families(self._registry.collect))
-        for gauges in self._gauges:
-            registry.register(_Families(gauges))
+        counted = (
+            MultiProcessCollector(None).collect  # type: ignore[no-untyped-call]
+            if SHARED in os.environ
+            else self._registry.collect
+        )
+        for collect, owner in ((counted, ""), *self._gauges):
+            if owner in ("", app):
+                registry.register(_Families(collect, app))
         return generate_latest(registry)
 
-    def _series(self, route: str, mode: str, status: int, code: str) -> tuple[Histogram, Counter]:
+    def _series(self, route: str, mode: str, status: int, code: str, app: str) -> tuple[Histogram, Counter]:
         """Labels are words of our own tables, whatever an observer was told."""
         route, mode = route if route in _PATTERNS else "none", mode if mode in MODES else ""
-        return self._seconds.labels(route, mode), self._requests.labels(route, str(status), code)
+        return self._seconds.labels(app, route, mode), self._requests.labels(app, route, str(status), code)
 
 
 def gauge(name: str, what: str, rows: Iterable[tuple[dict[str, str], float]]) -> Metric:
@@ -102,8 +108,12 @@ def age_s(written_at: float | None) -> float:
 
 
 class _Families(Collector):
-    def __init__(self, collect: Gauges) -> None:
-        self._collect = collect
+    """Families without the samples of other apps."""
+
+    def __init__(self, collect: Gauges, app: str) -> None:
+        self._collect, self._app = collect, app
 
     def collect(self) -> Iterable[Metric]:
-        return self._collect()
+        for family in self._collect():
+            family.samples = [one for one in family.samples if one.labels.get("app", "") in ("", self._app)]
+            yield family

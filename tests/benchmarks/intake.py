@@ -54,7 +54,7 @@ def measure(folder: Path, address: dict[str, Any], pid: int, reports: int) -> di
     url = f"http://{address['host']}:{address['port']}"
     task = Task.from_bytes(httpx.get(f"{url}/v1/federation/task", timeout=60).content)
     share = np.random.default_rng(0).bytes(4 * task.plan.length)
-    tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY)).mint("bench", reports, int(time.time()))
+    tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY)).mint("shop", reports, int(time.time()))
     heads: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for token in tokens:
         whole = Report(task.task_id, os.urandom(16), 0, b"", os.urandom(task.suite.sealed_bytes), token).to_bytes()
@@ -74,7 +74,7 @@ def measure(folder: Path, address: dict[str, Any], pid: int, reports: int) -> di
         thread.join()
     elapsed = time.perf_counter() - start
     memory.stop()
-    accepted = f'ownshelf_reports_total{{outcome="accepted"}} {reports}'
+    accepted = f'ownshelf_reports_total{{app="shop",outcome="accepted"}} {reports}'
     assert accepted in httpx.get(f"{url}/metrics", timeout=60).text
     return {
         "reports_per_s": reports / elapsed,

@@ -163,7 +163,7 @@ def test_every_refusal_has_its_own_code_and_status(live: Live) -> None:
         "report_late": 1,
     }
     text = live.http.get("/metrics").text
-    assert 'ownshelf_reports_total{outcome="report_stale"} 1' in text
+    assert 'ownshelf_reports_total{app="",outcome="report_stale"} 1' in text
 
 
 def test_a_full_round_says_so(tmp_path: Path) -> None:
@@ -351,12 +351,12 @@ def test_metrics_hold_counts_and_the_privacy_spent(tmp_path: Path) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     figures = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
     assert float(figures['ownshelf_rounds{state="published"}']) == 1
-    assert float(figures['ownshelf_reports_total{outcome="accepted"}']) == 8
+    assert float(figures['ownshelf_reports_total{app="shop",outcome="accepted"}']) == 8
     assert float(figures["ownshelf_epsilon_spent"]) == pytest.approx(plan.epsilon_after(1))
     assert float(figures["ownshelf_epsilon_lifetime"]) == pytest.approx(plan.epsilon)
     for line in answer.text.splitlines():
         if line.startswith(("ownshelf_rounds{", "ownshelf_reports")) and "{" in line:
-            assert line.startswith(("ownshelf_rounds{state=", "ownshelf_reports_total{outcome=", "ownshelf_reports_cr"))
+            assert line.startswith(("ownshelf_rounds{state=", "ownshelf_reports_total{app=", "ownshelf_reports_cr"))
     stop(live.line)
 
 

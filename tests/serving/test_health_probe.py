@@ -1,43 +1,32 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import uvicorn
 
 from serving.app import create_app
 from serving.certs_cli import make_certificates
 from serving.health_probe import probe
 from serving.tls import uvicorn_tls
+from tests.listening import listening
 from tests.shop import make_bundle
 
 
 @contextmanager
-def listening(folder: Path, cert: Path | None = None, key: Path | None = None, **options: object) -> Iterator[str]:
+def serving(folder: Path, cert: Path | None = None, key: Path | None = None, **options: object) -> Iterator[str]:
+    """The port of a service."""
     app = create_app([make_bundle(folder / "b")], **options)  # type: ignore[arg-type]
-    tls = uvicorn_tls("127.0.0.1", cert, key)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", access_log=False, **tls)
-    bound = config.bind_socket()
-    bound.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        yield str(bound.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
+    with listening(app, **uvicorn_tls("127.0.0.1", cert, key)) as url:
+        yield url.rpartition(":")[2]
 
 
 def test_a_ready_service_is_healthy_in_clear_and_over_tls(tmp_path: Path) -> None:
-    with listening(tmp_path) as port:
+    with serving(tmp_path) as port:
         assert probe({"OWNSHELF_PORT": port})
     certs = make_certificates(tmp_path / "certs", ("shop.example",))
     others = make_certificates(tmp_path / "others")
-    with listening(tmp_path, certs["service_cert"], certs["service_key"]) as port:
+    with serving(tmp_path, certs["service_cert"], certs["service_key"]) as port:
         assert probe({"OWNSHELF_PORT": port, "OWNSHELF_TLS_CERT": str(certs["service_cert"])})
         assert not probe({"OWNSHELF_PORT": port, "OWNSHELF_TLS_CERT": str(others["service_cert"])})
         assert not probe({"OWNSHELF_PORT": port})
@@ -47,7 +36,7 @@ def test_one_that_is_not_ready_or_not_there_is_not(tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError
 
-    with listening(tmp_path, state=fails) as port:
+    with serving(tmp_path, state=fails) as port:
         assert not probe({"OWNSHELF_PORT": port})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

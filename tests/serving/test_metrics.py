@@ -51,9 +51,35 @@ def test_requests_are_counted_by_route_mode_and_code(keyed: Keyed) -> None:
 def test_the_model_is_described(keyed: Keyed) -> None:
     found = families(keyed.client(scope="admin").get("/metrics").text)
     assert ({"app": "shop-a", "version": keyed.bundle.version}, 1.0) in found["ownshelf_bundle_info"]
-    assert found["ownshelf_index_recall"] == [({"app": "shop-a"}, 1.0), ({"app": "shop-b"}, 1.0)]
+    assert found["ownshelf_index_recall"] == [({"app": "shop-a"}, 1.0)]
     for _, age in found["ownshelf_model_age_seconds"]:
         assert 0 <= age < 300
+
+
+def test_an_app_reads_its_own_figures_and_no_others(keyed: Keyed) -> None:
+    mine, theirs = (keyed.client(app) for app in APPS)
+    for _ in range(3):
+        assert theirs.post("/v1/recommendations", json=keyed.ask(bundle_version="x")).status_code == 409
+    assert mine.get("/v1/bundles").status_code == 200
+    assert keyed.bare().get("/v1/bundles").status_code == 401
+    text = keyed.client(APPS[0], "analyst").get("/metrics").text
+    assert APPS[1] not in text
+    assert theirs.get("/v1/bundles").json()["bundles"][0]["version"] not in text
+    counted = [(row["app"], row["route"], row["status"], n) for row, n in families(text)["ownshelf_requests_total"]]
+    assert sorted(counted) == [("", "/v1/bundles", "401", 1.0), (APPS[0], "/v1/bundles", "200", 1.0)]
+    assert {row["app"] for row, _ in families(text)["ownshelf_request_seconds_bucket"]} == {"", APPS[0]}
+
+
+def test_gauges_of_one_app_are_read_by_that_app_alone() -> None:
+    metrics = Metrics()
+    metrics.add(lambda: [gauge("epsilon_spent", "Spent.", [({}, 1.5)])], "shop-a")
+    metrics.report("accepted", "shop-a")
+    metrics.report("token_invalid", "")
+    assert "ownshelf_epsilon_spent 1.5" in metrics.exposition("shop-a").decode()
+    assert "epsilon" not in metrics.exposition("shop-b").decode()
+    assert 'ownshelf_reports_total{app="shop-a",outcome="accepted"} 1.0' in metrics.exposition("shop-a").decode()
+    others = families(metrics.exposition("shop-b").decode())
+    assert others["ownshelf_reports_total"] == [({"app": "", "outcome": "token_invalid"}, 1.0)]
 
 
 def test_errors_are_counted_apart(keyed: Keyed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +92,7 @@ def test_errors_are_counted_apart(keyed: Keyed, monkeypatch: pytest.MonkeyPatch)
         client = keyed.client()
         assert client.post("/v1/recommendations", json=keyed.ask(profile=profile)).status_code == 500
         found = families(keyed.client(scope="admin").get("/metrics").text)
-    assert found["ownshelf_errors_total"] == [({"code": "internal"}, 1.0)]
+    assert found["ownshelf_errors_total"] == [({"app": "shop-a", "code": "internal"}, 1.0)]
 
 
 def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
@@ -86,7 +112,7 @@ def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
         "code": set(STATUS) | {"", "internal"},
         "status": {str(status) for status in (200, 204, 307, *STATUS.values(), 500)},
         "version": {one.version for app in APPS for one in keyed.app.state.apps.of(app).all()},
-        "app": set(APPS),
+        "app": {APPS[0], ""},
     }
     for samples in families(text).values():
         for labels, _ in samples:
@@ -97,8 +123,8 @@ def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
 def test_a_mode_that_is_none_of_ours_is_not_a_label() -> None:
     metrics = Metrics()
     metrics.observe(Seen("0", "GET", "/healthz/secret", "secret", 200, "", 0.1, 2, "", None))
-    assert b"secret" not in metrics.exposition()
-    assert b'ownshelf_requests_total{code="",route="none",status="200"} 1.0' in metrics.exposition()
+    assert b"secret" not in metrics.exposition("shop")
+    assert b'ownshelf_requests_total{app="",code="",route="none",status="200"} 1.0' in metrics.exposition("shop")
 
 
 def test_gauges_of_nothing_and_of_an_unknown_time() -> None:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
 from federation.private_sum.signing import SigningKey
 from recsys.bundle import save_bundle
@@ -31,6 +28,7 @@ from serving.hot_path import PATH as HOT_PATH
 from serving.key_book import KeyBook
 from serving.tokens import SignedTokens
 from tests.federation.a_line import a_line, stop
+from tests.listening import listening
 from tests.privacy.test_service_leaks import imported_by
 from tests.serving.keyed import APPS, Keyed, keyed_service
 from tests.serving.test_access import declared
@@ -336,31 +334,17 @@ def test_a_key_asks_no_more_often_than_it_may(tmp_path: Path) -> None:
         assert keyed.bare().get("/healthz").status_code == 200
 
 
-@contextmanager
-def listening(keyed: Keyed) -> Iterator[int]:
-    config = uvicorn.Config(keyed.app, port=0, log_level="warning", access_log=False, server_header=False, ws="none")
-    bound = config.bind_socket()
-    bound.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    try:
-        yield bound.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 def test_many_bodies_that_trickle_are_hung_up_on_while_others_are_answered(tmp_path: Path) -> None:
-    with keyed_service(tmp_path, ServiceSettings(request_timeout_s=1.0)) as keyed, listening(keyed) as port:
+    with keyed_service(tmp_path, ServiceSettings(request_timeout_s=1.0)) as keyed, listening(keyed.app) as url:
         head = (
             f"POST {RECOMMEND} HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
             f"authorization: Bearer {keyed.keys[APPS[0], 'app']}\r\ncontent-length: 1000\r\n\r\n{{"
         )
+        port = int(url.rpartition(":")[2])
         slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(50)]
         for one in slow:
             one.sendall(head.encode())
-        quick = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5.0)
+        quick = httpx.get(f"{url}/healthz", timeout=5.0)
         assert quick.status_code == 200
         for one in slow:
             got = b""
@@ -475,11 +459,11 @@ def test_every_answer_of_every_route_has_the_headers_and_no_banner(keyed: Keyed)
 
 
 def test_over_the_wire_there_is_no_banner_either(tmp_path: Path) -> None:
-    with keyed_service(tmp_path) as keyed, listening(keyed) as port:
-        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
+    with keyed_service(tmp_path) as keyed, listening(keyed.app, server_header=False) as url:
+        answer = httpx.get(f"{url}/healthz", timeout=60)
         assert "server" not in answer.headers
         for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
-            page = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60)
+            page = httpx.get(f"{url}{path}", timeout=60)
             assert page.status_code == 404
             assert "<script" not in page.text
 

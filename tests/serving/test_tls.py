@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
-import uvicorn
 from cryptography import x509
 from typer.testing import CliRunner, Result
 
@@ -20,6 +18,7 @@ from serving.app import create_app
 from serving.certs_cli import certs_command, make_certificates
 from serving.one_line import OneLineErrors
 from serving.tls import listening_at, uvicorn_tls
+from tests.listening import listening
 from tests.shop import make_bundle
 
 
@@ -29,25 +28,20 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @contextmanager
-def listening(folder: Path, cert: Path, key: Path) -> Iterator[str]:
+def serving(folder: Path, cert: Path, key: Path) -> Iterator[str]:
     """A service over TLS."""
-    tls = uvicorn_tls("127.0.0.1", cert, key)
-    app = create_app([make_bundle(folder / "b")])
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, **tls)
-    socket = config.bind_socket()
-    socket.listen()
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
-    thread.start()
-    try:
-        yield listening_at("127.0.0.1", socket.getsockname()[1], tls)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with listening(create_app([make_bundle(folder / "b")]), **uvicorn_tls("127.0.0.1", cert, key)) as url:
+        yield url
+
+
+def test_the_address_that_is_told_says_whether_it_is_tls(certs: dict[str, Path]) -> None:
+    tls = uvicorn_tls("127.0.0.1", certs["service_cert"], certs["service_key"])
+    assert listening_at("127.0.0.1", 8443, tls) == "https://127.0.0.1:8443"
+    assert listening_at("127.0.0.1", 8000, {}) == "http://127.0.0.1:8000"
 
 
 def test_a_client_that_pins_the_authority_is_answered(certs: dict[str, Path], tmp_path: Path) -> None:
-    with listening(tmp_path, certs["service_cert"], certs["service_key"]) as url:
+    with serving(tmp_path, certs["service_cert"], certs["service_key"]) as url:
         assert url.startswith("https://127.0.0.1:")
         for name in (url, url.replace("127.0.0.1", "localhost")):
             with service_client(name, certs["ca"]) as client:
@@ -57,7 +51,7 @@ def test_a_client_that_pins_the_authority_is_answered(certs: dict[str, Path], tm
 def test_nobody_else_is_believed_and_nothing_older_than_tls_1_3(certs: dict[str, Path], tmp_path: Path) -> None:
     others = make_certificates(tmp_path / "others")
     stranger = make_certificates(tmp_path / "stranger", ("service.example",))
-    with listening(tmp_path, certs["service_cert"], certs["service_key"]) as url:
+    with serving(tmp_path, certs["service_cert"], certs["service_key"]) as url:
         for ca in (others["ca"], None):
             with service_client(url, ca) as client, pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY"):
                 client.get("/healthz")
@@ -65,7 +59,7 @@ def test_nobody_else_is_believed_and_nothing_older_than_tls_1_3(certs: dict[str,
         assert isinstance(old, ssl.SSLContext)
         assert old.minimum_version is ssl.TLSVersion.TLSv1_3
     with (
-        listening(tmp_path, stranger["service_cert"], stranger["service_key"]) as url,
+        serving(tmp_path, stranger["service_cert"], stranger["service_key"]) as url,
         service_client(url, stranger["ca"]) as client,
         pytest.raises(httpx.ConnectError, match="mismatch"),
     ):
