@@ -23,7 +23,7 @@ from recsys.experiments.amendments import fixed_hash
 from recsys.experiments.arm import Arm
 from recsys.experiments.assignment import SECRET_BYTES, assign
 from recsys.experiments.definition import Experiment, OutcomeEvent, Trigger
-from recsys.experiments.interleaving import Tally
+from recsys.experiments.interleaving import CREDIT_S, Tally
 from recsys.experiments.layout import Integers, layout_of
 from recsys.experiments.outcomes import (
     MICROS,
@@ -35,9 +35,6 @@ from recsys.experiments.outcomes import (
     is_eligible,
     takes_exposures,
 )
-
-CREDIT_S = 1_800
-"""How long an interleaved list's clicks count: the pause after which analytics speak of another session."""
 
 
 def keep_definitions(

@@ -15,14 +15,14 @@ import numpy as np
 from data.errors import DataError, ServingError
 from federation.device import MAX_TOP_K, Device
 from federation.experiment_log import Enrolment
-from federation.experiments_device import CREDIT_S, is_in, settled
+from federation.experiments_device import is_in, settled
 from federation.history import DeviceState
 from federation.interleaved_list import OpenList
 from federation.lists import Recommendations, Selection, rank
 from recsys.catalogue import Catalogue
 from recsys.experiments.arm import Arm, ArmSettings
 from recsys.experiments.definition import DAY_S, Experiment
-from recsys.experiments.interleaving import coins, team_draft
+from recsys.experiments.interleaving import CREDIT_S, coins, team_draft
 from recsys.experiments.outcomes import MICROS
 from recsys.filters import parse_filter
 

@@ -16,6 +16,9 @@ from recsys.experiments.metrics import LOST, SESSIONS_CAP, WON
 
 INCUMBENT, CHALLENGER, NOBODY = 0, 1, -1
 
+CREDIT_S = 1_800
+"""How long an interleaved list's clicks count: the pause after which analytics speak of another session."""
+
 Items = npt.NDArray[np.int32]
 Teams = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]

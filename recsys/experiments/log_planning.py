@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data.errors import DataError
+from recsys.experiments.crowd import Crowd
 from recsys.experiments.definition import DAY_S, LAYER_BUCKETS, Experiment
 from recsys.experiments.layout import layout_of
 from recsys.experiments.logged import Logged
 from recsys.experiments.planning import plan
-from recsys.experiments.rehearsal import Crowd, exposed
+from recsys.experiments.rehearsal import exposed
 from recsys.experiments.sums import SumsNoise
 
 UNSURE = 0.5
@@ -28,6 +30,11 @@ def plan_on_log(
     experiment: at a time that the log covers. head (n_items,): which items are of the head. sigma: of one party's
     noise, in steps. Raises DataError where nobody comes in, SumsTooSmall for a metric that does not vary in the log.
     """
+    if experiment.interleaved:
+        raise DataError(
+            "design=interleaved: cannot be planned on a log, which has no list that two arms drafted; "
+            "`ownshelf experiment run` rehearses it, and says how many sessions prefer one"
+        )
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     parts = exposed(experiment, logged, dict.fromkeys(there, experiment.control), head)
     sums = Crowd.as_logged(experiment, logged, parts).sums(experiment.control)

@@ -6,7 +6,6 @@ that devices and service use; only what shoppers answer is simulated (recsys/exp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,24 +17,21 @@ from data.errors import DataError
 from recsys.experiments.analysis import Look
 from recsys.experiments.arm_lists import ArmLists, Lists
 from recsys.experiments.assignment import SECRET_BYTES, assign
+from recsys.experiments.crowd import Crowd, Part
 from recsys.experiments.definition import DAY_S, Experiment, OutcomeEvent
+from recsys.experiments.drafted import DRAFTED
 from recsys.experiments.estimates import value_and_gradient
 from recsys.experiments.layout import Integers, layout_of
-from recsys.experiments.logged import NOTED, Logged
-from recsys.experiments.metrics import columns
+from recsys.experiments.logged import Logged
 from recsys.experiments.outcomes import (
     MICROS,
-    Note,
     cell_of,
-    columns_at,
     is_eligible,
     takes_exposures,
 )
 from recsys.experiments.reading import to_dict
-from recsys.experiments.response import ASSUMPTIONS, Answer, answers, listed, scope_of
+from recsys.experiments.response import ASSUMPTIONS
 from recsys.experiments.results import results
-from recsys.experiments.sums import ArmSums
-from recsys.rerank import intra_list_similarity
 
 Told = Callable[[str, int, int], None]
 """stage, steps done, steps in all."""
@@ -53,18 +49,6 @@ class Summer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Part:
-    """A shopper who came in. visits: of the log, from the exposure's on. at: place of the first of their lists."""
-
-    user: int
-    arm: str
-    cell: int
-    exposed_at: int
-    visits: range
-    at: int
-
-
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
     """What came of it. truth: metric → arm → its value if everybody who came in had been in that arm, noise-free."""
@@ -77,12 +61,13 @@ class Rehearsal:
 
     def to_dict(self) -> dict[str, Any]:
         """Definition, results as a service answers them, windows, and what was assumed: plain values."""
+        assumed = [*ASSUMPTIONS, *((DRAFTED,) if self.experiment.interleaved else ())]
         return {
             "definition": to_dict(self.experiment),
             "state": "rehearsed",
             "results": results(self.experiment, self.looks),
             "windows": list(self.windows),
-            "rehearsal": self.protocol | {"truth": self._truth(), "assumptions": list(ASSUMPTIONS)},
+            "rehearsal": self.protocol | {"truth": self._truth(), "assumptions": assumed},
         }
 
     def _truth(self) -> list[dict[str, Any]]:
@@ -114,8 +99,6 @@ def rehearse(
     Devices report at a random moment of each window. Raises DataError where nobody comes in.
     """
     told = told or (lambda stage, done, total: None)
-    if experiment.interleaved:
-        raise DataError("design=interleaved: cannot be rehearsed here; `ownshelf bench interleaving` simulates it")
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))
@@ -132,8 +115,8 @@ def rehearse(
         "seed": seed,
         "list_length": max(one.shape[1] for one in made.values()),
         "shoppers": int((logged.log.counts > 0).sum()),
-        "assigned": {arm.name: sum(arm.name == other for other in arms.values()) for arm in experiment.arms},
-        "exposed": {arm.name: sum(part.arm == arm.name for part in parts) for arm in experiment.arms},
+        "assigned": _counted(experiment, arms.values()),
+        "exposed": _counted(experiment, (part.arm for part in parts)),
         "visits": int(sum(len(part.visits) for part in parts)),
         "listed": {arm: crowd.listed_share(made[arm]) for arm in made},
     }
@@ -189,122 +172,17 @@ def _lists(logged: Logged, lists: Mapping[str, ArmLists], parts: Sequence[Part],
     }
 
 
-@dataclass(frozen=True, eq=False)
-class Crowd:
-    """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope."""
-
-    experiment: Experiment
-    logged: Logged
-    parts: Sequence[Part]
-    rows: npt.NDArray[np.int64]
-    list_of: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-    answers: Mapping[str, Answer]
-    diversity: Mapping[str, npt.NDArray[np.float64]]
-
-    @staticmethod
-    def of(
-        experiment: Experiment,
-        logged: Logged,
-        parts: Sequence[Part],
-        made: Mapping[str, Lists],
-        lists: Mapping[str, ArmLists],
-        lift: float,
-        rng: np.random.Generator,
-    ) -> Crowd:
-        """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
-        rows, list_of, places = _events(logged, parts)
-        scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
-        wanted = any(o.event is OutcomeEvent.LIST and o.measure == "value" for o in experiment.outcomes)
-        return Crowd(
-            experiment=experiment,
-            logged=logged,
-            parts=parts,
-            rows=rows,
-            list_of=list_of,
-            places=places,
-            answers=answers(logged.log, scope, made, experiment.control, lift, rng),
-            diversity={arm: _diversity(one, lists[arm].rows, wanted) for arm, one in made.items()},
-        )
-
-    @staticmethod
-    def as_logged(experiment: Experiment, logged: Logged, parts: Sequence[Part]) -> Crowd:
-        """Everybody under control, for whom no list is made: their diversity is 0."""
-        rows, list_of, places = _events(logged, parts)
-        usual = Answer(np.ones(len(rows), dtype=np.int64), {})
-        nothing = np.zeros(int(list_of.max(initial=0)) + 1)
-        arm = experiment.control
-        return Crowd(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
-
-    def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
-        """Exact sums of everybody's capped columns at the end of their outcomes, had all been in one arm."""
-        experiment, described = self.experiment, columns(self.experiment.metrics)
-        found: dict[str, list[float]] = {column.name: [] for column in described}
-        for place, part in enumerate(self.parts):
-            last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
-            at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
-            for column in described:
-                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
-            if told is not None:
-                told()
-        return ArmSums.from_rows(found, experiment.metrics)
-
-    def notes(self, place: int, arm: str) -> list[Note]:
-        """What the device of one shopper would have noted under an arm, as far as outcomes and covariates reach."""
-        part, logged = self.parts[place], self.logged
-        reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
-        log, own = logged.log, logged.log.of(part.user)
-        start = own.start + int(np.searchsorted(log.time[own], part.exposed_at - reach))
-        exposing = int(logged.first[part.visits.start])
-        notes = [note for row in range(start, exposing) for note in self._noted(row, 1)]
-        answer = self.answers[arm]
-        for at in range(int(self.places[place]), int(self.places[place + 1])):
-            row = int(self.rows[at])
-            notes.extend(self._noted(row, int(answer.copies[at])))
-            for event, brought in answer.brought.items():
-                notes.extend(self._note(row, event) for _ in range(int(brought[at])))
-        early = range(int(logged.visit[start]), part.visits.start)
-        for visit in (*early, *part.visits):
-            began, ended = (int(log.time[rows[visit]]) for rows in (logged.first, logged.last))
-            value = 0.0 if visit in early else self.diversity[arm][part.at + visit - part.visits.start]
-            notes.append(Note(began, OutcomeEvent.LIST, float(value)))
-            notes.append(Note(ended, OutcomeEvent.SESSION, (ended - began) / MICROS))
-        return notes
-
-    def listed_share(self, lists: Lists) -> float:
-        """Share of the events after the exposure whose item the list of their visit held."""
-        return float(listed(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
-
-    def _noted(self, row: int, copies: int) -> list[Note]:
-        event = NOTED.get(self.logged.log.kind[row])
-        return [] if event is None else [self._note(row, event)] * copies
-
-    def _note(self, row: int, event: OutcomeEvent) -> Note:
-        value = float(self.logged.money[row]) if event is OutcomeEvent.PURCHASE else 1.0
-        return Note(int(self.logged.log.time[row]), event, value)
-
-
-def _events(
-    logged: Logged, parts: Sequence[Part]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
-    spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
-    rows = np.concatenate([np.arange(*span) for span in spans])
-    places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
-    shift = np.repeat([part.at - part.visits.start for part in parts], np.diff(places))
-    return rows, logged.visit[rows] + shift, places
-
-
-def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt.NDArray[np.float64]:
-    """(n,) one minus the mean cosine of each list, 0..2; zeros where no outcome asks for it."""
-    if not wanted:
-        return np.zeros(len(lists))
-    alike = [intra_list_similarity(rows[one[one >= 0]]) for one in lists]
-    return np.array([0.0 if math.isnan(value) else max(1.0 - value, 0.0) for value in alike])
+def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
+    """Shoppers by group: by arm, unless both make every list."""
+    groups = [experiment.group_of(arm) for arm in arms]
+    return {group: groups.count(group) for group in experiment.groups}
 
 
 def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[str, float]]:
     """Every metric's value with everybody in one arm, at the end of their outcomes."""
+    if experiment.interleaved:
+        (other,) = (arm.name for arm in experiment.arms if arm.name != experiment.control)
+        return {experiment.primary.name: {experiment.control: 0.0, other: crowd.preference()}}
     done, total = 0, len(experiment.arms) * len(crowd.parts)
 
     def count() -> None:
@@ -333,7 +211,7 @@ def _windows(
     layout = layout_of(experiment)
     shape = (len(crowd.parts), 2, len(layout.slots))
     sent, thresholds = np.zeros(shape, dtype=np.int64), rng.random(shape)
-    notes = [crowd.notes(place, part.arm) for place, part in enumerate(crowd.parts)]
+    outcomes = [crowd.outcomes(place, part.arm) for place, part in enumerate(crowd.parts)]
     place_of = {part.user: place for place, part in enumerate(crowd.parts)}
     users = np.array(list(arms), dtype=np.int64)
     born = logged.log.time[logged.log.offsets[users]]
@@ -350,9 +228,9 @@ def _windows(
                 yield nothing
                 continue
             part = crowd.parts[place]
-            risen = layout.risen(columns_at(experiment, notes[place], part.exposed_at, now), thresholds[place])
+            risen = layout.risen(outcomes[place](now), thresholds[place])
             risen = np.maximum(risen, sent[place])
-            yield layout.contribution(part.arm, part.cell, risen - sent[place])
+            yield layout.contribution(experiment.group_of(part.arm), part.cell, risen - sent[place])
             sent[place] = risen
 
     summed, windows = {}, []

@@ -65,7 +65,7 @@ def run(
     figures: dict[str, Any] = {"experiments": 4 * n, "aa_any_look": any_look(4 * n, looks, per_look, rng)}
     say("A/A under noise of privacy")
     figures["aa_with_noise"] = with_noise(4 * n, looks, per_look, rng)
-    figures["aa_with_noise_and_covariate"] = with_covariate(2 * n, looks, np.random.default_rng([seed, 62]))
+    figures["aa_with_noise_and_covariate"] = with_covariate(4 * n, looks, np.random.default_rng([seed, 62]))
     say("A/A with outcomes that grow from look to look")
     figures["aa_growing_outcomes"] = with_growth(n, looks // 2, rng)
     say("power")
