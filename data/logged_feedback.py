@@ -17,6 +17,7 @@ from data.columns import listed, match_names
 from data.errors import DataError
 from data.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, FEEDBACK_ROLES, FeedbackPreset
 from data.reading import EXTRA_FIELD, LINE, Source, Table, open_source, unreadable
+from data.recognition import AUTO
 from data.vocabulary import Vocabulary
 
 JOIN = "/"
@@ -25,6 +26,8 @@ ONE_SLOT = "all"
 RESERVED = frozenset(("line", "item_idx", "slot_idx", "unit_idx", "reward", "propensity", "policy"))
 """A context column of such a name is kept as source_NAME."""
 SAMPLE = "open-bandit"
+OPEN_BANDIT_COLUMNS = {"timestamp", "item_id", "position", "click", "propensity_score"}
+"""What the Open Bandit Dataset calls its own columns, all of them together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +107,22 @@ class LoggedFeedback:
 
 
 def read_logged_feedback(
-    source: Table, *, preset: str = "generic", mapping: Mapping[str, str] | None = None, name: str | None = None
+    source: Table, *, preset: str = AUTO, mapping: Mapping[str, str] | None = None, name: str | None = None
 ) -> LoggedFeedback:
     """Read a log with propensities: a csv, tsv, parquet or jsonl file, or a frame.
 
+    preset: `auto` takes open-bandit for a log that has all of its columns and no mapping, else generic.
     mapping: role → column, over the preset's: item, reward, propensity, slot, user, policy; ``campaign+position``
     joins columns into one id. Raises DataError for a missing column, and for the first row with a propensity outside
     (0, 1], a reward that is no finite number, or without an item: with its line and how many more there are.
     """
-    if preset not in FEEDBACK_PRESETS:
-        raise DataError(f"preset={preset!r}: must be one of {', '.join(FEEDBACK_PRESETS)} for a log with propensities")
-    chosen = FEEDBACK_PRESETS[preset]
+    if preset not in (AUTO, *FEEDBACK_PRESETS):
+        names = ", ".join((AUTO, *FEEDBACK_PRESETS))
+        raise DataError(f"preset={preset!r}: must be one of {names} for a log with propensities")
     opened = open_source(source, separators=(",", ";", "\t", "|"))
+    if preset == AUTO:
+        preset = SAMPLE if not mapping and set(opened.columns) >= OPEN_BANDIT_COLUMNS else "generic"
+    chosen = FEEDBACK_PRESETS[preset]
     roles = _roles(chosen, opened, mapping or {})
     used = {column for column in roles.values() if column in opened.columns}  # a part of an id is a context too
     contexts = [c for c in opened.columns if c not in used and c.startswith(chosen.contexts or ("\0",))]

@@ -13,6 +13,7 @@ from rich.table import Table
 from data.atomic import write_atomically
 from data.errors import DataError
 from data.logged_feedback import LoggedFeedback, open_logged_feedback, read_logged_feedback
+from data.recognition import AUTO
 from recsys.off_policy.plot import plot_off_policy
 from recsys.off_policy.policies import SlotPolicy
 from recsys.off_policy.report import evaluate_policy
@@ -38,7 +39,7 @@ def off_policy_command(
     reward_bound: Annotated[
         float | None, typer.Option(help="no item earns more than this on average; narrows what clipped may miss")
     ] = None,
-    preset: Annotated[str, typer.Option("--format", help="generic or open-bandit")] = "generic",
+    preset: Annotated[str, typer.Option("--format", help="auto, generic or open-bandit")] = AUTO,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="item= reward= propensity= slot= user= policy=COLUMN, repeatable")
     ] = None,

@@ -29,6 +29,8 @@ def test_the_published_shape_of_open_bandit_is_read(tmp_path):
     assert log.rounds.columns[7:] == ["timestamp", "user_feature_0", "user_feature_1"]
     assert not log.by_user
     assert log.policies == []
+    told = read_logged_feedback(tmp_path / "all.csv")
+    assert told.rounds.equals(log.rounds)  # affinities are left out, as the preset says and generic would not
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_mistakes_say_what_to_do(tmp_path):
         read_logged_feedback(frame, mapping={"propensity": "p"})
     with pytest.raises(DataError, match="the role must be one of item, reward"):
         read_logged_feedback(frame, mapping={"chance": "chance"})
-    with pytest.raises(DataError, match="must be one of open-bandit, generic"):
+    with pytest.raises(DataError, match="must be one of auto, open-bandit, generic"):
         read_logged_feedback(frame, preset="otto")
     with pytest.raises(DataError, match="was logged by one policy"):
         read_logged_feedback(frame, mapping={"propensity": "chance"}).of_policy("bts")

@@ -224,3 +224,10 @@ def test_the_command_line_recognises_a_log(tmp_path):
     printed = json.loads(CliRunner().invoke(app, [*command, "--format", "auto"]).stdout)
     assert printed["preset"] == "retailrocket"
     assert "format: retailrocket, told by its columns timestamp, visitorid, event, itemid" in printed["notes"]
+
+
+def test_digineticas_categories_are_an_items_file(tmp_path):
+    views = next(one for one in PUBLISHED if one.preset == "diginetica")
+    (tmp_path / "product-categories.csv").write_text("itemId;categoryId\n9654;12\n33043;13\n")
+    catalogue = read(views, tmp_path, items=tmp_path / "product-categories.csv")[0].catalogue
+    assert dict(catalogue.select("item_id", "category").iter_rows()) == {"33043": "13", "9654": "12"}
