@@ -27,8 +27,10 @@ from federation.noising import leading_directions, priv_unit
 from federation.private_sum.randomness import RandomBytes, seeded_bytes
 from recsys.candidates import decode_candidates, encode_candidates, rerank
 from recsys.clusters import cluster_queries, direction_queries, interleave, nearest
+from recsys.intent import in_shares
 from recsys.quantization import dequantize
 from recsys.scoring import score, top_k
+from tests.benchmarks import modes_intent
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
 from tests.benchmarks.modes_plot import plot as plot
 from tests.benchmarks.modes_world import DIM, TOP_K, Floats, World, world
@@ -45,9 +47,11 @@ def run(
     shops: Sequence[tuple[int, int, int, int]] = SHOPS,
     users: int = 1_500,
     asked: int = 100,
+    intents: Sequence[str] = modes_intent.SHOPS,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Rows for every shop and setting. users: devices to be told apart; asked: those whose lists are made."""
+    """Rows for every shop and setting. users: devices to be told apart; asked: those whose lists are made. intents:
+    shops in which the devices that the current intent is added to are measured before and after."""
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for shop in shops:
@@ -55,13 +59,39 @@ def run(
         found = world(*shop, seed=seed, users=users, asked=asked)
         say("every mode")
         rows += measured(found, seeded_bytes(np.random.default_rng([seed, 31])))
-    return {"rows": rows, "users": users, "asked": asked, "top_k": TOP_K, "dim": DIM, "table": "central iALS"}
+    with_intent = [
+        one
+        for shop in intents
+        for one in modes_intent.rows(shop, seed=seed, users=users, asked=asked, say=say, measured=few_modes)
+    ]
+    return {
+        "rows": rows,
+        "intent": with_intent,
+        "users": users,
+        "asked": asked,
+        "top_k": TOP_K,
+        "dim": DIM,
+        "table": "central iALS",
+    }
+
+
+def few_modes(world: World, random: RandomBytes, most: int) -> list[tuple[dict[str, Any], Floats]]:
+    """The modes that devices use, each with what was sent, as a direction (users, dim)."""
+    centroids, basis = world.clusters.centroids, leading_directions(world.clusters.gram)
+    found = [(on_the_device(world), np.zeros_like(world.now)), (whole_profile(world), world.now)]
+    for n in (1, 2):
+        sent = np.stack([centroids[nearest(centroids, one, n)].sum(0) for one in world.now])
+        found.append((with_clusters(world, n, most), sent))
+    for epsilon in (4.0, 8.0, 16.0):
+        now, then = (noised(side, basis, epsilon, random) for side in (world.now, world.then))
+        found.append((row(world, "noised", f"PrivUnit, ε {epsilon:g}, M {most}", now, then, most), now))
+    return found
 
 
 def measured(world: World, random: RandomBytes) -> list[dict[str, Any]]:
     rows = [on_the_device(world), whole_profile(world), for_nobody(world, 500), for_nobody(world, 2000)]
     rows += [with_clusters(world, n, most) for n in (1, 2, 4) for most in (200, 500, 2000)]
-    basis = {r: leading_directions(world.table.gram, r) for r in (8, 16, 64)}
+    basis = {r: leading_directions(world.clusters.gram, r) for r in (8, 16, 64)}
     for epsilon, r in NOISE:
         now, then = (noised(side, basis[r], epsilon, random) for side in (world.now, world.then))
         for most in (500, 2000):
@@ -192,7 +222,8 @@ def whole_profile(world: World) -> dict[str, Any]:
 
 def for_nobody(world: World, most: int) -> dict[str, Any]:
     """What the same candidates for everybody give, by the public mean profile: nothing personal is sent."""
-    same = np.repeat(world.table.mean_profile[None], len(world.now), axis=0)
+    mean = in_shares(world.table.mean_profile, world.table.parts, world.clusters.config)
+    same = np.repeat(mean[None], len(world.now), axis=0)
     return row(world, "nobody", f"the mean profile, M {most}", same, same, most) | {"candidates": most}
 
 
@@ -238,7 +269,7 @@ def row(
 ) -> dict[str, Any]:
     """A mode that sends a direction. now, then: what an attacker makes of it; sent: the last message, `now` if None."""
     used = now if sent is None else sent
-    mean = world.clusters.mean_profile
+    mean = in_shares(world.clusters.mean_profile, world.table.parts, world.clusters.config)
     hits, size, ms = asked(
         world,
         lambda user: direction_queries(used[user][None], mean),
@@ -258,7 +289,7 @@ def asked(
         said = json.dumps({**question(user), "bundle_version": "0" * 16, "candidates": most})
         found = np.stack([world.index.search(one, most, trend_weight=weight)[0] for one in queries(user)])
         answer = json.dumps({"candidates": encode_candidates(world.source, interleave(found, most))})
-        candidates = decode_candidates(json.loads(answer)["candidates"], DIM)
+        candidates = decode_candidates(json.loads(answer)["candidates"], world.table.dim)
         assert candidates is not None
         best, _ = rerank(candidates, world.now[user], weight, TOP_K, {})
         listed = {candidates.item_ids[place] for place in best}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import polars as pl
 
 from data.interactions import Interactions, interactions
 from data.synthetic import SyntheticShop
+from recsys.arms import profiles_of
 from recsys.candidates import Quantized
 from recsys.catalogue import SHOWN
 from recsys.clusters import Clusters, centroids_of
@@ -21,7 +22,6 @@ from recsys.profile_config import ProfileConfig
 from recsys.quantization import quantize
 from recsys.retrieval import ItemIndex
 from recsys.scoring import score, top_k
-from recsys.solver import Solver
 from recsys.trend import trend
 from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import pairs_of
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A shop as service and devices see it. now, then: profiles (users, dim), `then` without the last 19 events."""
+    """A shop as service and devices see it. now, then: profiles (users, dim), `then` without some last events."""
 
     table: ItemTable
     clusters: Clusters
@@ -49,7 +49,7 @@ class World:
 
     @property
     def then(self) -> Floats:
-        return self.sequence[EVENTS_APART]
+        return self.sequence[-1]
 
 
 def world(n_items: int, n_users: int, n_events: int, tastes: int, *, seed: int, users: int, asked: int) -> World:
@@ -60,24 +60,41 @@ def world(n_items: int, n_users: int, n_events: int, tastes: int, *, seed: int, 
     V = fit_ials(log, log_weights(log, config, now), dim=DIM, alpha=config.alpha, reg=config.reg, n_iter=6, seed=seed)
     chosen = np.random.default_rng([seed, 30]).permutation(np.flatnonzero(log.counts >= 2 * EVENTS_APART))[:users]
     few = some(log, np.sort(chosen))
-    solver = Solver(torch.from_numpy(V), alpha=config.alpha, reg=config.reg)
-    everyone = np.arange(len(chosen))
-    sequence = [
-        solver.profiles(merge_histories(without_last(few, gone), config, now), everyone)
-        for gone in range(EVENTS_APART + 1)
-    ]
-    table = ItemTable(V, trend(log, now), sequence[0].mean(0))
-    rows, scale = quantize(V)
-    shown = shop.catalogue().select(name for name in SHOWN if name != "available")
+    table = ItemTable(V, trend(log, now), np.zeros(DIM, np.float32))
+    return seen(table, config, few, now, shop.catalogue(), range(EVENTS_APART + 1), seed=seed, asked=asked)
+
+
+def seen(
+    table: ItemTable,
+    config: ProfileConfig,
+    few: Interactions,
+    now: int,
+    catalogue: pl.DataFrame,
+    gone: Sequence[int],
+    *,
+    seed: int,
+    asked: int,
+) -> World:
+    """The world of a table: its devices' profiles without their last `gone` events, and what the service holds.
+
+    The mean profile is that of these devices, before shares, as training sums it.
+    """
+    whole = replace(config, intent_share=0.5)
+    means = 2 * profiles_of(table, whole, few, now) if len(table.parts) > 1 else profiles_of(table, config, few, now)
+    table = replace(table, mean_profile=means.mean(0))
+    sequence = [profiles_of(table, config, without_last(few, n), now) for n in gone]
+    rows, scale = quantize(table.item_embeddings)
+    shown = catalogue.select(name for name in SHOWN if name != "available")
+    gram, n_items = gram_of(table.item_embeddings), table.n_items
     return World(
         table=table,
         clusters=Clusters(
-            "bench", "bench", centroids_of(table), gram_of(V), table.mean_profile, table.parts, config, n_items
+            "bench", "bench", centroids_of(table), gram, table.mean_profile, table.parts, config, n_items
         ),
         index=ItemIndex.build(table),
         source=Quantized(rows, scale, table.trend, shown),
         sequence=sequence,
-        pairs=pairs_of(merge_histories(few, config, now), min(len(chosen), 500), 3, seed),
+        pairs=pairs_of(merge_histories(few, config, now), min(few.n_users, 500), 3, seed),
         lists=np.stack([top_k(one, TOP_K)[0] for one in score(table, sequence[0][:asked], config.trend_weight)]),
     )
 

@@ -8,9 +8,12 @@ import pytest
 from federation.noise_account import DAY_S, NoiseAccount, NoisePolicy
 from federation.noising import leading_directions
 from federation.private_sum.randomness import seeded_bytes
+from recsys.items import INTENT, TASTE, ItemTable
+from tests.benchmarks import modes_intent
 from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import membership_auc, recognised
-from tests.benchmarks.modes import noised, on_the_device, whole_profile, with_clusters
+from tests.benchmarks.modes import few_modes, noised, on_the_device, whole_profile, with_clusters
+from tests.benchmarks.modes_intent import last_named, ways
 from tests.benchmarks.modes_world import Floats, World, world
 
 EPSILON = 8.0
@@ -90,3 +93,29 @@ def test_the_figures_of_an_attack_by_hand() -> None:
     assert recognised(messages, known) == pytest.approx((1 + 0 + 1 / 3) / 3)
     pairs = Pairs(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 0, 2]), np.array([True, False] * 3))
     assert membership_auc(known, messages, pairs) == pytest.approx((1 + 0 + 0.5) / 3)  # 2 > 1, 0 < 3, 1 = 1
+
+
+def test_the_last_pool_of_an_intent_names_the_last_item_and_the_columns_are_the_pools() -> None:
+    """Taste 2 wide, pools ρ 0.5 and 0: the last two columns are 3·v of item 1, whatever the others say."""
+    V = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
+    table = ItemTable(
+        np.hstack([V, np.zeros((3, 4), np.float32)]), np.zeros(3, np.float32), np.zeros(6, np.float32),
+        ((TASTE, 2), (INTENT, 4)),
+    )  # fmt: skip
+    message = np.array([[1, 0, -1, 0, 0, 3]], dtype=np.float32)
+    assert [part.tolist() for _, part in ways(table, message)[2:]] == [[[-1, 0]], [[0, 3]]]
+    assert last_named(table, message, np.array([1], dtype=np.int32)) == 1.0
+    assert last_named(table, np.zeros((1, 6), np.float32), np.array([1], dtype=np.int32)) == 1 / 3
+
+
+def test_a_profile_with_an_intent_says_the_last_item_and_a_noised_one_seldom_does() -> None:
+    found = modes_intent.rows(
+        "synthetic", seed=0, users=150, asked=5, say=lambda _: None, measured=few_modes, n_items=300
+    )
+    assert [row["profile"] for row in found] == ["taste"] * 7 + ["taste and intent"] * 7
+    device, profile, _, _, noised, *_ = found[7:]
+    assert "ε 4" in noised["setting"]
+    assert (device["auc"], device["last"]) == (0.5, pytest.approx(1 / 300, abs=1e-4))
+    assert profile["last"] > 0.95
+    assert noised["last"] < 0.1
+    assert noised["auc"] < profile["auc"] - 0.1
