@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.errors import DataError, ModelError
 from data.interactions import MICROS_PER_DAY, interactions
@@ -12,7 +14,17 @@ from data.leakage import REMEDIES
 from data.sessions import split_sessions
 from data.split import known_at, leave_last_out, temporal
 from recsys.baselines import popularity, recent_popularity
-from recsys.leakage import Features, Fitted, PropertyJoin, ScoringProtocol, Setup, inspect, reads_future, refuse_leaks
+from recsys.leakage import (
+    Features,
+    Fitted,
+    PropertyJoin,
+    ScoringProtocol,
+    Setup,
+    inspect,
+    learned,
+    reads_future,
+    refuse_leaks,
+)
 from recsys.leakage.behaviour import above_chance, candidates_from_test, positives_left_out, trained_on_test
 from recsys.leakage.learned import (
     fitted_on_test,
@@ -203,3 +215,10 @@ def test_parts_on_other_axes_are_an_error(log, split):
         Setup(split.train, split.test, split.at, train_session=np.array([1]))
     with pytest.raises(ModelError, match="candidate_users=None"):
         Setup(split.train, split.test, split.at, candidates=np.zeros((2, 2), dtype=np.int64))
+
+
+@given(st.lists(st.integers(-5, 5), max_size=12), st.lists(st.integers(-5, 5), max_size=12))
+def test_keys_among_others_are_those_that_numpys_sets_say(keys: list[int], known: list[int]) -> None:
+    one, other = np.array(keys, dtype=np.int64), np.array(known, dtype=np.int64)
+    assert learned._ascending(other).tolist() == np.unique(other).tolist()
+    assert learned._among(one, learned._ascending(other)).tolist() == np.isin(one, other).tolist()
