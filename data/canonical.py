@@ -10,7 +10,7 @@ import polars as pl
 from data.columns import Columns
 from data.formats import Preset
 from data.interactions import EventKind
-from data.reading import EXTRA_FIELD, LINE, Source
+from data.reading import BREAKS, EXTRA_FIELD, LINE, Source
 from data.times import TimeReader, read_times, time_column
 from data.validation import UNDOES, Check, checks, judged, kind_codes, kind_column
 
@@ -69,7 +69,7 @@ def make_plan(
 
 
 def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
-    """__line, user, item, kind, time, … and reason (0 is fine, k the k-th check), value; and the checks."""
+    """__line, user, item, time, …, reason (0 is fine, k the k-th check), value, BREAKS if exact; and the checks."""
     roles, source = plan.columns.roles, plan.source
     frame = source.exact if exact else source.frame
     schema = frame.collect_schema()
@@ -98,12 +98,12 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
         if role in roles
     }
     raw["raw.item"] = pl.col(roles["item"]).cast(pl.String)
-    more = [EXTRA_FIELD] if EXTRA_FIELD in schema else []
+    more = [name for name in (EXTRA_FIELD, BREAKS) if name in schema]
     frame = frame.select(LINE, *more, **wanted, **raw)
     if "quantity" in roles:  # negative units of a purchase are a cancellation
         undoes = (pl.col("kind") == EventKind.PURCHASE) & (pl.col("quantity") < 0)
         frame = frame.with_columns(kind=pl.when(undoes).then(UNDOES + pl.col("kind")).otherwise("kind"))
-    return judged(frame, found, list(wanted)), found
+    return judged(frame, found, [*wanted, *(name for name in more if name == BREAKS)]), found
 
 
 def _looks_integer(sample: pl.Series) -> bool:

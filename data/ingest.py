@@ -18,6 +18,7 @@ from data.log import make_log
 from data.numbering import arrange, in_time_order, indices
 from data.opened import LogOptions, open_log, read_planned
 from data.reading import LINE, Table
+from data.refusals import placed, refusals
 from data.vocabulary import Vocabulary
 
 
@@ -88,11 +89,7 @@ def _rows(plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
         return _rows(replace(plan, integer_ids=plan.integer_ids.difference(odd)))
     if rows["reason"].max() == 0:
         return rows, pl.DataFrame(schema=REJECTS)
-    frame, found = canonical(plan, exact=True)
-    refused = frame.filter(pl.col("reason") > 0).select(LINE, "reason", "value").collect(engine="streaming")
-    words = pl.Series(["", *(check.reason for check in found)], dtype=pl.String)
-    told = refused.select(line=LINE, reason=words.gather(refused["reason"]), value="value")
-    return rows, told.cast({"line": pl.Int64})
+    return rows, placed(refusals(plan).collect(engine="streaming"))[0]
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,7 @@ MAX_ID_CHARS = 128
 """Longest item_id: what logs, bundles, and the service's addresses can carry."""
 
 LARGE_LOG_BYTES = 2 << 30
-"""Largest text log that ingest reads whole: it takes 1.4 times its size in memory, so a machine of 4 GB holds it."""
+"""Largest text log that ingest reads whole: it takes 1.3 times its size in memory, so a machine of 4 GB holds it."""
 
 PARTITION_BYTES = 1 << 29
 """Text of a larger log in memory at a time: a partition then takes no more than libraries and buffers do anyway."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
@@ -66,8 +67,8 @@ class OpenedLog:
     told: str
 
 
-def open_log(source: Table, options: LogOptions) -> OpenedLog:
-    """Raises DataError when the source is no log or a column is missing."""
+def open_log(source: Table, options: LogOptions, scratch: Path | None = None) -> OpenedLog:
+    """scratch: as of `open_source`. Raises DataError when the source is no log or a column is missing."""
     separators = (options.separator,) if options.separator else ()
     name, told = options.preset, ""
     if name == AUTO:
@@ -79,6 +80,7 @@ def open_log(source: Table, options: LogOptions) -> OpenedLog:
         header=preset.header,
         known=_known_names(preset, mapping, options.keep or ()),
         events_in=preset.events_in,
+        scratch=scratch,
     )
     return OpenedLog(opened, preset, match_columns(preset, opened.columns, mapping, options.keep), options, told)
 

@@ -30,7 +30,8 @@ from data.log import make_log
 from data.numbering import Index, arrange, in_time_order
 from data.opened import LogOptions, OpenedLog, open_log, read_planned
 from data.reading import LINE, Table
-from data.spill import Ranges, cut, read_pieces, write_pieces
+from data.refusals import placed, refusals
+from data.spill import Ranges, cut, read_pieces, slices, write_pieces
 from data.vocabulary import Vocabulary
 
 BATCH_ROWS = 1 << 20
@@ -61,8 +62,8 @@ def ingest_folder(
 
     partitions: None: as many as `partitions_of` says; 1 is `ingest` itself. In memory at a time: 1/partitions of the
     events, `batch_rows` rows, the vocabularies and the catalogue. The events of one user, and the rows of one item,
-    are never cut. On disk, in the folder of `out` and only until it is done: about three times what events.parquet
-    takes. progress: called with what is being done, how much of it is done, and of how much if that is known.
+    are never cut. On disk, in the folder of `out` and only until it is done: about two thirds of the log as text.
+    progress: called with what is being done, how much of it is done, and of how much if that is known.
 
     Raises DataError as `ingest` does.
     """
@@ -78,7 +79,7 @@ def ingest_folder(
     with atomic_folder(target, overwrite=True) as fresh:
         spill, rejects, events = fresh / "spill", fresh / "rejects.jsonl", fresh / "events.parquet"
         spill.mkdir()
-        log = open_log(source, options)
+        log = open_log(source, options, spill)
         progress("rows read", 0, None)
         plan, rows = read_planned(log, partial(_spilled, spill, rejects))
         refused = _refused(rejects)
@@ -131,8 +132,8 @@ class _Rows:
     def batches(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pl.DataFrame]]:
         """The usable ones of `size` rows at a time, after the number of the first."""
         scan = pl.scan_parquet(self.folder / "rows.parquet").select("reason", *columns)
-        for start in range(0, self.height, size):
-            yield start, scan.slice(start, size).filter(pl.col("reason") == 0).drop("reason").collect().rechunk()
+        for number, rows in enumerate(slices(scan, size)):
+            yield number * size, rows.filter(pl.col("reason") == 0).drop("reason").rechunk()
 
 
 @dataclass(frozen=True)
@@ -157,17 +158,19 @@ def _spilled(folder: Path, rejects: Path, plan: Plan) -> _Rows:
     names = [schema[role].categories.to_series() for role in ("user", "item")]  # type: ignore[attr-defined]
     scan = pl.scan_parquet(folder / "rows.parquet")
     height, refused = scan.select(pl.len(), refused=(pl.col("reason") > 0).sum()).collect(engine="streaming").row(0)
-    if refused:
-        judged, found = canonical(plan, exact=True)
-        words = {number: check.reason for number, check in enumerate(found, start=1)}
-        judged.filter(pl.col("reason") > 0).select(
-            line=pl.col(LINE).cast(pl.Int64),
-            reason=pl.col("reason").replace_strict(words, return_dtype=pl.String),
-            value="value",
-        ).sink_ndjson(rejects)
-    else:
-        pl.DataFrame(schema=REJECTS).write_ndjson(rejects)
+    _write_rejects(rejects, refusals(plan) if refused else None, folder / "refused.parquet")
     return _Rows(folder, height, names[0], names[1], scan.collect_schema())
+
+
+def _write_rejects(rejects: Path, refused: pl.LazyFrame | None, spill: Path) -> None:
+    with rejects.open("wb") as file:
+        if refused is None:
+            return
+        refused.sink_parquet(spill, compression="lz4")
+        breaks = 0
+        for rows in slices(pl.scan_parquet(spill), BATCH_ROWS):
+            told, breaks = placed(rows, breaks)
+            told.write_ndjson(file)
 
 
 def _refused(rejects: Path) -> pl.LazyFrame:

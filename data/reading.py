@@ -9,19 +9,18 @@ import codecs
 import contextlib
 import csv
 import io
-import itertools
 import json
 import mmap
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
 from data.errors import DataError
+from data.patience import csv_rows, nested_rows, set_down, to_utf_8, windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,22 +29,21 @@ Table: TypeAlias = "Path | str | pl.DataFrame | pl.LazyFrame | pd.DataFrame"
 
 LINE = "\x01line"  # no column of a source is called that
 EXTRA_FIELD = "\x01more"  # filled where a csv line has more fields than the header
+BREAKS = "\x01breaks"  # line ends within the fields of a csv row
 _HEAD_BYTES = 1 << 20
 _HEAD_LINES = 1_000
 _HEADER_LINES = 50  # more than a header with line ends in its names takes
 _TYPED = r":(token|token_seq|float|float_seq)$"  # header of RecBole's atomic files
 _NO_SEPARATOR = "\x1f"
-_END = "\x1e"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What Windows writes where Latin-1 has control codes: dashes, quotes, the euro.
-_WINDOWS = {code: char for code in range(0x80, 0xA0) if (char := bytes([code]).decode("cp1252", "ignore"))}
 
 
 @dataclass(frozen=True)
 class Source:
     """Raw columns of a source as lazy frames, with LINE and, of a csv, EXTRA_FIELD.
 
-    frame: quick to read; its LINE only orders the rows. exact: slower; its LINE is the line of the file, from 1.
+    frame: quick to read; its LINE only orders the rows. exact: slower; its LINE is the line of the file, from 1, when
+    the BREAKS of all rows before are added, if it has that column.
     patient: the same source for when polars gives up on a line of it: slow, and a line that cannot be read is a row of
     nulls; None where there is no such way. notes: what the user should know about how it is read.
     """
@@ -65,6 +63,7 @@ def open_source(
     header: Sequence[str] = (),
     known: frozenset[str] = frozenset(),
     events_in: str = "",
+    scratch: Path | None = None,
 ) -> Source:
     """A source as lazy frames; nothing is read yet but the start of a file.
 
@@ -72,10 +71,11 @@ def open_source(
     header: names for a csv whose first line holds a number and none of the `known` names. A field of a jsonl is seen
     if it occurs at the start, or is one of the `known` names wherever it occurs. Text is UTF-8 or Windows-1252.
     events_in: the field of a jsonl whose list has one object an event; each becomes a row beside the line's fields.
+    scratch: a folder for what polars cannot read as it is (another encoding, quotes in odd places); None: in memory.
     Raises DataError for a path that is missing, a folder, empty, or neither text nor parquet.
     """
     if isinstance(source, (str, Path)):
-        return _open_file(Path(source), separators, header, known, events_in)
+        return _open_file(Path(source), separators, header, known, events_in, scratch)
     if isinstance(source, pl.LazyFrame):
         return _numbered(source, "frame")
     if isinstance(source, pl.DataFrame):
@@ -121,7 +121,12 @@ def peek(source: Table, separators: Sequence[str]) -> tuple[str, tuple[str, ...]
 
 
 def _open_file(
-    path: Path, separators: Sequence[str], header: Sequence[str], known: frozenset[str], events_in: str
+    path: Path,
+    separators: Sequence[str],
+    header: Sequence[str],
+    known: frozenset[str],
+    events_in: str,
+    scratch: Path | None,
 ) -> Source:
     if not path.exists():
         raise DataError(f"source={path}: no such file")
@@ -143,8 +148,8 @@ def _open_file(
     if b"\0" in head:
         raise DataError(f"source={path}: is neither text nor parquet, must be a csv, parquet or jsonl file")
     if head.lstrip().startswith(b"{"):
-        return _open_nested(path, head, events_in) if events_in else _open_jsonl(path, head, known)
-    return _open_csv(path, head, separators, header, known)
+        return _open_nested(path, head, events_in, scratch) if events_in else _open_jsonl(path, head, known)
+    return _open_csv(path, head, separators, header, known, scratch)
 
 
 def _numbered(frame: pl.LazyFrame, name: str) -> Source:
@@ -177,7 +182,7 @@ def _open_jsonl(path: Path, head: bytes, known: frozenset[str]) -> Source:
     return Source(frame, exact, tuple(columns), path.name, lambda: Source(exact, exact, tuple(columns), path.name))
 
 
-def _open_nested(path: Path, head: bytes, events_in: str) -> Source:
+def _open_nested(path: Path, head: bytes, events_in: str, scratch: Path | None) -> Source:
     """A jsonl with one session a line: one row an event, the line's other fields beside it."""
     outer: dict[str, None] = {}
     inner: dict[str, None] = {}
@@ -198,29 +203,10 @@ def _open_nested(path: Path, head: bytes, events_in: str) -> Source:
     frame = lines.explode(events_in).unnest(events_in).select(LINE, *columns)
 
     def by_hand() -> Source:
-        rows = pl.DataFrame(
-            list(_events_by_hand(path, columns, events_in)),
-            schema={LINE: pl.UInt32, **dict.fromkeys(columns, pl.String)},
-            orient="row",
-        ).lazy()
+        rows = set_down(nested_rows(path, columns, events_in), (LINE, *columns), scratch)
         return Source(rows, rows, columns, path.name)
 
     return Source(frame, frame, columns, path.name, by_hand)
-
-
-def _events_by_hand(path: Path, columns: Sequence[str], events_in: str) -> Iterator[list[str | int | None]]:
-    """Rows of a nested jsonl by the standard library's reader; a line that is none is one row of nulls."""
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                told = json.loads(line)
-                rows = [{**told, **event} for event in told[events_in]]
-            except (ValueError, TypeError, KeyError):
-                rows = [{}]
-            for row in rows:
-                yield [number, *(None if row.get(name) is None else str(row[name]) for name in columns)]
 
 
 def _late_fields(path: Path, wanted: frozenset[str]) -> list[str]:
@@ -234,13 +220,18 @@ def _late_fields(path: Path, wanted: frozenset[str]) -> list[str]:
 
 
 def _open_csv(
-    path: Path, head: bytes, separators: Sequence[str], header: Sequence[str], known: frozenset[str]
+    path: Path,
+    head: bytes,
+    separators: Sequence[str],
+    header: Sequence[str],
+    known: frozenset[str],
+    scratch: Path | None,
 ) -> Source:
     text: Path | io.BytesIO = path
     unicode, notes = _is_unicode(path)
     if not unicode:
-        text = io.BytesIO(_windows(path.read_bytes()).encode())
-    lines = (head.decode("utf-8-sig", errors="replace") if unicode else _windows(head)).splitlines(keepends=True)
+        text = to_utf_8(path, scratch)
+    lines = (head.decode("utf-8-sig", errors="replace") if unicode else windows(head)).splitlines(keepends=True)
     blank = next(number for number, line in enumerate(lines) if line.strip())
     separator, fields, height = _first_line(lines[blank:], separators)
     names = list(pl.Series(fields, dtype=pl.String).str.replace(_TYPED, ""))
@@ -262,8 +253,13 @@ def _open_csv(
     )  # fmt: skip
     # A quoted field may hold line ends: the rows after it are further down in the file than their number says.
     breaks = pl.sum_horizontal(pl.col(columns).str.count_matches("\n", literal=True))
-    exact = frame.with_columns(pl.col(LINE) + breaks.cum_sum().shift(1, fill_value=0))
-    by_hand = partial(_csv_by_hand, path, separator, columns, skip, unicode=unicode, notes=notes)
+    exact = frame.with_columns(breaks.alias(BREAKS))
+
+    def by_hand() -> Source:
+        rows = csv_rows(path, separator, len(columns), skip, unicode=unicode)
+        read = set_down(rows, (LINE, *columns, EXTRA_FIELD), scratch)
+        return Source(read, read, tuple(columns), path.name, notes=notes)
+
     return Source(frame, exact, tuple(columns), path.name, by_hand, notes)
 
 
@@ -281,30 +277,6 @@ def _first_line(lines: list[str], separators: Sequence[str]) -> tuple[str, list[
         except csv.Error:  # a quote that belongs to a name, as in 5"
             pass
     return separator, [field.strip().strip('"') for field in lines[0].rstrip("\r\n").split(separator)], 1
-
-
-def _csv_by_hand(
-    path: Path, separator: str, columns: Sequence[str], skip: int, *, unicode: bool, notes: tuple[str, ...]
-) -> Source:
-    """A csv with quotes in odd places, by the standard library's reader. Raises DataError for one that never closes."""
-    raw = path.read_bytes()
-    text = io.StringIO(raw.decode("utf-8-sig", errors="replace") if unicode else _windows(raw), newline="")
-    reader = csv.reader(itertools.chain(text, [_END]), delimiter=separator)
-    rows: list[list[str | int | None]] = []
-    width, last, ended, begins = len(columns), 1, False, 1
-    try:
-        for fields in reader:
-            last, begins, ended = begins, reader.line_num + 1, fields == [_END]
-            if last > skip and not ended:
-                padded = [field or None for field in fields[:width]] + [None] * (width - len(fields))
-                rows.append([last, *padded, separator.join(fields[width:]) if len(fields) > width else None])
-    except csv.Error:  # a field of more than 128 kB
-        last, ended = begins, False
-    if not ended:
-        raise DataError(f"source={path.name}: line {last}: a quote is opened and never closed")
-    schema = {LINE: pl.UInt32, **dict.fromkeys([*columns, EXTRA_FIELD], pl.String)}
-    frame = pl.DataFrame(rows, schema=schema, orient="row").lazy()
-    return Source(frame, frame, tuple(columns), path.name, notes=notes)
 
 
 def _is_unicode(path: Path) -> tuple[bool, tuple[str, ...]]:
@@ -336,7 +308,3 @@ def _text(path: Path, errors: str) -> Iterator[str]:
             if not chunk.isascii() or decoder.getstate()[0]:
                 yield decoder.decode(chunk)
     yield decoder.decode(b"", final=True)
-
-
-def _windows(raw: bytes) -> str:
-    return raw.decode("latin-1").translate(_WINDOWS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def cut(rows: npt.NDArray[np.int64], parts: int) -> Ranges:
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, total * np.arange(1, parts) / parts, side="right")
     return Ranges(np.concatenate(([0], inner, [len(rows)])).astype(np.int64))
+
+
+def slices(rows: pl.LazyFrame, size: int) -> Iterator[pl.DataFrame]:
+    """The rows of a scanned file, `size` at a time."""
+    for start in range(0, int(rows.select(pl.len()).collect().item()), size):
+        yield rows.slice(start, size).collect()
 
 
 def write_pieces(rows: pl.DataFrame, of_row: npt.NDArray[np.uint16], folder: Path, name: str) -> None:

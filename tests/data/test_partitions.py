@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import data.partitions
+import data.patience
 from data.dataset import Dataset
 from data.errors import DataError
 from data.ingest import ingest
@@ -98,7 +99,9 @@ def test_bad_lines_of_a_file_are_told_by_their_lines(tmp_path):
     assert dataset.rejects["line"].to_list() == [2, 5, 6]
 
 
-def test_text_that_needs_patience_or_another_encoding_can_be_partitioned(tmp_path):
+def test_text_that_needs_patience_or_another_encoding_is_set_down_and_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(data.patience, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(data.patience, "_CHUNK_BYTES", 5)
     head = "user_id,item_id,time\n"
     texts = {
         "quotes.csv": (head + 'u1,5" disc,2024-01-01\nu1,"a ""b""",2024-01-02\nu2\nu2,9",2024-01-04\n').encode(),
