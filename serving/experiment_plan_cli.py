@@ -38,7 +38,7 @@ def plan(
     if as_json:
         print_json(found)
     else:
-        console.print("\n".join(lines_of(found)), highlight=False, markup=False)
+        console.print("\n".join(lines_of(found)), highlight=False, markup=False, soft_wrap=True)
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ def run(
     if as_json:
         print_json(shown)
     else:
-        console.print("\n".join(lines_of(shown)), highlight=False, markup=False)
+        console.print("\n".join(lines_of(shown)), highlight=False, markup=False, soft_wrap=True)
 
 
 def with_epsilon(experiment: Experiment, epsilon: str | None) -> Experiment:

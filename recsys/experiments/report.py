@@ -315,7 +315,11 @@ class _Report:
             f"<tr><th>{escape(one['metric'])}<br><small>{escape(one['arm'])}</small></th>"
             + "".join(
                 f'<td class="n">{self._n("rehearsal", "truth", at, key, style=style)}</td>'
-                for key, style in (("control", ".4g"), ("treatment", ".4g"), ("relative", "+.1%"))
+                for key, style in (
+                    ("control", ".4g"),
+                    ("treatment", ".4g"),
+                    ("effect", "+.4g") if one["relative"] is None else ("relative", "+.1%"),
+                )
             )
             + "</tr>"
             for at, one in enumerate(about["truth"])

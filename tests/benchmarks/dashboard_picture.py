@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.dashboard_picture`: docs/figures/dashboard.png, of a service that did what it shows.
 
 Both parties in processes of their own, devices of the bundled log that train over HTTP, questions meanwhile, and an
-experiment of simulated shoppers. A few minutes.
+experiment of simulated shoppers. Five minutes on a quiet machine.
 """
 
 from __future__ import annotations

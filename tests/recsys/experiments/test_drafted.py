@@ -19,6 +19,7 @@ from recsys.experiments.drafted import DRAFTED, drafts, sessions_of
 from recsys.experiments.logged import Logged
 from recsys.experiments.metrics import LOST, WON
 from recsys.experiments.outcomes import MICROS
+from recsys.experiments.report import report_html
 from recsys.experiments.response import Answer, Scope
 from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.replay_logs import dataset_of, small_dataset
@@ -48,6 +49,7 @@ def test_an_interleaved_design_is_rehearsed_by_its_own_sums(dataset: Dataset) ->
     assert both.mean("preference") == pytest.approx(truth["personal"])
     assert truth["personal"] != 0.0
     assert found.to_dict()["rehearsal"]["assumptions"][-1] == DRAFTED
+    assert f">{truth['personal']:+.4g}</data>" in report_html(found.to_dict())
     again = rehearse_on(dataset, an_interleaved(), quick, lift=0.5)
     assert again.truth == found.truth
 
