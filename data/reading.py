@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import json
-import mmap
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -214,8 +213,10 @@ def _late_fields(path: Path, wanted: frozenset[str]) -> list[str]:
     if not wanted:
         return []
     names = b"|".join(re.escape(json.dumps(name).encode()) for name in sorted(wanted, key=len, reverse=True))
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = {json.loads(one[1]) for one in re.finditer(rb"[{,]\s*(" + names + rb")\s*:", content)}
+    found: set[str] = set()
+    with path.open("rb") as stream:
+        while lines := stream.read(_HEAD_BYTES) + stream.readline():
+            found |= {json.loads(one[1]) for one in re.finditer(rb"[{,]\s*(" + names + rb")\s*:", lines)}
     return sorted(found)
 
 
