@@ -36,6 +36,9 @@ STATES = {
 }
 GUARDS = {"hurt": "hurt", "held": "unharmed", "open": "not yet known"}
 
+_P = ".4f"
+"""How p is written: never as 0, which it is not."""
+
 
 def reading_of(folder: Path | str) -> dict[str, Any]:
     """The reading in a folder that `write_report` made. Raises DataError when it is none."""
@@ -191,7 +194,7 @@ class _Report:
                 self._of("effects", at, "control"),
                 self._of("effects", at, "treatment"),
                 self._effect("effects", at),
-                self._of("effects", at, "adjusted_p", ".4f"),
+                self._of("effects", at, "adjusted_p", _P),
                 self._of("effects", at, "reduction", ".1%"),
                 self._of("effects", at, "noise_share", ".1%"),
             ]
@@ -217,12 +220,12 @@ class _Report:
             f"<tr><th>{escape(str(one['segment']))}: {escape(str(one['level']))}<br><small>{escape(one['arm'])}</small>"
             f'</th><td class="n">{self._of("segments", at, "shoppers", ",.0f")}</td>'
             f'<td class="n">{self._effect("segments", at)}</td>'
-            f'<td class="n">{self._of("segments", at, "adjusted_p", ".4f")}</td></tr>' + self._problem(one, 4)
+            f'<td class="n">{self._of("segments", at, "adjusted_p", _P)}</td></tr>' + self._problem(one, 4)
             for at, one in enumerate(self._analysis["segments"])
         ]
         differs = "".join(
             f"<li>{escape(one['segment'])}, {escape(one['arm'])}: "
-            f"{escape(one['problem'] or 'p')} {self._of('interactions', at, 'adjusted_p', '.4f')}</li>"
+            f"{escape(one['problem'] or 'p')} {self._of('interactions', at, 'adjusted_p', _P)}</li>"
             for at, one in enumerate(self._analysis["interactions"])
         )
         return (
@@ -248,7 +251,7 @@ class _Report:
                 for arm in ratio["observed"]
             ]
             said = "Mismatch: no effect can be read" if ratio["mismatch"] else "No mismatch is shown"
-            p = self._n(*path, "p_value", style=".4f")
+            p = self._n(*path, "p_value", style=_P)
             body = f"{table(['arm', 'shoppers', 'expected'], rows)}<p>{said} (p {p}).</p>"
         return f"<section><h2>Do the arms hold the shoppers they should?</h2>{body}</section>"
 
@@ -357,7 +360,8 @@ class _Report:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "–"
         where = escape(" ".join(map(str, path)))
-        return f'<data value="{value!r}" data-from="{where}">{value:{style}}</data>'
+        shown = "&lt; 0.0001" if style == _P and value < 0.00005 else f"{value:{style}}"
+        return f'<data value="{value!r}" data-from="{where}">{shown}</data>'
 
 
 def _list(rows: Sequence[tuple[str, str]]) -> str:

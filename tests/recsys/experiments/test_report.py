@@ -98,6 +98,9 @@ def test_every_number_is_the_one_it_names_and_there_are_no_others(folder: Path) 
     for where, value, shown in read.numbers:
         source = cell(reading, where)
         assert float(value) == source
+        if shown.startswith("< "):
+            assert 0 <= source < float(shown[2:])
+            continue
         percent = shown.endswith("%")
         written = shown.strip("%").replace(",", "")
         digits = len(written.partition("e")[0].lstrip("+-0.").replace(".", ""))
@@ -109,6 +112,16 @@ def test_every_number_is_the_one_it_names_and_there_are_no_others(folder: Path) 
         assert cell(reading, where) == sentence
     assert len(read.sentences) == 1
     assert re.findall(r"\d[\d.,]*", NOT_FIGURES.sub("", " ".join(read.text))) == []
+
+
+def test_a_p_too_small_to_write_is_not_written_as_nothing(tmp_path: Path) -> None:
+    reading = a_reading()
+    reading["results"]["analysis"]["effects"][0]["adjusted_p"] = 3e-7
+    write_report(reading, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert 'value="3e-07"' in page
+    assert "&lt; 0.0001</data>" in page
+    assert ">0.0000</data>" not in page
 
 
 def test_everything_that_decides_is_on_the_page(folder: Path) -> None:
