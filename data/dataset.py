@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -142,9 +142,50 @@ def write_rest(
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a dataset numbers and describes, without its events: enough to grow it by a newer log."""
+
+    items: Vocabulary
+    users: Vocabulary
+    catalogue: pl.DataFrame
+
+
+def open_known(source: Path | str) -> Known:
+    """Of a dataset as of Dataset.open, whose events are neither read nor checked."""
+    if isinstance(source, str) and source.startswith("sample:"):
+        dataset = Dataset.open(source)
+        return Known(dataset.items, dataset.users, dataset.catalogue)
+    _manifest(Path(source), ("catalogue.parquet", "items.parquet", "users.parquet"))
+    return _known(Path(source))
+
+
+def _known(folder: Path) -> Known:
+    return Known(
+        items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
+        users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
+        catalogue=pl.read_parquet(folder / "catalogue.parquet"),
+    )
+
+
 def _load(folder: Path) -> Dataset:
+    manifest = _manifest(folder, _FILES)
+    known, rejects = _known(folder), folder / "rejects.jsonl"
+    return Dataset(
+        name=folder.name,
+        log=scan_log(folder / "events.parquet").collect(),
+        catalogue=known.catalogue,
+        items=known.items,
+        users=known.users,
+        summary=manifest["summary"],
+        rejects=pl.read_ndjson(rejects, schema=REJECTS) if rejects.stat().st_size else pl.DataFrame(schema=REJECTS),
+    )
+
+
+def _manifest(folder: Path, checked: Sequence[str]) -> dict[str, Any]:
+    """The manifest of a dataset folder, of whose files these are as it says."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files, version = manifest["files"], manifest["format"]
     except FileNotFoundError:
         raise DataError(f"dataset={folder}: no manifest.json there; make one with `ownshelf ingest`") from None
@@ -154,21 +195,12 @@ def _load(folder: Path) -> Dataset:
         raise DataError(f"dataset={folder}: manifest.json is not readable ({error})") from None
     if version != FORMAT:
         raise DataError(f"dataset={folder}: format={version}: this version reads {FORMAT}; ingest the log again")
-    for file in _FILES:
+    for file in checked:
         if not (folder / file).is_file():
             raise DataError(f"dataset={folder}: {file} is missing")
         if file_hash(folder / file) != files.get(file):
             raise DataError(f"dataset={folder}: {file} was changed after it was written (its hash differs)")
-    rejects = folder / "rejects.jsonl"
-    return Dataset(
-        name=folder.name,
-        log=scan_log(folder / "events.parquet").collect(),
-        catalogue=pl.read_parquet(folder / "catalogue.parquet"),
-        items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
-        users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
-        summary=manifest["summary"],
-        rejects=pl.read_ndjson(rejects, schema=REJECTS) if rejects.stat().st_size else pl.DataFrame(schema=REJECTS),
-    )
+    return manifest
 
 
 def scan_log(path: Path) -> pl.LazyFrame:

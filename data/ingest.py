@@ -13,7 +13,7 @@ import polars as pl
 from data.account import nothing_usable, only_cancellations, reasons, summary, tally
 from data.canonical import NOT_AN_INT, Plan, canonical
 from data.catalogue import describe, items_table, make_catalogue, told_plainly
-from data.dataset import REJECTS, Dataset
+from data.dataset import REJECTS, Dataset, Known
 from data.log import make_log
 from data.numbering import arrange, in_time_order, indices
 from data.opened import LogOptions, open_log, read_planned
@@ -36,7 +36,7 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: Dataset | Vocabulary | None = None,
+    base: Dataset | Known | Vocabulary | None = None,
     name: str | None = None,
 ) -> Dataset:
     """Read a log, check every row, number users and items, and keep what is usable.

@@ -11,7 +11,7 @@ import polars as pl
 
 from data.canonical import Plan, make_plan
 from data.columns import Columns, match_columns
-from data.dataset import Dataset
+from data.dataset import Dataset, Known
 from data.errors import DataError
 from data.formats import FEEDBACK_PRESETS, PRESETS, Preset
 from data.reading import Source, Table, open_source, unreadable
@@ -33,7 +33,8 @@ class LogOptions:
     keep: extra columns to keep with the events; generic keeps all by default.
     timezone: of times without offset; never the machine's. time_format, time_unit: instead of inferring.
     items: a catalogue file or frame; by default the preset's own beside the log.
-    base: a dataset or item vocabulary to grow, so that no item_idx (and with a dataset no user_idx) ever changes.
+    base: a dataset (`open_known` reads one without its events) or an item vocabulary to grow, so that no item_idx
+        (and with a dataset no user_idx) ever changes.
     """
 
     preset: str = AUTO
@@ -46,12 +47,12 @@ class LogOptions:
     time_format: str | None = None
     time_unit: str | None = None
     items: Table | None = None
-    base: Dataset | Vocabulary | None = None
+    base: Dataset | Known | Vocabulary | None = None
 
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
         """Items, users and catalogue of the base."""
-        if isinstance(self.base, Dataset):
+        if isinstance(self.base, (Dataset, Known)):
             return self.base.items, self.base.users, self.base.catalogue
         return self.base or Vocabulary(), Vocabulary(), None
 

@@ -13,7 +13,7 @@ import typer
 from rich.progress import TaskID
 
 from data.atomic import check_replaceable
-from data.dataset import Dataset
+from data.dataset import Dataset, open_known
 from data.errors import DataError, ModelError
 from data.interactions import Interactions
 from data.opened import LogOptions
@@ -92,7 +92,7 @@ def ingest_command(
         time_format=time_format,
         time_unit=time_unit,
         items=items,
-        base=None if base is None else Dataset.open(base),
+        base=None if base is None else open_known(base),
     )
     with progress("rows read", None) as bar:
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import data.dataset
-from data.dataset import Dataset, content_hash, scan_log
+from data.dataset import Dataset, content_hash, open_known, scan_log
 from data.errors import DataError
 from data.ingest import ingest
 
@@ -63,6 +63,22 @@ def test_a_touched_or_missing_file_is_refused(tmp_path, file):
     path.unlink()
     with pytest.raises(DataError, match=f"{file} is missing"):
         Dataset.open(tmp_path / "shop")
+
+
+def test_what_a_dataset_knows_is_read_without_its_events(tmp_path):
+    made = ingest(LOG, out=tmp_path / "shop")
+    (tmp_path / "shop" / "events.parquet").unlink()
+    known = open_known(tmp_path / "shop")
+    assert (known.items, known.users) == (made.items, made.users)
+    assert known.catalogue.equals(made.catalogue)
+    assert open_known("sample:eshop-2008").users == Dataset.open("sample:eshop-2008").users
+    newer = LOG.head(1).with_columns(user_id=pl.lit("u0"), item_id=pl.lit("c"))
+    assert ingest(newer, base=known).hash == ingest(newer, base=made).hash
+    assert ingest(newer, base=known).items.ids.to_list() == ["a", "b", "c"]
+    path = tmp_path / "shop" / "items.parquet"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=r"items\.parquet was changed"):
+        open_known(tmp_path / "shop")
 
 
 @pytest.mark.parametrize(
