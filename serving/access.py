@@ -70,6 +70,7 @@ ROUTES = _table(
     ("GET", "/v1/catalogue/{version}", "app device"),
     ("GET", "/v1/catalogue/{version}/changes", "app device"),
     ("GET", "/v1/clusters/{version}", "app device"),
+    ("GET", "/v1/clusters/{version}/candidates", "app device"),
     ("GET", "/v1/bundles", "app analyst admin"),
     ("DELETE", "/v1/bundles/{version}", "admin"),
     ("POST", "/v1/bundles/{version}/activate", "admin"),

@@ -25,6 +25,7 @@ from serving.access import OPEN_APP, Access, caller
 from serving.ask_routes import add_asking, hot_answer
 from serving.bodies import Health, Ready, invalid, refusals
 from serving.bundle_routes import Releases, add_bundles
+from serving.candidate_routes import add_candidates
 from serving.cross_origin import CrossOrigin
 from serving.dashboard import add_dashboard
 from serving.following import KEEP, Following
@@ -134,6 +135,7 @@ def create_app(
     add_asking(app, apps)
     add_items(app, apps, shared.items, following.look)
     add_bundles(app, apps, releases or shared.bundles, following.look)
+    add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)
     _add_probes(app, readiness, metrics)
     log = access_log(bounds.access_log)
@@ -166,7 +168,7 @@ def _counted(stores: Stores) -> Observer:
 
     def count(seen: Seen) -> None:
         kind = seen.mode if seen.mode else kinds.get(seen.route, "other")
-        if seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
+        if not seen.mode and seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
             kind = "catalogue"
         if seen.app:
             stores.traffic.count(seen.app, "profile" if kind == "trend" else kind, seen.status, int(time.time()))

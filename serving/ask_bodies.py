@@ -45,7 +45,11 @@ Whole = BeforeValidator(whole)
 class _Ask(Strict):
     """What every mode takes."""
 
-    bundle_version: str = Field(min_length=1, max_length=64, description="The bundle the profile was made for.")
+    bundle_version: str = Field(
+        min_length=1,
+        max_length=64,
+        description="The bundle the profile was made for; without a profile it may be `current`.",
+    )
     exclude: Annotated[list[ItemId], Field(max_length=MAX_EXCLUDE, fail_fast=True)] = Field(
         default_factory=list, description="item_ids that must not appear; unknown ones are named in the answer."
     )

@@ -22,6 +22,7 @@ from serving.served import Apps, ServedBundle, Shelf
 from serving.together import Together
 
 NO_STORE = {"cache-control": "no-store"}
+CURRENT = "current"
 
 
 def add_asking(app: FastAPI, apps: Apps) -> None:
@@ -50,7 +51,7 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
         shelf = apps.of(state["caller"].app)
         if not isinstance(asked, ProfileRequest):
             return answer(shelf, asked)
-        question = question_of(served(shelf, asked.bundle_version), asked)
+        question = question_of(served(shelf, asked), asked)
         return list_answer(question.one, listed(question, await together.ask(question)))
 
     return answered
@@ -63,7 +64,7 @@ def mode_of(asked: Ask) -> str:
 
 def answer(shelf: Shelf, asked: Ask) -> bytes:
     """The answer to one question. Raises Refusal."""
-    one = served(shelf, asked.bundle_version)
+    one = served(shelf, asked)
     if not isinstance(asked, ProfileRequest):
         candidates, unknown = candidates_for(one, asked)
         whole = {
@@ -95,15 +96,23 @@ def list_answer(one: ServedBundle, found: Listed) -> bytes:
     )
 
 
-def served(shelf: Shelf, version: str) -> ServedBundle:
-    """A bundle that is still answered. Raises Refusal, which says what to fetch."""
-    one = shelf.get(version)
+def served(shelf: Shelf, asked: Ask) -> ServedBundle:
+    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch.
+
+    `current` is any version at all, which is good enough where nothing that is sent was made for one.
+    """
+    one = shelf.get(asked.bundle_version)
     if one is None:
-        current = shelf.current.version
+        current = shelf.current
+        problem = "not served"
+        if asked.bundle_version == CURRENT:
+            if isinstance(asked, ProfileRequest) and asked.profile is None:
+                return current
+            problem = "`current` is for questions without a profile; profiles and clusters belong to one version"
         raise Refusal(
             "bundle_too_old",
-            f"bundle_version: not served; the current one is {current}",
-            {"current": current, "fetch": f"/v1/catalogue/{current}"},
+            f"bundle_version: {problem}; the current one is {current.version}",
+            {"current": current.version, "fetch": f"/v1/catalogue/{current.version}"},
         )
     return one
 

@@ -62,7 +62,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
             return _redirect(shelf, since)
         one = _bundle(shelf, version, "catalogue")
         older = None if since is None or since == version else shelf.get(since)
-        if older is not None and (if_none_match is None or not _names(if_none_match, one.catalogue.etag)):
+        if older is not None and (if_none_match is None or not names(if_none_match, one.catalogue.etag)):
             delta = deltas.get((older.version, version))
             if delta is None:
                 content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
@@ -118,7 +118,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         try:
             return Activated(version=await run_in_threadpool(switch))
         except (ServingError, FederationError, ModelError):
-            raise _unknown(_shelf(apps, request), "catalogue") from None
+            raise unknown_bundle(_shelf(apps, request), "catalogue") from None
 
     @app.delete("/v1/bundles/{version}", summary="Serve a bundle no more; its folder stays", status_code=204,
                 response_class=Response, responses=refusals(404, 409, 422))  # fmt: skip
@@ -134,7 +134,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         except BundleInUse as error:
             raise Refusal("bundle_in_use", str(error)) from None
         except (ServingError, FederationError, ModelError):
-            raise _unknown(_shelf(apps, request), "catalogue") from None
+            raise unknown_bundle(_shelf(apps, request), "catalogue") from None
         return Response(None, 204)
 
 
@@ -145,11 +145,12 @@ def _shelf(apps: Apps, request: Request) -> Shelf:
 def _bundle(shelf: Shelf, version: str, kind: str) -> ServedBundle:
     one = shelf.get(version)
     if one is None:
-        raise _unknown(shelf, kind)
+        raise unknown_bundle(shelf, kind)
     return one
 
 
-def _unknown(shelf: Shelf, kind: str) -> Refusal:
+def unknown_bundle(shelf: Shelf, kind: str) -> Refusal:
+    """The refusal of a version that is not served; kind: catalogue or clusters, which is to be fetched."""
     current = shelf.current.version
     return Refusal(
         "unknown_bundle",
@@ -166,12 +167,13 @@ def _redirect(shelf: Shelf, since: str | None) -> Response:
 
 def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
     headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
-    if if_none_match is not None and _names(if_none_match, file.etag):
+    if if_none_match is not None and names(if_none_match, file.etag):
         return Response(None, 304, headers)
     return Response(file.read(), 200, headers, OCTETS)
 
 
-def _names(if_none_match: str, etag: str) -> bool:
+def names(if_none_match: str, etag: str) -> bool:
+    """Whether a header `if-none-match` names an ETag."""
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
     return etag in tags or "*" in tags
 

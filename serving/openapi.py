@@ -46,6 +46,9 @@ def document(
     most = max(len(one.clusters.centroids) for one in bundles) - 1
     ids = {"items": {"type": "integer", "minimum": 0, "maximum": most}, "uniqueItems": True}
     components["ClusterRequest"]["properties"]["clusters"] |= ids
+    for parameter in schema["paths"]["/v1/clusters/{version}/candidates"]["get"]["parameters"]:
+        if parameter["name"] == "clusters":
+            parameter["schema"] |= ids
     if named:
         _name_columns(components["PutItem"], [one.live.catalogue for one in bundles])
     components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])

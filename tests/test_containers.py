@@ -7,12 +7,16 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from typer.main import get_command
 
+from federation.privacy_plan import PrivacyPlan
+from federation.update import Clips
 from serving.cli import COMMANDS, app
+from serving.federation_file import FederationFile
 from serving.settings import OTHERS, Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,3 +155,47 @@ def test_no_secret_is_written_down_and_their_folder_is_not_committed() -> None:
         assert not re.search(r"osk_|opk_|BEGIN [A-Z ]*PRIVATE|://\w+:\w+@", leaf), leaf
     assert all(one["file"].startswith("./deploy/secrets/") for one in COMPOSE["secrets"].values())
     assert "deploy/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_no_container_is_given_a_folder_that_holds_anothers_secrets() -> None:
+    for name in OURS:
+        folders = [mount.split(":")[0] for mount in COMPOSE["services"][name]["volumes"] if mount.startswith("./")]
+        assert folders == [f"./deploy/{name}"]
+
+
+def test_the_federation_file_of_the_containers_is_one(tmp_path: Path) -> None:
+    """As docs/operate.md writes it, with the files that it says are there."""
+    page = (ROOT / "docs" / "operate.md").read_text()
+    [written] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    plan = PrivacyPlan(Clips(1.0, 1.0, 1.0, 1.0), 1.0, 4, 50, 5_000, 1e-6)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    (tmp_path / "custodian.key.pub").write_text("ab" * 32)
+    (tmp_path / "federation.toml").write_text(written)
+    read = FederationFile.read(tmp_path / "federation.toml")
+    where = urlsplit(read.custodian_url)
+    assert (where.scheme, where.hostname) == ("https", "custodian")
+    assert f"--port={where.port}" in COMPOSE["services"]["custodian"]["command"]
+    assert str(where.port) == COMPOSE["services"]["custodian"]["environment"]["OWNSHELF_PORT"]
+    mounted = {mount.split(":")[1] for mount in COMPOSE["services"]["service"]["volumes"]}
+    assert str(read.folder) in mounted
+    database = urlsplit(read.url)
+    assert database.hostname in COMPOSE["services"]
+    user = COMPOSE["services"]["database"]["environment"]["POSTGRES_USER"]
+    assert (database.username, database.path) == (user, f"/{user}")
+
+
+def test_what_is_named_inside_is_mounted_there() -> None:
+    for name in OURS:
+        one = COMPOSE["services"][name]
+        mounts = [mount.split(":")[1] for mount in one["volumes"]]
+        mounts += [f"/run/secrets/{secret}" for secret in one["secrets"]]
+        named = [word.partition("=")[2] or word for word in one["command"]] + list(one["environment"].values())
+        for path in (word for word in named if word.startswith("/")):
+            assert any(path == mount or path.startswith(f"{mount}/") for mount in mounts), path
+
+
+def test_the_published_port_and_the_probed_one_are_those_listened_on() -> None:
+    image = dict(re.findall(r"(OWNSHELF_\w+)=(\S+)", DOCKERFILE))
+    assert COMPOSE["services"]["service"]["ports"] == [f"{image['OWNSHELF_PORT']}:{image['OWNSHELF_PORT']}"]
+    assert dict(instructions())["EXPOSE"] == image["OWNSHELF_PORT"]
+    assert image["OWNSHELF_HOST"] == "0.0.0.0"

@@ -27,6 +27,7 @@ NEEDS = {
     "GET /v1/catalogue/0123": "app device",
     "GET /v1/catalogue/0123/changes": "app device",
     "GET /v1/clusters/0123": "app device",
+    "GET /v1/clusters/0123/candidates": "app device",
     "GET /v1/bundles": "app analyst admin",
     "POST /v1/bundles/0123/activate": "admin",
     "DELETE /v1/bundles/0123": "admin",

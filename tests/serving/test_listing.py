@@ -513,3 +513,33 @@ def test_what_is_no_number_or_no_cluster_is_refused_alone_and_in_a_batch(
     assert answer.status_code == 422, answer.text
     many = client.post(f"{RECOMMEND}/batch", content=b'{"requests":[' + sent + b"]}", headers=headers)
     assert many.json()["answers"] == [answer.json()]
+
+
+@pytest.mark.parametrize("known", [{}, {"context": "sku-1"}, {"cart": ["sku-1", "sku-2"]}])
+def test_without_a_profile_the_current_bundle_needs_no_version(
+    client: httpx.Client, bundle: Bundle, known: dict[str, Any]
+) -> None:
+    named = ok(client.post(RECOMMEND, json=body(bundle, None, **known)))
+    asked = body(bundle, None, bundle_version="current", **known)
+    first = ok(client.post(RECOMMEND, json=asked))
+    assert first["bundle_version"] == bundle.version
+    assert ids(first) == ids(named)
+    second = ok(client.post(RECOMMEND, json=asked | {"cursor": first["cursor"]}))
+    assert not set(ids(first)) & set(ids(second))
+    many = ok(client.post(f"{RECOMMEND}/batch", json={"requests": [asked]}))["answers"]
+    assert ids(many[0]) == ids(named)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"mode": "profile", "profile": PROFILE},
+        {"mode": "cluster", "clusters": [0]},
+        {"mode": "noised", "noised": PROFILE},
+    ],
+)
+def test_what_was_made_for_a_bundle_names_it(client: httpx.Client, bundle: Bundle, sent: dict[str, Any]) -> None:
+    answer = client.post(RECOMMEND, json=sent | {"bundle_version": "current"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "bundle_too_old")
+    assert "`current` is for questions without a profile" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["details"]["current"] == bundle.version

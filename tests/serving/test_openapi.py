@@ -31,6 +31,7 @@ ROUTES = {
     ("/v1/catalogue/{version}", "get"),
     ("/v1/catalogue/{version}/changes", "get"),
     ("/v1/clusters/{version}", "get"),
+    ("/v1/clusters/{version}/candidates", "get"),
     ("/v1/bundles", "get"),
     ("/v1/bundles/{version}", "delete"),
     ("/v1/bundles/{version}/activate", "post"),
