@@ -44,12 +44,15 @@ from federation.history import (
 from federation.lists import (
     Recommendations,
     Selection,
+    check_top_k,
     keep_row,
     keep_rows,
     profile_of,
     rank,
+    saying_only,
     with_own_rows,
     with_own_settings,
+    without_seen,
 )
 from federation.moments import micros
 from federation.noise_account import NoisePolicy
@@ -61,8 +64,6 @@ from recsys.bundle import Bundle
 from recsys.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
 from recsys.filters import parse_filter
 from recsys.profile import Profile
-
-MAX_TOP_K = 1000
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ class Device:
         top_k: int = 10,
         *,
         exclude: Sequence[str] = (),
+        unseen: bool = False,
         repeat: bool = True,
         own_settings: bool = False,
         filter: object | None = None,  # noqa: A002  # the word of the HTTP API
@@ -223,6 +225,8 @@ class Device:
     ) -> Recommendations:
         """A list made on this device from the catalogue at hand; nothing is sent. repeat: join own purchases.
 
+        unseen: leave out every item of the own history.
+
         filter: a JSON value of the filter language (recsys/filters.py) on the fields that the catalogue holds.
         diversity: 0..1, less alike the higher (recsys/rerank.py). reasons: why each item is there, in its `reason`.
 
@@ -231,13 +235,14 @@ class Device:
 
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
-        _check_top_k(top_k)
+        check_top_k(top_k)
         asked = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
-        return rank(state, catalogue, micros(now), top_k, exclude, repeat, asked)
+        left_out = without_seen(state, exclude) if unseen else exclude
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked), exclude)
 
     def recommend_from(
         self,
@@ -249,6 +254,7 @@ class Device:
         candidates: int | None = None,
         noise: NoisePolicy | None = None,
         exclude: Sequence[str] = (),
+        unseen: bool = False,
         repeat: bool = True,
         now: datetime | int | None = None,
     ) -> Recommendations:
@@ -261,19 +267,19 @@ class Device:
         Neither the excluded ids nor the repeat counter are sent: the device asks for top_k + len(exclude) items,
         which must be at most 1000, and does both itself. When the service no longer has the bundle, its current
         catalogue is fetched, the profile made anew, and the service asked once more.
+
+        unseen: leave out every item of the own history too; in mode profile the number of items that is asked for then
+        goes up in steps of 100, to 1000 at most, and a list may be shorter where the history is longer than that.
         """
-        _check_top_k(top_k)
+        check_top_k(top_k)
         if mode not in ("profile", "cluster", "noised"):
             raise ServingError(f"mode={mode!r}: must be 'profile', 'cluster' or 'noised'")
-        if mode != "profile":
-            coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy())
-            with service_client(service) as client:
-                return ask_coarsely(self, client, coarse, top_k, exclude, repeat, micros(now))
-        wanted = top_k + len(set(exclude))
-        if wanted > MAX_TOP_K:
-            raise ServingError(f"top_k + excluded items = {wanted}: must be at most {MAX_TOP_K}")
         with service_client(service) as client:
-            return ask_with_profile(self, client, top_k, exclude, repeat, micros(now))
+            if mode == "profile":
+                return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
+            coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy())
+            left_out = without_seen(self.state, exclude) if unseen else exclude
+            return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
 
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; whether it did.
@@ -391,8 +397,3 @@ def erase_device(folder: str | Path) -> None:
     for name in (_CATALOGUE, _CHANGES, _CLUSTERS):
         for path in (*folder.glob(name.format("*")), *folder.glob(f".{name.format('*')}-*")):
             path.unlink()
-
-
-def _check_top_k(top_k: int) -> None:
-    if not 1 <= top_k <= MAX_TOP_K:
-        raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError, ServingError
-from federation.device import MAX_TOP_K, Device
+from federation.device import Device
 from federation.experiment_log import Enrolment
 from federation.experiments_device import is_in, settled
 from federation.history import DeviceState
 from federation.interleaved_list import OpenList
-from federation.lists import Recommendations, Selection, rank
+from federation.lists import MAX_TOP_K, Recommendations, Selection, rank
 from recsys.catalogue import Catalogue
 from recsys.experiments.arm import Arm, ArmSettings
 from recsys.experiments.definition import DAY_S, Experiment

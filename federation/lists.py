@@ -60,6 +60,32 @@ class Recommendations:
         return [item.item_id for item in self.items]
 
 
+MAX_TOP_K = 1000
+SEEN_STEP = 100
+
+
+def check_top_k(top_k: int) -> None:
+    """Raises ServingError for a list of another length than 1..1000."""
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
+
+
+def without_seen(state: DeviceState, exclude: Sequence[str]) -> list[str]:
+    """The excluded ids and every item of the own history, which without consent is none."""
+    own = () if state.consent == "nothing" else state.events
+    return list(dict.fromkeys([*exclude, *(event.item_id for event in own)]))
+
+
+def saying_only(listed: Recommendations, exclude: Sequence[str]) -> Recommendations:
+    """The list, naming of the unknown excluded ids those that were given."""
+    return replace(listed, unknown_exclude=tuple(one for one in listed.unknown_exclude if one in exclude))
+
+
+def asked_for(top_k: int, left_out: int, most: int) -> int:
+    """How many items to ask for where so many may be left out: in steps, so that it does not count a history."""
+    return min(-(-(top_k + left_out) // SEEN_STEP) * SEEN_STEP, most)
+
+
 def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | None:
     """The profile at `now` (µs); None without consent or without an event that the catalogue knows."""
     item_idx, kind, time = _used(state, catalogue)

@@ -10,7 +10,7 @@ import httpx
 from data.errors import ServingError
 from federation.asking import ask
 from federation.history import DeviceState
-from federation.lists import Recommendations, join, profile_of
+from federation.lists import MAX_TOP_K, Recommendations, asked_for, join, profile_of, saying_only, without_seen
 from recsys.catalogue import Catalogue
 
 
@@ -33,14 +33,19 @@ class Refreshing(Protocol):
 
 
 def ask_with_profile(
-    device: Refreshing, client: httpx.Client, top_k: int, exclude: Sequence[str], repeat: bool, now: int
+    device: Refreshing, client: httpx.Client, top_k: int, exclude: Sequence[str], unseen: bool, repeat: bool, now: int
 ) -> Recommendations:
-    """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked.
+    """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked; `unseen`: more, in steps.
 
     When the service no longer has the bundle, or lists an item that is newer than this device's last refresh, the
     device is refreshed, the profile made anew, and the service asked once more.
     """
     wanted = top_k + len(set(exclude))
+    if wanted > MAX_TOP_K:
+        raise ServingError(f"top_k + excluded items = {wanted}: must be at most {MAX_TOP_K}")
+    left_out = without_seen(device.state, exclude) if unseen else exclude
+    if unseen:
+        wanted = asked_for(top_k, len(left_out), MAX_TOP_K)
     if device.catalogue is None:
         device.refresh(client)
     for again in (True, False):
@@ -51,7 +56,7 @@ def ask_with_profile(
         vector = None if profile is None else profile.vector
         listed = ask(client, catalogue.bundle_version, vector, wanted)
         if listed is not None and not (again and (catalogue.items.index_of(listed[0]) < 0).any()):
-            return join(state, catalogue, now, listed, top_k, exclude, repeat)
+            return saying_only(join(state, catalogue, now, listed, top_k, left_out, repeat), exclude)
         if again:
             device.refresh(client)
     raise ServingError("service: refuses the bundle that it has just handed out")

@@ -108,6 +108,7 @@ def recommend(
     period_days: Annotated[float, typer.Option(help="mode noised: days it is repeated.")] = NoisePolicy.period_days,
     bundle: Annotated[Path | None, typer.Option(help="Use this bundle, not a fetched catalogue.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item_id not to show; may be repeated.")] = None,
+    unseen: Annotated[bool, typer.Option("--unseen", help="Leave out every item of the own history.")] = False,
     repeat: Annotated[bool, typer.Option(help="Join own purchases.")] = True,
     own_settings: Annotated[
         bool, typer.Option("--own-settings", help="Half-life and λ by this device's own last baskets.")
@@ -130,6 +131,7 @@ def recommend(
         listed = device.recommend(
             top_k,
             exclude=exclude or (),
+            unseen=unseen,
             repeat=repeat,
             own_settings=own_settings,
             filter=None if only is None else _json(only, "filter"),
@@ -148,6 +150,7 @@ def recommend(
                 candidates=candidates,
                 noise=NoisePolicy(epsilon, period_days, max_epsilon),
                 exclude=exclude or (),
+                unseen=unseen,
                 repeat=repeat,
             )
         typer.echo(_gives_up(device, listed, clusters, max_epsilon), err=True)

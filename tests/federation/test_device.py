@@ -20,6 +20,7 @@ from federation.asking import service_client
 from federation.device import Device, erase_device
 from federation.export import seal_export
 from federation.history import DeviceState, Event, encode_events, merge
+from federation.lists import Recommendations, asked_for
 from recsys.bundle import Bundle
 from recsys.catalogue import catalogue_of, decode_catalogue, encode_catalogue
 from recsys.choice import choose_config, neighbours
@@ -658,3 +659,50 @@ def test_a_time_that_no_calendar_has_is_neither_recorded_nor_imported(tmp_path: 
     with pytest.raises(ServingError, match="must be microseconds from 1970"):
         device.import_(seal_export(encode_events((event,)), "long enough"), "long enough")
     assert device.show()["events"] == []
+
+
+@pytest.mark.parametrize("mode", ["device", "profile", "cluster", "noised"])
+def test_items_of_the_own_history_are_left_out_when_it_is_asked_for(device: Device, bundle: Bundle, mode: str) -> None:
+    client = service(bundle)
+    device.refresh(client)
+    for item, kind in (("sku-1", "view"), ("sku-2", "purchase"), ("sku-3", "dislike"), ("not-in-the-bundle", "view")):
+        device.observe(item, kind, NOW)
+
+    def listed(unseen: bool) -> Recommendations:
+        if mode == "device":
+            return device.recommend(1_000, unseen=unseen, exclude=["sku-9", "gone"], now=NOW)
+        return device.recommend_from(
+            client,
+            30,
+            mode=mode,
+            unseen=unseen,
+            exclude=["sku-9", "gone"],
+            now=NOW,  # type: ignore[arg-type]
+        )
+
+    assert {"sku-1", "sku-2"} & set(listed(False).item_ids)
+    without = listed(True)
+    assert not {"sku-1", "sku-2", "sku-3", "sku-9"} & set(without.item_ids)
+    assert without.unknown_exclude == ("gone",)
+    assert len(without.items) >= 30
+
+
+def test_how_many_items_are_asked_for_does_not_count_the_history(device: Device, bundle: Bundle) -> None:
+    client = service(bundle)
+    device.refresh(client)
+    asked = set()
+    for item in range(1, 12):
+        device.observe(f"sku-{item}", "view", NOW + item)
+        device.recommend_from(client, 10, unseen=True, now=NOW + 20)
+        asked.add(json.loads(sent_by(client)[-1][1])["top_k"])
+    assert asked == {100}
+    assert asked_for(10, 91, 1_000) == 200
+    assert asked_for(10, 5_000, 1_000) == 1_000
+
+
+def test_without_consent_the_history_is_not_used_to_leave_it_out(device: Device, bundle: Bundle) -> None:
+    client = service(bundle)
+    device.refresh(client)
+    device.observe("sku-1", "view", NOW)
+    device.set_consent("nothing")
+    assert "sku-1" in device.recommend(1_000, unseen=True, now=NOW).item_ids
