@@ -16,7 +16,7 @@ Numbers = npt.NDArray[np.int64]
 class FirstSeen:
     """Of each code, the smallest (time, order, row) it was seen at, and how many rows have it.
 
-    It grows with the number of codes, 32 bytes each, and not with the rows. The same as `data.numbering.indices` finds
+    It grows with the number of codes, 40 bytes each, and not with the rows. The same as `data.numbering.indices` finds
     with all rows at hand.
     """
 

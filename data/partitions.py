@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from errno import ENOSPC
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
@@ -74,9 +76,10 @@ def ingest_folder(
         raise DataError(f"partitions={partitions}: must be 1..{MAX_PARTITIONS}")
     if partitions == 1:
         progress("rows read", 0, None)
-        dataset = ingest_whole(source, options).save(target)
+        with _room(target, partitions):
+            dataset = ingest_whole(source, options).save(target)
         return Ingested(target, dataset.hash, dataset.summary)
-    with atomic_folder(target, overwrite=True) as fresh:
+    with _room(target, partitions), atomic_folder(target, overwrite=True) as fresh:
         spill, rejects, events = fresh / "spill", fresh / "rejects.jsonl", fresh / "events.parquet"
         spill.mkdir()
         log = open_log(source, options, spill)
@@ -102,6 +105,18 @@ def ingest_folder(
         write_rest(fresh, items.vocabulary, users.vocabulary, catalogue, told, content)
         shutil.rmtree(spill)
     return Ingested(target, content, told)
+
+
+@contextmanager
+def _room(target: Path, partitions: int) -> Iterator[None]:
+    """A full disk, whoever says so, as a DataError that says which."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError, DataError) as error:
+        if os.strerror(ENOSPC) not in str(error):
+            raise
+        more = "; until it is done, a partitioned ingest needs about two thirds of the log as text beside the folder"
+        raise DataError(f"out={target}: the disk is full{more if partitions > 1 else ''}") from None
 
 
 def partitions_of(source: Table) -> int:

@@ -12,6 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import data.dataset
 import data.partitions
 import data.patience
 from data.dataset import Dataset
@@ -202,6 +203,24 @@ def test_what_cannot_be_partitioned_is_one_clear_error(tmp_path):
             ingest_folder(path, tmp_path / "shop", partitions=partitions)
     with pytest.raises(DataError, match="will not be overwritten"):
         ingest_folder(path, tmp_path, partitions=2)
+    assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("where", ["write_pieces", "write_rest", "refusals"])
+def test_a_full_disk_is_one_clear_error_that_leaves_nothing(where, tmp_path, monkeypatch):
+    (tmp_path / "log.csv").write_text(LOG + "u1,,2024-01-01\n")
+
+    def full(*_, **__):
+        if where == "refusals":  # as polars says it of a sink
+            raise pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(data.partitions, where, full)
+    with pytest.raises(DataError, match=r"^out=.*shop: the disk is full; until it is done, a partitioned ingest needs"):
+        ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=2)
+    monkeypatch.setattr(data.dataset, "write_rest", full)
+    with pytest.raises(DataError, match=r"^out=.*shop: the disk is full$"):
+        ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=1)
     assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
 
 
