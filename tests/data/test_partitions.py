@@ -65,7 +65,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.generate])
+@settings(max_examples=40, deadline=None, phases=[Phase.generate])  # each shrinking step writes two folders
 @given(rows=st.lists(ROW, min_size=1, max_size=30), partitions=st.integers(2, 6), batch=st.integers(1, 12))
 def test_partitions_change_nothing_of_a_dataset(rows, partitions, batch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("partitions")
