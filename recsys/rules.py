@@ -22,6 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from data.errors import ModelError
+from data.limits import MAX_ID_CHARS
 from recsys.filters import Filter, column_kind, field_of, fields_of, parse_filter, parse_number, parse_text
 from recsys.scoring import top_k as best
 
@@ -288,6 +289,8 @@ def _taken(value: object, where: str, *names: str) -> list[object]:
 def _pin(value: object, where: str) -> Pin:
     item_id, position = _taken(value, where, "item_id", "position")
     name = parse_text(item_id, f"{where}.item_id")
+    if not 1 <= len(name) <= MAX_ID_CHARS:
+        raise ModelError(f"{where}.item_id: must be 1..{MAX_ID_CHARS} characters")
     return Pin(name, _count(position, f"{where}.position", MAX_POSITION))
 
 

@@ -7,7 +7,6 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -16,9 +15,11 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+from serving.cursor import MAX_CURSOR_CHARS
 from serving.openapi_keys import SCHEME
 
 load_all_checks()
+NO_BUNDLE = "of-no-bundle"
 EVERY_CHECK = tuple(sorted(CHECKS.get_all_names()))
 
 
@@ -100,8 +101,9 @@ def _told(recorder: Any, case: str, failure: Any) -> str:
 class Naming:
     """Names real bundles in half of the requests that pass: one that is not known is refused before all else.
 
-    A version that is broken stays as it is, or a broken request would get whole. What no document can say is kept out
-    of the requests that are named: texts that are no cursor, and rules that contradict each other.
+    A version that is broken stays as it is, or a broken request would get whole. What no document can say is kept from
+    all requests: a text that is no cursor is left out, rules that contradict each other are asked of no bundle, and
+    bounds of a filter of which the lower one is above the upper one are exchanged.
     """
 
     def __init__(self, app: Any, versions: Sequence[str]) -> None:
@@ -117,6 +119,7 @@ class Naming:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         drawn = crc32(body + scope["raw_path"])
+        body = _sayable(body)
         if drawn % 2:
             version = self.versions[drawn // 2 % len(self.versions)]
             body, scope = _named_in(body, version), _named_at(scope, version)
@@ -128,19 +131,50 @@ class Naming:
 
 
 def _named_in(body: bytes, version: str) -> bytes:
+    sent, questions = _questions(body)
+    for one in questions:
+        if _may_be(one.get("bundle_version")) and one["bundle_version"] != NO_BUNDLE:
+            one["bundle_version"] = version
+    return json.dumps(sent).encode() if questions else body
+
+
+def _sayable(body: bytes) -> bytes:
+    body = _with_bounds_in_order(body)
+    sent, questions = _questions(body)
+    for one in questions:
+        cursor = one.get("cursor")
+        if isinstance(cursor, str) and 0 < len(cursor) <= MAX_CURSOR_CHARS:
+            one["cursor"] = None
+        if _may_be(one.get("bundle_version")) and _contradicts(one.get("rules")):
+            one["bundle_version"] = NO_BUNDLE
+    return json.dumps(sent).encode() if questions else body
+
+
+def _questions(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
+    """A body's JSON, and the questions in it: itself, or those of a batch."""
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):
-        return body
+        return None, []
     many = sent.get("requests") if isinstance(sent, dict) else None
-    for one in [sent, *(many if isinstance(many, list) else [])]:
-        if isinstance(one, dict) and _may_be(one.get("bundle_version")):
-            if _contradicts(one.get("rules")):
-                continue
-            one["bundle_version"] = version
-            if isinstance(one.get("cursor"), str):
-                one["cursor"] = None
-    return json.dumps(sent).encode()
+    return sent, [one for one in [sent, *(many if isinstance(many, list) else [])] if isinstance(one, dict)]
+
+
+def _with_bounds_in_order(body: bytes) -> bytes:
+    def ordered(value: object) -> object:
+        if isinstance(value, list):
+            return [ordered(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        low, high = value.get("min"), value.get("max")
+        if set(value) == {"min", "max"} and all(type(one) in (int, float) for one in (low, high)) and low > high:
+            return {"min": high, "max": low}
+        return {name: ordered(one) for name, one in value.items()}
+
+    try:
+        return json.dumps(ordered(json.loads(body))).encode() if b'"min"' in body else body
+    except (ValueError, RecursionError):
+        return body
 
 
 def _contradicts(rules: object) -> bool:
@@ -160,8 +194,8 @@ def _contradicts(rules: object) -> bool:
 def _named_at(scope: Any, version: str) -> Any:
     parts = scope["path"].split("/")
     named = [
-        version if before in ("catalogue", "clusters", "bundles") and _may_be(part) else part
-        for before, part in pairwise(("", *parts))
+        version if at == 3 and parts[2] in ("catalogue", "clusters", "bundles") and _may_be(part) else part
+        for at, part in enumerate(parts)
     ]
     path = "/".join(named)
     return {**scope, "path": path, "raw_path": path.encode("latin-1", "replace")}

@@ -218,6 +218,8 @@ def test_groups_are_by_equal_values_and_missing_ones_have_none() -> None:
         ({"pin": [{"item_id": 7, "position": 1}]}, r"rules.pin\[0\].item_id: must be text"),
         ({"pin": [{"item_id": "a", "position": 0}]}, r"rules.pin\[0\].position: must be a whole number from 1 to 1000"),
         ({"pin": [{"item_id": "a", "position": True}]}, r"rules.pin\[0\].position: must be a whole number"),
+        ({"pin": [{"item_id": "", "position": 1}]}, r"rules.pin\[0\].item_id: must be 1..128 characters"),
+        ({"pin": [{"item_id": "x" * 129, "position": 1}]}, r"rules.pin\[0\].item_id: must be 1..128 characters"),
         ({"pin": [{"item_id": "a", "position": 1.5}]}, r"rules.pin\[0\].position: must be a whole number"),
         (
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "a", "position": 2}]},
