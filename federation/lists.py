@@ -25,6 +25,10 @@ Mode = Literal["device", "profile", "cluster", "noised"]
 
 _NOTHING, _NO_BONUS = np.empty(0, np.int32), np.empty(0, np.float32)
 
+MAX_TOP_K = 1000
+SEEN_STEP = 100
+"""Of how many items a service is asked for where the own history is left out: it learns that size no closer."""
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -58,10 +62,6 @@ class Recommendations:
     def item_ids(self) -> list[str]:
         """The item_ids, best first."""
         return [item.item_id for item in self.items]
-
-
-MAX_TOP_K = 1000
-SEEN_STEP = 100
 
 
 def check_top_k(top_k: int) -> None:

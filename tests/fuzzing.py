@@ -114,20 +114,31 @@ class Naming:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+        body = await whole_body(receive)
         drawn = crc32(body + scope["raw_path"])
         body = _sayable(body)
         if drawn % 2:
             version = self.versions[drawn // 2 % len(self.versions)]
             body, scope = _named_in(body, version), _named_at(scope, version)
+        await self.app(scope, saying(body), send)
 
-        async def given() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, given, send)
+async def whole_body(receive: Any) -> bytes:
+    """What an ASGI request says, to its end."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+def saying(body: bytes) -> Any:
+    """A receive of ASGI that gives this body."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 def _named_in(body: bytes, version: str) -> bytes:

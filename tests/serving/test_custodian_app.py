@@ -21,6 +21,7 @@ from federation.private_sum.signing import SigningKey
 from federation.request_signing import HEADER, check_answer, sign_request
 from serving.custodian_app import CODES, CustodianSettings, create_custodian_app
 from tests.federation.a_custodian import SERVICE, a_batch, a_custodian, a_promise, draft, in_process, now
+from tests.fuzzing import saying, whole_body
 from tests.shop import InProcess
 
 STATUSES = {code: status for _, status, code in CODES}
@@ -251,21 +252,14 @@ class Signing:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message.get("body", b""), message.get("more_body", False)
+        body = await whole_body(receive)
         query = scope["query_string"]
         target = (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
         signed = sign_request(SERVICE, scope["method"], target, body, now()).headers
         names = {name.lower().encode() for name in signed}
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in names]
         scope = {**scope, "headers": [*headers, *((k.lower().encode(), v.encode()) for k, v in signed.items())]}
-
-        async def given() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, given, send)
+        await self.app(scope, saying(body), send)
 
 
 @given(
