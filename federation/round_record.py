@@ -54,7 +54,9 @@ def words_of(privacy: Mapping[str, Any]) -> str:
     """The statement of a plan in one sentence, for a bundle's manifest."""
     if not privacy["private"]:
         return "off: private sums without noise, on one machine; no guarantee"
+    n = privacy["participations"]
+    rounds = "1 round" if n == 1 else f"{n} rounds"
     return (
         f"private sums over HTTPS, ε={privacy['epsilon']:.3g} at δ={privacy['delta']:.0e} so far for the installation "
-        f"that was asked most ({privacy['participations']} rounds); one party's noise counted, no amplification claimed"
+        f"that was asked most ({rounds}); one party's noise counted, no amplification claimed"
     )
