@@ -32,7 +32,7 @@ STATES = {
     "worse": "worse",
     "no_difference_shown": "no difference shown",
     "still_running": "still running",
-    "too_few": "too few shoppers",
+    "too_few": "nothing to say yet",
 }
 GUARDS = {"hurt": "hurt", "held": "unharmed", "open": "not yet known"}
 
