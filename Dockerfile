@@ -25,7 +25,7 @@ USER 10001:10001
 WORKDIR /var/lib/ownshelf
 VOLUME /var/lib/ownshelf
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "serving.health_probe"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "serving.process.health_probe"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["ownshelf"]
 CMD ["serve", "/var/lib/ownshelf/bundle"]

@@ -35,7 +35,7 @@ WRITTEN = (*_FILES, "manifest.json")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A checked log. Build one with `data.ingest.ingest` or `Dataset.open`.
+    """A checked log. Build one with `data.log_reading.ingest.ingest` or `Dataset.open`.
 
     log: one row an event, sorted by user_idx, time, order of the log: user_idx Int32, item_idx Int32,
         kind UInt8 (EventKind), time Datetime("us", "UTC"), price Float64?, quantity Float32?, session_id?,

@@ -1,6 +1,6 @@
 """Public names of a package, imported when first used: a custodian that needs an error class does not load torch.
 
-A name that is also a module of the package is left out: `from data.ingest import ingest`.
+A name that is also a module of the package is left out: `from data.log_reading.ingest import ingest`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ REMEDIES = {
     "user_alias": "merge the ids of a shopper before splitting by user",
     "history_after_asked": "hand a model what came before the moment it is asked at, and nothing of the target",
     "stale_property": "join properties as of each event: data.properties.as_of",
-    "future_popularity": "count events before the cut only: recsys.baselines.recent_popularity(train, now=cut)",
+    "future_popularity": "count events before the cut only: recent_popularity(train, now=cut)",
     "negatives_know_test": "draw training negatives from the items not in the user's train, whatever is in the test",
     "tuned_on_test": "choose settings on the last part of train (ownshelf tune, train --select), test once",
     "fitted_on_test": "compute statistics and vocabularies on train, apply them to test",
@@ -45,7 +45,7 @@ REMEDIES = {
     "model_reads_future": "fit on data.split.known_at(log, cut) (ownshelf train --until the cut)",
     "candidates_from_test": "rank all items of train, or a sample drawn without looking at the test",
     "positives_left_out": "add each user's test items to their candidates",
-    "above_chance": "rank ties at random and treat targets and negatives alike (recsys.sampled does)",
+    "above_chance": "rank ties at random and treat targets and negatives alike (recsys.evaluation.sampled does)",
 }
 """Every kind of leak, and what to do about it."""
 

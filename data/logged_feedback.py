@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data.columns import listed, match_names
 from data.errors import DataError
-from data.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, FEEDBACK_ROLES, FeedbackPreset
-from data.reading import EXTRA_FIELD, LINE, Source, Table, open_source, unreadable
-from data.recognition import AUTO
+from data.log_reading.columns import listed, match_names
+from data.log_reading.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, FEEDBACK_ROLES, FeedbackPreset
+from data.log_reading.recognition import AUTO
+from data.log_reading.sources import EXTRA_FIELD, LINE, Source, Table, open_source, unreadable
 from data.vocabulary import Vocabulary
 
 JOIN = "/"

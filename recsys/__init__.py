@@ -5,42 +5,42 @@ from typing import TYPE_CHECKING
 from data.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from recsys.arms import Personalized as Personalized
-    from recsys.bundle import Bundle as Bundle
-    from recsys.bundle import save_bundle as save_bundle
-    from recsys.content import ContentMap as ContentMap
-    from recsys.evaluation import Evaluation as Evaluation
-    from recsys.evaluation import Recommender as Recommender
-    from recsys.evaluation import compare as compare
-    from recsys.evaluation import evaluate as evaluate
-    from recsys.index_files import open_index as open_index
-    from recsys.items import ItemTable as ItemTable
-    from recsys.live import ItemChange as ItemChange
-    from recsys.live import LiveItems as LiveItems
-    from recsys.profile import Profile as Profile
-    from recsys.profile import ProfileConfig as ProfileConfig
-    from recsys.profile import make_profile as make_profile
-    from recsys.retrieval import ItemIndex as ItemIndex
+    from recsys.catalogue.bundle import Bundle as Bundle
+    from recsys.catalogue.bundle import save_bundle as save_bundle
+    from recsys.catalogue.content import ContentMap as ContentMap
+    from recsys.catalogue.index_files import open_index as open_index
+    from recsys.catalogue.live_items import ItemChange as ItemChange
+    from recsys.catalogue.live_items import LiveItems as LiveItems
+    from recsys.evaluation.arms import Personalized as Personalized
+    from recsys.evaluation.evaluation import Evaluation as Evaluation
+    from recsys.evaluation.evaluation import Recommender as Recommender
+    from recsys.evaluation.evaluation import compare as compare
+    from recsys.evaluation.evaluation import evaluate as evaluate
+    from recsys.model.items import ItemTable as ItemTable
+    from recsys.model.profile import Profile as Profile
+    from recsys.model.profile import ProfileConfig as ProfileConfig
+    from recsys.model.profile import make_profile as make_profile
+    from recsys.search.retrieval import ItemIndex as ItemIndex
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "Bundle": "recsys.bundle",
-        "ContentMap": "recsys.content",
-        "Evaluation": "recsys.evaluation",
-        "ItemChange": "recsys.live",
-        "ItemIndex": "recsys.retrieval",
-        "ItemTable": "recsys.items",
-        "LiveItems": "recsys.live",
-        "Personalized": "recsys.arms",
-        "Profile": "recsys.profile",
-        "ProfileConfig": "recsys.profile",
-        "Recommender": "recsys.evaluation",
-        "compare": "recsys.evaluation",
-        "evaluate": "recsys.evaluation",
-        "make_profile": "recsys.profile",
-        "open_index": "recsys.index_files",
-        "save_bundle": "recsys.bundle",
+        "Bundle": "recsys.catalogue.bundle",
+        "ContentMap": "recsys.catalogue.content",
+        "Evaluation": "recsys.evaluation.evaluation",
+        "ItemChange": "recsys.catalogue.live_items",
+        "ItemIndex": "recsys.search.retrieval",
+        "ItemTable": "recsys.model.items",
+        "LiveItems": "recsys.catalogue.live_items",
+        "Personalized": "recsys.evaluation.arms",
+        "Profile": "recsys.model.profile",
+        "ProfileConfig": "recsys.model.profile",
+        "Recommender": "recsys.evaluation.evaluation",
+        "compare": "recsys.evaluation.evaluation",
+        "evaluate": "recsys.evaluation.evaluation",
+        "make_profile": "recsys.model.profile",
+        "open_index": "recsys.catalogue.index_files",
+        "save_bundle": "recsys.catalogue.bundle",
     },
 )
 

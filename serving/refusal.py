@@ -1,4 +1,4 @@
-"""A request that is refused: a code of the table in serving/app.py, a message, and what to do about it."""
+"""A request that is refused: a code of the table in serving/http/app.py, a message, and what to do about it."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from serving.cursor import MAX_CURSOR_CHARS
-from serving.openapi_keys import SCHEME
+from serving.http.cursor import MAX_CURSOR_CHARS
+from serving.http.openapi_keys import SCHEME
 
 load_all_checks()
 NO_BUNDLE = "of-no-bundle"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from recsys.bundle import Bundle
+from recsys.catalogue.bundle import Bundle
 from tests.shop import service
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions
-from recsys.baselines import item_matrix
+from recsys.evaluation.baselines import item_matrix
 
 
 @dataclass(frozen=True, eq=False)

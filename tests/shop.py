@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.bundle import Bundle, save_bundle
-from recsys.items import ItemTable, Parts
-from recsys.profile import ProfileConfig
-from serving.app import ServiceSettings, create_app
+from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.model.items import ItemTable, Parts
+from recsys.model.profile import ProfileConfig
+from serving.http.app import ServiceSettings, create_app
 
 N_ITEMS, DIM = 40, 8
 
@@ -106,7 +106,7 @@ def sent_by(client: httpx.Client) -> list[tuple[httpx.Request, bytes]]:
 @contextmanager
 def running_service(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """`ownshelf serve` in a process of its own, and what it says when it starts; stopped in the end."""
-    program = "import typer; from serving.serve_cli import serve_command; typer.run(serve_command)"
+    program = "import typer; from serving.cli.serve import serve_command; typer.run(serve_command)"
     server = subprocess.Popen(
         [sys.executable, "-c", program, *arguments, "--port", "0", "--json"],
         stdout=subprocess.PIPE,

@@ -8,8 +8,11 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,57 @@ def test_imports_point_one_way() -> None:
     program = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+PLANTED = {
+    "serving -> federation -> recsys -> data": ("data/limits.py", "recsys.model.trend"),
+    "federation: lab > simulation > one party > learning > protocol > private_sum": (
+        "federation/service/lease.py",
+        "federation.custodian.rows",
+    ),
+    "storage imports no other room of federation": ("federation/storage/database.py", "federation.protocol.messages"),
+    "maths and messages do no I/O": ("federation/learning/item_step.py", "federation.storage.database"),
+    "the private sum and its messages carry bytes, not models": (
+        "federation/private_sum/plan.py",
+        "recsys.model.items",
+    ),
+    "no room of a server imports a profile or a device, not even through others": (
+        "serving/http/resources/experiment_routes.py",
+        "federation.device.device",
+    ),
+    "a device keeps key files, and no database": ("federation/device/vault.py", "federation.storage.database"),
+    "the custodian loads no model": ("federation/custodian/rows.py", "recsys.model.items"),
+    "serving: cli > process > http > shelf > state": ("serving/state/counters.py", "serving.http.cursor"),
+    "FastAPI and pydantic stay in serving": ("federation/device/lists.py", "pydantic"),
+    "no circles": ("recsys/model/trend.py", "recsys.evaluation.metrics"),
+}
+"""contract → the file that breaks it when it imports what stands beside it."""
+
+
+def test_every_contract_finds_the_import_that_it_forbids(tmp_path: Path) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert {contract["name"] for contract in contracts} == set(PLANTED)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("samples", "__pycache__"))
+    (tmp_path / "data" / "samples").mkdir()
+    shutil.copy(ROOT / "data" / "samples" / "__init__.py", tmp_path / "data" / "samples")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for file, imported in PLANTED.values():
+        path = tmp_path / file
+        path.write_text(path.read_text() + f"\nimport {imported}\n")
+    program = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    done = subprocess.run(program, cwd=tmp_path, env={"PATH": "", "COLUMNS": "200"}, capture_output=True, text=True)
+    words = re.sub(r"\s+", " ", done.stdout)
+    for contract in PLANTED:
+        assert f"{contract} BROKEN" in words, (contract, done.stdout[:3000], done.stderr)
+
+
+def test_rooms_are_small_and_no_module_name_stands_twice_in_a_house() -> None:
+    for package in PACKAGES:
+        own = [path for path in modules() if path.parts[0] == package and path.name != "__init__.py"]
+        rooms, names = Counter(path.parent for path in own), Counter(path.name for path in own)
+        assert max(rooms.values()) <= 20, rooms.most_common(1)
+        assert max(names.values()) == 1, names.most_common(3)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

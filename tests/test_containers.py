@@ -13,11 +13,11 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from federation.privacy_plan import PrivacyPlan
-from federation.update import Clips
-from serving.cli import COMMANDS, app
-from serving.federation_file import FederationFile
-from serving.settings import OTHERS, Settings, variable
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from serving.cli.main import COMMANDS, app
+from serving.process.federation_file import FederationFile
+from serving.process.settings import OTHERS, Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -37,7 +37,7 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    from serving.cli import COMMANDS
+    from serving.cli.main import COMMANDS
 
     named = set(re.findall(r"^(?:\.venv/bin/)?ownshelf ([a-z-]+)", README, flags=re.M))
     assert named
@@ -47,7 +47,7 @@ def test_every_command_in_the_readme_exists() -> None:
 def test_the_readmes_commands_parse_as_printed() -> None:
     from typer.main import get_command
 
-    from serving.cli import app
+    from serving.cli.main import app
 
     for line in re.findall(r"^(?:\.venv/bin/)?ownshelf (.*)$", README, flags=re.M):
         command, words = get_command(app), shlex.split(line, comments=True)

@@ -7,8 +7,8 @@ import pytest
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.comparison import Compared, compare_models, question
-from federation.recipe import recipe
+from federation.lab.comparison import Compared, compare_models, question
+from federation.lab.recipes import recipe
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ SAMPLES = {
 @cache
 def open_sample(name: str) -> Dataset:
     """A bundled log by its name; kept in memory for the next call."""
-    from data.ingest import ingest
+    from data.log_reading.ingest import ingest
 
     if name == "open-bandit":
         raise DataError("sample='open-bandit': has propensities and no shoppers; read it with `ownshelf off-policy`")

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from federation.private_sum.encoding import Reader, sized, u32
 from federation.private_sum.fixed_point import Words
 from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
 from federation.private_sum.sealing import REPORT_ID_BYTES, TASK_HASH_BYTES, framed
 from federation.private_sum.shares import WIRE_WORD
-from federation.wire import Reader, sized, u32
 
 BATCH_MAGIC = b"OSB1"
 ANSWER_MAGIC = b"OSA1"

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from recsys.off_policy.overlap import Overlap as Overlap
     from recsys.off_policy.policies import SlotPolicy as SlotPolicy
     from recsys.off_policy.policies import TargetPolicy as TargetPolicy
-    from recsys.off_policy.report import OffPolicyReport as OffPolicyReport
-    from recsys.off_policy.report import evaluate_policy as evaluate_policy
+    from recsys.off_policy.policy_report import OffPolicyReport as OffPolicyReport
+    from recsys.off_policy.policy_report import evaluate_policy as evaluate_policy
 
 __getattr__ = lazy_names(
     __name__,
     {
         "Estimate": "recsys.off_policy.estimate",
-        "OffPolicyReport": "recsys.off_policy.report",
+        "OffPolicyReport": "recsys.off_policy.policy_report",
         "Overlap": "recsys.off_policy.overlap",
         "SlotPolicy": "recsys.off_policy.policies",
         "TargetPolicy": "recsys.off_policy.policies",
         "compare_policies": "recsys.off_policy.estimate",
         "estimate_policy": "recsys.off_policy.estimate",
-        "evaluate_policy": "recsys.off_policy.report",
+        "evaluate_policy": "recsys.off_policy.policy_report",
     },
 )
 

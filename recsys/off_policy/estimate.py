@@ -11,11 +11,11 @@ from scipy.special import ndtri
 
 from data.errors import DataError
 from data.logged_feedback import LoggedFeedback
+from recsys.evaluation.statistics import LEVEL, RESAMPLES, PairedDifference, bootstrap_means, difference_of_means
 from recsys.off_policy.estimators import ESTIMATORS, Rounds, Terms
 from recsys.off_policy.overlap import OverlapLimits, check_overlap, measure_overlap
 from recsys.off_policy.policies import TargetPolicy, chance_of_shown
 from recsys.off_policy.reward_model import RewardModel, SlotItemMeans
-from recsys.statistics import LEVEL, RESAMPLES, PairedDifference, bootstrap_means, difference_of_means
 
 Floats = npt.NDArray[np.float64]
 BOOTSTRAP, ASYMPTOTIC = "bootstrap", "asymptotic"

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from data.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from recsys.replay.arms import Arm as Arm
-    from recsys.replay.arms import Publication as Publication
+    from recsys.replay.replay_arms import Arm as Arm
+    from recsys.replay.replay_arms import Publication as Publication
     from recsys.replay.result import Replay as Replay
     from recsys.replay.run import replay as replay
     from recsys.replay.settings import ReplayConfig as ReplayConfig
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __getattr__ = lazy_names(
     __name__,
     {
-        "Arm": "recsys.replay.arms",
-        "Publication": "recsys.replay.arms",
+        "Arm": "recsys.replay.replay_arms",
+        "Publication": "recsys.replay.replay_arms",
         "Replay": "recsys.replay.result",
         "ReplayConfig": "recsys.replay.settings",
         "Trainer": "recsys.replay.trainer",

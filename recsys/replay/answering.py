@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions
-from recsys.metrics import METRICS, novelty
-from recsys.ranking import best, sort_keys
-from recsys.replay.arms import Answers, blamed, scores_of
+from recsys.evaluation.metrics import METRICS, novelty
 from recsys.replay.prefixes import Index, histories_before
 from recsys.replay.questions import Wanted
 from recsys.replay.ranks import UNLISTED, positions
+from recsys.replay.replay_arms import Answers, blamed, scores_of
+from recsys.search.ranking import best, sort_keys
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Figures of a replay: means over users of each user's mean, with intervals and paired comparisons, bucket by bucket.
 
-A user is one vote however many events they have, and is what is resampled (recsys/statistics.py).
+A user is one vote however many events they have, and is what is resampled (recsys/evaluation/statistics.py).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.metrics import METRICS
+from recsys.evaluation.metrics import METRICS
+from recsys.evaluation.statistics import bootstrap_means, difference_of_means, holm, mean_intervals
 from recsys.replay.cuts import Cut
 from recsys.replay.ranks import UNLISTED
-from recsys.statistics import bootstrap_means, difference_of_means, holm, mean_intervals
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,11 +13,11 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from data.split import known_at, temporal
 from recsys.leakage import Inspection, Setup, inspect, reads_future
-from recsys.replay.arms import Answers, Arm, Publication, answers_of, scores_of
+from recsys.model.trend import trend_of
+from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of, scores_of
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.timeline import Levels
 from recsys.replay.trainer import Trainer
-from recsys.trend import trend_of
 
 
 def inspect_replay(
@@ -101,7 +101,7 @@ class _Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """Answers as a Recommender of recsys.evaluation."""
+    """Answers as a Recommender of recsys.evaluation.evaluation."""
 
     answers: Answers
     name: str = "arm"

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.metrics import coverage, gini
+from recsys.evaluation.metrics import coverage, gini
 from recsys.replay.answering import LIST_FIGURES
-from recsys.replay.changes import SPAN, Changes
 from recsys.replay.figures import user_means
+from recsys.replay.taste_changes import SPAN, Changes
 
 LIST_ROWS = pl.Schema(
     {

@@ -1,4 +1,4 @@
-"""Where an item stands in a full ranking, without making the ranking: the order of recsys.ranking, counted."""
+"""Where an item stands in a full ranking, without making the ranking: the order of recsys.search.ranking, counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ModelError
-from recsys.ranking import NEVER, sort_keys
+from recsys.search.ranking import NEVER, sort_keys
 
 UNLISTED = -1
 """Position of an item that the list never holds, and of every item where there is no answer."""
@@ -19,7 +19,8 @@ def positions(
 ) -> npt.NDArray[np.int32]:
     """How many items stand before an item in the list of a row, (n,) int32; UNLISTED where it is in none.
 
-    scores: (batch, n_items) float32, as recsys.ranking.sort_keys takes them, or rows of nan: no answer; row, item: (n,)
+    scores: (batch, n_items) float32, as recsys.search.ranking.sort_keys takes them, or rows of nan: no answer; row,
+    item: (n,)
     which of them are asked for. Raises ModelError for +inf and for nan beside numbers.
     """
     if scores.strides[0] == 0 and len(scores):  # the same list for everybody

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from data.interactions import EventKind, Interactions
 from data.split import known_at
-from recsys.choice import own_scores
-from recsys.items import ItemTable
-from recsys.profile_config import ProfileConfig
+from recsys.evaluation.device_settings import own_scores
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
+from recsys.model.scoring import top_k
+from recsys.model.trend import decayed_popularity, trend
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.trainer import Trainer, draw_cohort
-from recsys.scoring import top_k
-from recsys.trend import decayed_popularity, trend
 
 Scores = npt.NDArray[np.floating]
 

@@ -21,7 +21,7 @@ from recsys.replay.cuts import Cut, Facts, cut_questions
 from recsys.replay.figures import Scored, metric_names, values
 from recsys.replay.questions import Log
 from recsys.replay.ranks import UNLISTED
-from recsys.replay.report import report_of
+from recsys.replay.report.replay_report import report_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,21 +16,21 @@ import numpy as np
 from data.dataset import Dataset
 from data.errors import ModelError
 from data.split import known_at
+from recsys.model.trend import trend_of
 from recsys.replay.answering import Answer, Task
-from recsys.replay.arms import Answers, Arm, Publication, answers_of
-from recsys.replay.changes import find_changes
 from recsys.replay.checkpoint import Checkpoint
 from recsys.replay.cuts import facts_of, head_items
 from recsys.replay.prefixes import histories_before
 from recsys.replay.processes import Workers, finished_task, workers
 from recsys.replay.questions import prepare
+from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.splitting import Splitter
 from recsys.replay.tables import Left, make_tables
+from recsys.replay.taste_changes import find_changes
 from recsys.replay.timeline import Levels, Period, periods
 from recsys.replay.trainer import Arrays, Trainer, draw_cohort
-from recsys.trend import trend_of
 
 OnPeriod = Callable[[int, int], None]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.metrics import self_information
+from recsys.evaluation.metrics import self_information
 from recsys.replay.answering import Look, Share, Task
-from recsys.replay.arms import Answers, Publication
-from recsys.replay.changes import Changes
 from recsys.replay.prefixes import Index, until
 from recsys.replay.questions import Log, wanted
+from recsys.replay.replay_arms import Answers, Publication
 from recsys.replay.settings import ReplayConfig
+from recsys.replay.taste_changes import Changes
 
 MOMENTS_PER_TASK = 20_000
 """Part of what a task is, so part of what a seed means where negatives are drawn."""

@@ -13,13 +13,13 @@ from data.dataset import Dataset
 from data.errors import ModelError
 from data.split import iso
 from recsys.replay.answering import LIST_FIGURES
-from recsys.replay.changes import Changes
 from recsys.replay.cuts import Facts, cut_questions
 from recsys.replay.figures import Scored, cut_table
 from recsys.replay.listing import Shelf, adaptation_table, list_table
 from recsys.replay.questions import Log
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
+from recsys.replay.taste_changes import Changes
 from recsys.replay.trainer import Arrays
 
 ROUND_ROWS = pl.Schema(

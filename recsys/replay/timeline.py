@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interactions
+from recsys.model.trend import HALF_LIFE_DAYS, decayed_popularity
 from recsys.replay.settings import MAX_BUNDLES
-from recsys.trend import HALF_LIFE_DAYS, decayed_popularity
 
 Index = npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ def periods(log: Interactions, every_us: int) -> Iterator[Period]:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """How popular every item is at a moment: what recsys.trend says of the whole log, carried from day to day.
+    """How popular every item is at a moment: what recsys.model.trend says of the whole log, carried from day to day.
 
     now: µs; counts, recent: (n_items,) float64, events of each item without dislikes, and decayed; seen: (n_items,)
     bool.

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions
-from recsys.items import ItemTable
+from recsys.model.items import ItemTable
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 """A trainer's state between two rounds: named arrays, so that a checkpoint can hold it."""
 
 _COHORT = 11
-"""Purpose of a draw, beside those of federation/cohort.py."""
+"""Purpose of a draw, beside those of federation/simulation/cohort.py."""
 
 
 class Trainer(Protocol):

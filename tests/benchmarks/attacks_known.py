@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, norm
 
-from federation.privacy_plan import PrivacyPlan
+from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.fixed_point import encode, signed
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import SumPlan

@@ -20,16 +20,16 @@ import numpy.typing as npt
 import torch
 from scipy.stats import rankdata
 
-from federation.batch import sum_updates
-from federation.item_step import RoundSums, StepConfig, StepState, item_step
+from federation.learning.item_step import RoundSums, StepConfig, StepState, item_step
+from federation.learning.taste_update import Clips
+from federation.learning.training_sum import round_sums
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
-from federation.training_sum import round_sums
-from federation.update import Clips
-from recsys.histories import Histories, batches
-from recsys.profile import ProfileConfig
-from recsys.solver import Solver
+from federation.simulation.taste_sums import sum_updates
+from recsys.model.histories import Histories, batches
+from recsys.model.profile import ProfileConfig
+from recsys.model.solver import Solver
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

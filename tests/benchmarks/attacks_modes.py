@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recsys.histories import Histories
+from recsys.model.histories import Histories
 from tests.benchmarks.attacks_leak import Pairs, matched_pairs
 
 Floats = npt.NDArray[np.float32]

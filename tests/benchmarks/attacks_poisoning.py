@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from federation.item_step import RoundSums
+from federation.learning.item_step import RoundSums
+from federation.learning.taste_update import METRICS, Clips
+from federation.learning.training_sum import round_sums
 from federation.private_sum.plan import SumPlan
-from federation.training_sum import round_sums
-from federation.update import METRICS, Clips
-from recsys.histories import Histories
-from recsys.profile import ProfileConfig
-from recsys.solver import Solver
+from recsys.model.histories import Histories
+from recsys.model.profile import ProfileConfig
+from recsys.model.solver import Solver
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,18 +20,18 @@ import torch
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.comparison import Question, question
-from federation.recipe import recipe
-from federation.simulation import train
-from recsys.arms import closed_form
-from recsys.content import ContentMap
-from recsys.histories import merge_histories
-from recsys.items import ItemTable
-from recsys.metrics import ndcg, ranked_hits, recall
-from recsys.profile_config import ProfileConfig
-from recsys.ranking import rank
-from recsys.scoring import score
-from recsys.targets import collect_targets
+from federation.lab.comparison import Question, question
+from federation.lab.recipes import recipe
+from federation.simulation.training import train
+from recsys.catalogue.content import ContentMap
+from recsys.evaluation.arms import closed_form
+from recsys.evaluation.metrics import ndcg, ranked_hits, recall
+from recsys.evaluation.targets import collect_targets
+from recsys.model.histories import merge_histories
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
+from recsys.model.scoring import score
+from recsys.search.ranking import rank
 
 K = 20
 HIDDEN = 0.1

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tests.federation.custodian_keeper import Nursery
-from tests.federation.killed_rounds import Killings, a_world, cold_recovery_s, kill_at_random
+from tests.federation.custodian.custodian_keeper import Nursery
+from tests.federation.service.killed_rounds import Killings, a_world, cold_recovery_s, kill_at_random
 
 KILLS = 200
 
 
 def run(seed: int = 0, kills: int = KILLS, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Kills by party, rounds and reports that went through them, and seconds until each answered again."""
-    custodians, services = Nursery(), Nursery("tests.federation.killed_service")
+    custodians, services = Nursery(), Nursery("tests.federation.service.killed_service")
     try:
         with tempfile.TemporaryDirectory() as name:
             say(f"{kills} kills at random moments")

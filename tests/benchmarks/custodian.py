@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from federation.custodian_client import CustodianClient
-from federation.key_files import load_or_make_key
-from federation.messages import Task, blocks_of
-from federation.privacy_plan import PrivacyPlan
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
 from federation.private_sum.exchange import Batch, SealedSeed
 from federation.private_sum.sealing import Binding, Suite, seal
-from federation.update import Clips
+from federation.protocol.messages import Task, blocks_of
+from federation.service.custodian_client import CustodianClient
+from federation.storage.key_files import load_or_make_key
 from tests.benchmarks.private_sum import DIM, N_ITEMS
 
 STARTS = 7
@@ -52,7 +52,7 @@ def run(say: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
 
 
 def _launch(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    command = [sys.executable, "-m", "serving.custodian_cli", str(folder / "custodian"), "--plan"]
+    command = [sys.executable, "-m", "serving.cli.custodian", str(folder / "custodian"), "--plan"]
     options = [str(folder / "plan.json"), "--service-key", str(folder / "service.key.pub"), "--port", "0", "--json"]
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

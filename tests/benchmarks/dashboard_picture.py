@@ -18,14 +18,14 @@ import httpx
 import numpy as np
 
 from data.errors import OwnshelfError
-from federation.coordinator_store import StoredSum
-from federation.database import open_engine, sqlite_url
-from federation.experiment_store import ExperimentStore
-from federation.experiment_sum import window_task
-from federation.privacy_plan import PrivacyPlan
+from federation.learning.experiment_sum import window_task
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
 from federation.private_sum.sealing import Suite
-from federation.update import Clips
-from recsys.experiments.definition import DAY_S
+from federation.service.experiment_store import ExperimentStore
+from federation.service.round_store import StoredSum
+from federation.storage.database import open_engine, sqlite_url
+from recsys.experiments.definition.definition import DAY_S
 from tests.benchmarks.experiment_e2e import windows_of
 from tests.benchmarks.experiment_shoppers import definition
 from tests.benchmarks.figures import FOLDER
@@ -57,7 +57,9 @@ def main(file: Path = FOLDER / "dashboard.png") -> None:
 
 
 def _run(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "serving.cli", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "serving.cli.main", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
 
 
 def _experiment(deployment: Deployment) -> None:
@@ -95,7 +97,7 @@ def _train_and_ask(deployment: Deployment) -> None:
         "cohort": DEVICES,
     }
     fleet = subprocess.Popen(
-        [sys.executable, "-m", "serving.cli", "device", "simulate", "1000"]
+        [sys.executable, "-m", "serving.cli.main", "device", "simulate", "1000"]
         + [f"--{name}={value}" for name, value in options.items()],
         cwd=ROOT,
     )

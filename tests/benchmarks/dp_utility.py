@@ -20,16 +20,16 @@ from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import parse_time
 from data.synthetic import SyntheticShop
-from federation.comparison import Question, default_cut, question
-from federation.item_step import StepConfig
-from federation.privacy_plan import PrivacyPlan
-from federation.recipe import recipe
-from federation.simulation import TrainConfig, train
-from federation.update import Clips
-from recsys.arms import Personalized
-from recsys.evaluation import evaluate
-from recsys.items import ItemTable
-from recsys.trend import trend
+from federation.lab.comparison import Question, default_cut, question
+from federation.lab.recipes import recipe
+from federation.learning.item_step import StepConfig
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from federation.simulation.training import TrainConfig, train
+from recsys.evaluation.arms import Personalized
+from recsys.evaluation.evaluation import evaluate
+from recsys.model.items import ItemTable
+from recsys.model.trend import trend
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0, 16.0)
 DELTA = 1e-6

@@ -18,23 +18,23 @@ import httpx
 import numpy as np
 
 from data.interactions import MICROS_PER_DAY
-from federation.delivery import Patience
-from federation.device import Device
-from federation.experiment_log import Enrolment, ExperimentLog
-from federation.experiment_reporting import WindowOutcome, fetch_definitions, report_window
-from federation.experiment_sum import experiment_plan, looks_of
-from federation.experiments_device import expose, increments_at, note
-from federation.history import DeviceState
-from federation.privacy_plan import PrivacyPlan
-from federation.reporting import DevicePolicy
-from federation.shop_tokens import TokenPurse
-from federation.training_noise import both_parties_noise
-from federation.update import Clips
-from recsys.experiments.analysis import analyse
-from recsys.experiments.definition import DAY_S, Experiment
-from recsys.experiments.layout import layout_of
-from recsys.experiments.outcomes import MICROS
-from recsys.experiments.reading import to_dict
+from federation.device.delivery import Patience
+from federation.device.device import Device
+from federation.device.experiments.enrolment import expose, increments_at, note
+from federation.device.experiments.window_report import WindowOutcome, fetch_definitions, report_window
+from federation.device.outcome_log import Enrolment, ExperimentLog
+from federation.device.report import DevicePolicy
+from federation.device.state import DeviceState
+from federation.learning.experiment_sum import experiment_plan, looks_of
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from federation.simulation.shop_tokens import TokenPurse
+from federation.simulation.simulated_noise import both_parties_noise
+from recsys.experiments.analysis.analysis import analyse
+from recsys.experiments.analysis.layout import layout_of
+from recsys.experiments.definition.definition import DAY_S, Experiment
+from recsys.experiments.definition.definition_file import to_dict
+from recsys.experiments.device.outcomes import MICROS
 from tests.benchmarks.experiment_shoppers import EFFECT, Shopper, definition, shoppers
 from tests.end_to_end.deployment import Deployment
 from tests.shop import make_bundle

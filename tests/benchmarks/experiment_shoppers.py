@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from recsys.experiments.assignment import assign
-from recsys.experiments.definition import DAY_S, Experiment, OutcomeEvent
-from recsys.experiments.outcomes import MICROS, Note
-from recsys.experiments.reading import experiment_of
+from recsys.experiments.definition.definition import DAY_S, Experiment, OutcomeEvent
+from recsys.experiments.definition.definition_file import experiment_of
+from recsys.experiments.device.assignment import assign
+from recsys.experiments.device.outcomes import MICROS, Note
 
 RATES = {"global": 0.20, "personal": 0.35}
 """Shoppers who buy within two days, by arm: the true effect is their difference."""

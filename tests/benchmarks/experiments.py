@@ -17,17 +17,17 @@ import numpy as np
 from scipy import special
 
 from data.errors import SumsTooSmall
-from recsys.experiments.analysis import Look, analyse
-from recsys.experiments.definition import Method
-from recsys.experiments.designs import Design, Seen, criticals, timing
-from recsys.experiments.estimates import difference
-from recsys.experiments.intervals import fixed_critical, fixed_p, interval, normal_z
-from recsys.experiments.metrics import Metric, MetricKind, products
-from recsys.experiments.planning import Spread, minimum_effect, power_of, spread
-from recsys.experiments.plots import plot_any_look, plot_widths
-from recsys.experiments.sample_ratio import ALPHA, dirichlet_log_e
-from recsys.experiments.spending import stopped
-from recsys.experiments.sums import ArmSums, SumsNoise
+from recsys.experiments.analysis.analysis import Look, analyse
+from recsys.experiments.analysis.designs import Design, Seen, criticals, timing
+from recsys.experiments.analysis.estimates import difference
+from recsys.experiments.analysis.experiment_plots import plot_any_look, plot_widths
+from recsys.experiments.analysis.intervals import fixed_critical, fixed_p, interval, normal_z
+from recsys.experiments.analysis.sample_ratio import ALPHA, dirichlet_log_e
+from recsys.experiments.analysis.spending import stopped
+from recsys.experiments.analysis.sums import ArmSums, SumsNoise
+from recsys.experiments.definition.definition import Method
+from recsys.experiments.definition.metric_definitions import Metric, MetricKind, products
+from recsys.experiments.rehearsal.planning import Spread, minimum_effect, power_of, spread
 from tests.benchmarks.experiments_draws import (
     CONTROL,
     CONVERSION,

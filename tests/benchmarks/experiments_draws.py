@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.experiments.arm import Arm
-from recsys.experiments.definition import (
+from recsys.experiments.analysis.sums import ArmSums, SumsNoise
+from recsys.experiments.definition.arm import Arm
+from recsys.experiments.definition.definition import (
     Experiment,
     Layer,
     Looks,
@@ -21,8 +22,7 @@ from recsys.experiments.definition import (
     Privacy,
     Segment,
 )
-from recsys.experiments.metrics import Metric, MetricKind, Role, products
-from recsys.experiments.sums import ArmSums, SumsNoise
+from recsys.experiments.definition.metric_definitions import Metric, MetricKind, Role, products
 
 Floats = npt.NDArray[np.float64]
 

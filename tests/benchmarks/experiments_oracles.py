@@ -20,12 +20,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from recsys.experiments.always_valid import anytime_critical, e_value, mixture_scale
-from recsys.experiments.boundaries import critical_values
-from recsys.experiments.estimates import Difference, difference
-from recsys.experiments.intervals import fixed_critical, fixed_p, interval
-from recsys.experiments.metrics import Metric, MetricKind
-from recsys.experiments.sums import ArmSums
+from recsys.experiments.analysis.always_valid import anytime_critical, e_value, mixture_scale
+from recsys.experiments.analysis.boundaries import critical_values
+from recsys.experiments.analysis.estimates import Difference, difference
+from recsys.experiments.analysis.intervals import fixed_critical, fixed_p, interval
+from recsys.experiments.analysis.sums import ArmSums
+from recsys.experiments.definition.metric_definitions import Metric, MetricKind
 
 GOLDEN = Path(__file__).resolve().parents[1] / "recsys" / "experiments" / "golden_tools.json"
 SCRIPT = Path(__file__).with_name("experiments_other_tools.py")

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from federation.experiment_sum import experiment_plan
-from federation.privacy_plan import least_noise
-from recsys.experiments.allocation import coordinates, noise_of, shares_for
-from recsys.experiments.definition import Experiment
-from recsys.experiments.estimates import difference
-from recsys.experiments.intervals import fixed_critical, interval
-from recsys.experiments.layout import layout_of
-from recsys.experiments.metrics import Metric, Role
-from recsys.experiments.sums import ArmSums, SumsNoise
+from federation.learning.experiment_sum import experiment_plan
+from federation.learning.privacy_plan import least_noise
+from recsys.experiments.analysis.allocation import coordinates, noise_of, shares_for
+from recsys.experiments.analysis.estimates import difference
+from recsys.experiments.analysis.intervals import fixed_critical, interval
+from recsys.experiments.analysis.layout import layout_of
+from recsys.experiments.analysis.sums import ArmSums, SumsNoise
+from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.metric_definitions import Metric, Role
 from tests.benchmarks.experiments_draws import CLICKS, CONTROL, CONVERSION, REVENUE, experiment, shoppers
 
 DELTA = 1e-6

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from serving.access import OPEN_APP
-from serving.app import create_app
-from serving.custodian_app import create_custodian_app
-from serving.keys_routes import add_keys
-from tests.federation.a_custodian import SERVICE, a_custodian, a_promise
+from serving.http.app import create_app
+from serving.http.custodian.custodian_app import create_custodian_app
+from serving.http.resources.key_routes import add_keys
+from tests.federation.custodian.a_custodian import SERVICE, a_custodian, a_promise
 from tests.fuzzing import EVERY_CHECK, Exempt, Fuzzed, Naming, fuzz
-from tests.serving.test_custodian_app import Signing
-from tests.serving.test_experiment_routes import body, end, live_service, now
+from tests.serving.http.custodian.test_custodian_app import Signing
+from tests.serving.http.resources.test_experiment_routes import body, end, live_service, now
 from tests.shop import make_bundle
 
 EXAMPLES = 500

@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.bundle import Bundle, save_bundle
-from recsys.index_build import exact_lists, probing, recalls, sample_queries
-from recsys.index_files import open_index
-from recsys.items import ItemTable
-from recsys.profile_config import ProfileConfig
-from recsys.retrieval import ItemIndex
-from recsys.scoring import queries
-from recsys.selection import Selection, look_at
+from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.catalogue.index_files import open_index
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
+from recsys.model.scoring import queries
+from recsys.search.index import exact_lists, probing, recalls, sample_queries
+from recsys.search.retrieval import ItemIndex
+from recsys.search.selection import Selection, look_at
 
 TREND_WEIGHT = ProfileConfig().trend_weight
 K = 20

@@ -154,7 +154,7 @@ def _measure(side: str, path: Path) -> dict[str, Any]:
 
 
 def _ours(path: Path) -> str:
-    from data.ingest import ingest
+    from data.log_reading.ingest import ingest
     from data.split import temporal
 
     split = temporal(ingest(path, mapping=MAPPING, kinds={"remove_from_cart": "-cart"}).interactions(), CUT_US)

@@ -62,7 +62,7 @@ def _measure(job: str, path: Path, out: Path, partitions: int) -> dict[str, Any]
 
 def _main(job: str, path: Path, out: Path, partitions: int) -> None:
     from data.dataset import Dataset
-    from data.partitions import ingest_folder
+    from data.log_reading.partitions import ingest_folder
 
     imports, temporary = _peak_gb(), 0
 

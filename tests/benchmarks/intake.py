@@ -21,9 +21,9 @@ from typing import Any
 import httpx
 import numpy as np
 
-from federation.key_files import load_or_make_key
-from federation.messages import Report, Task
-from serving.tokens import SignedTokens
+from federation.protocol.messages import Report, Task
+from federation.storage.key_files import load_or_make_key
+from serving.state.tokens import SignedTokens
 from tests.benchmarks.intake_service import TOKEN_KEY
 
 ROOT = Path(__file__).parents[2]

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import uvicorn
 
-from federation.coordinator import Coordinator
-from federation.coordinator_store import CoordinatorStore
-from federation.custodian_store import Custodian
-from federation.database import sqlite_url
-from federation.key_files import load_or_make_key
-from federation.privacy_plan import PrivacyPlan
-from federation.round_settings import RoundSettings
-from federation.update import Clips
-from serving.api_keys import Mints
-from serving.app import create_app
-from serving.federation_routes import TokenDesk, add_federation
-from serving.tokens import SignedTokens
-from tests.federation.a_line import CustodianHere
+from federation.custodian.custodian import Custodian
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from federation.service.coordinator import Coordinator
+from federation.service.round_settings import RoundSettings
+from federation.service.round_store import CoordinatorStore
+from federation.storage.database import sqlite_url
+from federation.storage.key_files import load_or_make_key
+from serving.http.app import create_app
+from serving.http.resources.federation_routes import TokenDesk, add_federation
+from serving.state.api_keys import Mints
+from serving.state.tokens import SignedTokens
+from tests.federation.service.a_lineage import CustodianHere
 from tests.shop import make_bundle
 
 N_ITEMS, DIM = 2_048, 64

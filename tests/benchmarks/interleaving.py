@@ -18,12 +18,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from data.synthetic import SyntheticShop
-from recsys.experiments.designs import Design
-from recsys.experiments.interleaving import coins, preference, team_drafts
-from recsys.experiments.planning import POWER, Spread, shoppers_needed
-from recsys.experiments.preferences import preference_sums, preference_test, sessions_needed
-from recsys.experiments.simulator import Habits, Shoppers
-from recsys.ranking import rank
+from recsys.experiments.analysis.designs import Design
+from recsys.experiments.analysis.intervals import POWER
+from recsys.experiments.analysis.preferences import preference_sums, preference_test, sessions_needed
+from recsys.experiments.device.interleaving import coins, preference, team_drafts
+from recsys.experiments.rehearsal.planning import Spread, shoppers_needed
+from recsys.experiments.rehearsal.simulator import Habits, Shoppers
+from recsys.search.ranking import rank
 
 Items = npt.NDArray[np.int32]
 K = 10

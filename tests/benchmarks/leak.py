@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data.dataset import Dataset
-from federation.privacy_plan import PrivacyPlan
-from federation.recipe import recipe
-from federation.update import Clips
-from recsys.histories import Histories, merge_histories
+from federation.lab.recipes import recipe
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from recsys.model.histories import Histories, merge_histories
 from tests.benchmarks.attacks_known import audit
 from tests.benchmarks.attacks_leak import (
     Pairs,

@@ -15,7 +15,7 @@ from pathlib import Path
 from data.atomic import atomic_folder
 from data.dataset import Dataset
 from data.errors import DataError
-from data.ingest import ingest
+from data.log_reading.ingest import ingest
 
 PACKAGE = "recbole==1.2.1"
 INSIDE = "recbole/dataset_example/ml-100k/"

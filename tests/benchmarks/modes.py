@@ -1,6 +1,7 @@
 """What each mode of asking costs and leaks, on synthetic shops of 10,000 and 100,000 items.
 
-The tables are central iALS (recsys/ials.py): as good as federated ones and faster to make; nothing here depends on
+The tables are central iALS (recsys/evaluation/ials.py): as good as federated ones and faster to make; nothing here
+depends on
 who trained. Histories of 1,000 and more devices are folded in; the lists of some of them are asked for by the very
 functions that service and device call, over the service's index.
 
@@ -23,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from federation.noising import leading_directions, priv_unit
+from federation.device.asking.direction_noise import leading_directions, priv_unit
 from federation.private_sum.randomness import RandomBytes, seeded_bytes
-from recsys.candidates import decode_candidates, encode_candidates, rerank
-from recsys.clusters import cluster_queries, direction_queries, interleave, nearest
-from recsys.intent import in_shares
-from recsys.quantization import dequantize
-from recsys.scoring import score, top_k
+from recsys.catalogue.candidates import decode_candidates, encode_candidates, rerank
+from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave, nearest
+from recsys.model.intent import in_shares
+from recsys.model.quantization import dequantize
+from recsys.model.scoring import score, top_k
 from tests.benchmarks import modes_intent
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
 from tests.benchmarks.modes_plot import plot as plot
@@ -150,7 +151,7 @@ def sequences(
 
 
 def noised(profiles: Floats, basis: npt.NDArray[np.float64], epsilon: float, random: RandomBytes) -> Floats:
-    """One message each, as federation.noising.noised_direction makes them, many at once."""
+    """One message each, as federation.device.asking.direction_noise.noised_direction makes them, many at once."""
     inside = profiles.astype(np.float64) @ basis
     inside /= np.linalg.norm(inside, axis=1, keepdims=True)
     return np.asarray(priv_unit(inside, epsilon, random) @ basis.T, dtype=np.float32)

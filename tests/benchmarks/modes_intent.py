@@ -1,7 +1,7 @@
 """What a current intent changes about the modes of asking: the same devices and questions, without it and with it.
 
 Sessions of the e-shop 2008 sample (217 items, real), and a synthetic shop of 10,000 items whose shoppers have tastes
-but no sessions. Tables are central (federation.comparison.central_table). An attacker tries every way that the
+but no sessions. Tables are central (federation.lab.comparison.central_table). An attacker tries every way that the
 message's shape allows: the whole table, the taste's columns, and each pool's columns against the items' taste; the best
 counts.
 """
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from data.dataset import Dataset
 from data.synthetic import SyntheticShop
-from federation.comparison import central_table
+from federation.lab.comparison import central_table
+from federation.lab.recipes import Recipe, recipe
 from federation.private_sum.randomness import RandomBytes, seeded_bytes
-from federation.recipe import Recipe, recipe
-from recsys.intent_config import IntentConfig
-from recsys.items import INTENT, TASTE, ItemTable
+from recsys.model.intent_config import IntentConfig
+from recsys.model.items import INTENT, TASTE, ItemTable
 from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import membership_auc, unit
 from tests.benchmarks.modes_world import DIM, Floats, World, seen, some

@@ -11,18 +11,18 @@ import polars as pl
 
 from data.interactions import Interactions, interactions
 from data.synthetic import SyntheticShop
-from recsys.arms import profiles_of
-from recsys.candidates import Quantized
-from recsys.catalogue import SHOWN
-from recsys.clusters import Clusters, centroids_of
-from recsys.histories import log_weights, merge_histories
-from recsys.ials import fit_ials
-from recsys.items import ItemTable, gram_of
-from recsys.profile_config import ProfileConfig
-from recsys.quantization import quantize
-from recsys.retrieval import ItemIndex
-from recsys.scoring import score, top_k
-from recsys.trend import trend
+from recsys.catalogue.candidates import Quantized
+from recsys.catalogue.catalogue import SHOWN
+from recsys.catalogue.clusters import Clusters, centroids_of
+from recsys.evaluation.arms import profiles_of
+from recsys.evaluation.ials import fit_ials
+from recsys.model.histories import log_weights, merge_histories
+from recsys.model.items import ItemTable, gram_of
+from recsys.model.profile_config import ProfileConfig
+from recsys.model.quantization import quantize
+from recsys.model.scoring import score, top_k
+from recsys.model.trend import trend
+from recsys.search.retrieval import ItemIndex
 from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import pairs_of
 

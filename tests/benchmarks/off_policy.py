@@ -22,7 +22,7 @@ from recsys.off_policy.estimate import estimate_policy, rounds_for
 from recsys.off_policy.estimators import clipped, doubly_robust, ips, replay, snips, tuned_clip
 from recsys.off_policy.overlap import OverlapLimits, measure_overlap
 from recsys.off_policy.policies import SlotPolicy
-from recsys.off_policy.report import evaluate_policy
+from recsys.off_policy.policy_report import evaluate_policy
 from tests.recsys.off_policy.oracle_case import CASES, LAMBDAS, Case
 from tests.recsys.off_policy.world import World
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import Split
-from federation.comparison import Question, protocol_for, question, recipe_for
-from federation.folds import set_apart
-from federation.recipe import Recipe, recipe
-from federation.tuning import Budget
-from federation.validation import validate
-from recsys.baselines import item_knn, item_matrix
-from recsys.canary import canary
+from federation.lab.comparison import Question, protocol_for, question, recipe_for
+from federation.lab.folds import set_apart
+from federation.lab.recipes import Recipe, recipe
+from federation.lab.tuning import Budget
+from federation.lab.validation import validate
+from recsys.evaluation.baselines import item_knn, item_matrix
+from recsys.evaluation.canary import canary
 
 SAMPLES = ("online-retail", "eshop-2008")
 SEARCH = Budget(trials=10, settings=4)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from data.interactions import Interactions
 from data.split import known_at
-from recsys.baselines import FixedList, item_knn, popularity, recent_popularity
+from recsys.evaluation.baselines import FixedList, item_knn, popularity, recent_popularity
 from recsys.leakage import Features, Fitted, ScoringProtocol, Setup
 from tests.benchmarks.planted_leaks import PLANTS_OF_TIME, Plant
 from tests.benchmarks.planted_worlds import (

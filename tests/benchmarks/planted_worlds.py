@@ -13,7 +13,7 @@ from data.interactions import Interactions, interactions
 from data.leakage import CoreFilter
 from data.split import known_at
 from data.synthetic import SyntheticShop
-from recsys.baselines import item_knn, popularity, recent_popularity
+from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
 from recsys.leakage import Features, Fitted, PropertyJoin, ScoringProtocol, Setup
 
 DAY = 86_400_000_000

@@ -19,19 +19,19 @@ from matplotlib.figure import Figure
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import parse_time
-from federation.batch import sum_updates
-from federation.comparison import Question, question
-from federation.item_step import GUARDED, RoundSums, StepConfig, StepState, item_step
-from federation.plausibility import plausible
+from federation.lab.comparison import Question, question
+from federation.lab.recipes import Recipe, recipe
+from federation.learning.item_step import GUARDED, RoundSums, StepConfig, StepState, item_step
+from federation.learning.plausibility import plausible
+from federation.learning.taste_update import Clips
+from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import SumPlan
-from federation.recipe import Recipe, recipe
-from federation.training_sum import training_plan
-from federation.update import Clips
-from recsys.arms import Personalized, closed_form
-from recsys.evaluation import evaluate
-from recsys.histories import Histories, merge_histories
-from recsys.items import ItemTable
-from recsys.trend import trend
+from federation.simulation.taste_sums import sum_updates
+from recsys.evaluation.arms import Personalized, closed_form
+from recsys.evaluation.evaluation import evaluate
+from recsys.model.histories import Histories, merge_histories
+from recsys.model.items import ItemTable
+from recsys.model.trend import trend
 from tests.benchmarks.attacks_poisoning import PUBLIC_SHARE, Attack, Attacker, Claim, approximate_shoppers, public_part
 
 CLIPS = Clips(rows=1.0, counts=4.0, second=0.5, first=0.5)

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from federation.collecting import batch_of
-from federation.custody import CustodianPolicy, open_round
-from federation.messages import Task, blocks_of
-from federation.private_sum.custodian import answer
+from federation.custodian.policy import CustodianPolicy, open_round
+from federation.device.report import make_report
+from federation.private_sum.custodian_half import answer
 from federation.private_sum.fixed_point import encode
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import secure_bytes
 from federation.private_sum.sealing import Suite
-from federation.private_sum.service import service_half
+from federation.private_sum.service_half import service_half
 from federation.private_sum.shares import service_share
 from federation.private_sum.signing import SigningKey
-from federation.reporting import make_report
+from federation.protocol.messages import Task, blocks_of
+from federation.service.summing import batch_of
 from tests.benchmarks import intake
 
 N_ITEMS, DIM = 1_682, 64

@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from data.split import Split, leave_last_out
-from federation.recipe import recipe
-from federation.simulation import train
-from recsys.arms import Personalized
-from recsys.baselines import popularity
-from recsys.evaluation import Recommender, evaluate, moment_of
-from recsys.ials import fit_ials
-from recsys.items import ItemTable
-from recsys.profile import event_weights
-from recsys.sampled import evaluate_sampled
+from federation.lab.recipes import recipe
+from federation.simulation.training import train
+from recsys.evaluation.arms import Personalized
+from recsys.evaluation.baselines import popularity
+from recsys.evaluation.evaluation import Recommender, evaluate, moment_of
+from recsys.evaluation.ials import fit_ials
+from recsys.evaluation.sampled import evaluate_sampled
+from recsys.model.items import ItemTable
+from recsys.model.profile import event_weights
 from tests.benchmarks import ml100k
 from tests.benchmarks.pfedrec import PFedRec, ScoreTable, train_pfedrec, untouched
 

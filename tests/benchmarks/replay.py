@@ -23,8 +23,8 @@ import polars as pl
 from data.dataset import REJECTS, Dataset
 from data.synthetic import SyntheticShop
 from data.vocabulary import Vocabulary
-from federation.recipe import Recipe, recipe
-from federation.replaying import DEFAULT_ARMS, replay
+from federation.lab.recipes import Recipe, recipe
+from federation.lab.replay import DEFAULT_ARMS, replay
 from recsys.replay.settings import ReplayConfig
 
 MILLIONS = 10

@@ -3,7 +3,7 @@
 The federated table is trained as `ownshelf evaluate` does, on what was known at the cut. Invoices after it of at least
 three items: for a cart, up to five of them are left out, one at a time (hit@20, mean over invoices); for a product page
 one item is the page's, and the others are to be found (recall@20). Twice: on the month where the two weights were
-chosen, and on the one after it, whose figures stand in recsys/fold_in.py and recsys/rerank.py.
+chosen, and on the one after it, whose figures stand in recsys/model/fold_in.py and recsys/lists/diversity.py.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from scipy import sparse
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.comparison import Question, question
-from federation.recipe import recipe
-from federation.simulation import train
-from recsys.arms import Personalized, closed_form
-from recsys.fold_in import blend, cart_query, context_query
-from recsys.histories import merge_histories
-from recsys.items import ItemTable
-from recsys.profile_config import ProfileConfig
-from recsys.rerank import diversify, intra_list_similarity, pool_size
+from federation.lab.comparison import Question, question
+from federation.lab.recipes import recipe
+from federation.simulation.training import train
+from recsys.evaluation.arms import Personalized, closed_form
+from recsys.lists.diversity import diversify, intra_list_similarity, pool_size
+from recsys.model.fold_in import blend, cart_query, context_query
+from recsys.model.histories import merge_histories
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
 
 WINDOWS = {"chosen_on": ("2011-10-09", "2011-11-09"), "measured_on": ("2011-11-09", "2011-12-31")}
 WEIGHTS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

@@ -25,11 +25,11 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from federation.database import sqlite_url
-from recsys.bundle import Bundle
-from recsys.scoring import score
-from serving.key_book import open_book
-from serving.state import STATE_FILE
+from federation.storage.database import sqlite_url
+from recsys.catalogue.bundle import Bundle
+from recsys.model.scoring import score
+from serving.state.key_book import open_book
+from serving.state.state_url import STATE_FILE
 from tests.benchmarks.http_load import Load, Measured, free_port, wrk
 from tests.benchmarks.index import bundle_of
 
@@ -113,7 +113,7 @@ def served(folder: Path, bundle: Bundle, say: Callable[[str], None]) -> Iterator
     ports = free_port(), free_port()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     commands = (
-        ["serving.cli", "serve", str(folder / "bundle"), f"--state={state}", f"--index-folder={folder / 'index'}",
+        ["serving.cli.main", "serve", str(folder / "bundle"), f"--state={state}", f"--index-folder={folder / 'index'}",
          f"--port={ports[0]}", "--rate-limit=1000000/second", "--access-log=errors"],
         ["tests.benchmarks.serving_bare", str(folder / "bundle"), str(folder / "index"), str(ports[1])],
     )  # fmt: skip

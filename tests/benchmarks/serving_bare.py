@@ -12,12 +12,12 @@ from typing import Any
 
 import uvicorn
 
-from recsys.bundle import Bundle
-from recsys.index_files import open_index
-from recsys.scoring import queries
-from recsys.selection import look_at
-from serving.ask_bodies import ProfileRequest, parse_ask
-from serving.bodies import profile_vector
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.index_files import open_index
+from recsys.model.scoring import queries
+from recsys.search.selection import look_at
+from serving.http.bodies import profile_vector
+from serving.http.resources.ask_bodies import ProfileRequest, parse_ask
 
 K = 20
 
@@ -55,7 +55,11 @@ def main() -> None:
     """Serve until it is stopped."""
     bundle, folder, port = sys.argv[1:]
     app = bare_app(Bundle.load(bundle), Path(folder))
-    settings: dict[str, Any] = {"server_header": False, "proxy_headers": False, "ws": "none"}  # as serving/workers.py
+    settings: dict[str, Any] = {
+        "server_header": False,
+        "proxy_headers": False,
+        "ws": "none",
+    }  # as serving/process/workers.py
     uvicorn.run(app, port=int(port), log_level="warning", access_log=False, lifespan="off", **settings)
 
 

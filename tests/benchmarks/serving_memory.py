@@ -25,7 +25,7 @@ N_ITEMS, FEW = 100_000, 500
 WORKERS = (1, 2, 3)
 REQUESTS = 60
 SPREAD = 0.6
-SERVE = [sys.executable, "-m", "serving.cli", "serve", "--port=0", "--json"]
+SERVE = [sys.executable, "-m", "serving.cli.main", "serve", "--port=0", "--json"]
 
 
 def run(seed: int = 0, n_items: int = N_ITEMS, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:

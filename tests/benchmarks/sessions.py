@@ -14,11 +14,11 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.comparison import Question, compare_models, question
-from federation.recipe import Recipe, recipe
-from recsys.arms import Personalized
-from recsys.evaluation import Evaluation, Recommender, evaluate
-from recsys.statistics import paired_difference
+from federation.lab.comparison import Question, compare_models, question
+from federation.lab.recipes import Recipe, recipe
+from recsys.evaluation.arms import Personalized
+from recsys.evaluation.evaluation import Evaluation, Recommender, evaluate
+from recsys.evaluation.statistics import paired_difference
 from tests.reference_ease import fit_ease
 
 CUT = "2008-07-01"

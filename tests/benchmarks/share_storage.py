@@ -1,4 +1,4 @@
-"""Where a share of half a megabyte waits for its sum: why federation/share_files.py has segments, not files or rows.
+"""Where a share of half a megabyte waits for its sum: why service/intake/share_files.py has segments, not files.
 
 Each way stores the same shares in groups of 16, durable before the next group, with a small row each in SQLite (WAL,
 synchronous=FULL), and then destroys them.
@@ -16,8 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from federation.database import open_engine, sqlite_url, truncate_log
-from federation.share_files import ShareFolder
+from federation.service.intake.share_files import ShareFolder
+from federation.storage.database import open_engine, sqlite_url, truncate_log
 
 SHARE_BYTES, GROUP = 541_076, 16
 

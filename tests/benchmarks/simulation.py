@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from data.interactions import Interactions, interactions
-from federation.batch import sum_updates
-from federation.item_step import StepConfig, StepState, item_step
-from federation.update import Clips
-from recsys.histories import merge_histories
-from recsys.profile import ProfileConfig
-from recsys.solver import Solver
+from federation.learning.item_step import StepConfig, StepState, item_step
+from federation.learning.taste_update import Clips
+from federation.simulation.taste_sums import sum_updates
+from recsys.model.histories import merge_histories
+from recsys.model.profile import ProfileConfig
+from recsys.model.solver import Solver
 
 CLIPS = Clips(rows=1.0, counts=4.0, second=1.0, first=1.0)
 CONFIG = ProfileConfig(alpha=0.003, reg=0.01, half_life=30.0, half_life_unit="events")

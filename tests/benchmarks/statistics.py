@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.statistics import mean_intervals, paired_difference
+from recsys.evaluation.statistics import mean_intervals, paired_difference
 
 DATA_SETS = 1_000
 USERS = (100, 200, 500)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from federation.recipe import Recipe
-from federation.tuning import Budget
+from federation.lab.recipes import Recipe
+from federation.lab.tuning import Budget
 from tests.benchmarks import overfitting
-from tests.federation.test_simulation import CONFIG, PROFILE, tastes
-from tests.federation.test_update import NOW
+from tests.federation.learning.test_taste_update import NOW
+from tests.federation.simulation.test_training import CONFIG, PROFILE, tastes
 
 
 def test_its_figures_are_json_and_the_canary_sings_where_it_should() -> None:

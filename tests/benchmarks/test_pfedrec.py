@@ -8,7 +8,7 @@ import torch
 
 from data.errors import DataError
 from data.split import Split, leave_last_out
-from recsys.sampled import evaluate_sampled
+from recsys.evaluation.sampled import evaluate_sampled
 from tests.benchmarks.logs import distinct_items
 from tests.benchmarks.pfedrec import PFedRec, ScoreTable, draw_samples, local_update, train_pfedrec, untouched
 

@@ -7,8 +7,8 @@ import pytest
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.comparison import question
-from federation.recipe import recipe
+from federation.lab.comparison import question
+from federation.lab.recipes import recipe
 from tests.benchmarks import sessions
 
 

@@ -9,7 +9,7 @@ import pytest
 import data.dataset
 from data.dataset import Dataset, content_hash, open_known, scan_log
 from data.errors import DataError
-from data.ingest import ingest
+from data.log_reading.ingest import ingest
 
 LOG = pl.DataFrame(
     {

@@ -7,7 +7,7 @@ import pytest
 
 from data.dataset import Dataset
 from data.errors import DataError
-from data.ingest import ingest
+from data.log_reading.ingest import ingest
 from data.logged_feedback import open_logged_feedback, read_logged_feedback
 
 PUBLISHED = (

@@ -16,16 +16,16 @@ import numpy as np
 import polars as pl
 
 from data.interactions import Interactions
-from federation.coordinator_store import CoordinatorStore, StoredRound
-from federation.database import sqlite_url
-from federation.item_step import StepState
-from federation.privacy_plan import PrivacyPlan
-from federation.rounds_schema import RoundState
-from federation.simulation import TrainConfig
-from recsys.bundle import Bundle, save_bundle
-from recsys.items import ItemTable
-from recsys.trend import trend
-from serving.certs_cli import make_certificates
+from federation.learning.item_step import StepState
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.service.round_schema import RoundState
+from federation.service.round_store import CoordinatorStore, StoredRound
+from federation.simulation.training import TrainConfig
+from federation.storage.database import sqlite_url
+from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.model.items import ItemTable
+from recsys.model.trend import trend
+from serving.cli.certs import make_certificates
 
 ROOT = Path(__file__).parents[2]
 BODY_TIMEOUT_S = 900.0
@@ -158,7 +158,7 @@ class Deployment:
         return self._start(
             "custodian",
             [
-                "serving.custodian_cli",
+                "serving.cli.custodian",
                 str(self.folder / "custodian"),
                 f"--plan={self.plan_file}",
                 f"--service-key={self.service_folder / 'rounds' / 'service.key.pub'}",
@@ -169,7 +169,13 @@ class Deployment:
     def _start_service(self) -> Process:
         return self._start(
             "service",
-            ["serving.cli", "serve", str(self.bundle), f"--federation={self.federation_file}", *self.serve_options],
+            [
+                "serving.cli.main",
+                "serve",
+                str(self.bundle),
+                f"--federation={self.federation_file}",
+                *self.serve_options,
+            ],
         )
 
     def _start(self, party: str, arguments: list[str]) -> Process:
@@ -198,7 +204,7 @@ class Deployment:
 
     @staticmethod
     def _keys(*arguments: str) -> str:
-        program = [sys.executable, "-m", "serving.cli", "keys", *arguments]
+        program = [sys.executable, "-m", "serving.cli.main", "keys", *arguments]
         return subprocess.run(program, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 

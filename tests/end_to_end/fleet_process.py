@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 
-from federation.delivery import Patience
-from federation.fleet import Fleet, FleetConfig, next_task, play_round
-from federation.messages import Task
-from federation.privacy_plan import PrivacyPlan
-from federation.shop_tokens import TokenPurse
-from recsys.bundle import Bundle
-from recsys.catalogue import catalogue_of, encode_catalogue
-from serving.contribute_cli import policy_of
+from federation.device.delivery import Patience
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.protocol.messages import Task
+from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
+from federation.simulation.shop_tokens import TokenPurse
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.catalogue import catalogue_of, encode_catalogue
+from serving.cli.device.contribute import policy_of
 
 
 def main() -> None:

@@ -18,13 +18,13 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-import federation.participant as participant
-import federation.private_sum.device as splitting
-from federation.delivery import REPORTS, Patience
-from federation.device import Device
-from federation.privacy_plan import PrivacyPlan
-from federation.shop_tokens import TokenPurse
-from serving.contribute_cli import policy_of
+import federation.device.participation as participant
+import federation.private_sum.device_part as splitting
+from federation.device.delivery import REPORTS, Patience
+from federation.device.device import Device
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.simulation.shop_tokens import TokenPurse
+from serving.cli.device.contribute import policy_of
 
 doing = threading.local()
 secrets: dict[str, dict[str, npt.NDArray[Any]]] = {}

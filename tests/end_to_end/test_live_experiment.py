@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import federation.private_sum.device as splitting
-from recsys.experiments.layout import layout_of
-from recsys.experiments.sums import ArmSums
+import federation.private_sum.device_part as splitting
+from recsys.experiments.analysis.layout import layout_of
+from recsys.experiments.analysis.sums import ArmSums
 from tests.benchmarks.experiment_e2e import LiveExperiment, coverage
 from tests.benchmarks.experiment_shoppers import RATES, Shopper, shoppers
 from tests.end_to_end.searching import files_below, found_in, memory_of, pieces

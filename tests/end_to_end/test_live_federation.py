@@ -16,18 +16,18 @@ import pytest
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import known_at
-from federation.cohort import cohort, draw_blocks
-from federation.contribution import OwnHistory, training_vectors
-from federation.fleet import Fleet, FleetConfig, rounding_of, vanishing_moment
-from federation.item_step import GUARDED
-from federation.messages import Task
-from federation.privacy_plan import PrivacyPlan
+from federation.device.contribution import OwnHistory, training_vectors
+from federation.lab.recipes import recipe
+from federation.learning.item_step import GUARDED
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
 from federation.private_sum.in_process import sum_in_process
-from federation.recipe import recipe
-from federation.simulation import TrainConfig, train
-from federation.update import Clips
-from recsys.bundle import Bundle
-from recsys.catalogue import catalogue_of
+from federation.protocol.messages import Task
+from federation.simulation.cohort import cohort, draw_blocks
+from federation.simulation.fleet import Fleet, FleetConfig, rounding_of, vanishing_moment
+from federation.simulation.training import TrainConfig, train
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.catalogue import catalogue_of
 from tests.end_to_end.deployment import ROOT, Deployment, untrained_bundle
 
 CLIPS = Clips(rows=1.0, counts=8.0, second=0.3, first=0.6)

@@ -21,15 +21,15 @@ import polars as pl
 import pytest
 
 from data.dataset import Dataset
-from data.ingest import ingest
+from data.log_reading.ingest import ingest
 from data.synthetic import SyntheticShop
-from federation.device import Device
-from federation.fleet import Fleet, FleetConfig, play_round
-from federation.privacy_plan import PrivacyPlan
-from federation.shop_tokens import TokenPurse
-from federation.simulation import TrainConfig
-from federation.update import Clips
-from serving.contribute_cli import policy_of
+from federation.device.device import Device
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from federation.simulation.fleet import Fleet, FleetConfig, play_round
+from federation.simulation.shop_tokens import TokenPurse
+from federation.simulation.training import TrainConfig
+from serving.cli.device.contribute import policy_of
 from tests.end_to_end.deployment import ROOT, Deployment, untrained_bundle
 from tests.end_to_end.searching import Recorder, encodings_of, files_below, found_in, memory_of, pieces
 

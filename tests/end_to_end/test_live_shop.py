@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from recsys.bundle import Bundle
-from serving.state import url_of
-from serving.stores import Stores
-from tests.serving.test_workers import Running, serving, until
+from recsys.catalogue.bundle import Bundle
+from serving.state.state_url import url_of
+from serving.state.stores import Stores
+from tests.serving.process.test_workers import Running, serving, until
 from tests.shop import DIM, make_bundle
 
 EVERY_WORKER = 12

@@ -16,15 +16,15 @@ import polars as pl
 import pytest
 
 from data.dataset import Dataset
-from data.ingest import ingest
+from data.log_reading.ingest import ingest
 from data.synthetic import SyntheticShop
-from federation.fleet import FleetConfig, vanishing_moment
-from federation.privacy_plan import PrivacyPlan
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
 from federation.private_sum.signing import SigningKey
-from federation.simulation import TrainConfig
-from federation.update import Clips
-from recsys.bundle import Bundle
-from serving.certs_cli import make_certificates
+from federation.simulation.fleet import FleetConfig, vanishing_moment
+from federation.simulation.training import TrainConfig
+from recsys.catalogue.bundle import Bundle
+from serving.cli.certs import make_certificates
 from tests.end_to_end.deployment import ROOT, Deployment, untrained_bundle
 
 PLAN = PrivacyPlan(
@@ -76,7 +76,7 @@ def simulate(deployment: Deployment, log: Path) -> Simulate:
         } | {name.replace("_", "-"): value for name, value in changes.items()}
         given = [f"--{name}={value}" for name, value in options.items() if value is not None]
         return subprocess.run(
-            [sys.executable, "-m", "serving.cli", "device", "--simulate", str(n), *given, "--json"],
+            [sys.executable, "-m", "serving.cli.main", "device", "--simulate", str(n), *given, "--json"],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -130,9 +130,9 @@ def test_plain_http_is_refused_by_every_party(simulate: Simulate, deployment: De
     with pytest.raises(httpx.TransportError):
         httpx.get(deployment.url.replace("https://", "http://") + "/healthz")
     for program in (
-        ["serving.cli", "serve", str(deployment.bundle)],
+        ["serving.cli.main", "serve", str(deployment.bundle)],
         [
-            "serving.custodian_cli",
+            "serving.cli.custodian",
             str(deployment.folder / "another"),
             f"--plan={deployment.plan_file}",
             f"--service-key={deployment.custodian_key}",

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from data.dataset import Dataset
-from federation.simulation import TrainConfig
+from federation.simulation.training import TrainConfig
 from tests.end_to_end.deployment import ROOT, Deployment, untrained_bundle
 from tests.end_to_end.test_live_tls import COMING, DEVICES, PLAN, SEED, log
 
@@ -32,7 +32,7 @@ def test_a_round_with_two_workers_and_keys(log: Path, tmp_path: Path) -> None:  
         with httpx.Client(base_url=running.url, timeout=60) as nobody:
             assert nobody.get("/v1/catalogue/current").status_code == 401
         command = [
-            *(sys.executable, "-m", "serving.cli", "device", "--simulate", str(DEVICES), f"--dataset={log}"),
+            *(sys.executable, "-m", "serving.cli.main", "device", "--simulate", str(DEVICES), f"--dataset={log}"),
             *(f"--service={running.url}", f"--custodian-key={running.custodian_key}", f"--plan={running.plan_file}"),
             *(f"--seed={SEED}", "--json"),
         ]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.device import Device
-from recsys.bundle import Bundle
+from federation.device.device import Device
+from recsys.catalogue.bundle import Bundle
 from tests.shop import make_bundle
 
 

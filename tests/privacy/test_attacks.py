@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data.synthetic import SyntheticShop
-from federation.privacy_plan import PrivacyPlan
-from recsys.histories import Histories, merge_histories
+from federation.learning.privacy_plan import PrivacyPlan
+from recsys.model.histories import Histories, merge_histories
 from tests.benchmarks.attacks_known import auc_error, audit, epsilon_bound
 from tests.benchmarks.attacks_leak import auc, item_features, learn, matched_pairs, one_by_one, scored, watch
 from tests.benchmarks.leak import CLIPS, CONFIG, DELTA, attacked, guess_of

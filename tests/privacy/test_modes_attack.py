@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from federation.noise_account import DAY_S, NoiseAccount, NoisePolicy
-from federation.noising import leading_directions
+from federation.device.asking.direction_noise import leading_directions
+from federation.device.noise_ledger import DAY_S, NoiseAccount, NoisePolicy
 from federation.private_sum.randomness import seeded_bytes
-from recsys.items import INTENT, TASTE, ItemTable
+from recsys.model.items import INTENT, TASTE, ItemTable
 from tests.benchmarks import modes_intent
 from tests.benchmarks.attacks_leak import Pairs
 from tests.benchmarks.attacks_modes import membership_auc, recognised

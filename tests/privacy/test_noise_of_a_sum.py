@@ -11,20 +11,19 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import chi2
 
-from federation.collecting import batch_of, sum_of
-from federation.custodian_client import CustodianClient
-from federation.custodian_store import Custodian
-from federation.messages import Task
-from federation.private_sum import custodian as custodian_half
-from federation.private_sum import service as service_half
+from federation.custodian.custodian import Custodian
+from federation.learning.training_sum import training_plan
+from federation.private_sum import custodian_half, service_half
 from federation.private_sum.fixed_point import signed
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.noise import Integers, discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import RandomBytes
 from federation.private_sum.shares import WIRE_WORD, combine
-from federation.training_sum import training_plan
-from tests.federation.a_custodian import CLIPS, a_client, a_custodian, a_promise, draft
+from federation.protocol.messages import Task
+from federation.service.custodian_client import CustodianClient
+from federation.service.summing import batch_of, sum_of
+from tests.federation.custodian.a_custodian import CLIPS, a_client, a_custodian, a_promise, draft
 from tests.federation.private_sum.a_round import reports_of
 
 Z = 0.7

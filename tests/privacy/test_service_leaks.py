@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
-from federation.device import Device
-from recsys.bundle import Bundle
-from serving.app import ServiceSettings
-from serving.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest
+from federation.device.device import Device
+from recsys.catalogue.bundle import Bundle
+from serving.http.app import ServiceSettings
+from serving.http.resources.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest
 from tests.shop import DIM, make_bundle, running_service, sent_by, service
 
 ROOT = Path(__file__).parents[2]
@@ -181,16 +181,16 @@ def test_no_crash_anywhere_carries_a_field(
         raise ValueError(f"bad {[np.asarray(one).tolist() for one in sent]} {more} {PLANTED}")
 
     for place in (
-        "serving.listing.list_json",
-        "serving.listing.parse_filter",
-        "serving.listing.parse_rules",
-        "serving.listing.decode_cursor",
-        "serving.listing.direction_queries",
-        "serving.listing.encode_candidates",
+        "serving.http.resources.listing.list_json",
+        "serving.http.resources.listing.parse_filter",
+        "serving.http.resources.listing.parse_rules",
+        "serving.http.resources.listing.decode_cursor",
+        "serving.http.resources.listing.direction_queries",
+        "serving.http.resources.listing.encode_candidates",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
-            patch.setattr("serving.ask_routes.list_json", broken)
+            patch.setattr("serving.http.resources.ask_routes.list_json", broken)
             client = service(bundle)
             for one in questions_with_the_profile_elsewhere(bundle.version):
                 answer = client.post("/v1/recommendations", json=one)
@@ -213,7 +213,7 @@ def test_no_crash_carries_the_profile(
     def broken(_: object, profiles: Any, *__: object, **___: object) -> None:
         raise ValueError(f"bad vector {profiles.tolist()}")
 
-    monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
+    monkeypatch.setattr("recsys.search.retrieval.ItemIndex.search", broken)
     for body in requests_with_the_profile(bundle.version):
         answer = client.post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
         assert found(said(answer)) == []
@@ -235,7 +235,7 @@ def test_a_log_that_cannot_be_written_prints_nothing_of_the_crash_either(
         raise ValueError(f"bad vector {profiles.tolist()}")
 
     client = service(bundle)
-    monkeypatch.setattr("recsys.retrieval.ItemIndex.search", broken)
+    monkeypatch.setattr("recsys.search.retrieval.ItemIndex.search", broken)
     try:
         for body in requests_with_the_profile(bundle.version):
             client.post("/v1/recommendations", content=body, headers={"content-type": "application/json"})
@@ -302,45 +302,31 @@ def imported_by(path: Path) -> set[str]:
     return names
 
 
-SERVED = (
-    *("app", "bodies", "served", "guard", "openapi", "refusal", "access", "seen", "rates", "metrics", "readiness"),
-    *(
-        "cross_origin",
-        "json_depth",
-        "tracing",
-        "ask_bodies",
-        "ask_routes",
-        "listing",
-        "together",
-        "cursor",
-        "item_texts",
-    ),
-    *("item_routes", "item_bodies", "bundle_routes", "bundle_bodies", "statuses"),
-)
+SERVED = sorted(path for folder in ("http", "shelf", "state") for path in (ROOT / "serving" / folder).rglob("*.py"))
 """What answers a request, and what is told of it."""
 
 
 def test_the_service_cannot_make_or_name_a_profile() -> None:
-    forbidden = {f"recsys.profile.{name}" for name in ("Profile", "make_profile", "repeat_counts")}
-    forbidden |= {"recsys.fold_in.fold_in"}  # of what a request names, cart_query and context_query; of a history, none
-    served = [ROOT / "serving" / f"{name}.py" for name in SERVED]
-    for path in served:
+    forbidden = {f"recsys.model.profile.{name}" for name in ("Profile", "make_profile", "repeat_counts")}
+    # of what a request names, cart_query and context_query; of a history, none
+    forbidden |= {"recsys.model.fold_in.fold_in"}
+    for path in SERVED:
         names = imported_by(path)
         assert not names & forbidden, path
         assert not {name for name in names if name.startswith("federation")}, path
 
 
 def test_loading_the_service_loads_no_device_code() -> None:
-    program = "import sys, serving.app; print([name for name in sys.modules if name.startswith('federation.')])"
+    program = "import sys, serving.http.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "['federation.database']"  # opens a database, and knows no table
+    assert run.stdout.strip() == "['federation.storage.database']"  # opens a database, and knows no table
 
 
 def test_choosing_items_loads_no_profile() -> None:
     """Filters, rules, diversity and the fold-in of a cart are for the service too; reasons are not."""
     program = (
-        "import sys, recsys.filters, recsys.rules, recsys.rerank, recsys.fold_in; "
-        "print([name for name in sys.modules if name in ('recsys.profile', 'recsys.reasons')])"
+        "import sys, recsys.search.filters, recsys.lists.rules, recsys.lists.diversity, recsys.model.fold_in; "
+        "print([name for name in sys.modules if name in ('recsys.model.profile', 'recsys.lists.reasons')])"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

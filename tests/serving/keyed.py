@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from federation.database import open_engine, sqlite_url
-from recsys.bundle import Bundle
+from federation.storage.database import open_engine, sqlite_url
+from recsys.catalogue.bundle import Bundle
 from serving.access import SCOPES, Access
-from serving.api_keys import ApiKeys
-from serving.app import ServiceSettings, create_app
-from serving.key_book import KeyBook
-from serving.keys_routes import add_keys
+from serving.http.app import ServiceSettings, create_app
+from serving.http.resources.key_routes import add_keys
+from serving.state.api_keys import ApiKeys
+from serving.state.key_book import KeyBook
 from tests.shop import InProcess, make_bundle
 
 APPS = ("shop-a", "shop-b")

@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from starlette.routing import Route as StarletteRoute
 
 from serving.access import ANYBODY, NOBODY, ROUTES, SCOPES, Access, Caller, RouteTable
-from serving.app import create_app
+from serving.http.app import create_app
 from serving.refusal import Refusal
-from tests.federation.a_line import stop
+from tests.federation.service.a_lineage import stop
+from tests.serving.http.resources.test_federation_routes import make
 from tests.serving.keyed import Keyed, keyed_service
-from tests.serving.test_federation_routes import make
 
 TABLE = RouteTable()
 NEEDS = {

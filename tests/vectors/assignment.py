@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from recsys.experiments.arm import Arm
-from recsys.experiments.assignment import arm_of, bucket
-from recsys.experiments.definition import LAYER_BUCKETS
+from recsys.experiments.definition.arm import Arm
+from recsys.experiments.definition.definition import LAYER_BUCKETS
+from recsys.experiments.device.assignment import arm_of, bucket
 
 FILE = Path(__file__).with_name("assignment.json")
 LINES, SHOWN = 100_000, 1_000

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.experiments.interleaving import Tally, coins, team_draft
-from recsys.experiments.layout import Integers, Layout, layout_of
+from recsys.experiments.analysis.layout import Integers, Layout, layout_of
+from recsys.experiments.device.interleaving import Tally, coins, team_draft
 from tests.recsys.experiments.an_experiment import an_interleaving
 
 PATH = Path(__file__).with_name("interleaving.json")

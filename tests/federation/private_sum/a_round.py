@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from federation.collecting import batch_of, sum_of
-from federation.custody import CustodianPolicy, answer_batch, open_round
-from federation.messages import Report, Task, blocks_of
-from federation.private_sum.custodian import Round
+from federation.custodian.policy import CustodianPolicy, answer_batch, open_round
+from federation.device.report import make_report
+from federation.private_sum.custodian_half import Round
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
-from federation.reporting import make_report
+from federation.protocol.messages import Report, Task, blocks_of
+from federation.service.summing import batch_of, sum_of
 
 CUSTODIAN = SigningKey.from_private(bytes(range(32)))
 LOOPBACK = CustodianPolicy(min_reports=1, min_noise_multiplier=0.0)

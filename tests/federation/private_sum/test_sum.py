@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from data.errors import BatchTooSmall
-from federation.collecting import batch_of, sum_of
-from federation.custody import answer_batch
+from federation.custodian.policy import answer_batch
 from federation.private_sum.fixed_point import decode, encode, signed
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.sealing import Suite
-from federation.private_sum.service import service_half
+from federation.private_sum.service_half import service_half
 from federation.private_sum.shares import combine
+from federation.service.summing import batch_of, sum_of
 from tests.federation.private_sum.a_round import CUSTODIAN, a_plan, a_task, a_vector, reports_of, summed
 
 TASKS = {suite: a_task(suite=suite) for suite in Suite}

@@ -6,8 +6,8 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from federation.messages import Report, Task
 from federation.private_sum.sealing import Binding, Opener, RoundKey, Suite
+from federation.protocol.messages import Report, Task
 from tests.federation.private_sum import hpke_by_hand
 from tests.federation.private_sum.wire_vectors import PATH, vectors
 

@@ -11,12 +11,12 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from federation.messages import TASK_DOMAIN, Block, Report, Task
 from federation.private_sum.fixed_point import decode, encode, signed
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.sealing import Binding, RoundKey, Suite, seal
 from federation.private_sum.shares import combine, expand, service_share
 from federation.private_sum.signing import SigningKey
+from federation.protocol.messages import TASK_DOMAIN, Block, Report, Task
 from tests.federation.private_sum import hpke_by_hand
 
 PATH = Path(__file__).parents[3] / "docs" / "wire-vectors.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys.experiments.definition import Experiment
-from recsys.experiments.metrics import SESSIONS_CAP, preference_metric
-from recsys.experiments.reading import experiment_of
+from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition_file import experiment_of
+from recsys.experiments.definition.metric_definitions import SESSIONS_CAP, preference_metric
 
 START = 1_764_547_200  # 2025-12-01T00:00:00Z
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from recsys.experiments.analysis import Look
-from recsys.experiments.arm import Arm
-from recsys.experiments.definition import (
+from recsys.experiments.analysis.analysis import Look
+from recsys.experiments.analysis.sums import ArmSums
+from recsys.experiments.definition.arm import Arm
+from recsys.experiments.definition.definition import (
     Experiment,
     Layer,
     Looks,
@@ -18,8 +19,7 @@ from recsys.experiments.definition import (
     Privacy,
     Segment,
 )
-from recsys.experiments.metrics import Direction, Metric, MetricKind, Role
-from recsys.experiments.sums import ArmSums
+from recsys.experiments.definition.metric_definitions import Direction, Metric, MetricKind, Role
 
 METRICS = (
     Metric("conversion", MetricKind.PROPORTION, "bought", role=Role.PRIMARY),

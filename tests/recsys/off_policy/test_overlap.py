@@ -11,7 +11,7 @@ from data.logged_feedback import LoggedFeedback, open_logged_feedback, read_logg
 from recsys.off_policy.estimate import estimate_policy
 from recsys.off_policy.overlap import OverlapLimits, check_overlap, measure_overlap
 from recsys.off_policy.policies import SlotPolicy
-from recsys.off_policy.report import evaluate_policy
+from recsys.off_policy.policy_report import evaluate_policy
 from tests.recsys.off_policy.world import ContextPolicy, World
 
 

@@ -1,0 +1,128 @@
+"""A log as the caller asked to read it: its preset, its columns and the plan to read them; no row is read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from data.dataset import Dataset, Known
+from data.errors import DataError
+from data.log_reading.canonical import Plan, make_plan
+from data.log_reading.columns import Columns, match_columns
+from data.log_reading.formats import FEEDBACK_PRESETS, PRESETS, Preset
+from data.log_reading.recognition import AUTO, recognise
+from data.log_reading.sources import Source, Table, open_source, unreadable
+from data.vocabulary import Vocabulary
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How to read a log.
+
+    preset: a name of `data.log_reading.formats.PRESETS`, or `auto`: the one whose own columns or first line the
+    source has, else
+        generic.
+    mapping: role → column where the preset's own names do not fit (user, item, time, event, price, quantity, session,
+        order, title, category, available). kind: of every event where there is no event column. kinds: the log's
+        event names → view, cart, purchase, like, dislike, or -purchase, -cart, … for one that undoes.
+    keep: extra columns to keep with the events; generic keeps all by default.
+    timezone: of times without offset; never the machine's. time_format, time_unit: instead of inferring.
+    items: a catalogue file or frame; by default the preset's own beside the log.
+    base: a dataset (`open_known` reads one without its events) or an item vocabulary to grow, so that no item_idx
+        (and with a dataset no user_idx) ever changes.
+    """
+
+    preset: str = AUTO
+    mapping: Mapping[str, str] | None = None
+    timezone: str = "UTC"
+    kind: str | None = None
+    kinds: Mapping[str, str] | None = None
+    keep: Sequence[str] | None = None
+    separator: str | None = None
+    time_format: str | None = None
+    time_unit: str | None = None
+    items: Table | None = None
+    base: Dataset | Known | Vocabulary | None = None
+
+    @property
+    def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
+        """Items, users and catalogue of the base."""
+        if isinstance(self.base, (Dataset, Known)):
+            return self.base.items, self.base.users, self.base.catalogue
+        return self.base or Vocabulary(), Vocabulary(), None
+
+
+@dataclass(frozen=True)
+class OpenedLog:
+    """told: how the preset was recognised, "" where the caller named it."""
+
+    source: Source
+    preset: Preset
+    columns: Columns
+    options: LogOptions
+    told: str
+
+
+def open_log(source: Table, options: LogOptions, scratch: Path | None = None) -> OpenedLog:
+    """scratch: as of `open_source`. Raises DataError when the source is no log or a column is missing."""
+    separators = (options.separator,) if options.separator else ()
+    name, told = options.preset, ""
+    if name == AUTO:
+        name, told = recognise(source, separators=separators)
+    preset, mapping = _preset(name), options.mapping or {}
+    opened = open_source(
+        source,
+        separators=separators or preset.separators,
+        header=preset.header,
+        known=_known_names(preset, mapping, options.keep or ()),
+        events_in=preset.events_in,
+        scratch=scratch,
+    )
+    return OpenedLog(opened, preset, match_columns(preset, opened.columns, mapping, options.keep), options, told)
+
+
+def read_planned(log: OpenedLog, read: Callable[[Plan], T]) -> tuple[Plan, T]:
+    """The plan of a log, and what `read` makes of it: the quick way, or the patient one where polars gives up.
+
+    Raises DataError when both fail.
+    """
+    return _read(log.source, log, read)
+
+
+def _read(source: Source, log: OpenedLog, read: Callable[[Plan], T]) -> tuple[Plan, T]:
+    options = log.options
+    try:
+        plan = make_plan(
+            source, log.columns, log.preset,
+            kind=options.kind, kinds=options.kinds or {}, timezone=options.timezone,
+            time_format=options.time_format, time_unit=options.time_unit,
+        )  # fmt: skip
+        return plan, read(plan)
+    except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
+        if source.patient is not None:
+            return _read(source.patient(), log, read)
+        if isinstance(error, pl.exceptions.NoDataError):
+            raise DataError(f"source={source.name}: the log is empty, it has columns but no rows") from None
+        raise unreadable(source, error) from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(source, error) from None
+
+
+def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]) -> frozenset[str]:
+    """Columns that would mean something if the source had them."""
+    names = [name for known in (*preset.columns.values(), *preset.attributes.values()) for name in known]
+    return frozenset(part for name in (*names, *mapping.values(), *keep) for part in (name, *name.split("+")))
+
+
+def _preset(name: str) -> Preset:
+    if name in FEEDBACK_PRESETS and name not in PRESETS:
+        raise DataError(f"preset={name!r}: such a log names no shoppers; read it with `ownshelf off-policy`")
+    if name not in PRESETS:
+        raise DataError(f"preset={name!r}: must be one of {AUTO}, {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,36 @@
+"""Recognition: which preset reads a source, told by its columns or its first line; never by its name or a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from data.errors import DataError
+from data.log_reading.columns import fits_all
+from data.log_reading.formats import PRESETS
+from data.log_reading.sources import Table, peek
+
+AUTO = "auto"
+
+
+def recognise(source: Table, *, separators: Sequence[str] = ()) -> tuple[str, str]:
+    """The name of the preset of a source and how it was told, `generic` where no other fits.
+
+    separators: of a csv, all of the presets' by default. A preset with more marks (a log of purchases beside one of
+    views) is the better fit. Raises DataError when two fit equally well.
+    """
+    every = tuple(dict.fromkeys(mark for preset in PRESETS.values() for mark in preset.separators if len(mark) == 1))
+    line, columns = peek(source, tuple(separators) or every)
+    for preset in PRESETS.values():
+        if preset.first_line and re.fullmatch(preset.first_line, line):
+            return preset.name, "its first line"
+    found: dict[str, tuple[str, ...]] = {}
+    for preset in PRESETS.values():
+        fitting = [marks for marks in preset.marks if fits_all(marks, columns)]
+        if fitting:
+            found[preset.name] = max(fitting, key=len)
+    most = max((len(marks) for marks in found.values()), default=0)
+    best = [name for name, marks in found.items() if len(marks) == most]
+    if len(best) > 1:
+        raise DataError(f"format=auto: {' and '.join(best)} both fit the columns; say which by format")
+    return (best[0], f"its columns {', '.join(found[best[0]])}") if best else ("generic", "no preset's own columns")

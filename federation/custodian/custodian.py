@@ -1,0 +1,344 @@
+"""The custodian: its rounds, its ledger and its answers, each change of them one transaction before anybody is told.
+
+Every operation is idempotent: the same draft gives the same task, the same batch the same bytes. A crash at any moment
+(federation/storage/crash_points.py names them) leaves nothing half done: what a reply never reached is given when
+asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from data.errors import BudgetExhausted, ServingError
+from federation.custodian.policy import CustodianPolicy, ExperimentTerms, answer_batch, open_round
+from federation.custodian.round_keys import RoundKeys
+from federation.custodian.rows import (
+    TRAINING,
+    count_if,
+    counted_among,
+    given_to,
+    held_task,
+    round_row,
+    take_turn,
+)
+from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.private_sum.accounting import epsilon_of, rho_of
+from federation.private_sum.custodian_half import Round
+from federation.private_sum.exchange import Answer, Batch
+from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
+from federation.private_sum.sealing import RoundKey
+from federation.private_sum.signing import SigningKey
+from federation.protocol.messages import Purpose, Task
+from federation.storage.crash_points import reached
+from federation.storage.database import open_engine, reading, sqlite_url
+from federation.storage.key_files import load_or_make_key
+
+MAX_OPEN_S = 8 * 86_400
+"""No deadline further away than this: a round's key should not live longer."""
+
+GRACE_S = 2 * 86_400
+"""A round that nobody closed is closed so long after its deadline; its answers are forgotten after as long again."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the ledger says, in counts, of training rounds and experiments' windows together.
+
+    epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
+    answered, those of experiments, each of whose definitions promises a device its own ε.
+    """
+
+    rounds_open: int
+    rounds_closed: int
+    rounds_answered: int
+    batches: int
+    reports: int
+    broken: int
+    epsilon: float
+    windows_answered: int = 0
+
+
+@dataclass(frozen=True)
+class Custodian:
+    """One custodian: plan, signing key, database and round keys. Safe in threads; one process at a time.
+
+    experiments: on which terms it signs windows of experiments; None signs none.
+    """
+
+    plan: PrivacyPlan
+    key: SigningKey
+    engine: sa.Engine
+    round_keys: RoundKeys
+    experiments: ExperimentTerms | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @staticmethod
+    def open(
+        folder: Path,
+        plan: PrivacyPlan,
+        now: int,
+        database: str | None = None,
+        experiments: ExperimentTerms | None = None,
+    ) -> Custodian:
+        """The custodian of a folder, made if there is none; database: URL, default an SQLite file in the folder.
+
+        What a crash left open is brought to its end. Raises ServingError for a folder in use, or made for another plan:
+        a ledger belongs to one promise.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with ExitStack() as opened:
+            round_keys = RoundKeys.open(folder / "round-keys")
+            opened.callback(round_keys.release)
+            try:
+                engine = open_engine(sqlite_url(folder / "custodian.sqlite") if database is None else database)
+                opened.callback(engine.dispose)
+                key = load_or_make_key(folder / "signing.key")
+                custodian = Custodian(plan, key, engine, round_keys, experiments)
+                custodian._settle(now)
+            except (SQLAlchemyError, ImportError) as error:
+                # Not the error's own words: they hold the URL, and so its password.
+                raise ServingError(f"database: cannot be opened ({type(error).__name__})") from None
+            opened.pop_all()
+        return custodian
+
+    def shut(self) -> None:
+        """Let go of files and database."""
+        self.engine.dispose()
+        self.round_keys.release()
+
+    def open_round(self, draft: bytes, now: int) -> bytes:
+        """The signed task (bytes) of a draft (bytes). Raises TaskRefused, TaskConflict, BudgetExhausted."""
+        asked, digest = Task.from_draft_bytes(draft), hashlib.sha256(draft).digest()
+        with self._lock:
+            self._expire(now)
+            with reading(self.engine) as connection:
+                held = held_task(connection, asked.task_id, digest)
+            if held is not None:
+                return held
+            if not now <= asked.deadline <= now + MAX_OPEN_S:
+                raise TaskRefused(f"deadline={asked.deadline}: must be {now}..{now + MAX_OPEN_S}")
+            task, opened = open_round(asked, self._policy(asked), self.key)
+            assert opened.key is not None
+            self.round_keys.write(task.hash, opened.key.private)
+            reached("custodian: round key written")
+            try:
+                with self.engine.begin() as connection:
+                    take_turn(connection)
+                    held = held_task(connection, task.task_id, digest)
+                    if held is None:
+                        self._check_budget(connection, task.purpose)
+                        connection.execute(ROUNDS.insert(), round_row(task, digest))
+                        if task.purpose is Purpose.EXPERIMENT:
+                            connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
+                        reached("custodian: round stored")
+            except BaseException:
+                self.round_keys.destroy(task.hash)
+                raise
+            if held is not None:
+                self.round_keys.destroy(task.hash)
+                return held
+            reached("custodian: round committed")
+            return task.to_bytes()
+
+    def answer(self, asked: bytes, now: int) -> bytes:
+        """The answer (bytes) to a batch (bytes), the same bytes to the same batch for ever.
+
+        Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
+        ForeignTask for a round that was left open too long after its deadline, too.
+        """
+        batch = Batch.from_bytes(asked)
+        with self._lock:
+            self._expire(now)
+            with reading(self.engine) as connection:
+                task, before = self._round(connection, batch)
+                counted = counted_among(connection, [seed.report_id for seed in batch.seeds])
+            _, given = answer_batch(task, batch, before, self.key.public, counted)
+            if given in before.answers:
+                return given.to_bytes()
+            reached("custodian: answer computed")
+            self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
+            try:
+                with self.engine.begin() as connection:
+                    take_turn(connection)
+                    self._commit(connection, task, given, now)
+            except IntegrityError:
+                return self._other_answer(batch).to_bytes()
+            reached("custodian: answer committed")
+            return given.to_bytes()
+
+    def close(self, task_id: str, now: int) -> None:
+        """Destroy a round's key; its answers can still be asked for a while. Raises ForeignTask for an unknown task."""
+        with self._lock:
+            self._expire(now)
+            with self.engine.begin() as connection:
+                take_turn(connection)
+                task_hash = connection.execute(
+                    sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.task_id == task_id)
+                ).scalar_one_or_none()
+                if task_hash is None:
+                    raise ForeignTask(f"task_id={task_id}: was not signed here")
+                still_open = ROUNDS.c.closed_at.is_(None)
+                connection.execute(
+                    ROUNDS.update().where(ROUNDS.c.task_hash == task_hash, still_open).values(closed_at=now)
+                )
+                reached("custodian: close stored")
+            reached("custodian: close committed")
+            self.round_keys.destroy(task_hash)
+            reached("custodian: round key destroyed")
+
+    def expire(self, now: int) -> None:
+        """Destroy the keys of rounds that nobody closed, and forget old answers; to be called now and then."""
+        with self._lock:
+            self._expire(now)
+
+    def spent(self) -> Spent:
+        """Counts of the ledger."""
+        with reading(self.engine) as connection:
+            closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
+            rounds = connection.execute(
+                sa.select(sa.func.count(), count_if(closed), count_if(answered)).select_from(ROUNDS)
+            ).one()
+            totals = (sa.func.coalesce(sa.func.sum(LEDGER.c[name]), 0) for name in ("reports", "broken"))
+            sums = connection.execute(sa.select(sa.func.count(), *totals).select_from(LEDGER)).one()
+            windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
+        n, n_closed, n_answered = (int(value) for value in rounds)
+        batches, reports, broken = (int(value) for value in sums)
+        return Spent(
+            rounds_open=n - n_closed,
+            rounds_closed=n_closed,
+            rounds_answered=n_answered,
+            batches=batches,
+            reports=reports,
+            broken=broken,
+            epsilon=self.plan.epsilon_of_rounds(n_answered - int(windows)),
+            windows_answered=int(windows),
+        )
+
+    def ready(self) -> bool:
+        """Whether the database answers."""
+        with reading(self.engine) as connection:
+            return connection.execute(sa.select(CUSTODIAN.c.id)).first() is not None
+
+    def _policy(self, draft: Task) -> CustodianPolicy:
+        """The weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
+        if draft.purpose is Purpose.TRAINING:
+            return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier)
+        if self.experiments is None:
+            raise TaskRefused("experiments: this custodian signs none; it is started without terms for them")
+        self.experiments.check(draft)
+        return CustodianPolicy(self.experiments.min_reports, 0.0)
+
+    def _round(self, connection: sa.Connection, batch: Batch) -> tuple[Task, Round]:
+        """The signed task and the round of a batch, with the answer to its block if there is one."""
+        row = connection.execute(
+            sa.select(ROUNDS.c.task, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == batch.task_hash)
+        ).one_or_none()
+        if row is None:
+            raise ForeignTask(f"task_hash={batch.task_hash.hex()}: was not signed here")
+        task = Task.from_bytes(row.task)
+        private = None if row.closed_at is not None else self.round_keys.read(batch.task_hash)
+        key = None if private is None else RoundKey(task.suite, task.round_public_key, private)
+        given = given_to(connection, batch)
+        return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
+
+    def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
+        """Ids, ledger and answer."""
+        block = {"task_hash": task.hash, "block": given.block}
+        before = connection.execute(
+            sa.select(ROUNDS.c.answered, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == task.hash)
+        ).one()
+        if before.closed_at is not None:
+            raise ForeignTask(f"task_id={task.task_id}: the round is closed and its key destroyed")
+        ids = [{"report_id": report_id, "task_hash": task.hash} for report_id in given.counted]
+        connection.execute(COUNTED.insert(), ids)
+        reached("custodian: ids stored")
+        connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
+        own = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
+        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & own))).scalar_one()
+        connection.execute(
+            LEDGER.insert(),
+            {
+                **block,
+                "at": now,
+                "reports": len(given.counted),
+                "broken": len(given.broken),
+                "sigma": task.plan.sigma,
+                "noise_multiplier": task.plan.noise_multiplier,
+                "rounds": rounds,
+                **self._spent_on(task, rounds),
+            },
+        )
+        reached("custodian: ledger stored")
+        stored = {**block, "batch_digest": given.batch_digest, "answer": given.to_bytes()}
+        connection.execute(ANSWERS.insert(), stored)
+        reached("custodian: answer stored")
+
+    def _other_answer(self, batch: Batch) -> Answer:
+        """What another process committed meanwhile: its answer to this batch, or why there is none."""
+        with reading(self.engine) as connection:
+            given = given_to(connection, batch)
+        if given is None or given.batch_digest != batch.digest:
+            raise AlreadyCounted(f"block={batch.block}: reports of it were counted meanwhile")
+        return given
+
+    def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
+        """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
+        if task.purpose is Purpose.TRAINING:
+            epsilon = self.plan.epsilon_of_rounds(rounds) if self.plan.private else None
+            return {"epsilon": epsilon, "delta": self.plan.delta}
+        assert self.experiments is not None
+        delta = self.experiments.delta
+        return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
+
+    def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
+        """Rounds of this purpose answered, and those open that may yet be."""
+        own = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
+        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & own
+        rounds = connection.execute(sa.select(count_if(taken))).scalar_one()
+        if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
+            raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")
+        if purpose is Purpose.EXPERIMENT and self.experiments and rounds >= self.experiments.max_windows:
+            raise BudgetExhausted(f"windows={rounds + 1}: must be at most max_windows={self.experiments.max_windows}")
+
+    def _settle(self, now: int) -> None:
+        """Make the tables, hold the stored plan and key against ours, end what a crash interrupted."""
+        mine: Mapping[str, Any] = {"id": 1, "plan": self.plan.to_json(), "public_key": self.key.public}
+        with self.engine.begin() as connection:
+            metadata.create_all(connection)
+            row = connection.execute(sa.select(CUSTODIAN)).mappings().one_or_none()
+            if row is None:
+                connection.execute(CUSTODIAN.insert(), mine)
+            elif dict(row) != mine:
+                raise ServingError("store: was made for another plan or key; a new plan needs a store of its own")
+        self._expire(now)
+        with reading(self.engine) as connection:
+            still_open = connection.execute(sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.closed_at.is_(None))).scalars()
+            self.round_keys.destroy_all_but(still_open.all())
+
+    def _expire(self, now: int) -> None:
+        """Close rounds that were left open long after their deadline; forget answers long after their round."""
+        overdue = sa.and_(ROUNDS.c.closed_at.is_(None), ROUNDS.c.deadline < now - GRACE_S)
+        stale = sa.and_(
+            ANSWERS.c.answer.is_not(None),
+            ANSWERS.c.task_hash.in_(sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.closed_at < now - GRACE_S)),
+        )
+        with reading(self.engine) as connection:
+            late = connection.execute(sa.select(ROUNDS.c.task_hash).where(overdue)).scalars().all()
+            old = connection.execute(sa.select(sa.exists().where(stale))).scalar_one()
+        if late or old:
+            with self.engine.begin() as connection:
+                take_turn(connection)
+                connection.execute(ROUNDS.update().where(overdue).values(closed_at=now))
+                connection.execute(ANSWERS.update().where(stale).values(answer=None))
+        for task_hash in late:
+            self.round_keys.destroy(task_hash)

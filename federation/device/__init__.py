@@ -1,0 +1,1 @@
+"""Everything that runs on a shopper's device: history, profile, lists, and its part in private sums."""

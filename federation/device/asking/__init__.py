@@ -1,0 +1,1 @@
+"""How a device asks a service: downloads, and questions in the modes device, cluster, noised and profile."""

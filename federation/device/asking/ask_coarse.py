@@ -1,0 +1,251 @@
+"""Modes cluster and noised: the device says something coarse, gets candidates, and ranks them by its exact profile.
+
+What is sent is the complete list: mode, bundle version, how many candidates, and cluster ids or one noised direction.
+Excludes and the repeat counter stay here. Without a profile there is nothing to hide but that: the trend is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from data.errors import ServingError
+from data.interactions import MICROS_PER_DAY
+from data.vocabulary import Vocabulary
+from federation.device.asking.client import ask_candidates, ask_trend
+from federation.device.asking.clusters_file import fetched_clusters, held_clusters
+from federation.device.asking.direction_noise import leading_directions, noised_direction
+from federation.device.lists import Recommendation, Recommendations, join, profile_of
+from federation.device.noise_ledger import NoisePolicy
+from federation.device.state import DeviceState, known_columns
+from federation.private_sum.randomness import secure_bytes
+from recsys.catalogue.candidates import MAX_CANDIDATES, Candidates, rerank
+from recsys.catalogue.catalogue import Catalogue
+from recsys.catalogue.changes import CatalogueChange
+from recsys.catalogue.clusters import Clusters, nearest
+from recsys.model.items import TASTE, columns_of
+from recsys.model.profile import Profile, repeat_counts, repeat_score, vector_from_rows
+from recsys.model.scoring import score
+
+MICROS_PER_S = MICROS_PER_DAY // 86_400
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """How to ask. clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000."""
+
+    mode: Literal["cluster", "noised"]
+    clusters: int = 1
+    candidates: int | None = None
+    noise: NoisePolicy = field(default_factory=NoisePolicy)
+
+    @property
+    def wanted(self) -> int:
+        """candidates, else as many as may come: what a coarse question costs, many candidates make up for."""
+        most = MAX_CANDIDATES if self.candidates is None else self.candidates
+        if not 1 <= most <= MAX_CANDIDATES:
+            raise ServingError(f"candidates={most}: must be 1..{MAX_CANDIDATES}")
+        return most
+
+
+class Holder(Protocol):
+    """What of a device is needed here."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        ...
+
+    @property
+    def state(self) -> DeviceState:
+        """Everything that is stored."""
+        ...
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The catalogue at hand."""
+        ...
+
+    def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
+        """Replace the state durably."""
+        ...
+
+
+def ask_coarsely(
+    device: Holder, client: httpx.Client, coarse: Coarse, top_k: int, exclude: Sequence[str], repeat: bool, now: int
+) -> Recommendations:
+    """A list of top_k in mode cluster or noised, at `now` (µs).
+
+    When the service no longer has the bundle, its current clusters file is fetched and it is asked once more. Raises
+    ServingError for a refusal, BudgetExhausted when the noise of a lifetime is spent.
+    """
+    excluded = len(set(exclude))
+    if top_k + excluded > coarse.wanted:
+        raise ServingError(f"top_k + excluded items = {top_k + excluded}: must be at most candidates={coarse.wanted}")
+    clusters = held_clusters(device.folder, device.state.clusters)
+    for _ in range(2):
+        if clusters is None:
+            clusters = refresh_clusters(device, client)
+        listed = _asked(device, client, clusters, coarse, top_k, exclude, repeat, now)
+        if listed is not None:
+            return listed
+        clusters = None
+    raise ServingError("service: refuses the bundle that it has just handed out")
+
+
+def refresh_clusters(device: Holder, client: httpx.Client) -> Clusters:
+    """The service's current clusters, fetched if they are not the ones held."""
+    fresh = fetched_clusters(device.folder, device.state.clusters, client)
+    if fresh is not None:
+        device.change(lambda state: replace(state, clusters=fresh))
+    clusters = held_clusters(device.folder, device.state.clusters)
+    if clusters is None:
+        raise ServingError(f"{device.folder}: the clusters file that was just written is gone")
+    return clusters
+
+
+def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profile | None:
+    """The profile from the device's own rows alone; None without consent, or without an event that has a row.
+
+    The same as from a whole catalogue, as far as the history has rows: the Gram matrix stands for all other items.
+    """
+    found = _own(state, clusters)
+    if found is None:
+        return None
+    rows, (item_idx, kind, time) = found
+    taste = columns_of(clusters.parts, TASTE)
+    vector = vector_from_rows(
+        clusters.parts, clusters.gram[taste, taste], clusters.n_items, rows[item_idx], kind, time, now, clusters.config
+    )
+    return Profile(vector, clusters.bundle_version)
+
+
+def row_version(row: npt.NDArray[np.float32], named: str | None, held: Clusters | Catalogue | None) -> str | None:
+    """The bundle that a row (dim,) from an item's page is kept for; None when it is of another one than is at hand.
+
+    named: the bundle that the page says, None for the one at hand. Raises ServingError for a row that is none.
+    """
+    if held is None or named not in (None, held.bundle_version):
+        return None
+    dim = held.dim if isinstance(held, Clusters) else held.table.dim
+    if row.shape != (dim,) or row.dtype != np.float32 or not np.isfinite(row).all():
+        raise ServingError(f"row: {row.dtype} {row.shape}, must be float32 ({dim},) and finite")
+    return held.bundle_version
+
+
+def _asked(
+    device: Holder,
+    client: httpx.Client,
+    clusters: Clusters,
+    coarse: Coarse,
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    now: int,
+) -> Recommendations | None:
+    state, version = device.state, clusters.bundle_version
+    catalogue = device.catalogue
+    if catalogue is not None and catalogue.bundle_version != version:
+        catalogue = None
+    profile = profile_from_rows(state, clusters, now) if catalogue is None else profile_of(state, catalogue, now)
+    if profile is None:
+        listed = ask_trend(client, version, min(top_k + len(set(exclude)), 1000))
+        return None if listed is None else _trend(listed, version, coarse, top_k, exclude)
+    question = _question(device, clusters, coarse, profile, now)
+    candidates = ask_candidates(client, version, question, coarse.wanted, clusters.dim)
+    if candidates is None:
+        return None
+    if catalogue is not None:
+        catalogue = _with_candidates(catalogue, candidates)
+        scores = score(candidates.table, profile.vector[None], clusters.config.trend_weight)[0]
+        return join(state, catalogue, now, (candidates.item_ids, scores), top_k, exclude, repeat, coarse.mode)
+    bonus = _bonus(state, clusters, now) if repeat else {}
+    rows, values = rerank(candidates, profile.vector, clusters.config.trend_weight, top_k, bonus, set(exclude))
+    return _listed(candidates, rows, values, version, coarse)
+
+
+def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
+    """The catalogue with the candidates that are newer than this device's last refresh, as they came."""
+    new = np.flatnonzero(catalogue.items.index_of(candidates.item_ids) < 0).tolist()
+    rows = candidates.shown[new].iter_rows(named=True)
+    return catalogue.changed(
+        [
+            CatalogueChange(row.pop("item_id"), row | {"available": True}, candidates.table.item_embeddings[place])
+            for place, row in zip(new, rows, strict=True)
+        ]
+    )
+
+
+def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profile, now: int) -> dict[str, Any]:
+    """What is sent of the profile; a new noised message is in the vault before this returns."""
+    if coarse.mode == "cluster":
+        n = min(coarse.clusters, len(clusters.centroids))
+        return {"mode": "cluster", "clusters": nearest(clusters.centroids, profile.vector, n)}
+    vector = np.empty(0, dtype=np.float32)
+
+    def draw() -> npt.NDArray[np.float32]:
+        basis = leading_directions(clusters.gram)
+        return noised_direction(profile.vector, basis, coarse.noise.epsilon, secure_bytes())
+
+    def say(state: DeviceState) -> DeviceState:
+        nonlocal vector
+        account, said = state.noise.with_draw(clusters.bundle_version, coarse.noise, now / MICROS_PER_S, draw)
+        vector = said.vector
+        return state if account is state.noise else replace(state, noise=account)
+
+    device.change(say)
+    return {"mode": "noised", "noised": base64.b64encode(vector.astype("<f4").tobytes()).decode()}
+
+
+def _own(state: DeviceState, clusters: Clusters) -> tuple[npt.NDArray[np.float32], tuple[Any, Any, Any]] | None:
+    own = state.own_rows
+    if state.consent == "nothing" or own is None or own.bundle_version != clusters.bundle_version:
+        return None
+    if own.rows.shape[1:] != (clusters.dim,):
+        return None
+    columns = known_columns(state.events, Vocabulary(pl.Series(list(own.item_ids), dtype=pl.String)))
+    return (own.rows, columns) if len(columns[0]) else None
+
+
+def _bonus(state: DeviceState, clusters: Clusters, now: int) -> dict[str, float]:
+    found = _own(state, clusters)
+    if found is None or state.own_rows is None:
+        return {}
+    config, (item_idx, kind, time) = clusters.config, found[1]
+    items, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
+    lift = np.float32(config.repeat_weight) * repeat_score(counts)
+    return {state.own_rows.item_ids[item]: float(value) for item, value in zip(items, lift, strict=True)}
+
+
+def _listed(
+    candidates: Candidates,
+    rows: npt.NDArray[np.int32],
+    values: npt.NDArray[np.float32],
+    version: str,
+    coarse: Coarse,
+) -> Recommendations:
+    shown = candidates.shown[rows.tolist()].select("item_id", "title", "category", "price").iter_rows()
+    items = tuple(
+        Recommendation(item_id, float(value), title, category, price)
+        for (item_id, title, category, price), value in zip(shown, values, strict=True)
+    )
+    return Recommendations(items, version, coarse.mode, None, ())
+
+
+def _trend(
+    listed: list[dict[str, Any]], version: str, coarse: Coarse, top_k: int, exclude: Sequence[str]
+) -> Recommendations:
+    left = [item for item in listed if item["item_id"] not in set(exclude)][:top_k]
+    items = tuple(
+        Recommendation(item["item_id"], float(item["score"]), item["title"], item["category"], item["price"])
+        for item in left
+    )
+    return Recommendations(items, version, coarse.mode, "trend", ())

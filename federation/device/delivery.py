@@ -1,0 +1,150 @@
+"""How a device gets a task, and how a report gets to the service: the same bytes again and again, ever less often."""
+
+from __future__ import annotations
+
+import random
+import re
+import time as clock
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+
+from data.errors import ServingError
+from federation.device.ledger import Pending
+from federation.protocol.messages import MAX_TASK_BYTES, Task
+
+TASK, REPORTS = "/v1/federation/task", "/v1/federation/reports"
+OCTETS = {"content-type": "application/octet-stream"}
+ASK_AGAIN_S = 3600
+"""When the service says neither what to do nor when to come back."""
+
+_TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing.
+
+    attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
+    doubles and is drawn uniformly from 0 up ("full jitter").
+    """
+
+    spread_s: float = 60.0
+    attempts: int = 6
+    first_s: float = 0.5
+    most_s: float = 60.0
+    sleep: Callable[[float], None] = clock.sleep
+
+    def wait(self, attempt: int, at_least_s: float, chance: random.Random) -> None:
+        """Wait after a failed attempt (0, 1, …); at_least_s: as the service asked, within most_s."""
+        drawn = chance.uniform(0.0, min(self.most_s, self.first_s * 2.0**attempt))
+        self.sleep(min(at_least_s, self.most_s) + drawn)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a report; detail: the error code of a refusal, or why it could not be sent."""
+
+    status: Literal["accepted", "rejected", "unsent"]
+    detail: str = ""
+
+
+def fetch_task(
+    client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK, key: str | None = None
+) -> Task | int:
+    """The open round's task, unchecked, or the seconds until to ask again when none is open.
+
+    key: one that a shop published for all of its devices, and so says nothing of this one.
+    Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
+    """
+    why = ""
+    for attempt in range(patience.attempts):
+        try:
+            with closing(_send(client, "GET", path, key=key)) as response:
+                if response.status_code == 204:
+                    return int(_retry_after(response, ASK_AGAIN_S))
+                if response.status_code == 200:
+                    return Task.from_bytes(_bounded(response))
+                why = f"status {response.status_code}"
+                if response.status_code not in _TRY_AGAIN:
+                    break
+                at_least = _retry_after(response, 0.0)
+        except httpx.HTTPError as error:
+            why, at_least = type(error).__name__, 0.0
+        if attempt + 1 < patience.attempts:
+            patience.wait(attempt, at_least, chance)
+    raise ServingError(f"service: has no task to give ({why})")
+
+
+def deliver(
+    client: httpx.Client,
+    pending: Pending,
+    patience: Patience,
+    chance: random.Random,
+    now: Callable[[], float],
+    still_wanted: Callable[[], bool],
+    path: str = REPORTS,
+) -> Delivery:
+    """Post a stored report until it is answered, not before its time, not after its deadline.
+
+    still_wanted: asked before each attempt; a withdrawn consent ends the matter.
+    """
+    patience.sleep(max(0.0, pending.post_at - now()))
+    why = "deadline"
+    for attempt in range(patience.attempts):
+        if not still_wanted():
+            return Delivery("unsent", "withdrawn")
+        if now() > pending.deadline:
+            return Delivery("unsent", "deadline")
+        try:
+            with closing(_send(client, "POST", path, pending.report)) as response:
+                response.read()
+        except httpx.HTTPError as error:
+            why, at_least = type(error).__name__, 0.0
+        else:
+            if response.status_code in (200, 201):
+                return Delivery("accepted")
+            why, at_least = _code(response), _retry_after(response, 0.0)
+            if response.status_code not in _TRY_AGAIN:
+                return Delivery("rejected", why)
+        if attempt + 1 < patience.attempts:
+            patience.wait(attempt, at_least, chance)
+    return Delivery("unsent", why)
+
+
+def _send(
+    client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
+) -> httpx.Response:
+    """A request without what the client may hold of its shopper: a login must not be tied to a report."""
+    request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
+    for name in ("cookie", "authorization"):
+        request.headers.pop(name, None)
+    if key is not None:
+        request.headers["authorization"] = f"Bearer {key}"
+    return client.send(request, stream=True, auth=None, follow_redirects=False)
+
+
+def _bounded(response: httpx.Response) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > MAX_TASK_BYTES:
+            raise ServingError(f"task: larger than {MAX_TASK_BYTES} bytes")
+    return bytes(content)
+
+
+def _retry_after(response: httpx.Response, otherwise: float) -> float:
+    text = response.headers.get("retry-after", "")
+    return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else otherwise
+
+
+def _code(response: httpx.Response) -> str:
+    """The error's code, which is the only word of an answer that is kept."""
+    try:
+        code = response.json()["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = None
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{response.status_code}"

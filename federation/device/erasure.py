@@ -1,0 +1,42 @@
+"""What a device's vault holds after an item, or everything, was forgotten. Not erasing: the account of sums stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from federation.device.state import DeviceState
+
+
+def without_item(state: DeviceState, item_id: str) -> DeviceState:
+    """Without the item's events and notes, without notes that may be of it, and without reports not yet sent.
+
+    The state itself when it has nothing of the item.
+    """
+    kept = tuple(event for event in state.events if event.item_id != item_id)
+    if len(kept) == len(state.events) and not state.experiments.names(item_id):
+        return state
+    return without_reports(replace(state, events=kept, experiments=state.experiments.without_item(item_id)))
+
+
+def without_shopper(state: DeviceState) -> DeviceState:
+    """Without all that the shopper did, and what was made of it.
+
+    What stays: the choice of consent, the device's own random draws, and what was said to whom at which cost, so that
+    no budget begins anew.
+    """
+    charged = {entry.task_hash for entry in state.participation.experiments}
+    return replace(
+        state,
+        events=(),
+        own_rows=None,
+        participation=state.participation.without_report(),
+        noise=replace(state.noise, draws=()),
+        experiments=state.experiments.without_shopper(charged),
+    )
+
+
+def without_reports(state: DeviceState) -> DeviceState:
+    """Without reports that were made and not acknowledged; what they cost stays."""
+    return replace(
+        state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
+    )

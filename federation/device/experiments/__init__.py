@@ -1,0 +1,1 @@
+"""A device in experiments: its arm, what it notes, what it reports."""

@@ -1,0 +1,184 @@
+"""A device in experiments: which arm it is in, when its shopper comes in, what happened since. Sends nothing.
+
+Only a device whose shopper agreed to `contribute` is in any: an arm that nobody may count would bias the others.
+Reports are federation/device/experiments/window_report.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import DataError
+from data.interactions import MICROS_PER_DAY
+from federation.device.device import Device
+from federation.device.outcome_log import Enrolment, ExperimentLog
+from federation.device.state import DeviceState, Event, known_columns
+from recsys.catalogue.catalogue import Catalogue
+from recsys.experiments.analysis.layout import Integers, layout_of
+from recsys.experiments.definition.amendments import fixed_hash
+from recsys.experiments.definition.arm import Arm
+from recsys.experiments.definition.definition import Experiment, OutcomeEvent, Trigger
+from recsys.experiments.device.assignment import SECRET_BYTES, assign
+from recsys.experiments.device.interleaving import CREDIT_S, Tally
+from recsys.experiments.device.outcomes import (
+    MICROS,
+    Note,
+    cell_of,
+    columns_at,
+    facts_of_history,
+    head_of,
+    is_eligible,
+    takes_exposures,
+)
+
+
+def keep_definitions(
+    device: Device, running: Iterable[Experiment], failed: Mapping[str, Collection[int]] | None = None
+) -> None:
+    """Know these experiments from now on, and no others. Raises DataError for one that is not an older one's amendment.
+
+    A device that was in an experiment accepts only versions with the same fixed hash under its id. failed: by
+    experiment, the windows that no sum came of. What a device said in one is lost, and not said again: it could have
+    been seen. So it says nothing but zeros from then on.
+    """
+    definitions, failed = tuple(running), failed or {}
+
+    def keep(state: DeviceState) -> DeviceState:
+        log = state.experiments.without_windows(failed)
+        for one in definitions:
+            if log.enrolment(one).fixed_hash != fixed_hash(one):
+                raise DataError(f"experiment {one.id}: is another one than this device is in under that id")
+        secret = log.secret or (os.urandom(SECRET_BYTES) if definitions else b"")
+        if (secret, definitions, log) == (log.secret, log.definitions, state.experiments):
+            return state
+        known = {one.id for one in definitions}
+        kept = (one if one.experiment_id in known else replace(one, open_list=None) for one in log.enrolments)
+        made = replace(log, secret=secret, definitions=definitions, enrolments=tuple(kept))
+        return replace(state, experiments=made)
+
+    device.change(keep)
+
+
+def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
+    """The arm whose settings this device's lists have at `now` (µs since 1970 UTC); None when it is not in.
+
+    None too where both arms make every list: that is federation/device/experiments/interleaving.py's.
+    """
+    state = device.state
+    experiment = state.experiments.definition(experiment_id)
+    if experiment is None or experiment.interleaved or not is_in(state, experiment, device.catalogue, now):
+        return None
+    return assigned_arm(state, experiment)
+
+
+def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | None, now: int) -> bool:
+    """Whether the device is in at `now` (µs since 1970 UTC).
+
+    A shopper who came in stays in; others are in while exposures are taken and every rule holds.
+    """
+    if assigned_arm(state, experiment) is None:
+        return False
+    if state.experiments.enrolment(experiment).exposed_at is not None:
+        return True
+    return takes_exposures(experiment, now) and is_eligible(experiment, facts_of(state.events, catalogue, now))
+
+
+def settled(own: Enrolment, experiment: Experiment) -> Enrolment:
+    """With the open list counted and forgotten: a session won, lost or neither, of a shopper who is in."""
+    if own.open_list is None:
+        return own
+    tally = own.tally or Tally(cap=int(experiment.primary.cap))
+    counted = tally.after(own.open_list.preference) if own.exposed_at is not None else own.tally
+    return replace(own, tally=counted, open_list=None)
+
+
+def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
+    """Ids of the experiments that the shopper comes into by this trigger on this surface, at `now` (µs)."""
+    catalogue = device.catalogue
+    entered: list[str] = []
+
+    def enter(state: DeviceState) -> DeviceState:
+        entered.clear()
+        log = state.experiments
+        for experiment in log.definitions:
+            own, exposure = log.enrolment(experiment), experiment.exposure
+            fits = exposure.trigger == trigger and exposure.surface in (None, surface)
+            if not fits or own.exposed_at is not None or own.left or not takes_exposures(experiment, now):
+                continue
+            facts = facts_of(state.events, catalogue, now)
+            if assigned_arm(state, experiment) is not None and is_eligible(experiment, facts):
+                log = log.with_enrolment(replace(own, exposed_at=now, cell=cell_of(experiment, facts)))
+                entered.append(experiment.id)
+        return replace(state, experiments=log) if entered else state
+
+    device.change(enter)
+    return tuple(entered)
+
+
+def note(
+    device: Device, event: OutcomeEvent | str, now: int, value: float = 1.0, *, item_id: str | None = None
+) -> bool:
+    """Note what happened at `now` (µs since 1970 UTC), for outcomes and covariates; whether consent let it.
+
+    value: money of a purchase, seconds of a session, diversity of a list. Returns and refunds are not subtracted:
+    what a device says only grows. item_id: of a click, cart or purchase; without it the note goes as soon as any item
+    is forgotten.
+    """
+    noted, recorded = Note(now, OutcomeEvent(event), float(value), item_id), False
+
+    def record(state: DeviceState) -> DeviceState:
+        nonlocal recorded
+        recorded = state.consent == "contribute"
+        return replace(state, experiments=state.experiments.with_note(noted)) if recorded else state
+
+    device.change(record)
+    return recorded
+
+
+def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
+    """The arm that the device's secret falls into, eligible or not."""
+    if state.consent != "contribute" or not state.experiments.secret:
+        return None
+    name = assign(experiment, state.experiments.secret).arm
+    return None if name is None else experiment.arm(name)
+
+
+def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) -> dict[str, float]:
+    """The facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
+
+    days_known: since the first event. head_share: of the events whose item the catalogue knows, those with an item of
+    the head; 0 without any.
+    """
+    before = tuple(event for event in events if event.time < at)
+    kinds = np.array([event.kind for event in before], dtype=np.uint8)
+    days = (at - before[0].time) / MICROS_PER_DAY if before else 0.0
+    return facts_of_history(kinds, _in_head(before, catalogue), days)
+
+
+def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, now: int) -> tuple[Enrolment, Integers]:
+    """What the device would say at `now` (µs), (2, slots) int64 of 0 or more, and its part once that is said."""
+    layout = layout_of(experiment)
+    before = own.sent_so_far(layout)
+    if own.open_list is not None and now > own.open_list.made_at + CREDIT_S * MICROS:
+        own = settled(own, experiment)
+    if own.exposed_at is None or own.left:
+        return own, np.zeros_like(before)
+    if experiment.interleaved:
+        columns = (own.tally or Tally(cap=int(experiment.primary.cap))).values()
+    else:
+        columns = columns_at(experiment, log.notes, own.exposed_at, now)
+    after = np.maximum(layout.risen(columns, log.thresholds(experiment, layout)), before)
+    rise, fall = after.tolist()
+    return replace(own, sent=(tuple(rise), tuple(fall))), after - before
+
+
+def _in_head(events: tuple[Event, ...], catalogue: Catalogue | None) -> npt.NDArray[np.bool_]:
+    if catalogue is None or not events:
+        return np.zeros(0, dtype=bool)
+    items = known_columns(events, catalogue.items)[0]
+    return head_of(catalogue.table.trend)[items]

@@ -1,0 +1,129 @@
+"""A device's own account of the private sums it took part in: what was spent, what is still to be sent.
+
+Kept over all sums, whoever asks for them. Each participation is ρ-zCDP with ρ = S / 2σ² (S the squared sensitivity,
+σ one party's noise, in integer steps; Canonne, Kamath, Steinke 2020, theorem 14); the ρ of a lifetime add up. A sum
+without noise has no ρ and leaves no finite ε.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from federation.private_sum.accounting import epsilon_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One participation, written before its report is sent, and kept whatever becomes of the report.
+
+    task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise.
+    """
+
+    task_hash: bytes = field(repr=False)
+    round: int
+    at: int
+    rho: float
+
+    def encode(self) -> list[Any]:
+        """For the vault's JSON."""
+        return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
+
+    @staticmethod
+    def decode(stored: list[Any]) -> Entry:
+        """The entry of encode."""
+        task_hash, round_, at, rho = stored
+        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A report that may have been sent and was not acknowledged: these bytes or none at all.
+
+    deadline, post_at: seconds since 1970-01-01 UTC; it is not sent before post_at.
+    """
+
+    task_hash: bytes = field(repr=False)
+    deadline: int
+    post_at: float
+    report: bytes = field(repr=False)
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "task_hash": self.task_hash.hex(),
+            "deadline": self.deadline,
+            "post_at": self.post_at,
+            "report": base64.b64encode(self.report).decode(),
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> Pending:
+        """The report of encode."""
+        report = base64.b64decode(stored["report"])
+        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
+
+
+@dataclass(frozen=True)
+class Participation:
+    """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
+
+    entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
+    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    pending: Pending | None = None
+    come_back_at: int = 0
+    measures_only: bool | None = None
+    experiments: tuple[Entry, ...] = ()
+
+    def took_part_in(self, task_hash: bytes) -> bool:
+        """Whether a report to this task was ever made."""
+        return any(entry.task_hash == task_hash for entry in self.entries)
+
+    def count_since(self, since: int) -> int:
+        """Participations at or after a moment in seconds."""
+        return sum(entry.at >= since for entry in self.entries)
+
+    def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
+        """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
+        spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
+        return epsilon_of(spent + and_rho, delta)
+
+    def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
+        """After a report was made."""
+        return replace(self, entries=(*self.entries, entry), pending=pending, come_back_at=come_back_at)
+
+    def with_experiment(self, entry: Entry) -> Participation:
+        """After the first report to an experiment was made."""
+        return replace(self, experiments=(*self.experiments, entry))
+
+    def without_report(self) -> Participation:
+        """After a report was acknowledged, refused, or given up. What it cost stays."""
+        return self if self.pending is None else replace(self, pending=None)
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        pending = self.pending
+        return {
+            "entries": [entry.encode() for entry in self.entries],
+            "pending": pending and pending.encode(),
+            "come_back_at": self.come_back_at,
+            "measures_only": self.measures_only,
+            "experiments": [entry.encode() for entry in self.experiments],
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> Participation:
+        """The state of encode."""
+        pending = stored["pending"]
+        return Participation(
+            entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
+            pending=pending and Pending.decode(pending),
+            come_back_at=stored["come_back_at"],
+            measures_only=stored["measures_only"],
+            experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+        )

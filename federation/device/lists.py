@@ -1,0 +1,268 @@
+"""Lists made on the device, from what its vault holds and a catalogue: pure functions of both and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import ServingError
+from federation.device.reasons import POPULAR, Reason, reasons_for
+from federation.device.state import DeviceState, OwnRows, known_columns
+from recsys.catalogue.catalogue import Catalogue
+from recsys.evaluation.device_settings import choose_config, neighbours
+from recsys.lists.diversity import diversify, pool_size
+from recsys.model.items import ItemTable
+from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
+from recsys.model.scoring import score
+from recsys.model.scoring import top_k as best
+from recsys.search.filters import Filter
+
+Mode = Literal["device", "profile", "cluster", "noised"]
+
+_NOTHING, _NO_BONUS = np.empty(0, np.int32), np.empty(0, np.float32)
+
+MAX_TOP_K = 1000
+SEEN_STEP = 100
+"""Of how many items a service is asked for where the own history is left out: it learns that size no closer."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item of a list; title, category and price are None where the shop gave none, reason where none was asked."""
+
+    item_id: str
+    score: float
+    title: str | None
+    category: str | None
+    price: float | None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """A list, best first.
+
+    mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
+    saw cluster ids, "noised" when it saw a noised direction.
+    fallback: "trend" when there was no profile to rank by, else None.
+    unknown_exclude: excluded ids that the catalogue does not have.
+    """
+
+    items: tuple[Recommendation, ...]
+    bundle_version: str
+    mode: Mode
+    fallback: Literal["trend"] | None
+    unknown_exclude: tuple[str, ...]
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The item_ids, best first."""
+        return [item.item_id for item in self.items]
+
+
+def check_top_k(top_k: int) -> None:
+    """Raises ServingError for a list of another length than 1..1000."""
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
+
+
+def without_seen(state: DeviceState, exclude: Sequence[str]) -> list[str]:
+    """The excluded ids and every item of the own history, which without consent is none."""
+    own = () if state.consent == "nothing" else state.events
+    return list(dict.fromkeys([*exclude, *(event.item_id for event in own)]))
+
+
+def saying_only(listed: Recommendations, exclude: Sequence[str]) -> Recommendations:
+    """The list, naming of the unknown excluded ids those that were given."""
+    return replace(listed, unknown_exclude=tuple(one for one in listed.unknown_exclude if one in exclude))
+
+
+def asked_for(top_k: int, left_out: int, most: int) -> int:
+    """How many items to ask for where so many may be left out: in steps, so that it does not count a history."""
+    return min(-(-(top_k + left_out) // SEEN_STEP) * SEEN_STEP, most)
+
+
+def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | None:
+    """The profile at `now` (µs); None without consent or without an event that the catalogue knows."""
+    item_idx, kind, time = _used(state, catalogue)
+    if len(item_idx) == 0:
+        return None
+    version = catalogue.bundle_version
+    return make_profile(catalogue.table, item_idx, kind, time, now, catalogue.config, version)
+
+
+def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
+    """The catalogue with the half-life and λ that this device's own last baskets speak for; the choice stays here."""
+    if state.consent == "nothing":
+        return catalogue
+    columns = known_columns(state.events, catalogue.items)
+    config = choose_config(catalogue.table, *columns, catalogue.config, neighbours(catalogue.config))
+    return replace(catalogue, config=config)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is asked of a list made here: only: what may be in it; diversity: 0..1; reasons: why."""
+
+    only: Filter | None = None
+    diversity: float = 0.0
+    reasons: bool = False
+
+
+def rank(
+    state: DeviceState,
+    catalogue: Catalogue,
+    now: int,
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    asked: Selection | None = None,
+) -> Recommendations:
+    """The best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
+    asked = asked or Selection()
+    hidden, unknown = _hidden(catalogue, exclude)
+    if asked.only is not None:
+        asked.only.check(catalogue.shown)
+        hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
+    profile = profile_of(state, catalogue, now)
+    own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
+    if profile is None:
+        every = catalogue.table.trend
+    else:
+        every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
+        every[own] += bonus
+    if asked.diversity == 0:
+        items, scores = best(every, top_k, hidden)
+    else:
+        items, scores = best(every, pool_size(top_k), hidden)
+        order = diversify(scores, catalogue.table.item_embeddings[items], top_k, asked.diversity)
+        items, scores = items[order], scores[order]
+    listed = _listed(catalogue, items, scores, "device", profile is None, unknown)
+    if not asked.reasons:
+        return listed
+    reasons: Sequence[Reason | None] = [POPULAR] * len(items)
+    if profile is not None:
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
+    told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
+    return replace(listed, items=tuple(told))
+
+
+def join(
+    state: DeviceState,
+    catalogue: Catalogue,
+    now: int,
+    candidates: tuple[Sequence[str], npt.NDArray[np.float32]],
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    mode: Mode = "profile",
+) -> Recommendations:
+    """The same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
+
+    Exact when k ≥ top_k + len(exclude), since the bonus only ever lifts own items: an item that is not the device's
+    own and has fewer than top_k others above it with the bonus had no more above it without.
+    """
+    hidden, unknown = _hidden(catalogue, exclude)
+    profile = profile_of(state, catalogue, now)
+    items, scores = catalogue.items.index_of(list(candidates[0])), candidates[1]
+    if (items < 0).any():
+        raise ServingError(f"service: lists items that bundle {catalogue.bundle_version} does not have")
+    if profile is not None and repeat:
+        own, bonus = _bonus(state, catalogue, now)
+        absent = own[~np.isin(own, items)]
+        if len(absent):
+            mine = score(_rows(catalogue.table, absent), profile.vector[None], catalogue.config.trend_weight)[0]
+            items, scores = np.concatenate((items, absent)), np.concatenate((scores, mine))
+        lift = dict(zip(own.tolist(), bonus.tolist(), strict=True))
+        scores = scores + np.array([lift.get(item, 0.0) for item in items.tolist()], dtype=np.float32)
+    shown = ~np.isin(items, hidden)
+    items, scores = items[shown], scores[shown]
+    order = np.lexsort((items, -scores))[:top_k]
+    return _listed(catalogue, items[order], scores[order], mode, profile is None, unknown)
+
+
+def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
+    """The state with the exact rows of the history's items, for the day when only an int8 catalogue is at hand.
+
+    exact: a full-precision catalogue if there is one now; without, rows of forgotten items are dropped.
+    """
+    held, wanted = state.own_rows, sorted({event.item_id for event in state.events})
+    if exact is not None:
+        item_idx = exact.items.index_of(wanted)
+        ids = tuple(item_id for item_id, place in zip(wanted, item_idx, strict=True) if place >= 0)
+        if held is not None and (held.bundle_version, held.item_ids) == (exact.bundle_version, ids):
+            return state
+        rows = exact.table.item_embeddings[item_idx[item_idx >= 0]]
+        kept = OwnRows(exact.bundle_version, ids, rows)
+    elif held is None or set(held.item_ids) <= set(wanted):
+        return state
+    else:
+        stays = [place for place, item_id in enumerate(held.item_ids) if item_id in set(wanted)]
+        kept = OwnRows(held.bundle_version, tuple(held.item_ids[place] for place in stays), held.rows[stays])
+    return replace(state, own_rows=kept) if kept.item_ids else replace(state, own_rows=None)
+
+
+def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bundle_version: str) -> DeviceState:
+    """The state with one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
+    held = state.own_rows
+    if held is None or held.bundle_version != bundle_version:
+        return replace(state, own_rows=OwnRows(bundle_version, (item_id,), row[None]))
+    others = [place for place, known in enumerate(held.item_ids) if known != item_id]
+    ids = (*(held.item_ids[place] for place in others), item_id)
+    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
+
+
+def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
+    """The catalogue with the device's exact rows in place of the int8 ones of the same bundle."""
+    if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
+        return catalogue
+    item_idx = catalogue.items.index_of(own.item_ids)
+    known = item_idx >= 0  # a new item's page gave a row of an item that the bundle's file does not have
+    return catalogue.with_rows(item_idx[known], own.rows[known])
+
+
+def _used(
+    state: DeviceState, catalogue: Catalogue
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    return known_columns(() if state.consent == "nothing" else state.events, catalogue.items)
+
+
+def _bonus(state: DeviceState, catalogue: Catalogue, now: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    item_idx, kind, time = _used(state, catalogue)
+    own, counts = repeat_counts(item_idx, kind, time, now, catalogue.config.repeat_half_life)
+    return own, np.float32(catalogue.config.repeat_weight) * repeat_score(counts)
+
+
+def _rows(table: ItemTable, item_idx: npt.NDArray[np.int32]) -> ItemTable:
+    return replace(table, item_embeddings=table.item_embeddings[item_idx], trend=table.trend[item_idx])
+
+
+def _hidden(catalogue: Catalogue, exclude: Sequence[str]) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    item_idx = catalogue.items.index_of(list(exclude))
+    unknown = tuple(item_id for item_id, place in zip(exclude, item_idx, strict=True) if place < 0)
+    return np.union1d(catalogue.unavailable, item_idx[item_idx >= 0]).astype(np.int32), unknown
+
+
+def _listed(
+    catalogue: Catalogue,
+    items: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    mode: Mode,
+    fallback: bool,
+    unknown: tuple[str, ...],
+) -> Recommendations:
+    rows = catalogue.shown[items.tolist()].select("item_id", "title", "category", "price").iter_rows()
+    return Recommendations(
+        tuple(
+            Recommendation(item_id, float(value), title, category, price)
+            for (item_id, title, category, price), value in zip(rows, scores, strict=True)
+        ),
+        catalogue.bundle_version,
+        mode,
+        "trend" if fallback else None,
+        unknown,
+    )

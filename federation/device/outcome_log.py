@@ -1,0 +1,197 @@
+"""What a device's vault holds of experiments: its secret, what happened, in which it is, and what it has said so far.
+
+None of it leaves the device but increments of bounded sums (recsys/experiments/analysis/layout.py) through the
+private sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from federation.device.interleaved_list import OpenList
+from federation.device.ledger import Pending
+from recsys.experiments.analysis.layout import Floats, Integers, Layout
+from recsys.experiments.definition.amendments import fixed_hash
+from recsys.experiments.definition.definition import MAX_DAYS, Experiment, OutcomeEvent
+from recsys.experiments.definition.definition_file import canonical_json, experiment_of
+from recsys.experiments.device.assignment import SECRET_BYTES
+from recsys.experiments.device.interleaving import Tally
+from recsys.experiments.device.outcomes import MICROS, Note
+
+KEEP_S = 2 * MAX_DAYS * 86_400
+"""Notes older than the longest covariate and experiment together are forgotten."""
+
+OF_ITEMS = (OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE)
+"""What happens to items; sessions and lists are of none."""
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """One experiment that the device is assigned to.
+
+    fixed_hash: of what no version may change. exposed_at: µs since 1970 UTC, None before. cell: of its segments at the
+    exposure. sent: (2, slots) what reports have said so far, in steps. window: of the last report, -1 before the first.
+    pending: a report on its way. spoke: the windows whose reports said something. left: a report was lost, so its later
+    increments would be of nobody the sums know: from then on the device says nothing but zeros. tally, open_list: of
+    interleaved lists, sessions so far and the last list while it is not settled.
+    """
+
+    experiment_id: str
+    fixed_hash: bytes
+    exposed_at: int | None = None
+    cell: int = 0
+    sent: tuple[tuple[int, ...], tuple[int, ...]] = field(default=((), ()), repr=False)
+    window: int = -1
+    pending: Pending | None = None
+    left: bool = False
+    tally: Tally | None = field(default=None, repr=False)
+    open_list: OpenList | None = field(default=None, repr=False)
+    spoke: tuple[int, ...] = ()
+
+    def sent_so_far(self, layout: Layout) -> Integers:
+        """(2, slots) int64."""
+        empty: Integers = np.zeros((2, len(layout.slots)), dtype=np.int64)
+        return np.array(self.sent, dtype=np.int64) if self.sent[0] else empty
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "experiment_id": self.experiment_id,
+            "fixed_hash": self.fixed_hash.hex(),
+            "exposed_at": self.exposed_at,
+            "cell": self.cell,
+            "sent": self.sent,
+            "window": self.window,
+            "pending": self.pending and self.pending.encode(),
+            "left": self.left,
+            "tally": self.tally and [self.tally.wins, self.tally.losses, self.tally.cap],
+            "open_list": self.open_list and self.open_list.encode(),
+            "spoke": self.spoke,
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> Enrolment:
+        """The enrolment of encode."""
+        pending, (rise, fall) = stored["pending"], stored["sent"]
+        tally, open_list = stored.get("tally"), stored.get("open_list")  # a vault of before lists were interleaved
+        return Enrolment(
+            experiment_id=stored["experiment_id"],
+            fixed_hash=bytes.fromhex(stored["fixed_hash"]),
+            exposed_at=stored["exposed_at"],
+            cell=stored["cell"],
+            sent=(tuple(rise), tuple(fall)),
+            window=stored["window"],
+            pending=pending and Pending.decode(pending),
+            left=stored["left"],
+            tally=tally and Tally(*tally),
+            open_list=open_list and OpenList.decode(open_list),
+            spoke=tuple(stored.get("spoke", ())),  # vaults of before have none
+        )
+
+
+@dataclass(frozen=True)
+class ExperimentLog:
+    """secret: 32 random bytes that assign this device, drawn with the first definition. definitions: those running."""
+
+    secret: bytes = field(default=b"", repr=False)
+    definitions: tuple[Experiment, ...] = ()
+    notes: tuple[Note, ...] = field(default=(), repr=False)
+    enrolments: tuple[Enrolment, ...] = ()
+
+    def definition(self, experiment_id: str) -> Experiment | None:
+        """A running experiment by id."""
+        return next((one for one in self.definitions if one.id == experiment_id), None)
+
+    def enrolment(self, experiment: Experiment) -> Enrolment:
+        """The device's own part in an experiment; a fresh one before anything happened."""
+        found = next((one for one in self.enrolments if one.experiment_id == experiment.id), None)
+        return found or Enrolment(experiment.id, fixed_hash(experiment))
+
+    def with_enrolment(self, enrolment: Enrolment) -> ExperimentLog:
+        """With this part in its experiment."""
+        others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
+        return replace(self, enrolments=(*others, enrolment))
+
+    def with_note(self, note: Note) -> ExperimentLog:
+        """After something happened; what is too old to matter is forgotten."""
+        kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
+        return replace(self, notes=(*kept, note))
+
+    def names(self, item_id: str) -> bool:
+        """Whether a note is of the item."""
+        return any(one.item_id == item_id for one in self.notes)
+
+    def without_item(self, item_id: str) -> ExperimentLog:
+        """Without the notes of an item, and without those of some item that do not say of which: they may be its."""
+        kept = (
+            one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
+        )
+        return replace(self, notes=tuple(kept))
+
+    def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
+        """Without anything that the shopper did. charged: fixed hashes of the experiments that the ledger has.
+
+        In those the device goes on like one who left: what it said cannot be unsaid, and to begin anew would say it
+        twice for one charge. Its secret stays, which is random and of no shopper: with another one, forgetting would be
+        a way into another arm.
+        """
+        silent = (
+            Enrolment(one.experiment_id, one.fixed_hash, window=one.window, left=True)
+            for one in self.enrolments
+            if one.fixed_hash in charged
+        )
+        return replace(self, notes=(), enrolments=tuple(silent))
+
+    def without_reports(self) -> ExperimentLog:
+        """After reports on their way were destroyed: those experiments go on without this device.
+
+        Whose picks an interleaved list had is forgotten too.
+        """
+        if not any(one.pending or one.open_list for one in self.enrolments):
+            return self
+        gone = (
+            replace(one, pending=None, left=one.left or one.pending is not None, open_list=None)
+            for one in self.enrolments
+        )
+        return replace(self, enrolments=tuple(gone))
+
+    def without_windows(self, failed: Mapping[str, Collection[int]]) -> ExperimentLog:
+        """After windows failed, by experiment: where this device had said something, it goes on like one who left."""
+        lost = [
+            one for one in self.enrolments if not one.left and set(one.spoke) & set(failed.get(one.experiment_id, ()))
+        ]
+        gone = (replace(one, left=True) if one in lost else one for one in self.enrolments)
+        return replace(self, enrolments=tuple(gone)) if lost else self
+
+    def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
+        """(2, slots) in [0, 1): how this device rounds in this experiment, the same in every window."""
+        seed = hmac.digest(self.secret, b"ownshelf/rounding/v1" + experiment.id.encode(), hashlib.sha256)
+        return np.random.default_rng(int.from_bytes(seed, "big")).random((2, len(layout.slots)))
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            "secret": self.secret.hex(),
+            "definitions": [canonical_json(one) for one in self.definitions],
+            "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
+            "enrolments": [one.encode() for one in self.enrolments],
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> ExperimentLog:
+        """The log of encode."""
+        secret = bytes.fromhex(stored["secret"])
+        assert len(secret) in (0, SECRET_BYTES)
+        return ExperimentLog(
+            secret=secret,
+            definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
+            notes=tuple(Note(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
+            enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+        )

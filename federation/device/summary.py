@@ -1,0 +1,58 @@
+"""Everything a device stores, for its shopper's own eyes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from federation.device.outcome_log import Enrolment
+from federation.device.state import DeviceState
+from federation.device.timestamps import iso
+
+LEDGER_DELTA = 1e-6
+
+
+def _interleaved(one: Enrolment) -> dict[str, Any]:
+    """Sessions won and lost, and whose picks the last list had, of an experiment that interleaves."""
+    told: dict[str, Any] = {}
+    if one.tally is not None:
+        told["sessions"] = {"won": one.tally.wins, "lost": one.tally.losses}
+    if one.open_list is not None:
+        told["open_list"] = dict(zip(("incumbent", "challenger"), map(list, one.open_list.picks), strict=True))
+    return told
+
+
+def shown(state: DeviceState) -> dict[str, Any]:
+    """What the vault holds.
+
+    epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
+    noised, by basic composition; another guarantee of other messages, so the two are not one number. experiments: id,
+    when the shopper was exposed, the last window reported; the notes are what experiments may count.
+    """
+    spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
+    return {
+        "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
+        "participations": len(state.participation.entries),
+        "epsilon": spent if np.isfinite(spent) else None,
+        "noised_messages": state.noise.drawn,
+        "noised_epsilon": state.noise.epsilon,
+        "unsent_report_bytes": 0 if pending is None else len(pending.report),
+        "experiments": [
+            {
+                "experiment_id": one.experiment_id,
+                "exposed_at": None if one.exposed_at is None else iso(one.exposed_at),
+                "window": one.window,
+                **_interleaved(one),
+            }
+            for one in state.experiments.enrolments
+        ],
+        "experiment_notes": [
+            {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}
+            for note in state.experiments.notes
+        ],
+        "events": [
+            asdict(event) | {"kind": event.kind.name.lower(), "time": iso(event.time)} for event in state.events
+        ],
+    }

@@ -1,0 +1,1 @@
+"""What an analyst runs on a log: recipes, comparison, cross-validation, tuning, replay, rehearsal."""

@@ -1,0 +1,238 @@
+"""Personalized against global, federated against central: every arm of DESIGN's table on one set of held-out events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from data.errors import DataError
+from data.interactions import MICROS_PER_DAY, EventKind, Interactions
+from data.sessions import split_sessions
+from data.split import Split, leave_last_out, temporal
+from federation.lab.recipes import Recipe
+from federation.learning.item_step import StepConfig
+from federation.learning.taste_update import Clips
+from federation.simulation.intent_sums import sum_intent_updates
+from federation.simulation.intent_training import intent_step, start_intent, with_intent
+from federation.simulation.learning_curve import RoundRecord, rounds_of
+from federation.simulation.strategy import arm_of
+from federation.simulation.training import Training, train
+from recsys.evaluation.arms import GlobalProfile, Personalized, without_repeat
+from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
+from recsys.evaluation.evaluation import Evaluation, Recommender, compare_several, evaluate, moment_of
+from recsys.evaluation.ials import fit_ials
+from recsys.evaluation.sampled import evaluate_sampled
+from recsys.model.histories import log_weights
+from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.trend import trend
+
+Protocol = Literal["temporal", "sessions", "leave-last-out"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What the arms are asked: learn from split.train, know histories, foretell split.test at the moment now (µs)."""
+
+    split: Split
+    histories: Interactions
+    now: int
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The arms' figures, and the federated training behind `personalized`."""
+
+    evaluation: Evaluation
+    training: Training
+    metric: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Protocol and models as Evaluation.to_dict, with the training's curves and paired comparisons."""
+        config = asdict(self.training.config)
+        asked = int(self.training.participations.max(initial=0))
+        plan = self.training.config.privacy
+        others = [name for name in self.evaluation.models if name != "personalized"]
+        pairs = compare_several(self.evaluation, [("personalized", name) for name in others], self.metric)
+        return self.evaluation.to_dict() | {
+            "training": {
+                "seed": self.training.seed,
+                "rounds": rounds_of(self.training.records, TASTE),
+                "intent_rounds": rounds_of(self.training.records, INTENT),
+                "best_round": self.training.best_round,
+                "max_participations": asked,
+                "privacy": None if plan is None else plan.statement(asked),
+                "config": config,
+                "records": [asdict(record) for record in self.training.records],
+            },
+            "comparisons": [
+                {
+                    "a": pair.a,
+                    "b": pair.b,
+                    "metric": pair.metric,
+                    "difference": pair.found.difference,
+                    "ci95": [pair.found.low, pair.found.high],
+                    "p_holm": pair.p_holm,
+                }
+                for pair in pairs
+            ],
+        }
+
+
+def recipe_for(log: Interactions) -> str:
+    """The named recipe that fits what a log holds: purchases or carts; likes and dislikes only; else views."""
+    kinds = set(np.unique(log.kind).tolist())
+    if kinds & {EventKind.PURCHASE, EventKind.CART}:
+        return "purchases"
+    return "ratings" if kinds <= {EventKind.LIKE, EventKind.DISLIKE} else "sessions"
+
+
+def protocol_for(recipe: str, log: Interactions) -> Protocol:
+    """The protocol that suits a named recipe and a log: sessions where most users are seen within one day only, so that
+    each is a new device; where users come back, a moment."""
+    if recipe != "sessions":
+        return "temporal"
+    several = log.counts > 1
+    span = log.time[log.offsets[1:][several] - 1] - log.time[log.offsets[:-1][several]]
+    return "sessions" if np.count_nonzero(span < MICROS_PER_DAY) * 2 > len(span) else "temporal"
+
+
+def protocol_of(word: str, recipe: str, log: Interactions) -> Protocol:
+    """The protocol that a command was given: `auto` for the one that suits. Raises DataError for another word."""
+    for protocol in PROTOCOLS:
+        if protocol == word:
+            return protocol
+    if word == "auto":
+        return protocol_for(recipe, log)
+    raise DataError(f"protocol={word!r}: must be auto, {', '.join(PROTOCOLS)}")
+
+
+def default_cut(log: Interactions) -> int:
+    """The moment (µs) after which the last fifth of the events lie."""
+    if log.n_events == 0:
+        raise DataError("log: has no events to split")
+    return int(np.quantile(log.time, 0.8))
+
+
+def question(log: Interactions, protocol: str, at: int | None = None, given: float = 0.5) -> Question:
+    """Hold events out. at: the moment of the split (µs), default_cut by default; given: see split_sessions."""
+    at = default_cut(log) if at is None else at
+    if protocol == "temporal":
+        split, histories = temporal(log, at), None
+    elif protocol == "sessions":
+        split, histories = split_sessions(log, at, given)
+    elif protocol == "leave-last-out":
+        split, histories = leave_last_out(log), None
+    else:
+        raise DataError(f"protocol={protocol!r}: must be one of {', '.join(PROTOCOLS)}")
+    histories = split.train if histories is None else histories
+    return Question(split, histories, moment_of(split, histories))
+
+
+def compare_models(
+    asked: Question,
+    recipe: Recipe,
+    *,
+    seed: int,
+    k: int = 20,
+    bootstrap: int = 1000,
+    models: Sequence[str] = (),
+    table: ItemTable | None = None,
+    n_negatives: int | None = None,
+    on_round: Callable[[RoundRecord], None] | None = None,
+) -> Compared:
+    """Train, then measure every arm on the same held-out events.
+
+    models: names from MODELS, all but fine_tune by default. table: a trained table to evaluate instead of training one.
+    n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
+    table.
+    """
+    warm = np.count_nonzero((asked.histories.counts > 0) & (asked.split.test.counts > 0))
+    if not warm:
+        raise DataError(
+            f"split {asked.split.name}: none of the users with later events has a history; "
+            "try the protocol sessions, or another moment"
+        )
+    wanted = tuple(models) or tuple(name for name in MODELS if name != "fine_tune")
+    if unknown := [name for name in wanted if name not in MODELS]:
+        raise DataError(f"models={','.join(unknown)}: must be among {', '.join(MODELS)}")
+    log = asked.split.train
+    rounds = replace(recipe.train, rounds=0, intent=None) if table is not None else recipe.train
+    training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
+    if table is not None:
+        training = replace(training, table=replace(table, trend=trend(log, asked.now)))
+    arms: list[Recommender] = []
+    for name in dict.fromkeys(("personalized", *wanted)):
+        if name == "personalized_no_repeat" and not recipe.serve.repeat_weight:
+            continue
+        arms.append(_arm(name, asked, recipe, training, seed))
+    if n_negatives is None:
+        evaluation = evaluate(
+            arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
+        )
+    else:
+        evaluation = evaluate_sampled(
+            arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
+            seed=seed,
+        )  # fmt: skip
+    return Compared(evaluation, training, f"ndcg@{k}")
+
+
+MODELS = (
+    "personalized",
+    "personalized_no_repeat",
+    "global",
+    "global_profile",
+    "local",
+    "central",
+    "popularity",
+    "item_knn",
+    "fine_tune",
+)
+"""personalized: federated table, own profile, repeat counter. global: recent trend. global_profile: mean profile.
+local: never federated. central: iALS on the pooled log, served like personalized. fine_tune: gradient steps."""
+
+
+def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: int) -> Recommender:
+    log, now = asked.split.train, asked.now
+    if name == "global":
+        return replace(recent_popularity(log, now), name="global")
+    if name == "global_profile":
+        return GlobalProfile(training.table, recipe.serve)
+    if name == "popularity":
+        return popularity(log)
+    if name == "item_knn":
+        return item_knn(log)
+    if name == "central":
+        return Personalized("central", central_table(log, recipe, now, seed), recipe.serve)
+    if name in ("local", "fine_tune"):
+        strategy: Literal["local", "fine-tune"] = "local" if name == "local" else "fine-tune"
+        other = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now)
+        return arm_of(strategy, other.table, recipe.serve, name)
+    own = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
+    return own if name == "personalized" or isinstance(own, GlobalProfile) else without_repeat(own)
+
+
+def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:
+    """Central iALS on the pooled log with the same weights, α and λ as the federated training.
+
+    The current intent, where the recipe has one: its rounds with everybody in each.
+    """
+    torch.set_num_threads(1)
+    config = recipe.train.profile
+    weights = np.where(log.kind == EventKind.DISLIKE, np.float32(0), log_weights(log, config, now))
+    V = fit_ials(log, weights, dim=recipe.train.dim, alpha=config.alpha, reg=config.reg, seed=seed)
+    table = ItemTable(V, trend(log, now), np.zeros(recipe.train.dim, dtype=np.float32))
+    if recipe.train.intent is None:
+        return table
+    everybody = np.flatnonzero(log.counts > 0)
+    step = StepConfig(step=1.0, final_step=0.2, momentum=0.0, memory=1.0)
+    state = start_intent(table, config, seed)
+    for _ in range(recipe.train.intent.rounds):
+        sums = sum_intent_updates(V, state.item_embeddings, log, everybody, config, recipe.train.intent, Clips())
+        state = intent_step(state, sums, recipe.train.intent, step)
+    return with_intent(table, state.item_embeddings, state.mean_profile)

@@ -1,0 +1,70 @@
+"""From a training to the bundle that is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from data.dataset import Dataset
+from federation.lab.recipes import Recipe
+from federation.simulation.learning_curve import last_rounds, mean_holdout, rounds_of
+from federation.simulation.training import Training
+from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.model.items import INTENT, TASTE
+
+PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
+
+
+def privacy_words(training: Training) -> str:
+    """What protected the devices of a training, in words, for the manifest."""
+    plan = training.config.privacy
+    if plan is None or not plan.private:
+        return PRIVACY_OFF
+    spent = plan.statement(int(training.participations.max(initial=0)))
+    return (
+        f"simulated: all updates in one process, sums with the noise of a live round; live it would be "
+        f"epsilon={spent['epsilon']:.3g}, delta={spent['delta']:.1g} for an installation"
+    )
+
+
+def publish(
+    folder: Path,
+    dataset: Dataset,
+    training: Training,
+    recipe: Recipe,
+    *,
+    now: int,
+    selection_participations: int = 0,
+    overwrite: bool = False,
+) -> Bundle:
+    """Save a training as a bundle named after its dataset; the manifest holds its curves, no device's figures."""
+    records = training.records
+    plan = training.config.privacy
+    holdout_ndcg = mean_holdout(last_rounds(records, training.config.smoothing))
+    return save_bundle(
+        folder,
+        name=dataset.name.removeprefix("sample:"),
+        table=training.table,
+        catalogue=dataset.catalogue,
+        config=recipe.serve,
+        seed=training.seed,
+        data_hash=dataset.hash,
+        privacy=privacy_words(training),
+        training={
+            "config": {key: value for key, value in asdict(training.config).items() if key not in ("clips", "privacy")},
+            "privacy": None if plan is None else plan.statement(int(training.participations.max(initial=0))),
+            "clips": {
+                name: None if np.isinf(bound) else bound for name, bound in asdict(training.config.clips).items()
+            },
+            "until": now,
+            "rounds": rounds_of(records, TASTE),
+            "best_round": training.best_round,
+            "max_participations": int(training.participations.max(initial=0)),
+            "intent_rounds": rounds_of(records, INTENT),
+            "selection_participations": selection_participations,
+            "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,
+        },
+        overwrite=overwrite,
+    )

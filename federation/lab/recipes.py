@@ -1,0 +1,103 @@
+"""Recipes: how to train, and with what profile settings the bundle is then served.
+
+The two differ on purpose. Training wants a long memory, since an item's row lives on co-occurrence; the profile
+wants a short one. The named recipes were chosen by federated cross-validation (federation/lab/selection.py) outside
+of the
+test windows that the documents report: purchases on Online Retail up to 2011-11-09, the last month held out; sessions
+on e-shop 2008 up to 2008-07-01, June held out; ratings on the second last rating of each user of MovieLens-100K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from data.errors import FederationError
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import Clips
+from federation.simulation.training import TrainConfig
+from recsys.model.intent_config import IntentConfig
+from recsys.model.profile_config import ProfileConfig
+
+ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    serve: ProfileConfig = field(default_factory=ProfileConfig)
+
+
+_PURCHASES = ProfileConfig(
+    alpha=0.2, reg=0.005, half_life=90.0, floor=0.1, trend_weight=0.15, repeat_weight=0.5, repeat_half_life=180.0
+)
+_SESSIONS = ProfileConfig(
+    alpha=0.05, reg=0.015, half_life=float("inf"), half_life_unit="events", floor=1.0, kind_weights=ALIKE,
+    trend_weight=0.01, repeat_weight=0.0, intent_pools=(0.9, 0.5, 0.0), intent_share=0.95,
+)  # fmt: skip
+_RATINGS = ProfileConfig(
+    alpha=0.2, reg=0.01, half_life=20.0, half_life_unit="events", floor=0.2, kind_weights=ALIKE,
+    trend_weight=0.0, repeat_weight=0.0,
+)  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {
+    "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0)),
+    "sessions": Recipe(
+        TrainConfig(dim=96, cohort_size=500, intent=IntentConfig(), profile=_SESSIONS),
+        replace(_SESSIONS, reg=0.06, half_life=0.25, floor=0.05),
+    ),
+    "ratings": Recipe(
+        TrainConfig(rounds=60, cohort_size=100, max_participations=10, profile=_RATINGS),
+        replace(_RATINGS, reg=0.03, half_life=3.0, floor=0.02),
+    ),
+}
+
+
+PRIVATE_CLIPS = Clips(rows=1.0, counts=3.0, second=0.4, first=0.6)
+"""About the median norms of honest devices on Online Retail: what is clipped is the loud half."""
+
+PRIVATE_ROUNDS = 4
+"""Of each part."""
+
+
+def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
+    """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
+
+    epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
+    has one, of as many of the intent. n_devices: that are expected.
+    """
+    cohort = max(n_devices, 2)
+    intent = base.train.trained_intent
+    if intent is not None:
+        intent = replace(intent, rounds=PRIVATE_ROUNDS, cohort_size=cohort, max_participations=PRIVATE_ROUNDS)
+    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2)
+    plan = PrivacyPlan.calibrated(
+        epsilon,
+        delta,
+        rounds,
+        PRIVATE_CLIPS,
+        min_reports=max(cohort // 2 // base.train.blocks, 1),
+        max_reports=cohort,
+        max_rounds=rounds,
+    )
+    train = replace(
+        base.train,
+        rounds=PRIVATE_ROUNDS,
+        cohort_size=cohort,
+        max_participations=PRIVATE_ROUNDS,
+        clips=PRIVATE_CLIPS,
+        patience=0,
+        privacy=plan,
+        intent=intent,
+        step=replace(base.train.step, step=1.0, final_step=0.5, momentum=0.0, memory=1.0),
+    )
+    return replace(base, train=train)
+
+
+def recipe(name: str) -> Recipe:
+    """A named recipe. Raises FederationError for another name."""
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise FederationError(f"recipe={name!r}: must be one of {', '.join(RECIPES)}") from None

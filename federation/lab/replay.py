@@ -1,0 +1,85 @@
+"""Replay with federated rounds: the arms by name, and the trainer that recsys.replay is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.interactions import Interactions
+from federation.lab.comparison import central_table, recipe_for
+from federation.lab.recipes import Recipe, recipe
+from federation.learning.item_step import StepState
+from federation.simulation.continual import ContinualTrainer
+from recsys.model.items import ItemTable
+from recsys.replay.replay_arms import (
+    Answers,
+    Arm,
+    CentralArm,
+    GlobalArm,
+    GlobalProfileArm,
+    PersonalizedArm,
+    PopularityArm,
+)
+from recsys.replay.result import Replay
+from recsys.replay.run import replay as replay_log
+from recsys.replay.settings import ReplayConfig
+
+ARMS = (
+    "personalized",
+    "personalized_no_repeat",
+    "global",
+    "global_profile",
+    "local",
+    "central",
+    "popularity",
+)
+"""As federation.lab.comparison.MODELS, each as of the last publication; central is trained anew for every bundle."""
+DEFAULT_ARMS = ("personalized", "global", "popularity")
+
+
+def replay(
+    dataset: Dataset,
+    arms: Sequence[str | Arm | Answers] = DEFAULT_ARMS,
+    config: ReplayConfig | None = None,
+    *,
+    settings: Recipe | None = None,
+    jobs: int = 1,
+    work: Path | None = None,
+    on_period: Callable[[int, int], None] | None = None,
+) -> Replay:
+    """recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
+
+    settings: how to train and to serve; by default the named recipe that fits what the log holds. Raises DataError for
+    an unknown name, and as recsys.replay.replay does.
+    """
+    config = config or ReplayConfig()
+    chosen = settings or recipe(recipe_for(dataset.interactions()))
+    made = [named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms]
+    trainer = ContinualTrainer(chosen.train, config.seed)
+    return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
+
+
+def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
+    """An arm of ARMS. Raises DataError for another name."""
+    if name == "global":
+        return GlobalArm()
+    if name == "popularity":
+        return PopularityArm()
+    if name == "global_profile":
+        return GlobalProfileArm(chosen.serve)
+    if name == "personalized_no_repeat":
+        return PersonalizedArm(chosen.serve.without_repeat(), name)
+    if name == "local":
+        return PersonalizedArm(chosen.serve, name, StepState.start(n_items, chosen.train.dim, seed).item_embeddings)
+    if name == "central":
+        return CentralArm(chosen.serve, partial(_central, chosen, seed))
+    if name == "personalized":
+        return PersonalizedArm(chosen.serve)
+    raise DataError(f"arm={name!r}: must be one of {', '.join(ARMS)}, or MODULE:NAME of an object of your own")
+
+
+def _central(chosen: Recipe, seed: int, log: Interactions, now: int) -> ItemTable:
+    return central_table(log, chosen, now, seed)

@@ -1,0 +1,126 @@
+"""The search space: which settings of a recipe are tried, within what bounds. A list; whoever has a new one adds it.
+
+Most are factors of what the recipe starts with, so that one list fits purchases, sessions and ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from data.errors import FederationError
+from federation.lab.recipes import Recipe
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting, or several that move together.
+
+    paths: where it is in a Recipe, such as "train.step.final_step". choices: drawn from evenly; or else low, high: a
+    number between them, evenly, or evenly in its logarithm with log. factor: the drawn number multiplies what is there,
+    else it is put there. zero: share of draws that are 0 instead, for what may be better left out.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    choices: tuple[float, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    factor: bool = False
+    zero: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.choices and not (self.low < self.high and (self.low > 0 or not self.log)):
+            raise FederationError(f"{self.name}: {self.low}..{self.high} must ascend, and be above 0 with log")
+
+    @property
+    def of_training(self) -> bool:
+        """Whether another value needs another table."""
+        return any(path.startswith("train.") for path in self.paths)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value; always two draws, so that other knobs do not depend on this one's bounds."""
+        kept, place = rng.random(2)
+        if kept < self.zero:
+            return 0.0
+        if self.choices:
+            return self.choices[int(place * len(self.choices))]
+        if self.log:
+            return float(self.low * (self.high / self.low) ** place)
+        return float(self.low + (self.high - self.low) * place)
+
+    def applied(self, to: Recipe, value: float) -> Recipe:
+        """The recipe with this value; whole numbers stay whole and at least 1."""
+        for path in self.paths:
+            now = setting(to, path)
+            new = now * value if self.factor else value
+            to = changed(to, path, max(1, round(new)) if isinstance(now, int) else float(new))
+        return to
+
+
+SPACE: tuple[Knob, ...] = (
+    Knob("dim", ("train.dim",), choices=(0.5, 1.0, 1.5), factor=True),
+    Knob("alpha", ("train.profile.alpha", "serve.alpha"), low=0.25, high=4.0, log=True, factor=True),
+    Knob("reg", ("train.profile.reg", "serve.reg"), low=0.25, high=4.0, log=True, factor=True),
+    Knob("rounds", ("train.rounds",), choices=(0.5, 1.0, 2.0), factor=True),
+    Knob("participations", ("train.max_participations",), choices=(0.5, 1.0, 2.0), factor=True),
+    Knob("first_step", ("train.step.step",), low=0.25, high=1.0, log=True),
+    Knob("final_step", ("train.step.final_step",), low=0.02, high=0.2, log=True),
+    Knob("train_half_life", ("train.profile.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Knob("half_life", ("serve.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Knob("floor", ("serve.floor",), low=0.01, high=0.5, log=True),
+    Knob("serve_alpha", ("serve.alpha",), low=0.5, high=2.0, log=True, factor=True),
+    Knob("serve_reg", ("serve.reg",), low=0.25, high=4.0, log=True, factor=True),
+    Knob("trend_weight", ("serve.trend_weight",), low=0.0, high=0.4, zero=0.2),
+    Knob("repeat_weight", ("serve.repeat_weight",), low=0.0, high=1.0, zero=0.2),
+    Knob("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
+)
+"""Training first: a serve.* value of a later knob is a factor of what an earlier one made of it."""
+
+
+Point = Mapping[str, float]
+"""A place in the space: what was drawn for the knobs that were turned, by name. {} is the recipe one began with."""
+
+TURNED = 1 / 3
+"""Share of the knobs that one draw turns: recipes are good places to begin, a step in all directions leaves them."""
+
+
+def near(point: Point, space: Sequence[Knob], rng: np.random.Generator) -> Point:
+    """The point with some of the space's knobs turned anew."""
+    drawn = {knob.name: (rng.random(), knob.draw(rng)) for knob in space}
+    return {**point, **{name: value for name, (turns, value) in drawn.items() if turns < TURNED}}
+
+
+def recipe_at(point: Point, start: Recipe, space: Sequence[Knob]) -> Recipe:
+    """The recipe of a point: the start with the values of the point, in the order of the space."""
+    for knob in space:
+        if knob.name in point:
+            start = knob.applied(start, point[knob.name])
+    return start
+
+
+def values(of: Recipe, space: Sequence[Knob]) -> dict[str, Any]:
+    """What a recipe has where each knob turns first: name → value."""
+    return {knob.name: setting(of, knob.paths[-1] if not knob.of_training else knob.paths[0]) for knob in space}
+
+
+def setting(of: Any, path: str) -> Any:
+    """The value at a path. Raises FederationError where there is none."""
+    for name in path.split("."):
+        if not hasattr(of, name):
+            raise FederationError(f"path={path!r}: a recipe has no {name} there")
+        of = getattr(of, name)
+    return of
+
+
+def changed(of: _T, path: str, value: Any) -> _T:
+    """A copy of nested frozen dataclasses with another value at a path."""
+    name, _, rest = path.partition(".")
+    new = changed(setting(of, name), rest, value) if rest else value
+    return replace(of, **{name: new})  # type: ignore[type-var]

@@ -1,0 +1,220 @@
+"""λ, α and the profile's settings by federated cross-validation: over devices and over time at once.
+
+Every fold (federation/lab/folds.py) ends before the test window. Its training devices train on their train side; each
+other
+device folds in its own earlier events, ranks the catalogue and measures NDCG on its test side. Only sums of that figure
+leave a device. So a candidate is judged by devices that it never saw, on what they did later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from time import process_time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import FederationError
+from data.interactions import Interactions
+from federation.lab.folds import Fold, Folds
+from federation.lab.recipes import Recipe
+from federation.lab.result_cache import Memo
+from federation.simulation.strategy import arm_of
+from federation.simulation.training import TrainConfig, Training, train
+from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.model.profile_config import ProfileConfig, finite
+
+_Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """What was tried, best first.
+
+    candidates: recipes; mean, error: their mean NDCG@k over hold-out devices and its standard error, (n,) float64;
+    devices: how many measured, a device counted once a window. participations: how often a device was asked to train or
+    to measure, at most. cpu_s: what it cost, also where a kept result was read.
+    """
+
+    candidates: tuple[Recipe, ...]
+    mean: _Vector
+    error: _Vector
+    devices: int
+    participations: int
+    cpu_s: float
+
+    @property
+    def best(self) -> Recipe:
+        """The candidate with the highest mean."""
+        return self.candidates[0]
+
+
+def cross_validate(
+    folds: Folds,
+    candidates: Sequence[Recipe],
+    *,
+    seed: int = 0,
+    k: int = 20,
+    part: str = "all",
+    memo: Memo | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> CrossValidation:
+    """Judge candidates by NDCG@k on the folds; of equal ones the earlier is the better.
+
+    part: `all` or `new`, as in evaluate. A table is trained once for all candidates that share their TrainConfig. memo:
+    keeps the sums of each fold of each table, so that stopped work goes on. on_step: told after each of them. Raises
+    FederationError for a single fold, no candidate, or folds where nobody measured.
+    """
+    if len(folds) < 2 or not candidates:
+        raise FederationError(f"folds={len(folds)}, candidates={len(candidates)}: need at least 2 folds, 1 candidate")
+    memo = Memo() if memo is None else memo
+    tables = list(dict.fromkeys(candidate.train for candidate in candidates))
+    members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
+    sums = np.zeros((len(candidates), 3))
+    asked: list[list[int]] = [[] for _ in tables]
+    cpu_s = 0.0
+    for fold in folds:
+        for place, config in enumerate(tables):
+            serves = [candidates[i].serve for i in members[config]]
+            words = {
+                "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
+                "seed": seed, "k": k, "part": part,
+            }  # fmt: skip
+            found = memo.of(words, partial(_sums, fold, config, serves, seed, k, part))
+            sums[members[config]] += np.array(found["sums"])
+            asked[place].append(found["asked"])
+            cpu_s += found["cpu_s"]
+            if on_step is not None:
+                on_step()
+    n, total, squares = sums.T
+    if not (n > 0).all():
+        raise FederationError("folds: no device could measure; there are too few users with later events")
+    mean = total / n
+    error = np.sqrt(np.maximum(squares / n - mean**2, 0.0) / n)
+    order = np.argsort(-mean, kind="stable")
+    return CrossValidation(
+        tuple(candidates[i] for i in order),
+        mean[order],
+        error[order],
+        devices=int(n[0]),
+        participations=sum(_participations(one, folds) for one in asked),
+        cpu_s=cpu_s,
+    )
+
+
+def _participations(asked: Sequence[int], folds: Folds) -> int:
+    """How often a device took part in the folds of one table, at most; asked: in each fold's training, at most.
+
+    A device that is asked in one of the device folds of a window does not train in it, and measures once.
+    """
+    windows = np.reshape(asked, (len(folds.windows), folds.devices))
+    trained = windows.sum(axis=1) - (windows.min(axis=1) if folds.devices > 1 else 0)
+    return int((trained + 1).sum())
+
+
+def _sums(
+    fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int, part: str
+) -> dict[str, Any]:
+    """Devices, sum and sum of squares of their figure for each of the serves: all that leaves the devices."""
+    start = process_time()
+    training, figures = judge(fold, config, serves, seed=seed, k=k)
+    columns = [figures.column(str(place), f"ndcg@{k}", part) for place in range(len(serves))]
+    values = [column[~np.isnan(column)] for column in columns]
+    return {
+        "sums": [[len(one), float(one.sum()), float(one @ one)] for one in values],
+        "asked": int(training.participations.max(initial=0)),
+        "cpu_s": process_time() - start,
+    }
+
+
+def judge(
+    fold: Fold,
+    config: TrainConfig,
+    serves: Sequence[ProfileConfig],
+    *,
+    seed: int,
+    k: int = 20,
+    log: Interactions | None = None,
+    users: npt.NDArray[np.int64] | None = None,
+) -> tuple[Training, Evaluation]:
+    """Train one table on a fold and measure it with each of the profile settings: models "0", "1", … and popularity.
+
+    log: what is trained on, fold.training by default; what is ranked stays the items of fold.training. users: who is
+    asked, fold.users by default.
+    """
+    learned = fold.training if log is None else log
+    training = train(learned, config, seed=seed, now=fold.asked.now)
+    arms = [arm_of(config.strategy, training.table, serve, str(place)) for place, serve in enumerate(serves)]
+    figures = evaluate(
+        arms,
+        fold.split,
+        histories=fold.asked.histories,
+        users=fold.users if users is None else users,
+        k=k,
+        now=fold.asked.now,
+        bootstrap=2,
+    )
+    return training, figures
+
+
+def select(
+    folds: Folds,
+    start: Recipe,
+    *,
+    seed: int = 0,
+    k: int = 20,
+    part: str = "all",
+    memo: Memo | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> tuple[Recipe, list[CrossValidation]]:
+    """A recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
+
+    α and λ are judged without the repeat counter, which hides much of what a table is good for. memo: see
+    cross_validate; with it the same call goes on where it was stopped.
+    """
+
+    def judged(candidates: Iterable[Recipe]) -> CrossValidation:
+        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, memo=memo, on_step=on_step)
+
+    bare = replace(start, serve=start.serve.without_repeat())
+    stages = [judged(training_grid(bare))]
+    found = stages[0].best
+    found = replace(found, serve=replace(found.serve, repeat_weight=start.serve.repeat_weight))
+    for _ in range(PROFILE_STAGES):
+        stages.append(judged(serving_grid(found)))
+        found = stages[-1].best
+    return found, stages
+
+
+PROFILE_STAGES = 3
+TABLES_OF_SELECT = 9 + PROFILE_STAGES
+"""Tables that select trains in each fold."""
+
+
+def training_grid(start: Recipe) -> Iterable[Recipe]:
+    """α and λ of training at half, once and twice the start's; the profile's keep their ratio to them."""
+    for a in (0.5, 1.0, 2.0):
+        for r in (0.5, 1.0, 2.0):
+            yield Recipe(replace(start.train, profile=_scaled(start.train.profile, a, r)), _scaled(start.serve, a, r))
+
+
+def serving_grid(start: Recipe) -> Iterable[Recipe]:
+    """The start, and it with one setting of the profile changed."""
+    now = start.serve
+    changed = [now]
+    changed += [replace(now, half_life=now.half_life * factor) for factor in (0.5, 1.5, 3.0)]
+    changed += [replace(now, floor=min(now.floor * factor, 1.0)) for factor in (0.5, 2.0)]
+    changed += [replace(now, reg=now.reg * factor) for factor in (0.5, 2.0)]
+    changed += [replace(now, trend_weight=weight) for weight in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)]
+    changed += [replace(now, repeat_weight=weight) for weight in (0.0, 0.2, 0.35, 0.5, 0.75, 1.0)]
+    if start.train.intent is not None:
+        changed += [replace(now, intent_share=share) for share in (0.5, 0.8, 0.9, 0.95, 1.0)]
+    for serve in dict.fromkeys(changed):
+        yield replace(start, serve=serve)
+
+
+def _scaled(config: ProfileConfig, a: float, r: float) -> ProfileConfig:
+    return replace(config, alpha=config.alpha * a, reg=config.reg * r)

@@ -1,0 +1,227 @@
+"""The privacy plan: clips, noise, caps and their ε as ONE frozen object that cannot be set against its own guarantee.
+
+Unit: one installation. Adjacency: zero-out (its reports, or zeros in their place; the number of reports is public).
+Mechanism: a sum of integer vectors of bounded L2 norm Δ plus the discrete Gaussian of scale σ ≥ z·Δ, which is
+1/(2z²)-zCDP (Canonne, Kamath, Steinke 2020, theorem 14). An installation reports to one block of a round, so a round is
+one participation. Only ONE party's σ counts, since each of the two knows its own; no amplification by sampling is
+claimed, since devices choose when to come. dp-accounting composes the participations by their Rényi curves and turns
+them into (ε, δ).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from data.errors import FederationError
+from federation.learning.taste_update import Clips
+from federation.learning.training_sum import training_plan
+from federation.private_sum.plan import Part, SumPlan
+from federation.private_sum.refusals import PlanRefused
+
+STATEMENT = {
+    "unit": "installation",
+    "adjacency": "zero-out",
+    "amplification": None,
+    "noise_counted": "one party",
+    "accountant": "discrete Gaussian as zCDP, composed by dp-accounting's RdpAccountant",
+}
+"""What an ε of this plan means, beside its figures."""
+
+_MAX_Z = 1_000.0
+_ORDERS = tuple(1.0 + 10 ** (k / 100) for k in range(-200, 601))
+"""Rényi orders 1.01 … 10⁶, 2 % apart: zCDP holds at every one."""
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """What one installation is promised by all rounds under this plan.
+
+    clips: finite L2 bounds of the parts of an update. noise_multiplier: one party's σ over the sensitivity; 0 is
+    privacy off, for simulation and loopback. max_participations: rounds that one installation takes part in, ever: each
+    device keeps this count itself. min_reports, max_reports: of one block's sum. delta: of (ε, δ). max_rounds: rounds
+    the custodian answers for, whatever devices say; then the budget is spent and a new plan is needed. max_per_period:
+    of the participations, within any period_s, also counted by each device; 0 for no bound beside the lifetime's.
+    """
+
+    clips: Clips
+    noise_multiplier: float
+    max_participations: int
+    min_reports: int
+    max_reports: int
+    delta: float
+    max_rounds: int = 1_000
+    max_per_period: int = 0
+    period_s: int = 86_400
+
+    def __post_init__(self) -> None:
+        for name, clip in asdict(self.clips).items():
+            if not (math.isfinite(clip) and clip > 0):
+                raise PlanRefused(f"clips.{name}={clip}: must be finite and above 0")
+        if not 0.0 <= self.noise_multiplier <= _MAX_Z:
+            raise PlanRefused(f"noise_multiplier={self.noise_multiplier}: must be 0..{_MAX_Z:.0f}")
+        for name, least in (
+            ("max_participations", 1), ("max_rounds", 1), ("min_reports", 1), ("period_s", 1), ("max_per_period", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise PlanRefused(f"{name}={getattr(self, name)}: must be {least} or more")
+        if self.min_reports > self.max_reports:
+            raise PlanRefused(f"min_reports={self.min_reports}: must be 1..max_reports={self.max_reports}")
+        if not 0.0 < self.delta < 1.0:
+            raise PlanRefused(f"delta={self.delta}: must be above 0 and below 1")
+
+    @property
+    def private(self) -> bool:
+        """False without noise: such a plan is for simulation and loopback only."""
+        return self.noise_multiplier > 0
+
+    @property
+    def epsilon(self) -> float:
+        """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
+        return self.epsilon_after(self.max_participations)
+
+    def epsilon_after(self, participations: int) -> float:
+        """ε of one installation that took part so many times: 0 of none, inf with privacy off."""
+        return _epsilon(self.noise_multiplier, participations, self.delta)
+
+    def epsilon_of_rounds(self, rounds: int) -> float:
+        """ε of the installation that was asked most after so many rounds: its cap bounds it."""
+        return self.epsilon_after(min(rounds, self.max_participations))
+
+    def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
+        """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
+
+        Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits.
+        """
+        bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
+        parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
+        while True:
+            quiet = SumPlan(parts, **bounds, sigma=0)
+            sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
+            try:
+                return replace(quiet, sigma=sigma)
+            except PlanRefused:
+                if min(part.clip_norm * part.scale for part in parts) < 1.0:
+                    raise
+                parts = tuple(_coarser(part) for part in parts)
+
+    @staticmethod
+    def calibrated(
+        epsilon: float,
+        delta: float,
+        max_participations: int,
+        clips: Clips,
+        *,
+        min_reports: int,
+        max_reports: int,
+        max_rounds: int = 1_000,
+    ) -> PrivacyPlan:
+        """The plan with the least noise, to four digits, whose lifetime ε is at most epsilon; inf is privacy off."""
+        if not epsilon > 0:
+            raise PlanRefused(f"epsilon={epsilon}: must be above 0")
+        off = PrivacyPlan(clips, 0.0, max_participations, min_reports, max_reports, delta, max_rounds)
+        if math.isinf(epsilon):
+            return off
+        return replace(off, noise_multiplier=least_noise(epsilon, delta, max_participations))
+
+    @staticmethod
+    def off(
+        clips: Clips, *, max_participations: int, min_reports: int, max_reports: int, max_rounds: int = 1_000
+    ) -> PrivacyPlan:
+        """No noise and no guarantee: ε = inf. For simulation and loopback; every artifact says so."""
+        return PrivacyPlan(clips, 0.0, max_participations, min_reports, max_reports, 1e-6, max_rounds)
+
+    def statement(self, participations: int | None = None) -> dict[str, Any]:
+        """The promise for a report or a manifest: ε after so many participations (default: the cap), and its meaning.
+
+        epsilon is None when there is no bound.
+        """
+        at = self.max_participations if participations is None else participations
+        epsilon = self.epsilon_after(at)
+        figures = {
+            "epsilon": epsilon if math.isfinite(epsilon) else None,
+            "delta": self.delta,
+            "participations": at,
+            "max_participations": self.max_participations,
+            "noise_multiplier": self.noise_multiplier,
+            "private": self.private,
+        }
+        return figures | STATEMENT
+
+    def to_json(self) -> str:
+        """One line of JSON, the same for equal plans."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> PrivacyPlan:
+        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise PlanRefused(f"plan: is no JSON ({error})") from None
+        values = _checked(raw, PrivacyPlan, "plan")
+        clips = _checked(values["clips"], Clips, "clips")
+        plan = PrivacyPlan(**{**values, "clips": Clips(**clips)})
+        for name in ("max_participations", "min_reports", "max_reports", "max_rounds", "max_per_period", "period_s"):
+            if not isinstance(getattr(plan, name), int):
+                raise PlanRefused(f"{name}={getattr(plan, name)}: must be an integer")
+        return plan
+
+
+def _checked(raw: object, kind: type, what: str) -> dict[str, Any]:
+    """raw as the fields of kind, each a number or an object."""
+    names = {field.name for field in fields(kind)}
+    if not isinstance(raw, Mapping) or set(raw) != names:
+        raise PlanRefused(f"{what}: must have the fields {', '.join(sorted(names))}")
+    for name, value in raw.items():
+        if name != "clips" and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise PlanRefused(f"{name}={value!r}: must be a number")
+    return dict(raw)
+
+
+def least_sigma(z: float, sensitivity_squared: int) -> int:
+    """The least integer σ with σ² ≥ z²·Δ², compared as a device compares it."""
+    wanted = z**2 * sensitivity_squared
+    sigma = math.isqrt(math.floor(wanted))
+    return sigma if sigma**2 >= wanted else sigma + 1
+
+
+def _coarser(part: Part) -> Part:
+    return replace(part, scale=part.scale / 2)
+
+
+# dp-accounting loads SciPy's statistics, which takes longer than the custodian may to start: hence no import above.
+@functools.lru_cache(maxsize=4_096)
+def _epsilon(z: float, participations: int, delta: float) -> float:
+    if participations < 0:
+        raise FederationError(f"participations={participations}: must be 0 or more")
+    if participations == 0:
+        return 0.0
+    if z == 0:
+        return math.inf
+    from dp_accounting import NeighboringRelation, SelfComposedDpEvent, ZCDpEvent
+    from dp_accounting.rdp import RdpAccountant
+
+    accountant = RdpAccountant(_ORDERS, NeighboringRelation.REPLACE_SPECIAL)
+    accountant.compose(SelfComposedDpEvent(ZCDpEvent(rho=0.5 / z**2), participations))
+    return float(accountant.get_epsilon(delta))
+
+
+@functools.lru_cache(maxsize=256)
+def least_noise(epsilon: float, delta: float, participations: int) -> float:
+    """The least noise multiplier of four digits that keeps so many participations at ε or less. Raises PlanRefused."""
+    if _epsilon(_MAX_Z, participations, delta) > epsilon:
+        raise PlanRefused(f"epsilon={epsilon}: needs a noise_multiplier above {_MAX_Z:.0f}")
+    low, high = 0.0, _MAX_Z
+    while high - low > 1e-6 * high:
+        z = (low + high) / 2
+        if _epsilon(z, participations, delta) <= epsilon:
+            high = z
+        else:
+            low = z
+    exponent = math.floor(math.log10(high)) - 3
+    return min(float(f"{math.ceil(high / 10.0**exponent)}e{exponent}"), _MAX_Z)

@@ -1,0 +1,345 @@
+"""The service's side of live rounds: drafted → open → closed → summed → stepped → published, resumable anywhere.
+
+Every arrow is one transaction, taken after everything it promises is durable; what a crash leaves half done is done
+again to the same end: the custodian replays its answers, files are replaced whole, and a sum that nobody saw may get
+fresh noise. One process advances rounds; any number take reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import secrets
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy.exc import IntegrityError
+
+from data.errors import BudgetExhausted, FederationError, ModelError, ReportRejected
+from federation.learning.item_step import item_step
+from federation.learning.plausibility import plausible
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.training_sum import round_sums
+from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
+from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
+from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
+from federation.protocol.report_tokens import Tokens
+from federation.service.block_sum import Custodian, sum_block
+from federation.service.bundle_lineage import BundleLine
+from federation.service.intake.intake import Intake, TakenRound
+from federation.service.intake.report_store import Status
+from federation.service.intake.share_files import ShareFolder
+from federation.service.releases import Release
+from federation.service.round_record import round_record, words_of
+from federation.service.round_schema import RoundState
+from federation.service.round_settings import RoundSettings
+from federation.service.round_store import CoordinatorStore, StoredRound, activate
+from federation.storage.crash_points import reached
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.catalogue import intent_config, training_config
+
+log = logging.getLogger("ownshelf.federation")
+
+SUM_WITHIN_S = 2 * 86_400
+"""A closed round that cannot be summed is given up so long after its deadline: its key is destroyed by then."""
+
+
+class Coordinator:
+    """Rounds over one line of bundles. `accept` may be called from any thread, `advance` from one."""
+
+    def __init__(
+        self,
+        store: CoordinatorStore,
+        custodian: Custodian,
+        folder: Path,
+        plan: PrivacyPlan,
+        settings: RoundSettings,
+        tokens: Tokens,
+        *,
+        custodian_key: bytes,
+    ) -> None:
+        """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with."""
+        self.store, self.plan, self.settings = store, plan, settings
+        self._custodian, self._custodian_key = custodian, custodian_key
+        self._line = BundleLine(folder)
+        self._shares = ShareFolder(folder / "shares")
+        self._newest: StoredRound | None = None
+        self._budget_spent = False
+        self.intake = Intake(
+            store.reports,
+            self._shares,
+            tokens,
+            round_of=self._round_of,
+            issuer_reports=settings.issuer_reports,
+        )
+        self.refresh()
+
+    def begin(self, folder: Path, now: int) -> None:
+        """Start the line with this bundle, unless it has begun. Raises FederationError for a bundle of another line."""
+        bundle = Bundle.load(folder)
+        active = self.store.releases.active()
+        if active is None:
+            with contextlib.suppress(IntegrityError):  # another process began it
+                self.store.releases.first(bundle.version, str(folder.absolute()), now)
+        elif bundle.name != self._line.bundle(active).name:
+            raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
+
+    def bundles(self) -> list[Bundle]:
+        """The active bundle, then the other kept ones, newest first."""
+        active = self.store.releases.active()
+        if active is None:
+            return []
+        kept = [release for release in self.store.releases.all() if release != active]
+        return [self._line.bundle(release) for release in (active, *kept)]
+
+    def task(self) -> Task | None:
+        """The open round's task."""
+        newest = self._newest
+        return newest.task if newest is not None and newest.state is RoundState.OPEN else None
+
+    def max_report_bytes(self) -> int:
+        """The longest report that any round under these settings can have."""
+        newest = self._newest
+        return MAX_HEAD_BYTES if newest is None else max_report_bytes(newest.task) + MAX_ID_CHARS
+
+    def come_back_s(self, now: int) -> int:
+        """Seconds until asking for a task makes sense, spread so that devices do not come all at once."""
+        newest = self._newest
+        if newest is None:
+            wait = 0
+        elif newest.finished_at is None:
+            wait = max(newest.task.come_back_at - now, 0)
+        else:
+            wait = max(newest.finished_at + self.settings.pause_s - now, 0)
+        return wait + 1 + random.SystemRandom().randrange(max(self.settings.pause_s, 1))
+
+    def epsilon(self) -> float:
+        """ε of the installation that was asked most so far; inf with privacy off and a sum made."""
+        return self.plan.epsilon_of_rounds(self.store.spent_rounds())
+
+    def accept(self, report: bytes, now: int) -> Status:
+        """Take a report: durable when this returns. Raises the ReportRejected that says why not.
+
+        now: seconds since 1970-01-01 UTC.
+        """
+        try:
+            head = read_head(memoryview(report)[:MAX_HEAD_BYTES])
+            found = self.intake.screen(head, now)
+            if isinstance(found, ReportRejected) and not self.intake.known(head):
+                raise found
+        except ReportRejected as refusal:
+            self.intake.count(refusal)
+            raise
+        return self.intake.take(head, report, found).result()
+
+    def advance(self, now: int) -> bool:
+        """Make the next transition that is due; False when none is. Raises what the custodian's client raises."""
+        self._clean()
+        newest = self.store.newest()
+        if newest is None or newest.state.final:
+            moved = self._start_if_due(newest, now)
+        elif newest.state is RoundState.DRAFTED:
+            moved = self._open(newest, now)
+        elif newest.state is RoundState.OPEN:
+            moved = self._close_if_due(newest, now)
+        elif newest.state is RoundState.CLOSED:
+            moved = self._sum(newest, now)
+        elif newest.state is RoundState.SUMMED:
+            moved = self._step(newest, now)
+        else:
+            moved = self._publish(newest, now)
+        self.refresh()
+        return moved
+
+    def refresh(self) -> None:
+        """See what other processes did."""
+        self._newest = self.store.newest()
+
+    def activate(self, version: str, now: int) -> None:
+        """Serve and train on another kept release, by version or `previous`."""
+        activate(self.store, version, now)
+        self.refresh()
+
+    def stop(self) -> None:
+        """Commit what is waiting."""
+        self.intake.stop()
+
+    def start_round(self, now: int) -> None:
+        """Draft a round on the active bundle. Raises FederationError without one or for impossible settings."""
+        release, newest = self.store.releases.active(), self.store.newest()
+        if release is None:
+            raise FederationError("bundles: there is none to start from")
+        table = self._line.bundle(release).table
+        rows = min(self.settings.block_items, table.n_items)
+        number = 0 if newest is None else newest.number + 1
+        deadline = now + self.settings.window_s
+        lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
+        draft = Task(
+            task_id=f"training-{number}-{secrets.token_hex(4)}",
+            round=number,
+            bundle_version=release.version,
+            bundle_hash=self._line.catalogue_hash(release),
+            blocks=blocks_of(table.n_items, rows),
+            plan=self.plan.sum_plan(rows, table.rows_of(table.trained).shape[1], table.trained),
+            suite=self.settings.suite,
+            round_public_key=b"",
+            deadline=deadline,
+            come_back_at=min(now + lasted, deadline) + self.settings.pause_s,
+        )
+        self.store.draft(draft, now)
+        reached("round drafted")
+
+    def _round_of(self, task_id: str) -> TakenRound | None:
+        newest = self._newest
+        if newest is None or newest.task_id != task_id:
+            return None
+        return TakenRound(newest.task, newest.state is RoundState.OPEN)
+
+    def _start_if_due(self, newest: StoredRound | None, now: int) -> bool:
+        active = self.store.releases.active()
+        if active is None or active.steps >= self.settings.rounds or self._budget_spent:
+            return False
+        if newest is not None and newest.finished_at is not None and now < newest.finished_at + self.settings.pause_s:
+            return False
+        self.start_round(now)
+        return True
+
+    def _open(self, round_: StoredRound, now: int) -> bool:
+        if now > round_.task.deadline:
+            return self._fail(round_, "the custodian was not reached in time", now)
+        try:
+            task = self._custodian.open_round(round_.task)
+        except (BudgetExhausted, TaskRefused, PlanRefused) as refusal:
+            self._budget_spent = isinstance(refusal, BudgetExhausted)
+            return self._fail(round_, f"refused by the custodian: {refusal}", now)
+        reached("round signed")
+        if not task.is_signed_by(self._custodian_key):
+            return self._fail(round_, "the task is not signed with the custodian's key", now)
+        self.store.opened(task)
+        reached("round opened")
+        return True
+
+    def _close_if_due(self, round_: StoredRound, now: int) -> bool:
+        tally = self.store.reports.tally(round_.task_id)
+        blocks = [tally.get(f"block:{block}", 0) for block in range(len(round_.task.blocks))]
+        enough = sum(blocks) >= self.settings.goal_reports and min(blocks) >= round_.task.plan.min_reports
+        if not enough and now <= round_.task.deadline:
+            return False
+        self.store.close(round_.task_id)
+        reached("round closed")
+        return True
+
+    def _sum(self, round_: StoredRound, now: int) -> bool:
+        if now > round_.task.deadline + SUM_WITHIN_S:
+            return self._fail(round_, "was not summed in time", now)
+        done = self.store.sums(round_.task_id)
+        for block in range(len(round_.task.blocks)):
+            if block in done:
+                continue
+            try:
+                kept = self.store.reports.of_block(round_.task_id, block)
+                if len(kept) >= round_.task.plan.min_reports:
+                    self.store.asked(round_.task_id)
+                found = sum_block(round_.task, block, kept, self._shares, self._custodian)
+            except (ForeignTask, BudgetExhausted) as refusal:
+                return self._fail(round_, f"refused by the custodian: {refusal}", now)
+            self.store.keep_sum(round_.task_id, block, found)
+            done[block] = found
+            reached("block summed")
+        if all(found.words is None for found in done.values()):
+            return self._fail(round_, f"no block has min_reports={round_.task.plan.min_reports}", now)
+        self.store.summed(round_.task_id)
+        reached("round summed")
+        return True
+
+    def _step(self, round_: StoredRound, now: int) -> bool:
+        release = self._base(round_)
+        bundle, state = self._line.bundle(release), self._line.state(release)
+        task, stored = round_.task, self.store.sums(round_.task_id)
+        summed = {block: found.words for block, found in stored.items() if found.words is not None}
+        believed = {
+            block: words for block, words in summed.items() if plausible(words, task.plan, stored[block].counted)
+        }
+        if not believed:
+            return self._fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
+        n_items, width = state.item_embeddings.shape
+        n_block = max(block.stop - block.start for block in task.blocks)
+        sums = round_sums(task.plan, believed, n_items=n_items, n_block=n_block, dim=width)
+        step = self.settings.step.step_at(state.steps, self.settings.rounds)
+        config = intent_config(bundle) or training_config(bundle)
+        after = item_step(state, sums, self.settings.step, alpha=config.alpha, reg=config.reg, step=step)
+        if not np.isfinite(after.item_embeddings).all():
+            return self._fail(round_, "the sums moved items to where no number is", now)
+        self._line.keep_step(round_.task_id, after)
+        reached("step written")
+        record = round_record(
+            task,
+            sums,
+            self.plan,
+            blocks=len(believed),
+            discarded=len(summed) - len(believed),
+            counted=round_.counted,
+            broken=sum(found.broken for found in stored.values()),
+            step=step,
+            spent=self.store.spent_rounds(),
+        )
+        self.store.stepped(round_.task_id, record)
+        reached("round stepped")
+        return True
+
+    def _publish(self, round_: StoredRound, now: int) -> bool:
+        base = self._line.bundle(self._base(round_))
+        record = dict(round_.record)
+        try:
+            made = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
+        except ModelError as error:
+            return self._fail(round_, f"no bundle: {error}", now)
+        reached("bundle written")
+        self.store.published(made, record | {"bundle": made.version}, now)
+        reached("round published")
+        self._forget_old()
+        return True
+
+    def _forget_old(self) -> None:
+        kept = self.store.releases.all()
+        active = self.store.releases.active()
+        for release in kept[self.settings.keep_bundles :]:
+            if release != active:
+                self.store.releases.forget(release.version)
+        self.store.drop_sums(self.settings.keep_sums)
+        reached("old forgotten")
+        self._line.sweep(self.store.releases.all(), None)
+
+    def _base(self, round_: StoredRound) -> Release:
+        for release in self.store.releases.all():
+            if release.version == round_.base_version:
+                return release
+        raise FederationError(f"task_id={round_.task_id}: its bundle {round_.base_version} is gone")
+
+    def _fail(self, round_: StoredRound, reason: str, now: int) -> bool:
+        log.warning("task_id=%s: failed, %s", round_.task_id, reason)
+        self.store.failed(round_.task_id, round_.state, reason, now)
+        reached("round failed")
+        return True
+
+    def _clean(self) -> None:
+        """Destroy shares and keys that no round needs any more; an unreachable custodian is asked again next time."""
+        strays = self._shares.rounds()  # before the rounds: a round is there before its first share
+        uncleaned = self.store.uncleaned()
+        for task_id in strays.difference(round_.task_id for round_ in uncleaned):
+            self._shares.destroy(task_id)  # of a report that came while its round was being cleaned
+        for round_ in uncleaned:
+            if round_.state in (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED):
+                continue
+            self._shares.destroy(round_.task_id)
+            reached("shares destroyed")
+            try:
+                self._custodian.close(round_.task_id)
+            except ForeignTask:
+                pass  # it never had a key
+            except (FederationError, OSError) as error:
+                log.warning("task_id=%s: not closed yet (%s)", round_.task_id, type(error).__name__)
+                continue
+            reached("key destroyed")
+            self.store.cleaned(round_.task_id)

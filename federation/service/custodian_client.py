@@ -1,0 +1,138 @@
+"""The service's line to the custodian: signed questions, checked answers, asked again until there is one."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from data.errors import BatchTooSmall, BudgetExhausted, FederationError
+from federation.private_sum.exchange import Answer, Batch
+from federation.private_sum.refusals import AlreadyCounted, BatchRefused, ForeignTask, MalformedBatch, TaskRefused
+from federation.private_sum.signing import SigningKey
+from federation.protocol.messages import Task
+from federation.protocol.request_signing import HEADER, SignatureRefused, check_answer, sign_request
+from federation.protocol.transport import check_address, pinned_context
+
+ERRORS: dict[str, type[FederationError]] = {
+    "already_counted": AlreadyCounted,
+    "batch_malformed": MalformedBatch,
+    "batch_refused": BatchRefused,
+    "batch_too_small": BatchTooSmall,
+    "budget_exhausted": BudgetExhausted,
+    "foreign_task": ForeignTask,
+    "signature_refused": SignatureRefused,
+    "task_refused": TaskRefused,
+}
+"""What each of the custodian's codes is raised as; any other is a FederationError."""
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 5.0
+
+
+class CustodianUnreachable(FederationError):
+    """No answer within the client's patience; asking the same again later is safe."""
+
+
+@dataclass
+class CustodianClient:
+    """Asks one custodian. All it asks is idempotent, so it asks again when the connection or the custodian fails.
+
+    custodian_public_key: pinned; an answer that it did not sign is no answer. transport: for tests. ca: file of the
+    only certificates believed. patience_s: how long to go on asking. timeout_s: of one attempt; a large batch takes
+    seconds. Raises ServingError for plain HTTP beyond this machine.
+    """
+
+    url: str
+    service_signing_key: SigningKey
+    custodian_public_key: bytes
+    transport: httpx.BaseTransport | None = None
+    ca: Path | None = None
+    patience_s: float = 30.0
+    timeout_s: float = 60.0
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    _http: httpx.Client = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._http = httpx.Client(
+            base_url=check_address(self.url),
+            transport=self.transport,
+            verify=pinned_context(self.ca),
+            timeout=self.timeout_s,
+            headers={"user-agent": "ownshelf-service"},
+            trust_env=False,  # no proxy: plain HTTP to this machine must stay on it
+        )
+
+    def shut(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def open_round(self, draft: Task) -> Task:
+        """The draft, signed, with its round key. Raises TaskRefused, BudgetExhausted; FederationError for another draft
+        under the same task_id.
+        """
+        task = Task.from_bytes(self._ask("/v1/rounds", draft.draft_bytes()))
+        if not task.is_signed_by(self.custodian_public_key):
+            raise SignatureRefused(f"task_id={task.task_id}: is not signed by the pinned custodian")
+        if task.draft_bytes() != draft.draft_bytes():
+            raise FederationError(f"task_id={draft.task_id}: the custodian signed another task")
+        return task
+
+    def answer(self, batch: Batch) -> Answer:
+        """The custodian's half of a block's sum. Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused."""
+        answer = Answer.from_bytes(self._ask("/v1/batches", batch.to_bytes()))
+        asked = {seed.report_id for seed in batch.seeds}
+        if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not asked.issuperset(answer.counted):
+            raise FederationError(f"block={batch.block}: the custodian answered another batch")
+        return answer
+
+    def close(self, task_id: str) -> None:
+        """Have the round's key destroyed. Raises ForeignTask for a task the custodian does not know."""
+        self._ask(f"/v1/rounds/{task_id}/close", b"")
+
+    def _ask(self, path: str, body: bytes) -> bytes:
+        give_up, wait = time.monotonic() + self.patience_s, FIRST_WAIT_S
+        while True:
+            try:
+                return self._ask_once(path, body)
+            except CustodianUnreachable:
+                if time.monotonic() + wait > give_up:
+                    raise
+            self.sleep(wait * (0.5 + random.random()))  # nosec B311 # spreads waits, hides nothing
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    def _ask_once(self, path: str, body: bytes) -> bytes:
+        target = self._http.base_url.raw_path.decode().rstrip("/") + path
+        signed = sign_request(self.service_signing_key, "POST", target, body, int(self.clock()))
+        headers = {"content-type": "application/octet-stream", **signed.headers}
+        try:
+            response = self._http.post(path, content=body, headers=headers, follow_redirects=False)
+        except httpx.TransportError as error:
+            raise CustodianUnreachable(f"custodian: cannot be asked ({type(error).__name__})") from None
+        if response.status_code >= 500:
+            raise CustodianUnreachable(f"custodian: status {response.status_code}")
+        check_answer(
+            self.custodian_public_key,
+            signed.signature,
+            response.status_code,
+            response.content,
+            response.headers.get(HEADER),
+        )
+        if response.status_code >= 300:
+            raise _error(response)
+        return response.content
+
+
+def _error(response: httpx.Response) -> FederationError:
+    """What a signed refusal is raised as."""
+    try:
+        error = json.loads(response.content)["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        code, message = "", ""
+    return ERRORS.get(code, FederationError)(f"custodian: {message[:500] or f'status {response.status_code}'}")

@@ -1,0 +1,1 @@
+"""Where reports come in: judged by their heads, made durable, counted once."""

@@ -1,0 +1,192 @@
+"""Reports in SQL: each id once, each token once a round, no block or issuer above its bound. Shares are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import Connection, Engine, Table, func, insert, select, update
+
+from data.errors import ReportRejected
+from federation.private_sum.refusals import LateReport
+from federation.service.intake.report_refusals import ConflictingReport, IssuerFull, RoundFull, StaleReport, TokenSpent
+from federation.service.intake.share_files import Place
+from federation.service.round_schema import RoundState, reports, rounds, tallies
+from federation.storage.database import reading
+
+Status = Literal["accepted", "duplicate"]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A report whose share is durable, on its way into the store.
+
+    digest: SHA-256 of all its bytes. issuer, serial: of its token.
+    """
+
+    task_id: str
+    report_id: bytes
+    block: int
+    digest: bytes
+    sealed_seed: bytes = field(repr=False)
+    issuer: str
+    serial: bytes = field(repr=False)
+    place: Place
+
+
+@dataclass(frozen=True)
+class Known:
+    """A report that was taken: for which round, with what content."""
+
+    task_id: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the sum needs of a report."""
+
+    report_id: bytes
+    sealed_seed: bytes = field(repr=False)
+    place: Place
+
+
+class ReportStore:
+    """Reports of all rounds. rounds: the table of the rounds that take them, with task_id, state and max_reports."""
+
+    def __init__(self, engine: Engine, rounds: Table = rounds) -> None:
+        self._engine, self._rounds = engine, rounds
+
+    def known(self, report_ids: Iterable[bytes]) -> dict[bytes, Known]:
+        """Those of the ids that were taken, in any round."""
+        with reading(self._engine) as connection:
+            return _known(connection, list(report_ids))
+
+    def admit(self, task_id: str, arrivals: Sequence[Arrival], issuer_reports: int) -> list[Status | ReportRejected]:
+        """Take what may be taken, in one transaction; an outcome for each arrival, in order.
+
+        Groups of one round are admitted one after the other: the round's row is locked, so bounds hold exactly.
+        """
+        with self._engine.begin() as connection:
+            table = self._rounds.c
+            round_ = connection.execute(
+                select(table.state, table.max_reports).where(table.task_id == task_id).with_for_update()
+            ).one_or_none()
+            group = _Group(connection, task_id, arrivals)
+            if round_ is None:
+                late: ReportRejected | None = StaleReport(f"task_id={task_id}: is no round of this service")
+            elif round_.state != RoundState.OPEN:
+                late = LateReport(f"task_id={task_id}: takes no more reports")
+            else:
+                late = None
+            outcomes = [
+                group.outcome(one, late, round_.max_reports if round_ else 0, issuer_reports) for one in arrivals
+            ]
+            group.write()
+        return outcomes
+
+    def tally(self, task_id: str) -> dict[str, int]:
+        """Reports taken of each ``block:…`` and ``issuer:…`` of a round."""
+        with reading(self._engine) as connection:
+            return _tally(connection, task_id)
+
+    def of_block(self, task_id: str, block: int) -> list[Kept]:
+        """A block's reports by id, the same order every time."""
+        query = (
+            select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at)
+            .where(reports.c.task_id == task_id, reports.c.block == block, reports.c.segment.is_not(None))
+            .order_by(reports.c.report_id)
+        )
+        with reading(self._engine) as connection:
+            return [
+                Kept(row.report_id, row.sealed_seed, Place(row.segment, row.at)) for row in connection.execute(query)
+            ]
+
+    def count(self, task_id: str) -> int:
+        """Reports taken in a round."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.count()).where(reports.c.task_id == task_id)).scalar_one()
+
+
+def blank(connection: Connection, task_id: str) -> None:
+    """Forget everything of a round's reports but their ids and digests, which keep answering retries."""
+    gone = {"sealed_seed": None, "issuer": None, "serial": None, "segment": None, "at": None}
+    connection.execute(update(reports).where(reports.c.task_id == task_id).values(gone))
+
+
+class _Group:
+    """Arrivals of one transaction, judged one after the other as if each had come alone."""
+
+    def __init__(self, connection: Connection, task_id: str, arrivals: Sequence[Arrival]) -> None:
+        self.connection, self.task_id = connection, task_id
+        self.known = _known(connection, [one.report_id for one in arrivals])
+        serials = [one.serial for one in arrivals]
+        query = select(reports.c.serial).where(reports.c.task_id == task_id, reports.c.serial.in_(serials))
+        self.spent = {row.serial for row in connection.execute(query)}
+        self.before = _tally(connection, task_id)
+        self.after = dict(self.before)
+        self.taken: list[Arrival] = []
+
+    def outcome(
+        self, one: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
+    ) -> Status | ReportRejected:
+        block, issuer = f"block:{one.block}", f"issuer:{one.issuer}"
+        if one.report_id in self.known:
+            return judged(one.task_id, one.digest, self.known[one.report_id])
+        if late is not None:
+            return late
+        if one.serial in self.spent:
+            return TokenSpent("token: was used in this round")
+        if self.after.get(issuer, 0) >= issuer_reports:
+            return IssuerFull(f"issuer={one.issuer}: has {issuer_reports} reports in this round, the most it may have")
+        if self.after.get(block, 0) >= max_reports:
+            return RoundFull(f"block={one.block}: has max_reports={max_reports}")
+        for name in (block, issuer):
+            self.after[name] = self.after.get(name, 0) + 1
+        self.known[one.report_id] = Known(one.task_id, one.digest)
+        self.spent.add(one.serial)
+        self.taken.append(one)
+        return "accepted"
+
+    def write(self) -> None:
+        if not self.taken:
+            return
+        rows = [
+            {
+                "report_id": one.report_id,
+                "task_id": one.task_id,
+                "block": one.block,
+                "digest": one.digest,
+                "sealed_seed": one.sealed_seed,
+                "issuer": one.issuer,
+                "serial": one.serial,
+                "segment": one.place.segment,
+                "at": one.place.at,
+            }
+            for one in self.taken
+        ]
+        self.connection.execute(insert(reports), rows)
+        for name, n in self.after.items():
+            if name not in self.before:
+                self.connection.execute(insert(tallies).values(task_id=self.task_id, of=name, n=n))
+            elif n != self.before[name]:
+                where = (tallies.c.task_id == self.task_id) & (tallies.c.of == name)
+                self.connection.execute(update(tallies).where(where).values(n=n))
+
+
+def judged(task_id: str, digest: bytes, known: Known) -> Status | ReportRejected:
+    """What a report is whose id was taken before: the same one again, or another one under its id."""
+    if known == Known(task_id, digest):
+        return "duplicate"
+    return ConflictingReport("report_id: was taken with other content, or in another round")
+
+
+def _known(connection: Connection, report_ids: Collection[bytes]) -> dict[bytes, Known]:
+    query = select(reports.c.report_id, reports.c.task_id, reports.c.digest).where(reports.c.report_id.in_(report_ids))
+    return {row.report_id: Known(row.task_id, row.digest) for row in connection.execute(query)}
+
+
+def _tally(connection: Connection, task_id: str) -> dict[str, int]:
+    rows = connection.execute(select(tallies.c.of, tallies.c.n).where(tallies.c.task_id == task_id))
+    return {row.of: row.n for row in rows}

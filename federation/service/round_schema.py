@@ -1,0 +1,116 @@
+"""The coordinator's tables: rounds and their states, reports by id, sums, releases.
+
+Shares are not here but in files (federation/service/intake/share_files.py). No time of a report, no address and no
+user is stored.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+
+class RoundState(StrEnum):
+    """A round's life; each arrow is one transaction.
+
+    drafted → open → closed → summed → stepped → published; or failed, from any state before published.
+    """
+
+    DRAFTED = "drafted"
+    OPEN = "open"
+    CLOSED = "closed"
+    SUMMED = "summed"
+    STEPPED = "stepped"
+    PUBLISHED = "published"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Nothing follows."""
+        return self in (RoundState.PUBLISHED, RoundState.FAILED)
+
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("task_id", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("draft", LargeBinary, nullable=False),
+    Column("task", LargeBinary),  # as the custodian signed it; none before
+    Column("base_version", String(64), nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("max_reports", Integer, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("asked", Integer, nullable=False, default=0),  # 1: the custodian may have answered, and counted it
+    Column("summed_blocks", Integer, nullable=False, default=0),
+    Column("counted", Integer, nullable=False, default=0),
+    Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
+    Column("record", Text, nullable=False, default="{}"),
+    Column("failure", Text),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("report_id", LargeBinary(16), primary_key=True),
+    Column("task_id", String(64), nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    # gone after the sum:
+    Column("sealed_seed", LargeBinary),
+    Column("issuer", String(64)),
+    Column("serial", LargeBinary(32)),
+    Column("segment", String(64)),
+    Column("at", BigInteger),
+    UniqueConstraint("task_id", "serial", name="one_report_a_token"),
+    Index("reports_of_a_block", "task_id", "block"),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("task_id", String(64), primary_key=True),
+    Column("of", String(96), primary_key=True),  # block:3, issuer:shop
+    Column("n", Integer, nullable=False),
+)
+
+sums = Table(
+    "sums",
+    metadata,
+    Column("task_id", String(64), primary_key=True),
+    Column("block", Integer, primary_key=True),
+    Column("counted", Integer, nullable=False),
+    Column("broken", Integer, nullable=False),
+    Column("words", LargeBinary, nullable=False),  # little-endian int32, empty for a block that was not summed
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("version", String(64), nullable=False, unique=True),
+    Column("folder", Text, nullable=False),
+    Column("task_id", String(64)),  # of the round that made it; none for the first
+    Column("steps", Integer, nullable=False),  # item steps in it
+)
+
+activations = Table(
+    "activations",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("version", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("until", BigInteger, nullable=False),
+)

@@ -1,0 +1,211 @@
+"""A bundle: one shipped version of the shared model, as a folder.
+
+    tensors.safetensors   item_embeddings, trend, mean_profile
+    catalogue.parquet     item_id, title, category, price, available, …; row i is item_idx i
+    manifest.json         name, version, config, seed, hashes of data and files, code version, privacy
+
+Written atomically, read mapped and read-only, refused when a byte differs from its manifest. Nothing in it is
+private to a shopper: it is what everyone may download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from data.atomic import atomic_folder, check_replaceable, file_hash
+from data.errors import DataError, ModelError
+from data.vocabulary import Vocabulary
+from recsys.model.intent import intent_share
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig, finite, read_config
+
+FORMAT = 1
+TENSORS, CATALOGUE, MANIFEST = "tensors.safetensors", "catalogue.parquet", "manifest.json"
+BUNDLE_FILES = (TENSORS, CATALOGUE, MANIFEST)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """One version of the shared model.
+
+    version: 16 hex digits of the content's hash; name: the table's name, the same over its versions. folder: where it
+    was read from. made_at: seconds since 1970-01-01 UTC, of the manifest's file: not part of the content.
+    """
+
+    version: str
+    name: str
+    table: ItemTable
+    catalogue: pl.DataFrame
+    config: ProfileConfig
+    manifest: Mapping[str, Any]
+    folder: Path
+    made_at: int
+
+    @cached_property
+    def items(self) -> Vocabulary:
+        """item_id ↔ item_idx."""
+        return Vocabulary(self.catalogue["item_id"])
+
+    @staticmethod
+    def load(folder: str | Path) -> Bundle:
+        """Open a bundle, mapped read-only. Raises ModelError when it is missing, tampered with or too new."""
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        for name, expected in manifest["files"].items():
+            path = folder / name
+            if not path.is_file():
+                raise ModelError(f"{path}: missing; the bundle is incomplete")
+            if (found := file_hash(path)) != expected:
+                raise ModelError(
+                    f"{path}: sha256 is {found[:12]}…, the manifest says {expected[:12]}…; tampered or torn"
+                )
+        if (found := _version(manifest)) != manifest["version"]:
+            raise ModelError(f"{folder / MANIFEST}: content hashes to {found}, not to version={manifest['version']}")
+        table = _read_table(folder / TENSORS, manifest)
+        config = _read_config(folder / MANIFEST, manifest)
+        intent_share(table.parts, config)
+        return Bundle(
+            version=manifest["version"],
+            name=manifest["name"],
+            table=table,
+            catalogue=_read_catalogue(folder / CATALOGUE, table),
+            config=config,
+            manifest=manifest,
+            folder=folder,
+            made_at=int((folder / MANIFEST).stat().st_mtime),
+        )
+
+
+def save_bundle(
+    folder: str | Path,
+    *,
+    name: str,
+    table: ItemTable,
+    catalogue: pl.DataFrame,
+    config: ProfileConfig,
+    seed: int,
+    data_hash: str,
+    privacy: str,
+    training: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle and open it again.
+
+    catalogue: n_items rows, row i describes item_idx i; needs item_id. privacy: what protects the shoppers whose
+    updates went into the table, in words; it stands on every artifact. training: figures for the reader.
+    """
+    _check_catalogue(catalogue, table, "catalogue")
+    folder = Path(folder)
+    if overwrite:
+        check_replaceable(folder, BUNDLE_FILES)
+    with atomic_folder(folder, overwrite=overwrite) as fresh:
+        tensors = {name: np.array(getattr(table, name)) for name in ("item_embeddings", "trend", "mean_profile")}
+        save_file(tensors, fresh / TENSORS)
+        (fresh / TENSORS).chmod(0o644)  # safetensors leaves it to its owner; the service may be another user
+        catalogue.write_parquet(fresh / CATALOGUE)
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "name": name,
+            "n_items": table.n_items,
+            "dim": table.dim,
+            "parts": [list(part) for part in table.parts],
+            "config": finite(asdict(config)),
+            "seed": seed,
+            "data_hash": data_hash,
+            "code_version": package_version("ownshelf"),
+            "privacy": privacy,
+            "training": finite(training or {}),
+            "files": {file: file_hash(fresh / file) for file in (TENSORS, CATALOGUE)},
+        }
+        manifest["version"] = _version(manifest)
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False))
+    return Bundle.load(folder)
+
+
+def _version(manifest: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in manifest.items() if key != "version"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ModelError(f"{folder}: no {MANIFEST} in it; not a bundle (ownshelf train makes one)")
+    try:
+        manifest = json.loads(path.read_text())
+        found, files = manifest["format"], manifest["files"]
+        _ = manifest["config"], manifest["version"], manifest["parts"], manifest["name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a bundle's manifest ({error!r})") from None
+    if found != FORMAT:
+        raise ModelError(f"{path}: format={found}: this version reads format {FORMAT}")
+    if not isinstance(files, dict) or set(files) != {TENSORS, CATALOGUE}:
+        raise ModelError(f"{path}: files={files}: must be the hashes of {TENSORS} and {CATALOGUE}")
+    return dict(manifest)
+
+
+def _read_config(path: Path, manifest: Mapping[str, Any]) -> ProfileConfig:
+    try:
+        return read_config(manifest["config"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _check_catalogue(catalogue: pl.DataFrame, table: ItemTable, where: object) -> None:
+    if catalogue.height != table.n_items:
+        raise ModelError(f"{where}: {catalogue.height} rows, the item table has {table.n_items}")
+    if "item_id" not in catalogue.columns:
+        raise ModelError(f"{where}: no column item_id among {catalogue.columns}")
+    try:
+        Vocabulary(catalogue["item_id"])
+    except DataError as error:
+        raise ModelError(f"{where}: item_id: {error}") from None
+
+
+def _read_catalogue(path: Path, table: ItemTable) -> pl.DataFrame:
+    try:
+        catalogue = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ModelError(f"{path}: not a parquet file ({error})") from None
+    _check_catalogue(catalogue, table, path)
+    return catalogue
+
+
+def _read_table(path: Path, manifest: Mapping[str, Any]) -> ItemTable:
+    try:
+        tensors = _map_tensors(path)
+        parts = tuple((part, width) for part, width in manifest["parts"])
+        return ItemTable(tensors["item_embeddings"], tensors["trend"], tensors["mean_profile"], parts)
+    except (ModelError, SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _map_tensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """The tensors of a safetensors file, mapped: its header is a length, JSON, then raw little-endian data."""
+    with safe_open(path, framework="numpy"):
+        pass  # checks that the header is one, and that shapes, offsets and the length of the file agree
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for name in ("item_embeddings", "trend", "mean_profile"):
+        entry = header[name]
+        if entry["dtype"] != "F32":
+            raise ModelError(f"{name} is {entry['dtype']}, must be F32")
+        start = 8 + length + entry["data_offsets"][0]
+        tensors[name] = np.memmap(path, np.dtype("<f4"), "r", start, tuple(entry["shape"]))
+    return tensors

@@ -1,0 +1,1 @@
+"""From sums to a verdict: estimates, sequential intervals, corrections, words."""

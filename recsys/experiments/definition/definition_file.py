@@ -1,0 +1,181 @@
+"""An experiment from YAML or JSON and back: strict, with the place of every mistake, one canonical text, one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import types
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from data.errors import DataError
+from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.metric_definitions import Metric, brief
+
+TIMES = ("starts_at", "ends_at")
+"""Fields that people write as dates: ISO 8601 with an offset, UTC without one."""
+
+MAX_FILE_BYTES = 200_000
+
+FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
+
+MAX_NUMBER = 2**53
+"""Every number below is the same in each language that reads a definition."""
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
+    import yaml  # only here: devices and services get JSON
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{path}: {len(content)} bytes: must be at most {MAX_FILE_BYTES}")
+    try:
+        raw = (
+            json.loads(content, object_pairs_hook=_object_once)
+            if path.suffix == ".json"
+            else yaml.load(content, Loader)  # nosec B506 # a SafeLoader
+        )
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: is not {path.suffix.removeprefix('.').upper()} ({_first_line(error)})") from None
+    return experiment_of(raw)
+
+
+def experiment_of(raw: object) -> Experiment:
+    """The experiment of plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
+    if isinstance(raw, Mapping):
+        raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
+        if raw.get("design") == "interleaved":
+            raw = {"metrics": [], "outcomes": []} | raw
+    made = _object(Experiment, raw, "experiment")
+    assert isinstance(made, Experiment)
+    return made
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """Plain values of every field; times as ISO 8601 in UTC. `experiment_of` makes the same experiment of them.
+
+    Of a parallel design the word itself is left out: definitions of before there was another keep their hash.
+    """
+    plain = _plain(experiment)
+    assert isinstance(plain, dict)
+    if not experiment.interleaved:
+        del plain["design"]
+    return plain | {name: datetime.fromtimestamp(plain[name], UTC).isoformat() for name in TIMES}
+
+
+def canonical_json(experiment: Experiment) -> str:
+    """The one text of an experiment: sorted keys, no spaces, every default but a parallel design written out."""
+    return json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_hash(experiment: Experiment) -> bytes:
+    """SHA-256 (32 bytes) of the canonical text: what a custodian signs for."""
+    return hashlib.sha256(canonical_json(experiment).encode()).digest()
+
+
+def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _once(keys: Sequence[str]) -> None:
+    twice = sorted(key for key, times in Counter(keys).items() if times > 1)
+    if twice:
+        raise DataError(f"{brief(twice[0])}: is given twice in one object")
+
+
+def _object(kind: type, raw: object, where: str) -> object:
+    if not isinstance(raw, Mapping):
+        raise DataError(f"{where}={brief(raw)}: must be an object")
+    if kind is Metric:
+        return Metric.from_dict(dict(raw))
+    known = {field.name: field for field in fields(kind)}
+    for key in raw:
+        if key not in known:
+            raise DataError(f"{where}.{key}: is unknown, must be one of {', '.join(known)}")
+    for name, field in known.items():
+        if name not in raw and field.default is MISSING and field.default_factory is MISSING:
+            raise DataError(f"{where}.{name}: is missing")
+    hints = get_type_hints(kind)
+    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in raw.items()})
+
+
+def _value(kind: Any, raw: object, where: str) -> Any:
+    """raw as a value of an annotation: a dataclass, a tuple, an enumeration, or a plain type."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        if raw is None and type(None) in get_args(kind):
+            return None
+        return _value(next(one for one in get_args(kind) if one is not type(None)), raw, where)
+    if origin is tuple:
+        if not isinstance(raw, list | tuple):
+            raise DataError(f"{where}={brief(raw)}: must be a list")
+        return tuple(_value(get_args(kind)[0], one, f"{where}[{at}]") for at, one in enumerate(raw))
+    if origin is Literal:
+        return _text(raw, where)
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return _object(kind, raw, where)
+    if issubclass(kind, StrEnum):
+        text = _text(raw, where)
+        if text not in list(kind):
+            raise DataError(f"{where}={text!r}: must be one of {', '.join(kind)}")
+        return kind(text)
+    if kind is str:
+        return _text(raw, where)
+    if kind is float and isinstance(raw, str) and FLOAT_WITHOUT_POINT.fullmatch(raw):
+        raise DataError(f"{where}={brief(raw)}: must be a number, with a point for YAML to see one: 1.0e-6")
+    if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int) or not abs(raw) < MAX_NUMBER:
+        raise DataError(f"{where}={brief(raw)}: must be {'a finite number' if kind is float else 'an integer'}")
+    return kind(raw) + 0  # of 0 and -0.0 one text
+
+
+def _text(raw: object, where: str) -> str:
+    if not isinstance(raw, str):
+        raise DataError(f"{where}={brief(raw)}: must be text")
+    if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
+        raise DataError(f"{where}={brief(raw)}: must be text without NUL and lone surrogates")
+    return raw
+
+
+def _seconds(name: str, raw: object) -> object:
+    """Seconds since 1970 of a date or time; anything else is left for _value to refuse."""
+    if isinstance(raw, str):
+        try:
+            raw = datetime.fromisoformat(raw)
+        except ValueError:
+            raise DataError(f"experiment.{name}={brief(raw)}: must be a date or time as 2026-12-01T00:00:00Z") from None
+    if isinstance(raw, date) and not isinstance(raw, datetime):
+        raw = datetime(raw.year, raw.month, raw.day)
+    if isinstance(raw, datetime):
+        return int((raw if raw.tzinfo else raw.replace(tzinfo=UTC)).timestamp())
+    return raw
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Metric):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

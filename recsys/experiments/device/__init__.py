@@ -1,0 +1,1 @@
+"""What a device decides in an experiment: assignment, outcomes, interleaving. Pure functions."""

@@ -1,0 +1,1 @@
+"""An experiment planned and rehearsed on a log, before any shopper is asked."""

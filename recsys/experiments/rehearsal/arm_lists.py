@@ -1,0 +1,98 @@
+"""What an arm would have listed to a log's shoppers: its settings as a recommender, many lists at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from data.interactions import Interactions
+from recsys.evaluation.arms import GlobalProfile, Personalized
+from recsys.evaluation.baselines import recent_popularity
+from recsys.experiments.definition.arm import ArmSettings
+from recsys.lists.diversity import diversify, pool_size
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
+from recsys.replay.prefixes import Index, histories_before
+from recsys.replay.replay_arms import Answers
+from recsys.search.ranking import rank
+
+Lists = npt.NDArray[np.int32]
+
+LENGTH = 20
+"""Places of a list: what fits a shop's page, and what the project's figures are cut at."""
+
+CELLS_AT_ONCE = 4_000_000
+"""Scores held at a time: 16 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArmLists:
+    """An arm that answers. rows: (n_items, dim) item embeddings, for diversity 0..1 and for what lists are like."""
+
+    recommender: Answers
+    rows: npt.NDArray[np.float32]
+    diversity: float = 0.0
+    k: int = LENGTH
+
+    def at(
+        self, log: Interactions, users: Index, ends: Index, moments: Index, told: Callable[[int], None] | None = None
+    ) -> Lists:
+        """(n, k) int32 lists, −1 behind their end. Shopper users[q] has a history up to row ends[q], that row excluded,
+        as it was known at moments[q] (µs). told: how many lists were made since the last call.
+        """
+        made = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
+        step = max(CELLS_AT_ONCE // max(log.n_items, 1), 1)
+        for start in range(0, len(users), step):
+            part = slice(start, start + step)
+            histories = histories_before(log, users[part], ends[part], moments[part])
+            scores = self.recommender.scores(histories, np.arange(histories.n_users), moments[part])
+            made[part] = self._listed(np.asarray(scores))
+            if told is not None:
+                told(histories.n_users)
+        return made
+
+    def _listed(self, scores: npt.NDArray[np.float32]) -> Lists:
+        if self.diversity == 0:
+            return rank(scores, self.k)
+        pools = rank(scores, pool_size(self.k))
+        lists = np.full((len(scores), min(self.k, scores.shape[1])), -1, dtype=np.int32)
+        for row, pool in enumerate(pools):
+            pool = pool[pool >= 0]
+            order = diversify(scores[row, pool], self.rows[pool], lists.shape[1], self.diversity)
+            lists[row, : len(order)] = pool[order]
+        return lists
+
+
+def arm_lists(
+    settings: ArmSettings,
+    table: ItemTable,
+    config: ProfileConfig,
+    known: Interactions,
+    now: int,
+    *,
+    untrained: npt.NDArray[np.float32],
+) -> ArmLists:
+    """The lists of an arm's settings on a table made of what was known at `now` (µs).
+
+    untrained: (n_items, dim) where training begins, for `local`. What settings leave open is as a bundle serves:
+    personalized, by config. mode and bundle_version change no list here.
+    """
+    if settings.trend_weight is not None:
+        config = replace(config, trend_weight=settings.trend_weight)
+    if settings.repeat_weight is not None:
+        config = replace(config, repeat_weight=settings.repeat_weight)
+    model = settings.model or "personalized"
+    recommender: Answers
+    if model == "global":
+        recommender = recent_popularity(known, now)
+    elif model == "global_profile":
+        recommender = GlobalProfile(table, config)
+    elif model == "local":
+        recommender = Personalized(model, ItemTable(untrained, table.trend, np.zeros_like(untrained[0])), config)
+    else:
+        served = config.without_repeat() if model == "personalized_no_repeat" else config
+        recommender = Personalized(model, table, served)
+    return ArmLists(recommender, table.item_embeddings, settings.diversity or 0.0)

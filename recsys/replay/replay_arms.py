@@ -1,0 +1,201 @@
+"""Arms of a replay: who answers between two publications. An arm is any object with a name and `publish`.
+
+What an arm gets is the public state of the moment; what its recommender gets are histories without names, each cut
+off before the moment it is asked for.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import ModelError, OwnshelfError
+from data.interactions import Interactions
+from recsys.evaluation.arms import GlobalProfile, Personalized
+from recsys.evaluation.baselines import FixedList
+from recsys.model.items import ItemTable
+from recsys.model.profile_config import ProfileConfig
+
+_Any = TypeVar("_Any", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """What there is when a bundle is published.
+
+    number: of the bundle, counted over all days of the log. now: the moment (µs); every event an arm may learn from is
+    earlier. table: as the trainer has it, with the trend; None in a replay without a trainer. trend: (n_items,) float32
+    in [0, 1]. counts, recent: (n_items,) float64, all events of each item and the time-decayed ones. candidates:
+    (n_items,) bool, items seen before now: what can be listed. known: the whole log as a shop knew it at `now`, made
+    when it is asked for. Arrays are read-only: all arms are handed the same ones.
+    """
+
+    number: int
+    now: int
+    table: ItemTable | None
+    trend: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.float64]
+    recent: npt.NDArray[np.float64]
+    candidates: npt.NDArray[np.bool_]
+    known: Callable[[], Interactions]
+
+    def __post_init__(self) -> None:
+        for name in ("trend", "counts", "recent", "candidates"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+
+class Answers(Protocol):
+    """A recommender between two publications; recsys.evaluation.evaluation.Recommender with a moment for each user."""
+
+    def scores(
+        self, histories: Interactions, users: npt.NDArray[np.int64], now: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
+
+        histories: what each device did before its moment now[u] (µs), from which it may forget nothing or all.
+        A row of nan means no answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Arm(Protocol):
+    """Anything that answers anew after each publication. Must pickle where a replay runs in several processes."""
+
+    @property
+    def name(self) -> str:
+        """The arm's name in tables."""
+        ...
+
+    def publish(self, at: Publication) -> Answers:
+        """Who answers until the next publication."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalizedArm:
+    """Every device's own profile on the table as it was last published. `personalized`, or `local` on a fixed one.
+
+    embeddings: (n_items, dim) of a table that nobody trains, with the trend of the moment; None for the trainer's.
+    """
+
+    config: ProfileConfig
+    name: str = "personalized"
+    embeddings: npt.NDArray[np.float32] | None = None
+
+    def publish(self, at: Publication) -> Answers:
+        """Profiles on the new table."""
+        table = at.table
+        if self.embeddings is not None:
+            table = ItemTable(self.embeddings, at.trend, np.zeros(self.embeddings.shape[1], dtype=np.float32))
+        if table is None:
+            raise ModelError(f"arm={self.name}: needs a trainer, or embeddings of its own")
+        return Personalized(self.name, table, self.config)
+
+
+@dataclass(frozen=True)
+class GlobalProfileArm:
+    """The population's mean profile for everybody, on the table as it was last published (`global_profile`)."""
+
+    config: ProfileConfig
+    name: str = "global_profile"
+
+    def publish(self, at: Publication) -> Answers:
+        """The mean profile of the new table."""
+        if at.table is None:
+            raise ModelError(f"arm={self.name}: needs a trainer")
+        return GlobalProfile(at.table, self.config, self.name)
+
+
+@dataclass(frozen=True)
+class GlobalArm:
+    """Recent popularity as of the last publication, the same list for everybody."""
+
+    name: str = "global"
+
+    def publish(self, at: Publication) -> Answers:
+        """The decayed counts."""
+        return FixedList(self.name, at.recent.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class PopularityArm:
+    """All-time popularity as of the last publication."""
+
+    name: str = "popularity"
+
+    def publish(self, at: Publication) -> Answers:
+        """The counts."""
+        return FixedList(self.name, at.counts.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class CentralArm:
+    """A central model that sees every row of the log known so far, trained anew at each publication (`central`).
+
+    fit: known log, now (µs) → table; its trend is replaced by that of the moment.
+    """
+
+    config: ProfileConfig
+    fit: Callable[[Interactions, int], ItemTable]
+    name: str = "central"
+
+    def publish(self, at: Publication) -> Answers:
+        """Profiles on the new table; while there is nothing to learn from, the trend."""
+        known = at.known()
+        if known.n_events == 0:
+            nothing = np.zeros((len(at.trend), 1), dtype=np.float32)
+            return Personalized(self.name, ItemTable(nothing, at.trend, nothing[0]), self.config)
+        return Personalized(self.name, replace(self.fit(known, at.now), trend=at.trend), self.config)
+
+
+def answers_of(arm: Arm | Answers, at: Publication) -> Answers:
+    """What an arm answers with from a publication on; an object with `scores` alone answers always."""
+    if not isinstance(arm, Arm):
+        return arm
+    with blamed(arm):
+        return arm.publish(at)
+
+
+def scores_of(
+    who: Answers, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
+) -> npt.NDArray[np.float32]:
+    """What `who` answers for all of some histories, (len(now), n_items) float32; it may be an array it keeps.
+
+    Raises ModelError for another shape, and with its name for whatever it raises.
+    """
+    with blamed(who):
+        scores = np.asarray(who.scores(histories, np.arange(len(now)), read_only(now)), dtype=np.float32)
+        if scores.shape != (len(now), n_items):
+            raise ModelError(f"scores of shape {scores.shape}, must be {(len(now), n_items)}")
+    return scores
+
+
+@contextmanager
+def blamed(arm: object) -> Iterator[None]:
+    """What an arm raises is a ModelError that says which arm, and where in its source; the cause stays attached."""
+    try:
+        yield
+    except OwnshelfError as error:
+        raise ModelError(f"arm {_name(arm)}: {error}") from error
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error}"
+        raise ModelError(f"arm {_name(arm)}: {what} ({frame.filename}, line {frame.lineno})") from error
+
+
+def read_only(array: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
+    """A view that nobody can write into."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _name(arm: object) -> str:
+    return str(getattr(arm, "name", type(arm).__name__))

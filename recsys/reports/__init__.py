@@ -1,0 +1,1 @@
+"""Pages and plots as functions of JSON; no figure is computed here."""

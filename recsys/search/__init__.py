@@ -1,0 +1,1 @@
+"""Finding the best items for a vector: indexes, filters, selections, the order of a list."""

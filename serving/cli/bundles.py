@@ -1,0 +1,80 @@
+"""`ownshelf bundles`: which bundles a running service has, and which is current."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.errors import ServingError
+from serving.cli.errors import OneLineErrors
+from serving.cli.keys import App, AsJson, Seed, State
+from serving.state.bundle_store import BundleStore
+from serving.state.state_url import url_of
+from serving.state.stores import Stores
+
+app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="A bundle.")],
+    state: State = None,
+    app_name: App = "shop",
+    activate: Annotated[bool, typer.Option(help="Make it current.")] = True,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Serve a bundle beside the others; a running service takes it within a second, and no request fails."""
+    version = _store(state).add(app_name, folder, int(time.time()), activate=activate)
+    _print({"version": version, "current": activate}, f"{version}  {'current' if activate else 'added'}", as_json)
+
+
+@app.command("list")
+def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False, seed: Seed = 0) -> None:
+    """The bundles of a shop, the last added first."""
+    store = _store(state)
+    active = store.active(app_name)
+    rows = [asdict(one) | {"current": one == active} for one in store.all(app_name)]
+    lines = [f"{row['version']}  {row['name']}  {'current' if row['current'] else ''}" for row in rows]
+    _print({"bundles": rows}, "\n".join(lines), as_json)
+
+
+@app.command()
+def activate(
+    version: Annotated[str, typer.Argument(help="A bundle of the list, or `previous`.")],
+    state: State = None,
+    app_name: App = "shop",
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Make another bundle current."""
+    chosen = _store(state).activate(app_name, version, int(time.time()))
+    _print({"current": chosen}, f"current: {chosen}", as_json)
+
+
+@app.command()
+def retire(
+    version: Annotated[str, typer.Argument(help="A bundle of the list, not the current one.")],
+    state: State = None,
+    app_name: App = "shop",
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Serve a bundle no more; devices that hold it are told to fetch the current one. Its folder stays."""
+    _store(state).retire(app_name, version)
+    _print({"retired": version}, f"retired: {version}", as_json)
+
+
+def _store(state: str | None) -> BundleStore:
+    if state is None:
+        raise ServingError("--state: must be the folder or URL that `ownshelf serve --state` is given")
+    return Stores.open(url_of(state)).bundles
+
+
+def _print(result: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result) if as_json else text)

@@ -1,0 +1,153 @@
+"""`ownshelf demo`: the whole idea on a real log, step by step, by what the other commands call too."""
+
+from __future__ import annotations
+
+import json
+import subprocess  # nosec B404 # runs our own program
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from data.dataset import Dataset
+from data.errors import ServingError
+from data.interactions import EventKind, Interactions
+from data.split import parse_time
+from federation.device.device import Device
+from federation.device.lists import Recommendations
+from federation.lab.comparison import Compared, compare_models, question
+from federation.lab.publish import publish
+from federation.lab.recipes import recipe
+from recsys.catalogue.bundle import Bundle
+from serving.cli.lab.lab import adjusted, train_with_progress, write_evaluation
+from serving.cli.output import console, errors, jsonable, models_table, print_json
+
+CUT = "2011-11-09"
+SAMPLE = "sample:online-retail"
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="folder for the bundle, plots and figures")] = Path("out/demo"),
+    rounds: Annotated[int | None, typer.Option(min=1, help="rounds of training")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")] = False,
+    seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
+) -> None:
+    """Real purchases in, federated training, personalized against global, then a device asks the service."""
+    say = errors if as_json else console
+    started = time.monotonic()
+    say.rule("[bold]1  read a real purchase log")
+    dataset = Dataset.open(SAMPLE)
+    summary = dataset.summary
+    say.print(
+        f"Online Retail, a UK gift shop: {summary['events']:,} purchases of {summary['users']:,} shoppers and "
+        f"{summary['items']:,} items, {summary['from'][:10]} to {summary['to'][:10]}; rejected {summary['rejected']}"
+    )
+    say.rule("[bold]2  train item embeddings federatedly, one simulated device a shopper")
+    chosen = adjusted(recipe("purchases"), rounds, None, None, None)
+    asked = question(dataset.interactions(), "temporal", parse_time(CUT))
+    trained = train_with_progress(asked.split.train, chosen, seed=seed, now=asked.now, checkpoint=None)
+    say.print(
+        f"{len(trained.records)} rounds; no device was asked more than {trained.participations.max()} times; "
+        "what reached the server's step were sums over about 200 devices"
+    )
+    say.rule(f"[bold]3  compare on purchases after {CUT}, which nobody has seen")
+    compared = compare_models(asked, chosen, seed=seed, table=trained.table)
+    result = jsonable(compared.to_dict() | {"dataset": dataset.name, "recipe": "purchases"})
+    result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
+    out.mkdir(parents=True, exist_ok=True)
+    write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
+    bundle = publish(out / "bundle", dataset, trained, chosen, now=asked.now, overwrite=True)
+    say.print(models_table(result, "ndcg@20"))
+    say.rule("[bold]4  a device with its own profile asks the service")
+    story = _device_story(dataset, asked.split.train, asked.split.test, compared, bundle, out, asked.now)
+    for line in story["lines"]:
+        say.print(line, highlight=False)
+    say.rule(f"[bold]done in {time.monotonic() - started:.0f} s")
+    say.print(f"plots: {out / 'models.png'}, {out / 'training.png'}; figures: {out / 'evaluation.json'}")
+    say.print(f"next: .venv/bin/ownshelf serve {out / 'bundle'}   or your own log: .venv/bin/ownshelf ingest --help")
+    if as_json:
+        print_json(result | {"device": {key: value for key, value in story.items() if key != "lines"}})
+
+
+def _device_story(
+    dataset: Dataset,
+    train: Interactions,
+    test: Interactions,
+    compared: Compared,
+    bundle: Bundle,
+    out: Path,
+    now: int,
+) -> dict[str, Any]:
+    """Play one shopper: its history goes to a device, the device asks over HTTP, one more event moves the list."""
+    user = _typical(train, compared)
+    own, later = train.of(user), set(test.item_idx[test.of(user)].tolist())
+    ids = dataset.catalogue["item_id"].to_list()
+    titles = dict(zip(ids, dataset.catalogue["title"].to_list(), strict=True))
+    bought_later = {ids[item] for item in later}
+    n_past = own.stop - own.start
+    lines = [f"A shopper with {n_past} past purchases. History and profile stay in one encrypted file on the device."]
+    with tempfile.TemporaryDirectory() as home, _service(out / "bundle") as url:
+        device = Device.create(Path(home) / "device", consent="observe", key_store="file")
+        device.refresh(url)
+        for row in range(own.start, own.stop):
+            device.observe(ids[train.item_idx[row]], EventKind.PURCHASE, int(train.time[row]))
+        before = device.recommend_from(url, 10, repeat=False, now=now)
+        on_device = device.recommend(10, repeat=False, now=now)
+        full = device.recommend(10, now=now)
+        same = len({one.item_id for one in before.items} & {one.item_id for one in on_device.items})
+        lines += _shelf("over HTTP, mode profile (the vector is used once and forgotten)", before, titles, bought_later)
+        lines.append(f"  the same list made on the device, nothing sent: {same} of 10 items agree (int8 catalogue)")
+        lines += _shelf("on the device, with its repeat counter", full, titles, bought_later)
+        liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
+        device.observe(liked, EventKind.DISLIKE, now)
+        after = device.recommend_from(url, 10, repeat=False, now=now)
+        moved = 10 - len({one.item_id for one in before.items} & {one.item_id for one in after.items})
+        lines.append(f"  one dislike of “{titles[liked]}”: {moved} of 10 items change at once")
+        device.erase()
+    lines.append("The device was erased. The service holds the bundle and nothing about the shopper.")
+    return {
+        "lines": lines,
+        "history": n_past,
+        "same_of_10": same,
+        "changed_after_dislike": moved,
+        "bought_later_in_top_10": sum(one.item_id in bought_later for one in full.items),
+    }
+
+
+def _typical(train: Interactions, compared: Compared) -> int:
+    """The warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
+    users = compared.evaluation.users
+    quality = compared.evaluation.column("personalized", "ndcg@20")
+    size = train.counts[users]
+    fit = np.flatnonzero((size >= 30) & (size <= 60) & ~np.isnan(quality))
+    return int(users[fit[np.argsort(quality[fit], kind="stable")[len(fit) // 2]]])
+
+
+def _shelf(how: str, list_: Recommendations, titles: dict[str, str], bought: set[str]) -> Sequence[str]:
+    hits = sum(one.item_id in bought for one in list_.items)
+    head = f"[bold]{how}[/bold]: {hits} of 10 were bought in the following month"
+    return [head] + [
+        f"  {'●' if one.item_id in bought else '○'} {titles[one.item_id] or one.item_id}" for one in list_.items
+    ]
+
+
+@contextmanager
+def _service(bundle: Path) -> Iterator[str]:
+    """`ownshelf serve` in a process of its own on a free port; its address."""
+    program = [sys.executable, "-m", "serving.cli.main"]
+    command = [*program, "serve", str(bundle), "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # our own program, no shell
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            raise ServingError("service: did not start; run `ownshelf serve` to see why")
+        yield json.loads(line)["url"]
+    finally:
+        process.terminate()
+        process.wait(timeout=20)

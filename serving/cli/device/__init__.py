@@ -1,0 +1,1 @@
+"""`ownshelf device`: a shopper's device on the command line."""

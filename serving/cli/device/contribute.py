@@ -1,0 +1,89 @@
+"""`ownshelf device contribute`: this device takes part in the open round, once, if the shopper agreed to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.errors import ServingError
+from federation.device.delivery import Patience
+from federation.device.device import Device
+from federation.device.participation import take_part
+from federation.device.report import DevicePolicy
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.storage.key_files import read_public_key
+from serving.cli.device.device_home import default_home
+from serving.cli.device.device_key import Key, keyed_client
+
+CustodianKey = Annotated[
+    str, typer.Option("--custodian-key", help="The custodian's public key (hex, or its file), not from the service.")
+]
+Plan = Annotated[Path, typer.Option("--plan", help="The privacy plan (JSON) that was agreed on; less is refused.")]
+Ca = Annotated[Path | None, typer.Option("--ca", help="Believe certificates of this authority (PEM) and no other.")]
+SAID = {
+    "accepted": "the service has the report",
+    "rejected": "the service refused the report for good",
+    "unsent": "the service could not be reached; the same report goes out next time",
+    "no_consent": "consent is not `contribute`: nothing was sent",
+    "no_round": "no round is open",
+    "too_early": "the service asked to come back later",
+    "took_part": "this device has taken part in this round",
+    "cap_reached": "this device has taken part as often as was agreed",
+    "budget_spent": "this device's privacy budget is spent",
+}
+
+
+def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
+    """What a device insists on when it agreed to this plan."""
+    return DevicePolicy(
+        custodian_key=custodian_key,
+        min_noise_multiplier=plan.noise_multiplier,
+        min_reports=plan.min_reports,
+        max_participations=plan.max_participations,
+        max_per_period=plan.max_per_period,
+        period_s=plan.period_s,
+        max_epsilon=plan.epsilon * (1.0 + 1e-9) if plan.private else math.inf,
+        delta=plan.delta,
+    )
+
+
+def read_policy(plan: Path, custodian_key: str) -> DevicePolicy:
+    """The policy of a plan's file. Raises ServingError when it cannot be read."""
+    try:
+        content = plan.read_bytes()
+    except OSError as error:
+        raise ServingError(f"plan={plan}: cannot be read ({type(error).__name__})") from None
+    return policy_of(PrivacyPlan.from_json(content), read_public_key(custodian_key))
+
+
+def contribute_command(
+    service: Annotated[str, typer.Option("--service", help="Address of the service.")],
+    custodian_key: CustodianKey,
+    plan: Plan,
+    home: Annotated[Path | None, typer.Option(help="The device's folder.", show_default=False)] = None,
+    spread: Annotated[float, typer.Option(min=0.0, help="Post at a random moment of so many seconds.")] = 60.0,
+    ca: Ca = None,
+    key: Key = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    seed: Annotated[int, typer.Option(help="Accepted by every command; a device's randomness is never seeded.")] = 0,
+) -> None:
+    """Take part in the open training round. The right to report is OWNSHELF_TOKEN, which the shop's app hands out."""
+    policy = read_policy(plan, custodian_key)
+    device = Device.open(home or default_home())
+    with keyed_client(service, key, ca) as client:
+        found = take_part(device, client, policy, _token, patience=Patience(spread_s=spread))
+    detail = f" ({found.detail})" if found.detail else ""
+    typer.echo(json.dumps(asdict(found)) if as_json else f"{SAID[found.status]}{detail}")
+
+
+def _token() -> bytes:
+    token = os.environ.get("OWNSHELF_TOKEN")
+    if not token:
+        raise ServingError("OWNSHELF_TOKEN: must hold a device token, which the shop's app hands out")
+    return token.encode()

@@ -1,0 +1,1 @@
+"""`ownshelf experiment`: definitions, plans, rehearsals and reports."""

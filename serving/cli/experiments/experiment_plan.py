@@ -1,0 +1,77 @@
+"""`ownshelf experiment plan`: shoppers, days and least effects of an experiment, from a log's own variance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.atomic import write_atomically
+from data.dataset import Dataset
+from recsys.experiments.definition.definition_file import read_experiment
+from recsys.experiments.rehearsal.log_planning import UNSURE
+from serving.cli.experiments.experiment_rehearsal import Epsilon, Json, On, Seed, with_epsilon
+from serving.cli.experiments.service_commands import File
+from serving.cli.output import console, jsonable, print_json
+
+
+def plan(
+    file: File,
+    on: On,
+    epsilon: Epsilon = None,
+    out: Annotated[Path | None, typer.Option(help="folder for plan.json and plan.png")] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+) -> None:
+    """Plan an experiment on a log: how many shoppers and days its minimum effect needs, with and without covariate."""
+    from federation.lab.rehearsal import plan_on
+    from recsys.experiments.analysis.experiment_plots import plot_plan
+
+    del seed  # nothing is drawn
+    found = plan_on(Dataset.open(on), with_epsilon(read_experiment(file), epsilon))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "plan.json", json.dumps(jsonable(found), indent=1).encode())
+        plot_plan(found, out / "plan.png")
+    if as_json:
+        print_json(found)
+    else:
+        console.print("\n".join(lines_of(found)), highlight=False, markup=False, soft_wrap=True)
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """A plan in words: every metric by the experiment's own method and by one fixed look."""
+    lines = [
+        f"{found['experiment']} on {found['dataset']}: {found['log_shoppers']:,} shoppers in {found['log_days']:g} "
+        f"days, {found['shoppers_per_day']:,.1f} a day in control and one arm; {found['minimum_effect']:.1%} with "
+        f"power {found['power']:.0%} at alpha {found['alpha']:g}"
+    ]
+    for row in found["metrics"]:
+        lines.append(f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}")
+        lines += _covariate_lines(row)
+        for design in ("fixed", found["method"]):
+            for way, needed in row["designs"][design].items():
+                lines.append(
+                    f"  {design.replace('_', ' ')}, {way.replace('_', ' ')}: {needed['shoppers']:,} shoppers, "
+                    f"{needed['days']:,.0f} days (expected {needed['expected_days']:,.0f})"
+                )
+    return lines
+
+
+def _covariate_lines(row: dict[str, Any]) -> list[str]:
+    """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
+    if "covariate" not in row:
+        return []
+    under, error = row["covariate"], row["covariate"]["coefficient_error"]
+    lines = [
+        f"  the covariate takes {row['reduction']:.1%} of the variance away, with noise {under['reduction']:.1%} at "
+        f"{under['shoppers']:,} shoppers"
+    ]
+    if error > UNSURE:
+        lines.append(
+            f"  warning: noise leaves its coefficient uncertain by {error:.0%} of itself there: lower the caps, "
+            "sum fewer metrics, look less often, or leave the covariate out"
+        )
+    return lines

@@ -1,0 +1,1 @@
+"""The analysts' commands: ingest, train, evaluate, tune, validate, replay, off-policy."""

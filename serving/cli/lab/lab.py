@@ -1,0 +1,382 @@
+"""Commands of the laboratory: ingest, train, evaluate. Bodies parse, call one function and print."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.progress import TaskID
+
+from data.atomic import check_replaceable
+from data.dataset import Dataset, open_known
+from data.errors import DataError, ModelError
+from data.interactions import Interactions
+from data.log_reading.log_source import LogOptions
+from data.log_reading.partitions import ingest_folder
+from data.log_reading.recognition import AUTO
+from data.split import known_at, parse_time
+from federation.lab.comparison import Question, compare_models, protocol_for, question
+from federation.lab.folds import Folds
+from federation.lab.publish import publish
+from federation.lab.recipe_file import find_recipe
+from federation.lab.recipes import Recipe, privately
+from federation.lab.result_cache import Memo
+from federation.lab.selection import TABLES_OF_SELECT, select
+from federation.simulation.learning_curve import RoundRecord, last_rounds, mean_holdout, rounds_of
+from federation.simulation.strategy import parse_strategy
+from federation.simulation.training import Training
+from federation.simulation.training import train as train_federatedly
+from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
+from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
+from recsys.model.items import INTENT, TASTE
+from recsys.reports.plots import plot_models, plot_training
+from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
+
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
+Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions, ratings, or a file made by tune")]
+Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
+Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]
+Dim = Annotated[int | None, typer.Option(min=1, help="width of an item embedding")]
+StrategyName = Annotated[str | None, typer.Option("--strategy", help="profile, global, local or fine-tune")]
+Epsilon = Annotated[
+    float | None,
+    typer.Option("--epsilon", help="simulate the noise of both parties for this lifetime ε of a device"),
+]
+Delta = Annotated[float, typer.Option(help="δ beside --epsilon")]
+Select = Annotated[
+    bool, typer.Option("--select", help="choose λ, α and profile settings by federated cross-validation")
+]
+
+
+def ingest_command(
+    source: Annotated[Path, typer.Argument(help="log file: csv, tsv, parquet, jsonl")],
+    out: Annotated[Path, typer.Option(help="dataset folder to write")],
+    preset: Annotated[str, typer.Option("--format", help="a public log's name, generic, or auto")] = AUTO,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="user=COLUMN item=COLUMN time=COLUMN …, repeatable")
+    ] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(help="the log's event words: buy=purchase return=-purchase, repeatable"),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="kind of every event where no column says")] = None,
+    separator: Annotated[str | None, typer.Option(help="column separator of a text file")] = None,
+    time_format: Annotated[str | None, typer.Option(help="strptime format of times")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="s, ms, us or ns of integer times")] = None,
+    timezone: Annotated[str, typer.Option(help="zone of times that name none")] = "UTC",
+    items: Annotated[Path | None, typer.Option(help="catalogue file beside the log")] = None,
+    base: Annotated[str | None, typer.Option(help="earlier dataset whose item and user numbers are kept")] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(help="parts of the log in memory one at a time; by default 1, and more for a log above 2 GB"),
+    ] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+) -> None:
+    """Read a log into a dataset: checked, deduplicated, sorted; bad rows go to rejects.jsonl with their reason."""
+    del seed  # nothing is drawn; every command takes it
+    options = LogOptions(
+        preset=preset,
+        mapping=pairs("--map", mapping) or None,
+        timezone=timezone,
+        kind=kind,
+        kinds=pairs("--kinds", kinds) or None,
+        separator=separator,
+        time_format=time_format,
+        time_unit=time_unit,
+        items=items,
+        base=None if base is None else open_known(base),
+    )
+    with progress("rows read", None) as bar:
+
+        def step(what: str, done: int, total: int | None) -> None:
+            bar.update(TaskID(0), description=what, completed=done, total=total)
+
+        made = ingest_folder(source, out, options, partitions=partitions, progress=step)
+    summary = made.summary | {"out": str(out), "hash": made.hash}
+    if as_json:
+        print_json(summary)
+    else:
+        for key, value in summary.items():
+            lines = value if isinstance(value, list) else [value]
+            for line in lines:
+                console.print(f"{key:>14}  {line}", highlight=False, markup=False)
+
+
+def pairs(option: str, entries: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE words, several in one argument or one in each.
+
+    What is the log's own may have spaces: columns, which are right of a role in --map, and event words, which are left
+    of a kind in --kinds.
+    """
+    words: list[str] = []
+    for entry in entries or []:
+        whole = True
+        for part in entry.split():
+            if words and ("=" not in part if option == "--map" else not whole):
+                words[-1] += f" {part}"
+            else:
+                words.append(part)
+            whole = "=" in part
+    if wrong := [word for word in words if "=" not in word]:
+        raise DataError(f"{option} {wrong[0]}: must be NAME=VALUE")
+    return dict(word.split("=", 1) for word in words)
+
+
+def train_command(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Option(help="bundle folder to write")],
+    until: Annotated[str | None, typer.Option(help="train on events before this ISO time")] = None,
+    recipe_name: RecipeName = "auto",
+    rounds: Rounds = None,
+    cohort_size: Cohort = None,
+    dim: Dim = None,
+    strategy: StrategyName = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    choose: Select = False,
+    overwrite: Annotated[bool, typer.Option(help="replace the bundle if it exists")] = False,
+    as_json: Json = False,
+    seed: Seed = 0,
+) -> None:
+    """Train item embeddings federatedly over simulated devices. Ctrl-C saves; the same command goes on from there."""
+    opened = Dataset.open(dataset)
+    log = opened.interactions()
+    if out.exists() and not overwrite:
+        raise ModelError(f"{out}: exists already; choose another folder or pass --overwrite")
+    check_replaceable(out, BUNDLE_FILES)
+    out.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
+    at = parse_time(until) if until else int(log.time.max()) + 1
+    known = known_at(log, at)
+    given = find_recipe(recipe_name, known)
+    name, spent = given.base, given.participations
+    chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
+    selection = out.with_name(f".{out.name}.selection")
+    if choose:
+        chosen, more = selected(known, name, chosen, seed, Memo(selection))
+        spent += more
+    if epsilon is not None:
+        chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
+    bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
+    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(selection, ignore_errors=True)
+    report = training_report(trained)
+    plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
+    summary = {
+        "bundle": str(out),
+        "version": bundle.version,
+        "recipe": name,
+        "selection_participations": spent,
+    } | report
+    if as_json:
+        print_json(summary)
+    else:
+        last = trained.records[-1] if trained.records else None
+        console.print(f"bundle {bundle.version} of {bundle.name}: {out}", highlight=False)
+        if last is not None:
+            console.print(
+                f"{len(trained.records)} rounds{of_parts(report)}, "
+                f"at most {report['max_participations']} participations a device, "
+                f"hold-out NDCG@20 {figure(report['holdout_ndcg'])} (training devices {figure(report['train_ndcg'])})",
+                highlight=False,
+            )
+        console.print(f"serve it: ownshelf serve {out}", highlight=False)
+
+
+def evaluate_command(
+    dataset: DatasetArgument,
+    split_at: Annotated[
+        str | None, typer.Option(help="ISO time: train before, test after; default: last fifth")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="auto, temporal, sessions or leave-last-out")] = "auto",
+    given: Annotated[float, typer.Option(help="sessions: share of a session that is known")] = 0.5,
+    recipe_name: RecipeName = "auto",
+    rounds: Rounds = None,
+    cohort_size: Cohort = None,
+    dim: Dim = None,
+    strategy: StrategyName = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    choose: Select = False,
+    bundle: Annotated[Path | None, typer.Option(help="evaluate this bundle's table instead of training one")] = None,
+    models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune")] = "",
+    k: Annotated[int, typer.Option(min=1, max=1000, help="length of a list")] = 20,
+    negatives: Annotated[
+        int | None, typer.Option(min=1, help="rank among so many random items, as published tables do")
+    ] = None,
+    accept_sampled: Annotated[
+        bool, typer.Option("--accept-sampled-metrics", help="with --negatives: know that they can order models wrongly")
+    ] = False,
+    despite_leaks: Annotated[
+        bool, typer.Option("--despite-leaks", help="evaluate a set-up that knows the future of its test")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for evaluation.json, its plots and per-user-free tables")
+    ] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+) -> None:
+    """Train, then compare personalized with global models on what came later; full ranking, intervals over users."""
+    opened = Dataset.open(dataset)
+    log = opened.interactions()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # now, not after the training
+    found = find_recipe(recipe_name, log)
+    name = found.base
+    kind = protocol_for(name, log) if protocol == "auto" else protocol
+    chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
+    table = loaded = None
+    if bundle is not None:
+        loaded = Bundle.load(bundle)
+        log = on_items_of(loaded, opened, log)
+        table, chosen = loaded.table, replace(chosen, serve=loaded.config)
+    if negatives is not None and not accept_sampled:
+        raise ModelError(
+            f"negatives={negatives}: sampled metrics can order models differently from full ranking; "
+            "leave it out, or pass --accept-sampled-metrics to repeat a published table"
+        )
+    asked = question(log, kind, parse_time(split_at) if split_at else None, given)
+    inspection = inspect_question(asked, log, loaded)
+    for warning in refuse_leaks(inspection, despite=despite_leaks):
+        errors.print(warning, highlight=False, markup=False)
+    if choose and table is None:
+        chosen, _ = selected(asked.split.train, name, chosen, seed)
+    if epsilon is not None:
+        devices = int((asked.split.train.counts > 0).sum())
+        chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=devices)
+    with progress("federated rounds", chosen.train.all_rounds) as bar:
+        compared = compare_models(
+            asked,
+            chosen,
+            seed=seed,
+            k=k,
+            models=[model for model in models.split(",") if model],
+            table=table,
+            n_negatives=negatives,
+            on_round=lambda _: bar.advance(TaskID(0)),
+        )
+    result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})
+    result["serve"] = jsonable(asdict(chosen.serve))
+    result["leakage"] = jsonable(inspection.to_dict())
+    if out is not None:
+        write_evaluation(out, result, compared.evaluation.to_frame(), f"ndcg@{k}")
+    if as_json:
+        print_json(result)
+    else:
+        console.print(models_table(result, f"ndcg@{k}"))
+        figures = result["protocol"]
+        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
+        console.print(
+            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
+            + (f" at {figures['cut']}" if figures["cut"] else "")
+            + f"; at most {result['training']['max_participations']} participations a device",
+            highlight=False,
+        )
+
+
+def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
+    """The leakage guards over what `evaluate` is about to do; a bundle says until when it learned."""
+    setup = Setup.of(asked.split, log=log, histories=asked.histories)
+    until = None if bundle is None else bundle.manifest["training"].get("until")
+    return inspect(replace(setup, trained_until=until))
+
+
+def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interactions:
+    """The log on the bundle's items. A dataset that grew since may have more; their events are left out."""
+    n = bundle.table.n_items
+    if list(dataset.catalogue["item_id"][:n]) != list(bundle.catalogue["item_id"]):
+        raise ModelError(
+            f"bundle {bundle.version}: its items are not the first {n} of {dataset.name}; another log's bundle"
+        )
+    return replace(log.where(log.item_idx < n), n_items=n)
+
+
+def adjusted(
+    base: Recipe, rounds: int | None, cohort_size: int | None, dim: int | None, strategy: str | None
+) -> Recipe:
+    """The recipe with the settings given on the command line."""
+    train = base.train
+    train = train if rounds is None else replace(train, rounds=rounds)
+    train = train if cohort_size is None else replace(train, cohort_size=cohort_size)
+    train = train if dim is None else replace(train, dim=dim)
+    train = train if strategy is None else replace(train, strategy=parse_strategy(strategy))
+    return replace(base, train=train)
+
+
+def selected(log: Interactions, name: str, start: Recipe, seed: int, memo: Memo | None = None) -> tuple[Recipe, int]:
+    """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
+    folds = Folds(log, protocol_for(name, log), seed=seed)
+    with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
+        try:
+            best, stages = select(folds, start, seed=seed, memo=memo, on_step=lambda: bar.advance(TaskID(0)))
+        except KeyboardInterrupt:
+            if memo is not None:
+                errors.print(f"stopped; kept in {memo.folder}: the same command goes on from there", highlight=False)
+            raise
+    return best, sum(stage.participations for stage in stages)
+
+
+def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: int, checkpoint: Path | None) -> Training:
+    """Federated training with a bar on stderr."""
+    resumed = checkpoint is not None and checkpoint.exists()
+    if resumed:
+        errors.print(f"going on from {checkpoint}", highlight=False)
+    with progress("federated rounds", chosen.train.all_rounds) as bar:
+
+        def tell(record: RoundRecord) -> None:
+            bar.update(TaskID(0), completed=record.round + 1)
+
+        try:
+            return train_federatedly(log, chosen.train, seed=seed, now=now, checkpoint=checkpoint, on_round=tell)
+        except KeyboardInterrupt:
+            errors.print(f"stopped; saved to {checkpoint}: the same command goes on from there", highlight=False)
+            raise
+
+
+def training_report(trained: Training) -> dict[str, Any]:
+    """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
+    window = last_rounds(trained.records, trained.config.smoothing)
+    asked = int(trained.participations.max(initial=0))
+    learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
+    return {
+        "rounds": rounds_of(trained.records, TASTE),
+        "intent_rounds": rounds_of(trained.records, INTENT),
+        "best_round": trained.best_round,
+        "max_participations": asked,
+        "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(asked),
+        "holdout_ndcg": jsonable(mean_holdout(window)),
+        "train_ndcg": sum(learned) / len(learned) if learned else None,
+        "records": [jsonable(asdict(record)) for record in trained.records],
+    }
+
+
+def of_parts(report: dict[str, Any]) -> str:
+    """Which rounds were of the taste and which of the intent, where there were both."""
+    return (
+        f" ({report['rounds']} of the taste, {report['intent_rounds']} of the intent)"
+        if report["intent_rounds"]
+        else ""
+    )
+
+
+def figure(value: float | None) -> str:
+    """Three decimals, or that there is no figure."""
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def write_evaluation(out: Path, result: dict[str, Any], table: pl.DataFrame, metric: str) -> None:
+    """evaluation.json, models.parquet and the plots, in a folder that is there."""
+    (out / "evaluation.json").write_text(json.dumps(result, indent=1))
+    table.write_parquet(out / "models.parquet")
+    plot_models(result, out / "models.png", metric)
+    if result["training"]["records"]:
+        plot_training(result["training"]["records"], out / "training.png")

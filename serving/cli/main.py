@@ -1,0 +1,101 @@
+"""The program `ownshelf`. A command is imported when it runs, so that help and the small ones start fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from serving.cli.errors import OneLineErrors
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss load: small operations, one thread, no spinning
+
+COMMANDS = {
+    "demo": ("serving.cli.demo:demo_command", "The whole idea on a real log, in a few minutes."),
+    "ingest": ("serving.cli.lab.lab:ingest_command", "Read a log into a dataset folder."),
+    "train": ("serving.cli.lab.lab:train_command", "Train item embeddings federatedly into a bundle."),
+    "tune": ("serving.cli.lab.tune:tune_command", "Search for a recipe by federated cross-validation."),
+    "validate": ("serving.cli.lab.validate:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),
+    "evaluate": ("serving.cli.lab.lab:evaluate_command", "Compare personalized with global models on later events."),
+    "off-policy": (
+        "serving.cli.lab.off_policy:off_policy_command",
+        "Another policy's value from a log with propensities.",
+    ),
+    "replay": ("serving.cli.lab.replay:replay_command", "What each arm would have shown before every event of a log."),
+    "experiment": ("serving.cli.experiments.commands:app", "Experiments: check, rehearse, start, stop, read results."),
+    "serve": ("serving.cli.serve:serve_command", "Serve a bundle over HTTP."),
+    "device": (
+        "serving.cli.device.device:device_app",
+        "A shopper's own device: history and profile in an encrypted file.",
+    ),
+    "custodian": ("serving.cli.custodian:custodian_command", "The other party of every private sum."),
+    "plan": ("serving.cli.plan:plan_command", "A privacy plan: ε, noise, clips and caps, agreed on by all parties."),
+    "rounds": ("serving.cli.rounds:app", "Live training rounds: what became of them, and going back."),
+    "bundles": ("serving.cli.bundles:app", "Which bundles a running service has, and which is current."),
+    "keys": ("serving.cli.keys:app", "API keys of a shop's backends, and the service's own key."),
+    "certs": ("serving.cli.certs:certs_command", "A development CA and certificates for service and custodian."),
+    "bench": ("serving.cli.bench:bench_command", "Run a benchmark of the repository."),
+}
+"""name → where its function or typer app is, and its line in the list of commands."""
+
+
+class Commands(OneLineErrors):
+    """The commands of COMMANDS, each imported when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        where, line = COMMANDS[cmd_name]
+        if getattr(self, "_listing", False):
+            return _command(_nothing, cmd_name, line)
+        module, _, attribute = where.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        return get_command(found) if isinstance(found, typer.Typer) else _command(found, cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help without importing any command."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+        self._listing = False
+
+
+def _command(function: Any, name: str, line: str | None = None) -> Any:
+    one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    one.command(name, help=line)(function)
+    return get_command(one)
+
+
+def _nothing() -> None:
+    """Stands for a command in the list of commands."""
+
+
+app = typer.Typer(
+    name="ownshelf",
+    cls=Commands,
+    help="Recommendations from profiles that never leave the shopper's device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options() -> None:
+    """Recommendations from profiles that never leave the shopper's device."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""`ownshelf rounds`: what became of the rounds, and going back to an earlier bundle."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from federation.service.round_store import activate as activate_release
+from serving.cli.errors import OneLineErrors
+from serving.cli.keys import AsJson, File, Seed
+from serving.process.federation_file import FederationFile
+
+app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_(
+    federation: File,
+    n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """The newest rounds, newest first."""
+    rows = [
+        {"round": one.number, "state": one.state, "reports": one.counted, "failure": one.failure, **one.record}
+        for one in FederationFile.read(federation).store().rounds(n)
+    ]
+    lines = [f"{row['round']:>5}  {row['state']:<10}{row['reports']:>8}  {row['failure'] or ''}" for row in rows]
+    _print({"rounds": rows}, "\n".join(lines), as_json)
+
+
+@app.command()
+def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
+    """The kept bundles, newest first."""
+    store = FederationFile.read(federation).store().releases
+    active = store.active()
+    rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]
+    lines = [f"{row['version']}  {row['steps']:>5} steps  {'active' if row['active'] else ''}" for row in rows]
+    _print({"releases": rows}, "\n".join(lines), as_json)
+
+
+@app.command()
+def activate(
+    version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
+    federation: File,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Serve a kept bundle again and train on from it; a running service follows within a second."""
+    store = FederationFile.read(Path(federation)).store()
+    chosen = activate_release(store, version, int(time.time()))
+    _print({"active": chosen}, f"active: {chosen}", as_json)
+
+
+def _print(result: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result) if as_json else text)

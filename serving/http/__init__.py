@@ -1,0 +1,1 @@
+"""The HTTP service: guard, hot path, OpenAPI; its resources are one folder further."""

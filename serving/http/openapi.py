@@ -1,0 +1,244 @@
+"""The OpenAPI document: FastAPI's, plus the hot route, which bypasses FastAPI, with exact bounds of its body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from recsys.search.filters import FIELDS, MAX_VALUES, column_kind, fields_of
+from serving.http.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
+from serving.http.openapi_keys import describe_headers, describe_keys
+from serving.http.resources.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
+from serving.http.resources.item_bodies import FIELDS as ITEM_FIELDS
+from serving.http.resources.item_bodies import MAX_TEXT
+from serving.shelf.served import ServedBundle
+
+_REF = "#/components/schemas/{model}"
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
+"""Statuses of the routes that bypass FastAPI."""
+
+
+def document(
+    app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True, is_open: bool = False
+) -> dict[str, Any]:
+    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
+
+    named: whether attributes may be named; not where apps share the service, for everybody can read the document.
+    is_open: requests without a key are answered.
+    """
+    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    models: tuple[type[BaseModel], ...] = (*MODELS, BatchRequest, RecommendationAnswer, CandidateAnswer, ErrorAnswer)
+    for model in models:
+        _add(components, model)
+    dims = sorted({one.bundle.table.dim for one in bundles})
+    options = [option for dim in dims for option in _profile_options(dim)]
+    components["ProfileRequest"]["properties"]["profile"]["anyOf"] = [*options, {"type": "null"}]
+    components["NoisedRequest"]["properties"]["noised"]["anyOf"] = options
+    most = max(len(one.clusters.centroids) for one in bundles) - 1
+    ids = {"items": {"type": "integer", "minimum": 0, "maximum": most}, "uniqueItems": True}
+    components["ClusterRequest"]["properties"]["clusters"] |= ids
+    for parameter in schema["paths"]["/v1/clusters/{version}/candidates"]["get"]["parameters"]:
+        if parameter["name"] == "clusters":
+            parameter["schema"] |= ids
+    if named:
+        _name_columns(components["PutItem"], [one.live.catalogue for one in bundles])
+    components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])
+    components["Rules"] = rules_schema([one.live.catalogue for one in bundles] if named else [])
+    for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
+        properties = components[name]["properties"]
+        properties["filter"] = {"anyOf": [{"$ref": _REF.format(model="Filter")}, {"type": "null"}]}
+        if "rules" in properties:
+            properties["rules"] = {"anyOf": [{"$ref": _REF.format(model="Rules")}, {"type": "null"}]}
+    asks = [{"$ref": _REF.format(model=model.__name__)} for model in MODELS]
+    components["Ask"] = {
+        "oneOf": asks,
+        "discriminator": {
+            "propertyName": "mode",
+            "mapping": dict(zip(MODES, (one["$ref"] for one in asks), strict=True)),
+        },
+    }
+    answers = {"anyOf": [{"$ref": _REF.format(model=one.__name__)} for one in (RecommendationAnswer, CandidateAnswer)]}
+    schema["paths"]["/v1/recommendations"] = {
+        "post": {
+            "operationId": "recommend",
+            "summary": "Recommend items to a profile, or candidates for a device to rank",
+            "description": "What is sent is used for this one answer, never stored, never logged. "
+            "A body without a profile gets the trend. Scores are inner products.",
+            "requestBody": {"required": True, "content": _json({"$ref": _REF.format(model="Ask")})},
+            "responses": _responses("A list, best first, or candidates", answers),
+        }
+    }
+    anything = {"description": "Anything else is refused in its place in `answers`."}
+    components["BatchRequest"]["properties"]["requests"]["items"] = {
+        "anyOf": [{"$ref": _REF.format(model="Ask")}, anything]
+    }
+    many = {"type": "object", "required": ["answers"], "properties": {"answers": {"type": "array", "items": {
+        "anyOf": [*answers["anyOf"], {"$ref": _REF.format(model="ErrorAnswer")}]}}}}  # fmt: skip
+    schema["paths"]["/v1/recommendations/batch"] = {
+        "post": {
+            "operationId": "recommend_batch",
+            "summary": "Many questions at once, each answered or refused on its own",
+            "requestBody": {"required": True, "content": _content(BatchRequest)},
+            "responses": _responses("An answer or an error for each, in order", many, left_out=(409,)),
+        }
+    }
+    describe_keys(schema, is_open=is_open)
+    describe_headers(schema)
+    return schema
+
+
+def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> None:
+    """Of an item to be put: the fields and attributes that these catalogues have, and no others."""
+    columns = {name: dtype for catalogue in catalogues for name, dtype in catalogue.schema.items()}
+    for name in set(ITEM_FIELDS) - set(columns):
+        del item["properties"][name]
+    attributes = {name: _value(dtype) for name, dtype in columns.items() if name not in ("item_id", *ITEM_FIELDS)}
+    described = item["properties"]["attributes"]
+    described.pop("propertyNames", None)
+    described["additionalProperties"] = False
+    described["properties"] = {
+        name: {"anyOf": [value, {"type": "null"}]} for name, value in attributes.items() if value is not None
+    }
+
+
+def _value(dtype: pl.DataType) -> dict[str, Any] | None:
+    """A value that a column can hold; None for a column that nothing can be put into."""
+    if dtype.is_integer():
+        low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)  # type: ignore[attr-defined]
+        return {"type": "integer", "minimum": low, "maximum": high}
+    if isinstance(dtype, pl.Enum):
+        return {"type": "string", "enum": dtype.categories.to_list()}
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {"type": "string", "maxLength": MAX_TEXT},
+        "number": {"type": "number"},
+        "flag": {"type": "boolean"},
+    }
+    return kinds.get(column_kind(dtype) or "")
+
+
+def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
+    """The filter language over the fields that these catalogues have."""
+    kinds: dict[str, Any] = dict(FIELDS)
+    for catalogue in catalogues:
+        for name in fields_of(catalogue):
+            if name not in kinds:
+                kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
+    me = {"$ref": _REF.format(model="Filter")}
+    several = {"type": "array", "items": me, "minItems": 1}
+    fields = {name: _leaf(kind) for name, kind in kinds.items() if kind in ("text", "number", "flag")}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        **({} if catalogues else {"patternProperties": {r"^attributes\.": {}}}),
+        "properties": {**fields, "not": me, "any": several, "all": several},
+        "description": "Several fields must all match. docs/api.md has examples.",
+    }
+
+
+def _leaf(kind: str) -> dict[str, Any]:
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {"type": "string"},
+        "number": {"type": "number"},
+        "flag": {"type": "boolean"},
+    }
+    one = kinds[kind]
+    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}]
+    if kind == "number":
+        bounds = {"min": one, "max": one}
+        forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})
+    return {"anyOf": forms}
+
+
+def rules_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
+    """The rules of a list; what may be capped by is told over the fields that these catalogues have."""
+    columns = {name for catalogue in catalogues for name in fields_of(catalogue) if name.startswith("attributes.")}
+    by = {"enum": ["category", *sorted(columns)]} if catalogues else {"type": "string", "maxLength": MAX_ID_CHARS}
+    properties = _RULES["properties"]
+    cap = properties["cap"]
+    item = {**cap["items"], "properties": {**cap["items"]["properties"], "by": by}}
+    return {**_RULES, "properties": {**properties, "cap": {**cap, "items": item}}}
+
+
+_RULES: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "pin to a place; boost and bury by deviations of the scores; cap how many of one value.",
+    "properties": {
+        "pin": {"type": "array", "maxItems": 100, "items": {
+            "type": "object", "additionalProperties": False, "required": ["item_id", "position"],
+            "properties": {"item_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS},
+                           "position": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
+        **{name: {"type": "array", "maxItems": 20, "items": {
+            "type": "object", "additionalProperties": False, "required": ["filter", "by"],
+            "properties": {"filter": {"$ref": _REF.format(model="Filter")},
+                           "by": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}}}}
+           for name in ("boost", "bury")},
+        "cap": {"type": "array", "maxItems": 5, "items": {
+            "type": "object", "additionalProperties": False, "required": ["by", "most"],
+            "properties": {"by": {"type": "string", "maxLength": MAX_ID_CHARS},
+                           "most": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
+    },
+}  # fmt: skip
+
+
+def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ...] = ()) -> dict[str, Any]:
+    refused = {"description": "Refused", "content": _content(ErrorAnswer)}
+    return {
+        "200": {"description": description, "content": _json(answer)},
+        **{str(status): dict(refused) for status in ERRORS if status not in left_out},
+    }
+
+
+def float32_base64(dim: int) -> str:
+    """A pattern for base64 of exactly dim little-endian float32 below 2^17 in magnitude, none of them NaN.
+
+    The sign, and the exponent's upper seven bits, are the fourth byte of a float; |x| < 2^17 says that the
+    topmost of them is 0 (|x| < 2), or the next three are. Three floats are 12 bytes, which are 16 characters.
+    """
+    any_, low = "[A-Za-z0-9+/]", _class
+    first = any_ + "{4}" + low(lambda v: v >> 4 & 1 == 0 or v >> 1 & 7 == 0)  # s e7 e6 e5 e4 e3 of float 1
+    small9, large9 = low(lambda v: v >> 2 & 1 == 0), low(lambda v: v & 7 == 4)  # …s e7 e6 e5 of float 2
+    small14, large14 = low(lambda v: v & 1 == 0), low(lambda v: v & 1 == 1)  # …s e7 of float 3
+    three = (
+        f"{first}{any_}{{4}}(?:{small9}{any_}|{large9}{low(lambda v: v < 32)})"
+        f"{any_}{{3}}(?:{small14}{any_}|{large14}{low(lambda v: v < 8)})"
+    )
+    last = {0: "", 1: first + low(lambda v: v & 15 == 0) + "=="}
+    ends = low(lambda v: v & 3 == 0), low(lambda v: v & 3 == 0 and v < 32)
+    last[2] = f"{first}{any_}{{4}}(?:{small9}{ends[0]}|{large9}{ends[1]})="
+    return f"^(?:{three}){{{dim // 3}}}{last[dim % 3]}$"
+
+
+def _class(holds: Callable[[int], bool]) -> str:
+    return "[" + "".join(letter for value, letter in enumerate(_ALPHABET) if holds(value)) + "]"
+
+
+def _profile_options(dim: int) -> list[dict[str, Any]]:
+    number = {"type": "number", "minimum": -MAX_ABS, "maximum": MAX_ABS}
+    return [
+        {"type": "string", "pattern": float32_base64(dim), "description": f"base64 of {dim} little-endian float32"},
+        {"type": "array", "items": number, "minItems": dim, "maxItems": dim},
+    ]
+
+
+def _content(model: type[BaseModel]) -> dict[str, Any]:
+    return _json({"$ref": _REF.format(model=model.__name__)})
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _add(components: dict[str, Any], model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template=_REF)
+    components.update(schema.pop("$defs", {}))
+    components[model.__name__] = schema

@@ -1,0 +1,80 @@
+"""Whether this process can answer: the current bundle's index is as good as it should be, and the state answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from prometheus_client.metrics_core import Metric
+
+from serving.http.metrics import age_s, gauge
+from serving.refusal import Refusal
+from serving.shelf.served import Apps, ServedBundle
+
+RECALL_FLOOR = 0.9
+"""Below it a list misses more than one in ten of the best items: a broken or badly set index, not a fast one."""
+STATE_TIMEOUT_S = 1.0
+
+
+class Readiness:
+    """Checks of one process. A bundle's recall is measured once, when its index is opened."""
+
+    def __init__(self, apps: Apps, state: Callable[[], object] | None = None, *, floor: float = RECALL_FLOOR) -> None:
+        """state: asks the state something small, or raises."""
+        self._apps, self._state, self._floor = apps, state, floor
+        self._asking: asyncio.Future[object] | None = None
+
+    async def check(self) -> str:
+        """The version of the bundle that is ready. Raises Refusal `not_ready` with the reason."""
+        for app in self._apps.names():
+            current = self._apps.of(app).current
+            try:
+                current.live.search(np.zeros(current.bundle.table.dim, dtype=np.float32), 1, trend_weight=1.0)
+            except Exception:  # noqa: BLE001  # whatever it is, it does not answer
+                raise Refusal(
+                    "not_ready", "the current bundle does not answer searches", {"reason": "bundle"}
+                ) from None
+            if current.recall < self._floor:
+                raise Refusal(
+                    "not_ready",
+                    f"index: recall {current.recall:.3f}, must be at least {self._floor:g}",
+                    {"reason": "index"},
+                )
+        if self._state is not None and not await self._state_answers():
+            raise Refusal("not_ready", f"state: does not answer within {STATE_TIMEOUT_S:g} s", {"reason": "state"})
+        return self._first().version
+
+    def gauges(self) -> Iterable[Metric]:
+        """Model age, recall and versions, for /metrics; of every app."""
+        apps = [(name, self._apps.of(name)) for name in self._apps.names()]
+        yield gauge(
+            "bundle_info",
+            "1 for the current bundle, 0 for older ones that are still answered.",
+            [
+                ({"app": name, "version": one.version}, float(one is shelf.current))
+                for name, shelf in apps
+                for one in shelf.all()
+            ],
+        )
+        yield gauge(
+            "model_age_seconds",
+            "Since the current bundle was written.",
+            [({"app": name}, age_s(shelf.current.bundle.made_at)) for name, shelf in apps],
+        )
+        yield gauge(
+            "index_recall",
+            "Of the current bundle's index against exact search, when it was opened.",
+            [({"app": name}, shelf.current.recall) for name, shelf in apps],
+        )
+
+    def _first(self) -> ServedBundle:
+        return self._apps.of(self._apps.names()[0]).current
+
+    async def _state_answers(self) -> bool:
+        """One question at a time, so that a state that hangs takes one thread and not all of them."""
+        assert self._state is not None
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().run_in_executor(None, self._state)
+        done, _ = await asyncio.wait([self._asking], timeout=STATE_TIMEOUT_S)
+        return bool(done) and self._asking.exception() is None

@@ -1,0 +1,130 @@
+"""Asking for recommendations over HTTP: one question, or many. Starlette handlers, strict body in, bytes out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.access import caller
+from serving.http.batching import Together
+from serving.http.bodies import invalid
+from serving.http.hot_path import check_json
+from serving.http.resources.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
+from serving.http.resources.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search_all
+from serving.refusal import Refusal
+from serving.shelf.served import Apps, ServedBundle, Shelf
+
+NO_STORE = {"cache-control": "no-store"}
+CURRENT = "current"
+
+
+def add_asking(app: FastAPI, apps: Apps) -> None:
+    """Mount the batch; the single question is answered by the hot path (serving/http/hot_path.py)."""
+
+    async def batch(request: Request) -> Response:
+        check_json(request.scope)
+        try:
+            sent = BatchRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise invalid(error.errors(include_url=False)) from None
+        shelf = apps.of(caller(request.scope).app)
+        answers = b",".join([_one_of_many(shelf, one) for one in sent.requests])
+        return Response(b'{"answers": [' + answers + b"]}", 200, NO_STORE, "application/json")
+
+    app.add_route("/v1/recommendations/batch", batch, methods=["POST"], include_in_schema=False)
+
+
+def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]:
+    """What answers `POST /v1/recommendations`, for the hot path."""
+    together = Together(search_all)
+
+    async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
+        asked = parse_ask(body)
+        state["mode"] = mode_of(asked)
+        shelf = apps.of(state["caller"].app)
+        if not isinstance(asked, ProfileRequest):
+            return answer(shelf, asked)
+        question = question_of(served(shelf, asked), asked)
+        return list_answer(question.one, listed(question, await together.ask(question)))
+
+    return answered
+
+
+def mode_of(asked: Ask) -> str:
+    """The mode for counts: without a profile it is the trend's."""
+    return "trend" if isinstance(asked, ProfileRequest) and asked.profile is None else asked.mode
+
+
+def answer(shelf: Shelf, asked: Ask) -> bytes:
+    """The answer to one question. Raises Refusal."""
+    one = served(shelf, asked)
+    if not isinstance(asked, ProfileRequest):
+        candidates, unknown = candidates_for(one, asked)
+        whole = {
+            "bundle_version": one.version,
+            "mode": asked.mode,
+            "unknown_exclude": unknown,
+            "candidates": candidates,
+        }
+        return json.dumps(whole, ensure_ascii=False).encode()
+    return list_answer(one, list_for(one, asked))
+
+
+def list_answer(one: ServedBundle, found: Listed) -> bytes:
+    """A list as it is answered."""
+    missing = b'[], "unknown_items": []'
+    if found.unknown_exclude or found.unknown_items:
+        ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
+        missing = f'{ids[0]}, "unknown_items": {ids[1]}'.encode()
+    return (
+        b'{"bundle_version": "%b", "mode": "profile", "recommendation_id": "%b", "fallback": %b, '
+        b'"unknown_exclude": %b, "cursor": %b, "recommendations": %b}'
+    ) % (
+        one.version.encode(),
+        os.urandom(16).hex().encode(),
+        b'"trend"' if found.fallback else b"null",
+        missing,
+        b"null" if found.cursor is None else b'"%b"' % found.cursor.encode(),
+        list_json(one, found.items, found.scores, found.reasons),
+    )
+
+
+def served(shelf: Shelf, asked: Ask) -> ServedBundle:
+    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch.
+
+    `current` is any version at all, which is good enough where nothing that is sent was made for one.
+    """
+    one = shelf.get(asked.bundle_version)
+    if one is None:
+        current = shelf.current
+        problem = "not served"
+        if asked.bundle_version == CURRENT:
+            if isinstance(asked, ProfileRequest) and asked.profile is None:
+                return current
+            problem = "`current` is for questions without a profile; profiles and clusters belong to one version"
+        raise Refusal(
+            "bundle_too_old",
+            f"bundle_version: {problem}; the current one is {current.version}",
+            {"current": current.version, "fetch": f"/v1/catalogue/{current.version}"},
+        )
+    return one
+
+
+def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
+    """A JSON object with a list that is JSON already as its last member."""
+    return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
+
+
+def _one_of_many(shelf: Shelf, sent: Any) -> bytes:
+    try:
+        return answer(shelf, parse_ask(sent))
+    except Refusal as refusal:
+        error = {"code": refusal.code, "message": str(refusal), "details": refusal.details}
+        return json.dumps({"error": error}).encode()

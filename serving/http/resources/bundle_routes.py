@@ -1,0 +1,203 @@
+"""Bundles over HTTP: what devices download, which versions are answered, and switching between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+from fastapi import FastAPI, Header, Path, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from data.errors import FederationError, ModelError, ServingError
+from recsys.catalogue.delta import encode_delta
+from serving.access import caller
+from serving.http.bodies import refusals
+from serving.http.resources.bundle_bodies import Activated, BundleDescription, BundleList
+from serving.http.resources.item_bodies import ChangesAnswer, ItemChangeEntry
+from serving.http.resources.listing import plain, row_text
+from serving.refusal import Refusal
+from serving.shelf.served import Apps, File, ServedBundle, Shelf
+from serving.state.bundle_store import BundleInUse
+
+OCTETS = "application/octet-stream"
+FOREVER = "public, max-age=31536000, immutable"
+DELTA_HEADER = "ownshelf-delta-from"
+_VERSION = Annotated[str, Path(min_length=1, max_length=64)]
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {OCTETS: {}}, "description": "A safetensors file, see docs/api.md"},
+    304: {"description": "The one you have"},
+    307: {"description": "`current`: to the current version"},
+}
+
+
+class Releases(Protocol):
+    """Who decides which bundle of an app is current."""
+
+    def activate(self, app: str, version: str, now: int) -> str:
+        """Make a bundle current, by version or `previous`. Raises ServingError, FederationError or ModelError."""
+        ...
+
+    def retire(self, app: str, version: str) -> None:
+        """Serve a bundle no more. Raises ServingError for an unknown one, BundleInUse for one that must stay."""
+        ...
+
+
+def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[], None]) -> None:
+    """Mount the routes. look: takes over what the store has, in this process, at once."""
+    deltas: dict[tuple[str, str], File] = {}
+
+    @app.get("/v1/catalogue/{version}", summary="The catalogue that a device recommends from",
+             response_class=Response, responses={**_FILES, **refusals(404, 422)})  # fmt: skip
+    async def catalogue(
+        version: _VERSION,
+        request: Request,
+        since: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        shelf = _shelf(apps, request)
+        if version == "current":
+            return _redirect(shelf, since)
+        one = _bundle(shelf, version, "catalogue")
+        older = None if since is None or since == version else shelf.get(since)
+        if older is not None and (if_none_match is None or not names(if_none_match, one.catalogue.etag)):
+            delta = deltas.get((older.version, version))
+            if delta is None:
+                content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
+                delta = File(content, one.catalogue.etag)
+                if len(deltas) >= 8:
+                    deltas.pop(next(iter(deltas)))
+                deltas[older.version, version] = delta
+            if len(delta.content) < len(one.catalogue.content):
+                return _file(delta, None, {DELTA_HEADER: older.version})
+        return _file(one.catalogue, if_none_match)
+
+    @app.get("/v1/catalogue/{version}/changes", summary="What changed about items since", responses=refusals(404, 422))
+    async def changes(
+        version: _VERSION, request: Request, since: Annotated[int, Query(ge=0, le=2**53)] = 0
+    ) -> ChangesAnswer:
+        shelf = _shelf(apps, request)
+        one = _bundle(shelf, version, "catalogue")
+        found = shelf.changed_since(since)
+        found.sort(key=lambda change: one.live.places.get(change.item_id, -1))  # new items in the order of their places
+        return ChangesAnswer(
+            bundle_version=one.version,
+            epoch=shelf.epoch,
+            sequence=shelf.sequence,
+            changes=[_entry(one, change.item_id, change.fields) for change in found],
+        )
+
+    @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",
+             response_class=Response, responses={**_FILES, **refusals(404, 422)})  # fmt: skip
+    async def clusters(
+        version: _VERSION, request: Request, if_none_match: Annotated[str | None, Header()] = None
+    ) -> Response:
+        shelf = _shelf(apps, request)
+        if version == "current":
+            return _redirect(shelf, None)
+        one = _bundle(shelf, version, "clusters")
+        return _file(one.clusters_file, if_none_match)
+
+    @app.get("/v1/bundles", summary="The served bundles", responses=refusals())
+    async def bundles(request: Request) -> BundleList:
+        shelf = _shelf(apps, request)
+        return BundleList(bundles=[_described(one, current=at == 0) for at, one in enumerate(shelf.all())])
+
+    @app.post("/v1/bundles/{version}/activate", summary="Make a bundle current, by version or `previous`",
+              responses=refusals(404, 422))  # fmt: skip
+    async def activate(version: _VERSION, request: Request) -> Activated:
+        owner = caller(request.scope).app
+
+        def switch() -> str:
+            chosen = releases.activate(owner, version, int(time.time()))
+            look()
+            return chosen
+
+        try:
+            return Activated(version=await run_in_threadpool(switch))
+        except (ServingError, FederationError, ModelError):
+            raise unknown_bundle(_shelf(apps, request), "catalogue") from None
+
+    @app.delete("/v1/bundles/{version}", summary="Serve a bundle no more; its folder stays", status_code=204,
+                response_class=Response, responses=refusals(404, 409, 422))  # fmt: skip
+    async def retire(version: _VERSION, request: Request) -> Response:
+        owner = caller(request.scope).app
+
+        def end() -> None:
+            releases.retire(owner, version)
+            look()
+
+        try:
+            await run_in_threadpool(end)
+        except BundleInUse as error:
+            raise Refusal("bundle_in_use", str(error)) from None
+        except (ServingError, FederationError, ModelError):
+            raise unknown_bundle(_shelf(apps, request), "catalogue") from None
+        return Response(None, 204)
+
+
+def _shelf(apps: Apps, request: Request) -> Shelf:
+    return apps.of(caller(request.scope).app)
+
+
+def _bundle(shelf: Shelf, version: str, kind: str) -> ServedBundle:
+    one = shelf.get(version)
+    if one is None:
+        raise unknown_bundle(shelf, kind)
+    return one
+
+
+def unknown_bundle(shelf: Shelf, kind: str) -> Refusal:
+    """The refusal of a version that is not served; kind: catalogue or clusters, which is to be fetched."""
+    current = shelf.current.version
+    return Refusal(
+        "unknown_bundle",
+        f"version: not served; the current one is {current}",
+        {"current": current, "fetch": f"/v1/{kind}/{current}"},
+    )
+
+
+def _redirect(shelf: Shelf, since: str | None) -> Response:
+    known = since is not None and shelf.get(since) is not None
+    location = shelf.current.version + (f"?since={since}" if known else "")  # beside this one, whatever is before it
+    return Response(None, 307, {"location": location, "cache-control": "no-cache"})
+
+
+def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
+    headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
+    if if_none_match is not None and names(if_none_match, file.etag):
+        return Response(None, 304, headers)
+    return Response(file.read(), 200, headers, OCTETS)
+
+
+def names(if_none_match: str, etag: str) -> bool:
+    """Whether a header `if-none-match` names an ETag."""
+    tags = [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags
+
+
+def _described(one: ServedBundle, *, current: bool) -> BundleDescription:
+    return BundleDescription(
+        version=one.version,
+        name=one.bundle.name,
+        current=current,
+        n_items=one.bundle.table.n_items,
+        dim=one.bundle.table.dim,
+        made_at=one.bundle.made_at,
+        recall=one.recall,
+        catalogue=f"/v1/catalogue/{one.version}",
+        catalogue_bytes=len(one.catalogue.content),
+    )
+
+
+def _entry(one: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
+    (place,) = one.live.index_of([item_id]).tolist()
+    if fields is None or place < 0:
+        return ItemChangeEntry(item_id=item_id, fields=None, row=None)
+    row = one.live.catalogue.row(place, named=True)
+    shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available")}
+    return ItemChangeEntry(
+        item_id=item_id, fields=shown, row=row_text(one, place) if place >= one.live.n_known else None
+    )

@@ -1,0 +1,360 @@
+"""From a question to a list or to candidates: pure functions of a served bundle and one request, which they forget."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import ModelError
+from recsys.catalogue.candidates import encode_candidates
+from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
+from recsys.lists.diversity import diversify, pool_size
+from recsys.lists.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
+from recsys.model.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
+from recsys.model.intent import in_shares
+from recsys.model.scoring import top_k as best
+from recsys.search.filters import parse_filter
+from serving.http.bodies import invalid_field, profile_vector
+from serving.http.cursor import decode_cursor, encode_cursor
+from serving.http.resources.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest, Reason
+from serving.shelf.served import ServedBundle, Shown
+
+Vector = npt.NDArray[np.float32]
+Items = npt.NDArray[np.int32]
+Chosen = tuple[Items, Vector, npt.NDArray[np.bool_] | None]
+"""item_idx (k,) and scores (k,), best first; and (k,) which are there by a pin, where there were rules or diversity."""
+_NO_ITEMS = np.empty(0, dtype=np.int32)
+_NO_RULES = Rules()
+
+
+class Listed(NamedTuple):
+    """A list: item_idx (k,) and scores (k,), best first, reasons if they were asked for, and what the answer says.
+
+    fallback: nothing was known of the shopper, so it is the trend.
+    """
+
+    items: Items
+    scores: Vector
+    reasons: tuple[Reason, ...] | None
+    fallback: bool
+    unknown_exclude: list[str]
+    unknown_items: list[str]
+    cursor: str | None
+
+
+class _Query(NamedTuple):
+    """q·v + weight·trend, and the parts of q: of the profile, of the context or cart. None: the trend alone."""
+
+    vector: Vector | None
+    weight: float
+    profile: Vector | None
+    like: Vector | None
+
+
+class Question(NamedTuple):
+    """A request that was read and found good: all that a search needs. It lives as long as its request."""
+
+    one: ServedBundle
+    asked: ProfileRequest
+    query: _Query
+    shown: Shown
+    hidden: Items
+    before: Items
+    prepared: Prepared | None
+    unknown_exclude: list[str]
+    unknown_items: list[str]
+
+
+def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
+    """The list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
+    question = question_of(one, asked)
+    return listed(question, search(question))
+
+
+def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
+    """What is to be searched for. Raises Refusal as list_for."""
+    live = one.live
+    exclude, unknown_exclude = places(one, asked.exclude)
+    around = asked.cart if asked.context is None else [asked.context, *asked.cart]
+    near, unknown_items = places(one, around)
+    before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
+    hidden = (
+        np.concatenate((exclude, near, before[before < live.n_items]))
+        if len(exclude) or len(near) or len(before)
+        else _NO_ITEMS
+    )
+    shown = shown_for(one, asked.filter)
+    query = _query(one, asked, near)
+    prepared = None
+    if asked.rules:
+        prepared = _prepared(one, asked.rules, before)
+        unknown_items = [*unknown_items, *prepared.unknown]
+    return Question(one, asked, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
+
+
+def search(question: Question) -> Chosen:
+    """The items of a question, best first."""
+    one, asked, query, shown, hidden, _, prepared, _, _ = question
+    if prepared is None and asked.diversity == 0.0:
+        return *_plain(one, query, shown, hidden, asked.top_k), None
+    found = _arranged(one, query, shown, hidden, asked, prepared)
+    return found.item_idx, found.scores, found.pinned
+
+
+def search_all(questions: Sequence[Question]) -> list[Chosen]:
+    """The items of each question; those that differ in their vector alone are searched in one."""
+    found: list[Chosen | None] = [None] * len(questions)
+    alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
+    for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
+        if prepared is None and asked.diversity == 0.0 and query.vector is not None and not len(hidden):
+            alike.setdefault((id(one), id(shown), asked.top_k, query.weight), []).append((place, query.vector))
+    for (_, _, top_k, weight), members in alike.items():
+        first = questions[members[0][0]]
+        vectors = np.array([vector for _, vector in members])
+        lists = first.one.live.search_many(vectors, top_k, trend_weight=weight, selection=first.shown.selection)
+        for (place, _), (items, scores) in zip(members, lists, strict=True):
+            found[place] = items, scores, None
+    return [search(question) if one is None else one for question, one in zip(questions, found, strict=True)]
+
+
+def listed(question: Question, chosen: Chosen) -> Listed:
+    """What is answered of what was found."""
+    one, asked, before = question.one, question.asked, question.before
+    items, scores, pinned = chosen
+    reasons = _reasons(one, question.query, items, pinned, question.prepared) if asked.reasons else None
+    cursor = None
+    if len(items) == asked.top_k or (len(items) and _held_back(question, items)):
+        cursor = encode_cursor(one.version, items if not len(before) else np.concatenate((before, items)))
+    return Listed(
+        items=items,
+        scores=scores,
+        reasons=reasons,
+        fallback=question.query.vector is None,
+        unknown_exclude=question.unknown_exclude,
+        unknown_items=question.unknown_items,
+        cursor=cursor,
+    )
+
+
+def _held_back(question: Question, items: Items) -> bool:
+    """Whether a list is short because of its caps: they hold for a page, and the next one has room for more."""
+    if question.prepared is None or not question.prepared.caps:
+        return False
+    left = question.shown.mask.copy()
+    left[question.hidden] = False
+    left[items] = False
+    return bool(left.any())
+
+
+def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
+    """Candidates as they travel, and the excluded ids that the bundle does not have. Raises Refusal."""
+    exclude, unknown = places(one, asked.exclude)
+    shown = shown_for(one, asked.filter)
+    if isinstance(asked, ClusterRequest):
+        try:
+            queries = cluster_queries(one.clusters, asked.clusters)
+        except ModelError as error:
+            raise invalid_field("clusters", str(error).partition(": ")[2]) from None
+    else:
+        vector = profile_vector(asked.noised, one.bundle.table.dim, "noised")
+        mean = in_shares(one.bundle.table.mean_profile, one.bundle.table.parts, one.bundle.config)
+        queries = direction_queries(vector, mean)
+    weight = one.bundle.config.trend_weight
+    lists = [
+        one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
+        for query in queries
+    ]
+    if not len(lists[0]):
+        return encode_candidates(one.quantized, _NO_ITEMS), unknown
+    return encode_candidates(one.quantized, interleave(np.stack(lists), asked.candidates)), unknown
+
+
+def similar_to(one: ServedBundle, item_idx: int, top_k: int, shown: Shown, hidden: Items) -> tuple[Items, Vector]:
+    """The available items of highest cosine to one item, itself left out."""
+    scores = _cosine(one, item_idx)
+    allowed = shown.mask.copy()
+    allowed[item_idx] = False
+    allowed[hidden] = False
+    return best(np.where(allowed, scores, np.float32(-np.inf)), top_k)
+
+
+def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
+    """item_idx of the ids that there are, in their order, and the ids that there are not."""
+    if not item_ids:
+        return _NO_ITEMS, []
+    found = one.live.index_of(item_ids)
+    missing = found < 0
+    if not missing.any():
+        return found, []
+    unknown = [item_ids[place] for place in np.flatnonzero(missing).tolist()]
+    return found[~missing], unknown
+
+
+def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
+    """What a filter lets through. Raises Refusal with the place of what is wrong in it."""
+    if asked is None:
+        return one.everything
+    try:
+        return one.shown(parse_filter(asked))
+    except ModelError as error:
+        raise _refused(error) from None
+
+
+def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence[Reason] | None = None) -> bytes:
+    """A JSON array of items; scores have the nine digits that identify a float32."""
+    parts: list[Any] = [None] * (2 * len(items) if reasons is None else 3 * len(items))
+    step = 2 if reasons is None else 3
+    parts[::step], parts[1::step] = one.texts_of(items), scores.tolist()
+    if reasons is not None:
+        parts[2::step] = [reason.encode() for reason in reasons]
+    return _list_form(len(items), reasons is not None) % tuple(parts)
+
+
+@lru_cache(maxsize=64)
+def _list_form(n: int, with_reasons: bool) -> bytes:
+    """Of a list of n: one form filled once takes half the time of n of them."""
+    row = b'%b%.9g, "reason": "%b"}' if with_reasons else b"%b%.9g}"
+    return b"[" + b",".join([row] * n) + b"]"
+
+
+def row_text(one: ServedBundle, item_idx: int) -> str:
+    """An item's embedding as base64 of dim little-endian float32."""
+    row = one.live.vectors(np.array([item_idx]))[0]
+    return base64.b64encode(row.astype("<f4").tobytes()).decode()
+
+
+def plain(value: Any) -> Any:
+    """A catalogue's value as JSON has it."""
+    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
+
+
+def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
+    bundle, live = one.bundle, one.live
+    profile = None if asked.profile is None else profile_vector(asked.profile, bundle.table.dim)[0]
+    weight = bundle.config.trend_weight
+    like = None
+    share = CONTEXT_WEIGHT
+    if len(near) and asked.context is not None and live.index_of([asked.context])[0] >= 0:
+        like = live.vectors(near[:1])[0]
+    elif len(near):
+        share = CART_WEIGHT
+        known = near[near < live.n_known]
+        like = cart_query(bundle.table, known, bundle.config) if len(known) else live.vectors(near).mean(axis=0)
+    if like is None or not like.any():
+        return _Query(profile, weight, profile, None)
+    return _Query(blend(like, profile, share), weight, profile, like)
+
+
+def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k: int) -> tuple[Items, Vector]:
+    if query.vector is not None:
+        return one.live.search(query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden)
+    order = one.by_trend
+    if shown is not one.everything:
+        order = order[shown.mask[order]]
+    else:
+        order = order[: top_k + len(hidden) + int(np.count_nonzero(~shown.mask))]
+        order = order[shown.mask[order]]
+    if len(hidden):
+        order = order[: top_k + len(hidden)]
+        order = order[~np.isin(order, hidden)]
+    items = order[:top_k]
+    return items, one.live.trend[items]
+
+
+def _arranged(
+    one: ServedBundle,
+    query: _Query,
+    shown: Shown,
+    hidden: Items,
+    asked: ProfileRequest,
+    prepared: Prepared | None,
+) -> Arranged:
+    scores = _scores(one, query)
+    allowed = shown.mask.copy()
+    allowed[hidden] = False
+    chosen = _NOTHING_PREPARED if prepared is None else prepared
+    raised = lifted(scores, allowed, chosen)
+    first = None
+    if asked.diversity > 0.0 and allowed.any():
+        pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(asked.top_k))
+        first = pool[diversify(values, one.live.vectors(pool), asked.top_k, asked.diversity)]
+    return arrange(raised, allowed, chosen, asked.top_k, first)
+
+
+_NOTHING_PREPARED = Prepared(None, (), (), ())
+
+
+def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepared:
+    """The rules; on a later page pins have moved up by what was shown, and those that were shown are gone."""
+    try:
+        prepared = one.prepared(parse_rules(sent))
+    except ModelError as error:
+        raise _refused(error) from None
+    if not len(before) or not prepared.pins:
+        return prepared
+    gone = set(before.tolist())
+    pins = tuple((item, max(place - len(before), 1)) for item, place in prepared.pins if item not in gone)
+    return replace(prepared, pins=pins)
+
+
+def _scores(one: ServedBundle, query: _Query) -> Vector:
+    """(n_items,) float32 of every item, new ones included."""
+    live, table = one.live, one.bundle.table
+    if query.vector is None:
+        return live.trend
+    known = table.item_embeddings @ query.vector + np.float32(query.weight) * table.trend
+    return known if not len(live.numbers) else np.concatenate((known, live.embeddings @ query.vector))
+
+
+def _cosine(one: ServedBundle, item_idx: int) -> Vector:
+    live = one.live
+    vector = live.vectors(np.array([item_idx]))[0]
+    rows = one.bundle.table.item_embeddings
+    scores = rows @ vector
+    lengths: Vector = one.once("lengths", lambda: np.linalg.norm(rows, axis=1).astype(np.float32))
+    if len(live.numbers):
+        scores = np.concatenate((scores, live.embeddings @ vector))
+        lengths = np.concatenate((lengths, np.linalg.norm(live.embeddings, axis=1)))
+    scale = lengths * np.float32(np.linalg.norm(vector))
+    found: Vector = np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0)
+    return found
+
+
+def _reasons(
+    one: ServedBundle,
+    query: _Query,
+    items: Items,
+    pinned: npt.NDArray[np.bool_] | None,
+    prepared: Prepared | None,
+) -> tuple[Reason, ...]:
+    """Of each item: pinned, else boosted if a rule lifted it, else the largest part of its score."""
+    live = one.live
+    rows = live.vectors(items)
+    parts: dict[Reason, Vector] = {"trend": np.float32(query.weight) * live.trend[items]}
+    if query.like is not None:
+        parts["similar"] = rows @ blend(query.like, None, 1.0)
+    if query.profile is not None:
+        scale = query.profile if query.like is None else blend(query.profile, None, 1.0)
+        parts["profile"] = rows @ scale
+    names = list(parts)
+    largest = np.argmax(np.stack(list(parts.values())), axis=0) if len(items) else _NO_ITEMS
+    found: list[Reason] = []
+    for place, item in enumerate(items.tolist()):
+        if pinned is not None and pinned[place]:
+            found.append("pinned")
+        elif prepared is not None and prepared.lift is not None and prepared.lift[item] > 0:
+            found.append("boosted")
+        else:
+            found.append("trend" if query.vector is None else names[int(largest[place])])
+    return tuple(found)
+
+
+def _refused(error: ModelError) -> Exception:
+    where, _, problem = str(error).partition(": ")
+    return invalid_field(where, problem)

@@ -1,0 +1,1 @@
+"""A running server: settings, workers, TLS, checks before the start."""

@@ -1,0 +1,187 @@
+"""The file that switches live rounds on: who the custodian is, where rounds are stored, how they run.
+
+    [custodian]                          [store]                      [tokens]
+    url = "https://custodian.example"    folder = "rounds"            lifetime_s = 3600
+    public_key = "custodian.key.pub"     url = "postgresql://…"       per_issuer = 100000
+    ca = "ca.pem"
+                                         [privacy]                    [rounds]
+                                         plan = "plan.json"           goal_reports = 200
+                                                                      step = {step = 0.5}
+
+Paths are relative to the file. Only custodian.url, custodian.public_key and privacy.plan are needed; everything else
+has a default. The plan is the very file that the custodian was started with.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from data.errors import ServingError
+from federation.learning.item_step import GUARDED
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.private_sum.sealing import Suite
+from federation.protocol.transport import check_address, is_loopback
+from federation.service.coordinator import Coordinator
+from federation.service.custodian_client import CustodianClient
+from federation.service.experiment_store import ExperimentStore
+from federation.service.experiment_windows import ExperimentRounds
+from federation.service.round_settings import RoundSettings
+from federation.service.round_store import CoordinatorStore
+from federation.storage.database import sqlite_url
+from federation.storage.key_files import load_or_make_key, read_public_key
+from serving.http.resources.federation_routes import IntakeSettings, TokenDesk
+from serving.state.api_keys import Mints
+from serving.state.tokens import SignedTokens
+
+SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
+EXPERIMENT_SHARES = "experiment-shares"
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """lifetime_s: of a token. per_issuer: tokens that one issuer may mint in such a time."""
+
+    lifetime_s: int = 3_600
+    per_issuer: int = 100_000
+
+    def __post_init__(self) -> None:
+        for name, high in (("lifetime_s", 30 * 86_400), ("per_issuer", 100_000_000)):
+            if not 1 <= getattr(self, name) <= high:
+                raise ServingError(f"tokens.{name}={getattr(self, name)}: must be 1..{high}")
+
+
+@dataclass(frozen=True)
+class FederationFile:
+    """What the file says, checked.
+
+    folder: bundles, shares, keys. url: of the store. advances: of several processes on one store, one advances rounds.
+    """
+
+    custodian_url: str
+    custodian_key: bytes
+    custodian_ca: Path | None
+    folder: Path
+    url: str
+    advances: bool
+    plan: PrivacyPlan
+    rounds: RoundSettings
+    tokens: TokenSettings
+    intake: IntakeSettings
+
+    @staticmethod
+    def read(path: Path) -> FederationFile:
+        """Raises ServingError for a file that is not readable, incomplete, or says what does not exist."""
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ServingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+        tables = _tables(content, ("custodian", "store", "privacy", "rounds", "tokens", "intake"))
+        custodian = _known(tables["custodian"], "custodian", {"url": str, "public_key": str, "ca": str})
+        store = _known(tables["store"], "store", {"folder": str, "url": str, "advances": bool})
+        privacy = _known(tables["privacy"], "privacy", {"plan": str})
+        for where, name in (("custodian", "url"), ("custodian", "public_key"), ("privacy", "plan")):
+            if name not in tables[where]:
+                raise ServingError(f"{path}: {where}.{name} is missing")
+        folder = path.parent / store.get("folder", "rounds")
+        key = str(custodian["public_key"])
+        return FederationFile(
+            custodian_url=str(custodian["url"]),
+            custodian_key=read_public_key(key if len(key) == 64 else str(path.parent / key)),
+            custodian_ca=path.parent / custodian["ca"] if "ca" in custodian else None,
+            folder=folder,
+            url=str(store.get("url", sqlite_url(folder / DATABASE))),
+            advances=bool(store.get("advances", True)),
+            plan=_plan(path.parent / str(privacy["plan"])),
+            rounds=_rounds(tables["rounds"]),
+            tokens=_made(TokenSettings(), tables["tokens"], "tokens"),
+            intake=_made(IntakeSettings(), tables["intake"], "intake"),
+        )
+
+    def store(self) -> CoordinatorStore:
+        """Its store, made if there is none."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return CoordinatorStore.open(self.url)
+
+    def service_public_key(self) -> bytes:
+        """The key that the custodian must know this service by; made if there is none."""
+        return load_or_make_key(self.folder / SERVICE_KEY).public
+
+    def check_host(self, host: str) -> None:
+        """Raises ServingError for sums without noise beyond this machine."""
+        custodian = check_address(self.custodian_url).host
+        if not self.plan.private and not (is_loopback(host) and is_loopback(custodian)):
+            raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
+
+    def start(self, bundle: Path, now: int) -> tuple[Coordinator, TokenDesk]:
+        """The coordinator, its line begun with a bundle if it is new, and the desk that mints tokens."""
+        store = self.store()
+        tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
+        coordinator = Coordinator(
+            store, self._custodian(), self.folder, self.plan, self.rounds, tokens, custodian_key=self.custodian_key
+        )
+        coordinator.begin(bundle, now)
+        mints = Mints(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
+        return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
+
+    def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
+        """Experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        return ExperimentRounds(
+            ExperimentStore(coordinator.store.engine),
+            self._custodian(),
+            self.folder / EXPERIMENT_SHARES,
+            desk.tokens,
+            custodian_key=self.custodian_key,
+            suite=self.rounds.suite,
+        )
+
+    def _custodian(self) -> CustodianClient:
+        key = load_or_make_key(self.folder / SERVICE_KEY)
+        return CustodianClient(self.custodian_url, key, self.custodian_key, ca=self.custodian_ca)
+
+
+def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    for name, value in content.items():
+        if name not in names or not isinstance(value, dict):
+            raise ServingError(f"{name}: must be a table, one of {', '.join(names)}")
+    return {name: dict(content.get(name, {})) for name in names}
+
+
+def _known(table: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    for name, value in table.items():
+        if name not in kinds:
+            raise ServingError(f"{where}.{name}: must be one of {', '.join(kinds)}")
+        if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
+            raise ServingError(f"{where}.{name}={value!r}: must be of type {kinds[name].__name__}")
+    return dict(table)
+
+
+def _made(defaults: Any, table: Mapping[str, Any], where: str) -> Any:
+    """The defaults with what a table says instead; they tell the types."""
+    kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+    return replace(defaults, **_known(table, where, kinds))
+
+
+def _rounds(table: Mapping[str, Any]) -> RoundSettings:
+    values = dict(table)
+    step = values.pop("step", {})
+    if not isinstance(step, dict):
+        raise ServingError("rounds.step: must be a table")
+    values_of_step = _made(GUARDED, step, "rounds.step")
+    if "suite" in values:
+        try:
+            values["suite"] = Suite(values["suite"])
+        except ValueError:
+            raise ServingError(f"rounds.suite={values['suite']!r}: must be one of {', '.join(Suite)}") from None
+    settings: RoundSettings = _made(RoundSettings(), {**values, "step": values_of_step}, "rounds")
+    return settings
+
+
+def _plan(path: Path) -> PrivacyPlan:
+    try:
+        return PrivacyPlan.from_json(path.read_bytes())
+    except OSError as error:
+        raise ServingError(f"plan={path}: cannot be read ({type(error).__name__})") from None

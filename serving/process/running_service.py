@@ -1,0 +1,218 @@
+"""One process of the service: its app, what follows the state beside it, and how all of it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from data.errors import ServingError
+from federation.protocol.transport import is_loopback
+from recsys.catalogue.bundle import Bundle
+from serving.access import OPEN_APP, Access
+from serving.http.app import create_app
+from serving.http.request_record import Observer
+from serving.http.resources.key_routes import add_keys
+from serving.process.settings import Settings
+from serving.state.bundle_store import BundleInUse
+from serving.state.key_book import KeyBook, open_book
+from serving.state.stores import Stores
+
+if TYPE_CHECKING:
+    from federation.service.coordinator import Coordinator
+    from federation.service.experiment_windows import ExperimentRounds
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be served; goes to worker processes as it is."""
+
+    bundle: Path
+    older: tuple[Path, ...]
+    settings: Settings
+
+    def check(self) -> None:
+        """Raises ServingError for what would be open to others by mistake."""
+        settings = self.settings
+        if len(self.older) > settings.keep_bundles:
+            raise ServingError(
+                f"older bundles: {len(self.older)} given, keep_bundles={settings.keep_bundles}; give fewer, or raise it"
+            )
+        if settings.federation is not None and self.older:
+            raise ServingError("older bundles: are those of earlier rounds with --federation; give none")
+        url = settings.state_url()
+        if is_loopback(settings.host) or settings.open:
+            return
+        if url is None or not _has_good_keys(url):
+            raise ServingError(
+                f"host={settings.host}: needs API keys beyond this machine (`ownshelf keys create --state FOLDER`, "
+                "then serve with the same --state), or --open if whatever stands before it checks who asks"
+            )
+
+
+@contextmanager
+def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bundle]]]:
+    """The app and what it serves first; what runs beside it goes on until the end.
+
+    advances: with a federation file, whether this process may advance rounds.
+    """
+    settings = job.settings
+    url = settings.state_url()
+    with ExitStack() as stack:
+        book = None if url is None else _followed(open_book(url), stack)
+        stores = None if url is None else _stores(url, stack)
+        options: dict[str, Any] = {
+            "stores": stores,
+            "access": Access(book, needs_no_key=settings.open),
+            "state": None if book is None else book.keys.version,
+            "observers": _observers(settings, stack),
+        }
+        if settings.federation is None:
+            bundles = [Bundle.load(folder) for folder in (job.bundle, *job.older)]
+            if stores is not None:
+                _added(stores, bundles)
+            app = create_app(bundles, settings.service(), **options)
+        else:
+            app, bundles = _federated(job, options, advances, stack)
+        if book is not None:
+            add_keys(app, book)
+        bundles = [one.bundle for one in app.state.apps.of(OPEN_APP).all()]  # mapped: let go of those that were read
+        give_back()
+        app.state.following.start()
+        stack.callback(app.state.following.stop)
+        yield app, bundles
+
+
+def worker_app(job: Job) -> FastAPI:
+    """The app of one of several workers; what runs beside it ends when the server has let go of its last request."""
+    stack = ExitStack()
+    app, _ = stack.enter_context(live(job, advances=False))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        yield
+        stack.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+@contextmanager
+def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
+    """Rounds go on in this process, which answers nobody. Yields the bundles that they start from."""
+    from federation.service.round_loop import RoundLoop
+
+    coordinator, _, experiments, advances = _started(settings, bundle)
+    loop = RoundLoop(coordinator, lambda _: None, advances=advances, experiments=experiments)
+    loop.start()
+    try:
+        yield coordinator.bundles()
+    finally:
+        loop.stop()
+        experiments.stop()
+        coordinator.stop()
+
+
+def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitStack) -> tuple[FastAPI, list[Bundle]]:
+    from federation.service.round_loop import RoundLoop
+    from serving.http.resources.experiment_routes import add_experiments
+    from serving.http.resources.federation_routes import add_federation
+    from serving.process.federation_file import FederationFile
+
+    assert job.settings.federation is not None
+    coordinator, desk, experiments, may_advance = _started(job.settings, job.bundle)
+    bundles = coordinator.bundles()
+    app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
+    add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
+    add_experiments(app, experiments)
+    shelf = app.state.apps.of(OPEN_APP)
+    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance, experiments=experiments)
+    loop.start()
+    stack.callback(coordinator.stop)
+    stack.callback(experiments.stop)
+    stack.callback(loop.stop)
+    return app, bundles
+
+
+def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, ExperimentRounds, bool]:
+    from serving.process.federation_file import FederationFile
+
+    assert settings.federation is not None
+    file = FederationFile.read(settings.federation)
+    file.check_host(settings.host)
+    coordinator, desk = file.start(bundle, int(time.time()))
+    return coordinator, desk, file.experiments(coordinator, desk), file.advances
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    """Live training decides which bundle is current."""
+
+    coordinator: Coordinator
+
+    def activate(self, app: str, version: str, now: int) -> str:
+        """Serve and train on another release. There is one line of bundles: of the app `shop`."""
+        from federation.service.round_store import activate
+
+        if app != OPEN_APP:
+            raise ServingError(f"app={app}: has no line of bundles here")
+        chosen = activate(self.coordinator.store, version, now)
+        self.coordinator.refresh()
+        return chosen
+
+    def retire(self, app: str, version: str) -> None:
+        """Never by hand. Raises ServingError, BundleInUse for a release that training keeps."""
+        if app != OPEN_APP or version not in {one.version for one in self.coordinator.store.releases.all()}:
+            raise ServingError(f"version={version}: app {app} has no such bundle")
+        raise BundleInUse(f"version={version}: live training decides which bundles are kept")
+
+
+def _added(stores: Stores, bundles: list[Bundle]) -> None:
+    """The bundles of the command line; the first becomes current unless it was here before and another was chosen."""
+    known = {one.version for one in stores.bundles.all(OPEN_APP)}
+    for bundle in reversed(bundles):
+        fresh = bundle.version not in known
+        stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)
+
+
+def _stores(url: str, stack: ExitStack) -> Stores:
+    stores = Stores.open(url)
+    stack.callback(stores.close)
+    return stores
+
+
+def _has_good_keys(url: str) -> bool:
+    with closing(open_book(url)) as book:
+        return bool(book.keys.good())
+
+
+def _followed(book: KeyBook, stack: ExitStack) -> KeyBook:
+    book.start()
+    stack.callback(book.close)
+    return book
+
+
+def _observers(settings: Settings, stack: ExitStack) -> tuple[Observer, ...]:
+    if settings.otel_endpoint is None:
+        return ()
+    from serving.http.tracing import Traces
+
+    traces = Traces.exported(settings.otel_endpoint)
+    stack.callback(traces.close)
+    return (traces.observe,)
+
+
+def give_back() -> None:
+    """Return to the system what loading has used and freed, and never look through what stays for garbage again."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,112 @@
+"""The server: one socket, answered by this process or shared by several; it stops when its last request is answered."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from data.errors import ServingError
+from serving.http.metrics import SHARED
+from serving.process.log_lines import write_log_lines
+from serving.process.running_service import Job, worker_app
+from serving.process.settings import Settings
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that is listened to already, and what is to answer there."""
+
+    config: uvicorn.Config
+    socket: socket.socket
+
+    @staticmethod
+    def open(answers: FastAPI | Job, settings: Settings, tls: dict[str, Any]) -> Listener:
+        """answers: an app, or what each worker is to make its own of. Raises OSError for a port that is taken."""
+        config = uvicorn.Config(
+            answers if isinstance(answers, FastAPI) else functools.partial(started_worker, answers),
+            factory=isinstance(answers, Job),
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # nothing here goes by an address
+            ws="none",
+            timeout_graceful_shutdown=settings.stop_timeout_s,
+            **tls,
+        )
+        bound = _bound(settings.host, settings.port)
+        bound.listen(config.backlog)  # whoever reads the address may ask at once
+        return Listener(config, bound)
+
+
+def run_here(listener: Listener) -> None:
+    """Answer until SIGTERM or SIGINT, then finish what is in progress."""
+    with _finished_by_signals():
+        uvicorn.Server(listener.config).run(sockets=[listener.socket])
+
+
+def run_workers(listener: Listener) -> None:
+    """Answer with several processes until SIGTERM or SIGINT; one that dies is replaced, SIGHUP replaces all in turn.
+
+    Raises ServingError when they cannot start.
+    """
+    with tempfile.TemporaryDirectory(prefix="ownshelf-metrics-") as folder, _environment(SHARED, folder):
+        supervisor = Multiprocess(listener.config, [listener.socket])
+        supervisor.run()
+        if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes):
+            raise ServingError("workers: cannot start; `ownshelf serve --check` may say why")
+
+
+def started_worker(job: Job) -> FastAPI:
+    """The app of a worker process. It dies by SIGTERM only after its last request."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
+    write_log_lines(job.settings.log_level)
+    return worker_app(job)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host.strip("[]"), port))
+    except OSError as error:
+        bound.close()
+        raise ServingError(f"port={port}: cannot be listened to on {host} ({error.strerror or error})") from None
+    bound.set_inheritable(True)
+    return bound
+
+
+@contextmanager
+def _finished_by_signals() -> Iterator[None]:
+    """uvicorn raises the signal again once it has stopped; that is no reason to die of it."""
+    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.__setitem__(name, before)

@@ -1,0 +1,1 @@
+"""Bundles made ready to answer, and what keeps them up to date."""

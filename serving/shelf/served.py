@@ -1,0 +1,290 @@
+"""A bundle made ready to answer: its items as they are now, its files for devices, and what is worth keeping ready."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import ServingError
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.candidates import Quantized
+from recsys.catalogue.clusters import Clusters, decode_clusters
+from recsys.catalogue.content import LazyContentMap
+from recsys.catalogue.index_files import open_index
+from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
+from recsys.lists.rules import Prepared, Rules, prepare
+from recsys.model.scoring import top_k as best
+from recsys.search.filters import Filter
+from serving.refusal import Refusal
+from serving.shelf.item_texts import ItemTexts, text_of
+from serving.shelf.shared_files import shared
+
+KEPT = 64
+"""Filters, and rules, that are kept ready for each state of the items."""
+
+RECALL_SAMPLE = 32
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """What a device downloads, and its sha256 (hex)."""
+
+    content: bytes | mmap.mmap
+    etag: str
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return bytes(self.content)
+
+    @staticmethod
+    def of(content: bytes) -> File:
+        """With its hash."""
+        return File(content, hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Items that a filter lets through: the selection for searches, and (n_items,) bool for everything else."""
+
+    selection: LiveSelection
+    mask: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedBundle:
+    """One bundle with all changes of its items so far. Read-only; nothing of a request is ever put here.
+
+    catalogue, clusters_file: the bundle's own. rows: of its items, as candidates travel. texts: of the bundle's
+    items; changed: of the items that were changed since. by_trend: (n_items,) item_idx, best trend first, available or
+    not. recall: of the index, when it was opened.
+    """
+
+    live: LiveItems
+    catalogue: File
+    texts: ItemTexts
+    changed: Mapping[int, bytes]
+    clusters: Clusters
+    clusters_file: File
+    rows: Quantized
+    by_trend: npt.NDArray[np.int32]
+    recall: float
+    _filters: dict[str, Shown] = field(default_factory=dict, repr=False)
+    _rules: dict[str, Prepared] = field(default_factory=dict, repr=False)
+    _of_bundle: dict[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle."""
+        return self.live.bundle
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.live.bundle.version
+
+    @cached_property
+    def quantized(self) -> Quantized:
+        """Rows as candidates travel, new items included."""
+        live = self.live
+        if live.sequence < 0:
+            return self.rows
+        return self.rows.changed(live.catalogue, live.embeddings)
+
+    @cached_property
+    def everything(self) -> Shown:
+        """Every available item."""
+        return Shown(self.live.everything, self.live.available)
+
+    def shown(self, asked: Filter | None) -> Shown:
+        """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
+        if asked is None or not asked.leaves:
+            return self.everything
+        if asked.key not in self._filters:
+            asked.check(self.live.catalogue)
+            category = asked.single_category()
+            mask = asked.mask(self.live.catalogue) & self.live.available
+            mask.flags.writeable = False
+            columns = self.live.catalogue.columns
+            selection = (
+                self.live.select(category=category)
+                if category is not None and "category" in columns
+                else self.live.select(mask)
+            )
+            _keep(self._filters, asked.key, Shown(selection, mask))
+        return self._filters[asked.key]
+
+    def prepared(self, rules: Rules) -> Prepared:
+        """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
+        if rules.key not in self._rules:
+            _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
+        return self._rules[rules.key]
+
+    def after(self, changes: Sequence[ItemChange]) -> ServedBundle:
+        """This bundle after some changes. Raises ModelError for one that its catalogue cannot hold."""
+        live = self.live.apply(changes)
+        if live is self.live:
+            return self
+        places = live.index_of([one.item_id for one in changes])
+        rows = live.catalogue[[int(place) for place in places if place >= 0]]
+        texts = {
+            int(place): text_of(row) for place, row in zip(places[places >= 0], rows.iter_rows(named=True), strict=True)
+        }
+        return replace(
+            self,
+            live=live,
+            changed=MappingProxyType({**self.changed, **texts}),
+            by_trend=_by_trend(live.trend),
+            _filters={},
+            _rules={},
+        )
+
+    def texts_of(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
+        """Each item's JSON up to its score."""
+        if not self.changed:
+            return self.texts.of_items(item_idx)
+        known = self.texts.of_items(np.minimum(item_idx, self.live.n_known - 1))
+        return [self.changed.get(item, text) for item, text in zip(item_idx.tolist(), known, strict=True)]
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What depends on the bundle alone is made once for all states of its items."""
+        if name not in self._of_bundle:
+            self._of_bundle[name] = make()
+        return self._of_bundle[name]  # type: ignore[return-value]
+
+
+def _keep(kept: dict[str, T], key: str, value: T) -> None:
+    if len(kept) >= KEPT:
+        kept.pop(next(iter(kept)))
+    kept[key] = value
+
+
+def _by_trend(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    order, _ = best(trend, len(trend))
+    return order
+
+
+def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
+    """Index a bundle and write its files. Seconds for a large catalogue: done once, before the first request.
+
+    folder: a cache that processes share; None keeps all in memory. Raises ModelError for an index of too little recall.
+    """
+    place = None if folder is None else folder / f"served-{bundle.version}"
+    files = shared(bundle, place)
+    bundle = files.bundle
+    index = open_index(bundle, folder)
+    weight = bundle.config.trend_weight
+    content = LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)
+    return ServedBundle(
+        live=LiveItems.start(bundle, index, content),
+        catalogue=File(files.catalogue, files.etag),
+        texts=files.texts,
+        changed=MappingProxyType({}),
+        clusters=decode_clusters(files.clusters),
+        clusters_file=File.of(files.clusters),
+        rows=files.quantized,
+        by_trend=_by_trend(bundle.table.trend),
+        recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
+    )
+
+
+class Shelf:
+    """The bundles of one app that are answered now. A request in progress keeps the one it has.
+
+    sequence: of the last change of an item; epoch: which count it is of, "" before there is a store.
+    """
+
+    def __init__(self, bundles: Sequence[Bundle], folder: Path | None = None) -> None:
+        self._folder = folder
+        self._served: dict[str, ServedBundle] = {}
+        self._changes: dict[str, ItemChange] = {}
+        self._writing = threading.Lock()
+        self.sequence = 0
+        self.epoch = ""
+        self.replace(bundles)
+
+    @property
+    def current(self) -> ServedBundle:
+        """The one to ask for."""
+        return next(iter(self._served.values()))
+
+    def get(self, version: str) -> ServedBundle | None:
+        """A bundle by version."""
+        return self._served.get(version)
+
+    def all(self) -> list[ServedBundle]:
+        """Every bundle, the current one first."""
+        return list(self._served.values())
+
+    def replace(self, bundles: Sequence[Bundle]) -> None:
+        """Serve these, the first one as current. Raises ServingError for none or the same one twice."""
+        versions = [bundle.version for bundle in bundles]
+        if not bundles:
+            raise ServingError("bundles: none given, at least one is needed")
+        if len(set(versions)) < len(versions):
+            raise ServingError(f"bundles: {versions}: one is given twice")
+        with self._writing:
+            if versions != list(self._served):
+                self._served = {bundle.version: self._ready(bundle) for bundle in bundles}
+
+    def apply(self, changes: Sequence[ItemChange]) -> None:
+        """Take over changes of items, in every bundle."""
+        if not changes:
+            return
+        with self._writing:
+            self._served = {version: one.after(fitting(changes, one.live)) for version, one in self._served.items()}
+            self._changes = {**self._changes, **{one.item_id: one for one in changes}}
+            self.sequence = max(self.sequence, *(one.sequence for one in changes))
+
+    def changed_since(self, sequence: int) -> list[ItemChange]:
+        """The last change of each item changed after a sequence, in order."""
+        return sorted((one for one in self._changes.values() if one.sequence > sequence), key=lambda one: one.sequence)
+
+    def _ready(self, bundle: Bundle) -> ServedBundle:
+        known = self._served.get(bundle.version)
+        if known is not None:
+            return known
+        fresh = serve_bundle(bundle, self._folder)
+        return fresh.after(fitting(list(self._changes.values()), fresh.live))
+
+
+def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
+    """Changes as a bundle can hold them: a field that its catalogue lacks or has of another type is left out."""
+    return [
+        one
+        if one.fields is None
+        else replace(one, fields={name: value for name, value in one.fields.items() if live.fits(name, value)})
+        for one in sorted(changes, key=lambda one: one.sequence)
+    ]
+
+
+class Apps:
+    """The shelf of each app (tenant)."""
+
+    def __init__(self, shelves: Mapping[str, Shelf]) -> None:
+        self._shelves = dict(shelves)
+
+    def of(self, app: str) -> Shelf:
+        """An app's shelf. Raises Refusal for one without a bundle."""
+        found = self._shelves.get(app)
+        if found is None:
+            raise Refusal("unknown_bundle", "app: this key's app serves no bundle yet")
+        return found
+
+    def names(self) -> list[str]:
+        """Every app with a shelf."""
+        return list(self._shelves)
+
+    def add(self, app: str, shelf: Shelf) -> None:
+        """An app that has its first bundle now."""
+        self._shelves = {**self._shelves, app: shelf}

@@ -1,0 +1,1 @@
+"""What all workers of a service share in one database: keys, items, bundles, counts, tokens."""

@@ -1,0 +1,161 @@
+"""Which bundles an app serves and which of them is current: shared by all workers, changed by command line and API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from data.errors import ServingError
+from federation.storage.database import reading
+from recsys.catalogue.bundle import Bundle
+from serving.state.counters import ensure, last, take
+from serving.state.schema import bundle_activations, metadata, served_bundles
+
+COUNTER = "bundles"
+PREVIOUS = "previous"
+
+
+class BundleInUse(ServingError):
+    """A bundle that cannot be retired: the current one, or one that live training keeps."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A bundle that may be served. added_at: seconds since 1970-01-01 UTC."""
+
+    version: str
+    folder: str
+    name: str
+    added_at: int
+
+
+class BundleStore:
+    """Bundles and activations of all apps, in SQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        metadata.create_all(engine)
+
+    def add(self, app: str, folder: Path, now: int, *, activate: bool = True) -> str:
+        """Serve a bundle of a folder from now on, as the current one unless told otherwise; its version.
+
+        Raises ModelError for a folder that is no bundle, ServingError for one of another table than the app's.
+        """
+        bundle = Bundle.load(folder)
+        known = self.all(app)
+        if known and known[0].name != bundle.name:
+            raise ServingError(f"bundle {bundle.name}: app {app} serves bundles of {known[0].name}")
+        values = {"app": app, "version": bundle.version, "folder": str(folder.absolute()), "name": bundle.name}
+        ensure(self._engine, app, COUNTER)
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(served_bundles).values(values | {"added_at": now}))
+                if activate:
+                    _activate(connection, app, bundle.version, now)
+        except IntegrityError:  # it is there already
+            active = self.active(app)
+            if activate and (active is None or active.version != bundle.version):
+                self.activate(app, bundle.version, now)
+        return bundle.version
+
+    def all(self, app: str) -> list[ServedVersion]:
+        """Bundles of an app, the last added first."""
+        order = (served_bundles.c.added_at.desc(), served_bundles.c.version)
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(served_bundles).where(served_bundles.c.app == app).order_by(*order)).all()
+        return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
+
+    def kept(self, app: str, n: int) -> list[ServedVersion]:
+        """The current bundle first, then the n others that were added or current last; none before the first."""
+        known = self.all(app)
+        where = bundle_activations.c.app == app
+        columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)
+        with reading(self._engine) as connection:
+            history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
+        last = {row.version: (row.at, row.sequence) for row in history}
+        versions = {one.version for one in known}
+        current = next((row.version for row in reversed(history) if row.version in versions), None)
+        if current is None:
+            return []
+        latest = sorted(known, key=lambda one: max((one.added_at, 0), last.get(one.version, (0, 0))), reverse=True)
+        others = [one for one in latest if one.version != current]
+        return [one for one in latest if one.version == current] + others[:n]
+
+    def retire(self, app: str, version: str) -> None:
+        """Serve a bundle no more; its folder stays. It may be added again.
+
+        Raises ServingError for an unknown one, and for the current one: activate another first.
+        """
+        ensure(self._engine, app, COUNTER)
+        with self._engine.begin() as connection:
+            take(connection, app, COUNTER, 1)  # so that all take notice, and no activation comes in between
+            if version not in _versions(connection, app):
+                raise ServingError(f"version={version}: app {app} has no such bundle")
+            if _history(connection, app, 1) == [version]:
+                raise BundleInUse(f"version={version}: is the current one; activate another before it is retired")
+            where = (served_bundles.c.app == app) & (served_bundles.c.version == version)
+            connection.execute(served_bundles.delete().where(where))
+
+    def active(self, app: str) -> ServedVersion | None:
+        """The current bundle; None before the first."""
+        with reading(self._engine) as connection:
+            history = _history(connection, app, 1)
+        return next((one for one in self.all(app) if history and one.version == history[0]), None)
+
+    def activate(self, app: str, version: str, now: int) -> str:
+        """Make a bundle current, by version or `previous`; its version.
+
+        Raises ServingError for an unknown one, ModelError for one that cannot be read any more.
+        """
+        known = {one.version: one for one in self.all(app)}
+        ensure(self._engine, app, COUNTER)
+        if version == PREVIOUS:
+            with reading(self._engine) as connection:
+                history = _history(connection, app, 2)
+            if len(history) < 2:
+                raise ServingError("version=previous: there is none before the current one")
+            version = history[1]
+        if version not in known:
+            raise ServingError(f"version={version}: must be one of {', '.join(sorted(known)) or 'none'}")
+        Bundle.load(Path(known[version].folder))
+        with self._engine.begin() as connection:
+            _activate(connection, app, version, now)
+        return version
+
+    def sequence(self, app: str) -> int:
+        """Of the last activation; 0 before the first."""
+        with reading(self._engine) as connection:
+            return last(connection, app, COUNTER)
+
+    def apps(self) -> list[str]:
+        """Every app that has a bundle."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(served_bundles.c.app).distinct().order_by(served_bundles.c.app)).all()
+        return [row.app for row in rows]
+
+
+def _activate(connection: Connection, app: str, version: str, now: int) -> None:
+    """Raises ServingError for one that was retired in the meantime."""
+    sequence = take(connection, app, COUNTER, 1)
+    if version not in _versions(connection, app):
+        raise ServingError(f"version={version}: app {app} has no such bundle any more")
+    values = {"app": app, "sequence": sequence, "version": version, "at": now}
+    connection.execute(insert(bundle_activations).values(values))
+
+
+def _versions(connection: Connection, app: str) -> set[str]:
+    rows = connection.execute(select(served_bundles.c.version).where(served_bundles.c.app == app))
+    return {row.version for row in rows}
+
+
+def _history(connection: Connection, app: str, n: int) -> list[str]:
+    """The versions last activated, newest first, each once, those that were retired left out."""
+    known = _versions(connection, app)
+    where = bundle_activations.c.app == app
+    rows = connection.execute(
+        select(bundle_activations.c.version).where(where).order_by(bundle_activations.c.sequence.desc())
+    )
+    return list(dict.fromkeys(row.version for row in rows if row.version in known))[:n]

@@ -1,0 +1,54 @@
+"""What all workers of a service share, in one database: changes of items, bundles and activations, counts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from federation.storage.database import open_engine, reading, sqlite_url
+from serving.state.bundle_store import BundleStore
+from serving.state.counters import heads
+from serving.state.item_store import ItemStore
+from serving.state.state_url import STATE_FILE
+from serving.state.traffic import Traffic
+
+
+@dataclass(frozen=True, eq=False)
+class Stores:
+    """The stores of one database. Safe in threads."""
+
+    engine: Engine
+    items: ItemStore = field(init=False)
+    bundles: BundleStore = field(init=False)
+    traffic: Traffic = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("items", ItemStore), ("bundles", BundleStore), ("traffic", Traffic)):
+            object.__setattr__(self, name, kind(self.engine))
+
+    @staticmethod
+    def open(url: str) -> Stores:
+        """The stores of a URL, their tables made if they are missing."""
+        return Stores(open_engine(url))
+
+    @staticmethod
+    def passing() -> Stores:
+        """Stores that are gone with this process: a service without a state of its own."""
+        folder = Path(tempfile.mkdtemp(prefix="ownshelf-"))
+        made = Stores.open(sqlite_url(folder / STATE_FILE))
+        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
+        return made
+
+    def heads(self) -> dict[tuple[str, str], int]:
+        """(app, name) → the last sequence: one question tells whether anything is new."""
+        with reading(self.engine) as connection:
+            return heads(connection)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()

@@ -1,0 +1,143 @@
+"""Live rounds for tests: a small shop's line of bundles, a custodian in this process, tokens that prove nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from federation.custodian.custodian import Custodian
+from federation.device.report import make_report
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.taste_update import METRICS, Clips
+from federation.private_sum.exchange import Answer, Batch
+from federation.protocol.messages import Report, Task
+from federation.protocol.report_tokens import Right, Tokens
+from federation.service.coordinator import Coordinator
+from federation.service.intake.report_refusals import TokenInvalid
+from federation.service.round_settings import RoundSettings
+from federation.service.round_store import CoordinatorStore
+from federation.storage.database import sqlite_url
+from tests.shop import make_bundle
+
+NOW = 1_800_000_000
+CLIPS = Clips(rows=1.0, counts=4.0, second=1.0, first=1.0)
+PLAN = PrivacyPlan.off(CLIPS, max_participations=5, min_reports=3, max_reports=20)
+SETTINGS = RoundSettings(rounds=4, block_items=25, goal_reports=8, window_s=600, pause_s=60, keep_bundles=2)
+
+
+class PlainTokens:
+    """A token is ``issuer/serial``."""
+
+    def mint(self, issuer: str, count: int, now: int) -> Sequence[bytes]:
+        return [f"{issuer}/{serial}".encode() for serial in range(count)]
+
+    def check(self, token: bytes, now: int) -> Right:
+        issuer, slash, serial = token.partition(b"/")
+        if not slash:
+            raise TokenInvalid("token: none of ours")
+        return Right(issuer.decode(), serial)
+
+
+@dataclass
+class CustodianHere:
+    """The custodian's own store behind the calls its client makes."""
+
+    custodian: Custodian
+    now: int = NOW
+    calls: list[str] = field(default_factory=list)
+
+    def open_round(self, draft: Task) -> Task:
+        self.calls.append("open")
+        return Task.from_bytes(self.custodian.open_round(draft.draft_bytes(), self.now))
+
+    def answer(self, batch: Batch) -> Answer:
+        self.calls.append(f"answer {batch.block}")
+        return Answer.from_bytes(self.custodian.answer(batch.to_bytes(), self.now))
+
+    def close(self, task_id: str) -> None:
+        self.calls.append("close")
+        self.custodian.close(task_id, self.now)
+
+
+@dataclass
+class Line:
+    """A coordinator and what stands around it."""
+
+    folder: Path
+    coordinator: Coordinator
+    custodian: CustodianHere
+    serial: int = 0
+
+    def open(self, now: int = NOW) -> Task:
+        """The task of the next round, opened."""
+        while self.coordinator.task() is None:
+            assert self.coordinator.advance(now)
+        task = self.coordinator.task()
+        assert task is not None
+        return task
+
+    def report(self, task: Task, block: int = 0, *, issuer: str = "shop", seed: int = 0, token: bytes = b"") -> Report:
+        self.serial += 1
+        return make_report(task, block, a_vector(task, seed), token or f"{issuer}/{self.serial}".encode())
+
+    def fill(self, task: Task, per_block: int, now: int = NOW) -> dict[int, list[Report]]:
+        """Accepted reports, so many a block."""
+        made = {
+            block: [self.report(task, block, seed=n) for n in range(per_block)] for block in range(len(task.blocks))
+        }
+        for reports in made.values():
+            for report in reports:
+                assert self.coordinator.accept(report.to_bytes(), now) == "accepted"
+        return made
+
+    def settle(self, now: int = NOW) -> None:
+        """Every transition that is due."""
+        while self.coordinator.advance(now):
+            pass
+
+
+def a_vector(task: Task, seed: int) -> dict[str, np.ndarray]:
+    """A training device's vectors, random, with its one and half a point of NDCG."""
+    rng = np.random.default_rng(seed)
+    drawn = {part.name: rng.normal(0, 0.1, part.length) for part in task.plan.parts}
+    metrics = np.array([1.0 if name.startswith("train_d") else 0.5 * name.startswith("train_n") for name in METRICS])
+    moment = np.outer(drawn["first"], drawn["first"])[np.triu_indices(len(drawn["first"]))]
+    return drawn | {"one": np.ones(1), "metrics": metrics, "counts": np.abs(drawn["counts"]), "second": moment}
+
+
+def a_line(
+    folder: Path,
+    *,
+    url: str | None = None,
+    plan: PrivacyPlan = PLAN,
+    settings: RoundSettings = SETTINGS,
+    tokens: Tokens | None = None,
+    now: int = NOW,
+    **changes: object,
+) -> Line:
+    """A line in a folder; in the same folder again, the same line after a restart."""
+    if not (folder / "first").exists():
+        make_bundle(folder / "first")
+    custodian = Custodian.open(folder / "custodian", plan, now)
+    here = CustodianHere(custodian, now)
+    coordinator = Coordinator(
+        CoordinatorStore.open(url or sqlite_url(folder / "rounds.sqlite")),
+        here,
+        folder / "state",
+        plan,
+        replace(settings, **changes),
+        tokens or PlainTokens(),
+        custodian_key=custodian.key.public,
+    )
+    coordinator.begin(folder / "first", now)
+    return Line(folder, coordinator, here)
+
+
+def stop(line: Line) -> None:
+    """What a restart does first."""
+    line.coordinator.stop()
+    line.coordinator.store.engine.dispose()
+    line.custodian.custodian.shut()

@@ -1,0 +1,103 @@
+"""A live round for tests: a bundle, a task the custodian signed for it, and a service that keeps what it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from federation.custodian.policy import CustodianPolicy, open_round
+from federation.learning.taste_update import Clips
+from federation.learning.training_sum import training_plan
+from federation.private_sum.custodian_half import Round
+from federation.private_sum.sealing import Suite
+from federation.private_sum.signing import SigningKey
+from federation.protocol.messages import Report, Task, blocks_of
+from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.catalogue import encode_catalogue
+
+CUSTODIAN = SigningKey.from_private(bytes(range(32)))
+CLIPS = Clips(rows=1.0, counts=3.0, second=0.5, first=0.7)
+NOW = 1_800_000_000
+N_BLOCK = 16
+
+
+def training_task(
+    bundle: Bundle,
+    *,
+    round_: int = 0,
+    noise: float = 2.0,
+    min_reports: int = 50,
+    n_block: int = N_BLOCK,
+    suite: Suite = Suite.X25519,
+    key: SigningKey = CUSTODIAN,
+    **changes: Any,
+) -> tuple[Task, Round]:
+    """A signed training task for a bundle, and the round its custodian keeps. noise: σ over sensitivity, or more."""
+    part = bundle.table.trained
+    width = bundle.table.rows_of(part).shape[1]
+    plan = training_plan(n_block, width, CLIPS, min_reports=min_reports, max_reports=1000, trained=part)
+    plan = replace(plan, sigma=int(noise * plan.sensitivity_squared**0.5) + (noise > 0))
+    draft = Task(
+        task_id=f"training-{round_}",
+        round=round_,
+        bundle_version=bundle.version,
+        bundle_hash=hashlib.sha256(encode_catalogue(bundle)).digest(),
+        blocks=blocks_of(bundle.table.n_items, n_block),
+        plan=plan,
+        suite=suite,
+        round_public_key=b"",
+        deadline=NOW + 3_600,
+        come_back_at=NOW + 7_200,
+    )
+    return open_round(replace(draft, **changes), CustodianPolicy(1, 0.0), key)
+
+
+@dataclass
+class FakeService:
+    """Hands out a task and a catalogue, takes reports once each. faults: what to do instead, one a request."""
+
+    task: Task | None
+    bundle: Bundle
+    retry_after: str = "120"
+    faults: list[Callable[[httpx.Request], httpx.Response]] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
+    kept: dict[bytes, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+
+    def client(self, base_url: str = "https://shop.test") -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(self.answer), base_url=base_url)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request.url.path)
+        path = request.url.path
+        if path == "/v1/federation/task":
+            if self.task is None:
+                return httpx.Response(204, headers={"retry-after": self.retry_after})
+            return httpx.Response(200, content=self.task.to_bytes())
+        if path == "/v1/federation/reports":
+            body = request.read()
+            self.received.append(body)
+            if self.faults:
+                return self.faults.pop(0)(request)
+            return self.take(body)
+        if path.endswith("/changes"):
+            return refusal(404, "not_found")
+        content = encode_catalogue(self.bundle)
+        return httpx.Response(200, content=content, headers={"etag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
+    def take(self, body: bytes) -> httpx.Response:
+        assert self.task is not None
+        report = Report.from_bytes(body, self.task, self.task.deadline)
+        before = self.kept.setdefault(report.report_id, body)
+        if before != body:
+            return refusal(409, "report_conflict")
+        return httpx.Response(201 if self.received.count(body) == 1 else 200, json={"status": "accepted"})
+
+
+def refusal(status: int, code: str, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json={"error": {"code": code, "message": "no", "details": {}}}, headers=named)

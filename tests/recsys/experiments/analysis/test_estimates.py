@@ -1,0 +1,157 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tea_tasting as tt
+from scipy import stats
+from tea_tasting.aggr import Aggregates
+
+from data.errors import SumsTooSmall
+from recsys.experiments.analysis.estimates import Difference, difference
+from recsys.experiments.analysis.intervals import fixed_critical, fixed_p, interval
+from recsys.experiments.analysis.sums import ArmSums, SumsNoise
+from recsys.experiments.definition.metric_definitions import Metric, MetricKind
+
+BUYS = Metric("conversion", MetricKind.PROPORTION, "bought", centre=0.1)
+SPENT = Metric("revenue", MetricKind.MEAN, "spent", cap=1e4, centre=3.0)
+CUPED = replace(SPENT, covariate="before", covariate_cap=1e4, covariate_centre=1.0)
+RATIO = Metric("per_visit", MetricKind.RATIO, "spent", denominator="visits", cap=1e4, centre=3.0, denominator_cap=1e3)
+RATIO_CUPED = replace(RATIO, covariate="before", covariate_cap=1e4, covariate_centre=1.0)
+ALL = (BUYS, CUPED, RATIO_CUPED)
+
+
+def rows(n: int, lift: float, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    before = rng.gamma(0.5, 20.0, n)
+    visits = 1.0 + rng.poisson(2.0, n)
+    bought = (rng.random(n) < 0.2).astype(float)
+    return {"before": before, "visits": visits, "bought": bought, "spent": bought * before * lift + rng.gamma(1, 2, n)}
+
+
+CONTROL, TREATMENT = rows(900, 1.0, 1), rows(1100, 1.2, 2)
+SUMS = [ArmSums.from_rows(values, ALL) for values in (CONTROL, TREATMENT)]
+
+
+def aggregates(sums: ArmSums) -> Aggregates:
+    """The same sums as tea-tasting has them."""
+    names = ["before", "spent", "visits"]
+    pairs = [(x, y) for x, y in sums.products if x != y]
+    return Aggregates(
+        int(sums.n),
+        {x: sums.mean(x) for x in [*names, "bought"]},
+        {x: sums.var(x) for x in [*names, "bought"]},
+        {p: sums.cov(*p) for p in pairs},
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "theirs"),
+    [
+        (BUYS, tt.Mean("bought")),
+        (SPENT, tt.Mean("spent")),
+        (CUPED, tt.Mean("spent", "before")),
+        (RATIO, tt.RatioOfMeans("spent", "visits")),
+        (RATIO_CUPED, tt.RatioOfMeans("spent", "visits", "before")),
+    ],
+    ids=["proportion", "mean", "cuped", "ratio", "ratio with cuped"],
+)
+def test_effect_interval_and_p_agree_with_tea_tasting_from_the_same_sums(metric, theirs):
+    ours = difference(metric, *SUMS)
+    bounds = interval(ours, fixed_critical(0.05))
+    oracle = theirs.analyze_aggregates(*(aggregates(sums) for sums in SUMS))
+    assert ours.control == pytest.approx(oracle.control, rel=1e-9)
+    assert ours.treatment == pytest.approx(oracle.treatment, rel=1e-9)
+    assert ours.effect == pytest.approx(oracle.effect_size, rel=1e-9)
+    assert ours.relative == pytest.approx(oracle.rel_effect_size, rel=1e-9)
+    assert (bounds.low, bounds.high) == pytest.approx(
+        (oracle.effect_size_ci_lower, oracle.effect_size_ci_upper), rel=1e-9
+    )
+    assert (bounds.relative_low, bounds.relative_high) == pytest.approx(
+        (oracle.rel_effect_size_ci_lower, oracle.rel_effect_size_ci_upper), rel=1e-9
+    )
+    assert ours.z == pytest.approx(oracle.statistic, rel=1e-9)
+    assert fixed_p(ours) == pytest.approx(oracle.pvalue, rel=1e-9)
+
+
+def test_a_mean_is_welchs_test_of_the_rows():
+    oracle = stats.ttest_ind(TREATMENT["spent"], CONTROL["spent"], equal_var=False)
+    ours = difference(SPENT, *SUMS)
+    assert ours.df == pytest.approx(oracle.df, rel=1e-9)
+    assert fixed_p(ours) == pytest.approx(oracle.pvalue, rel=1e-9)
+    low, high = oracle.confidence_interval(0.9)
+    assert interval(ours, fixed_critical(0.1)).low == pytest.approx(low, rel=1e-9)
+    assert interval(ours, fixed_critical(0.1)).high == pytest.approx(high, rel=1e-9)
+
+
+def test_cuped_is_the_regression_on_the_covariate():
+    """The adjusted effect is the difference of residuals of one regression over both arms (Deng et al. 2013)."""
+    before = np.concatenate([CONTROL["before"], TREATMENT["before"]])
+    spent = np.concatenate([CONTROL["spent"], TREATMENT["spent"]])
+    slope = stats.linregress(before, spent).slope
+    ours = difference(CUPED, *SUMS)
+    assert ours.coefficient == pytest.approx(slope, rel=1e-9)
+    residuals = [values["spent"] - slope * values["before"] for values in (CONTROL, TREATMENT)]
+    assert ours.effect == pytest.approx(residuals[1].mean() - residuals[0].mean(), rel=1e-9)
+    assert ours.variance == pytest.approx(sum(r.var(ddof=1) / len(r) for r in residuals), rel=1e-9)
+    assert 0.1 < ours.reduction < 0.6
+
+
+def test_noise_widens_the_variance_as_it_scatters_the_effect():
+    """2,000 draws of noise on the same sums: the scatter of the effect is what the variance says noise added."""
+    rng = np.random.default_rng(3)
+    sigma = 60.0
+    for metric in (BUYS, SPENT, RATIO):
+        exact = [ArmSums.from_rows(values, [metric]) for values in (CONTROL, TREATMENT)]
+        drawn = [difference(metric, *(noised(sums, sigma / 4, rng) for sums in exact)) for _ in range(2000)]
+        added = [d.variance - d.sampling_variance for d in drawn]
+        # a variance of 2,000 draws is known to ± 3.2 %
+        assert np.mean(added) == pytest.approx(np.var([d.effect for d in drawn]), rel=0.13)
+        assert np.mean([d.effect for d in drawn]) == pytest.approx(
+            difference(metric, *exact).effect, abs=4 * math.sqrt(np.mean(added) / 2000) + 1e-3
+        )
+
+
+def noised(sums: ArmSums, sigma: float, rng: np.random.Generator) -> ArmSums:
+    """Noise of one scale on n and totals, of 3 scales on the products."""
+    return replace(
+        sums,
+        n=sums.n + rng.normal(0, sigma),
+        totals={x: t + rng.normal(0, sigma) for x, t in sums.totals.items()},
+        products={p: t + rng.normal(0, 3 * sigma) for p, t in sums.products.items()},
+        noise=SumsNoise(sigma**2, dict.fromkeys(sums.totals, sigma**2), dict.fromkeys(sums.products, 9 * sigma**2)),
+    )
+
+
+def test_scatter_is_the_variance_of_the_sums_by_shopper():
+    made = Difference(1.0, 2.0, 3e-4, 2e-4, 99.0, 1.0, 99.0, 0.0, 0.0, 1000.0, denominator=2.0)
+    assert made.scatter == pytest.approx(1000 * 3e-4 * 4)
+    assert difference(RATIO, *SUMS).denominator == pytest.approx(
+        np.concatenate([CONTROL["visits"], TREATMENT["visits"]]).mean()
+    )
+    assert difference(SPENT, *SUMS).denominator == 1.0
+
+
+def test_a_covariate_without_variance_is_not_used():
+    flat = [values | {"before": np.full(len(values["spent"]), 2.0)} for values in (CONTROL, TREATMENT)]
+    sums = [ArmSums.from_rows(values, [CUPED]) for values in flat]
+    plain = [ArmSums.from_rows(values, [SPENT]) for values in flat]
+    ours = difference(CUPED, *sums)
+    assert ours.coefficient == 0.0
+    assert ours.reduction == 0.0
+    assert ours.effect == pytest.approx(difference(SPENT, *plain).effect)
+
+
+def test_relative_bounds_are_nan_when_an_arm_is_not_above_zero():
+    sums = [ArmSums.from_rows({"spent": values}, [SPENT]) for values in (np.array([0.0, 0.0, 0.0]), np.arange(3.0))]
+    with pytest.raises(SumsTooSmall, match="all shoppers have one value"):
+        difference(SPENT, *sums)
+    below = [replace(sums[1], totals={"spent": -20.0}, products={("spent", "spent"): 200.0}), sums[1]]
+    made = interval(difference(SPENT, *below), 1.96)
+    assert math.isnan(made.relative_low)
+    assert made.low < made.high
+
+
+def test_an_infinite_critical_value_bounds_nothing():
+    bounds = interval(difference(SPENT, *SUMS), math.inf)
+    assert (bounds.low, bounds.high, bounds.relative_low, bounds.relative_high) == (-math.inf, math.inf, -1.0, math.inf)

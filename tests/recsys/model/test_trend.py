@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.interactions import MICROS_PER_DAY, EventKind, interactions
+from recsys.model.trend import HALF_LIFE_DAYS, decayed_popularity, trend
+
+DAY = MICROS_PER_DAY
+
+
+def test_each_event_is_halved_for_every_half_life_of_its_age():
+    log = interactions([0, 1, 0, 1], [0, 0, 1, 2], [0, 7 * DAY, 14 * DAY, 7 * DAY], n_users=2, n_items=4)
+    # at day 14 with half-life 7: item 0 is ¼ + ½, item 1 is 1, item 2 is ½, item 3 nobody had
+    assert decayed_popularity(log, 14 * DAY, 7.0).tolist() == [0.75, 1.0, 0.5, 0.0]
+
+
+def test_trend_is_the_logarithm_over_its_largest():
+    log = interactions([0, 1, 0], [0, 0, 1], [0, 0, 0], n_users=2, n_items=3)
+    # log(1 + 2), log(1 + 1), log(1 + 0) over log 3
+    assert trend(log, 0).tolist() == pytest.approx([1.0, np.log(2) / np.log(3), 0.0])
+
+
+def test_a_week_is_the_half_life():
+    log = interactions([0], [0], [0], n_users=1, n_items=1)
+    assert decayed_popularity(log, round(HALF_LIFE_DAYS * DAY)).tolist() == [0.5]
+    assert HALF_LIFE_DAYS == 7.0
+
+
+def test_dislikes_make_nothing_popular():
+    kinds = [EventKind.VIEW, EventKind.CART, EventKind.PURCHASE, EventKind.LIKE, EventKind.DISLIKE]
+    log = interactions([0] * 5, range(5), [0] * 5, n_users=1, n_items=5, kind=kinds)
+    assert trend(log, 0).tolist() == [1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_an_event_later_than_now_counts_as_of_now():
+    log = interactions([0, 0], [0, 1], [0, 9 * DAY], n_users=1, n_items=2)
+    assert decayed_popularity(log, 0).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [None, [EventKind.DISLIKE]])
+def test_an_empty_log_has_a_trend_of_zeros(kind):
+    n = 0 if kind is None else 1
+    log = interactions([0] * n, [0] * n, [0] * n, n_users=1, n_items=3, kind=kind)
+    found = trend(log, 0)
+    assert (found.tolist(), found.dtype) == ([0.0, 0.0, 0.0], np.float32)
+
+
+def test_trend_keeps_the_order_of_popularity_within_0_and_1():
+    rng = np.random.default_rng(0)
+    log = interactions(
+        np.zeros(500, int), rng.zipf(1.5, 500) % 40, rng.integers(0, 90 * DAY, 500), n_users=1, n_items=40
+    )
+    level, found = decayed_popularity(log, 90 * DAY), trend(log, 90 * DAY)
+    assert found.max() == 1.0
+    assert found.min() >= 0.0
+    assert (np.diff(found[np.argsort(level)]) >= 0).all()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from recsys.experiments.definition.definition_file import content_hash, experiment_of
+from serving.cli.experiments import commands as experiment_commands
+from serving.cli.experiments import service_commands as experiment_cli
+from tests.recsys.experiments.an_experiment import raw_experiment
+from tests.serving.http.resources.test_experiment_routes import Live, body, end, live_service
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(experiment_cli.app, list(arguments))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "lists.yaml"
+    path.write_text(yaml.safe_dump(body()))
+    return path
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """A service that the command line reaches without a socket."""
+    made = live_service(tmp_path)
+
+    @contextmanager
+    def here(service: str, ca: Path | None) -> Iterator[httpx.Client]:
+        assert (service, ca) == ("http://shop.test", None)
+        yield made.asks("")
+
+    monkeypatch.setattr(experiment_cli, "service_client", here)
+    monkeypatch.setenv("OWNSHELF_SERVICE", "http://shop.test")
+    monkeypatch.setenv("OWNSHELF_API_KEY", made.keys["shop", "analyst"])
+    yield made
+    end(made)
+
+
+def test_a_definition_is_checked_without_a_service(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps(raw_experiment()))
+    told = json.loads(run("validate", str(path), "--json").stdout)
+    assert told["hash"] == content_hash(experiment_of(raw_experiment())).hex()
+    assert (told["coordinates"], told["report_bytes"], len(told["windows"])) == (48, 192, 3)
+    assert 4 < told["noise_multiplier"] < 6
+    assert run("validate", str(path)).stdout.startswith("personal-home version 1: ['global', 'personal'], 2 cells")
+    assert run("validate", str(path)).stderr.startswith(
+        "warning: metric revenue: noise hides its covariate's coefficient"
+    )
+    assert told["covariate_scatter"]["revenue"] > 0.1
+    quiet = raw_experiment(privacy={"epsilon": None, "min_reports": 50, "max_reports": 10_000})
+    path.write_text(json.dumps(quiet))
+    assert run("validate", str(path)).stderr == ""
+    path.write_text(json.dumps(raw_experiment(alpha=0.9)))
+    wrong = run("validate", str(path))
+    assert (wrong.exit_code, wrong.stderr) == (1, "error: alpha=0.9: must be above 0..0.2\n")
+
+
+def test_an_experiments_life_from_the_command_line(live: Live, file: Path) -> None:
+    assert run("status").stdout.strip() == ""
+    assert run("define", str(file)).stdout == "personal-home version 1: draft\n"
+    assert run("start", "personal-home").stdout == "personal-home version 1: running\n"
+    live.advance(live.custodian.now)
+    assert "running" in run("status").stdout
+    shown = run("status", "personal-home").stdout.splitlines()
+    assert shown[1].split() == ["window", "0", "open", "0", "reports"]
+    assert run("results", "personal-home").stdout == "personal-home: no window is summed yet\n"
+    assert json.loads(run("results", "personal-home", "--json").stdout)["arms"] == {}
+    assert run("stop", "personal-home").stdout == "personal-home version 1: stopped\n"
+    live.advance(live.custodian.now)
+    assert "failed" in run("status", "personal-home").stdout
+    assert "has no min_reports=3" in run("status", "personal-home").stdout
+
+
+def test_a_refusal_is_one_line(live: Live) -> None:
+    refused = run("start", "unknown")
+    assert (refused.exit_code, refused.stderr) == (1, "error: experiment: this app has none of that id\n")
+
+
+def test_a_service_that_is_not_there_is_one_line() -> None:
+    refused = run("status", "--service", "http://127.0.0.1:1")
+    assert refused.exit_code == 1
+    assert refused.stderr == "error: service=http://127.0.0.1:1: does not answer (ConnectError)\n"
+
+
+def test_a_report_is_made_of_what_the_service_says(live: Live, file: Path, tmp_path: Path) -> None:
+    run("define", str(file))
+    run("start", "personal-home")
+    out = tmp_path / "report"
+    told = CliRunner().invoke(experiment_commands.app, ["report", "personal-home", "--out", str(out)])
+    assert "no window is summed yet" in told.stdout
+    reading = json.loads((out / "experiment.json").read_text())
+    assert (reading["state"], reading["rehearsal"], reading["results"]["arms"]) == ("running", None, {})
+    assert "there is nothing to say" in (out / "report.html").read_text()
+    unknown = CliRunner().invoke(experiment_commands.app, ["report", "unknown"])
+    assert (unknown.exit_code, unknown.stderr) == (1, "error: experiment: this app has none of that id\n")
