@@ -143,7 +143,7 @@ def write_rest(
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetAxes:
     """What a dataset numbers and describes, without its events: enough to grow it by a newer log."""
 
     items: Vocabulary
@@ -151,17 +151,17 @@ class Known:
     catalogue: pl.DataFrame
 
 
-def open_known(source: Path | str) -> Known:
+def open_known(source: Path | str) -> DatasetAxes:
     """Of a dataset as of Dataset.open, whose events are neither read nor checked."""
     if isinstance(source, str) and source.startswith("sample:"):
         dataset = Dataset.open(source)
-        return Known(dataset.items, dataset.users, dataset.catalogue)
+        return DatasetAxes(dataset.items, dataset.users, dataset.catalogue)
     _manifest(Path(source), ("catalogue.parquet", "items.parquet", "users.parquet"))
     return _known(Path(source))
 
 
-def _known(folder: Path) -> Known:
-    return Known(
+def _known(folder: Path) -> DatasetAxes:
+    return DatasetAxes(
         items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
         users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
         catalogue=pl.read_parquet(folder / "catalogue.parquet"),

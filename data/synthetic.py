@@ -30,12 +30,12 @@ from data.tastes import (
     SHARPNESS,
     STAPLES,
     TREND_STEPS,
+    ClusterPopularity,
     Doubles,
     Floats,
+    GroundTruth,
     Index,
     Ints,
-    Shelves,
-    Truth,
     draw_truth,
 )
 
@@ -183,7 +183,7 @@ class SyntheticShop:
                 out.write_table(frame.to_arrow())
         part.replace(folder / "events.parquet")
 
-    def truth(self) -> Truth:
+    def truth(self) -> GroundTruth:
         """Tastes, groups and trends behind the events."""
         return self._truth
 
@@ -202,7 +202,7 @@ class SyntheticShop:
                 yield both.rows(slice(done))
 
     @cached_property
-    def _truth(self) -> Truth:
+    def _truth(self) -> GroundTruth:
         return draw_truth(
             (self.seed, _WORLD),
             n_users=self.n_users,
@@ -241,7 +241,7 @@ class SyntheticShop:
         cluster = np.where(chance < MAIN, truth.main[taste], truth.second[taste])
         cluster[~led | (chance >= MAIN + SECOND)] = -1
         steps, step = np.unique((begun * TREND_STEPS).astype(np.int64), return_inverse=True)
-        shelves = Shelves.of(truth.popularity(steps), truth.item_cluster, self.n_clusters)
+        shelves = ClusterPopularity.of(truth.popularity(steps), truth.item_cluster, self.n_clusters)
         candidates = shelves.draw(rng.random((wanted, _CANDIDATES)), step[session][:, None], cluster[:, None])
         fit = np.einsum("vcd,vd->vc", truth.item_vectors[candidates], truth.user_vectors[taste])
         rivals = rng.standard_exponential((wanted, _CANDIDATES), dtype=np.float32)

@@ -28,7 +28,7 @@ Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What a perfect model would know; nothing of it is in the events.
 
     item_vectors (n_items, TASTE_DIM) float32 of length 1; item_cluster (n_items,) int32; price (n_items,);
@@ -87,7 +87,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Shelves:
+class ClusterPopularity:
     """Cumulated popularity with each cluster's items side by side, so that a stretch of it is a cluster.
 
     order (n_items,) int32: items by cluster. cumulated (rows · n_items,): row r rises from r to r + 1.
@@ -99,14 +99,14 @@ class Shelves:
     edges: Doubles
 
     @staticmethod
-    def of(share: Doubles, cluster: Index, n_clusters: int) -> Shelves:
+    def of(share: Doubles, cluster: Index, n_clusters: int) -> ClusterPopularity:
         """Of share (rows, n_items), each row at least 0."""
         order = np.argsort(cluster, kind="stable").astype(np.int32)
         cumulated = np.cumsum(share[:, order], axis=1)
         cumulated /= cumulated[:, -1:]
         begins = np.searchsorted(cluster[order], np.arange(n_clusters + 1))
         edges = np.concatenate((np.zeros((len(share), 1)), cumulated), axis=1)[:, begins]
-        return Shelves(order, (cumulated + np.arange(len(share))[:, None]).ravel(), edges)
+        return ClusterPopularity(order, (cumulated + np.arange(len(share))[:, None]).ravel(), edges)
 
     def draw(self, chance: Doubles, row: Ints, cluster: Ints) -> Index:
         """Items (…) int32 for uniform chances (…) in 0..1, in the given rows and clusters (−1: any)."""
@@ -130,7 +130,7 @@ def draw_truth(
     group_activity: tuple[float, ...],
     change_share: float,
     change_at: float,
-) -> Truth:
+) -> GroundTruth:
     """A world from the arguments of SyntheticShop; seed is that of numpy.random.default_rng."""
     rng = np.random.default_rng(seed)
     n, k = n_items, n_clusters
@@ -141,7 +141,7 @@ def draw_truth(
     base = rng.permutation(np.arange(1.0, n + 1) ** -0.8)
     consumable = rng.random(n) < 0.2
     # A cluster without consumables still has staples: its other items.
-    pantry = Shelves.of((base * (consumable + 1e-9))[None, :], cluster, k)
+    pantry = ClusterPopularity.of((base * (consumable + 1e-9))[None, :], cluster, k)
     before = _tastes(rng, _choose(rng, leanings, group), centres, pantry)
     # A stream of its own: people who change leave the world before their change as it is without them.
     later = np.random.default_rng((*seed, 1))
@@ -150,7 +150,7 @@ def draw_truth(
     after = _tastes(later, elsewhere, centres, pantry)
     taste = np.tile(np.arange(n_users, dtype=np.int32), (2, 1))
     taste[1, changing] = np.arange(n_users, n_users + len(changing))
-    return Truth(
+    return GroundTruth(
         item_vectors=_unit(centres[cluster] + 0.15 * rng.standard_normal((n, TASTE_DIM))),
         item_cluster=cluster,
         price=np.asarray(np.round(np.exp(rng.normal(3.0, 0.8, n)), 2), dtype=np.float64),
@@ -172,7 +172,9 @@ def draw_truth(
     )
 
 
-def _tastes(rng: np.random.Generator, main: Ints, centres: Floats, pantry: Shelves) -> tuple[Ints, Ints, Index, Floats]:
+def _tastes(
+    rng: np.random.Generator, main: Ints, centres: Floats, pantry: ClusterPopularity
+) -> tuple[Ints, Ints, Index, Floats]:
     """main, second (n,) clusters, staples (n, STAPLES) and unit vectors (n, TASTE_DIM) around main (n,) clusters."""
     second = (main + rng.integers(1, len(centres), len(main))) % len(centres)
     place = np.zeros((len(main), STAPLES), dtype=np.int64)

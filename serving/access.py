@@ -98,7 +98,7 @@ ROUTES = _table(
 """The whole table. A route of the app without a line here is not answered, and a test says so."""
 
 
-class Book(Protocol):
+class KeyLookup(Protocol):
     """The good keys."""
 
     @property
@@ -148,7 +148,7 @@ def _compiled(pattern: str) -> Callable[[str], object]:
 class Access:
     """Checks keys against the table. Without a book, or while it is empty, requests need no key."""
 
-    def __init__(self, book: Book | None = None, *, needs_no_key: bool = False) -> None:
+    def __init__(self, book: KeyLookup | None = None, *, needs_no_key: bool = False) -> None:
         """needs_no_key: requests without a key are anybody's, although there are keys (`ownshelf serve --open`)."""
         self._book = book
         self._needs_no_key = needs_no_key

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.dataset import REJECTS, Dataset, Known
+from data.dataset import REJECTS, Dataset, DatasetAxes
 from data.log_reading.canonical import NOT_AN_INT, Plan, canonical
 from data.log_reading.catalogue import describe, items_table, make_catalogue, told_plainly
 from data.log_reading.ingest_summary import nothing_usable, only_cancellations, reasons, summary, tally
@@ -36,7 +36,7 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: Dataset | Known | Vocabulary | None = None,
+    base: Dataset | DatasetAxes | Vocabulary | None = None,
     name: str | None = None,
 ) -> Dataset:
     """Read a log, check every row, number users and items, and keep what is usable.

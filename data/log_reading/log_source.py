@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from data.dataset import Dataset, Known
+from data.dataset import Dataset, DatasetAxes
 from data.errors import DataError
 from data.log_reading.canonical import Plan, make_plan
 from data.log_reading.columns import Columns, match_columns
@@ -48,12 +48,12 @@ class LogOptions:
     time_format: str | None = None
     time_unit: str | None = None
     items: Table | None = None
-    base: Dataset | Known | Vocabulary | None = None
+    base: Dataset | DatasetAxes | Vocabulary | None = None
 
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
         """Items, users and catalogue of the base."""
-        if isinstance(self.base, (Dataset, Known)):
+        if isinstance(self.base, (Dataset, DatasetAxes)):
             return self.base.items, self.base.users, self.base.catalogue
         return self.base or Vocabulary(), Vocabulary(), None
 

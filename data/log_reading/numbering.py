@@ -15,7 +15,7 @@ Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedRows:
     """Where every row goes.
 
     order: UInt32, rows of the frame sorted by user_idx, then as they are in the frame, without duplicates. events:
@@ -70,7 +70,7 @@ def indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
 
 def arrange(
     rows: pl.DataFrame, user_of_row: Index, item_of_row: Index, users: Vocabulary, items: Vocabulary
-) -> Numbered:
+) -> NumberedRows:
     """Rows as of in_time_order, whose users and items have their indices, sorted by user and without duplicates.
 
     rows: user, item, time (µs), kind, price, quantity, session, order. A row that repeats another one in all of these
@@ -88,7 +88,7 @@ def arrange(
     kept = order.filter(distinct)
     if len(kept) < len(order):
         events = events.filter(distinct)
-    return Numbered(kept, events, item_of_row, users, items, len(order) - len(kept))
+    return NumberedRows(kept, events, item_of_row, users, items, len(order) - len(kept))
 
 
 def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.Series:

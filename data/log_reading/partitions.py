@@ -43,7 +43,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestedDataset:
     """A dataset folder that was written: hash and summary are those of its Dataset, which is not in memory."""
 
     path: Path
@@ -59,7 +59,7 @@ def ingest_folder(
     partitions: int | None = None,
     progress: Progress = lambda *_: None,
     batch_rows: int = BATCH_ROWS,
-) -> Ingested:
+) -> IngestedDataset:
     """Read a log into a dataset folder, the same as `ingest` writes, but for how events.parquet is cut into row groups.
 
     partitions: None: as many as `partitions_of` says; 1 is `ingest` itself. In memory at a time: 1/partitions of the
@@ -78,7 +78,7 @@ def ingest_folder(
         progress("rows read", 0, None)
         with _room(target, partitions):
             dataset = ingest_whole(source, options).save(target)
-        return Ingested(target, dataset.hash, dataset.summary)
+        return IngestedDataset(target, dataset.hash, dataset.summary)
     with _room(target, partitions), atomic_folder(target, overwrite=True) as fresh:
         spill, rejects, events = fresh / "spill", fresh / "rejects.jsonl", fresh / "events.parquet"
         spill.mkdir()
@@ -104,7 +104,7 @@ def ingest_folder(
         content = content_hash(items.vocabulary, users.vocabulary, scan_log(events), catalogue)
         write_rest(fresh, items.vocabulary, users.vocabulary, catalogue, told, content)
         shutil.rmtree(spill)
-    return Ingested(target, content, told)
+    return IngestedDataset(target, content, told)
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from federation.custodian.rows import (
     counted_among,
     given_to,
     held_task,
+    lock_writer,
     round_row,
-    take_turn,
 )
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
 from federation.learning.privacy_plan import PrivacyPlan
@@ -51,7 +51,7 @@ GRACE_S = 2 * 86_400
 
 
 @dataclass(frozen=True)
-class Spent:
+class LedgerTotals:
     """What the ledger says, in counts, of training rounds and experiments' windows together.
 
     epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
@@ -133,7 +133,7 @@ class Custodian:
             reached("custodian: round key written")
             try:
                 with self.engine.begin() as connection:
-                    take_turn(connection)
+                    lock_writer(connection)
                     held = held_task(connection, task.task_id, digest)
                     if held is None:
                         self._check_budget(connection, task.purpose)
@@ -169,7 +169,7 @@ class Custodian:
             self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
             try:
                 with self.engine.begin() as connection:
-                    take_turn(connection)
+                    lock_writer(connection)
                     self._commit(connection, task, given, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
@@ -181,7 +181,7 @@ class Custodian:
         with self._lock:
             self._expire(now)
             with self.engine.begin() as connection:
-                take_turn(connection)
+                lock_writer(connection)
                 task_hash = connection.execute(
                     sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.task_id == task_id)
                 ).scalar_one_or_none()
@@ -201,7 +201,7 @@ class Custodian:
         with self._lock:
             self._expire(now)
 
-    def spent(self) -> Spent:
+    def spent(self) -> LedgerTotals:
         """Counts of the ledger."""
         with reading(self.engine) as connection:
             closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
@@ -213,7 +213,7 @@ class Custodian:
             windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
         n, n_closed, n_answered = (int(value) for value in rounds)
         batches, reports, broken = (int(value) for value in sums)
-        return Spent(
+        return LedgerTotals(
             rounds_open=n - n_closed,
             rounds_closed=n_closed,
             rounds_answered=n_answered,
@@ -337,7 +337,7 @@ class Custodian:
             old = connection.execute(sa.select(sa.exists().where(stale))).scalar_one()
         if late or old:
             with self.engine.begin() as connection:
-                take_turn(connection)
+                lock_writer(connection)
                 connection.execute(ROUNDS.update().where(overdue).values(closed_at=now))
                 connection.execute(ANSWERS.update().where(stale).values(answer=None))
         for task_hash in late:

@@ -20,7 +20,7 @@ class TaskConflict(FederationError):
     """A task_id was signed for another draft."""
 
 
-def take_turn(connection: sa.Connection) -> None:
+def lock_writer(connection: sa.Connection) -> None:
     """Only one transaction writes at a time, in whatever process."""
     connection.execute(sa.select(CUSTODIAN.c.id).with_for_update())
 

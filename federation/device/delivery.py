@@ -13,7 +13,7 @@ from typing import Literal
 import httpx
 
 from data.errors import ServingError
-from federation.device.ledger import Pending
+from federation.device.ledger import PendingReport
 from federation.protocol.messages import MAX_TASK_BYTES, Task
 
 TASK, REPORTS = "/v1/federation/task", "/v1/federation/reports"
@@ -25,7 +25,7 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing.
 
     attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
@@ -53,7 +53,7 @@ class Delivery:
 
 
 def fetch_task(
-    client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK, key: str | None = None
+    client: httpx.Client, retry: RetryPolicy, chance: random.Random, path: str = TASK, key: str | None = None
 ) -> Task | int:
     """The open round's task, unchecked, or the seconds until to ask again when none is open.
 
@@ -61,7 +61,7 @@ def fetch_task(
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
     """
     why = ""
-    for attempt in range(patience.attempts):
+    for attempt in range(retry.attempts):
         try:
             with closing(_send(client, "GET", path, key=key)) as response:
                 if response.status_code == 204:
@@ -74,15 +74,15 @@ def fetch_task(
                 at_least = _retry_after(response, 0.0)
         except httpx.HTTPError as error:
             why, at_least = type(error).__name__, 0.0
-        if attempt + 1 < patience.attempts:
-            patience.wait(attempt, at_least, chance)
+        if attempt + 1 < retry.attempts:
+            retry.wait(attempt, at_least, chance)
     raise ServingError(f"service: has no task to give ({why})")
 
 
 def deliver(
     client: httpx.Client,
-    pending: Pending,
-    patience: Patience,
+    pending: PendingReport,
+    retry: RetryPolicy,
     chance: random.Random,
     now: Callable[[], float],
     still_wanted: Callable[[], bool],
@@ -92,9 +92,9 @@ def deliver(
 
     still_wanted: asked before each attempt; a withdrawn consent ends the matter.
     """
-    patience.sleep(max(0.0, pending.post_at - now()))
+    retry.sleep(max(0.0, pending.post_at - now()))
     why = "deadline"
-    for attempt in range(patience.attempts):
+    for attempt in range(retry.attempts):
         if not still_wanted():
             return Delivery("unsent", "withdrawn")
         if now() > pending.deadline:
@@ -110,8 +110,8 @@ def deliver(
             why, at_least = _code(response), _retry_after(response, 0.0)
             if response.status_code not in _TRY_AGAIN:
                 return Delivery("rejected", why)
-        if attempt + 1 < patience.attempts:
-            patience.wait(attempt, at_least, chance)
+        if attempt + 1 < retry.attempts:
+            retry.wait(attempt, at_least, chance)
     return Delivery("unsent", why)
 
 

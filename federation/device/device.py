@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.device.asking.ask_coarse import Coarse, ask_coarsely, refresh_clusters, row_version
+from federation.device.asking.ask_coarse import CandidateRequest, ask_coarsely, refresh_clusters, row_version
 from federation.device.asking.ask_profile import ask_with_profile
 from federation.device.asking.catalogue_file import CHANGES_NAME as _CHANGES
 from federation.device.asking.catalogue_file import NAME as _CATALOGUE
@@ -67,7 +67,7 @@ from recsys.search.filters import parse_filter
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObserveResult:
     """What became of an event. in_catalogue: None when the device holds no catalogue to look in."""
 
     recorded: bool
@@ -168,7 +168,7 @@ class Device:
         *,
         row: npt.NDArray[np.float32] | None = None,
         row_version: str | None = None,
-    ) -> Observed:
+    ) -> ObserveResult:
         """Record one event; the next list knows it.
 
         time: aware datetime or µs since 1970 UTC; None is now. An item that the catalogue does not know is
@@ -194,16 +194,17 @@ class Device:
 
         state = self.change(record)
         if not recorded:
-            return Observed(False, None, "consent=nothing: not recorded")
+            return ObserveResult(False, None, "consent=nothing: not recorded")
         catalogue = self._catalogue(state)
         if row is not None:
             kept = "with its row" if version else "its row is of another bundle than this device holds, and not kept"
-            return Observed(True, None, f"recorded; {kept}")
+            return ObserveResult(True, None, f"recorded; {kept}")
         if catalogue is None:
-            return Observed(True, None, "recorded; no catalogue on this device yet")
+            return ObserveResult(True, None, "recorded; no catalogue on this device yet")
         if catalogue.items.index_of([item_id])[0] < 0:
-            return Observed(True, False, f"recorded; not in bundle {catalogue.bundle_version}, unused until one has it")
-        return Observed(True, True, "recorded")
+            note = f"recorded; not in bundle {catalogue.bundle_version}, unused until one has it"
+            return ObserveResult(True, False, note)
+        return ObserveResult(True, True, "recorded")
 
     def profile(self, now: datetime | int | None = None) -> Profile | None:
         """The profile for the catalogue at hand; None without consent or without an event that the catalogue knows."""
@@ -278,7 +279,7 @@ class Device:
         with service_client(service) as client:
             if mode == "profile":
                 return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
-            coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy())
+            coarse = CandidateRequest(mode, clusters, candidates, noise or NoisePolicy())
             left_out = without_seen(self.state, exclude) if unseen else exclude
             return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
 

@@ -24,10 +24,10 @@ class OpenList:
     clicks: tuple[int, int] = field(default=(0, 0), repr=False)
 
     @staticmethod
-    def of(made_at: int, item_ids: Sequence[str], teams: Sequence[int]) -> OpenList:
+    def of(made_at: int, item_ids: Sequence[str], picked_by: Sequence[int]) -> OpenList:
         """A list that was just drafted. teams: of recsys/experiments/device/interleaving.py, one an item."""
         mine, theirs = (
-            tuple(item_id for item_id, team in zip(item_ids, teams, strict=True) if team == side)
+            tuple(item_id for item_id, team in zip(item_ids, picked_by, strict=True) if team == side)
             for side in (INCUMBENT, CHALLENGER)
         )
         return OpenList(made_at, (mine, theirs))

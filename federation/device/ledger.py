@@ -16,7 +16,7 @@ from federation.private_sum.accounting import epsilon_of
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
     task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise.
@@ -32,14 +32,14 @@ class Entry:
         return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
 
     @staticmethod
-    def decode(stored: list[Any]) -> Entry:
+    def decode(stored: list[Any]) -> LedgerEntry:
         """The entry of encode."""
         task_hash, round_, at, rho = stored
-        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
+        return LedgerEntry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingReport:
     """A report that may have been sent and was not acknowledged: these bytes or none at all.
 
     deadline, post_at: seconds since 1970-01-01 UTC; it is not sent before post_at.
@@ -60,10 +60,10 @@ class Pending:
         }
 
     @staticmethod
-    def decode(stored: dict[str, Any]) -> Pending:
+    def decode(stored: dict[str, Any]) -> PendingReport:
         """The report of encode."""
         report = base64.b64decode(stored["report"])
-        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
+        return PendingReport(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Participation:
     bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash.
     """
 
-    entries: tuple[Entry, ...] = ()
-    pending: Pending | None = None
+    entries: tuple[LedgerEntry, ...] = ()
+    pending: PendingReport | None = None
     come_back_at: int = 0
     measures_only: bool | None = None
-    experiments: tuple[Entry, ...] = ()
+    experiments: tuple[LedgerEntry, ...] = ()
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
@@ -93,11 +93,11 @@ class Participation:
         spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
         return epsilon_of(spent + and_rho, delta)
 
-    def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
+    def with_report(self, entry: LedgerEntry, pending: PendingReport, come_back_at: int) -> Participation:
         """After a report was made."""
         return replace(self, entries=(*self.entries, entry), pending=pending, come_back_at=come_back_at)
 
-    def with_experiment(self, entry: Entry) -> Participation:
+    def with_experiment(self, entry: LedgerEntry) -> Participation:
         """After the first report to an experiment was made."""
         return replace(self, experiments=(*self.experiments, entry))
 
@@ -121,9 +121,9 @@ class Participation:
         """The state of encode."""
         pending = stored["pending"]
         return Participation(
-            entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
-            pending=pending and Pending.decode(pending),
+            entries=tuple(LedgerEntry.decode(entry) for entry in stored["entries"]),
+            pending=pending and PendingReport.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
-            experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+            experiments=tuple(LedgerEntry.decode(entry) for entry in stored.get("experiments", ())),
         )

@@ -38,7 +38,7 @@ class NoisePolicy:
 
 
 @dataclass(frozen=True)
-class Draw:
+class NoiseDraw:
     """One message. until: seconds since 1970-01-01 UTC, when a new one may be drawn. vector: (dim,) float32."""
 
     bundle_version: str
@@ -53,9 +53,9 @@ class NoiseAccount:
 
     drawn: int = 0
     epsilon: float = 0.0
-    draws: tuple[Draw, ...] = ()
+    draws: tuple[NoiseDraw, ...] = ()
 
-    def held(self, bundle_version: str, epsilon: float, now_s: float) -> Draw | None:
+    def held(self, bundle_version: str, epsilon: float, now_s: float) -> NoiseDraw | None:
         """The message to repeat, if there is one."""
         for draw in self.draws:
             if (draw.bundle_version, draw.epsilon) == (bundle_version, epsilon) and now_s < draw.until:
@@ -68,7 +68,7 @@ class NoiseAccount:
         policy: NoisePolicy,
         now_s: float,
         draw: Callable[[], npt.NDArray[np.float32]],
-    ) -> tuple[NoiseAccount, Draw]:
+    ) -> tuple[NoiseAccount, NoiseDraw]:
         """The account after one more message, to be stored before it is sent; itself when one is to be repeated.
 
         Raises BudgetExhausted when a new message would exceed max_epsilon.
@@ -82,7 +82,7 @@ class NoiseAccount:
                 f"mode noised: epsilon={after:g} over this device's lifetime: must be at most {policy.max_epsilon:g}; "
                 "use mode device or cluster"
             )
-        fresh = Draw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
+        fresh = NoiseDraw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
         still = tuple(one for one in self.draws if now_s < one.until)
         return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
 
@@ -106,7 +106,7 @@ class NoiseAccount:
     def decode(stored: dict[str, Any]) -> NoiseAccount:
         """The account of encode."""
         draws = tuple(
-            Draw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
+            NoiseDraw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
             for version, epsilon, until, vector in stored["draws"]
         )
         return NoiseAccount(stored["drawn"], stored["epsilon"], draws)

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from federation.device.interleaved_list import OpenList
-from federation.device.ledger import Pending
+from federation.device.ledger import PendingReport
 from recsys.experiments.analysis.layout import Floats, Integers, Layout
 from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import MAX_DAYS, Experiment, OutcomeEvent
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
 from recsys.experiments.device.assignment import SECRET_BYTES
 from recsys.experiments.device.interleaving import Tally
-from recsys.experiments.device.outcomes import MICROS, Note
+from recsys.experiments.device.outcomes import MICROS, OutcomeRecord
 
 KEEP_S = 2 * MAX_DAYS * 86_400
 """Notes older than the longest covariate and experiment together are forgotten."""
@@ -49,7 +49,7 @@ class Enrolment:
     cell: int = 0
     sent: tuple[tuple[int, ...], tuple[int, ...]] = field(default=((), ()), repr=False)
     window: int = -1
-    pending: Pending | None = None
+    pending: PendingReport | None = None
     left: bool = False
     tally: Tally | None = field(default=None, repr=False)
     open_list: OpenList | None = field(default=None, repr=False)
@@ -88,7 +88,7 @@ class Enrolment:
             cell=stored["cell"],
             sent=(tuple(rise), tuple(fall)),
             window=stored["window"],
-            pending=pending and Pending.decode(pending),
+            pending=pending and PendingReport.decode(pending),
             left=stored["left"],
             tally=tally and Tally(*tally),
             open_list=open_list and OpenList.decode(open_list),
@@ -102,7 +102,7 @@ class ExperimentLog:
 
     secret: bytes = field(default=b"", repr=False)
     definitions: tuple[Experiment, ...] = ()
-    notes: tuple[Note, ...] = field(default=(), repr=False)
+    notes: tuple[OutcomeRecord, ...] = field(default=(), repr=False)
     enrolments: tuple[Enrolment, ...] = ()
 
     def definition(self, experiment_id: str) -> Experiment | None:
@@ -119,7 +119,7 @@ class ExperimentLog:
         others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
         return replace(self, enrolments=(*others, enrolment))
 
-    def with_note(self, note: Note) -> ExperimentLog:
+    def with_note(self, note: OutcomeRecord) -> ExperimentLog:
         """After something happened; what is too old to matter is forgotten."""
         kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
         return replace(self, notes=(*kept, note))
@@ -192,6 +192,6 @@ class ExperimentLog:
         return ExperimentLog(
             secret=secret,
             definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
-            notes=tuple(Note(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
+            notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
             enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
         )

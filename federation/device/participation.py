@@ -19,9 +19,9 @@ import numpy as np
 
 from federation.device.asking.client import service_client
 from federation.device.contribution import OwnHistory, training_vectors
-from federation.device.delivery import Patience, deliver, fetch_task
+from federation.device.delivery import RetryPolicy, deliver, fetch_task
 from federation.device.device import Device
-from federation.device.ledger import Entry, Pending
+from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy, check_task, draw_block, make_report
 from federation.device.state import DeviceState, known_columns
 from federation.private_sum.accounting import rho_of
@@ -65,7 +65,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Draws:
+class DeviceRandomness:
     """A device's own chances. rounding: None is cryptographic randomness; a reproducible simulation gives its own."""
 
     block: Callable[[Task], int] = draw_block
@@ -82,8 +82,8 @@ def take_part(
     *,
     ca: Path | None = None,
     history_at: int | None = None,
-    draws: Draws | None = None,
-    patience: Patience | None = None,
+    draws: DeviceRandomness | None = None,
+    retry: RetryPolicy | None = None,
     now: Callable[[], float] = clock.time,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Outcome:
@@ -94,20 +94,20 @@ def take_part(
     UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
-    draws, patience = draws or Draws(), patience or Patience()
+    draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
     state = device.state
     if state.consent != "contribute":
         return Outcome("no_consent")
     with service_client(service, ca) as client:
         if state.participation.pending is not None:
-            finished = _deliver(device, client, patience, draws, now, on_step)
+            finished = _deliver(device, client, retry, draws, now, on_step)
             if finished is not None:
                 return finished
             state = device.state
         at = int(now())
         if at < state.participation.come_back_at:
             return Outcome("too_early", state.participation.come_back_at)
-        found = fetch_task(client, patience, draws.waiting)
+        found = fetch_task(client, retry, draws.waiting)
         on_step("fetched")
         if isinstance(found, int):
             wait = min(found, policy.max_wait_s)
@@ -118,8 +118,8 @@ def take_part(
         refused = _refused(state, found, policy, at)
         if refused is not None:
             return _wait(device, refused, _back(state, found, policy, at))
-        _make(device, client, found, policy, token(), draws, patience, at, history_at, on_step)
-        return _deliver(device, client, patience, draws, now, on_step) or Outcome("took_part", found.come_back_at)
+        _make(device, client, found, policy, token(), draws, retry, at, history_at, on_step)
+        return _deliver(device, client, retry, draws, now, on_step) or Outcome("took_part", found.come_back_at)
 
 
 def _refused(state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
@@ -149,8 +149,8 @@ def _make(
     task: Task,
     policy: DevicePolicy,
     token: bytes,
-    draws: Draws,
-    patience: Patience,
+    draws: DeviceRandomness,
+    retry: RetryPolicy,
     at: int,
     history_at: int | None,
     on_step: Callable[[Step], None],
@@ -165,9 +165,9 @@ def _make(
     vectors = training_vectors(own, catalogue, task, block, measures_only=measures_only)
     report = make_report(task, block, vectors, token, draws.rounding).to_bytes()
     on_step("computed")
-    window = min(patience.spread_s, (task.deadline - at) / 2)
-    pending = Pending(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
-    entry = Entry(task.hash, task.round, at, rho_of(task.plan))
+    window = min(retry.spread_s, (task.deadline - at) / 2)
+    pending = PendingReport(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
+    entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan))
     come_back_at = min(task.come_back_at, at + policy.max_wait_s)
 
     def store(now: DeviceState) -> DeviceState:
@@ -199,8 +199,8 @@ def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue
 def _deliver(
     device: Device,
     client: httpx.Client,
-    patience: Patience,
-    draws: Draws,
+    retry: RetryPolicy,
+    draws: DeviceRandomness,
     now: Callable[[], float],
     on_step: Callable[[Step], None],
 ) -> Outcome | None:
@@ -216,7 +216,7 @@ def _deliver(
     def still_wanted() -> bool:
         return device.state.participation.pending == pending
 
-    found = deliver(client, pending, patience, draws.waiting, now, still_wanted)
+    found = deliver(client, pending, retry, draws.waiting, now, still_wanted)
     on_step("sent")
     if found.status != "unsent" or now() > pending.deadline:
         _clear(device, pending)
@@ -224,7 +224,7 @@ def _deliver(
     return Outcome(found.status, back, found.detail, len(pending.report))
 
 
-def _clear(device: Device, pending: Pending) -> None:
+def _clear(device: Device, pending: PendingReport) -> None:
     def clear(state: DeviceState) -> DeviceState:
         if state.participation.pending != pending:
             return state

@@ -44,7 +44,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparisonResult:
     """The arms' figures, and the federated training behind `personalized`."""
 
     evaluation: Evaluation
@@ -144,7 +144,7 @@ def compare_models(
     table: ItemTable | None = None,
     n_negatives: int | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
-) -> Compared:
+) -> ComparisonResult:
     """Train, then measure every arm on the same held-out events.
 
     models: names from MODELS, all but fine_tune by default. table: a trained table to evaluate instead of training one.
@@ -179,7 +179,7 @@ def compare_models(
             arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
             seed=seed,
         )  # fmt: skip
-    return Compared(evaluation, training, f"ndcg@{k}")
+    return ComparisonResult(evaluation, training, f"ndcg@{k}")
 
 
 MODELS = (

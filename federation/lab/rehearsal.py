@@ -26,8 +26,8 @@ from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.outcomes import MICROS, head_of
 from recsys.experiments.rehearsal.arm_lists import ArmLists, arm_lists
 from recsys.experiments.rehearsal.log_planning import plan_on_log
-from recsys.experiments.rehearsal.logged import Logged, placed
-from recsys.experiments.rehearsal.rehearsal import Rehearsal, Told, rehearse
+from recsys.experiments.rehearsal.logged import LoggedVisits, placed
+from recsys.experiments.rehearsal.rehearsal import OnProgress, Rehearsal, rehearse
 from recsys.model.trend import trend
 
 PARTIES = 2
@@ -38,14 +38,14 @@ def plan_on(dataset: Dataset, experiment: Experiment) -> dict[str, Any]:
 
     The experiment is moved to the end of the log if the log does not cover its dates.
     """
-    logged = Logged.of(dataset)
+    logged = LoggedVisits.of(dataset)
     dated = placed(experiment, logged.log)
     now = dated.starts_at * MICROS
     head = head_of(trend(known_at(logged.log, now), now))
     return plan_on_log(dated, logged, head, sigma=experiment_plan(dated).sigma)
 
 
-class InProcess:
+class InProcessSummation:
     """The private sum of windows without parties: the plan's bounds, and the noise that both would add."""
 
     def __init__(self, seed: int) -> None:
@@ -75,13 +75,13 @@ def rehearse_on(
     lift: float,
     seed: int = 0,
     on_round: Callable[[RoundRecord], None] | None = None,
-    told: Told | None = None,
+    told: OnProgress | None = None,
 ) -> Rehearsal:
     """Train on what the log knew before the experiment's start, then rehearse it on the log's shoppers.
 
     The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and serve.
     """
-    logged = Logged.of(dataset)
+    logged = LoggedVisits.of(dataset)
     dated = placed(experiment, logged.log)
     now = dated.starts_at * MICROS
     known = known_at(logged.log, now)
@@ -90,4 +90,6 @@ def rehearse_on(
     lists: dict[str, ArmLists] = {
         arm.name: arm_lists(arm.settings, table, recipe.serve, known, now, untrained=untrained) for arm in dated.arms
     }
-    return rehearse(dated, logged, lists, head_of(table.trend), InProcess(seed), lift=lift, seed=seed, told=told)
+    return rehearse(
+        dated, logged, lists, head_of(table.trend), InProcessSummation(seed), lift=lift, seed=seed, told=told
+    )

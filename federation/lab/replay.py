@@ -15,13 +15,13 @@ from federation.learning.item_step import StepState
 from federation.simulation.continual import ContinualTrainer
 from recsys.model.items import ItemTable
 from recsys.replay.replay_arms import (
-    Answers,
     Arm,
     CentralArm,
     GlobalArm,
     GlobalProfileArm,
     PersonalizedArm,
     PopularityArm,
+    TimedRecommender,
 )
 from recsys.replay.result import Replay
 from recsys.replay.run import replay as replay_log
@@ -42,7 +42,7 @@ DEFAULT_ARMS = ("personalized", "global", "popularity")
 
 def replay(
     dataset: Dataset,
-    arms: Sequence[str | Arm | Answers] = DEFAULT_ARMS,
+    arms: Sequence[str | Arm | TimedRecommender] = DEFAULT_ARMS,
     config: ReplayConfig | None = None,
     *,
     settings: Recipe | None = None,

@@ -20,12 +20,12 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Memo:
+class ResultCache:
     """A folder of results, made when the first is kept; None keeps nothing."""
 
     folder: Path | None = None
 
-    def of(self, words: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def get_or_compute(self, words: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result (JSON values) that is kept under `words` (JSON values), else that of `work`, which is then kept.
 
         Raises FederationError for a file that is damaged: it says which one to remove.

@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Knob:
+class Parameter:
     """One setting, or several that move together.
 
     paths: where it is in a Recipe, such as "train.step.final_step". choices: drawn from evenly; or else low, high: a
@@ -64,22 +64,22 @@ class Knob:
         return to
 
 
-SPACE: tuple[Knob, ...] = (
-    Knob("dim", ("train.dim",), choices=(0.5, 1.0, 1.5), factor=True),
-    Knob("alpha", ("train.profile.alpha", "serve.alpha"), low=0.25, high=4.0, log=True, factor=True),
-    Knob("reg", ("train.profile.reg", "serve.reg"), low=0.25, high=4.0, log=True, factor=True),
-    Knob("rounds", ("train.rounds",), choices=(0.5, 1.0, 2.0), factor=True),
-    Knob("participations", ("train.max_participations",), choices=(0.5, 1.0, 2.0), factor=True),
-    Knob("first_step", ("train.step.step",), low=0.25, high=1.0, log=True),
-    Knob("final_step", ("train.step.final_step",), low=0.02, high=0.2, log=True),
-    Knob("train_half_life", ("train.profile.half_life",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("half_life", ("serve.half_life",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("floor", ("serve.floor",), low=0.01, high=0.5, log=True),
-    Knob("serve_alpha", ("serve.alpha",), low=0.5, high=2.0, log=True, factor=True),
-    Knob("serve_reg", ("serve.reg",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("trend_weight", ("serve.trend_weight",), low=0.0, high=0.4, zero=0.2),
-    Knob("repeat_weight", ("serve.repeat_weight",), low=0.0, high=1.0, zero=0.2),
-    Knob("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
+SPACE: tuple[Parameter, ...] = (
+    Parameter("dim", ("train.dim",), choices=(0.5, 1.0, 1.5), factor=True),
+    Parameter("alpha", ("train.profile.alpha", "serve.alpha"), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("reg", ("train.profile.reg", "serve.reg"), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("rounds", ("train.rounds",), choices=(0.5, 1.0, 2.0), factor=True),
+    Parameter("participations", ("train.max_participations",), choices=(0.5, 1.0, 2.0), factor=True),
+    Parameter("first_step", ("train.step.step",), low=0.25, high=1.0, log=True),
+    Parameter("final_step", ("train.step.final_step",), low=0.02, high=0.2, log=True),
+    Parameter("train_half_life", ("train.profile.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("half_life", ("serve.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("floor", ("serve.floor",), low=0.01, high=0.5, log=True),
+    Parameter("serve_alpha", ("serve.alpha",), low=0.5, high=2.0, log=True, factor=True),
+    Parameter("serve_reg", ("serve.reg",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("trend_weight", ("serve.trend_weight",), low=0.0, high=0.4, zero=0.2),
+    Parameter("repeat_weight", ("serve.repeat_weight",), low=0.0, high=1.0, zero=0.2),
+    Parameter("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
 )
 """Training first: a serve.* value of a later knob is a factor of what an earlier one made of it."""
 
@@ -91,23 +91,26 @@ TURNED = 1 / 3
 """Share of the knobs that one draw turns: recipes are good places to begin, a step in all directions leaves them."""
 
 
-def near(point: Point, space: Sequence[Knob], rng: np.random.Generator) -> Point:
+def near(point: Point, space: Sequence[Parameter], rng: np.random.Generator) -> Point:
     """The point with some of the space's knobs turned anew."""
-    drawn = {knob.name: (rng.random(), knob.draw(rng)) for knob in space}
+    drawn = {parameter.name: (rng.random(), parameter.draw(rng)) for parameter in space}
     return {**point, **{name: value for name, (turns, value) in drawn.items() if turns < TURNED}}
 
 
-def recipe_at(point: Point, start: Recipe, space: Sequence[Knob]) -> Recipe:
+def recipe_at(point: Point, start: Recipe, space: Sequence[Parameter]) -> Recipe:
     """The recipe of a point: the start with the values of the point, in the order of the space."""
-    for knob in space:
-        if knob.name in point:
-            start = knob.applied(start, point[knob.name])
+    for parameter in space:
+        if parameter.name in point:
+            start = parameter.applied(start, point[parameter.name])
     return start
 
 
-def values(of: Recipe, space: Sequence[Knob]) -> dict[str, Any]:
+def values(of: Recipe, space: Sequence[Parameter]) -> dict[str, Any]:
     """What a recipe has where each knob turns first: name → value."""
-    return {knob.name: setting(of, knob.paths[-1] if not knob.of_training else knob.paths[0]) for knob in space}
+    return {
+        parameter.name: setting(of, parameter.paths[-1] if not parameter.of_training else parameter.paths[0])
+        for parameter in space
+    }
 
 
 def setting(of: Any, path: str) -> Any:

@@ -21,7 +21,7 @@ from data.errors import FederationError
 from data.interactions import Interactions
 from federation.lab.folds import Fold, Folds
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.simulation.strategy import arm_of
 from federation.simulation.training import TrainConfig, Training, train
 from recsys.evaluation.evaluation import Evaluation, evaluate
@@ -59,7 +59,7 @@ def cross_validate(
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> CrossValidation:
     """Judge candidates by NDCG@k on the folds; of equal ones the earlier is the better.
@@ -70,7 +70,7 @@ def cross_validate(
     """
     if len(folds) < 2 or not candidates:
         raise FederationError(f"folds={len(folds)}, candidates={len(candidates)}: need at least 2 folds, 1 candidate")
-    memo = Memo() if memo is None else memo
+    cache = ResultCache() if cache is None else cache
     tables = list(dict.fromkeys(candidate.train for candidate in candidates))
     members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
     sums = np.zeros((len(candidates), 3))
@@ -83,7 +83,7 @@ def cross_validate(
                 "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
                 "seed": seed, "k": k, "part": part,
             }  # fmt: skip
-            found = memo.of(words, partial(_sums, fold, config, serves, seed, k, part))
+            found = cache.get_or_compute(words, partial(_sums, fold, config, serves, seed, k, part))
             sums[members[config]] += np.array(found["sums"])
             asked[place].append(found["asked"])
             cpu_s += found["cpu_s"]
@@ -167,7 +167,7 @@ def select(
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> tuple[Recipe, list[CrossValidation]]:
     """A recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
@@ -177,7 +177,7 @@ def select(
     """
 
     def judged(candidates: Iterable[Recipe]) -> CrossValidation:
-        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, memo=memo, on_step=on_step)
+        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, cache=cache, on_step=on_step)
 
     bare = replace(start, serve=start.serve.without_repeat())
     stages = [judged(training_grid(bare))]

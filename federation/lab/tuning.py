@@ -19,8 +19,8 @@ import polars as pl
 from data.errors import FederationError
 from federation.lab.folds import Folds
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
-from federation.lab.search_space import SPACE, Knob, Point, near, recipe_at, values
+from federation.lab.result_cache import ResultCache
+from federation.lab.search_space import SPACE, Parameter, Point, near, recipe_at, values
 from federation.lab.selection import CrossValidation, cross_validate
 
 _TUNE = 7
@@ -99,12 +99,12 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TuningResult:
     """What was tried and found. stopped: why before the planned end: "", "budget" or "interrupted"."""
 
     start: Recipe
     trials: tuple[Trial, ...]
-    space: tuple[Knob, ...]
+    space: tuple[Parameter, ...]
     stopped: str = ""
 
     @property
@@ -148,13 +148,13 @@ def tune(
     start: Recipe,
     budget: Budget | None = None,
     *,
-    space: Sequence[Knob] = SPACE,
+    space: Sequence[Parameter] = SPACE,
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_trial: Callable[[Trial], None] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search for a recipe by NDCG@k on the folds, from a recipe that works: it is the first trial, so nothing is lost.
 
     Everything drawn is a function of the seed. memo: keeps every fold of every trial, so that the same call goes on
@@ -162,7 +162,9 @@ def tune(
     found, unless the start itself is not judged yet. on_trial: told after each trial.
     """
     budget = Budget() if budget is None else budget
-    search = _Search(folds, start, tuple(space), budget, seed, k, part, Memo() if memo is None else memo, on_trial)
+    search = _Search(
+        folds, start, tuple(space), budget, seed, k, part, ResultCache() if cache is None else cache, on_trial
+    )
     search.judge(0, 0, 1.0, search.settings({}, 0), may_fail=False)
     stopped = ""
     try:
@@ -178,7 +180,7 @@ def tune(
         stopped = "interrupted"
     except _BudgetSpent:
         stopped = "budget"
-    return Tuned(start, tuple(search.trials), search.space, stopped)
+    return TuningResult(start, tuple(search.trials), search.space, stopped)
 
 
 def rounds_at(recipe: Recipe, share: float) -> int:
@@ -196,26 +198,26 @@ class _Search:
 
     folds: Folds
     start: Recipe
-    space: tuple[Knob, ...]
+    space: tuple[Parameter, ...]
     budget: Budget
     seed: int
     k: int
     part: str
-    memo: Memo
+    cache: ResultCache
     on_trial: Callable[[Trial], None] | None
     trials: list[Trial] = field(default_factory=list)
 
     def draws(self, best: Trial, bracket: int) -> list[Point]:
         """Settings of training near the best so far, each with the best's settings of the profile."""
-        knobs = [knob for knob in self.space if knob.of_training]
+        parameters = [parameter for parameter in self.space if parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket]).spawn(BRACKET)
-        return [near(best.best_point, knobs, rng) for rng in rngs]
+        return [near(best.best_point, parameters, rng) for rng in rngs]
 
     def settings(self, point: Point, bracket: int) -> tuple[Point, ...]:
         """The point, and others near it in the profile's settings: the same changes for all entrants of a bracket."""
-        knobs = [knob for knob in self.space if not knob.of_training]
+        parameters = [parameter for parameter in self.space if not parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket, 1]).spawn(self.budget.settings - 1)
-        return (point, *(near(point, knobs, rng) for rng in rngs))
+        return (point, *(near(point, parameters, rng) for rng in rngs))
 
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
         """Cross-validate one setting of training; the trial is kept and told. Raises _BudgetSpent instead of beginning
@@ -226,7 +228,7 @@ class _Search:
         whole = [recipe_at(point, self.start, self.space) for point in points]
         recipes = tuple(replace(one, train=replace(one.train, rounds=rounds_at(one, share))) for one in whole)
         try:
-            found = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, memo=self.memo)
+            found = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, cache=self.cache)
         except FederationError as error:
             if not may_fail:
                 raise

@@ -20,9 +20,9 @@ from data.interactions import Interactions
 from data.split import iso
 from federation.lab.comparison import Protocol
 from federation.lab.folds import Fold, Folds, digest_of, windows_of
-from federation.lab.nested_cv import Nested, nested
+from federation.lab.nested_cv import NestedResult, nested
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import judge
 from federation.lab.tuning import Budget
 from federation.simulation.strategy import arm_of
@@ -88,7 +88,7 @@ def validate(
     search: Budget | None = None,
     seed: int = 0,
     k: int = 20,
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_section: Callable[[str], None] | None = None,
 ) -> Validation:
     """Validate a recipe on a log. All of the log is looked at: leave out of it what is to stay unseen.
@@ -99,7 +99,7 @@ def validate(
     """
     if folds < 2:
         raise FederationError(f"folds={folds}: must be 2 or more")
-    memo = Memo() if memo is None else memo
+    cache = ResultCache() if cache is None else cache
     over = Folds(log, protocol, windows_of(log, 1), folds, seed)
     bare = Recipe(recipe.train, recipe.serve.without_repeat())
     judged = _Judge(seed, k)
@@ -111,7 +111,7 @@ def validate(
         "by_number_of_rounds": partial(judged.by_rounds, over, bare),
     }
     if search is not None:
-        work["nested"] = partial(judged.nested, over, recipe, search, memo)
+        work["nested"] = partial(judged.nested, over, recipe, search, cache)
     words = {
         "log": digest_of(log), "protocol": protocol, "train": finite(asdict(recipe.train)), "seed": seed, "k": k,
         "serve": finite(asdict(recipe.serve)), "folds": folds, "windows": windows,
@@ -124,7 +124,7 @@ def validate(
         if on_section is not None:
             on_section(section)
         budget = repr(search) if section == "nested" else ""
-        found[section] = memo.of({"section": section, "search": budget, **words}, work[section])["of"]
+        found[section] = cache.get_or_compute({"section": section, "search": budget, **words}, work[section])["of"]
     found["gap"] = found["over_devices"].pop("gap")
     return Validation(found)
 
@@ -247,9 +247,9 @@ class _Judge:
                 rows.append({"rounds": rounds} | {key: value for key, value in row.items() if key != "devices"})
         return {"of": rows}
 
-    def nested(self, folds: Folds, recipe: Recipe, search: Budget, memo: Memo) -> dict[str, Any]:
+    def nested(self, folds: Folds, recipe: Recipe, search: Budget, cache: ResultCache) -> dict[str, Any]:
         """The nested figure beside the naive one."""
-        found: Nested = nested(folds, recipe, search, seed=self.seed, k=self.k, memo=memo)
+        found: NestedResult = nested(folds, recipe, search, seed=self.seed, k=self.k, cache=cache)
         return {
             "of": {
                 "start": self._mean(found.start),

@@ -34,7 +34,7 @@ class SignatureRefused(FederationError):
 
 
 @dataclass(frozen=True)
-class SignedBy:
+class SignatureHeaders:
     """Both headers of one signed message."""
 
     signature: str
@@ -61,11 +61,13 @@ def digest_header(sha256: bytes) -> str:
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
-def sign_request(key: SigningKey, method: str, path: str, body: bytes, now: int) -> SignedBy:
+def sign_request(key: SigningKey, method: str, path: str, body: bytes, now: int) -> SignatureHeaders:
     """The headers of one request; to send again, sign again. path: with its query. now: seconds since 1970-01-01."""
     nonce, digest = secrets.token_hex(16), content_digest(body)
     signature = key.sign(REQUEST_DOMAIN, _asked(method, path, str(now), nonce, digest))
-    return SignedBy(".".join((key_id(key.public), str(now), nonce, base64.b64encode(signature).decode())), digest)
+    return SignatureHeaders(
+        ".".join((key_id(key.public), str(now), nonce, base64.b64encode(signature).decode())), digest
+    )
 
 
 @dataclass
@@ -106,11 +108,11 @@ class RequestChecker:
                 self._seen.popitem(last=False)
 
 
-def sign_answer(key: SigningKey, request_signature: str, status: int, body: bytes) -> SignedBy:
+def sign_answer(key: SigningKey, request_signature: str, status: int, body: bytes) -> SignatureHeaders:
     """The headers of the answer to one request."""
     digest = content_digest(body)
     signature = key.sign(ANSWER_DOMAIN, _answered(request_signature, status, digest))
-    return SignedBy(base64.b64encode(signature).decode(), digest)
+    return SignatureHeaders(base64.b64encode(signature).decode(), digest)
 
 
 def check_answer(public_key: bytes, request_signature: str, status: int, body: bytes, signature: str | None) -> None:

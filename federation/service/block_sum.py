@@ -11,8 +11,8 @@ from data.errors import BatchTooSmall
 from federation.private_sum.exchange import Answer, Batch, SealedSeed
 from federation.private_sum.refusals import BatchRefused
 from federation.protocol.messages import Task
-from federation.service.intake.report_store import Kept
-from federation.service.intake.share_files import Place, ShareFolder
+from federation.service.intake.report_store import StoredReport
+from federation.service.intake.share_files import ShareFolder, ShareLocation
 from federation.service.round_store import StoredSum
 from federation.service.summing import sum_of
 from federation.storage.crash_points import reached
@@ -38,7 +38,7 @@ class Custodian(Protocol):
         ...
 
 
-def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, custodian: Custodian) -> StoredSum:
+def sum_block(task: Task, block: int, kept: list[StoredReport], folder: ShareFolder, custodian: Custodian) -> StoredSum:
     """The sum of a block's reports; NOT_SUMMED when they are too few, or unreadable, or just this batch is refused.
 
     kept: in the same order every time, so that the custodian finds the same batch when it is asked again.
@@ -66,7 +66,7 @@ class _Shares(Mapping[bytes, bytes]):
 
     folder: ShareFolder
     task: Task
-    places: dict[bytes, Place] = field(repr=False)
+    places: dict[bytes, ShareLocation] = field(repr=False)
 
     def __getitem__(self, report_id: bytes) -> bytes:
         return self.folder.read(self.task.task_id, self.places[report_id], 4 * self.task.plan.length)

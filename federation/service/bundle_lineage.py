@@ -21,7 +21,7 @@ from recsys.catalogue.catalogue import encode_catalogue
 from recsys.model.items import ItemTable
 
 
-class BundleLine:
+class BundleLineage:
     """Bundles and step states of one line of releases. Writing again what a crash left half done is fine."""
 
     def __init__(self, folder: Path) -> None:

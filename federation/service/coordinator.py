@@ -26,8 +26,8 @@ from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_repo
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian, sum_block
-from federation.service.bundle_lineage import BundleLine
-from federation.service.intake.intake import Intake, TakenRound
+from federation.service.bundle_lineage import BundleLineage
+from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
 from federation.service.releases import Release
@@ -62,7 +62,7 @@ class Coordinator:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with."""
         self.store, self.plan, self.settings = store, plan, settings
         self._custodian, self._custodian_key = custodian, custodian_key
-        self._line = BundleLine(folder)
+        self._line = BundleLineage(folder)
         self._shares = ShareFolder(folder / "shares")
         self._newest: StoredRound | None = None
         self._budget_spent = False
@@ -190,11 +190,11 @@ class Coordinator:
         self.store.draft(draft, now)
         reached("round drafted")
 
-    def _round_of(self, task_id: str) -> TakenRound | None:
+    def _round_of(self, task_id: str) -> IntakeRound | None:
         newest = self._newest
         if newest is None or newest.task_id != task_id:
             return None
-        return TakenRound(newest.task, newest.state is RoundState.OPEN)
+        return IntakeRound(newest.task, newest.state is RoundState.OPEN)
 
     def _start_if_due(self, newest: StoredRound | None, now: int) -> bool:
         active = self.store.releases.active()

@@ -24,7 +24,7 @@ from federation.service.block_sum import Custodian, sum_block
 from federation.service.coordinator import SUM_WITHIN_S
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment, StoredWindow
-from federation.service.intake.intake import Intake, TakenRound
+from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
 from federation.storage.crash_points import reached
@@ -106,11 +106,11 @@ class ExperimentRounds:
         self.refresh()
         return moved
 
-    def _round_of(self, task_id: str) -> TakenRound | None:
+    def _round_of(self, task_id: str) -> IntakeRound | None:
         window = self._open.get(task_id) or self.store.window_of(task_id)
         if window is None or not window.task.signature:
             return None
-        return TakenRound(window.task, window.state is RoundState.OPEN, window.app)
+        return IntakeRound(window.task, window.state is RoundState.OPEN, window.app)
 
     def _begin_if_due(self, held: StoredExperiment, now: int) -> bool:
         """Draft the window of this moment; windows that passed while nobody advanced are left out."""

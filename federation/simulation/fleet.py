@@ -23,9 +23,9 @@ import numpy.typing as npt
 from data.errors import FederationError, OwnshelfError
 from data.interactions import EventKind, Interactions
 from data.vocabulary import Vocabulary
-from federation.device.delivery import REPORTS, Patience, fetch_task
+from federation.device.delivery import REPORTS, RetryPolicy, fetch_task
 from federation.device.device import Device
-from federation.device.participation import Draws, Outcome, Step, take_part
+from federation.device.participation import DeviceRandomness, Outcome, Step, take_part
 from federation.device.report import DevicePolicy
 from federation.device.state import DeviceState, Event
 from federation.device.vault import Vault
@@ -41,7 +41,7 @@ POLL_S = 0.2
 _VANISH, _BLOCK, _ROUNDING, _COIN, _WAIT = 11, 12, 13, 14, 15
 
 
-class Vanished(Exception):
+class DeviceVanished(Exception):
     """The device is gone; of no interest to anybody."""
 
 
@@ -56,7 +56,7 @@ class FleetConfig:
     dropout: float = 0.0
     holdout_share: float = 0.1
     workers: int = 4
-    patience: Patience = field(default_factory=lambda: Patience(spread_s=0.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(spread_s=0.0))
 
     def __post_init__(self) -> None:
         for name, low, high in (("dropout", 0.0, 1.0), ("holdout_share", 0.0, 1.0), ("workers", 1, 256)):
@@ -65,7 +65,7 @@ class FleetConfig:
 
 
 @dataclass(frozen=True)
-class Fate:
+class DeviceOutcome:
     """What became of one device in one round. status: an Outcome's, `vanished`, or `refused` with the reason."""
 
     device: int
@@ -79,7 +79,7 @@ class Fate:
 class FleetRound:
     """One round of a fleet. seconds: from the first device's start to the last one's end."""
 
-    fates: tuple[Fate, ...]
+    fates: tuple[DeviceOutcome, ...]
     seconds: float
 
     def count(self, status: str) -> int:
@@ -151,7 +151,7 @@ def play_round(
     catalogue: Catalogue | None = None,
     ca: Path | None = None,
     block_of: Callable[[Task, int], int] | None = None,
-    on_device: Callable[[Fate], None] = lambda _: None,
+    on_device: Callable[[DeviceOutcome], None] = lambda _: None,
     now: Callable[[], float] = clock.time,
 ) -> FleetRound:
     """Let these devices take part in what the service offers now, `config.workers` at a time.
@@ -164,7 +164,7 @@ def play_round(
     transport = httpx.HTTPTransport(verify=pinned_context(ca), limits=limits)
     address = check_address(service)
 
-    def one(device: int) -> Fate:
+    def one(device: int) -> DeviceOutcome:
         own = fleet.device(device, catalogue)
         fate = _play(own, device, play, transport, address, policy, purse, config, block_of, now)
         on_device(fate)
@@ -186,23 +186,23 @@ def _play(
     config: FleetConfig,
     block_of: Callable[[Task, int], int] | None,
     now: Callable[[], float],
-) -> Fate:
+) -> DeviceOutcome:
     moment = vanishing_moment(config, device, play)
 
     def step(name: Step) -> None:
         if name == moment:
-            raise Vanished
+            raise DeviceVanished
 
     def block(task: Task) -> int:
         return block_of(task, device) if block_of else drawn_block(config.seed, task, device)
 
-    draws = Draws(
+    draws = DeviceRandomness(
         block=block,
         measures_only=lambda: bool(_rng(config.seed, _COIN, device).random() < config.holdout_share),
         rounding=rounding_of(config.seed, play, device),
         waiting=random.Random(f"{config.seed} {_WAIT} {device} {play}"),  # nosec B311 # a simulation, by its seed
     )
-    line = _Line(transport, tears=moment == "torn")
+    line = _DeviceTransport(transport, tears=moment == "torn")
     with httpx.Client(transport=line, base_url=address, trust_env=False, timeout=30.0) as client:
         try:
             outcome = take_part(
@@ -212,14 +212,14 @@ def _play(
                 purse.token,
                 history_at=config.history_at,
                 draws=draws,
-                patience=config.patience,
+                retry=config.retry,
                 now=now,
                 on_step=step,
             )
-        except Vanished:
-            return Fate(device, "vanished", moment or "")
+        except DeviceVanished:
+            return DeviceOutcome(device, "vanished", moment or "")
         except OwnshelfError as error:
-            return Fate(device, "refused", str(error))
+            return DeviceOutcome(device, "refused", str(error))
     return _fate(device, outcome)
 
 
@@ -227,7 +227,7 @@ def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | 
     """The first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
     give_up = clock.monotonic() + wait_s
     while True:
-        found = fetch_task(client, Patience(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
+        found = fetch_task(client, RetryPolicy(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
         if isinstance(found, Task) and found.task_id != after:
             return found
         if clock.monotonic() >= give_up:
@@ -255,15 +255,15 @@ def _rng(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def _fate(device: int, outcome: Outcome) -> Fate:
-    return Fate(device, outcome.status, outcome.detail, outcome.report_bytes, outcome.come_back_at)
+def _fate(device: int, outcome: Outcome) -> DeviceOutcome:
+    return DeviceOutcome(device, outcome.status, outcome.detail, outcome.report_bytes, outcome.come_back_at)
 
 
 def _home(folder: Path, device: int) -> Path:
     return folder / f"{device:07d}"
 
 
-class _Line(httpx.BaseTransport):
+class _DeviceTransport(httpx.BaseTransport):
     """A device's line over the fleet's shared connections; tears: it breaks with half of the report sent."""
 
     def __init__(self, transport: httpx.BaseTransport, *, tears: bool) -> None:
@@ -271,17 +271,19 @@ class _Line(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self._tears and request.url.path == REPORTS:
-            request = httpx.Request(request.method, request.url, headers=request.headers, stream=_Torn(request.read()))
+            request = httpx.Request(
+                request.method, request.url, headers=request.headers, stream=_BrokenStream(request.read())
+            )
         return self._transport.handle_request(request)
 
     def close(self) -> None:
         """The shared connections stay."""
 
 
-class _Torn(httpx.SyncByteStream):
+class _BrokenStream(httpx.SyncByteStream):
     def __init__(self, body: bytes) -> None:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._body[: len(self._body) // 2]
-        raise Vanished
+        raise DeviceVanished

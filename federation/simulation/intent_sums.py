@@ -78,7 +78,7 @@ def sum_intent_updates(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Moments:
+class TargetMoments:
     """The moments of some devices at which something came next.
 
     event: (m,) the last event before each; user, kappa: (m,). target_*: one entry an item that came next: its moment,
@@ -93,7 +93,7 @@ class Moments:
     target_weight: Floats
 
 
-def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) -> Moments:
+def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) -> TargetMoments:
     """The last moments of each user of a log, and what came next."""
     user = log.user_idx
     left = np.repeat(log.offsets[1:], log.counts) - 1 - np.arange(log.n_events)
@@ -114,7 +114,7 @@ def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) 
     found = np.bincount(moments, minlength=len(event))
     kappa = np.where(found > 0, 1.0 / np.sqrt(np.maximum(found, 1)), 0.0)
     weights = kappa[moments] * weight[targets] * config.decay ** np.concatenate([np.empty(0), *later])
-    return Moments(event, user[event], kappa, moments, log.item_idx[targets], weights)
+    return TargetMoments(event, user[event], kappa, moments, log.item_idx[targets], weights)
 
 
 def _earlier(key: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -147,7 +147,7 @@ def _queries(
     return found.reshape(len(event), len(pools) * dim)
 
 
-def _second(Q: Floats, found: Moments, n_users: int, clip: float) -> Floats:
+def _second(Q: Floats, found: TargetMoments, n_users: int, clip: float) -> Floats:
     """Σ κ·q·qᵀ over all moments, each user's own sum clipped in the norm of its upper triangle."""
     weighed = Q * np.sqrt(found.kappa)[:, None]
     if np.isinf(clip):

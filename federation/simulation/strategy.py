@@ -15,7 +15,7 @@ import torch
 
 from data.errors import FederationError
 from recsys.evaluation.arms import GlobalProfile, MakeSolver, Personalized, closed_form
-from recsys.model.histories import Padded
+from recsys.model.histories import PaddedBatch
 from recsys.model.items import TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.solver import Solver
@@ -42,7 +42,7 @@ class GradientSolver(Solver):
         self._start = start.to(self.dtype) @ self.rotation
         self._steps = steps
 
-    def solve(self, batch: Padded) -> tuple[torch.Tensor, torch.Tensor]:
+    def solve(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """As Solver.solve, for the vector after the last step."""
         X = self.rotated[batch.item_idx]
         diagonal = self.diagonal(batch)

@@ -243,13 +243,13 @@ class _Devices:
     def _asked(self, part: str, round_: int) -> npt.NDArray[np.int64]:
         return self.devices[cohort(self.n, self._size[part], round_, self._seeds[part])]
 
-    def _drawn(self, part: str, round_: int) -> _Drawn:
+    def _drawn(self, part: str, round_: int) -> _RoundCohort:
         asked = self._asked(part, round_)
         devices = survivors(asked, self._config.dropout, round_, self._seeds[part])
         measuring = self._holdout[devices]
         training = devices[~measuring]
         blocks = draw_blocks(len(training), self._config.blocks, round_, self._seeds[part])
-        return _Drawn(len(asked), training, blocks, devices[measuring])
+        return _RoundCohort(len(asked), training, blocks, devices[measuring])
 
     def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
         """One round of the taste over the devices that report."""
@@ -307,7 +307,7 @@ class _Devices:
         rng = np.random.default_rng([self._seeds[part], _NOISE, round_])
         return add_noise(sums, plan.sum_plan(n_block, dim, part), rng, n_block=n_block)
 
-    def _measure(self, solver: Solver, table: ItemTable, drawn: _Drawn, round_: int) -> npt.NDArray[np.float64]:
+    def _measure(self, solver: Solver, table: ItemTable, drawn: _RoundCohort, round_: int) -> npt.NDArray[np.float64]:
         """Devices and sum of NDCG@20, of some that train and of the hold-out ones, under profiles of all parts."""
         if self._held is None or round_ % self._config.measure_every:
             return np.zeros(4)
@@ -322,7 +322,7 @@ class _Devices:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class _RoundCohort:
     """Who reports in a round of how many that were asked. blocks: (len(training),) int32."""
 
     asked: int

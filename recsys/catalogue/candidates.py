@@ -30,7 +30,7 @@ COLUMNS = tuple(name for name in SHOWN if name != "available")
 
 
 @dataclass(frozen=True, eq=False)
-class Quantized:
+class QuantizedRows:
     """A bundle's rows as they travel, made once: rows int8 (n_items, dim), scale, trend (n_items,), shown COLUMNS."""
 
     rows: npt.NDArray[np.int8]
@@ -39,12 +39,12 @@ class Quantized:
     shown: pl.DataFrame
 
     @staticmethod
-    def of(bundle: Bundle) -> Quantized:
+    def of(bundle: Bundle) -> QuantizedRows:
         """From a bundle."""
         rows, scale = quantize(bundle.table.item_embeddings)
-        return Quantized(rows, scale, bundle.table.trend, shown_of(bundle))
+        return QuantizedRows(rows, scale, bundle.table.trend, shown_of(bundle))
 
-    def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> Quantized:
+    def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> QuantizedRows:
         """The same with the columns of a catalogue of now, and rows (n_new, dim) behind those that were there."""
         rows, scale = quantize(fresh)
         shown = pl.DataFrame(
@@ -55,7 +55,7 @@ class Quantized:
                 for name in COLUMNS
             }
         )
-        return Quantized(
+        return QuantizedRows(
             np.concatenate([self.rows, rows]),
             np.concatenate([self.scale, scale]),
             np.concatenate([self.trend, np.zeros(len(fresh), dtype=np.float32)]),
@@ -81,7 +81,7 @@ class Candidates:
         return self.shown["item_id"].to_list()
 
 
-def encode_candidates(source: Quantized, item_idx: npt.NDArray[np.int32]) -> dict[str, Any]:
+def encode_candidates(source: QuantizedRows, item_idx: npt.NDArray[np.int32]) -> dict[str, Any]:
     """Items (n,) in any order as a JSON-able dict."""
     if len(item_idx) > MAX_CANDIDATES:
         raise ModelError(f"candidates={len(item_idx)}: must be at most {MAX_CANDIDATES}")

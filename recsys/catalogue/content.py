@@ -113,7 +113,7 @@ class ContentMap:
             raise ModelError(f"{path}: not a content map ({error})") from None
 
 
-class Embeds(Protocol):
+class ContentEmbedder(Protocol):
     """Places items by their content."""
 
     def embed(self, rows: pl.DataFrame) -> Float:

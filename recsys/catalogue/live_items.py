@@ -18,9 +18,9 @@ import polars as pl
 
 from data.errors import ModelError
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.content import Embeds
+from recsys.catalogue.content import ContentEmbedder
 from recsys.model.scoring import top_k
-from recsys.search.retrieval import Found, ItemIndex
+from recsys.search.retrieval import ItemIndex, SearchResult
 from recsys.search.selection import Selection
 
 Mask = npt.NDArray[np.bool_]
@@ -72,7 +72,7 @@ class LiveItems:
 
     bundle: Bundle
     index: ItemIndex
-    content: Embeds
+    content: ContentEmbedder
     sequence: int
     catalogue: pl.DataFrame
     available: Mask
@@ -83,7 +83,7 @@ class LiveItems:
     touched: frozenset[str]
 
     @staticmethod
-    def start(bundle: Bundle, index: ItemIndex, content: Embeds) -> LiveItems:
+    def start(bundle: Bundle, index: ItemIndex, content: ContentEmbedder) -> LiveItems:
         """The bundle's items as it has them; apply all changes of the store next."""
         n_items, dim = bundle.table.n_items, bundle.table.dim
         available = _available(bundle.catalogue)
@@ -161,7 +161,7 @@ class LiveItems:
         trend_weight: float,
         selection: LiveSelection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """As ItemIndex.search, over the items as they are now; only available ones, whatever the selection says."""
         chosen = self.everything if selection is None else selection
         old, new = hidden, chosen.fresh
@@ -180,7 +180,7 @@ class LiveItems:
         *,
         trend_weight: float,
         selection: LiveSelection | None = None,
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         """As ItemIndex.search_many, over the items as they are now."""
         chosen = self.everything if selection is None else selection
         found = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
@@ -188,7 +188,9 @@ class LiveItems:
             return found
         return [self._with_new(one, query, k, chosen.fresh) for one, query in zip(found, queries, strict=True)]
 
-    def _with_new(self, found: Found, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]) -> Found:
+    def _with_new(
+        self, found: SearchResult, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]
+    ) -> SearchResult:
         """The best k of what was found of the bundle's items and of some new ones."""
         scores = np.concatenate([found[1], self.embeddings.take(new, axis=0) @ query])
         items = np.concatenate([found[0], (new + self.n_known).astype(np.int32)])

@@ -115,7 +115,7 @@ def _last_basket(time: npt.NDArray[np.int64]) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class DeviceTunedArm:
     """A personalized arm whose every user has chosen its own settings by choose_config; for evaluation.
 
     arm: the default settings, and the name. candidates: the others to choose from.

@@ -34,7 +34,7 @@ class ScoringProtocol:
 
 
 @dataclass(frozen=True, eq=False)
-class KnowsNothing:
+class RandomScorer:
     """A fresh random score for every user and item, the same however users are batched."""
 
     n_items: int
@@ -89,7 +89,7 @@ def trained_on_test(until: int, test: Interactions) -> Leak | None:
 
 def above_chance(protocol: ScoringProtocol, n_items: int) -> Leak | None:
     """A model without any knowledge is above chance, or one that scores all items alike near the top."""
-    found = [protocol.score(KnowsNothing(n_items, seed)) for seed in range(RANDOM_MODELS)]
+    found = [protocol.score(RandomScorer(n_items, seed)) for seed in range(RANDOM_MODELS)]
     spread = max(protocol.chance * (1 - protocol.chance), 1e-9)
     error = float(np.sqrt(spread / (protocol.n * RANDOM_MODELS)))
     alike = protocol.score(FixedList("alike", np.zeros(n_items, dtype=np.float32)))

@@ -42,7 +42,7 @@ class PropertyJoin:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class FittedStatistics:
     """Statistics that are applied to a column, with its values on both sides. What is None was not fitted."""
 
     name: str
@@ -182,7 +182,7 @@ def tuned_on_test(tuned_on: Interactions, test: Interactions, at: int | None, lo
     return Leak("tuned_on_test", True, n, what, "tuned_on")
 
 
-def fitted_on_test(fitted: Fitted) -> Leak | None:
+def fitted_on_test(fitted: FittedStatistics) -> Leak | None:
     """A statistic or vocabulary is not what train gives. Certain where it is what train and test together give."""
     if fitted.vocabulary is not None:
         unknown = fitted.vocabulary & (set(fitted.test.tolist()) - set(fitted.train.tolist()))

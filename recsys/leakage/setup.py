@@ -15,7 +15,7 @@ from data.leakage import CoreFilter
 from data.split import Split
 from recsys.evaluation.evaluation import Recommender
 from recsys.leakage.behaviour import ScoringProtocol
-from recsys.leakage.learned import Features, Fitted, PropertyJoin
+from recsys.leakage.learned import Features, FittedStatistics, PropertyJoin
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Setup:
     item_known_from: npt.NDArray[np.int64] | None = None
     core: CoreFilter | None = None
     joins: tuple[PropertyJoin, ...] = ()
-    fitted: tuple[Fitted, ...] = ()
+    fitted: tuple[FittedStatistics, ...] = ()
     features: tuple[Features, ...] = ()
     popularity: npt.NDArray[np.floating] | None = None
     candidates: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None = None

@@ -35,7 +35,7 @@ Items = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 
-class Places(Protocol):
+class ItemLocator(Protocol):
     """Tells where items are in a catalogue."""
 
     def index_of(self, item_ids: Sequence[str], /) -> npt.NDArray[np.int32]:
@@ -103,7 +103,7 @@ class Rules:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedRules:
     """Rules against one state of a catalogue; may be kept under Rules.key for as long as the catalogue stays the same.
 
     lift: (n_items,) float32 in deviations, None without boost or bury. pins: (item_idx, position), by position.
@@ -118,7 +118,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Arranged:
+class RankedList:
     """A list: item_idx int32, its scores float32 as they were ranked, and which were put there by a pin; all (k,)."""
 
     item_idx: Items
@@ -148,7 +148,7 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
     )
 
 
-def prepare(rules: Rules, catalogue: pl.DataFrame, items: Places) -> Prepared:
+def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> PreparedRules:
     """What the rules mean for a catalogue, row i of which is item_idx i of `items`.
 
     Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
@@ -159,7 +159,7 @@ def prepare(rules: Rules, catalogue: pl.DataFrame, items: Places) -> Prepared:
         lift[asked.mask(catalogue)] += by
     item_idx = items.index_of([pin.item_id for pin in rules.pins]).tolist()
     placed = list(zip(item_idx, rules.pins, strict=True))
-    return Prepared(
+    return PreparedRules(
         lift if rules.lifts else None,
         tuple(sorted(((item, pin.position) for item, pin in placed if item >= 0), key=lambda pin: pin[1])),
         tuple((groups_of(cap, catalogue), cap.most) for cap in rules.caps),
@@ -184,7 +184,7 @@ def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
     return held["group"].cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def lifted(scores: Scores, allowed: Mask, prepared: Prepared) -> Scores:
+def lifted(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
     """Scores (n_items,) after boosts and buries; the given array itself when there are none.
 
     allowed: (n_items,) bool, what may be shown. One unit of a rule is the standard deviation of the allowed scores.
@@ -196,8 +196,12 @@ def lifted(scores: Scores, allowed: Mask, prepared: Prepared) -> Scores:
 
 
 def arrange(
-    scores: Scores, allowed: Mask, prepared: Prepared, top_k: int, first: npt.NDArray[np.integer[Any]] | None = None
-) -> Arranged:
+    scores: Scores,
+    allowed: Mask,
+    prepared: PreparedRules,
+    top_k: int,
+    first: npt.NDArray[np.integer[Any]] | None = None,
+) -> RankedList:
     """The list: the best items that may be shown and that the caps let through, with the pinned ones in their places.
 
     scores: (n_items,) float32, lifted already. allowed: (n_items,) bool: available, not excluded, matching the filter.
@@ -225,7 +229,7 @@ def arrange(
             break
         listed.append(item)
     item_idx = np.array(listed, dtype=np.int32)
-    return Arranged(item_idx, scores[item_idx], np.isin(item_idx, [item for item, _ in pins]))
+    return RankedList(item_idx, scores[item_idx], np.isin(item_idx, [item for item, _ in pins]))
 
 
 def _capped(

@@ -111,7 +111,7 @@ def _merge(log: Interactions, config: ProfileConfig, now: int | npt.NDArray[np.i
 
 
 @dataclass(frozen=True, repr=False)
-class Padded:
+class PaddedBatch:
     """A batch of devices of similar length: all (batch, length); weight 0 where a history has ended.
 
     device: (batch,) indices into the histories; item_idx is 0 where padded.
@@ -125,7 +125,7 @@ class Padded:
 
 def batches(
     histories: Histories, devices: npt.NDArray[np.int64], dtype: torch.dtype, cells: int = 16_384
-) -> Iterator[Padded]:
+) -> Iterator[PaddedBatch]:
     """Devices with a history, in batches of about `cells` padded entries, shortest histories first."""
     lengths = histories.counts[devices]
     order = devices[np.argsort(lengths, kind="stable")]
@@ -140,7 +140,7 @@ def batches(
         column = np.arange(int(length.max()))
         inside = column < length[:, None]
         source = np.where(inside, histories.offsets[device][:, None] + column, 0)
-        yield Padded(
+        yield PaddedBatch(
             device,
             torch.from_numpy(np.where(inside, histories.item_idx[source], 0)),
             torch.from_numpy(np.where(inside, histories.weight[source], np.float32(0))).to(dtype),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recsys.model.histories import Histories, Padded, batches
+from recsys.model.histories import Histories, PaddedBatch, batches
 
 
 class Solver:
@@ -29,13 +29,13 @@ class Solver:
         self.rotated = (wide @ Q).to(self.dtype)
         self._unseen = (alpha * eigenvalues.clamp(min=0.0)).to(self.dtype)
 
-    def diagonal(self, batch: Padded) -> torch.Tensor:
+    def diagonal(self, batch: PaddedBatch) -> torch.Tensor:
         """α·Λ + λ(Σw + α·n_items) of each history, (batch, dim): all of its system that is not a sum over its items."""
         ridge = self.reg * (batch.weight.sum(1) + self.alpha * self.n_items)
         diagonal: torch.Tensor = self._unseen + ridge[:, None]
         return diagonal
 
-    def solve(self, batch: Padded) -> tuple[torch.Tensor, torch.Tensor]:
+    def solve(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Profiles in the rotated basis, (batch, dim), and the scores u·v of the batch's items, (batch, length)."""
         X = self.rotated[batch.item_idx]
         diagonal = self.diagonal(batch)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from data.interactions import Interactions
 from recsys.evaluation.metrics import METRICS, novelty
 from recsys.replay.prefixes import Index, histories_before
-from recsys.replay.questions import Wanted
+from recsys.replay.questions import RelevantItems
 from recsys.replay.ranks import UNLISTED, positions
-from recsys.replay.replay_arms import Answers, blamed, scores_of
+from recsys.replay.replay_arms import TimedRecommender, blamed, scores_of
 from recsys.search.ranking import best, sort_keys
 
 Floats = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ share of it that the bundle before would not have listed, for the same device at
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ListMeasurement:
     """What is measured about lists. moments: (n,) which of the task's moments; the first per device and bundle.
 
     information: (n_items,) bits; embeddings: (n_items, dim) rows of length 1 or 0, or None without a shared table.
@@ -46,11 +46,11 @@ class Look:
     moments: Index
     information: Floats
     embeddings: npt.NDArray[np.float32] | None
-    before: tuple[Answers, ...]
+    before: tuple[TimedRecommender, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class CategoryShare:
     """The share of a list in one category, for the adaptation curve: of moments[i], in category[i].
 
     item_category: (n_items,) int32, −1 for none.
@@ -71,18 +71,18 @@ class Task:
 
     number: int
     part: int
-    arms: tuple[Answers, ...]
+    arms: tuple[TimedRecommender, ...]
     log: Interactions
     user: Index
     end: Index
     time: Index
     candidates: npt.NDArray[np.bool_]
-    wanted: dict[str, Wanted]
+    wanted: dict[str, RelevantItems]
     k: int
     negatives: int | None
     seed: int
-    look: Look | None
-    share: Share | None
+    look: ListMeasurement | None
+    share: CategoryShare | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def answer(task: Task) -> Answer:
 
 
 def masked_scores(
-    who: Answers, histories: Interactions, now: Index, candidates: npt.NDArray[np.bool_]
+    who: TimedRecommender, histories: Interactions, now: Index, candidates: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
     """An arm's scores (len(now), n_items) float32, −inf for items that are not candidates, nan rows: no answer.
 
@@ -172,7 +172,7 @@ def _blocks(task: Task) -> Iterator[slice]:
 def _of_target(
     task: Task,
     target: str,
-    asked: Wanted,
+    asked: RelevantItems,
     past: npt.NDArray[np.int32],
     rank: npt.NDArray[np.int32],
     listed: npt.NDArray[np.bool_],
@@ -245,7 +245,7 @@ class _Lists:
             same = (share.item_category[lists] == share.category[inside, None]) & (lists >= 0)
             self._share[inside, arm] = _per_list(same.sum(axis=1), lists)
 
-    def compare(self, block: slice, arm: int, before: Answers, histories: Interactions) -> None:
+    def compare(self, block: slice, arm: int, before: TimedRecommender, histories: Interactions) -> None:
         """How much of one arm's lists the bundle before would not have shown."""
         assert self._task.look is not None
         inside, moments = _inside(self._task.look.moments, block)

@@ -57,7 +57,7 @@ NOT_COMPARED = ("day",)
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredQuestions:
     """The questions of one target that were asked, in order of time: (q,) each, (q, arms) where an arm answered.
 
     row: of the log; bundle: that answered; past: events the device had behind it; relevant: right items that could be
@@ -81,7 +81,7 @@ def metric_names(k: int) -> tuple[str, ...]:
     return tuple(f"{name}@{k}" for name in ("ndcg", "hit", "mrr", "recall"))
 
 
-def values(scored: Scored, metric: str, arm: int, k: int) -> Floats:
+def values(scored: ScoredQuestions, metric: str, arm: int, k: int) -> Floats:
     """One metric of one arm, (q,) float64; nan where no right item could be listed. No answer is a miss."""
     name = metric.partition("@")[0]
     if name == "ndcg" and scored.gain is not None:
@@ -95,7 +95,7 @@ def values(scored: Scored, metric: str, arm: int, k: int) -> Floats:
 
 
 def cut_table(
-    scored: Scored,
+    scored: ScoredQuestions,
     cuts: Sequence[Cut],
     user: npt.NDArray[np.int32],
     arms: Sequence[str],

@@ -14,15 +14,15 @@ from data.interactions import Interactions
 from data.split import known_at, temporal
 from recsys.leakage import Inspection, Setup, inspect, reads_future
 from recsys.model.trend import trend_of
-from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of, scores_of
+from recsys.replay.replay_arms import Arm, Publication, TimedRecommender, answers_of, scores_of
 from recsys.replay.settings import ReplayConfig
-from recsys.replay.timeline import Levels
+from recsys.replay.timeline import ItemPopularity
 from recsys.replay.trainer import Trainer
 
 
 def inspect_replay(
     dataset: Dataset,
-    arms: Sequence[Arm | Answers] = (),
+    arms: Sequence[Arm | TimedRecommender] = (),
     config: ReplayConfig | None = None,
     trainer: Trainer | None = None,
 ) -> Inspection:
@@ -65,19 +65,19 @@ def _middle(log: Interactions, every_us: int) -> int | None:
     return at if log.time.min() < at <= log.time.max() else None
 
 
-def _levels(log: Interactions, at: int) -> Levels:
-    return Levels.start(log.n_items).after(log, np.flatnonzero(log.time < at), at)
+def _levels(log: Interactions, at: int) -> ItemPopularity:
+    return ItemPopularity.start(log.n_items).after(log, np.flatnonzero(log.time < at), at)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
     """From a log and a moment to an arm's recommender, as the replay makes it; one round of devices known by then."""
 
-    arm: Arm | Answers
+    arm: Arm | TimedRecommender
     trainer: Trainer | None
     config: ReplayConfig
 
-    def __call__(self, log: Interactions, at: int) -> _Asked:
+    def __call__(self, log: Interactions, at: int) -> _RecordedAnswers:
         levels = _levels(log, at)
         trend = trend_of(levels.recent)
         table = None
@@ -96,14 +96,14 @@ class _Fit:
             candidates=levels.seen,
             known=lambda: known_at(log, at),
         )
-        return _Asked(answers_of(self.arm, published))
+        return _RecordedAnswers(answers_of(self.arm, published))
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _RecordedAnswers:
     """Answers as a Recommender of recsys.evaluation.evaluation."""
 
-    answers: Answers
+    answers: TimedRecommender
     name: str = "arm"
 
     def scores(

@@ -41,7 +41,7 @@ ADAPTATION_ROWS = pl.Schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class BundleLists:
     """The lists of one bundle, one a device. begin: µs; user: (lists,); figures: name → (lists, arms); exposure:
     (n_items, arms) how often each item was listed; candidates: (n_items,) bool."""
 
@@ -53,7 +53,9 @@ class Shelf:
     candidates: npt.NDArray[np.bool_]
 
 
-def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resamples: int, seed: int) -> pl.DataFrame:
+def list_table(
+    shelves: Sequence[BundleLists], arms: Sequence[str], k: int, *, resamples: int, seed: int
+) -> pl.DataFrame:
     """Rows of LIST_ROWS: each bundle's, and over all of them (bundle and time null) where each device is one vote.
 
     coverage@k and gini@k of a bundle's lists are no means over users and have no interval; over all bundles they are of
@@ -63,7 +65,7 @@ def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resampl
     for shelf in shelves:
         rows += _rows(shelf.number, shelf.begin, shelf, arms, k, resamples, seed)
     if shelves:
-        whole = Shelf(
+        whole = BundleLists(
             -1,
             0,
             np.concatenate([shelf.user for shelf in shelves]),
@@ -77,7 +79,7 @@ def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resampl
 
 
 def _rows(
-    number: int | None, begin: int | None, shelf: Shelf, arms: Sequence[str], k: int, resamples: int, seed: int
+    number: int | None, begin: int | None, shelf: BundleLists, arms: Sequence[str], k: int, resamples: int, seed: int
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     n = len(shelf.user)

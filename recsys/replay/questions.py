@@ -86,7 +86,7 @@ def _runs(new: Flags) -> tuple[Index, Index]:
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class RelevantItems:
     """What would be right at some moments, for one target: for question q, items[offsets[q]:offsets[q + 1]].
 
     asked: (n,) index of the moment of each question. row: (n,) int64, row of the log that the question stands for.
@@ -99,11 +99,11 @@ class Wanted:
     items: npt.NDArray[np.int32]
 
 
-def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> Wanted:
+def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> RelevantItems:
     """The questions of one target. scored: rows; moments: their distinct first rows; moment_of: scored → moment."""
     items = log.events.item_idx
     if target == "next_item":
-        return Wanted(moment_of, scored, np.arange(len(scored) + 1), items[scored])
+        return RelevantItems(moment_of, scored, np.arange(len(scored) + 1), items[scored])
     if target == "session":
         assert log.session_end is not None
         asked = np.arange(len(moments))
@@ -115,7 +115,7 @@ def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Inde
     return _distinct(log, asked, moments[asked], first, last, purchases=True)
 
 
-def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> Wanted:
+def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> RelevantItems:
     """Questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
     counts = last - first
     question = np.repeat(np.arange(len(first)), counts)
@@ -126,4 +126,4 @@ def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, 
     n_items = log.events.n_items
     pairs = np.unique(question[right] * n_items + log.events.item_idx[rows[right]])
     sizes = np.bincount(pairs // n_items, minlength=len(first))
-    return Wanted(asked, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))
+    return RelevantItems(asked, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))

@@ -50,7 +50,7 @@ class Publication:
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
 
-class Answers(Protocol):
+class TimedRecommender(Protocol):
     """A recommender between two publications; recsys.evaluation.evaluation.Recommender with a moment for each user."""
 
     def scores(
@@ -73,7 +73,7 @@ class Arm(Protocol):
         """The arm's name in tables."""
         ...
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """Who answers until the next publication."""
         ...
 
@@ -89,7 +89,7 @@ class PersonalizedArm:
     name: str = "personalized"
     embeddings: npt.NDArray[np.float32] | None = None
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """Profiles on the new table."""
         table = at.table
         if self.embeddings is not None:
@@ -106,7 +106,7 @@ class GlobalProfileArm:
     config: ProfileConfig
     name: str = "global_profile"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """The mean profile of the new table."""
         if at.table is None:
             raise ModelError(f"arm={self.name}: needs a trainer")
@@ -119,7 +119,7 @@ class GlobalArm:
 
     name: str = "global"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """The decayed counts."""
         return FixedList(self.name, at.recent.astype(np.float32))
 
@@ -130,7 +130,7 @@ class PopularityArm:
 
     name: str = "popularity"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """The counts."""
         return FixedList(self.name, at.counts.astype(np.float32))
 
@@ -146,7 +146,7 @@ class CentralArm:
     fit: Callable[[Interactions, int], ItemTable]
     name: str = "central"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """Profiles on the new table; while there is nothing to learn from, the trend."""
         known = at.known()
         if known.n_events == 0:
@@ -155,7 +155,7 @@ class CentralArm:
         return Personalized(self.name, replace(self.fit(known, at.now), trend=at.trend), self.config)
 
 
-def answers_of(arm: Arm | Answers, at: Publication) -> Answers:
+def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender:
     """What an arm answers with from a publication on; an object with `scores` alone answers always."""
     if not isinstance(arm, Arm):
         return arm
@@ -164,7 +164,7 @@ def answers_of(arm: Arm | Answers, at: Publication) -> Answers:
 
 
 def scores_of(
-    who: Answers, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
+    who: TimedRecommender, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
 ) -> npt.NDArray[np.float32]:
     """What `who` answers for all of some histories, (len(now), n_items) float32; it may be an array it keeps.
 

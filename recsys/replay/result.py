@@ -18,7 +18,7 @@ from data.atomic import atomic_folder, check_replaceable
 from data.dataset import Dataset
 from data.interactions import EventKind
 from recsys.replay.cuts import Cut, Facts, cut_questions
-from recsys.replay.figures import Scored, metric_names, values
+from recsys.replay.figures import ScoredQuestions, metric_names, values
 from recsys.replay.questions import Log
 from recsys.replay.ranks import UNLISTED
 from recsys.replay.report.replay_report import report_of
@@ -47,7 +47,7 @@ class Replay:
     rounds: pl.DataFrame
     lists: pl.DataFrame
     adaptation: pl.DataFrame
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredQuestions, ...]
     dataset: Dataset
     log: Log
     facts: Facts
@@ -108,7 +108,7 @@ class Replay:
             (fresh / "replay.json").write_text(text + "\n", encoding="utf-8")
             (fresh / "report.html").write_text(report_of(fresh), encoding="utf-8")
 
-    def questions(self, scored: Scored) -> list[Cut]:
+    def questions(self, scored: ScoredQuestions) -> list[Cut]:
         """The cuts of one target's questions."""
         return cut_questions(self.log, self.facts, scored.row, scored.past, scored.head)
 
@@ -120,7 +120,7 @@ class Replay:
                 for arm in range(len(self.arms)):
                     yield self._frame(scored, cuts, part, arm)
 
-    def _frame(self, scored: Scored, cuts: dict[str, Cut], part: slice, arm: int) -> pl.DataFrame:
+    def _frame(self, scored: ScoredQuestions, cuts: dict[str, Cut], part: slice, arm: int) -> pl.DataFrame:
         k = int(self.protocol["k"])
         events, row, rank = self.log.events, scored.row[part], scored.rank[part, arm]
         one_item = scored.head is not None
@@ -149,9 +149,9 @@ class Replay:
         return named.select("target", "arm", pl.exclude("target", "arm"))
 
 
-def _rows(scored: Scored, part: slice) -> Scored:
+def _rows(scored: ScoredQuestions, part: slice) -> ScoredQuestions:
     """Some questions."""
-    return Scored(
+    return ScoredQuestions(
         scored.target,
         scored.row[part],
         scored.bundle[part],

@@ -23,13 +23,13 @@ from recsys.replay.cuts import facts_of, head_items
 from recsys.replay.prefixes import histories_before
 from recsys.replay.processes import Workers, finished_task, workers
 from recsys.replay.questions import prepare
-from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of
+from recsys.replay.replay_arms import Arm, Publication, TimedRecommender, answers_of
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.splitting import Splitter
-from recsys.replay.tables import Left, make_tables
+from recsys.replay.tables import PeriodResult, make_tables
 from recsys.replay.taste_changes import find_changes
-from recsys.replay.timeline import Levels, Period, periods
+from recsys.replay.timeline import ItemPopularity, Period, periods
 from recsys.replay.trainer import Arrays, Trainer, draw_cohort
 
 OnPeriod = Callable[[int, int], None]
@@ -37,7 +37,7 @@ OnPeriod = Callable[[int, int], None]
 
 def replay(
     dataset: Dataset,
-    arms: Sequence[Arm | Answers],
+    arms: Sequence[Arm | TimedRecommender],
     config: ReplayConfig | None = None,
     *,
     trainer: Trainer | None = None,
@@ -63,11 +63,11 @@ def replay(
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
+class _OpenPeriod:
     """A period with the trainer's state at its begin; tasks is None where its part is in the checkpoint."""
 
     period: Period
-    left: Left
+    left: PeriodResult
     state: Arrays | None
     tasks: Iterator[Task] | None
 
@@ -76,7 +76,7 @@ class _Run:
     """One replay. What is cheap to know is made anew when it goes on after a stop; rounds and answers are kept."""
 
     def __init__(
-        self, dataset: Dataset, arms: tuple[Arm | Answers, ...], config: ReplayConfig, trainer: Trainer | None
+        self, dataset: Dataset, arms: tuple[Arm | TimedRecommender, ...], config: ReplayConfig, trainer: Trainer | None
     ) -> None:
         self._dataset, self._arms, self._config, self._trainer = dataset, arms, config, trainer
         self._names = tuple(str(getattr(arm, "name", type(arm).__name__)) for arm in arms)
@@ -100,13 +100,13 @@ class _Run:
 
     def periods(
         self, pool: Workers, jobs: int, checkpoint: Checkpoint | None, on_period: OnPeriod | None
-    ) -> Iterator[Left]:
+    ) -> Iterator[PeriodResult]:
         """What every period left, in order. Tasks of later periods begin while earlier ones are not done."""
         finished, kept = (-1, None) if checkpoint is None else checkpoint.done()
-        waiting: deque[tuple[_Opened, list[Future[Answer]]]] = deque()
+        waiting: deque[tuple[_OpenPeriod, list[Future[Answer]]]] = deque()
         total, replayed = self._log.events.n_events, 0
 
-        def close() -> Left:
+        def close() -> PeriodResult:
             nonlocal replayed
             opened, answers = waiting.popleft()
             number = opened.period.number
@@ -135,16 +135,16 @@ class _Run:
         while waiting:
             yield close()
 
-    def _opened(self, finished: int, kept: Arrays | None) -> Iterator[_Opened]:
+    def _opened(self, finished: int, kept: Arrays | None) -> Iterator[_OpenPeriod]:
         """Round, publication and tasks of every period. finished: number of the last one done, kept: the state then."""
         log, config, trainer = self._log, self._config, self._trainer
         events = log.events
-        levels = Levels.start(events.n_items)
+        levels = ItemPopularity.start(events.n_items)
         state = None if trainer is None else trainer.start(events.n_items)
         ends = events.offsets[:-1].copy()
         asked = np.zeros(events.n_users, dtype=np.int64)
         rows = np.empty(0, dtype=np.int64)
-        before: tuple[Answers, ...] = ()
+        before: tuple[TimedRecommender, ...] = ()
         for number, period in enumerate(periods(events, config.every_us)):
             levels = levels.after(events, rows, period.begin)
             active = np.unique(log.user[rows]).astype(np.int64)
@@ -163,7 +163,9 @@ class _Run:
             ends += np.bincount(log.user[rows], minlength=len(ends))
             counts = (len(active), len(cohort), int(asked.max(initial=0)), int(levels.seen.sum()), len(rows))
             questions = len(np.unique(log.moment[scored]))
-            left = Left((period.number, period.begin, *counts, questions), levels.seen, head_items(levels.counts), {})
+            left = PeriodResult(
+                (period.number, period.begin, *counts, questions), levels.seen, head_items(levels.counts), {}
+            )
             tasks = None
             if period.number >= finished:
                 published = self._publish(period, levels, state)
@@ -171,9 +173,9 @@ class _Run:
                 if period.number > finished:
                     tasks = self._split.tasks(published, answers, before, scored, ends.copy())
                 before = answers
-            yield _Opened(period, left, state, tasks)
+            yield _OpenPeriod(period, left, state, tasks)
 
-    def _publish(self, period: Period, levels: Levels, state: Arrays | None) -> Publication:
+    def _publish(self, period: Period, levels: ItemPopularity, state: Arrays | None) -> Publication:
         trend = trend_of(levels.recent)
         events, now = self._log.events, period.begin
         return Publication(
@@ -205,7 +207,7 @@ class _Run:
             part |= {"list.user": np.unique(log.user[moments]), "look": self._split.looks(moments)}
         return part
 
-    def result(self, left: list[Left]) -> Replay:
+    def result(self, left: list[PeriodResult]) -> Replay:
         """The tables, when all periods are done."""
         trainer = None if self._trainer is None else self._trainer.identity()
         return make_tables(

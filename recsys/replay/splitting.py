@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.evaluation.metrics import self_information
-from recsys.replay.answering import Look, Share, Task
+from recsys.replay.answering import CategoryShare, ListMeasurement, Task
 from recsys.replay.prefixes import Index, until
 from recsys.replay.questions import Log, wanted
-from recsys.replay.replay_arms import Answers, Publication
+from recsys.replay.replay_arms import Publication, TimedRecommender
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.taste_changes import Changes
 
@@ -32,8 +32,8 @@ class Splitter:
     def tasks(
         self,
         at: Publication,
-        answers: tuple[Answers, ...],
-        before: tuple[Answers, ...],
+        answers: tuple[TimedRecommender, ...],
+        before: tuple[TimedRecommender, ...],
         scored: Index,
         ends: Index,
     ) -> Iterator[Task]:
@@ -54,11 +54,11 @@ class Splitter:
             local = until(events, users, ends[users])
             look = share = None
             if self.config.lists:
-                look = Look(np.unique(user, return_index=True)[1], information, embeddings, before)
+                look = ListMeasurement(np.unique(user, return_index=True)[1], information, embeddings, before)
                 taken = self.looks(own)
                 if len(taken):
                     shelf = np.searchsorted(own, self.changes.moment[taken])
-                    share = Share(shelf, self.changes.category[taken], self.item_category)
+                    share = CategoryShare(shelf, self.changes.category[taken], self.item_category)
             yield Task(
                 number=at.number,
                 part=part,

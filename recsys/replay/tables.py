@@ -14,8 +14,8 @@ from data.errors import ModelError
 from data.split import iso
 from recsys.replay.answering import LIST_FIGURES
 from recsys.replay.cuts import Facts, cut_questions
-from recsys.replay.figures import Scored, cut_table
-from recsys.replay.listing import Shelf, adaptation_table, list_table
+from recsys.replay.figures import ScoredQuestions, cut_table
+from recsys.replay.listing import BundleLists, adaptation_table, list_table
 from recsys.replay.questions import Log
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
@@ -37,7 +37,7 @@ ROUND_ROWS = pl.Schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Left:
+class PeriodResult:
     """What a period left. round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays
     of its answers (recsys/replay/answering.py), list.user and look added."""
 
@@ -55,7 +55,7 @@ def make_tables(
     config: ReplayConfig,
     arms: tuple[str, ...],
     trainer: str | None,
-    periods: list[Left],
+    periods: list[PeriodResult],
 ) -> Replay:
     """The finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
     chance = {"resamples": config.bootstrap, "seed": config.seed}
@@ -99,9 +99,9 @@ def make_tables(
     )
 
 
-def _shelves(periods: list[Left]) -> list[Shelf]:
+def _shelves(periods: list[PeriodResult]) -> list[BundleLists]:
     return [
-        Shelf(
+        BundleLists(
             number=left.round[0],
             begin=left.round[1],
             user=left.part["list.user"].astype(np.int64),
@@ -114,7 +114,7 @@ def _shelves(periods: list[Left]) -> list[Shelf]:
     ]
 
 
-def _scored(target: str, log: Log, periods: list[Left]) -> Scored:
+def _scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
     """All questions of a target; takes its arrays out of the parts, so that they are held once."""
     there = [left for left in periods if f"row.{target}" in left.part]
     if not there:
@@ -132,7 +132,7 @@ def _scored(target: str, log: Log, periods: list[Left]) -> Scored:
         ends = np.cumsum([0, *sizes])
         for left, start, stop in zip(there, ends[:-1], ends[1:], strict=True):
             head[start:stop] = left.head[log.events.item_idx[row[start:stop]]]
-    return Scored(
+    return ScoredQuestions(
         target=target,
         row=row,
         bundle=np.repeat(np.array([left.round[0] for left in there], dtype=np.int32), sizes),
@@ -152,7 +152,7 @@ def _protocol(
     config: ReplayConfig,
     arms: tuple[str, ...],
     trainer: str | None,
-    scored: tuple[Scored, ...],
+    scored: tuple[ScoredQuestions, ...],
     bundles: int,
 ) -> dict[str, object]:
     """What was asked, in JSON values."""

@@ -49,7 +49,7 @@ def periods(log: Interactions, every_us: int) -> Iterator[Period]:
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
+class ItemPopularity:
     """How popular every item is at a moment: what recsys.model.trend says of the whole log, carried from day to day.
 
     now: µs; counts, recent: (n_items,) float64, events of each item without dislikes, and decayed; seen: (n_items,)
@@ -62,11 +62,11 @@ class Levels:
     seen: npt.NDArray[np.bool_]
 
     @staticmethod
-    def start(n_items: int) -> Levels:
+    def start(n_items: int) -> ItemPopularity:
         """Before the first event."""
-        return Levels(0, np.zeros(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.bool_))
+        return ItemPopularity(0, np.zeros(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.bool_))
 
-    def after(self, log: Interactions, rows: Index, now: int) -> Levels:
+    def after(self, log: Interactions, rows: Index, now: int) -> ItemPopularity:
         """The levels at `now` (µs), when the events `rows` (all since self.now) are known, and what was undone."""
         stand = rows
         gone = np.empty(0, dtype=np.int64)

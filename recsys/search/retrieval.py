@@ -35,7 +35,7 @@ from recsys.search.index import (
 )
 from recsys.search.selection import Selection, look_at, make_selection
 
-Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+SearchResult = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 RECALL_FLOOR = 0.95
 RECALL_AT = 20
@@ -124,7 +124,7 @@ class ItemIndex:
         trend_weight: float,
         selection: Selection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
-    ) -> Found:
+    ) -> SearchResult:
         """The best k selected items for a vector (dim,): item_idx (k',) int32 and scores (k',) float32, best first.
 
         Equal scores come in order of item_idx. hidden: a few item_idx that must not appear. k' < k only when fewer than
@@ -181,12 +181,12 @@ class ItemIndex:
         *,
         trend_weight: float,
         selection: Selection | None = None,
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         """What `search` finds for each row of (n, dim), bit for bit, with one call of the approximate index for all."""
         if queries.ndim != 2 or queries.shape[1] != self.table.dim:
             raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
         chosen = self._chosen(selection)
-        found: Sequence[Found | None] = [None] * len(queries)
+        found: Sequence[SearchResult | None] = [None] * len(queries)
         probe = self._probe(_candidates(k)) if chosen.nearly_all and chosen.members is None else None
         if probe is not None and len(queries) > 1:
             padded, lengths = self._questions(queries, trend_weight, k)
@@ -271,7 +271,7 @@ class ItemIndex:
         slack: float,
         chosen: Selection,
         gone: npt.NDArray[np.int64] | None,
-    ) -> Found | None:
+    ) -> SearchResult | None:
         """What the approximate index finds. It is never filtered: with a filter it misses what lies further off."""
         dim = self.table.dim
         padded[0, dim + 1] = REACH * length / dim**0.5
@@ -286,7 +286,7 @@ class ItemIndex:
         lengths: npt.NDArray[np.float64],
         k: int,
         chosen: Selection,
-    ) -> list[Found | None]:
+    ) -> list[SearchResult | None]:
         """_near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
         dim = self.table.dim
         padded[:, dim + 1] = REACH * lengths / dim**0.5
@@ -318,7 +318,7 @@ class ItemIndex:
         gone: npt.NDArray[np.int64] | None,
         chosen: Selection | None = None,
         elsewhere: float = -np.inf,
-    ) -> Found | None:
+    ) -> SearchResult | None:
         """The first k of these candidates in float32, or None when one that is not among them could be in the list.
 
         rough: descending half-precision scores of items; whatever is not among them has a score ≤ the last one, or
@@ -346,7 +346,7 @@ class ItemIndex:
         padded: npt.NDArray[np.float32],
         k: int,
         gone: npt.NDArray[np.int64] | None,
-    ) -> Found:
+    ) -> SearchResult:
         """The first k of some items (ascending), all of them scored."""
         if gone is not None:
             members = members[absent(members, gone)]

@@ -21,7 +21,7 @@ from data.interactions import EventKind, Interactions
 from data.split import parse_time
 from federation.device.device import Device
 from federation.device.lists import Recommendations
-from federation.lab.comparison import Compared, compare_models, question
+from federation.lab.comparison import ComparisonResult, compare_models, question
 from federation.lab.publish import publish
 from federation.lab.recipes import recipe
 from recsys.catalogue.bundle import Bundle
@@ -79,7 +79,7 @@ def _device_story(
     dataset: Dataset,
     train: Interactions,
     test: Interactions,
-    compared: Compared,
+    compared: ComparisonResult,
     bundle: Bundle,
     out: Path,
     now: int,
@@ -120,7 +120,7 @@ def _device_story(
     }
 
 
-def _typical(train: Interactions, compared: Compared) -> int:
+def _typical(train: Interactions, compared: ComparisonResult) -> int:
     """The warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
     users = compared.evaluation.users
     quality = compared.evaluation.column("personalized", "ndcg@20")

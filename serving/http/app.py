@@ -30,7 +30,7 @@ from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.openapi import document
 from serving.http.rates import KeyRates
 from serving.http.readiness import RECALL_FLOOR, Readiness
-from serving.http.request_record import AccessLogKind, Observer, Seen, access_log
+from serving.http.request_record import AccessLogKind, Observer, RequestRecord, access_log
 from serving.http.resources.ask_routes import add_asking, hot_answer
 from serving.http.resources.bundle_routes import Releases, add_bundles
 from serving.http.resources.candidate_routes import add_candidates
@@ -38,8 +38,8 @@ from serving.http.resources.dashboard import add_dashboard
 from serving.http.resources.item_routes import add_items
 from serving.http.statuses import STATUS as STATUS
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, Shelf
-from serving.shelf.store_watcher import KEEP, Following
+from serving.shelf.served import Apps, ServedBundles
+from serving.shelf.store_watcher import KEEP, StoreWatcher
 from serving.state.stores import Stores
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -106,9 +106,9 @@ def create_app(
     """
     bounds = settings or ServiceSettings()
     by_app = bundles if isinstance(bundles, Mapping) else {OPEN_APP: bundles}
-    apps = Apps({name: Shelf(some, bounds.index_folder) for name, some in by_app.items()})
+    apps = Apps({name: ServedBundles(some, bounds.index_folder) for name, some in by_app.items()})
     shared = stores or Stores.passing()
-    following = Following(
+    watcher = StoreWatcher(
         apps,
         shared,
         elsewhere=() if coordinator is None else (OPEN_APP,),
@@ -117,7 +117,7 @@ def create_app(
     )
     if stores is None:
         _remember(shared, by_app)
-    following.look()
+    watcher.sync()
     metrics = Metrics()
     readiness = Readiness(apps, state, floor=bounds.recall_floor)
     metrics.add(readiness.gauges)
@@ -131,10 +131,10 @@ def create_app(
         telemetry=NO_TELEMETRY,
     )
     _add_errors(app)
-    app.state.apps, app.state.metrics, app.state.following, app.state.stores = apps, metrics, following, shared
+    app.state.apps, app.state.metrics, app.state.watcher, app.state.stores = apps, metrics, watcher, shared
     add_asking(app, apps)
-    add_items(app, apps, shared.items, following.look)
-    add_bundles(app, apps, releases or shared.bundles, following.look)
+    add_items(app, apps, shared.items, watcher.sync)
+    add_bundles(app, apps, releases or shared.bundles, watcher.sync)
     add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)
     _add_probes(app, readiness, metrics)
@@ -166,7 +166,7 @@ def _remember(stores: Stores, by_app: Mapping[str, Sequence[Bundle]]) -> None:
 def _counted(stores: Stores) -> Observer:
     kinds = {"/v1/recommendations/batch": "batch", "/v1/items/{item_id}/similar": "similar"}
 
-    def count(seen: Seen) -> None:
+    def count(seen: RequestRecord) -> None:
         kind = seen.mode if seen.mode else kinds.get(seen.route, "other")
         if not seen.mode and seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
             kind = "catalogue"

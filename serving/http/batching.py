@@ -23,17 +23,17 @@ class _Group(Generic[Q, F]):
     """Who is waiting in one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    waiting: list[tuple[Q, asyncio.Future[F | _Failed]]] = field(default_factory=list)
+    waiting: list[tuple[Q, asyncio.Future[F | _FailedCall]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
-class _Failed:
+class _FailedCall:
     """A future's own exception would be logged whole if nobody came for it, and its text may hold what was sent."""
 
     error: Exception
 
 
-class Together(Generic[Q, F]):
+class Batcher(Generic[Q, F]):
     """Answers questions by one function, which must not wait; holds a question until it is answered, no longer."""
 
     def __init__(self, search: Callable[[Sequence[Q]], Sequence[F]], most: int = MOST) -> None:
@@ -43,17 +43,17 @@ class Together(Generic[Q, F]):
         self._most = most
         self._open: _Group[Q, F] | None = None
 
-    async def ask(self, question: Q) -> F:
+    async def submit(self, question: Q) -> F:
         """What the function answers, or raises, of this question."""
         loop = asyncio.get_running_loop()
         group = self._open
         if group is None or group.loop is not loop:
             group = self._open = _Group(loop)
             loop.call_soon(self._answer, group)
-        answer: asyncio.Future[F | _Failed] = loop.create_future()
+        answer: asyncio.Future[F | _FailedCall] = loop.create_future()
         group.waiting.append((question, answer))
         found = await answer
-        if isinstance(found, _Failed):
+        if isinstance(found, _FailedCall):
             raise found.error
         return found
 
@@ -65,7 +65,7 @@ class Together(Generic[Q, F]):
         # Of the others, the time was over or the sender left.
         here = [(question, answer) for question, answer in group.waiting[: self._most] if not answer.cancelled()]
         questions = [question for question, _ in here]
-        found: Sequence[F | _Failed]
+        found: Sequence[F | _FailedCall]
         try:
             found = self._search(questions)
         except Exception:  # noqa: BLE001  # whoever asked what cannot be answered is told, nobody else
@@ -73,8 +73,8 @@ class Together(Generic[Q, F]):
         for (_, answer), one in zip(here, found, strict=True):
             answer.set_result(one)
 
-    def _alone(self, question: Q) -> F | _Failed:
+    def _alone(self, question: Q) -> F | _FailedCall:
         try:
             return self._search([question])[0]
         except Exception as error:  # noqa: BLE001  # its future carries it
-            return _Failed(error)
+            return _FailedCall(error)

@@ -23,7 +23,7 @@ from serving.http.cross_origin import CrossOrigin, Headers
 from serving.http.deadlines import Deadlines
 from serving.http.json_depth import deeper_than
 from serving.http.rates import KeyRates
-from serving.http.request_record import Observer, Seen
+from serving.http.request_record import Observer, RequestRecord
 from serving.refusal import Refusal
 
 log = logging.getLogger("ownshelf.serving")
@@ -100,7 +100,7 @@ class Guard:
                 await self._answer(one, self._access, task)
         except Refusal as found:
             refusal = found
-        except _Gone:
+        except _ClientGone:
             pass
         except asyncio.CancelledError:
             if deadlines is None or task is None or not deadlines.leave(task):
@@ -160,7 +160,7 @@ class Guard:
         return Refusal("not_found", "path: there is nothing here")
 
 
-class _Gone(Exception):
+class _ClientGone(Exception):
     """Whoever asked has left."""
 
 
@@ -199,14 +199,14 @@ class _Exchange:
                 self.origin = value
 
     async def read_body(self) -> None:
-        """The whole body, ahead of the app. Raises Refusal beyond the bound, and _Gone."""
+        """The whole body, ahead of the app. Raises Refusal beyond the bound, and _ClientGone."""
         if self.declared is not None or self.scope["method"] in ("POST", "PUT"):
             self.check_declared()
             pieces, more = [], True
             while more:
                 message = await self.receive()
                 if message["type"] == "http.disconnect":
-                    raise _Gone
+                    raise _ClientGone
                 piece, more = message.get("body", b""), message.get("more_body", False)
                 self._count(piece)
                 pieces.append(piece)
@@ -265,10 +265,10 @@ class _Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def seen(self, seconds: float) -> Seen:
+    def seen(self, seconds: float) -> RequestRecord:
         """What observers may know."""
         route, state = self.route, self.state
-        return Seen(
+        return RequestRecord(
             self.request_id,
             "none" if route is None else route.method,
             "none" if route is None else route.pattern,

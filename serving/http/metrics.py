@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.access import ROUTES
-from serving.http.request_record import Seen
+from serving.http.request_record import RequestRecord
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 MODES = frozenset(("", "profile", "cluster", "noised", "trend"))
@@ -52,7 +52,7 @@ class Metrics:
         self._gauges: list[tuple[Gauges, str]] = []
         self._known: dict[tuple[str, str, int, str, str], tuple[Histogram, Counter]] = {}
 
-    def observe(self, seen: Seen) -> None:
+    def observe(self, seen: RequestRecord) -> None:
         """Count a request."""
         key = seen.route, seen.mode, seen.status, seen.code, seen.app
         known = self._known.get(key)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from data.errors import ServingError
-from serving.http.request_record import Seen
+from serving.http.request_record import RequestRecord
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -36,7 +36,7 @@ class Traces:
         exporter: SpanExporter = OTLPSpanExporter(endpoint=endpoint)
         return Traces(BatchSpanProcessor(exporter))
 
-    def observe(self, seen: Seen) -> None:
+    def observe(self, seen: RequestRecord) -> None:
         """The span of a request that has just been answered."""
         end = time.time_ns()
         attributes: dict[str, Any] = {

@@ -34,7 +34,7 @@ from federation.service.round_store import CoordinatorStore
 from federation.storage.database import sqlite_url
 from federation.storage.key_files import load_or_make_key, read_public_key
 from serving.http.resources.federation_routes import IntakeSettings, TokenDesk
-from serving.state.api_keys import Mints
+from serving.state.api_keys import MintCounter
 from serving.state.tokens import SignedTokens
 
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
@@ -124,7 +124,7 @@ class FederationFile:
             store, self._custodian(), self.folder, self.plan, self.rounds, tokens, custodian_key=self.custodian_key
         )
         coordinator.begin(bundle, now)
-        mints = Mints(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
+        mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
         return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:

@@ -86,8 +86,8 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
             add_keys(app, book)
         bundles = [one.bundle for one in app.state.apps.of(OPEN_APP).all()]  # mapped: let go of those that were read
         give_back()
-        app.state.following.start()
-        stack.callback(app.state.following.stop)
+        app.state.watcher.start()
+        stack.callback(app.state.watcher.stop)
         yield app, bundles
 
 

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.candidates import Quantized
+from recsys.catalogue.candidates import QuantizedRows
 from recsys.catalogue.clusters import Clusters, decode_clusters
 from recsys.catalogue.content import LazyContentMap
 from recsys.catalogue.index_files import open_index
 from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
-from recsys.lists.rules import Prepared, Rules, prepare
+from recsys.lists.rules import PreparedRules, Rules, prepare
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 from serving.refusal import Refusal
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class File:
+class ServedFile:
     """What a device downloads, and its sha256 (hex)."""
 
     content: bytes | mmap.mmap
@@ -48,13 +48,13 @@ class File:
         return bytes(self.content)
 
     @staticmethod
-    def of(content: bytes) -> File:
+    def of(content: bytes) -> ServedFile:
         """With its hash."""
-        return File(content, hashlib.sha256(content).hexdigest())
+        return ServedFile(content, hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class VisibleItems:
     """Items that a filter lets through: the selection for searches, and (n_items,) bool for everything else."""
 
     selection: LiveSelection
@@ -71,16 +71,16 @@ class ServedBundle:
     """
 
     live: LiveItems
-    catalogue: File
+    catalogue: ServedFile
     texts: ItemTexts
     changed: Mapping[int, bytes]
     clusters: Clusters
-    clusters_file: File
-    rows: Quantized
+    clusters_file: ServedFile
+    rows: QuantizedRows
     by_trend: npt.NDArray[np.int32]
     recall: float
-    _filters: dict[str, Shown] = field(default_factory=dict, repr=False)
-    _rules: dict[str, Prepared] = field(default_factory=dict, repr=False)
+    _filters: dict[str, VisibleItems] = field(default_factory=dict, repr=False)
+    _rules: dict[str, PreparedRules] = field(default_factory=dict, repr=False)
     _of_bundle: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -94,7 +94,7 @@ class ServedBundle:
         return self.live.bundle.version
 
     @cached_property
-    def quantized(self) -> Quantized:
+    def quantized(self) -> QuantizedRows:
         """Rows as candidates travel, new items included."""
         live = self.live
         if live.sequence < 0:
@@ -102,11 +102,11 @@ class ServedBundle:
         return self.rows.changed(live.catalogue, live.embeddings)
 
     @cached_property
-    def everything(self) -> Shown:
+    def everything(self) -> VisibleItems:
         """Every available item."""
-        return Shown(self.live.everything, self.live.available)
+        return VisibleItems(self.live.everything, self.live.available)
 
-    def shown(self, asked: Filter | None) -> Shown:
+    def shown(self, asked: Filter | None) -> VisibleItems:
         """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
         if asked is None or not asked.leaves:
             return self.everything
@@ -121,10 +121,10 @@ class ServedBundle:
                 if category is not None and "category" in columns
                 else self.live.select(mask)
             )
-            _keep(self._filters, asked.key, Shown(selection, mask))
+            _keep(self._filters, asked.key, VisibleItems(selection, mask))
         return self._filters[asked.key]
 
-    def prepared(self, rules: Rules) -> Prepared:
+    def prepared(self, rules: Rules) -> PreparedRules:
         """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
         if rules.key not in self._rules:
             _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
@@ -187,18 +187,18 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
     content = LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)
     return ServedBundle(
         live=LiveItems.start(bundle, index, content),
-        catalogue=File(files.catalogue, files.etag),
+        catalogue=ServedFile(files.catalogue, files.etag),
         texts=files.texts,
         changed=MappingProxyType({}),
         clusters=decode_clusters(files.clusters),
-        clusters_file=File.of(files.clusters),
+        clusters_file=ServedFile.of(files.clusters),
         rows=files.quantized,
         by_trend=_by_trend(bundle.table.trend),
         recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
     )
 
 
-class Shelf:
+class ServedBundles:
     """The bundles of one app that are answered now. A request in progress keeps the one it has.
 
     sequence: of the last change of an item; epoch: which count it is of, "" before there is a store.
@@ -271,10 +271,10 @@ def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
 class Apps:
     """The shelf of each app (tenant)."""
 
-    def __init__(self, shelves: Mapping[str, Shelf]) -> None:
+    def __init__(self, shelves: Mapping[str, ServedBundles]) -> None:
         self._shelves = dict(shelves)
 
-    def of(self, app: str) -> Shelf:
+    def of(self, app: str) -> ServedBundles:
         """An app's shelf. Raises Refusal for one without a bundle."""
         found = self._shelves.get(app)
         if found is None:
@@ -285,6 +285,6 @@ class Apps:
         """Every app with a shelf."""
         return list(self._shelves)
 
-    def add(self, app: str, shelf: Shelf) -> None:
+    def add(self, app: str, shelf: ServedBundles) -> None:
         """An app that has its first bundle now."""
         self._shelves = {**self._shelves, app: shelf}

@@ -25,7 +25,7 @@ import polars as pl
 
 from data.atomic import write_atomically
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.candidates import Quantized, shown_of
+from recsys.catalogue.candidates import QuantizedRows, shown_of
 from recsys.catalogue.catalogue import catalogue_of, encode_catalogue
 from recsys.catalogue.clusters import encode_clusters
 from serving.shelf.item_texts import ItemTexts, mapped
@@ -124,7 +124,7 @@ class SharedIds:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
+class SharedBundle:
     """A bundle whose catalogue and ids are mapped, its items' texts, the file for devices with its hash, the file of
     clusters, and the rows of candidates."""
 
@@ -133,15 +133,15 @@ class Shared:
     catalogue: bytes | mmap.mmap
     etag: str
     clusters: bytes
-    quantized: Quantized
+    quantized: QuantizedRows
 
 
-def shared(bundle: Bundle, folder: Path | None) -> Shared:
+def shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
     """From a folder of that bundle alone, written if it is not; None keeps everything in this process."""
     if folder is None:
         content = encode_catalogue(bundle)
         texts, etag = ItemTexts.of(catalogue_of(bundle).shown), hashlib.sha256(content).hexdigest()
-        return Shared(bundle, texts, content, etag, encode_clusters(bundle), Quantized.of(bundle))
+        return SharedBundle(bundle, texts, content, etag, encode_clusters(bundle), QuantizedRows.of(bundle))
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / f"{COMPLETE}-{FORMAT}"
     if not marker.exists():
@@ -154,9 +154,9 @@ def shared(bundle: Bundle, folder: Path | None) -> Shared:
     ours = replace(bundle, catalogue=frame)
     vars(ours)["items"] = SharedIds.kept(folder)
     rows, scale = (np.asarray(np.load(folder / name, mmap_mode="r")) for name in (ROWS, SCALE))
-    quantized = Quantized(rows, scale, ours.table.trend, shown_of(ours))
+    quantized = QuantizedRows(rows, scale, ours.table.trend, shown_of(ours))
     file = mapped(folder / f"catalogue-{etag}")
-    return Shared(ours, ItemTexts.kept(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
+    return SharedBundle(ours, ItemTexts.kept(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
 
 
 def _write(bundle: Bundle, folder: Path) -> str:
@@ -167,7 +167,7 @@ def _write(bundle: Bundle, folder: Path) -> str:
     SharedIds.of(bundle.catalogue["item_id"]).keep(folder)
     ItemTexts.of(catalogue_of(bundle).shown).keep(folder)
     write_atomically(folder / CLUSTERS, encode_clusters(bundle))
-    quantized = Quantized.of(bundle)
+    quantized = QuantizedRows.of(bundle)
     np.save(folder / ROWS, quantized.rows)
     np.save(folder / SCALE, quantized.scale)
     return etag

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.errors import ModelError
 from federation.storage.database import Commits
 from recsys.catalogue.bundle import MANIFEST, Bundle
-from serving.shelf.served import Apps, Shelf
+from serving.shelf.served import Apps, ServedBundles
 from serving.state.bundle_store import COUNTER as BUNDLES
 from serving.state.bundle_store import ServedVersion
 from serving.state.item_store import COUNTER as ITEMS
@@ -29,8 +29,8 @@ KEEP = 4
 """Bundles beside the current one: with one a week, a device's profile is good for a month. Each is held in memory."""
 
 
-class Following:
-    """Takes over bundles and changes of items of all apps. `look` may be called from any thread."""
+class StoreWatcher:
+    """Takes over bundles and changes of items of all apps. `sync` may be called from any thread."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Following:
         self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="store-watcher", daemon=True)
 
-    def look(self) -> None:
+    def sync(self) -> None:
         """Take over whatever there is. An unreadable bundle leaves the one that is served; items go on."""
         with self._lock:
             heads = self._stores.heads()
@@ -94,7 +94,7 @@ class Following:
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
-            self._apps.add(app, Shelf(bundles, self._folder))
+            self._apps.add(app, ServedBundles(bundles, self._folder))
         self._activations[app] = sequence
 
     def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
@@ -130,7 +130,7 @@ class Following:
                     self._stores.traffic.flush(int(time.time()))
                 if not stopping and (commits.new() or time.monotonic() - looked >= WHOLE_S):
                     looked = time.monotonic()
-                    self.look()
+                    self.sync()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
                 if not failing:

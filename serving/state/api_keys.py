@@ -38,7 +38,7 @@ class KeyEntry:
 
 
 @dataclass(frozen=True)
-class GoodKey:
+class ActiveKey:
     """A key that is not revoked, as requests are checked against it."""
 
     secret_hash: bytes
@@ -104,12 +104,12 @@ class ApiKeys:
             made, revoked = connection.execute(counts).one()
         return int(made), int(revoked)
 
-    def good(self) -> dict[str, GoodKey]:
+    def good(self) -> dict[str, ActiveKey]:
         """Every key that is not revoked, by its id."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(api_keys).where(api_keys.c.revoked_at.is_(None))).all()
         return {
-            row.key_id: GoodKey(bytes(row.secret_hash), Caller(row.app, row.key_id, frozenset(row.scopes.split(","))))
+            row.key_id: ActiveKey(bytes(row.secret_hash), Caller(row.app, row.key_id, frozenset(row.scopes.split(","))))
             for row in rows
         }
 
@@ -138,7 +138,7 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
     return ordered
 
 
-class Mints:
+class MintCounter:
     """Counts what each app minted in each period (Sybil bound)."""
 
     def __init__(self, engine: Engine, *, period_s: int, tokens_per_period: int) -> None:

@@ -9,7 +9,7 @@ import time
 
 from data.errors import ServingError
 from serving.access import Caller
-from serving.state.api_keys import ApiKeys, GoodKey, hash_of, split_key
+from serving.state.api_keys import ActiveKey, ApiKeys, hash_of, split_key
 
 log = logging.getLogger("ownshelf.serving")
 
@@ -27,7 +27,7 @@ class KeyBook:
         self.keys = keys
         self._refresh_s = refresh_s
         self._version: tuple[int, int] = (0, 0)
-        self._good: dict[str, GoodKey] = {}
+        self._good: dict[str, ActiveKey] = {}
         self._ever = False
         self._stopped = threading.Event()
         self._lock = threading.Lock()

@@ -39,7 +39,7 @@ MICROS_PER_S = MICROS_PER_DAY // 86_400
 
 
 @dataclass(frozen=True)
-class Coarse:
+class CandidateRequest:
     """How to ask. clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000."""
 
     mode: Literal["cluster", "noised"]
@@ -56,7 +56,7 @@ class Coarse:
         return most
 
 
-class Holder(Protocol):
+class CatalogueHolder(Protocol):
     """What of a device is needed here."""
 
     @property
@@ -80,7 +80,13 @@ class Holder(Protocol):
 
 
 def ask_coarsely(
-    device: Holder, client: httpx.Client, coarse: Coarse, top_k: int, exclude: Sequence[str], repeat: bool, now: int
+    device: CatalogueHolder,
+    client: httpx.Client,
+    coarse: CandidateRequest,
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    now: int,
 ) -> Recommendations:
     """A list of top_k in mode cluster or noised, at `now` (µs).
 
@@ -101,7 +107,7 @@ def ask_coarsely(
     raise ServingError("service: refuses the bundle that it has just handed out")
 
 
-def refresh_clusters(device: Holder, client: httpx.Client) -> Clusters:
+def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
     """The service's current clusters, fetched if they are not the ones held."""
     fresh = fetched_clusters(device.folder, device.state.clusters, client)
     if fresh is not None:
@@ -142,10 +148,10 @@ def row_version(row: npt.NDArray[np.float32], named: str | None, held: Clusters 
 
 
 def _asked(
-    device: Holder,
+    device: CatalogueHolder,
     client: httpx.Client,
     clusters: Clusters,
-    coarse: Coarse,
+    coarse: CandidateRequest,
     top_k: int,
     exclude: Sequence[str],
     repeat: bool,
@@ -184,7 +190,9 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
     )
 
 
-def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profile, now: int) -> dict[str, Any]:
+def _question(
+    device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
+) -> dict[str, Any]:
     """What is sent of the profile; a new noised message is in the vault before this returns."""
     if coarse.mode == "cluster":
         n = min(coarse.clusters, len(clusters.centroids))
@@ -230,7 +238,7 @@ def _listed(
     rows: npt.NDArray[np.int32],
     values: npt.NDArray[np.float32],
     version: str,
-    coarse: Coarse,
+    coarse: CandidateRequest,
 ) -> Recommendations:
     shown = candidates.shown[rows.tolist()].select("item_id", "title", "category", "price").iter_rows()
     items = tuple(
@@ -241,7 +249,7 @@ def _listed(
 
 
 def _trend(
-    listed: list[dict[str, Any]], version: str, coarse: Coarse, top_k: int, exclude: Sequence[str]
+    listed: list[dict[str, Any]], version: str, coarse: CandidateRequest, top_k: int, exclude: Sequence[str]
 ) -> Recommendations:
     left = [item for item in listed if item["item_id"] not in set(exclude)][:top_k]
     items = tuple(

@@ -14,7 +14,7 @@ from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue
 
 
-class Refreshing(Protocol):
+class RefreshableDevice(Protocol):
     """What of a device is needed here."""
 
     @property
@@ -33,7 +33,13 @@ class Refreshing(Protocol):
 
 
 def ask_with_profile(
-    device: Refreshing, client: httpx.Client, top_k: int, exclude: Sequence[str], unseen: bool, repeat: bool, now: int
+    device: RefreshableDevice,
+    client: httpx.Client,
+    top_k: int,
+    exclude: Sequence[str],
+    unseen: bool,
+    repeat: bool,
+    now: int,
 ) -> Recommendations:
     """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked; `unseen`: more, in steps.
 

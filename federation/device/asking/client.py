@@ -118,7 +118,7 @@ def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dic
 
 
 @dataclass(frozen=True)
-class HeldFile:
+class CatalogueFile:
     """A catalogue file at hand. digest: its sha256 (hex)."""
 
     bundle_version: str
@@ -126,7 +126,7 @@ class HeldFile:
     content: bytes
 
 
-def fetch_catalogue(client: httpx.Client, held: HeldFile | None) -> bytes | None:
+def fetch_catalogue(client: httpx.Client, held: CatalogueFile | None) -> bytes | None:
     """The service's current catalogue file, or None when it is the held one.
 
     The service is told the version held, and may answer with the difference. Whatever is wrong with that, the whole
@@ -178,7 +178,7 @@ class _BadDelta(Exception):
 
 
 def _fetch(
-    client: httpx.Client, name: str, most_bytes: int, held: str | None, older: HeldFile | None = None
+    client: httpx.Client, name: str, most_bytes: int, held: str | None, older: CatalogueFile | None = None
 ) -> bytes | None:
     headers = {} if held is None else {"if-none-match": f'"{held}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
@@ -204,7 +204,7 @@ def _nearby(response: httpx.Response) -> httpx.URL:
     return target
 
 
-def _content(response: httpx.Response, name: str, most_bytes: int, older: HeldFile | None) -> bytes | None:
+def _content(response: httpx.Response, name: str, most_bytes: int, older: CatalogueFile | None) -> bytes | None:
     """The file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
     if response.status_code == 304:
         return None

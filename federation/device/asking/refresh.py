@@ -23,13 +23,13 @@ from federation.device.asking.catalogue_file import (
     write_catalogue,
     write_changes,
 )
-from federation.device.asking.client import HeldFile, fetch_catalogue, fetch_changes
+from federation.device.asking.client import CatalogueFile, fetch_catalogue, fetch_changes
 from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue
 from recsys.catalogue.changes import CatalogueChanges
 
 
-class Holder(Protocol):
+class StateHolder(Protocol):
     """What of a device is needed here."""
 
     @property
@@ -47,7 +47,7 @@ class Holder(Protocol):
         ...
 
 
-def refresh_catalogue(device: Holder, client: httpx.Client) -> bool:
+def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
     """Fetch the service's current catalogue unless it is the one held, then its changes; whether it was another.
 
     A service that knows no changes is one whose items do not change. Raises ServingError or ModelError; when only the
@@ -69,14 +69,14 @@ def refresh_catalogue(device: Holder, client: httpx.Client) -> bool:
     return content is not None
 
 
-def _held(device: Holder) -> HeldFile | None:
+def _held(device: StateHolder) -> CatalogueFile | None:
     """The file at hand, if it can be read; one that is damaged is fetched anew."""
     digest = device.state.catalogue
     if digest is None:
         return None
     try:
         content = read_catalogue(device.folder, digest)
-        return None if content is None else HeldFile(decode_catalogue(content).bundle_version, digest, content)
+        return None if content is None else CatalogueFile(decode_catalogue(content).bundle_version, digest, content)
     except ModelError:
         return None
 
@@ -100,7 +100,11 @@ def _changes_since(
 
 
 def _hold(
-    device: Holder, digest: str, content: bytes | None, before: CatalogueChanges | None, after: CatalogueChanges | None
+    device: StateHolder,
+    digest: str,
+    content: bytes | None,
+    before: CatalogueChanges | None,
+    after: CatalogueChanges | None,
 ) -> None:
     def hold(state: DeviceState) -> DeviceState:
         if content is not None:

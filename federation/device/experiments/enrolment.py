@@ -27,7 +27,7 @@ from recsys.experiments.device.assignment import SECRET_BYTES, assign
 from recsys.experiments.device.interleaving import CREDIT_S, Tally
 from recsys.experiments.device.outcomes import (
     MICROS,
-    Note,
+    OutcomeRecord,
     cell_of,
     columns_at,
     facts_of_history,
@@ -129,7 +129,7 @@ def note(
     what a device says only grows. item_id: of a click, cart or purchase; without it the note goes as soon as any item
     is forgotten.
     """
-    noted, recorded = Note(now, OutcomeEvent(event), float(value), item_id), False
+    noted, recorded = OutcomeRecord(now, OutcomeEvent(event), float(value), item_id), False
 
     def record(state: DeviceState) -> DeviceState:
         nonlocal recorded

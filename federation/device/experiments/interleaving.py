@@ -63,7 +63,7 @@ def interleave(
     draft = team_draft(incumbent, challenger, top_k, coins(top_k, rng or np.random.default_rng()))
     named = {ids[item.item_id]: item for item in (*other.items, *one.items)}
     made = tuple(named[item] for item in draft.items.tolist())
-    opened = OpenList.of(now, [item.item_id for item in made], draft.teams.tolist())
+    opened = OpenList.of(now, [item.item_id for item in made], draft.picked_by.tolist())
 
     def remember(held: DeviceState) -> DeviceState:
         if held.consent != "contribute" or held.experiments.definition(experiment_id) != experiment:

@@ -17,12 +17,12 @@ import numpy as np
 
 from data.errors import ServingError
 from federation.device.asking.client import service_client
-from federation.device.delivery import Patience, deliver, fetch_task
+from federation.device.delivery import RetryPolicy, deliver, fetch_task
 from federation.device.device import Device
 from federation.device.experiments.enrolment import assigned_arm, increments_at, keep_definitions
-from federation.device.ledger import Entry, Pending
+from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.outcome_log import Enrolment
-from federation.device.participation import Draws
+from federation.device.participation import DeviceRandomness
 from federation.device.report import DevicePolicy, check_task, make_report
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import PART, check_window
@@ -86,8 +86,8 @@ def report_window(
     *,
     key: str | None = None,
     ca: Path | None = None,
-    draws: Draws | None = None,
-    patience: Patience | None = None,
+    draws: DeviceRandomness | None = None,
+    retry: RetryPolicy | None = None,
     now: Callable[[], float] = clock.time,
 ) -> WindowOutcome:
     """Send one report to the experiment's open window, or finish sending the last one; arguments as of `take_part`.
@@ -97,7 +97,7 @@ def report_window(
     Raises TaskRefused for a task that the pinned custodian did not sign, or that is other or weaker than the definition
     held promises, and ServingError when the service cannot be asked.
     """
-    draws, patience = draws or Draws(), patience or Patience()
+    draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
     state = device.state
     if state.consent != "contribute":
         return WindowOutcome("no_consent")
@@ -107,11 +107,11 @@ def report_window(
     if assigned_arm(state, experiment) is None:
         return WindowOutcome("not_assigned")
     with service_client(service, ca) as client:
-        finished = _deliver(device, client, experiment, patience, draws, now)
+        finished = _deliver(device, client, experiment, retry, draws, now)
         if finished is not None:
             return finished
         at = int(now())
-        task = fetch_task(client, patience, draws.waiting, experiment_path(experiment_id, "task"), key)
+        task = fetch_task(client, retry, draws.waiting, experiment_path(experiment_id, "task"), key)
         if isinstance(task, int):
             return WindowOutcome("no_window")
         check_task(task, policy, at, Purpose.EXPERIMENT)
@@ -121,8 +121,8 @@ def report_window(
         refused = _refused(device.state, experiment, task, policy)
         if refused is not None:
             return WindowOutcome(refused)
-        _make(device, experiment, task, policy, token(), draws, patience, at)
-        return _deliver(device, client, experiment, patience, draws, now) or WindowOutcome("took_part")
+        _make(device, experiment, task, policy, token(), draws, retry, at)
+        return _deliver(device, client, experiment, retry, draws, now) or WindowOutcome("took_part")
 
 
 def _refused(state: DeviceState, experiment: Experiment, task: Task, policy: DevicePolicy) -> Status | None:
@@ -142,8 +142,8 @@ def _make(
     task: Task,
     policy: DevicePolicy,
     token: bytes,
-    draws: Draws,
-    patience: Patience,
+    draws: DeviceRandomness,
+    retry: RetryPolicy,
     at: int,
 ) -> None:
     """Count, split and seal; store bytes, what they say and what they cost, unless something changed meanwhile."""
@@ -155,8 +155,8 @@ def _make(
     after, increments = increments_at(state.experiments, experiment, before, at * MICROS)
     vector = layout.contribution(experiment.group_of(arm.name), before.cell, increments)
     report = make_report(task, 0, {PART: vector.astype(np.float64)}, token, draws.rounding).to_bytes()
-    window = min(patience.spread_s, (task.deadline - at) / 2)
-    pending = Pending(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
+    window = min(retry.spread_s, (task.deadline - at) / 2)
+    pending = PendingReport(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
 
     def store(now: DeviceState) -> DeviceState:
         unchanged = now.experiments.enrolment(experiment) == before and assigned_arm(now, experiment) == arm
@@ -164,7 +164,7 @@ def _make(
             return now
         account = now.participation
         if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
-            account = account.with_experiment(Entry(before.fixed_hash, 0, at, rho_of(task.plan)))
+            account = account.with_experiment(LedgerEntry(before.fixed_hash, 0, at, rho_of(task.plan)))
         spoke = (*before.spoke, task.round) if increments.any() else before.spoke
         made = replace(after, window=task.round, pending=pending, spoke=spoke)
         return replace(now, participation=account, experiments=now.experiments.with_enrolment(made))
@@ -176,8 +176,8 @@ def _deliver(
     device: Device,
     client: httpx.Client,
     experiment: Experiment,
-    patience: Patience,
-    draws: Draws,
+    retry: RetryPolicy,
+    draws: DeviceRandomness,
     now: Callable[[], float],
 ) -> WindowOutcome | None:
     """Send the stored report until it is answered; None when there is none, or its time is over.
@@ -196,13 +196,13 @@ def _deliver(
         return device.state.experiments.enrolment(experiment).pending == pending
 
     path = experiment_path(experiment.id, "reports")
-    found = deliver(client, pending, patience, draws.waiting, now, still_wanted, path)
+    found = deliver(client, pending, retry, draws.waiting, now, still_wanted, path)
     if found.status != "unsent" or now() > pending.deadline:
         _settle(device, experiment, pending, lost=found.status != "accepted")
     return WindowOutcome(found.status, found.detail, len(pending.report))
 
 
-def _settle(device: Device, experiment: Experiment, pending: Pending, *, lost: bool) -> None:
+def _settle(device: Device, experiment: Experiment, pending: PendingReport, *, lost: bool) -> None:
     def settle(state: DeviceState) -> DeviceState:
         own: Enrolment = state.experiments.enrolment(experiment)
         if own.pending != pending:

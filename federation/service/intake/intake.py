@@ -34,7 +34,7 @@ MAX_GROUP = 64
 
 
 @dataclass(frozen=True)
-class TakenRound:
+class IntakeRound:
     """A round's task, whether it takes reports, and of whose tokens alone; None: of anybody's."""
 
     task: Task
@@ -43,7 +43,7 @@ class TakenRound:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _QueuedReport:
     head: ReportHead
     body: bytes | bytearray = field(repr=False)
     found: Right | ReportRejected
@@ -68,7 +68,7 @@ class Intake:
         shares: ShareFolder,
         tokens: Tokens,
         *,
-        round_of: Callable[[str], TakenRound | None],
+        round_of: Callable[[str], IntakeRound | None],
         issuer_reports: int,
     ) -> None:
         """round_of: the round of a task_id, if it may be open. issuer_reports: the most that one issuer's tokens may
@@ -78,7 +78,7 @@ class Intake:
         self._round_of, self._issuer_reports = round_of, issuer_reports
         self._outcomes: Counter[str] = Counter()
         self._counting = threading.Lock()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedReport | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
@@ -117,7 +117,7 @@ class Intake:
             self.count(malformed)
             answer.set_exception(malformed)
             return answer
-        self._queue.put(_Waiting(head, body, found, answer))
+        self._queue.put(_QueuedReport(head, body, found, answer))
         return answer
 
     def count(self, outcome: Status | ReportRejected) -> None:
@@ -140,7 +140,7 @@ class Intake:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Waiting] = []
+            group: list[_QueuedReport] = []
             one = self._queue.get()
             while one is not None:
                 group.append(one)
@@ -151,7 +151,7 @@ class Intake:
             for task_id in dict.fromkeys(waiting.head.task_id for waiting in group):
                 self._commit(task_id, [waiting for waiting in group if waiting.head.task_id == task_id])
 
-    def _commit(self, task_id: str, group: list[_Waiting]) -> None:
+    def _commit(self, task_id: str, group: list[_QueuedReport]) -> None:
         try:
             known = self._reports.known(waiting.head.report_id for waiting in group)
             fresh = []
@@ -175,7 +175,7 @@ class Intake:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(RuntimeError(type(error).__name__))
 
-    def _store(self, task_id: str, fresh: list[tuple[_Waiting, Right]]) -> None:
+    def _store(self, task_id: str, fresh: list[tuple[_QueuedReport, Right]]) -> None:
         places = self._shares.append(task_id, [waiting.share for waiting, _ in fresh])
         reached("shares synced")
         arrivals = [
@@ -196,7 +196,7 @@ class Intake:
         for (waiting, _), outcome in zip(fresh, outcomes, strict=True):
             self._answer(waiting, outcome)
 
-    def _answer(self, waiting: _Waiting, outcome: Status | ReportRejected) -> None:
+    def _answer(self, waiting: _QueuedReport, outcome: Status | ReportRejected) -> None:
         self.count(outcome)
         if isinstance(outcome, ReportRejected):
             waiting.answer.set_exception(outcome)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from data.errors import ReportRejected
 from federation.private_sum.refusals import LateReport
 from federation.service.intake.report_refusals import ConflictingReport, IssuerFull, RoundFull, StaleReport, TokenSpent
-from federation.service.intake.share_files import Place
+from federation.service.intake.share_files import ShareLocation
 from federation.service.round_schema import RoundState, reports, rounds, tallies
 from federation.storage.database import reading
 
@@ -32,11 +32,11 @@ class Arrival:
     sealed_seed: bytes = field(repr=False)
     issuer: str
     serial: bytes = field(repr=False)
-    place: Place
+    place: ShareLocation
 
 
 @dataclass(frozen=True)
-class Known:
+class AcceptedReport:
     """A report that was taken: for which round, with what content."""
 
     task_id: str
@@ -44,12 +44,12 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredReport:
     """What the sum needs of a report."""
 
     report_id: bytes
     sealed_seed: bytes = field(repr=False)
-    place: Place
+    place: ShareLocation
 
 
 class ReportStore:
@@ -58,7 +58,7 @@ class ReportStore:
     def __init__(self, engine: Engine, rounds: Table = rounds) -> None:
         self._engine, self._rounds = engine, rounds
 
-    def known(self, report_ids: Iterable[bytes]) -> dict[bytes, Known]:
+    def known(self, report_ids: Iterable[bytes]) -> dict[bytes, AcceptedReport]:
         """Those of the ids that were taken, in any round."""
         with reading(self._engine) as connection:
             return _known(connection, list(report_ids))
@@ -91,7 +91,7 @@ class ReportStore:
         with reading(self._engine) as connection:
             return _tally(connection, task_id)
 
-    def of_block(self, task_id: str, block: int) -> list[Kept]:
+    def of_block(self, task_id: str, block: int) -> list[StoredReport]:
         """A block's reports by id, the same order every time."""
         query = (
             select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at)
@@ -100,7 +100,8 @@ class ReportStore:
         )
         with reading(self._engine) as connection:
             return [
-                Kept(row.report_id, row.sealed_seed, Place(row.segment, row.at)) for row in connection.execute(query)
+                StoredReport(row.report_id, row.sealed_seed, ShareLocation(row.segment, row.at))
+                for row in connection.execute(query)
             ]
 
     def count(self, task_id: str) -> int:
@@ -144,7 +145,7 @@ class _Group:
             return RoundFull(f"block={one.block}: has max_reports={max_reports}")
         for name in (block, issuer):
             self.after[name] = self.after.get(name, 0) + 1
-        self.known[one.report_id] = Known(one.task_id, one.digest)
+        self.known[one.report_id] = AcceptedReport(one.task_id, one.digest)
         self.spent.add(one.serial)
         self.taken.append(one)
         return "accepted"
@@ -175,16 +176,16 @@ class _Group:
                 self.connection.execute(update(tallies).where(where).values(n=n))
 
 
-def judged(task_id: str, digest: bytes, known: Known) -> Status | ReportRejected:
+def judged(task_id: str, digest: bytes, known: AcceptedReport) -> Status | ReportRejected:
     """What a report is whose id was taken before: the same one again, or another one under its id."""
-    if known == Known(task_id, digest):
+    if known == AcceptedReport(task_id, digest):
         return "duplicate"
     return ConflictingReport("report_id: was taken with other content, or in another round")
 
 
-def _known(connection: Connection, report_ids: Collection[bytes]) -> dict[bytes, Known]:
+def _known(connection: Connection, report_ids: Collection[bytes]) -> dict[bytes, AcceptedReport]:
     query = select(reports.c.report_id, reports.c.task_id, reports.c.digest).where(reports.c.report_id.in_(report_ids))
-    return {row.report_id: Known(row.task_id, row.digest) for row in connection.execute(query)}
+    return {row.report_id: AcceptedReport(row.task_id, row.digest) for row in connection.execute(query)}
 
 
 def _tally(connection: Connection, task_id: str) -> dict[str, int]:

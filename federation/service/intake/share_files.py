@@ -22,7 +22,7 @@ from federation.storage.crash_points import reached
 
 
 @dataclass(frozen=True)
-class Place:
+class ShareLocation:
     """Where a share begins."""
 
     segment: str
@@ -44,7 +44,7 @@ class ShareFolder:
         self._folder = folder
         self._open: _Segment | None = None
 
-    def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[Place]:
+    def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[ShareLocation]:
         """Where each share begins; all are on the disk when this returns. Raises OSError if that failed."""
         if self._open is None or self._open.task_id != task_id:
             self.release()
@@ -52,7 +52,7 @@ class ShareFolder:
         segment, places = self._open, []
         try:
             for share in shares:
-                places.append(Place(segment.name, segment.end))
+                places.append(ShareLocation(segment.name, segment.end))
                 rest = memoryview(share)
                 while rest:
                     rest = rest[os.write(segment.descriptor, rest) :]
@@ -64,7 +64,7 @@ class ShareFolder:
             raise
         return places
 
-    def read(self, task_id: str, place: Place, n_bytes: int) -> bytes:
+    def read(self, task_id: str, place: ShareLocation, n_bytes: int) -> bytes:
         """One share. Raises OSError when it is not there whole."""
         with (self._folder / task_id / place.segment).open("rb", buffering=0) as file:
             os.posix_fadvise(file.fileno(), place.at, n_bytes, os.POSIX_FADV_WILLNEED)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from data.errors import DataError, SumsTooSmall
 from recsys.evaluation.statistics import Floats, benjamini_hochberg, holm
 from recsys.experiments.analysis.boundaries import NEVER
-from recsys.experiments.analysis.designs import Design, Seen, criticals, p_value, timing
+from recsys.experiments.analysis.designs import Design, LookDifference, criticals, p_value, timing
 from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.intervals import interval, normal_z
 from recsys.experiments.analysis.sample_ratio import SampleRatio, sample_ratio
@@ -82,7 +82,7 @@ Tested = TypeVar("Tested", Effect, Interaction)
 
 
 @dataclass(frozen=True)
-class Stopped:
+class FinalEffect:
     """The primary effect as it is known once an arm's bound was crossed, or the plan was full: without optimism.
 
     look: that decided. estimate: median-unbiased. low, high, p_value: by the order of stages.
@@ -115,7 +115,7 @@ class Analysis:
     history: tuple[Effect, ...]
     segments: tuple[Effect, ...]
     interactions: tuple[Interaction, ...]
-    stopped: tuple[Stopped, ...]
+    stopped: tuple[FinalEffect, ...]
 
     @property
     def final(self) -> bool:
@@ -143,7 +143,7 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     numbers = [look.number for look in looks]
     effects: list[Effect] = []
     history: list[Effect] = []
-    ended: list[Stopped] = []
+    ended: list[FinalEffect] = []
     for metric in experiment.metrics:
         for arm in rivals:
             seen, problem = _seen(experiment, metric, arm, numbers, whole)
@@ -185,7 +185,7 @@ def _merged(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
 
 def _seen(
     experiment: Experiment, metric: Metric, arm: str, numbers: Sequence[int], looks: Sequence[Mapping[str, ArmSums]]
-) -> tuple[list[Seen], str | None]:
+) -> tuple[list[LookDifference], str | None]:
     """The looks at which the sums say something, and why the last does not if it does not."""
     seen, problem = [], None
     for number, arms in zip(numbers, looks, strict=True):
@@ -196,13 +196,13 @@ def _seen(
                 raise SumsTooSmall(
                     f"fewer than min_reports={experiment.privacy.min_reports} shoppers in an arm: hidden"
                 )
-            seen.append(Seen(number, difference(metric, control, treatment)))
+            seen.append(LookDifference(number, difference(metric, control, treatment)))
         except SumsTooSmall as error:
             problem = str(error)
     return seen, problem
 
 
-def _points(design: Design, seen: Sequence[Seen], blank: Effect) -> list[Effect]:
+def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> list[Effect]:
     """Effects with their intervals at every look."""
     if not seen:
         return []
@@ -230,7 +230,7 @@ def _points(design: Design, seen: Sequence[Seen], blank: Effect) -> list[Effect]
     return made
 
 
-def _last(design: Design, seen: Sequence[Seen], points: Sequence[Effect], blank: Effect) -> Effect:
+def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effect], blank: Effect) -> Effect:
     """The last look's effect with its p-value; with a problem there, only what earlier looks had rejected stays."""
     if not seen:
         return blank
@@ -238,7 +238,7 @@ def _last(design: Design, seen: Sequence[Seen], points: Sequence[Effect], blank:
     return replace(blank, p_value=p) if blank.problem else replace(points[-1], p_value=p)
 
 
-def _stopped(design: Design, arm: str, seen: Sequence[Seen]) -> list[Stopped]:
+def _stopped(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[FinalEffect]:
     z = [normal_z(look.difference) for look in seen]
     crossed = [k for k, bound in enumerate(criticals(design, seen)) if abs(z[k]) >= bound]
     if not crossed and seen[-1].number < design.count:
@@ -248,7 +248,7 @@ def _stopped(design: Design, arm: str, seen: Sequence[Seen]) -> list[Stopped]:
         return []
     made = stopped(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
     unit = math.sqrt(seen[k].difference.variance)
-    return [Stopped(arm, seen[k].number, made.estimate * unit, made.low * unit, made.high * unit, made.p_value)]
+    return [FinalEffect(arm, seen[k].number, made.estimate * unit, made.low * unit, made.high * unit, made.p_value)]
 
 
 def _segments(
@@ -271,7 +271,9 @@ def _segments(
     return effects, interactions
 
 
-def _interaction(design: Design, segment: Segment, arm: str, by_level: Sequence[Sequence[Seen]]) -> Interaction:
+def _interaction(
+    design: Design, segment: Segment, arm: str, by_level: Sequence[Sequence[LookDifference]]
+) -> Interaction:
     """Over the looks at which every level has figures."""
     common = set.intersection(*({look.number for look in seen} for seen in by_level))
     if not common:

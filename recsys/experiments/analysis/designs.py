@@ -14,7 +14,7 @@ from recsys.experiments.analysis.always_valid import anytime_critical, anytime_p
 from recsys.experiments.analysis.boundaries import LEAST_STEP
 from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.analysis.intervals import ALPHA, check_alpha, fixed_p, normal_z
-from recsys.experiments.analysis.spending import Timing, bounds, repeated_p
+from recsys.experiments.analysis.spending import LookSchedule, bounds, repeated_p
 from recsys.experiments.definition.definition import Experiment, Method, Spending
 
 
@@ -40,14 +40,14 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LookDifference:
     """One difference at one look. number: how many of the planned windows were in."""
 
     number: int
     difference: Difference
 
 
-def clocks(seen: Sequence[Seen]) -> list[float]:
+def clocks(seen: Sequence[LookDifference]) -> list[float]:
     """Intrinsic time of each look: the variance of the summed differences, n·scatter, that has come together by then.
 
     Brownian motion at these times is what bounds and mixtures are made for. Shoppers who come with one outcome each
@@ -65,13 +65,13 @@ def clocks(seen: Sequence[Seen]) -> list[float]:
     return times
 
 
-def timing(design: Design, seen: Sequence[Seen]) -> Timing:
+def timing(design: Design, seen: Sequence[LookDifference]) -> LookSchedule:
     """Spending by windows, correlation by the clock; the last planned look may spend all that is left."""
     times = tuple(look.number / design.count for look in seen)
-    return Timing(times, tuple(clocks(seen)), final=seen[-1].number >= design.count)
+    return LookSchedule(times, tuple(clocks(seen)), final=seen[-1].number >= design.count)
 
 
-def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
+def criticals(design: Design, seen: Sequence[LookDifference]) -> list[float]:
     """Normal critical value at each look; an effect is shown where |normal_z| reaches it. inf: nothing may be said.
 
     seen: one or more looks, oldest first. Values of earlier looks do not change when later ones come.
@@ -83,7 +83,7 @@ def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
     return [anytime_critical(design.alpha, time, scale) for time in times]
 
 
-def p_value(design: Design, seen: Sequence[Seen]) -> float:
+def p_value(design: Design, seen: Sequence[LookDifference]) -> float:
     """p-value at the last look, valid whatever made one stop there; at most alpha once a look's interval left 0.
 
     Welch's for a single planned look, the repeated p-value of planned looks, 1/the greatest e-value at any time.

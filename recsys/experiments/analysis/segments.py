@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from recsys.experiments.analysis.always_valid import anytime_p
-from recsys.experiments.analysis.designs import Design, Seen, clocks, mixture, timing
+from recsys.experiments.analysis.designs import Design, LookDifference, clocks, mixture, timing
 from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.definition.definition import Method
 
@@ -24,7 +24,7 @@ def heterogeneity(levels: Sequence[Difference]) -> tuple[float, int]:
     return float(w @ (effects - w @ effects / w.sum()) ** 2), len(levels) - 1
 
 
-def interaction_p(design: Design, looks: Sequence[Sequence[Seen]]) -> float:
+def interaction_p(design: Design, looks: Sequence[Sequence[LookDifference]]) -> float:
     """p-value that the levels' effects are one, valid at the last look. looks: oldest first, the levels' figures each.
 
     Planned looks share alpha as they spend it, and the least p of look over share counts (weighted Bonferroni: looks

@@ -27,7 +27,7 @@ LEAST_P = 1e-12
 
 
 @dataclass(frozen=True)
-class Timing:
+class LookSchedule:
     """When was looked. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
 
     information: what statistics' correlation follows, in any unit, growing (with noise not quite the shoppers: see
@@ -45,9 +45,9 @@ class Timing:
             raise DataError(f"times={list(self.times)}: must be above 0 and grow")
 
     @staticmethod
-    def planned(times: Sequence[float]) -> Timing:
+    def planned(times: Sequence[float]) -> LookSchedule:
         """Timing as planned, with information as the shoppers; the last is final."""
-        return Timing(tuple(times), tuple(times), final=True)
+        return LookSchedule(tuple(times), tuple(times), final=True)
 
     def spend(self, kind: Spending, alpha: float) -> Floats:
         """What each side may spend at each look, (K,)."""
@@ -72,12 +72,12 @@ def spent(kind: Spending, alpha: float, time: float) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def bounds(looks: Timing, kind: Spending, alpha: float) -> tuple[float, ...]:
+def bounds(looks: LookSchedule, kind: Spending, alpha: float) -> tuple[float, ...]:
     """Bounds on |Z| at each look; inf where nothing may be spent."""
     return tuple(critical_values(looks.information, looks.spend(kind, alpha)).tolist())
 
 
-def repeated_p(looks: Timing, kind: Spending, z: Sequence[float]) -> float:
+def repeated_p(looks: LookSchedule, kind: Spending, z: Sequence[float]) -> float:
     """The least alpha whose bounds one of the looks' z has crossed: valid at any look, whatever made one stop.
 
     Jennison and Turnbull (2000), chapter 9. 1 if none would reject at any level.
@@ -97,12 +97,12 @@ def repeated_p(looks: Timing, kind: Spending, z: Sequence[float]) -> float:
     return math.exp(optimize.brentq(short, lowest, highest, xtol=1e-6))
 
 
-def _bounds(looks: Timing, kind: Spending, log_alpha: float) -> list[float]:
+def _bounds(looks: LookSchedule, kind: Spending, log_alpha: float) -> list[float]:
     return [min(bound, 100.0) for bound in critical_values(looks.information, looks.spend(kind, math.exp(log_alpha)))]
 
 
 @dataclass(frozen=True)
-class Stagewise:
+class StagewiseEstimate:
     """What is known when the experiment stopped, by the order of stages; effects in the last look's standard errors.
 
     estimate: median-unbiased. low, high: interval of level 1 − alpha that agrees with p_value.
@@ -114,7 +114,7 @@ class Stagewise:
     high: float
 
 
-def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
+def stopped(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> StagewiseEstimate:
     """Adjusted figures at the look that ended the experiment: first to cross its bound, or the last of the plan.
 
     z: the statistic at that look. An interval of ± 1.96 standard errors there is too hopeful (Tsiatis, Rosner, Mehta
@@ -132,7 +132,7 @@ def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
         return float(optimize.brentq(lambda shift: higher(shift) - probability, *around, xtol=1e-9))
 
     tail = higher(0.0)
-    return Stagewise(
+    return StagewiseEstimate(
         p_value=min(1.0, 2.0 * min(tail, 1.0 - tail)),
         estimate=find(0.5),
         low=find(alpha / 2.0),
@@ -140,7 +140,7 @@ def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
     )
 
 
-def power(looks: Timing, kind: Spending, alpha: float, drift: float) -> Floats:
+def power(looks: LookSchedule, kind: Spending, alpha: float, drift: float) -> Floats:
     """Probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
 
     On either side, as of a fixed test: the wrong side is negligible where power matters.
@@ -151,7 +151,7 @@ def power(looks: Timing, kind: Spending, alpha: float, drift: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=256)
-def inflation(looks: Timing, kind: Spending, alpha: float, wanted: float) -> float:
+def inflation(looks: LookSchedule, kind: Spending, alpha: float, wanted: float) -> float:
     """How many times the shoppers of a fixed test these looks need at most for the same power (Jennison, Turnbull)."""
     if not alpha < wanted < 1.0:
         raise DataError(f"power={wanted}: must be above alpha={alpha} and below 1")

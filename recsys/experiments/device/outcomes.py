@@ -23,7 +23,7 @@ HEAD = 0.8
 
 
 @dataclass(frozen=True)
-class Note:
+class OutcomeRecord:
     """One thing that happened. time: µs since 1970 UTC. value: 0 or more: money, seconds, or a list's diversity.
 
     item_id: what it happened to, so that forgetting the item finds it; None for a session, a list, an order of many.
@@ -42,7 +42,7 @@ class Note:
         return "Note(…)"
 
 
-def columns_at(experiment: Experiment, notes: Iterable[Note], exposed_at: int, now: int) -> dict[str, float]:
+def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_at: int, now: int) -> dict[str, float]:
     """Each outcome column at `now` of a shopper who was exposed at exposed_at (µs since 1970 UTC), not yet capped.
 
     Outcomes count from the exposure (included) for outcome_days; covariates for before_days until it (excluded).
@@ -89,7 +89,7 @@ def takes_exposures(experiment: Experiment, now: int) -> bool:
     return experiment.starts_at * MICROS <= now < experiment.ends_at * MICROS
 
 
-def _measured(outcome: OutcomeColumn, notes: list[Note], exposed_at: int, until: int) -> float:
+def _measured(outcome: OutcomeColumn, notes: list[OutcomeRecord], exposed_at: int, until: int) -> float:
     if outcome.before_days is None:
         values = [n.value for n in notes if n.event is outcome.event and exposed_at <= n.time <= until]
     else:

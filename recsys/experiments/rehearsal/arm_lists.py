@@ -16,7 +16,7 @@ from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.replay.prefixes import Index, histories_before
-from recsys.replay.replay_arms import Answers
+from recsys.replay.replay_arms import TimedRecommender
 from recsys.search.ranking import rank
 
 Lists = npt.NDArray[np.int32]
@@ -32,7 +32,7 @@ CELLS_AT_ONCE = 4_000_000
 class ArmLists:
     """An arm that answers. rows: (n_items, dim) item embeddings, for diversity 0..1 and for what lists are like."""
 
-    recommender: Answers
+    recommender: TimedRecommender
     rows: npt.NDArray[np.float32]
     diversity: float = 0.0
     k: int = LENGTH
@@ -85,7 +85,7 @@ def arm_lists(
     if settings.repeat_weight is not None:
         config = replace(config, repeat_weight=settings.repeat_weight)
     model = settings.model or "personalized"
-    recommender: Answers
+    recommender: TimedRecommender
     if model == "global":
         recommender = recent_popularity(known, now)
     elif model == "global_profile":

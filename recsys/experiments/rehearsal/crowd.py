@@ -13,11 +13,11 @@ import numpy.typing as npt
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import BOTH, DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.definition.metric_definitions import LOST, WON, columns
-from recsys.experiments.device.outcomes import MICROS, Note, columns_at
+from recsys.experiments.device.outcomes import MICROS, OutcomeRecord, columns_at
 from recsys.experiments.rehearsal.arm_lists import ArmLists, Lists
 from recsys.experiments.rehearsal.drafted import Sessions, drafts, sessions_of
-from recsys.experiments.rehearsal.logged import NOTED, Logged, Part
-from recsys.experiments.rehearsal.response import Answer, answers, listed, scope_of
+from recsys.experiments.rehearsal.logged import NOTED, EnrolledShopper, LoggedVisits
+from recsys.experiments.rehearsal.response import ShopperResponse, answers, listed, scope_of
 from recsys.lists.diversity import intra_list_similarity
 
 END = 2**62
@@ -25,42 +25,42 @@ END = 2**62
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
+class Population:
     """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope.
 
     sessions: of lists that both arms draft, else None.
     """
 
     experiment: Experiment
-    logged: Logged
-    parts: Sequence[Part]
+    logged: LoggedVisits
+    parts: Sequence[EnrolledShopper]
     rows: npt.NDArray[np.int64]
     list_of: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, ShopperResponse]
     diversity: Mapping[str, npt.NDArray[np.float64]]
     sessions: Sessions | None = None
 
     @staticmethod
     def of(
         experiment: Experiment,
-        logged: Logged,
-        parts: Sequence[Part],
+        logged: LoggedVisits,
+        parts: Sequence[EnrolledShopper],
         made: Mapping[str, Lists],
         lists: Mapping[str, ArmLists],
         lift: float,
         rng: np.random.Generator,
-    ) -> Crowd:
+    ) -> Population:
         """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
         rows, list_of, places = _events(logged, parts)
         scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
         if experiment.interleaved:
-            made, teams = drafts(experiment, made, rng)
+            made, picked_by = drafts(experiment, made, rng)
             done = answers(logged.log, scope, made, experiment.control, lift, rng)
-            sessions = sessions_of(experiment, logged, parts, (made[BOTH], teams), scope, done[BOTH])
-            return Crowd(experiment, logged, parts, rows, list_of, places, done, {}, sessions)
+            sessions = sessions_of(experiment, logged, parts, (made[BOTH], picked_by), scope, done[BOTH])
+            return Population(experiment, logged, parts, rows, list_of, places, done, {}, sessions)
         wanted = any(o.event is OutcomeEvent.LIST and o.measure == "value" for o in experiment.outcomes)
-        return Crowd(
+        return Population(
             experiment=experiment,
             logged=logged,
             parts=parts,
@@ -72,13 +72,13 @@ class Crowd:
         )
 
     @staticmethod
-    def as_logged(experiment: Experiment, logged: Logged, parts: Sequence[Part]) -> Crowd:
+    def as_logged(experiment: Experiment, logged: LoggedVisits, parts: Sequence[EnrolledShopper]) -> Population:
         """Everybody under control, for whom no list is made: their diversity is 0."""
         rows, list_of, places = _events(logged, parts)
-        usual = Answer(np.ones(len(rows), dtype=np.int64), {})
+        usual = ShopperResponse(np.ones(len(rows), dtype=np.int64), {})
         nothing = np.zeros(int(list_of.max(initial=0)) + 1)
         arm = experiment.control
-        return Crowd(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
+        return Population(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
 
     def outcomes(self, place: int, arm: str) -> Callable[[int], Mapping[str, float]]:
         """What the device of one shopper would know of its columns at a moment (µs), under an arm."""
@@ -106,7 +106,7 @@ class Crowd:
                 told()
         return ArmSums.from_rows(found, experiment.metrics)
 
-    def notes(self, place: int, arm: str) -> list[Note]:
+    def notes(self, place: int, arm: str) -> list[OutcomeRecord]:
         """What the device of one shopper would have noted under an arm, as far as outcomes and covariates reach."""
         part, logged = self.parts[place], self.logged
         reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
@@ -124,25 +124,25 @@ class Crowd:
         for visit in (*early, *part.visits):
             began, ended = (int(log.time[rows[visit]]) for rows in (logged.first, logged.last))
             value = 0.0 if visit in early else self.diversity[arm][part.at + visit - part.visits.start]
-            notes.append(Note(began, OutcomeEvent.LIST, float(value)))
-            notes.append(Note(ended, OutcomeEvent.SESSION, (ended - began) / MICROS))
+            notes.append(OutcomeRecord(began, OutcomeEvent.LIST, float(value)))
+            notes.append(OutcomeRecord(ended, OutcomeEvent.SESSION, (ended - began) / MICROS))
         return notes
 
     def listed_share(self, lists: Lists) -> float:
         """Share of the events after the exposure whose item the list of their visit held."""
         return float(listed(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
 
-    def _noted(self, row: int, copies: int) -> list[Note]:
+    def _noted(self, row: int, copies: int) -> list[OutcomeRecord]:
         event = NOTED.get(self.logged.log.kind[row])
         return [] if event is None else [self._note(row, event)] * copies
 
-    def _note(self, row: int, event: OutcomeEvent) -> Note:
+    def _note(self, row: int, event: OutcomeEvent) -> OutcomeRecord:
         value = float(self.logged.money[row]) if event is OutcomeEvent.PURCHASE else 1.0
-        return Note(int(self.logged.log.time[row]), event, value)
+        return OutcomeRecord(int(self.logged.log.time[row]), event, value)
 
 
 def _events(
-    logged: Logged, parts: Sequence[Part]
+    logged: LoggedVisits, parts: Sequence[EnrolledShopper]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
     spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]

@@ -13,8 +13,8 @@ from data.errors import DataError
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.analysis.sums import SumsNoise
 from recsys.experiments.definition.definition import DAY_S, LAYER_BUCKETS, Experiment
-from recsys.experiments.rehearsal.crowd import Crowd
-from recsys.experiments.rehearsal.logged import Logged
+from recsys.experiments.rehearsal.crowd import Population
+from recsys.experiments.rehearsal.logged import LoggedVisits
 from recsys.experiments.rehearsal.planning import plan
 from recsys.experiments.rehearsal.rehearsal import exposed
 
@@ -23,7 +23,7 @@ UNSURE = 0.5
 
 
 def plan_on_log(
-    experiment: Experiment, logged: Logged, head: npt.NDArray[np.bool_], *, sigma: int = 0
+    experiment: Experiment, logged: LoggedVisits, head: npt.NDArray[np.bool_], *, sigma: int = 0
 ) -> dict[str, Any]:
     """`planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
 
@@ -37,7 +37,7 @@ def plan_on_log(
         )
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     parts = exposed(experiment, logged, dict.fromkeys(there, experiment.control), head)
-    sums = Crowd.as_logged(experiment, logged, parts).sums(experiment.control)
+    sums = Population.as_logged(experiment, logged, parts).sums(experiment.control)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)
     found = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))

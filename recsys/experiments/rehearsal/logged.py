@@ -27,7 +27,7 @@ NOTED = {
 
 
 @dataclass(frozen=True)
-class Part:
+class EnrolledShopper:
     """A shopper who came in. visits: of the log, from the exposure's on. at: place of the first of their lists."""
 
     user: int
@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Logged:
+class LoggedVisits:
     """log: the events. money (n_events,): what each would cost, whatever its kind. visit (n_events,): of each event.
 
     first, last (n_visits,): rows of each visit, the last included; user (n_visits,).
@@ -55,7 +55,7 @@ class Logged:
     user: npt.NDArray[np.int64]
 
     @staticmethod
-    def of(dataset: Dataset) -> Logged:
+    def of(dataset: Dataset) -> LoggedVisits:
         """A dataset's log. Prices that an event lacks are its item's; unknown ones are 0."""
         log = dataset.interactions()
         if log.n_events == 0:
@@ -68,7 +68,7 @@ class Logged:
         begins = np.ones(log.n_events, dtype=bool)
         begins[1:] = (users[1:] != users[:-1]) | (np.diff(log.time) > VISIT_US)
         first = np.flatnonzero(begins)
-        return Logged(
+        return LoggedVisits(
             name=dataset.name,
             hash=dataset.hash,
             log=log,

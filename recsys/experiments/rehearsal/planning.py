@@ -22,7 +22,7 @@ from recsys.experiments.analysis.covariate import relative_error_squared
 from recsys.experiments.analysis.designs import Design
 from recsys.experiments.analysis.estimates import value_and_gradient
 from recsys.experiments.analysis.intervals import POWER
-from recsys.experiments.analysis.spending import Timing, bounds
+from recsys.experiments.analysis.spending import LookSchedule, bounds
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import Experiment, Method
 from recsys.experiments.definition.metric_definitions import Metric
@@ -139,7 +139,7 @@ def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float
         return np.array([_student_power(spread, design.alpha, shoppers, effect, ratio)])
     times = [(k + 1) / design.count for k in range(design.count)]
     if design.method is Method.GROUP_SEQUENTIAL:
-        limits: Sequence[float] = bounds(Timing.planned(times), design.spending, design.alpha)
+        limits: Sequence[float] = bounds(LookSchedule.planned(times), design.spending, design.alpha)
     else:
         limits = [anytime_critical(design.alpha, time, mixture_scale(design.alpha, 1.0)) for time in times]
     above, below = crossing(times, limits, effect / error)

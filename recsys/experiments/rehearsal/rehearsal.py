@@ -29,16 +29,16 @@ from recsys.experiments.device.outcomes import (
     takes_exposures,
 )
 from recsys.experiments.rehearsal.arm_lists import ArmLists, Lists
-from recsys.experiments.rehearsal.crowd import Crowd
+from recsys.experiments.rehearsal.crowd import Population
 from recsys.experiments.rehearsal.drafted import DRAFTED
-from recsys.experiments.rehearsal.logged import Logged, Part
+from recsys.experiments.rehearsal.logged import EnrolledShopper, LoggedVisits
 from recsys.experiments.rehearsal.response import ASSUMPTIONS
 
-Told = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """stage, steps done, steps in all."""
 
 
-class Summer(Protocol):
+class WindowSummation(Protocol):
     """The private sum, and what its results mean."""
 
     def window(self, experiment: Experiment, vectors: Iterable[Integers]) -> npt.NDArray[np.int32] | None:
@@ -85,14 +85,14 @@ class Rehearsal:
 
 def rehearse(
     experiment: Experiment,
-    logged: Logged,
+    logged: LoggedVisits,
     lists: Mapping[str, ArmLists],
     head: npt.NDArray[np.bool_],
-    summer: Summer,
+    summer: WindowSummation,
     *,
     lift: float,
     seed: int,
-    told: Told | None = None,
+    told: OnProgress | None = None,
 ) -> Rehearsal:
     """Run an experiment, whose time the log covers (recsys.experiments.rehearsal.logged.placed), on the log's shoppers.
 
@@ -106,7 +106,7 @@ def rehearse(
     arms = _assigned(experiment, logged, rng)
     parts = exposed(experiment, logged, arms, head)
     made = _lists(logged, lists, parts, told)
-    crowd = Crowd.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
+    crowd = Population.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
     truth = _truth(experiment, crowd, told)
     summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
     protocol = {
@@ -124,14 +124,16 @@ def rehearse(
     return Rehearsal(experiment, tuple(summer.looks(experiment, summed)), tuple(windows), truth, protocol)
 
 
-def _assigned(experiment: Experiment, logged: Logged, rng: np.random.Generator) -> dict[int, str]:
+def _assigned(experiment: Experiment, logged: LoggedVisits, rng: np.random.Generator) -> dict[int, str]:
     """Shopper → arm, of those who are in the experiment; each by a secret of its own."""
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     drawn = ((user, assign(experiment, rng.bytes(SECRET_BYTES)).arm) for user in there)
     return {user: arm for user, arm in drawn if arm is not None}
 
 
-def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], head: npt.NDArray[np.bool_]) -> list[Part]:
+def exposed(
+    experiment: Experiment, logged: LoggedVisits, arms: Mapping[int, str], head: npt.NDArray[np.bool_]
+) -> list[EnrolledShopper]:
     """Who comes in, by user: at the first visit between the dates at which every rule holds.
 
     arms: shopper → arm. head (n_items,): which items are of the head. Raises DataError if nobody does.
@@ -150,7 +152,7 @@ def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], hea
                 stop = visit
                 while stop < visits.stop and time[logged.first[stop]] <= until:
                     stop += 1
-                parts.append(Part(user, arm, cell_of(experiment, facts), moment, range(visit, stop), at))
+                parts.append(EnrolledShopper(user, arm, cell_of(experiment, facts), moment, range(visit, stop), at))
                 at += stop - visit
                 break
     if not parts:
@@ -158,7 +160,9 @@ def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], hea
     return parts
 
 
-def _lists(logged: Logged, lists: Mapping[str, ArmLists], parts: Sequence[Part], told: Told) -> dict[str, Lists]:
+def _lists(
+    logged: LoggedVisits, lists: Mapping[str, ArmLists], parts: Sequence[EnrolledShopper], told: OnProgress
+) -> dict[str, Lists]:
     visits = np.concatenate([np.arange(part.visits.start, part.visits.stop) for part in parts])
     ends = logged.first[visits]
     done = 0
@@ -179,7 +183,7 @@ def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
     return {group: groups.count(group) for group in experiment.groups}
 
 
-def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[str, float]]:
+def _truth(experiment: Experiment, crowd: Population, told: OnProgress) -> dict[str, dict[str, float]]:
     """Every metric's value with everybody in one arm, at the end of their outcomes."""
     if experiment.interleaved:
         (other,) = (arm.name for arm in experiment.arms if arm.name != experiment.control)
@@ -201,12 +205,12 @@ def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[s
 
 def _windows(
     experiment: Experiment,
-    logged: Logged,
-    crowd: Crowd,
+    logged: LoggedVisits,
+    crowd: Population,
     arms: Mapping[int, str],
-    summer: Summer,
+    summer: WindowSummation,
     rng: np.random.Generator,
-    told: Told,
+    told: OnProgress,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
     """Every window's sum, and what is known of it. Every assigned device that there is reports, zeros too."""
     layout = layout_of(experiment)

@@ -59,7 +59,7 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class ShopperResponse:
     """What becomes of the events of a scope under one arm: copies (n,), 0 for none; brought: of what follows, (n,)."""
 
     copies: Counts
@@ -88,7 +88,7 @@ def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags
 
 def answers(
     log: Interactions, scope: Scope, lists: Mapping[str, Lists], control: str, lift: float, rng: np.random.Generator
-) -> dict[str, Answer]:
+) -> dict[str, ShopperResponse]:
     """What shoppers do under each arm. lists: arm → (n_visits, k); control's and equal lists leave all as logged."""
     if not 0 <= lift <= MAX_LIFT:
         raise DataError(f"lift={lift}: must be 0..{MAX_LIFT:g}")
@@ -112,5 +112,5 @@ def answers(
             event: np.floor(extra * rate + draws[event]).astype(np.int64) * (extra > 0)
             for event, rate in scope.added.items()
         }
-        made[arm] = Answer(copies, brought)
+        made[arm] = ShopperResponse(copies, brought)
     return made

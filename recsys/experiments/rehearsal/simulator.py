@@ -28,7 +28,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Habits:
+class ClickModel:
     """How shoppers click. decay: of attention by position. best_click: chance of a click on a shopper's best item, once
     seen, of the typical shopper. fall: how much the log-odds fall for one unit of score. eagerness: standard deviation
     of a shopper's own log-odds around that. buys: share of clicks that become purchases.
@@ -64,12 +64,12 @@ class Shoppers:
     scores: npt.NDArray[np.float32]
     chance: npt.NDArray[np.float32]
     price: Floats
-    habits: Habits
+    habits: ClickModel
 
     @staticmethod
-    def of(shop: SyntheticShop, habits: Habits | None = None, *, seed: int = 0) -> Shoppers:
+    def of(shop: SyntheticShop, habits: ClickModel | None = None, *, seed: int = 0) -> Shoppers:
         """Everybody in a synthetic shop, at the middle of its log."""
-        habits = habits or Habits()
+        habits = habits or ClickModel()
         truth = shop.truth()
         middle = truth.start + shop.days * 43_200_000_000
         scores = truth.scores(np.arange(shop.n_users), middle)

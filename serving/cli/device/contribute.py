@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ServingError
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
@@ -77,7 +77,7 @@ def contribute_command(
     policy = read_policy(plan, custodian_key)
     device = Device.open(home or default_home())
     with keyed_client(service, key, ca) as client:
-        found = take_part(device, client, policy, _token, patience=Patience(spread_s=spread))
+        found = take_part(device, client, policy, _token, retry=RetryPolicy(spread_s=spread))
     detail = f" ({found.detail})" if found.detail else ""
     typer.echo(json.dumps(asdict(found)) if as_json else f"{SAID[found.status]}{detail}")
 

@@ -18,7 +18,7 @@ from data.dataset import Dataset
 from data.errors import FederationError, ServingError
 from data.split import known_at, parse_time
 from federation.device.asking.client import fetch_catalogue
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.report import DevicePolicy
 from federation.simulation.cohort import cohort
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
@@ -74,7 +74,7 @@ def simulate_command(
     told = Simulation(service, ca, policy, api_key, rounds, size, wait, key)
     with nullcontext(home) if home is not None else tempfile.TemporaryDirectory() as folder:
         fleet, at = _create(Path(folder), dataset, until, n, seed)
-        config = FleetConfig(at, seed, dropout, workers=workers, patience=Patience(spread_s=0.0, attempts=4))
+        config = FleetConfig(at, seed, dropout, workers=workers, retry=RetryPolicy(spread_s=0.0, attempts=4))
         played = simulate(fleet, config, told)
     result = {"devices": n, "cohort": size, "dropout": dropout, "seed": seed, "rounds": played}
     if as_json:

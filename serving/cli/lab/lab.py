@@ -25,7 +25,7 @@ from federation.lab.folds import Folds
 from federation.lab.publish import publish
 from federation.lab.recipe_file import find_recipe
 from federation.lab.recipes import Recipe, privately
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import TABLES_OF_SELECT, select
 from federation.simulation.learning_curve import RoundRecord, last_rounds, mean_holdout, rounds_of
 from federation.simulation.strategy import parse_strategy
@@ -160,7 +160,7 @@ def train_command(
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
     selection = out.with_name(f".{out.name}.selection")
     if choose:
-        chosen, more = selected(known, name, chosen, seed, Memo(selection))
+        chosen, more = selected(known, name, chosen, seed, ResultCache(selection))
         spent += more
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
@@ -312,15 +312,17 @@ def adjusted(
     return replace(base, train=train)
 
 
-def selected(log: Interactions, name: str, start: Recipe, seed: int, memo: Memo | None = None) -> tuple[Recipe, int]:
+def selected(
+    log: Interactions, name: str, start: Recipe, seed: int, cache: ResultCache | None = None
+) -> tuple[Recipe, int]:
     """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
     folds = Folds(log, protocol_for(name, log), seed=seed)
     with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
         try:
-            best, stages = select(folds, start, seed=seed, memo=memo, on_step=lambda: bar.advance(TaskID(0)))
+            best, stages = select(folds, start, seed=seed, cache=cache, on_step=lambda: bar.advance(TaskID(0)))
         except KeyboardInterrupt:
-            if memo is not None:
-                errors.print(f"stopped; kept in {memo.folder}: the same command goes on from there", highlight=False)
+            if cache is not None:
+                errors.print(f"stopped; kept in {cache.folder}: the same command goes on from there", highlight=False)
             raise
     return best, sum(stage.participations for stage in stages)
 

@@ -18,9 +18,9 @@ from data.split import iso, parse_time
 from federation.lab.comparison import protocol_of
 from federation.lab.folds import Folds, Window, set_apart, windows_of
 from federation.lab.recipe_file import RecipeFile, find_recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.search_space import SPACE, values
-from federation.lab.tuning import Budget, Trial, Tuned, tune
+from federation.lab.tuning import Budget, Trial, TuningResult, tune
 from recsys.reports.search_plots import plot_trials
 from serving.cli.lab.lab import Cohort, DatasetArgument, Dim, Json, RecipeName, Rounds, Seed, adjusted
 from serving.cli.output import console, errors, jsonable, print_json, progress, text_of
@@ -76,7 +76,9 @@ def tune_command(
             best = max(best, trial.mean)
             bar.update(TaskID(0), advance=1, description=f"trials, best {part} ndcg@{k} {best:.4f}")
 
-        found = tune(judged_on, start, budget, seed=seed, k=k, part=part, memo=Memo(out / "kept"), on_trial=tell)
+        found = tune(
+            judged_on, start, budget, seed=seed, k=k, part=part, cache=ResultCache(out / "kept"), on_trial=tell
+        )
     figures = _figures(found, begun.participations) | {
         "dataset": Path(dataset).name if not dataset.startswith("sample:") else dataset,
         "protocol": asked,
@@ -115,7 +117,7 @@ def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> st
     )
 
 
-def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:
+def _figures(found: TuningResult, spent_before: int) -> dict[str, Any]:
     """What tune prints, but for what it was asked."""
     start, best = found.trials[0].judged, found.winner.judged
     place = start.candidates.index(found.trials[0].recipes[0])

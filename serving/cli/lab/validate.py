@@ -16,7 +16,7 @@ from data.split import iso, parse_time
 from federation.lab.comparison import protocol_of
 from federation.lab.folds import set_apart, windows_of
 from federation.lab.recipe_file import find_recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.tuning import Budget
 from federation.lab.validation import SECTIONS, validate
 from recsys.reports.search_plots import plot_validation
@@ -74,7 +74,7 @@ def validate_command(
                 search=Budget(nested, settings=settings) if nested else None,
                 seed=seed,
                 k=k,
-                memo=Memo(None if out is None else out / "kept"),
+                cache=ResultCache(None if out is None else out / "kept"),
                 on_section=tell,
             )
         except KeyboardInterrupt:

@@ -13,13 +13,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.access import caller
-from serving.http.batching import Together
+from serving.http.batching import Batcher
 from serving.http.bodies import invalid
 from serving.http.hot_path import check_json
 from serving.http.resources.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
-from serving.http.resources.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search_all
+from serving.http.resources.listing import (
+    ListResult,
+    candidates_for,
+    list_for,
+    list_json,
+    listed,
+    question_of,
+    search_all,
+)
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, ServedBundle, Shelf
+from serving.shelf.served import Apps, ServedBundle, ServedBundles
 
 NO_STORE = {"cache-control": "no-store"}
 CURRENT = "current"
@@ -43,7 +51,7 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
 
 def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]:
     """What answers `POST /v1/recommendations`, for the hot path."""
-    together = Together(search_all)
+    batcher = Batcher(search_all)
 
     async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
         asked = parse_ask(body)
@@ -52,7 +60,7 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
         if not isinstance(asked, ProfileRequest):
             return answer(shelf, asked)
         question = question_of(served(shelf, asked), asked)
-        return list_answer(question.one, listed(question, await together.ask(question)))
+        return list_answer(question.one, listed(question, await batcher.submit(question)))
 
     return answered
 
@@ -62,7 +70,7 @@ def mode_of(asked: Ask) -> str:
     return "trend" if isinstance(asked, ProfileRequest) and asked.profile is None else asked.mode
 
 
-def answer(shelf: Shelf, asked: Ask) -> bytes:
+def answer(shelf: ServedBundles, asked: Ask) -> bytes:
     """The answer to one question. Raises Refusal."""
     one = served(shelf, asked)
     if not isinstance(asked, ProfileRequest):
@@ -77,7 +85,7 @@ def answer(shelf: Shelf, asked: Ask) -> bytes:
     return list_answer(one, list_for(one, asked))
 
 
-def list_answer(one: ServedBundle, found: Listed) -> bytes:
+def list_answer(one: ServedBundle, found: ListResult) -> bytes:
     """A list as it is answered."""
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
@@ -96,7 +104,7 @@ def list_answer(one: ServedBundle, found: Listed) -> bytes:
     )
 
 
-def served(shelf: Shelf, asked: Ask) -> ServedBundle:
+def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
     """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch.
 
     `current` is any version at all, which is good enough where nothing that is sent was made for one.
@@ -122,7 +130,7 @@ def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
     return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
 
 
-def _one_of_many(shelf: Shelf, sent: Any) -> bytes:
+def _one_of_many(shelf: ServedBundles, sent: Any) -> bytes:
     try:
         return answer(shelf, parse_ask(sent))
     except Refusal as refusal:

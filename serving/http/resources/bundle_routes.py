@@ -19,7 +19,7 @@ from serving.http.resources.bundle_bodies import Activated, BundleDescription, B
 from serving.http.resources.item_bodies import ChangesAnswer, ItemChangeEntry
 from serving.http.resources.listing import plain, row_text
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, File, ServedBundle, Shelf
+from serving.shelf.served import Apps, ServedBundle, ServedBundles, ServedFile
 from serving.state.bundle_store import BundleInUse
 
 OCTETS = "application/octet-stream"
@@ -47,7 +47,7 @@ class Releases(Protocol):
 
 def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[], None]) -> None:
     """Mount the routes. look: takes over what the store has, in this process, at once."""
-    deltas: dict[tuple[str, str], File] = {}
+    deltas: dict[tuple[str, str], ServedFile] = {}
 
     @app.get("/v1/catalogue/{version}", summary="The catalogue that a device recommends from",
              response_class=Response, responses={**_FILES, **refusals(404, 422)})  # fmt: skip
@@ -66,7 +66,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
             delta = deltas.get((older.version, version))
             if delta is None:
                 content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
-                delta = File(content, one.catalogue.etag)
+                delta = ServedFile(content, one.catalogue.etag)
                 if len(deltas) >= 8:
                     deltas.pop(next(iter(deltas)))
                 deltas[older.version, version] = delta
@@ -138,18 +138,18 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         return Response(None, 204)
 
 
-def _shelf(apps: Apps, request: Request) -> Shelf:
+def _shelf(apps: Apps, request: Request) -> ServedBundles:
     return apps.of(caller(request.scope).app)
 
 
-def _bundle(shelf: Shelf, version: str, kind: str) -> ServedBundle:
+def _bundle(shelf: ServedBundles, version: str, kind: str) -> ServedBundle:
     one = shelf.get(version)
     if one is None:
         raise unknown_bundle(shelf, kind)
     return one
 
 
-def unknown_bundle(shelf: Shelf, kind: str) -> Refusal:
+def unknown_bundle(shelf: ServedBundles, kind: str) -> Refusal:
     """The refusal of a version that is not served; kind: catalogue or clusters, which is to be fetched."""
     current = shelf.current.version
     return Refusal(
@@ -159,13 +159,13 @@ def unknown_bundle(shelf: Shelf, kind: str) -> Refusal:
     )
 
 
-def _redirect(shelf: Shelf, since: str | None) -> Response:
+def _redirect(shelf: ServedBundles, since: str | None) -> Response:
     known = since is not None and shelf.get(since) is not None
     location = shelf.current.version + (f"?since={since}" if known else "")  # beside this one, whatever is before it
     return Response(None, 307, {"location": location, "cache-control": "no-cache"})
 
 
-def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
+def _file(file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
     headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
     if if_none_match is not None and names(if_none_match, file.etag):
         return Response(None, 304, headers)

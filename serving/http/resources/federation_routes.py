@@ -32,7 +32,7 @@ from serving.http.bodies import refusals
 from serving.http.metrics import Metrics, gauge
 from serving.http.resources.federation_bodies import ReportAnswer, RoundList, TokenAnswer, TokenRequest, entry_of
 from serving.refusal import Refusal
-from serving.state.api_keys import IssuerBound, Mints
+from serving.state.api_keys import IssuerBound, MintCounter
 
 OCTETS = "application/octet-stream"
 SHOWN_ROUNDS = 100
@@ -58,7 +58,7 @@ class TokenDesk:
 
     tokens: Tokens
     lifetime_s: int
-    mints: Mints
+    mints: MintCounter
 
 
 def add_federation(
@@ -128,13 +128,13 @@ class Receiver:
 
     settings: IntakeSettings
     metrics: Metrics
-    memory: Memory
+    memory: UploadMemory
 
     @staticmethod
     def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
         """A receiver with all its memory free."""
         chosen = settings or IntakeSettings()
-        return Receiver(chosen, metrics, Memory(chosen.memory_bytes))
+        return Receiver(chosen, metrics, UploadMemory(chosen.memory_bytes))
 
     async def take(self, request: Request, desk: ReportDesk) -> Response:
         """The answer to one report, once it is durable. Raises Refusal."""
@@ -238,7 +238,7 @@ class _Upload:
         self._head, self._found = head, found
 
 
-class Memory:
+class UploadMemory:
     """Bytes of bodies on their way in, all of them in the event loop's one thread."""
 
     def __init__(self, bound: int) -> None:

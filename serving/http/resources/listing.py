@@ -15,7 +15,7 @@ from data.errors import ModelError
 from recsys.catalogue.candidates import encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
-from recsys.lists.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
+from recsys.lists.rules import PreparedRules, RankedList, Rules, arrange, lifted, parse_rules
 from recsys.model.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
@@ -23,17 +23,17 @@ from recsys.search.filters import parse_filter
 from serving.http.bodies import invalid_field, profile_vector
 from serving.http.cursor import decode_cursor, encode_cursor
 from serving.http.resources.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest, Reason
-from serving.shelf.served import ServedBundle, Shown
+from serving.shelf.served import ServedBundle, VisibleItems
 
 Vector = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
-Chosen = tuple[Items, Vector, npt.NDArray[np.bool_] | None]
+SearchHits = tuple[Items, Vector, npt.NDArray[np.bool_] | None]
 """item_idx (k,) and scores (k,), best first; and (k,) which are there by a pin, where there were rules or diversity."""
 _NO_ITEMS = np.empty(0, dtype=np.int32)
 _NO_RULES = Rules()
 
 
-class Listed(NamedTuple):
+class ListResult(NamedTuple):
     """A list: item_idx (k,) and scores (k,), best first, reasons if they were asked for, and what the answer says.
 
     fallback: nothing was known of the shopper, so it is the trend.
@@ -63,15 +63,15 @@ class Question(NamedTuple):
     one: ServedBundle
     asked: ProfileRequest
     query: _Query
-    shown: Shown
+    shown: VisibleItems
     hidden: Items
     before: Items
-    prepared: Prepared | None
+    prepared: PreparedRules | None
     unknown_exclude: list[str]
     unknown_items: list[str]
 
 
-def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
+def list_for(one: ServedBundle, asked: ProfileRequest) -> ListResult:
     """The list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
     question = question_of(one, asked)
     return listed(question, search(question))
@@ -98,7 +98,7 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
     return Question(one, asked, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
 
 
-def search(question: Question) -> Chosen:
+def search(question: Question) -> SearchHits:
     """The items of a question, best first."""
     one, asked, query, shown, hidden, _, prepared, _, _ = question
     if prepared is None and asked.diversity == 0.0:
@@ -107,9 +107,9 @@ def search(question: Question) -> Chosen:
     return found.item_idx, found.scores, found.pinned
 
 
-def search_all(questions: Sequence[Question]) -> list[Chosen]:
+def search_all(questions: Sequence[Question]) -> list[SearchHits]:
     """The items of each question; those that differ in their vector alone are searched in one."""
-    found: list[Chosen | None] = [None] * len(questions)
+    found: list[SearchHits | None] = [None] * len(questions)
     alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
     for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
         if prepared is None and asked.diversity == 0.0 and query.vector is not None and not len(hidden):
@@ -123,7 +123,7 @@ def search_all(questions: Sequence[Question]) -> list[Chosen]:
     return [search(question) if one is None else one for question, one in zip(questions, found, strict=True)]
 
 
-def listed(question: Question, chosen: Chosen) -> Listed:
+def listed(question: Question, chosen: SearchHits) -> ListResult:
     """What is answered of what was found."""
     one, asked, before = question.one, question.asked, question.before
     items, scores, pinned = chosen
@@ -131,7 +131,7 @@ def listed(question: Question, chosen: Chosen) -> Listed:
     cursor = None
     if len(items) == asked.top_k or (len(items) and _held_back(question, items)):
         cursor = encode_cursor(one.version, items if not len(before) else np.concatenate((before, items)))
-    return Listed(
+    return ListResult(
         items=items,
         scores=scores,
         reasons=reasons,
@@ -175,7 +175,9 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
     return encode_candidates(one.quantized, interleave(np.stack(lists), asked.candidates)), unknown
 
 
-def similar_to(one: ServedBundle, item_idx: int, top_k: int, shown: Shown, hidden: Items) -> tuple[Items, Vector]:
+def similar_to(
+    one: ServedBundle, item_idx: int, top_k: int, shown: VisibleItems, hidden: Items
+) -> tuple[Items, Vector]:
     """The available items of highest cosine to one item, itself left out."""
     scores = _cosine(one, item_idx)
     allowed = shown.mask.copy()
@@ -196,7 +198,7 @@ def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]
     return found[~missing], unknown
 
 
-def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
+def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> VisibleItems:
     """What a filter lets through. Raises Refusal with the place of what is wrong in it."""
     if asked is None:
         return one.everything
@@ -251,7 +253,7 @@ def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
     return _Query(blend(like, profile, share), weight, profile, like)
 
 
-def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k: int) -> tuple[Items, Vector]:
+def _plain(one: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items, top_k: int) -> tuple[Items, Vector]:
     if query.vector is not None:
         return one.live.search(query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden)
     order = one.by_trend
@@ -270,11 +272,11 @@ def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k:
 def _arranged(
     one: ServedBundle,
     query: _Query,
-    shown: Shown,
+    shown: VisibleItems,
     hidden: Items,
     asked: ProfileRequest,
-    prepared: Prepared | None,
-) -> Arranged:
+    prepared: PreparedRules | None,
+) -> RankedList:
     scores = _scores(one, query)
     allowed = shown.mask.copy()
     allowed[hidden] = False
@@ -287,10 +289,10 @@ def _arranged(
     return arrange(raised, allowed, chosen, asked.top_k, first)
 
 
-_NOTHING_PREPARED = Prepared(None, (), (), ())
+_NOTHING_PREPARED = PreparedRules(None, (), (), ())
 
 
-def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepared:
+def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
     """The rules; on a later page pins have moved up by what was shown, and those that were shown are gone."""
     try:
         prepared = one.prepared(parse_rules(sent))
@@ -331,7 +333,7 @@ def _reasons(
     query: _Query,
     items: Items,
     pinned: npt.NDArray[np.bool_] | None,
-    prepared: Prepared | None,
+    prepared: PreparedRules | None,
 ) -> tuple[Reason, ...]:
     """Of each item: pinned, else boosted if a rule lifted it, else the largest part of its score."""
     live = one.live

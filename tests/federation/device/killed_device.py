@@ -16,7 +16,7 @@ from typing import Any
 import httpcore._backends.sync as sockets
 
 from federation.device import participation as participant
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.report import DevicePolicy
 from federation.device.vault import Vault
@@ -98,8 +98,8 @@ def run(folder: Path, url: str, kill_at: int | None, *, is_careless: bool) -> di
         url,
         POLICY,
         lambda: b"token",
-        draws=participant.Draws(waiting=random.Random(0)),
-        patience=Patience(spread_s=0.0, attempts=1),
+        draws=participant.DeviceRandomness(waiting=random.Random(0)),
+        retry=RetryPolicy(spread_s=0.0, attempts=1),
         now=lambda: NOW,
         on_step=step,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import ModelError
 from data.vocabulary import Vocabulary
-from recsys.lists.rules import Arranged, Cap, Prepared, arrange, groups_of, lifted, parse_rules, prepare
+from recsys.lists.rules import Cap, PreparedRules, RankedList, arrange, groups_of, lifted, parse_rules, prepare
 
 SHOP = pl.DataFrame(
     {
@@ -24,11 +24,11 @@ SCORES = np.array([6, 5, 4, 3, 2, 1], dtype=np.float32)
 ALL = np.ones(6, dtype=np.bool_)
 
 
-def ready(value: object) -> Prepared:
+def ready(value: object) -> PreparedRules:
     return prepare(parse_rules(value), SHOP, Vocabulary(SHOP["item_id"]))
 
 
-def named(found: Arranged) -> str:
+def named(found: RankedList) -> str:
     return "".join(SHOP["item_id"][found.item_idx.tolist()])
 
 
@@ -165,7 +165,7 @@ def test_the_fast_walk_is_the_whole_ranking_written_out(data: st.DataObject) -> 
     top_k = data.draw(st.integers(1, 30))
     for array in (scores, allowed, *(groups for groups, _ in caps)):
         array.flags.writeable = False
-    prepared = Prepared(None, pins, tuple(caps), ())
+    prepared = PreparedRules(None, pins, tuple(caps), ())
     found = arrange(scores, allowed, prepared, top_k)
     expected = walked_out(scores, allowed, dict(pins), caps, top_k)
     assert found.item_idx.tolist() == expected
@@ -178,7 +178,7 @@ def test_the_fast_walk_is_the_whole_ranking_written_out(data: st.DataObject) -> 
 def test_a_full_list_is_found_however_deep_one_group_buries_the_others() -> None:
     groups = np.where(np.arange(20_000) < 19_990, 0, np.arange(20_000)).astype(np.int32)
     scores = np.arange(20_000, 0, -1).astype(np.float32)
-    prepared = Prepared(None, (), ((groups, 2),), ())
+    prepared = PreparedRules(None, (), ((groups, 2),), ())
     found = arrange(scores, np.ones(20_000, dtype=np.bool_), prepared, 10)
     assert found.item_idx.tolist() == [0, 1, *range(19_990, 19_998)]
 

@@ -108,7 +108,7 @@ def test_retiring_all_but_bundles_that_were_never_current_leaves_what_is_served(
     app = create_app(bundles[:1], stores=stores)
     versions = [stores.bundles.add("shop", one.folder, NOW, activate=False) for one in bundles[1:3]]
     stores.bundles.retire("shop", versions[0])
-    app.state.following.look()
+    app.state.watcher.sync()
     assert app.state.apps.of("shop").current.version == bundles[0].version
 
 
