@@ -49,13 +49,13 @@ class Batch:
         return hashlib.sha256(head + body).digest()
 
     def to_bytes(self) -> bytes:
-        """The batch on the wire."""
+        """Encode the batch for the wire."""
         seeds = (seed.report_id + sized(seed.sealed_seed) for seed in self.seeds)
         return b"".join((BATCH_MAGIC, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:
-        """The batch of its wire bytes, which may still be of any round."""
+        """Decode the batch of its wire bytes, which may still be of any round."""
         read = Reader(memoryview(data), MalformedBatch)
         _read_magic(read, BATCH_MAGIC)
         task_hash = read.take("task_hash", TASK_HASH_BYTES)
@@ -88,13 +88,13 @@ class Answer:
         return np.frombuffer(self.half, dtype=WIRE_WORD)
 
     def to_bytes(self) -> bytes:
-        """The answer on the wire."""
+        """Encode the answer for the wire."""
         ids = (u32(len(listed)) + b"".join(listed) for listed in (self.counted, self.broken))
         return b"".join((ANSWER_MAGIC, u32(self.block), self.batch_digest, *ids, sized(self.half)))
 
     @staticmethod
     def from_bytes(data: bytes) -> Answer:
-        """The answer of its wire bytes."""
+        """Decode the answer of its wire bytes."""
         read = Reader(memoryview(data), MalformedBatch)
         _read_magic(read, ANSWER_MAGIC)
         block = read.number("block", 4, 0, U32)

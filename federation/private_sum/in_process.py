@@ -17,7 +17,7 @@ from federation.private_sum.refusals import BatchRefused
 def sum_in_process(
     plan: SumPlan, vectors: Iterable[Mapping[str, npt.ArrayLike]], rng: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: sum of the devices' clipped and rounded vectors, without noise.
+    """Sum the devices' clipped and rounded vectors without noise: (plan.length,) int32.
 
     Bit-equal to shares, custodian and service with sigma=0 when devices round with the same rng, one after the other.
     Raises BatchTooSmall below min_reports, BatchRefused above max_reports.

@@ -133,7 +133,7 @@ class SumPlan:
         return self.sigma > 0
 
     def slices(self) -> dict[str, slice]:
-        """Where each part lies in the vector."""
+        """Locate each part in the vector."""
         stops, at = {}, 0
         for part in self.parts:
             stops[part.name] = slice(at, at + part.length)

@@ -85,12 +85,12 @@ class Binding:
 
 
 def framed(*fields: bytes) -> bytes:
-    """Each field behind its length as uint32 little-endian: different fields never give the same bytes."""
+    """Put each field behind its length as uint32 little-endian: different fields never give the same bytes."""
     return b"".join(len(value).to_bytes(4, "little") + value for value in fields)
 
 
 def new_round_key(suite: Suite) -> RoundKey:
-    """A fresh key pair for one round."""
+    """Generate a fresh key pair for one round."""
     x25519 = X25519PrivateKey.generate()
     public, private = x25519.public_key().public_bytes_raw(), x25519.private_bytes_raw()
     if suite is Suite.HYBRID:
@@ -117,11 +117,14 @@ class Opener:
 
     @staticmethod
     def of(key: RoundKey) -> Opener:
-        """Opener of one round's key."""
+        """Open one round's key."""
         return Opener(key.suite, _private(key.suite, key.private))
 
     def open(self, sealed_seed: bytes, binding: Binding) -> bytes:
-        """The seed, 32 bytes. Raises SealBroken if it was tampered with or belongs to another report or task."""
+        """Open the sealed seed, 32 bytes.
+
+        Raises SealBroken if it was tampered with or belongs to another report or task.
+        """
         if len(sealed_seed) != self.suite.sealed_bytes:
             raise SealBroken(f"sealed_seed of {len(sealed_seed)} bytes: must be {self.suite.sealed_bytes}")
         try:

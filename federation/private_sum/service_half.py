@@ -17,7 +17,7 @@ from federation.private_sum.shares import WIRE_WORD, combine
 
 
 def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
-    """(plan.length,) uint32: sum of the shares mod 2**32, plus the service's own discrete Gaussian of full sigma.
+    """Sum the shares mod 2**32, plus the service's own discrete Gaussian of full sigma: (plan.length,) uint32.
 
     shares: those of the reports the custodian counted, in any order. Raises BatchTooSmall below min_reports and
     BatchRefused for a share of another length.
@@ -35,5 +35,5 @@ def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
 
 
 def finished_sum(plan: SumPlan, shares: Iterable[bytes], custodian_half: Words) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: the integer sum of all reports with both parties' noise; `decode` gives its units."""
+    """Sum all reports with both parties' noise: (plan.length,) int32; `decode` gives its units."""
     return signed(combine(service_half(plan, shares), custodian_half))

@@ -195,7 +195,7 @@ def _read_table(path: Path, manifest: Mapping[str, Any]) -> ItemTable:
 
 
 def _map_tensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a safetensors file, mapped: its header is a length, JSON, then raw little-endian data."""
+    """Map the tensors of a safetensors file: its header is a length, JSON, then raw little-endian data."""
     with safe_open(path, framework="numpy"):
         pass  # checks that the header is one, and that shapes, offsets and the length of the file agree
     with path.open("rb") as file:

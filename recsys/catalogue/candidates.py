@@ -40,12 +40,12 @@ class QuantizedRows:
 
     @staticmethod
     def of(bundle: Bundle) -> QuantizedRows:
-        """From a bundle."""
+        """Quantize a bundle's rows."""
         rows, scale = quantize(bundle.table.item_embeddings)
         return QuantizedRows(rows, scale, bundle.table.trend, shown_of(bundle))
 
     def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> QuantizedRows:
-        """The same with the columns of a catalogue of now, and rows (n_new, dim) behind those that were there."""
+        """Replace the columns by those of a catalogue of now, and append rows (n_new, dim)."""
         rows, scale = quantize(fresh)
         shown = pl.DataFrame(
             {
@@ -64,7 +64,7 @@ class QuantizedRows:
 
 
 def shown_of(bundle: Bundle) -> pl.DataFrame:
-    """The COLUMNS of a bundle's items."""
+    """Select the COLUMNS of a bundle's items."""
     return catalogue_of(bundle).shown.select(COLUMNS)
 
 
@@ -82,7 +82,7 @@ class Candidates:
 
 
 def encode_candidates(source: QuantizedRows, item_idx: npt.NDArray[np.int32]) -> dict[str, Any]:
-    """Items (n,) in any order as a JSON-able dict."""
+    """Encode items (n,) in any order as a JSON-able dict."""
     if len(item_idx) > MAX_CANDIDATES:
         raise ModelError(f"candidates={len(item_idx)}: must be at most {MAX_CANDIDATES}")
     chosen = np.sort(item_idx)
@@ -96,7 +96,9 @@ def encode_candidates(source: QuantizedRows, item_idx: npt.NDArray[np.int32]) ->
 
 
 def decode_candidates(content: object, dim: int) -> Candidates | None:
-    """The candidates of encode_candidates; None when there is not one. dim: that the device expects.
+    """Decode the candidates of encode_candidates; None when there is not one.
+
+    dim: that the device expects.
 
     Raises ModelError for anything else than what encode_candidates writes.
     """
@@ -135,7 +137,9 @@ def rerank(
     bonus: Mapping[str, float],
     exclude: Collection[str] = (),
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The best k candidates by the one score and what the device adds to it: rows of `candidates`, and their scores.
+    """Rerank candidates by the one score and what the device adds to it.
+
+    Returns the best k rows of `candidates`, and their scores.
 
     vector: the exact profile (dim,). bonus: by item_id, of the repeat counter; what is no candidate is left out.
     """

@@ -85,7 +85,7 @@ class Catalogue:
         return np.flatnonzero(~self.shown["available"].to_numpy()).astype(np.int32)
 
     def with_rows(self, item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.float32]) -> Catalogue:
-        """The same with other embeddings (n, dim) for some items (n,): a device's own, at full precision.
+        """Replace the embeddings (n, dim) of some items (n,) by a device's own, at full precision.
 
         Before changes only, so that both catalogues have them. Raises ModelError after.
         """
@@ -97,7 +97,7 @@ class Catalogue:
         return replace(self, table=table)
 
     def changed(self, changes: Sequence[CatalogueChange]) -> Catalogue:
-        """These items after some changes, of which the last one of an item counts; nothing is changed in place.
+        """Apply changes to these items; an item's last change counts, and nothing is changed in place.
 
         A bundle's item keeps its embedding and trend; a new one comes after all others, with its own row and trend 0,
         and the Gram matrix covers its taste. A deleted item keeps its place, without a title, and is not available; the
@@ -140,7 +140,7 @@ def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
 
 
 def catalogue_of(bundle: Bundle) -> Catalogue:
-    """A bundle as a catalogue at full precision."""
+    """Convert a bundle to a catalogue at full precision."""
     training = training_config(bundle)
     shown, intent = _shown(bundle.catalogue), intent_config(bundle)
     return Catalogue(
@@ -149,13 +149,19 @@ def catalogue_of(bundle: Bundle) -> Catalogue:
 
 
 def training_config(bundle: Bundle) -> ProfileConfig:
-    """How a bundle's table is trained: with a longer memory than it is served with, where its manifest says so."""
+    """Read how a bundle's table is trained.
+
+    That is with a longer memory than it is served with, where its manifest says so.
+    """
     trained = bundle.manifest["training"].get("config", {}).get("profile")
     return bundle.config if trained is None else read_config(trained)
 
 
 def intent_config(bundle: Bundle) -> IntentConfig | None:
-    """How a bundle's part INTENT is learned, as its manifest says, else by default; None for a bundle without one."""
+    """Read how a bundle's part INTENT is learned, as its manifest says, else by default.
+
+    None for a bundle without one.
+    """
     if bundle.table.trained != INTENT:
         return None
     learned = bundle.manifest["training"].get("config", {}).get("intent")
@@ -163,7 +169,7 @@ def intent_config(bundle: Bundle) -> IntentConfig | None:
 
 
 def encode_catalogue(bundle: Bundle) -> bytes:
-    """The file a device downloads; the same bytes for the same bundle."""
+    """Encode the file a device downloads; the same bytes for the same bundle."""
     table = bundle.table
     quantized, scale = quantize(table.item_embeddings)
     tensors: dict[str, npt.NDArray[Any]] = {
@@ -189,7 +195,10 @@ def encode_catalogue(bundle: Bundle) -> bytes:
 
 
 def decode_catalogue(content: bytes) -> Catalogue:
-    """The catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
+    """Decode the catalogue in a downloaded file.
+
+    Raises ModelError when it is not one, or not a consistent one.
+    """
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
@@ -248,7 +257,10 @@ def _shown(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Tensors of a safetensors file in its order, and its metadata. Raises what safetensors, json and struct raise."""
+    """Read the tensors of a safetensors file in its order, and its metadata.
+
+    Raises what safetensors, json and struct raise.
+    """
     tensors = load(file)  # first: what it lets through is a header that json reads as a dict
     (length,) = struct.unpack_from("<Q", file)
     header = json.loads(file[8 : 8 + length])
@@ -257,7 +269,7 @@ def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, st
 
 
 def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of int8 and float32 tensors: the same bytes for the same arguments."""
+    """Write a safetensors file of int8 and float32 tensors: the same bytes for the same arguments."""
     kinds = {"int8": "I8", "float32": "F32"}
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     body = b""

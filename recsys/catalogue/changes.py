@@ -47,7 +47,7 @@ class CatalogueChanges:
     epoch: str = ""
 
     def encode(self) -> bytes:
-        """JSON bytes, those of decode_changes."""
+        """Encode as JSON bytes, those of decode_changes."""
         return json.dumps(
             {
                 "bundle_version": self.bundle_version,
@@ -62,13 +62,16 @@ class CatalogueChanges:
         ).encode()
 
     def then(self, newer: CatalogueChanges) -> CatalogueChanges:
-        """These, and newer ones over them; an item that is in both keeps its place."""
+        """Append newer changes over these; an item that is in both keeps its place."""
         found = {one.item_id: one for one in (*self.changes, *newer.changes)}
         return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(found.values()), newer.epoch)
 
 
 def decode_changes(content: bytes) -> CatalogueChanges:
-    """The changes in an answer or a file. Raises ModelError for anything else."""
+    """Decode the changes in an answer or a file.
+
+    Raises ModelError for anything else.
+    """
     try:
         told = json.loads(content)
         version, sequence = told["bundle_version"], told["sequence"]
@@ -106,7 +109,7 @@ def _change(entry: Mapping[str, Any]) -> CatalogueChange:
 
 
 def _word(value: Any) -> str | None:
-    """Text, as which a number of a shop's own column is shown."""
+    """Convert to text, as which a number of a shop's own column is shown."""
     if value is None or isinstance(value, str):
         (value or "").encode()
         return value

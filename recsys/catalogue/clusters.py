@@ -69,12 +69,15 @@ class Clusters:
 
 
 def cluster_count(n_items: int) -> int:
-    """How many centroids a table of n_items has: one per 39 items, 1 to 256."""
+    """Decide how many centroids a table of n_items has: one per 39 items, 1 to 256."""
     return min(max(n_items // ITEMS_PER_CLUSTER, 1), MAX_CLUSTERS)
 
 
 def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
-    """(k, dim) float32 of length 1, k by `cluster_count`; the same for the same table and seed, on any thread count."""
+    """Cluster a table into (k, dim) float32 centroids of length 1, k by `cluster_count`.
+
+    They are the same for the same table and seed, on any thread count.
+    """
     length = np.linalg.norm(table.item_embeddings, axis=1, keepdims=True)
     rows = table.item_embeddings[length[:, 0] > 0]
     if len(rows) == 0:
@@ -94,7 +97,7 @@ def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def clusters_of(bundle: Bundle, seed: int = 0) -> Clusters:
-    """The clusters of a bundle: a second or two at 100,000 items."""
+    """Cluster a bundle: a second or two at 100,000 items."""
     table = bundle.table
     return Clusters(
         bundle.version,
@@ -109,7 +112,9 @@ def clusters_of(bundle: Bundle, seed: int = 0) -> Clusters:
 
 
 def nearest(centroids: npt.NDArray[np.float32], vector: npt.NDArray[np.float32], n: int) -> list[int]:
-    """The n centroids of highest cosine to a profile (dim,), as ascending ids: their order says nothing more.
+    """Find the n centroids of highest cosine to a profile (dim,).
+
+    They are ascending ids: their order says nothing more.
 
     Raises ModelError for n outside 1..4 or above k, and for a vector of another width.
     """
@@ -122,7 +127,7 @@ def nearest(centroids: npt.NDArray[np.float32], vector: npt.NDArray[np.float32],
 
 
 def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-    """One query (dim,) for each named cluster: (n, dim) float32, to be searched like profiles.
+    """Make one query (dim,) for each named cluster: (n, dim) float32, to be searched like profiles.
 
     Raises ModelError for none, more than 4, one named twice, or one that there is not.
     """
@@ -140,7 +145,9 @@ def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.fl
 def direction_queries(
     directions: npt.NDArray[np.float32], mean_profile: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Queries for candidates (n, dim) float32 from directions (n, dim) of any length, such as a noised vector (1, dim).
+    """Make queries for candidates (n, dim) float32 from directions (n, dim).
+
+    Directions are of any length, such as a noised vector (1, dim).
 
     A direction says nothing of the population, whose mean is public: it is mixed in.
     """
@@ -155,7 +162,7 @@ def direction_queries(
 
 
 def interleave(lists: npt.NDArray[np.int32], most: int) -> npt.NDArray[np.int32]:
-    """The best of each list (n, k) in turn, each item once, until there are `most`: (≤ most,) int32.
+    """Take the best of each list (n, k) in turn, each item once, until there are `most`: (≤ most,) int32.
 
     Each list must be as long as `most`, or hold everything that may be shown, for the result to be as long.
     """
@@ -173,7 +180,9 @@ def cluster_candidates(
     most: int,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int32]:
-    """The candidates of some clusters by a scan of the whole table: what any index in its place must answer.
+    """Find the candidates of some clusters by a scan of the whole table.
+
+    It is what any index in its place must answer.
 
     allowed: (n_items,) bool, None allows every item. Returns (≤ most,) int32, best first.
     """
@@ -187,14 +196,14 @@ def scanned(
     most: int,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int32]:
-    """The candidates of queries (n, dim) by a scan of the whole table; the rest as cluster_candidates."""
+    """Find the candidates of queries (n, dim) by a scan of the whole table; the rest as cluster_candidates."""
     hidden = None if allowed is None else np.flatnonzero(~allowed).astype(np.int32)
     lists = [top_k(one, most, hidden)[0] for one in score(table, queries, trend_weight)]
     return interleave(np.stack(lists), most)
 
 
 def encode_clusters(made: Bundle | Clusters) -> bytes:
-    """The file for devices; the same bytes for the same bundle."""
+    """Encode the file for devices; the same bytes for the same bundle."""
     clusters = clusters_of(made) if isinstance(made, Bundle) else made
     tensors = {
         "centroids": clusters.centroids,
@@ -213,7 +222,10 @@ def encode_clusters(made: Bundle | Clusters) -> bytes:
 
 
 def decode_clusters(content: bytes) -> Clusters:
-    """The clusters of a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
+    """Decode the clusters of a downloaded file.
+
+    Raises ModelError when it is not one, or not a consistent one.
+    """
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:

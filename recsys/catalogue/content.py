@@ -88,7 +88,7 @@ class ContentMap:
         return ContentMap(weights, offset, idf, prices, tried[best][1], best)
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """(len(rows), dim) float32: embeddings of rows with any of title, category and price; each may be null.
+        """Embed rows with any of title, category and price, each of which may be null: (len(rows), dim) float32.
 
         A row that says nothing is the mean item.
         """
@@ -117,7 +117,7 @@ class ContentEmbedder(Protocol):
     """Places items by their content."""
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """(len(rows), dim) float32."""
+        """Embed rows, (len(rows), dim) float32."""
         ...
 
 
@@ -140,7 +140,7 @@ class LazyContentMap:
         return made
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """As ContentMap.embed."""
+        """Embed as ContentMap.embed does."""
         return self.map.embed(rows)
 
 
@@ -154,7 +154,7 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
 
 
 def _price_edges(catalogue: pl.DataFrame) -> Float:
-    """Quantiles of the log prices; zeros where no price is known."""
+    """Compute quantiles of the log prices; zeros where no price is known."""
     if "price" not in catalogue.columns:
         return np.zeros(PRICE_BINS - 1, dtype=np.float32)
     known = catalogue["price"].cast(pl.Float64).drop_nulls().to_numpy()
@@ -166,7 +166,7 @@ def _price_edges(catalogue: pl.DataFrame) -> Float:
 
 
 def _counts(rows: pl.DataFrame, prices: Float) -> sp.csr_matrix[np.float32]:
-    """(len(rows), COLUMNS): the words of each row once, hashed."""
+    """Hash the words of each row, each once, into (len(rows), COLUMNS)."""
     columns = {
         name: rows[name].to_list() if name in rows.columns else [None] * rows.height
         for name in ("title", "category", "price")
@@ -194,14 +194,14 @@ def _counts(rows: pl.DataFrame, prices: Float) -> sp.csr_matrix[np.float32]:
 
 
 def _rarity(counts: sp.csr_matrix[np.float32]) -> Float:
-    """(COLUMNS,) the logarithm of how rare a word is, 0 where no row has it."""
+    """Compute the logarithm of how rare a word is, (COLUMNS,); 0 where no row has it."""
     found = np.bincount(counts.indices, minlength=COLUMNS)
     rarity: Float = (np.log((1 + counts.shape[0]) / (1 + found)) * (found > 0)).astype(np.float32)
     return rarity
 
 
 def _weighted(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np.float32]:
-    """Rows of tf × idf, each of length 1 (or zero)."""
+    """Weight rows by tf × idf, each of length 1 (or zero)."""
     X = sp.csr_matrix((counts.data * idf[counts.indices], counts.indices, counts.indptr), counts.shape)
     length = np.sqrt(np.asarray(X.multiply(X).sum(axis=1))).ravel()
     each = np.repeat(1 / np.maximum(length, 1e-12), np.diff(X.indptr))
@@ -209,7 +209,9 @@ def _weighted(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np
 
 
 def _ridge(X: sp.csr_matrix[np.float32], V: Float, heed: Float, reg: float) -> tuple[Float, Float]:
-    """Offset (dim,) and W (COLUMNS, dim) that minimise Σ heed·‖v − offset − xW‖² + reg·‖W‖², the offset being the mean.
+    """Solve for the W (COLUMNS, dim) that minimises Σ heed·‖v − offset − xW‖² + reg·‖W‖².
+
+    The offset (dim,) is the mean.
 
     Conjugate gradients, one per dimension side by side (Hestenes and Stiefel 1952).
     """

@@ -35,7 +35,7 @@ _BROKEN = (
 
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
-    """What makes the new catalogue file of the old one."""
+    """Encode what makes the new catalogue file of the old one."""
     (before, told), (after, tells) = read_tensors(old), read_tensors(new)
     changed = [name for name in after if not _same_bytes(before.get(name), after[name])]
     header: dict[str, Any] = {
@@ -54,7 +54,10 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
 
 
 def apply_delta(old: bytes, delta: bytes) -> bytes:
-    """The new catalogue file. Raises ModelError unless it is, byte for byte, the one the delta was made for."""
+    """Apply a delta to the old catalogue file and return the new one.
+
+    Raises ModelError unless it is, byte for byte, the one the delta was made for.
+    """
     try:
         unpacked = zlib.decompressobj()
         content = unpacked.decompress(delta, MAX_BYTES)
@@ -98,14 +101,20 @@ def _tensors(
 
 
 def _differences(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bytes:
-    """The tensor's words minus the known ones, modulo their size; first all lowest bytes, then the next."""
+    """Subtract the known words from the tensor's, modulo their size.
+
+    First come all lowest bytes, then the next.
+    """
     moved = tensor.view(_word(tensor.dtype)) - _as_words(known, tensor.dtype, list(tensor.shape))
     planes: bytes = moved.reshape(-1).view(np.uint8).reshape(-1, tensor.dtype.itemsize).T.tobytes()
     return planes
 
 
 def _as_words(known: npt.NDArray[Any] | None, dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
-    """The known tensor with as many rows as shape has, zeros where there were none, as unsigned integers."""
+    """View the known tensor as unsigned integers, with as many rows as shape has.
+
+    Zeros stand where there were none.
+    """
     words = np.zeros(shape, _word(dtype))
     if known is not None and known.dtype == dtype and list(known.shape[1:]) == shape[1:]:
         rows = min(len(known), shape[0])
@@ -118,14 +127,14 @@ def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _same_bytes(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bool:
-    """Not np.array_equal: 0.0 and −0.0 are two files."""
+    """Compare bytes, unlike np.array_equal: 0.0 and −0.0 are two files."""
     if known is None or known.dtype != tensor.dtype or known.shape != tensor.shape:
         return False
     return np.array_equal(known.view(_word(known.dtype)), tensor.view(_word(tensor.dtype)))
 
 
 def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, Any]:
-    """Column → whole, or the places that differ and what is there now."""
+    """Describe columns: whole, or the places that differ and what is there now."""
     found: dict[str, Any] = {"names": list(new)}
     for name, values in new.items():
         known = old.get(name, [])
@@ -155,5 +164,5 @@ def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, li
 
 
 def _same(known: Any, value: Any) -> bool:
-    """In JSON too, where −0.0 is not 0.0."""
+    """Compare values as JSON has them, where −0.0 is not 0.0."""
     return bool(known == value) and (value != 0 or repr(known) == repr(value))

@@ -29,7 +29,9 @@ EXACT, APPROXIMATE, DESCRIPTION = "exact.faiss", "approximate.faiss", "index.jso
 
 
 def open_index(bundle: Bundle, folder: Path | None = None) -> ItemIndex:
-    """The index of a bundle: mapped from `folder` (a cache, of any number of bundles), where it is built if it is not.
+    """Open the index of a bundle: mapped from `folder`, where it is built if it is not there.
+
+    The folder is a cache, of any number of bundles.
 
     Processes that come for it at once wait for the first one's. Without a folder it is built in memory. Callable from a
     thread: building takes seconds above 100,000 items and lets other threads run.
@@ -59,7 +61,7 @@ def _categories(bundle: Bundle) -> pl.Series | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it."""
+    """Lock out other processes; the lock goes with the process that holds it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -83,7 +85,7 @@ def _write(place: Path, index: ItemIndex) -> None:
 
 
 def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
-    """The index in a folder, mapped, or None when there is none that can be used."""
+    """Read the index in a folder, mapped, or None when there is none that can be used."""
     try:
         description: dict[str, Any] = json.loads((place / DESCRIPTION).read_text())
         files = description["files"]
@@ -105,5 +107,8 @@ def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
 
 
 def _map(path: Path) -> Any:
-    """Mapped so that processes share its pages; FAISS's other way of mapping is 5-13 × slower to search."""
+    """Map an index so that processes share its pages.
+
+    FAISS's other way of mapping is 5-13 × slower to search.
+    """
     return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)

@@ -84,7 +84,7 @@ class LiveItems:
 
     @staticmethod
     def start(bundle: Bundle, index: ItemIndex, content: ContentEmbedder) -> LiveItems:
-        """The bundle's items as it has them; apply all changes of the store next."""
+        """Start from the bundle's items as it has them; apply all changes of the store next."""
         n_items, dim = bundle.table.n_items, bundle.table.dim
         available = _available(bundle.catalogue)
         return LiveItems(
@@ -122,7 +122,7 @@ class LiveItems:
         return self.select()
 
     def index_of(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
-        """(len(item_ids),) int32 item_idx, −1 where unknown or deleted."""
+        """Find item_idx of each id, (len(item_ids),) int32, −1 where unknown or deleted."""
         found = (
             np.array(self._places(item_ids), dtype=np.int32) if self.places else self.bundle.items.index_of(item_ids)
         )
@@ -131,14 +131,17 @@ class LiveItems:
         return found
 
     def vectors(self, item_idx: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """(len(item_idx), dim) float32 embeddings."""
+        """Look up embeddings, (len(item_idx), dim) float32."""
         fresh = item_idx >= self.n_known
         found = self.bundle.table.item_embeddings.take(np.where(fresh, 0, item_idx), axis=0)
         found[fresh] = self.embeddings[item_idx[fresh] - self.n_known]
         return found
 
     def select(self, allowed: Mask | None = None, category: str | tuple[str, ...] = ()) -> LiveSelection:
-        """The available items among the allowed ones, (n_items,) bool, of that category or one of these, or of any."""
+        """Select the available items among the allowed ones, (n_items,) bool.
+
+        They are of that category or one of these, or of any.
+        """
         if allowed is not None and (allowed.shape != (self.n_items,) or allowed.dtype != np.bool_):
             raise ModelError(f"allowed: {allowed.dtype}{allowed.shape}, must be bool ({self.n_items},)")
         mask = self.available if allowed is None else self.available & allowed
@@ -162,7 +165,10 @@ class LiveItems:
         selection: LiveSelection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
     ) -> SearchResult:
-        """As ItemIndex.search, over the items as they are now; only available ones, whatever the selection says."""
+        """Search as ItemIndex.search does, over the items as they are now.
+
+        Only available ones are listed, whatever the selection says.
+        """
         chosen = self.everything if selection is None else selection
         old, new = hidden, chosen.fresh
         if hidden is not None and len(hidden) and len(self.numbers):
@@ -181,7 +187,7 @@ class LiveItems:
         trend_weight: float,
         selection: LiveSelection | None = None,
     ) -> list[SearchResult]:
-        """As ItemIndex.search_many, over the items as they are now."""
+        """Search as ItemIndex.search_many does, over the items as they are now."""
         chosen = self.everything if selection is None else selection
         found = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
         if not len(chosen.fresh):
@@ -191,7 +197,7 @@ class LiveItems:
     def _with_new(
         self, found: SearchResult, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]
     ) -> SearchResult:
-        """The best k of what was found of the bundle's items and of some new ones."""
+        """Merge what was found of the bundle's items with some new ones, and keep the best k."""
         scores = np.concatenate([found[1], self.embeddings.take(new, axis=0) @ query])
         items = np.concatenate([found[0], (new + self.n_known).astype(np.int32)])
         tied, best = top_k(
@@ -200,7 +206,7 @@ class LiveItems:
         return items[tied], best
 
     def apply(self, changes: Sequence[ItemChange]) -> LiveItems:
-        """These items after some changes; changes up to `sequence` are known and passed over.
+        """Apply changes to these items; changes up to `sequence` are known and passed over.
 
         Raises ModelError for a field that the catalogue does not have or a value that is not of its type, and for a new
         item whose number comes before that of one already here.
@@ -223,7 +229,7 @@ class LiveItems:
         return grown._with_rows(rows, deleted, latest[-1].sequence)
 
     def fits(self, name: str, value: Any) -> bool:
-        """Whether the catalogue has such a column, and it can hold the value."""
+        """Check that the catalogue has such a column, and that it can hold the value."""
         if name == "item_id" or name not in self.catalogue.columns:
             return False
         try:
@@ -233,7 +239,7 @@ class LiveItems:
         return True
 
     def _places(self, item_ids: Sequence[str]) -> list[int]:
-        """item_idx of each item, deleted or not; −1 where it was never known."""
+        """Find item_idx of each item, deleted or not; −1 where it was never known."""
         known = self.bundle.items.places(item_ids)
         if not self.places:
             return known
@@ -243,7 +249,7 @@ class LiveItems:
         ]
 
     def _with_places(self, changes: Sequence[ItemChange]) -> LiveItems:
-        """These items with a place for each new one."""
+        """Add a place for each new item."""
         places = self._places([one.item_id for one in changes])
         new = {one.item_id: one.number for one, place in zip(changes, places, strict=True) if place < 0}
         if not new:
@@ -268,7 +274,7 @@ class LiveItems:
     def _with_rows(
         self, rows: Mapping[int, Mapping[str, Any]], deleted: Mapping[int, bool], sequence: int
     ) -> LiveItems:
-        """These items, whose places are there, with some rows of the catalogue replaced."""
+        """Replace some rows of the catalogue; the items' places are there."""
         places = np.array(list(rows), dtype=np.int64)
         fresh = pl.DataFrame(list(rows.values()), schema=self.catalogue.schema)
         shown = _available(fresh) & ~np.array(list(deleted.values()), dtype=np.bool_)
@@ -312,14 +318,14 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _available(catalogue: pl.DataFrame) -> Mask:
-    """(rows,) bool; unknown is available."""
+    """Mark the available rows, (rows,) bool; unknown is available."""
     if "available" not in catalogue.columns:
         return np.ones(catalogue.height, dtype=np.bool_)
     return catalogue["available"].fill_null(True).to_numpy().copy()
 
 
 def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
-    """A row of the catalogue after one change; a deleted item leaves its id only."""
+    """Apply one change to a row of the catalogue; a deleted item leaves its id only."""
     row = dict.fromkeys(schema) | {"item_id": change.item_id}
     if change.fields is None:
         return row
@@ -331,7 +337,10 @@ def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str,
 
 
 def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
-    """A value as its column holds it. Raises ModelError for one of another type, or a number that is none."""
+    """Convert a value to what its column holds.
+
+    Raises ModelError for one of another type, or a number that is none.
+    """
     try:
         column = pl.Series(name, [value], strict=True)
         same = value is None or column.dtype == dtype

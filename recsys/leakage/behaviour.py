@@ -42,7 +42,7 @@ class RandomScorer:
     name: str = "knows_nothing"
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32 in 0..1."""
+        """Score at random in 0..1, (len(users), n_items) float32."""
         rows = [np.random.default_rng((self.seed, int(user))).random(self.n_items, dtype=np.float32) for user in users]
         return np.stack(rows) if rows else np.empty((0, self.n_items), dtype=np.float32)
 
@@ -50,7 +50,7 @@ class RandomScorer:
 def reads_future(
     fit: Callable[[Interactions, int], Recommender], log: Interactions, at: int, *, seed: int = 0
 ) -> Leak | None:
-    """A model's scores at `at` (µs) change when only what happens from then on changes.
+    """Detect a model whose scores at `at` (µs) change when only what happens from then on changes.
 
     fit: from a log and the moment to a model, as a replay or an evaluation does it. It is called with the log and with
     logs whose later events have other items, other times and other users; scores may differ no more than between two
@@ -80,7 +80,10 @@ def reads_future(
 
 
 def trained_on_test(until: int, test: Interactions) -> Leak | None:
-    """A model that came ready made learned from events before `until` (µs), and test events are earlier than that."""
+    """Detect a ready-made model that saw the test's time.
+
+    It learned from events before `until` (µs), and test events are earlier than that.
+    """
     if not (n := int((test.time < until).sum())):
         return None
     what = f"it learned from events until {iso(until)}, {n} of {test.n_events} test events are earlier"
@@ -88,7 +91,10 @@ def trained_on_test(until: int, test: Interactions) -> Leak | None:
 
 
 def above_chance(protocol: ScoringProtocol, n_items: int) -> Leak | None:
-    """A model without any knowledge is above chance, or one that scores all items alike near the top."""
+    """Detect a protocol that favours its targets.
+
+    A model without any knowledge is above chance, or one that scores all items alike near the top.
+    """
     found = [protocol.score(RandomScorer(n_items, seed)) for seed in range(RANDOM_MODELS)]
     spread = max(protocol.chance * (1 - protocol.chance), 1e-9)
     error = float(np.sqrt(spread / (protocol.n * RANDOM_MODELS)))
@@ -106,7 +112,10 @@ def above_chance(protocol: ScoringProtocol, n_items: int) -> Leak | None:
 
 
 def candidates_from_test(candidates: npt.NDArray[np.bool_], train: Interactions, test: Interactions) -> Leak | None:
-    """The candidates are the test's own items: (n_items,) bool that leaves out what train has and test has not."""
+    """Detect candidates that are the test's own items.
+
+    They are (n_items,) bool that leaves out what train has and test has not.
+    """
     in_train = np.bincount(train.item_idx, minlength=train.n_items) > 0
     in_test = np.bincount(test.item_idx, minlength=test.n_items) > 0
     others = in_train & ~in_test
@@ -123,7 +132,9 @@ def candidates_from_test(candidates: npt.NDArray[np.bool_], train: Interactions,
 def positives_left_out(
     candidates: npt.NDArray[np.int64], users: npt.NDArray[np.int64], test: Interactions
 ) -> Leak | None:
-    """Sampled candidates hold none of their user's test items: what is measured then is no recommendation.
+    """Detect sampled candidates without any of their user's test items.
+
+    What is measured then is no recommendation.
 
     candidates: (rows, m) item_idx of users (rows,).
     """
@@ -139,7 +150,10 @@ def positives_left_out(
 
 
 def _other_futures(log: Interactions, at: int, rng: np.random.Generator) -> list[Interactions]:
-    """The log with later events on other items; without most of them; and with one of them many times over."""
+    """Make logs that differ in the future only.
+
+    The log with later events on other items; without most of them; and with one of them many times over.
+    """
     later = np.flatnonzero(log.time >= at)
     items = log.item_idx.copy()
     items[later] = rng.permutation(log.n_items).astype(np.int32)[items[later]]

@@ -40,7 +40,7 @@ class Inspection:
         return tuple(leak for leak in self.leaks if leak.certain)
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         leaks = [
             {"kind": leak.kind, "certain": leak.certain, "n": leak.n, "what": leak.what, "where": leak.where}
             | {"remedy": leak.remedy}

@@ -80,8 +80,10 @@ class Setup:
 
     @classmethod
     def of(cls, split: Split, *, log: Interactions | None = None, histories: Interactions | None = None) -> Setup:
-        """The set-up of a split as `evaluate` uses it. Users whose histories differ from train are asked at their first
-        test event."""
+        """Set up a split as `evaluate` uses it.
+
+        Users whose histories differ from train are asked at their first test event.
+        """
         asked = None
         if histories is not None and histories is not split.train:
             asked = first_moments(split.test)
@@ -89,7 +91,10 @@ class Setup:
 
 
 def first_moments(test: Interactions) -> npt.NDArray[np.int64]:
-    """(n_users,) int64 µs of each user's first test event; the largest int64 for users without one."""
+    """Find each user's first test event, (n_users,) int64 µs.
+
+    Users without one have the largest int64.
+    """
     first = np.full(test.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, test.user_idx, test.time)
     return first

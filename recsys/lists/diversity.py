@@ -25,7 +25,9 @@ LIKENESS = np.float32(4.0)
 
 
 def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDArray[np.int64]:
-    """Maximal marginal relevance: positions in the pool, (min(k, m),) int64, in their new order.
+    """Reorder by maximal marginal relevance.
+
+    Returns positions in the pool, (min(k, m),) int64, in their new order.
 
     scores: (m,) float32, the pool's scores, best first as a rule; rows: (m, dim) float32, its item embeddings; finite.
     diversity: the dial, 0..1; 0 is the order of the scores. The first item is always the best; then, one by one, the
@@ -58,7 +60,10 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
 
 
 def intra_list_similarity(rows: Floats) -> float:
-    """Mean cosine of all pairs of a list, rows (k, dim); nan for fewer than two (Ziegler et al. 2005)."""
+    """Average the cosine of all pairs of a list, rows (k, dim).
+
+    A list of fewer than two is nan (Ziegler et al. 2005).
+    """
     if len(rows) < 2:
         return float("nan")
     directions = _directions(rows).astype(np.float64)
@@ -67,7 +72,10 @@ def intra_list_similarity(rows: Floats) -> float:
 
 
 def pool_size(top_k: int) -> int:
-    """How many of a ranking to choose top_k diverse ones from: five times as many, at least 100, at most 2,000."""
+    """Decide how much of a ranking to choose top_k diverse items from.
+
+    Five times as many, at least 100, at most 2,000.
+    """
     return max(top_k, min(max(5 * top_k, 100), 2000))
 
 

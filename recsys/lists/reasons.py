@@ -44,7 +44,9 @@ def because(
     config: ProfileConfig,
     listed: npt.NDArray[np.int32],
 ) -> Contributions:
-    """Contributions to the listed items (k,) of one history, given as to make_profile: oldest event first, all (n,).
+    """Split the listed items' scores (k,) over the events of one history.
+
+    The history is given as to make_profile: oldest event first, all (n,).
 
     One dim × dim solve for all listed items together.
     """

@@ -39,7 +39,7 @@ class ItemLocator(Protocol):
     """Tells where items are in a catalogue."""
 
     def index_of(self, item_ids: Sequence[str], /) -> npt.NDArray[np.int32]:
-        """item_idx of each, −1 where unknown."""
+        """Find item_idx of each, −1 where unknown."""
         ...
 
 
@@ -127,7 +127,10 @@ class RankedList:
 
 
 def parse_rules(value: object, where: str = "rules") -> Rules:
-    """Rules from a JSON value. Raises ModelError with the place of whatever is wrong."""
+    """Parse rules from a JSON value.
+
+    Raises ModelError with the place of whatever is wrong.
+    """
     if not isinstance(value, Mapping):
         raise ModelError(f"{where}: must be an object")
     if set(value) - set(MAX_RULES):
@@ -149,7 +152,7 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
 
 
 def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> PreparedRules:
-    """What the rules mean for a catalogue, row i of which is item_idx i of `items`.
+    """Resolve rules for a catalogue, row i of which is item_idx i of `items`.
 
     Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
     """
@@ -168,7 +171,10 @@ def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> Prepar
 
 
 def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
-    """The group of each item under a cap, (n_items,) int32: equal numbers for equal values, −1 for a missing one."""
+    """Assign a group number to each item under a cap, (n_items,) int32.
+
+    Equal numbers for equal values, −1 for a missing one.
+    """
     column = field_of(cap.field, cap.where)
     if column not in catalogue.columns:
         if column == "category":
@@ -185,7 +191,9 @@ def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
 
 
 def lifted(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
-    """Scores (n_items,) after boosts and buries; the given array itself when there are none.
+    """Apply boosts and buries to scores (n_items,).
+
+    Returns the given array itself when there are none.
 
     allowed: (n_items,) bool, what may be shown. One unit of a rule is the standard deviation of the allowed scores.
     """
@@ -202,7 +210,7 @@ def arrange(
     top_k: int,
     first: npt.NDArray[np.integer[Any]] | None = None,
 ) -> RankedList:
-    """The list: the best items that may be shown and that the caps let through, with the pinned ones in their places.
+    """Arrange the list: the best items that may be shown and that caps let through, pinned ones in their places.
 
     scores: (n_items,) float32, lifted already. allowed: (n_items,) bool: available, not excluded, matching the filter.
     first: item_idx in the order to be walked before all others, such as a diversified pool; the rest follow by score.
@@ -239,7 +247,10 @@ def _capped(
     wanted: int,
     first: npt.NDArray[np.integer[Any]] | None,
 ) -> list[int]:
-    """The first `wanted` item_idx that the caps let through; `left`, −inf where nothing may be taken, is used up."""
+    """Take the first `wanted` item_idx that the caps let through.
+
+    `left`, −inf where nothing may be taken, is used up.
+    """
     rooms = [_room(groups, most, pinned) for groups, most in caps]
 
     def fits(items: npt.NDArray[np.integer[Any]]) -> Mask:
@@ -271,7 +282,7 @@ def _capped(
 
 
 def _room(groups: Items, most: int, pinned: Sequence[int]) -> npt.NDArray[np.int64]:
-    """How many more of each group fit; the last entry is that of group −1, which is never full."""
+    """Count how many more of each group fit; the last entry is that of group −1, which is never full."""
     room = np.full(int(groups.max(initial=-1)) + 2, most, dtype=np.int64)
     np.subtract.at(room, groups[list(pinned)], 1)
     room[-1] = np.iinfo(np.int64).max

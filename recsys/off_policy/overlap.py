@@ -48,12 +48,15 @@ class Overlap:
     mean_weight_error: float
 
     def to_dict(self) -> dict[str, float]:
-        """As JSON."""
+        """Convert to JSON."""
         return asdict(self)
 
 
 def measure_overlap(weights: Floats, reward: Floats, unit_idx: npt.NDArray[np.int64] | None = None) -> Overlap:
-    """Figures of weights and rewards, both (n_rounds,); the mean's standard error is over units, by default rounds."""
+    """Measure overlap from weights and rewards, both (n_rounds,).
+
+    The mean's standard error is over units, by default rounds.
+    """
     total, n = float(weights.sum()), len(weights)
     off = weights - weights.mean()
     if unit_idx is not None:

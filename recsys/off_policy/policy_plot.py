@@ -15,7 +15,9 @@ _OURS, _THEIRS, _TRUTH = "#1b6ca8", "#6b7580", "#d1495b"
 
 
 def plot_off_policy(result: Mapping[str, Any], path: Path) -> None:
-    """One row an estimate with its interval, what was live on top, the policy's own log (if any) as a band.
+    """Plot one row an estimate with its interval.
+
+    What was live is on top, the policy's own log (if any) a band.
 
     result: as OffPolicyReport.to_dict. An interval that reaches far beyond the others, as that of a clipped estimate
     may, is cut at the edge and its end written beside it.

@@ -67,7 +67,7 @@ class OffPolicyReport:
         return f"{self.policy} would have earned {more} than {self.against} ({figures})."
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         return {
             "log": self.log,
             "policy": self.policy,
@@ -85,7 +85,10 @@ class OffPolicyReport:
         }
 
     def to_frame(self) -> pl.DataFrame:
-        """One row an estimate: policy, estimator, value, low, high, …; first the logging policy, last the truth."""
+        """Make a frame of one row an estimate: policy, estimator, value, low, high, …
+
+        The logging policy is first, the truth last.
+        """
         rows = [("logged", self.logged), *((self.policy, one) for one in self.estimates)]
         if self.on_policy is not None:
             rows.append((self.policy, self.on_policy))

@@ -99,7 +99,7 @@ class Answer:
 
 
 def answer(task: Task) -> Answer:
-    """All answers of a task."""
+    """Answer every question of a task."""
     n_items, n_arms = task.log.n_items, len(task.arms)
     pair, keys = _pairs(task)
     row, item = keys // n_items, (keys % n_items).astype(np.int32)
@@ -127,7 +127,9 @@ def answer(task: Task) -> Answer:
 def masked_scores(
     who: TimedRecommender, histories: Interactions, now: Index, candidates: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
-    """An arm's scores (len(now), n_items) float32, −inf for items that are not candidates, nan rows: no answer.
+    """Score candidates with one arm, (len(now), n_items) float32.
+
+    −inf marks items that are not candidates, a row of nan that the arm gave no answer.
 
     One row repeated stays one row. The arm's own array is left as it is. Raises ModelError as scores_of does.
     """
@@ -146,7 +148,10 @@ def masked_scores(
 
 
 def _pairs(task: Task) -> tuple[dict[str, Index], Index]:
-    """Distinct (moment, item) over all targets as moment · n_items + item, ascending; each target's places there."""
+    """List the distinct (moment, item) pairs of all targets as moment · n_items + item, ascending.
+
+    Beside them, each target's places there.
+    """
     keys = {
         target: np.repeat(asked.asked, np.diff(asked.offsets)) * task.log.n_items + asked.items
         for target, asked in task.wanted.items()
@@ -157,7 +162,7 @@ def _pairs(task: Task) -> tuple[dict[str, Index], Index]:
 
 
 def _blocks(task: Task) -> Iterator[slice]:
-    """Moments at a time, so that neither scores nor histories get large."""
+    """Yield slices of moments, small enough that neither scores nor histories get large."""
     most = max(1, CELLS_AT_ONCE // task.log.n_items)
     grown = np.cumsum(task.end - task.log.offsets[task.user])
     start = 0
@@ -177,7 +182,7 @@ def _of_target(
     rank: npt.NDArray[np.int32],
     listed: npt.NDArray[np.bool_],
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Positions and figures of the questions of one target, from the positions (pairs, arms) of their items."""
+    """Compute positions and figures of one target's questions from the positions (pairs, arms) of their items."""
     n = len(asked.asked)
     question = np.repeat(np.arange(n), np.diff(asked.offsets))[listed]
     rank = rank[listed]
@@ -210,7 +215,10 @@ def _of_target(
 def _among(
     rank: npt.NDArray[np.int32], candidates: int, negatives: int, stream: Sequence[int]
 ) -> npt.NDArray[np.int32]:
-    """Position among `negatives` other candidates drawn at random: how many of those that stand before it are drawn."""
+    """Draw an item's position among `negatives` other candidates.
+
+    It is how many of those that stand before it are drawn.
+    """
     rng = np.random.default_rng(stream)
     drawn = max(min(negatives, candidates - 1), 0)
     before = np.where(rank == UNLISTED, 0, rank).astype(np.int64)
@@ -246,7 +254,7 @@ class _Lists:
             self._share[inside, arm] = _per_list(same.sum(axis=1), lists)
 
     def compare(self, block: slice, arm: int, before: TimedRecommender, histories: Interactions) -> None:
-        """How much of one arm's lists the bundle before would not have shown."""
+        """Measure how much of one arm's lists the bundle before would not have shown."""
         assert self._task.look is not None
         inside, moments = _inside(self._task.look.moments, block)
         if len(moments) == 0:
@@ -260,7 +268,7 @@ class _Lists:
         self._figures["churn"][inside, arm] = 1.0 - _per_list(kept, lists)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What was asked for."""
+        """Return the measured figures by name."""
         found: dict[str, npt.NDArray[np.generic]] = {}
         if self._task.look is not None:
             found |= {f"list.{name}": values for name, values in self._figures.items()} | {"exposure": self._exposure}
@@ -268,13 +276,16 @@ class _Lists:
 
 
 def _inside(moments: Index, block: slice) -> tuple[slice, Index]:
-    """Which of ascending moments are in a block, and where there."""
+    """Find which of ascending moments are in a block, and where they stand in it."""
     inside = slice(*np.searchsorted(moments, (block.start, block.stop)).tolist())
     return inside, moments[inside] - block.start
 
 
 def top_lists(scores: npt.NDArray[np.float32], rows: Index, k: int) -> npt.NDArray[np.int32]:
-    """The lists of some rows of scores, (len(rows), k) int32, −1 where one ends early or there is no answer."""
+    """Pick the top k of some rows of scores, (len(rows), k) int32.
+
+    −1 stands where a list ends early or there is no answer.
+    """
     if len(rows) == 0:
         return np.full((0, k), -1, dtype=np.int32)
     if scores.strides[0] == 0:
@@ -288,7 +299,9 @@ def top_lists(scores: npt.NDArray[np.float32], rows: Index, k: int) -> npt.NDArr
 
 
 def diversity(lists: npt.NDArray[np.int32], embeddings: npt.NDArray[np.float32]) -> Floats:
-    """1 − mean cosine of two items of each list (Ziegler et al. 2005), (batch,); nan for a list of fewer than two.
+    """Compute 1 − mean cosine of two items of each list (Ziegler et al. 2005), (batch,).
+
+    A list of fewer than two is nan.
 
     embeddings: (n_items, dim) rows of length 1; a zero row has cosine 0 with all.
     """

@@ -53,11 +53,11 @@ class Checkpoint:
         write_atomically(self._folder / "state.npz", _bytes({"_number": np.array(number), **(state or {})}))
 
     def part(self, number: int) -> Arrays:
-        """A finished period's part."""
+        """Read the arrays of a finished period."""
         return _read(self._part(number))
 
     def remove(self) -> None:
-        """The replay is done and its result is safe."""
+        """Remove the checkpoint, once the replay is done and its result is safe."""
         for path in self._folder.iterdir():
             if path.name not in _OURS and not path.name.startswith(("part-", ".")):
                 raise ModelError(f"{path}: is not a replay's; {self._folder} is left there")

@@ -77,12 +77,15 @@ class ScoredQuestions:
 
 
 def metric_names(k: int) -> tuple[str, ...]:
-    """Metrics of every question."""
+    """Name the metrics that every question has."""
     return tuple(f"{name}@{k}" for name in ("ndcg", "hit", "mrr", "recall"))
 
 
 def values(scored: ScoredQuestions, metric: str, arm: int, k: int) -> Floats:
-    """One metric of one arm, (q,) float64; nan where no right item could be listed. No answer is a miss."""
+    """Compute one metric of one arm, (q,) float64; nan where no right item could be listed.
+
+    No answer is a miss.
+    """
     name = metric.partition("@")[0]
     if name == "ndcg" and scored.gain is not None:
         return np.asarray(scored.gain[:, arm])
@@ -104,7 +107,9 @@ def cut_table(
     resamples: int,
     seed: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of CUT_ROWS and of COMPARISON_ROWS for all cuts of one target. user: (q,) of each question.
+    """Make the rows of CUT_ROWS and of COMPARISON_ROWS for all cuts of one target.
+
+    user: (q,) of each question.
 
     regret@k: how much ndcg@k the arm missed of what the best arm had at each question.
     """
@@ -164,11 +169,11 @@ class _Groups:
         return len(self._key)
 
     def means(self, figures: Floats) -> Floats:
-        """Each group's mean, (n,); added in the order of the questions."""
+        """Average each group's figures, (n,); added in the order of the questions."""
         return np.asarray(np.bincount(self._place, weights=figures[self._kept], minlength=self.n) / self._events)
 
     def buckets(self) -> Iterator[tuple[int, slice, int]]:
-        """Bucket, its groups, and its events."""
+        """Yield each bucket with its groups and its number of events."""
         bucket = self._key // self._n_users
         for one in np.unique(bucket).tolist():
             part = slice(*np.searchsorted(bucket, (one, one + 1)).tolist())
@@ -178,7 +183,10 @@ class _Groups:
 def user_means(
     user: npt.NDArray[np.int64], figures: Floats, *, resamples: int, seed: int
 ) -> list[tuple[float, float, float, int]]:
-    """Mean over users of their means of each column, its interval, and the users; figures: (n, m), nan apart."""
+    """Average each column over users.
+
+    Returns each column's mean over users of their means, its interval, and the users. figures: (n, m), nan apart.
+    """
     found = []
     for column in figures.T:
         there = ~np.isnan(column)

@@ -57,7 +57,7 @@ def inspect_replay(
 
 
 def _middle(log: Interactions, every_us: int) -> int | None:
-    """The publication nearest before the median event that has events on both sides."""
+    """Find the publication nearest before the median event that has events on both sides."""
     if not log.n_events:
         return None
     at = int(np.median(log.time)) // every_us * every_us

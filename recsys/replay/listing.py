@@ -56,7 +56,9 @@ class BundleLists:
 def list_table(
     shelves: Sequence[BundleLists], arms: Sequence[str], k: int, *, resamples: int, seed: int
 ) -> pl.DataFrame:
-    """Rows of LIST_ROWS: each bundle's, and over all of them (bundle and time null) where each device is one vote.
+    """Make the rows of LIST_ROWS: each bundle's, and those over all bundles.
+
+    Over all of them (bundle and time null) each device is one vote.
 
     coverage@k and gini@k of a bundle's lists are no means over users and have no interval; over all bundles they are of
     all lists together, out of the items that could be listed at the last.
@@ -107,7 +109,7 @@ def adaptation_table(
     resamples: int,
     seed: int,
 ) -> pl.DataFrame:
-    """Rows of ADAPTATION_ROWS: mean share of the list in the new category, by events since the change.
+    """Make the rows of ADAPTATION_ROWS: mean share of the list in the new category, by events since the change.
 
     look: (n,) which of the changes' looks were taken; user: (n,) device; share: (n, arms).
     """

@@ -79,7 +79,7 @@ def follow_each_other(time: Index, ties: Ties) -> bool:
 
 
 def _runs(new: Flags) -> tuple[Index, Index]:
-    """First row of each row's run, and the row after its last; new: (n,) where a run begins."""
+    """Find the first row of each row's run, and the row after its last; new: (n,) where a run begins."""
     begins = np.flatnonzero(new)
     counts = np.diff(np.append(begins, len(new)))
     return np.repeat(begins, counts), np.repeat(begins + counts, counts)
@@ -100,7 +100,10 @@ class RelevantItems:
 
 
 def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> RelevantItems:
-    """The questions of one target. scored: rows; moments: their distinct first rows; moment_of: scored → moment."""
+    """Collect the questions of one target.
+
+    scored: rows; moments: their distinct first rows; moment_of: scored → moment.
+    """
     items = log.events.item_idx
     if target == "next_item":
         return RelevantItems(moment_of, scored, np.arange(len(scored) + 1), items[scored])
@@ -116,7 +119,7 @@ def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Inde
 
 
 def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> RelevantItems:
-    """Questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
+    """Collect questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
     counts = last - first
     question = np.repeat(np.arange(len(first)), counts)
     rows = np.arange(len(question)) + np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)

@@ -17,7 +17,9 @@ _CELLS = 1_000_000
 def positions(
     scores: npt.NDArray[np.float32], row: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
-    """How many items stand before an item in the list of a row, (n,) int32; UNLISTED where it is in none.
+    """Count the items that stand before an item in the list of a row, (n,) int32.
+
+    UNLISTED where it is in none.
 
     scores: (batch, n_items) float32, as recsys.search.ranking.sort_keys takes them, or rows of nan: no answer; row,
     item: (n,)
@@ -49,13 +51,13 @@ def positions(
 
 
 def _count(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """How many are true in each row, (n,); the width is a multiple of 64."""
+    """Count the true values of each row, (n,); the width is a multiple of 64."""
     words = np.packbits(mask, axis=1).view(np.uint64)
     return np.asarray(np.bitwise_count(words).sum(axis=1, dtype=np.int64))
 
 
 def _of_one(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    """Position of every item in one list, (n_items,)."""
+    """Rank every item of one list, (n_items,)."""
     if np.isnan(scores).all():
         return np.full(len(scores), UNLISTED, dtype=np.int32)
     keys = sort_keys(scores[None])[0]

@@ -36,8 +36,10 @@ class Reference:
 def replay_slowly(
     log: Interactions, arms: Sequence[Reference], config: ReplayConfig, trainer: Trainer, *, in_order: bool
 ) -> list[tuple[int, str, int | None, bool]]:
-    """For each event that stands: its row in the log, the arm, the rank of its item (from 1, None: not listed), and
-    whether the item could be listed at all; in order of time, then of the log.
+    """Replay a log by plain loops.
+
+    Returns for each event that stands: its row in the log, the arm, the rank of its item (from 1, None: not listed),
+    and whether the item could be listed at all; in order of time, then of the log.
 
     in_order: whether events of one device at one time follow each other, or know nothing of each other.
     """

@@ -56,7 +56,9 @@ class TimedRecommender(Protocol):
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
+        """Score all items for some users at `now`, (len(users), n_items) float32.
+
+        Higher is better, −inf never lists an item, equal scores rank by item_idx.
 
         histories: what each device did before its moment now[u] (µs), from which it may forget nothing or all.
         A row of nan means no answer.
@@ -74,7 +76,7 @@ class Arm(Protocol):
         ...
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """Who answers until the next publication."""
+        """Return the recommender that answers until the next publication."""
         ...
 
 
@@ -90,7 +92,7 @@ class PersonalizedArm:
     embeddings: npt.NDArray[np.float32] | None = None
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """Profiles on the new table."""
+        """Rank by profiles on the new table."""
         table = at.table
         if self.embeddings is not None:
             table = ItemTable(self.embeddings, at.trend, np.zeros(self.embeddings.shape[1], dtype=np.float32))
@@ -107,7 +109,7 @@ class GlobalProfileArm:
     name: str = "global_profile"
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """The mean profile of the new table."""
+        """Rank by the mean profile of the new table."""
         if at.table is None:
             raise ModelError(f"arm={self.name}: needs a trainer")
         return GlobalProfile(at.table, self.config, self.name)
@@ -120,7 +122,7 @@ class GlobalArm:
     name: str = "global"
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """The decayed counts."""
+        """Rank by the decayed counts."""
         return FixedList(self.name, at.recent.astype(np.float32))
 
 
@@ -131,7 +133,7 @@ class PopularityArm:
     name: str = "popularity"
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """The counts."""
+        """Rank by the counts."""
         return FixedList(self.name, at.counts.astype(np.float32))
 
 
@@ -147,7 +149,7 @@ class CentralArm:
     name: str = "central"
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """Profiles on the new table; while there is nothing to learn from, the trend."""
+        """Rank by profiles on the new table; while there is nothing to learn from, by the trend."""
         known = at.known()
         if known.n_events == 0:
             nothing = np.zeros((len(at.trend), 1), dtype=np.float32)
@@ -156,7 +158,10 @@ class CentralArm:
 
 
 def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender:
-    """What an arm answers with from a publication on; an object with `scores` alone answers always."""
+    """Publish an arm: return what it answers with from a publication on.
+
+    An object with `scores` alone answers always.
+    """
     if not isinstance(arm, Arm):
         return arm
     with blamed(arm):
@@ -166,7 +171,9 @@ def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender
 def scores_of(
     who: TimedRecommender, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
 ) -> npt.NDArray[np.float32]:
-    """What `who` answers for all of some histories, (len(now), n_items) float32; it may be an array it keeps.
+    """Score all items for all of some histories, (len(now), n_items) float32.
+
+    The array may be one that `who` keeps.
 
     Raises ModelError for another shape, and with its name for whatever it raises.
     """
@@ -179,7 +186,10 @@ def scores_of(
 
 @contextmanager
 def blamed(arm: object) -> Iterator[None]:
-    """What an arm raises is a ModelError that says which arm, and where in its source; the cause stays attached."""
+    """Raise whatever an arm raises as a ModelError that says which arm, and where in its source.
+
+    The cause stays attached.
+    """
     try:
         yield
     except OwnshelfError as error:
@@ -191,7 +201,7 @@ def blamed(arm: object) -> Iterator[None]:
 
 
 def read_only(array: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
-    """A view that nobody can write into."""
+    """View an array so that nobody can write into it."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -63,11 +63,14 @@ class Replay:
         return {name: getattr(self, name) for name in TABLES}
 
     def to_pandas(self) -> dict[str, pd.DataFrame]:
-        """All tables as pandas frames, by name."""
+        """Convert all tables to pandas frames, by name."""
         return {name: table.to_pandas() for name, table in self.tables.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Strict JSON: protocol, summary (a row an arm and target), cuts but days, comparisons, lists, adaptation."""
+        """Return strict JSON.
+
+        Its keys: protocol, summary (a row an arm and target), cuts but days, comparisons, lists, adaptation.
+        """
         overall = self.cuts.filter(pl.col("cut") == "all")
         summary = []
         for (arm, target), rows in overall.group_by("arm", "target", maintain_order=True):
@@ -89,7 +92,9 @@ class Replay:
         return whole
 
     def write(self, folder: Path | str) -> None:
-        """A folder of parquet tables, replay.json and report.html, whole or not at all; an older replay is replaced.
+        """Write a folder of parquet tables, replay.json and report.html, whole or not at all.
+
+        An older replay is replaced.
 
         Raises DataError when something else is there. events.parquet is written bit by bit.
         """
@@ -109,7 +114,7 @@ class Replay:
             (fresh / "report.html").write_text(report_of(fresh), encoding="utf-8")
 
     def questions(self, scored: ScoredQuestions) -> list[Cut]:
-        """The cuts of one target's questions."""
+        """Cut one target's questions."""
         return cut_questions(self.log, self.facts, scored.row, scored.past, scored.head)
 
     def _event_frames(self) -> Iterator[pl.DataFrame]:
@@ -150,7 +155,7 @@ class Replay:
 
 
 def _rows(scored: ScoredQuestions, part: slice) -> ScoredQuestions:
-    """Some questions."""
+    """Keep some of the questions."""
     return ScoredQuestions(
         scored.target,
         scored.row[part],
@@ -165,7 +170,7 @@ def _rows(scored: ScoredQuestions, part: slice) -> ScoredQuestions:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values: nan is null, tuples are lists."""
+    """Convert to JSON values: nan is null, tuples are lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

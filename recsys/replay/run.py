@@ -45,7 +45,7 @@ def replay(
     work: Path | None = None,
     on_period: OnPeriod | None = None,
 ) -> Replay:
-    """What each arm would have listed before every event of a log, and where in it was what was then wanted.
+    """Replay a log: list with each arm before every event, and find what was then wanted in the lists.
 
     arms: names must be distinct. trainer: learns the shared table in rounds, one at each publication, from the devices
     active since the last; without one, arms must bring their own. jobs: processes; any number of them gives the same
@@ -90,7 +90,10 @@ class _Run:
         self._split = Splitter(self._log, config, self._changes, self._facts.category[1])
 
     def identity(self) -> dict[str, object]:
-        """What a stopped replay must agree in to go on. Arms are told apart by name only."""
+        """Describe what a stopped replay must agree in to go on.
+
+        Arms are told apart by name only.
+        """
         return {
             "dataset": self._dataset.hash,
             "arms": list(self._names),
@@ -101,7 +104,10 @@ class _Run:
     def periods(
         self, pool: Workers, jobs: int, checkpoint: Checkpoint | None, on_period: OnPeriod | None
     ) -> Iterator[PeriodResult]:
-        """What every period left, in order. Tasks of later periods begin while earlier ones are not done."""
+        """Yield what every period left, in order.
+
+        Tasks of later periods begin while earlier ones are not done.
+        """
         finished, kept = (-1, None) if checkpoint is None else checkpoint.done()
         waiting: deque[tuple[_OpenPeriod, list[Future[Answer]]]] = deque()
         total, replayed = self._log.events.n_events, 0
@@ -190,7 +196,7 @@ class _Run:
         )
 
     def _joined(self, answers: list[Arrays], period: Period) -> Arrays:
-        """The part of a period: its tasks' arrays one after the other, questions in order of time."""
+        """Join a period's answers: its tasks' arrays one after the other, questions in order of time."""
         if not answers:
             return {}
         log = self._log
@@ -208,7 +214,7 @@ class _Run:
         return part
 
     def result(self, left: list[PeriodResult]) -> Replay:
-        """The tables, when all periods are done."""
+        """Make the tables, when all periods are done."""
         trainer = None if self._trainer is None else self._trainer.identity()
         return make_tables(
             self._dataset, self._log, self._facts, self._changes, self._config, self._names, trainer, left

@@ -37,7 +37,7 @@ class Splitter:
         scored: Index,
         ends: Index,
     ) -> Iterator[Task]:
-        """The tasks between `at` and the next publication.
+        """Yield the tasks between `at` and the next publication.
 
         before: who answered under the bundle before; scored: rows that are asked about, ascending; ends: (n_users,)
         the row after each device's last one of this period, beyond which a task holds nothing.
@@ -80,7 +80,7 @@ class Splitter:
             )
 
     def looks(self, moments: Index) -> Index:
-        """Which looks of the changes of taste fall on these moments, ascending rows of the log."""
+        """Find which looks at changes of taste fall on these moments, ascending rows of the log."""
         if len(moments) == 0:
             return np.empty(0, dtype=np.int64)
         all_looks = self.changes.moment
@@ -104,6 +104,6 @@ def _devices_together(device: Index) -> Iterator[tuple[int, int]]:
 
 
 def _unit_rows(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Rows of length 1; a row of zeros stays."""
+    """Scale rows to length 1; a row of zeros stays."""
     length = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(length, 1e-30), dtype=np.float32)

@@ -57,7 +57,10 @@ def make_tables(
     trainer: str | None,
     periods: list[PeriodResult],
 ) -> Replay:
-    """The finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
+    """Make the tables of a finished replay.
+
+    trainer: its identity. Raises ModelError when nothing could be scored.
+    """
     chance = {"resamples": config.bootstrap, "seed": config.seed}
     scored = tuple(_scored(target, log, periods) for target in config.targets)
     if not any((one.relevant > 0).any() for one in scored):
@@ -115,7 +118,10 @@ def _shelves(periods: list[PeriodResult]) -> list[BundleLists]:
 
 
 def _scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
-    """All questions of a target; takes its arrays out of the parts, so that they are held once."""
+    """Collect all questions of a target.
+
+    Takes its arrays out of the parts, so that they are held once.
+    """
     there = [left for left in periods if f"row.{target}" in left.part]
     if not there:
         raise ModelError(f"target={target}: the log has nothing of it to ask about between start and until")
@@ -155,7 +161,7 @@ def _protocol(
     scored: tuple[ScoredQuestions, ...],
     bundles: int,
 ) -> dict[str, object]:
-    """What was asked, in JSON values."""
+    """Describe the settings of a replay, in JSON values."""
     events = log.events
     asked = asdict(config) | {
         "start": None if config.start_us is None else iso(config.start_us),

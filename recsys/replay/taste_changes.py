@@ -29,7 +29,7 @@ class Changes:
 
 
 def find_changes(log: Log, item_category: npt.NDArray[np.int32]) -> Changes:
-    """A change is a device's first event in a category new to it, after BEFORE others.
+    """Find changes of taste: a device's first event in a category new to it, after BEFORE others.
 
     FOLLOWED of its next AMONG events must be in it too. item_category: (n_items,) int32, −1 for none. Looks are at
     since = 0 (just before it) … SPAN events later.

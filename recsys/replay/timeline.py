@@ -28,7 +28,9 @@ class Period:
 
 
 def periods(log: Interactions, every_us: int) -> Iterator[Period]:
-    """The periods that have events, in order of time; bundles appear at whole multiples of every_us since 1970.
+    """Yield the periods that have events, in order of time.
+
+    Bundles appear at whole multiples of every_us since 1970.
 
     Raises ModelError for a log without events or with more than MAX_BUNDLES periods.
     """
@@ -63,11 +65,14 @@ class ItemPopularity:
 
     @staticmethod
     def start(n_items: int) -> ItemPopularity:
-        """Before the first event."""
+        """Start before the first event."""
         return ItemPopularity(0, np.zeros(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.bool_))
 
     def after(self, log: Interactions, rows: Index, now: int) -> ItemPopularity:
-        """The levels at `now` (µs), when the events `rows` (all since self.now) are known, and what was undone."""
+        """Advance the levels to `now` (µs).
+
+        The events `rows` (all since self.now) are then known, and what was undone.
+        """
         stand = rows
         gone = np.empty(0, dtype=np.int64)
         if len(log.undone_row):

@@ -44,7 +44,10 @@ dd { margin: 0; overflow-wrap: anywhere; }
 
 
 def document(title: str, body: str) -> str:
-    """The page, without scripts and without requests to anywhere. title: text; body: HTML."""
+    """Build the page, without scripts and without requests to anywhere.
+
+    title: text; body: HTML.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -56,24 +59,27 @@ def document(title: str, body: str) -> str:
 
 
 def figure(svg: str, caption: str) -> str:
-    """A picture with its caption (text)."""
+    """Frame a picture with its caption (text)."""
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def table(names: Sequence[str], body: Sequence[str]) -> str:
-    """A table of rows (HTML) under names (text); the first column is of words, the others of numbers."""
+    """Build a table of rows (HTML) under names (text).
+
+    The first column is of words, the others of numbers.
+    """
     first, *rest = names
     head = f"<th>{escape(first)}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in rest)
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(body)}</table></div>'
 
 
 def upper(words: str) -> str:
-    """The words with a capital at their beginning."""
+    """Begin the words with a capital."""
     return words[:1].upper() + words[1:]
 
 
 def svg_of(picture: Figure) -> str:
-    """A picture as SVG text that is the same for the same picture."""
+    """Render a picture as SVG text that is the same for the same picture."""
     for axes in picture.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

@@ -19,7 +19,9 @@ MOST_LEVEL = 4
 
 
 def plot_trials(result: Mapping[str, Any], path: Path) -> None:
-    """Every trial's best figure in the order of the search, two standard errors around it, and where it began.
+    """Plot every trial's best figure in the order of the search.
+
+    Beside it two standard errors, and where the search began.
 
     result: `start`, `metric` and `trials`, each {"trial", "share", "mean", "error"}, null for what cannot work.
     """
@@ -46,7 +48,7 @@ def plot_trials(result: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_validation(result: Mapping[str, Any], path: Path) -> None:
-    """Four panels: devices, rounds, folds in time, and the checks, each figure with its 95 % interval.
+    """Plot four panels: devices, rounds, folds in time, and the checks, each figure with its 95 % interval.
 
     result: as Validation.to_dict of federation/lab/validation.py.
     """

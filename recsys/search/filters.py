@@ -100,7 +100,10 @@ class Filter:
         return tuple(_leaves(self.root))
 
     def check(self, catalogue: pl.DataFrame) -> None:
-        """Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have."""
+        """Check fields and values against the catalogue's columns.
+
+        Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
+        """
         for leaf in self.leaves:
             column = field_of(leaf.name, leaf.where)
             if column not in catalogue.columns:
@@ -114,18 +117,24 @@ class Filter:
                 raise ModelError(f"{leaf.where}: must be {_WORDS[held]}")
 
     def mask(self, catalogue: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows match, (n_items,) bool, read-only. The filter must have passed `check` on the same columns."""
+        """Mark the rows that match, (n_items,) bool, read-only.
+
+        The filter must have passed `check` on the same columns.
+        """
         found = catalogue.select(_expression(self.root, catalogue.schema)).to_series().to_numpy()
         mask = np.broadcast_to(found, catalogue.height) if len(found) == 1 else np.asarray(found, dtype=np.bool_)
         mask.flags.writeable = False
         return mask
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether one item matches, by the language's definition: the reference beside `mask`. row: column → value."""
+        """Match one item by the language's definition: the reference beside `mask`.
+
+        row: column → value.
+        """
         return _holds(self.root, row)
 
     def single_category(self) -> str | None:
-        """The category, when the filter says nothing but that it is this one."""
+        """Return the category, when the filter says nothing but that it is this one."""
         root = self.root
         if isinstance(root, OneOf) and root.name == "category" and len(root.values) == 1:
             return str(root.values[0])
@@ -133,7 +142,10 @@ class Filter:
 
 
 def field_of(name: str, where: str | None = None) -> str:
-    """The column of a field: itself, or NAME of attributes.NAME. Raises ModelError, at `where`, for no field."""
+    """Find the column of a field: itself, or NAME of attributes.NAME.
+
+    Raises ModelError, at `where`, for no field.
+    """
     if name in FIELDS:
         return name
     column = name.removeprefix(_ATTRIBUTE)
@@ -145,12 +157,15 @@ def field_of(name: str, where: str | None = None) -> str:
 
 
 def fields_of(catalogue: pl.DataFrame) -> list[str]:
-    """The fields that a filter on this catalogue may name."""
+    """List the fields that a filter on this catalogue may name."""
     return [*FIELDS, *(_ATTRIBUTE + column for column in catalogue.columns if column not in FIELDS)]
 
 
 def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
-    """What values a column holds: "nothing" where all are null, None where no filter can say anything of it."""
+    """Classify what values a column holds.
+
+    "nothing" where all are null, None where no filter can say anything of it.
+    """
     if dtype == pl.Null:
         return "nothing"
     if dtype == pl.Boolean:
@@ -161,18 +176,24 @@ def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
 
 
 def shown(name: object) -> str:
-    """A key for an error message: itself where it looks like a field's name, which no vector and no number does."""
+    """Show a key in an error message: itself where it looks like a field's name, which no vector and no number does."""
     return name if isinstance(name, str) and _SHOWABLE.fullmatch(name) else "?"
 
 
 def parse_filter(value: object, where: str = "filter") -> Filter:
-    """A filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
+    """Parse a filter from a JSON value.
+
+    Raises ModelError with the place of whatever is wrong.
+    """
     root = _parse(value, where, 1, [])
     return Filter(root, _key(root))
 
 
 def parse_text(value: object, where: str) -> str:
-    """A text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
+    """Parse a text.
+
+    Raises ModelError for anything else, and for half a surrogate pair, which no column can hold.
+    """
     if not isinstance(value, str):
         raise ModelError(f"{where}: must be text")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -181,7 +202,10 @@ def parse_text(value: object, where: str) -> str:
 
 
 def parse_number(value: object, where: str) -> float:
-    """A finite number, as a float. Raises ModelError for anything else; true is not 1."""
+    """Parse a finite number, as a float.
+
+    Raises ModelError for anything else; true is not 1.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ModelError(f"{where}: must be a number")
     try:
@@ -304,7 +328,7 @@ def _holds(node: Node, row: Mapping[str, Any]) -> bool:
 
 
 def _expression(node: Node, schema: pl.Schema) -> pl.Expr:
-    """A boolean expression without nulls."""
+    """Build a boolean expression without nulls."""
     if isinstance(node, Not):
         return ~_expression(node.part, schema)
     if isinstance(node, (AnyOf, AllOf)):

@@ -96,7 +96,9 @@ class ItemIndex:
         return make_selection(self.n_items, None, self._groups, True, self.limits)
 
     def select(self, allowed: npt.NDArray[np.bool_] | None = None, category: str | tuple[str, ...] = ()) -> Selection:
-        """The items that are allowed, (n_items,) bool, and of that category, or of one of these; none named: of any.
+        """Select the items that are allowed, (n_items,) bool, and of that category, or of one of these.
+
+        None named: of any.
 
         Milliseconds at 100,000 items: made once for a filter, and kept.
         """
@@ -125,7 +127,9 @@ class ItemIndex:
         selection: Selection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
     ) -> SearchResult:
-        """The best k selected items for a vector (dim,): item_idx (k',) int32 and scores (k',) float32, best first.
+        """Search the best k selected items for a vector (dim,), best first.
+
+        Returns item_idx (k',) int32 and scores (k',) float32.
 
         Equal scores come in order of item_idx. hidden: a few item_idx that must not appear. k' < k only when fewer than
         k items are left. Every list is exact but those of the approximate index, which is asked for short lists
@@ -182,7 +186,10 @@ class ItemIndex:
         trend_weight: float,
         selection: Selection | None = None,
     ) -> list[SearchResult]:
-        """What `search` finds for each row of (n, dim), bit for bit, with one call of the approximate index for all."""
+        """Search for each row of (n, dim) at once, bit for bit as `search` does.
+
+        The approximate index is called once for all.
+        """
         if queries.ndim != 2 or queries.shape[1] != self.table.dim:
             raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
         chosen = self._chosen(selection)
@@ -197,7 +204,7 @@ class ItemIndex:
         ]
 
     def check_recall(self, sample: int = 64, *, trend_weight: float = 0.0, seed: int = 1) -> float:
-        """Mean recall@20 of searches against float32 scores of every item, on `sample` seeded queries.
+        """Measure mean recall@20 of searches against float32 scores of every item, on `sample` seeded queries.
 
         Raises ModelError below RECALL_FLOOR: such an index must not serve.
         """
@@ -242,7 +249,7 @@ class ItemIndex:
     def _questions(
         self, queries: npt.NDArray[np.float32], trend_weight: float, k: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """The padded queries (n, columns) of (n, dim), and their lengths (n,)."""
+        """Pad queries (n, dim) to (n, columns), and compute their lengths (n,)."""
         if k < 1:
             raise ModelError(f"top_k={k}: must be 1 or more")
         dim = self.table.dim
@@ -272,7 +279,10 @@ class ItemIndex:
         chosen: Selection,
         gone: npt.NDArray[np.int64] | None,
     ) -> SearchResult | None:
-        """What the approximate index finds. It is never filtered: with a filter it misses what lies further off."""
+        """Search the approximate index.
+
+        It is never filtered: with a filter it misses what lies further off.
+        """
         dim = self.table.dim
         padded[0, dim + 1] = REACH * length / dim**0.5
         scores, items = nearest(self.approximate, padded, wide, probe)
@@ -287,7 +297,7 @@ class ItemIndex:
         k: int,
         chosen: Selection,
     ) -> list[SearchResult | None]:
-        """_near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
+        """Do _near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
         dim = self.table.dim
         padded[:, dim + 1] = REACH * lengths / dim**0.5
         rough, items = nearest(self.approximate, padded, _candidates(k), probe)
@@ -319,7 +329,9 @@ class ItemIndex:
         chosen: Selection | None = None,
         elsewhere: float = -np.inf,
     ) -> SearchResult | None:
-        """The first k of these candidates in float32, or None when one that is not among them could be in the list.
+        """Decide the first k of these candidates in float32.
+
+        None when one that is not among them could be in the list.
 
         rough: descending half-precision scores of items; whatever is not among them has a score ≤ the last one, or
         ≤ elsewhere where it was not looked at, + slack.
@@ -347,14 +359,14 @@ class ItemIndex:
         k: int,
         gone: npt.NDArray[np.int64] | None,
     ) -> SearchResult:
-        """The first k of some items (ascending), all of them scored."""
+        """Find the first k of some items (ascending), all of them scored."""
         if gone is not None:
             members = members[absent(members, gone)]
         place, scores = top_k(self._score(members, padded), k)
         return members[place].astype(np.int32, copy=False), scores
 
     def _score(self, items: npt.NDArray[np.integer[Any]], padded: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The score of recsys.model.scoring for some items, (len(items),) float32."""
+        """Score some items as recsys.model.scoring does, (len(items),) float32."""
         table, row = self.table, padded[0]
         dim = table.item_embeddings.shape[1]
         found: npt.NDArray[np.float32] = table.item_embeddings.take(items, axis=0) @ row[:dim]
@@ -365,7 +377,7 @@ class ItemIndex:
 def nearest(
     index: Any, padded: npt.NDArray[np.float32], k: int, parameters: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """FAISS's own search for queries (n, columns), past the checks of its Python wrapper: (n, k) scores and ids."""
+    """Search with FAISS for queries (n, columns), past its Python wrapper's checks: (n, k) scores and ids."""
     n = len(padded)
     scores, items = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
     pointer = faiss.swig_ptr
@@ -374,12 +386,12 @@ def nearest(
 
 
 def _candidates(k: int) -> int:
-    """How many are asked for in half precision, so that the first k in float32 are nearly always decided."""
+    """Decide how many to ask for in half precision, so that the first k in float32 are nearly always decided."""
     return k + k // 8 + 6
 
 
 def absent(items: npt.NDArray[np.integer[Any]], gone: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(len(items),) bool: which items are not in gone, ascending and not empty."""
+    """Mark which items are not in gone, ascending and not empty: (len(items),) bool."""
     place = gone.searchsorted(items)
     place[place == len(gone)] = 0
     found: npt.NDArray[np.bool_] = gone[place] != items

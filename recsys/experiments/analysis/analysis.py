@@ -123,14 +123,14 @@ class Analysis:
         return self.look >= self.looks
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values as JSON has them; unbounded and unknown figures are None."""
+        """Convert to plain values as JSON has them; unbounded and unknown figures are None."""
         plain = _finite(asdict(self))
         assert isinstance(plain, dict)
         return plain
 
 
 def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
-    """Everything about an experiment from the cumulative sums of its looks, oldest first.
+    """Analyse an experiment from the cumulative sums of its looks, oldest first.
 
     Primary and secondary metrics are each corrected by Holm over metrics and arms, interactions over segments and arms,
     their levels by Benjamini and Hochberg, guardrails not: each alone may stop an experiment. Raises DataError for
@@ -186,7 +186,7 @@ def _merged(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
 def _seen(
     experiment: Experiment, metric: Metric, arm: str, numbers: Sequence[int], looks: Sequence[Mapping[str, ArmSums]]
 ) -> tuple[list[LookDifference], str | None]:
-    """The looks at which the sums say something, and why the last does not if it does not."""
+    """Collect the looks at which the sums say something, and why the last does not if it does not."""
     seen, problem = [], None
     for number, arms in zip(numbers, looks, strict=True):
         control, treatment = (arms[experiment.group_of(name)] for name in (experiment.control, arm))
@@ -203,7 +203,7 @@ def _seen(
 
 
 def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> list[Effect]:
-    """Effects with their intervals at every look."""
+    """Compute effects with their intervals at every look."""
     if not seen:
         return []
     made = []
@@ -231,7 +231,10 @@ def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> li
 
 
 def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effect], blank: Effect) -> Effect:
-    """The last look's effect with its p-value; with a problem there, only what earlier looks had rejected stays."""
+    """Compute the last look's effect with its p-value.
+
+    With a problem there, only what earlier looks had rejected stays.
+    """
     if not seen:
         return blank
     p = p_value(design, seen)
@@ -274,7 +277,7 @@ def _segments(
 def _interaction(
     design: Design, segment: Segment, arm: str, by_level: Sequence[Sequence[LookDifference]]
 ) -> Interaction:
-    """Over the looks at which every level has figures."""
+    """Compare the levels' effects over the looks at which every level has figures."""
     common = set.intersection(*({look.number for look in seen} for seen in by_level))
     if not common:
         return Interaction(segment.name, arm, None, "a level has too few shoppers yet")
@@ -303,7 +306,7 @@ def _corrected(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Eff
 
 
 def _adjusted(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
-    """The family with adjusted p-values; one without p counts as 1, so that what is missing helps nobody."""
+    """Adjust the family's p-values; one without p counts as 1, so that what is missing helps nobody."""
     p = [1.0 if effect.p_value is None else effect.p_value for effect in family]
     adjusted = p if correct is None else correct(p).tolist()
     return [

@@ -57,7 +57,9 @@ def check_information(information: Sequence[float]) -> None:
 
 
 def critical_values(information: Sequence[float], spend: Sequence[float] | Floats) -> Floats:
-    """Symmetric bounds (K,) on |Z_k| at which each SIDE is first crossed at look k with probability spend[k].
+    """Compute symmetric bounds (K,) on |Z_k|.
+
+    Each SIDE is first crossed at look k with probability spend[k].
 
     inf where next to nothing may be spent. Raises DataError for information that does not grow.
     """
@@ -71,7 +73,7 @@ def critical_values(information: Sequence[float], spend: Sequence[float] | Float
 
 
 def _solve(inside: _ContinuationMass, at: float, target: float) -> float:
-    """The bound that is crossed with probability target: at most that of a single look."""
+    """Find the bound that is crossed with probability target: at most that of a single look."""
     highest = -float(special.ndtri(target)) + 1e-9
 
     def excess(bound: float) -> float:
@@ -81,7 +83,7 @@ def _solve(inside: _ContinuationMass, at: float, target: float) -> float:
 
 
 def crossing(information: Sequence[float], bounds: Sequence[float], drift: float = 0.0) -> tuple[Floats, Floats]:
-    """Probabilities (K,) of leaving first at each look, above and below, for symmetric bounds on |Z_k|."""
+    """Compute the probabilities (K,) of leaving first at each look, above and below, for symmetric bounds on |Z_k|."""
     check_information(information)
     inside, above, below = _START, [], []
     for k, (at, bound) in enumerate(zip(information, bounds, strict=True)):
@@ -93,7 +95,7 @@ def crossing(information: Sequence[float], bounds: Sequence[float], drift: float
 
 
 def stagewise(information: Sequence[float], bounds: Sequence[float], z: float, drift: float = 0.0) -> float:
-    """Probability of an outcome at least as high as z at the last look, by the order of stages.
+    """Compute the probability of an outcome at least as high as z at the last look, by the order of stages.
 
     Higher are: leaving above at an earlier look, and the last look with Z ≥ z (Tsiatis, Rosner, Mehta 1984). bounds:
     (K − 1,) of the looks before the last.
@@ -120,7 +122,10 @@ def _below(inside: _ContinuationMass, at: float, z: float, drift: float) -> floa
 def _step(
     inside: _ContinuationMass, at: float, low: float, high: float, drift: float, following: float
 ) -> _ContinuationMass:
-    """The mass that stays within low..high (of Z) at information `at`, at nodes fine enough for the next look too."""
+    """Advance the mass that stays within low..high (of Z) to information `at`.
+
+    Its nodes are fine enough for the next look too.
+    """
     gap, root = at - inside.information, math.sqrt(at)
     start = max(low * root, drift * at - REACH * root)
     stop = min(high * root, drift * at + REACH * root)

@@ -21,7 +21,9 @@ HIDDEN = "fewer shoppers than min_reports: hidden"
 
 
 def results(experiment: Experiment, looks: Sequence[Look]) -> dict[str, Any]:
-    """Everything that may be shown, as JSON has it. looks: cumulative, oldest first; none before the first sum.
+    """Collect everything that may be shown, as JSON has it.
+
+    looks: cumulative, oldest first; none before the first sum.
 
     arms: each arm's sums at the last look, over all shoppers and by cell, None where fewer than min_reports shoppers
     are in them. analysis, verdicts: None before the first sum.

@@ -71,7 +71,7 @@ def sample_ratio(
 
 
 def dirichlet_log_e(counts: Floats, shares: Floats, _: Floats | None = None, c: float = CONCENTRATION) -> Floats:
-    """ln of the Bayes factor of Dirichlet(c·shares) against shares, (...) for exact counts (..., arms)."""
+    """Compute ln of the Bayes factor of Dirichlet(c·shares) against shares, (...) for exact counts (..., arms)."""
     n = counts.sum(axis=-1)
     prior = c * shares
     made: Floats = (
@@ -83,7 +83,9 @@ def dirichlet_log_e(counts: Floats, shares: Floats, _: Floats | None = None, c: 
 
 
 def gaussian_log_e(counts: Floats, shares: Floats, noise: Floats, c: float = CONCENTRATION) -> float:
-    """Same of noisy counts (arms,): d = counts − shares·Σ counts is nearly Gaussian, with independent increments.
+    """Compute the same of noisy counts (arms,).
+
+    d = counts − shares·Σ counts is nearly Gaussian, with independent increments.
 
     Mixing exp(λ·d − λ'Σλ/2) over λ ~ N(0, P): ½ d'(Σ + P⁻¹)⁻¹ d − ½ ln det(1 + ΣP), with P⁻¹ = c·(diag shares −
     shares·shares'), the Dirichlet's covariance as a drift of one shopper. The last arm follows from the others.

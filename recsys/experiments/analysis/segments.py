@@ -18,14 +18,19 @@ from recsys.experiments.definition.definition import Method
 
 
 def heterogeneity(levels: Sequence[Difference]) -> tuple[float, int]:
-    """Cochran's Q = Σ w(θ − θ̄)² with w = 1/variance, χ² of levels − 1 degrees of freedom if effects are one (1954)."""
+    """Compute Cochran's Q = Σ w(θ − θ̄)² with w = 1/variance (1954).
+
+    It is χ² of levels − 1 degrees of freedom if effects are one.
+    """
     effects = np.array([level.effect for level in levels])
     w = 1.0 / np.array([level.variance for level in levels])
     return float(w @ (effects - w @ effects / w.sum()) ** 2), len(levels) - 1
 
 
 def interaction_p(design: Design, looks: Sequence[Sequence[LookDifference]]) -> float:
-    """p-value that the levels' effects are one, valid at the last look. looks: oldest first, the levels' figures each.
+    """Compute the p-value that the levels' effects are one, valid at the last look.
+
+    looks: oldest first, the levels' figures each.
 
     Planned looks share alpha as they spend it, and the least p of look over share counts (weighted Bonferroni: looks
     may depend on each other in any way). At any time: a Gaussian mixture over deviations, as for a single effect.

@@ -46,11 +46,11 @@ class LookSchedule:
 
     @staticmethod
     def planned(times: Sequence[float]) -> LookSchedule:
-        """Timing as planned, with information as the shoppers; the last is final."""
+        """Schedule looks as planned, with information as the shoppers; the last is final."""
         return LookSchedule(tuple(times), tuple(times), final=True)
 
     def spend(self, kind: Spending, alpha: float) -> Floats:
-        """What each side may spend at each look, (K,)."""
+        """Compute what each side may spend at each look, (K,)."""
         reached = [spent(kind, alpha, min(time, 1.0)) for time in self.times]
         if self.final:
             reached[-1] = alpha / 2.0
@@ -58,7 +58,9 @@ class LookSchedule:
 
 
 def spent(kind: Spending, alpha: float, time: float) -> float:
-    """Error that each side has spent by a fraction of the plan's shoppers, of alpha/2 (Lan and DeMets 1983).
+    """Compute the error that each side has spent by a fraction of the plan's shoppers, of alpha/2.
+
+    Lan and DeMets 1983.
 
     obrien_fleming, 2(1 − Φ(z_{alpha/4}/√t)): almost nothing early, almost the fixed test at the end. pocock,
     alpha/2·ln(1 + (e − 1)t): nearly even over the looks.
@@ -73,12 +75,14 @@ def spent(kind: Spending, alpha: float, time: float) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def bounds(looks: LookSchedule, kind: Spending, alpha: float) -> tuple[float, ...]:
-    """Bounds on |Z| at each look; inf where nothing may be spent."""
+    """Compute the bounds on |Z| at each look; inf where nothing may be spent."""
     return tuple(critical_values(looks.information, looks.spend(kind, alpha)).tolist())
 
 
 def repeated_p(looks: LookSchedule, kind: Spending, z: Sequence[float]) -> float:
-    """The least alpha whose bounds one of the looks' z has crossed: valid at any look, whatever made one stop.
+    """Find the least alpha whose bounds one of the looks' z has crossed.
+
+    It is valid at any look, whatever made one stop.
 
     Jennison and Turnbull (2000), chapter 9. 1 if none would reject at any level.
     """
@@ -115,7 +119,9 @@ class StagewiseEstimate:
 
 
 def stopped(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> StagewiseEstimate:
-    """Adjusted figures at the look that ended the experiment: first to cross its bound, or the last of the plan.
+    """Adjust the figures at the look that ended the experiment.
+
+    That is the first to cross its bound, or the last of the plan.
 
     z: the statistic at that look. An interval of ± 1.96 standard errors there is too hopeful (Tsiatis, Rosner, Mehta
     1984); this one covers the effect 1 − alpha of the time.
@@ -141,7 +147,7 @@ def stopped(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> Stag
 
 
 def power(looks: LookSchedule, kind: Spending, alpha: float, drift: float) -> Floats:
-    """Probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
+    """Compute the probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
 
     On either side, as of a fixed test: the wrong side is negligible where power matters.
     """
@@ -152,7 +158,10 @@ def power(looks: LookSchedule, kind: Spending, alpha: float, drift: float) -> Fl
 
 @functools.lru_cache(maxsize=256)
 def inflation(looks: LookSchedule, kind: Spending, alpha: float, wanted: float) -> float:
-    """How many times the shoppers of a fixed test these looks need at most for the same power (Jennison, Turnbull)."""
+    """Compute how many times the shoppers of a fixed test these looks need at most for the same power.
+
+    Jennison, Turnbull.
+    """
     if not alpha < wanted < 1.0:
         raise DataError(f"power={wanted}: must be above alpha={alpha} and below 1")
     fixed = fixed_drift(alpha, wanted)
@@ -163,7 +172,10 @@ def inflation(looks: LookSchedule, kind: Spending, alpha: float, wanted: float) 
 
 
 def fixed_drift(alpha: float, wanted: float) -> float:
-    """Effect in standard errors at which a two-sided z-test of one look rejects so often (both sides counted)."""
+    """Find the effect in standard errors at which a two-sided z-test of one look rejects so often.
+
+    Both sides are counted.
+    """
     critical = -float(special.ndtri(alpha / 2.0))
 
     def short(drift: float) -> float:

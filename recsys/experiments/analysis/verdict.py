@@ -45,12 +45,15 @@ class Verdict:
 
 
 def verdicts(experiment: Experiment, analysis: Analysis) -> tuple[Verdict, ...]:
-    """One verdict for each arm but control, in the definition's order."""
+    """Judge each arm but control, in the definition's order."""
     return tuple(_verdict(experiment, analysis, arm.name) for arm in experiment.arms if arm.name != experiment.control)
 
 
 def guard(metric: Metric, effect: Effect) -> Guard:
-    """hurt: the whole interval is beyond the margin on the worse side; held: none of it; open: else, or no figure."""
+    """Judge a guardrail metric by its interval.
+
+    hurt: the whole interval is beyond the margin on the worse side; held: none of it; open: else, or no figure.
+    """
     low, high = effect.relative_low, effect.relative_high
     if low is None or high is None or low != low:
         if not effect.control or effect.low is None or effect.high is None:
@@ -99,7 +102,10 @@ def _state(experiment: Experiment, analysis: Analysis, primary: Effect, guards: 
 
 
 def _decided(analysis: Analysis, primary: Effect) -> Effect:
-    """The figures of the look whose interval first left 0, which decided; the last one's if no interval alone did."""
+    """Find the effect at the look that decided: the one whose interval first left 0.
+
+    The last look's if no interval alone did.
+    """
     points = [e for e in analysis.history if (e.metric, e.arm) == (primary.metric, primary.arm)]
     return next((e for e in points if (e.low or 0.0) > 0 or (e.high or 0.0) < 0), primary)
 
@@ -122,7 +128,7 @@ def _hurt(effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect)
 
 
 def _better(experiment: Experiment, arm: str, word: str) -> str:
-    """What is shown, of an arm that is better or worse than control."""
+    """Say what is shown, of an arm that is better or worse than control."""
     if not experiment.interleaved:
         return f"{arm} is {word} than control in {experiment.primary.name}"
     liked, other = (arm, experiment.control) if word == "better" else (experiment.control, arm)
@@ -184,7 +190,7 @@ def _open(state: State, guards: dict[str, Guard]) -> list[str]:
 
 
 def _segments(analysis: Analysis, arm: str) -> list[str]:
-    """Only where the effects of the levels differ, and only the levels that stand after correction."""
+    """Describe levels only where their effects differ, and only those that stand after correction."""
     said = []
     for interaction in analysis.interactions:
         p = interaction.adjusted_p
@@ -205,7 +211,10 @@ def _segments(analysis: Analysis, arm: str) -> list[str]:
 
 
 def _interval(effect: Effect) -> str:
-    """ "+3.1 % (+0.4 % to +5.9 %)", or absolute where nothing can be said relative to control."""
+    """Format an interval: "+3.1 % (+0.4 % to +5.9 %)".
+
+    It is absolute where nothing can be said relative to control.
+    """
     if effect.relative is None or effect.relative_low is None or effect.relative_low != effect.relative_low:
         if effect.effect is None:
             return "no figure yet"

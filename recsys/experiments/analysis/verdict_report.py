@@ -41,7 +41,10 @@ _P = ".4f"
 
 
 def reading_of(folder: Path | str) -> dict[str, Any]:
-    """The reading in a folder that `write_report` made. Raises DataError when it is none."""
+    """Read the reading in a folder that `write_report` made.
+
+    Raises DataError when it is none.
+    """
     place = Path(folder)
     try:
         found = json.loads((place / READING).read_text(encoding="utf-8"))
@@ -53,7 +56,10 @@ def reading_of(folder: Path | str) -> dict[str, Any]:
 
 
 def checked(reading: Any) -> dict[str, Any]:
-    """The reading, if it has what a report is made of. Raises DataError."""
+    """Check that the reading has what a report is made of, and return it.
+
+    Raises DataError.
+    """
     if not isinstance(reading, dict) or not set(KEYS) <= set(reading):
         raise DataError(f"reading: must have {', '.join(KEYS)}")
     if not isinstance(reading["results"], dict) or not {"analysis", "verdicts", "privacy"} <= set(reading["results"]):
@@ -83,7 +89,10 @@ def write_report(reading: Mapping[str, Any], folder: Path) -> None:
 
 
 def tables_of(reading: Mapping[str, Any]) -> dict[str, str]:
-    """CSV by file name: effects at the last look, at every look, and by segment. Empty cells are unknown."""
+    """Make CSV by file name: effects at the last look, at every look, and by segment.
+
+    Empty cells are unknown.
+    """
     analysis = reading["results"]["analysis"]
     made = {}
     for name, key in TABLES.items():
@@ -97,7 +106,7 @@ def tables_of(reading: Mapping[str, Any]) -> dict[str, str]:
 
 
 def report_html(reading: Mapping[str, Any]) -> str:
-    """The report as HTML: self-contained, without scripts and without requests to anywhere."""
+    """Render the report as HTML: self-contained, without scripts and without requests to anywhere."""
     return document(f"Experiment {reading['definition']['id']}", "".join(_Report(reading).parts()))
 
 
@@ -335,7 +344,7 @@ class _Report:
         )
 
     def _effect(self, key: str, at: int) -> str:
-        """Relative to control with its interval; absolute where that is not known."""
+        """Format an effect relative to control with its interval; absolute where that is not known."""
         assert self._analysis is not None
         row = self._analysis[key][at]
         relative = row["relative"] is not None and row["relative_low"] is not None and row["relative_high"] is not None
@@ -353,7 +362,7 @@ class _Report:
         return self._n("results", "analysis", key, at, name, style=style)
 
     def _n(self, *path: str | int, style: str = "g") -> str:
-        """A number of the reading, with where it is from; a dash for one that is not there."""
+        """Format a number of the reading, with where it is from; a dash for one that is not there."""
         value: Any = self._reading
         for key in path:
             value = value[key]

@@ -91,7 +91,7 @@ class Rule:
             raise DataError(f"eligibility {self.fact}: least={self.least}, most={self.most}: must be 0 ≤ least ≤ most")
 
     def holds(self, fact: float) -> bool:
-        """Whether it does."""
+        """Judge a fact by the rule."""
         return self.least <= fact and (self.most is None or fact <= self.most)
 
 
@@ -257,7 +257,10 @@ class Experiment:
         within("segments: cells", self.n_cells, 1, MAX_CELLS)
 
     def _check_columns(self) -> None:
-        """Every column of the metrics has its outcome, covariates lie before the exposure, and the others after."""
+        """Check that every column of the metrics has its outcome.
+
+        Covariates lie before the exposure, and the others after.
+        """
         _distinct("outcomes", [outcome.name for outcome in self.outcomes])
         known = {outcome.name: outcome for outcome in self.outcomes}
         for column in columns(self.metrics):
@@ -290,7 +293,7 @@ class Experiment:
         return (BOTH,) if self.interleaved else tuple(arm.name for arm in self.arms)
 
     def group_of(self, arm: str) -> str:
-        """The group whose sums hold what is said of an arm."""
+        """Name the group whose sums hold what is said of an arm."""
         return BOTH if self.interleaved else arm
 
     @property
@@ -304,11 +307,11 @@ class Experiment:
         return tuple(product(*(segment.levels for segment in self.segments)))
 
     def arm(self, name: str) -> Arm:
-        """An arm by name."""
+        """Find an arm by name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def window(self, number: int) -> tuple[int, int]:
-        """From when until when (seconds) window 0..looks.count-1 takes reports.
+        """Compute from when until when (seconds) window 0..looks.count-1 takes reports.
 
         The last one begins when the last outcome is in, so that what it adds up is whole; the others end at equal steps
         until then. Each is open for its last REPORTING_DAYS at most.

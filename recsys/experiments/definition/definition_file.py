@@ -30,7 +30,10 @@ MAX_NUMBER = 2**53
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
+    """Read the experiment of a .yaml, .yml or .json file, no key in it twice.
+
+    Raises DataError for anything else.
+    """
     import yaml  # only here: devices and services get JSON
 
     class Loader(yaml.SafeLoader):
@@ -56,7 +59,10 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def experiment_of(raw: object) -> Experiment:
-    """The experiment of plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
+    """Read an experiment from plain values, as JSON and YAML have them.
+
+    Raises DataError naming field and bound.
+    """
     if isinstance(raw, Mapping):
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
@@ -67,7 +73,9 @@ def experiment_of(raw: object) -> Experiment:
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """Plain values of every field; times as ISO 8601 in UTC. `experiment_of` makes the same experiment of them.
+    """Convert every field to plain values; times as ISO 8601 in UTC.
+
+    `experiment_of` makes the same experiment of them.
 
     Of a parallel design the word itself is left out: definitions of before there was another keep their hash.
     """
@@ -79,12 +87,15 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def canonical_json(experiment: Experiment) -> str:
-    """The one text of an experiment: sorted keys, no spaces, every default but a parallel design written out."""
+    """Write the one text of an experiment.
+
+    Sorted keys, no spaces, every default but a parallel design written out.
+    """
     return json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_hash(experiment: Experiment) -> bytes:
-    """SHA-256 (32 bytes) of the canonical text: what a custodian signs for."""
+    """Hash the canonical text by SHA-256 (32 bytes): what a custodian signs for."""
     return hashlib.sha256(canonical_json(experiment).encode()).digest()
 
 
@@ -116,7 +127,7 @@ def _object(kind: type, raw: object, where: str) -> object:
 
 
 def _value(kind: Any, raw: object, where: str) -> Any:
-    """raw as a value of an annotation: a dataclass, a tuple, an enumeration, or a plain type."""
+    """Convert raw to a value of an annotation: a dataclass, a tuple, an enumeration, or a plain type."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         if raw is None and type(None) in get_args(kind):
@@ -154,7 +165,7 @@ def _text(raw: object, where: str) -> str:
 
 
 def _seconds(name: str, raw: object) -> object:
-    """Seconds since 1970 of a date or time; anything else is left for _value to refuse."""
+    """Convert a date or time to seconds since 1970; anything else is left for _value to refuse."""
     if isinstance(raw, str):
         try:
             raw = datetime.fromisoformat(raw)

@@ -27,7 +27,7 @@ SESSIONS_CAP = 3
 
 
 def brief(value: object) -> str:
-    """A value of somebody else's file for an error message: a few of its parts, however many there are."""
+    """Shorten a value of somebody else's file for an error message: a few of its parts, however many there are."""
     try:
         return f"{reprlib.repr(value):.80}"
     except ValueError:
@@ -144,12 +144,15 @@ class Metric:
         return tuple(made)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of every field, as JSON has them."""
+        """Convert every field to plain values, as JSON has them."""
         return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
 
     @staticmethod
     def from_dict(raw: object) -> Metric:
-        """The metric of its dict, kind "mean" if none is given; raises DataError for unknown or mistyped fields."""
+        """Read a metric from its dict, kind "mean" if none is given.
+
+        Raises DataError for unknown or mistyped fields.
+        """
         known = {field.name: field.type for field in fields(Metric)}
         if not isinstance(raw, dict) or not {"name", "numerator"} <= set(raw) <= set(known):
             raise DataError(f"metric {brief(raw)}: must have name, numerator and of {', '.join(known)} what it needs")
@@ -181,12 +184,14 @@ class Column:
 
 
 def preference_metric(cap: int = SESSIONS_CAP) -> Metric:
-    """The one metric of an interleaved design."""
+    """Make the one metric of an interleaved design."""
     return Metric("preference", MetricKind.PREFERENCE, "preference", cap=float(cap), role=Role.PRIMARY)
 
 
 def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
-    """The distinct columns, sorted by name; raises DataError if two metrics describe one column differently.
+    """Collect the distinct columns, sorted by name.
+
+    Raises DataError if two metrics describe one column differently.
 
     A column is an indicator where it is the numerator of a proportion, also for metrics that do not say so.
     """
@@ -201,7 +206,7 @@ def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
 
 
 def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
-    """The distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
+    """Collect the distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
 
     Squares of indicators are left out (x² = x), as are pairs that no metric asks for: fewer coordinates, less noise.
     """
@@ -215,7 +220,7 @@ def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
 
 
 def pair(x: str, y: str) -> Pair:
-    """The unordered pair of two columns, as a key."""
+    """Order two columns into a pair that serves as a key."""
     return (x, y) if x <= y else (y, x)
 
 

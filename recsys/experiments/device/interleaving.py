@@ -41,13 +41,18 @@ class Draft:
 
 
 def coins(k: int, rng: np.random.Generator, batch: int | None = None) -> Flags:
-    """Who picks first in each pair of a list of k, True: the challenger; (⌈k/2⌉,), or (batch, ⌈k/2⌉)."""
+    """Toss who picks first in each pair of a list of k, (⌈k/2⌉,), or (batch, ⌈k/2⌉).
+
+    True: the challenger.
+    """
     shape = ((k + 1) // 2,) if batch is None else (batch, (k + 1) // 2)
     return rng.random(shape) < 0.5
 
 
 def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Draft:
-    """The first k of two lists' draft. heads: of `coins`. Shorter lists make a shorter draft.
+    """Draft the first k of two lists.
+
+    heads: of `coins`. Shorter lists make a shorter draft.
 
     Raises DataError for k < 1, a list with an item twice, or too few coins.
     """
@@ -73,14 +78,19 @@ def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Dra
 
 
 def _can_go_on(incumbent: list[int], challenger: list[int], *, alone: bool) -> bool:
-    """Whether both can pick, whoever begins. alone: there is room for one pick only."""
+    """Check that both can pick, whoever begins.
+
+    alone: there is room for one pick only.
+    """
     if not incumbent or not challenger:
         return False
     return alone or (challenger != incumbent[:1] and incumbent != challenger[:1])
 
 
 def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Items, PickedBy]:
-    """Many drafts at once, each as `team_draft` makes it: lists (batch, k) without padding → items, teams (batch, k).
+    """Draft many lists at once, each as `team_draft` makes it.
+
+    Lists (batch, k) without padding → items, picked_by (batch, k).
 
     Full lists only: with k items in each, no ranker runs out before the draft has k.
     """
@@ -103,7 +113,10 @@ def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Item
 
 
 def preference(picked_by: PickedBy, clicked: Flags) -> npt.NDArray[np.int8]:
-    """−1, 0 or 1: whose picks were clicked more often, 1 the challenger's; teams and clicked (…, k) → (…,)."""
+    """Judge whose picks were clicked more often: −1, 0 or 1, which is the challenger's.
+
+    picked_by and clicked (…, k) → (…,).
+    """
     ours = (clicked & (picked_by == CHALLENGER)).sum(axis=-1)
     theirs = (clicked & (picked_by == INCUMBENT)).sum(axis=-1)
     return np.asarray(np.sign(ours - theirs), dtype=np.int8)
@@ -125,12 +138,15 @@ class Tally:
         return "Tally(…)"
 
     def after(self, preference: int) -> Tally:
-        """With one session more: −1, 0 or 1. Raises DataError for another value."""
+        """Add one session: −1, 0 or 1.
+
+        Raises DataError for another value.
+        """
         if preference not in (-1, 0, 1):
             raise DataError("preference: must be -1, 0 or 1")
         won, lost = min(self.wins + (preference > 0), self.cap), min(self.losses + (preference < 0), self.cap)
         return replace(self, wins=won, losses=lost)
 
     def values(self) -> dict[str, float]:
-        """What a preference lies between, as the layout of a contribution asks for it."""
+        """Return what a preference lies between, as the layout of a contribution asks for it."""
         return {WON: float(self.wins), LOST: float(self.losses)}

@@ -40,8 +40,10 @@ class ArmLists:
     def at(
         self, log: Interactions, users: Index, ends: Index, moments: Index, told: Callable[[int], None] | None = None
     ) -> Lists:
-        """(n, k) int32 lists, −1 behind their end. Shopper users[q] has a history up to row ends[q], that row excluded,
-        as it was known at moments[q] (µs). told: how many lists were made since the last call.
+        """List for some histories, (n, k) int32, −1 behind a list's end.
+
+        Shopper users[q] has a history up to row ends[q], that row excluded, as it was known at moments[q] (µs). told:
+        how many lists were made since the last call.
         """
         made = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
         step = max(CELLS_AT_ONCE // max(log.n_items, 1), 1)
@@ -75,7 +77,7 @@ def arm_lists(
     *,
     untrained: npt.NDArray[np.float32],
 ) -> ArmLists:
-    """The lists of an arm's settings on a table made of what was known at `now` (µs).
+    """Prepare the lists of an arm's settings on a table made of what was known at `now` (µs).
 
     untrained: (n_items, dim) where training begins, for `local`. What settings leave open is as a bundle serves:
     personalized, by config. mode and bundle_version change no list here.

@@ -51,7 +51,7 @@ class Population:
         lift: float,
         rng: np.random.Generator,
     ) -> Population:
-        """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
+        """Simulate everybody's answers to the lists made, (n,) a visit and arm, at the dial lift."""
         rows, list_of, places = _events(logged, parts)
         scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
         if experiment.interleaved:
@@ -73,7 +73,7 @@ class Population:
 
     @staticmethod
     def as_logged(experiment: Experiment, logged: LoggedVisits, parts: Sequence[EnrolledShopper]) -> Population:
-        """Everybody under control, for whom no list is made: their diversity is 0."""
+        """Take everybody as logged, under control; no list is made for them, so their diversity is 0."""
         rows, list_of, places = _events(logged, parts)
         usual = ShopperResponse(np.ones(len(rows), dtype=np.int64), {})
         nothing = np.zeros(int(list_of.max(initial=0)) + 1)
@@ -81,20 +81,20 @@ class Population:
         return Population(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
 
     def outcomes(self, place: int, arm: str) -> Callable[[int], Mapping[str, float]]:
-        """What the device of one shopper would know of its columns at a moment (µs), under an arm."""
+        """Make a function of a moment (µs): what one shopper's device would then know of its columns under an arm."""
         part = self.parts[place]
         if self.sessions is not None:
             return partial(self.sessions.values, part.at, len(part.visits), int(self.experiment.primary.cap))
         return partial(columns_at, self.experiment, self.notes(place, arm), part.exposed_at)
 
     def preference(self) -> float:
-        """Mean of sessions won less lost at the end, each up to the cap; of drafted lists."""
+        """Average the sessions won less lost at the end, each up to the cap; of drafted lists."""
         assert self.sessions is not None
         found = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
         return float(np.mean([one[WON] - one[LOST] for one in found]))
 
     def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
-        """Exact sums of everybody's capped columns at the end of their outcomes, had all been in one arm."""
+        """Sum everybody's capped columns at the end of their outcomes exactly, had all been in one arm."""
         experiment, described = self.experiment, columns(self.experiment.metrics)
         found: dict[str, list[float]] = {column.name: [] for column in described}
         for place, part in enumerate(self.parts):
@@ -107,7 +107,7 @@ class Population:
         return ArmSums.from_rows(found, experiment.metrics)
 
     def notes(self, place: int, arm: str) -> list[OutcomeRecord]:
-        """What the device of one shopper would have noted under an arm, as far as outcomes and covariates reach."""
+        """List what one shopper's device would have noted under an arm, as far as outcomes and covariates reach."""
         part, logged = self.parts[place], self.logged
         reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
         log, own = logged.log, logged.log.of(part.user)
@@ -144,7 +144,10 @@ class Population:
 def _events(
     logged: LoggedVisits, parts: Sequence[EnrolledShopper]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
+    """Collect everybody's events from the exposure on.
+
+    Returns their rows, the place of each one's list, and where each shopper's begin.
+    """
     spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
     rows = np.concatenate([np.arange(*span) for span in spans])
     places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
@@ -153,7 +156,7 @@ def _events(
 
 
 def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt.NDArray[np.float64]:
-    """(n,) one minus the mean cosine of each list, 0..2; zeros where no outcome asks for it."""
+    """Compute one minus the mean cosine of each list, (n,) 0..2; zeros where no outcome asks for it."""
     if not wanted:
         return np.zeros(len(lists))
     alike = [intra_list_similarity(rows[one[one >= 0]]) for one in lists]

@@ -34,7 +34,7 @@ class Sessions:
     preference: npt.NDArray[np.int8]
 
     def values(self, first: int, count: int, cap: int, now: int) -> Mapping[str, float]:
-        """Sessions won and lost up to `now` (µs) of the shopper whose lists are first..first+count-1."""
+        """Count sessions won and lost up to `now` (µs) of the shopper whose lists are first..first+count-1."""
         part = slice(first, first + count)
         decided = self.preference[part][self.settled_at[part] <= now]
         wins, losses = (min(int((decided == side).sum()), cap) for side in (1, -1))
@@ -44,7 +44,10 @@ class Sessions:
 def drafts(
     experiment: Experiment, made: Mapping[str, Lists], rng: np.random.Generator
 ) -> tuple[dict[str, Lists], PickedBy]:
-    """Control's lists and both arms' drafts (n, k), −1 behind their end; and whose pick each place is (n, k)."""
+    """Draft both arms' lists.
+
+    Returns control's lists and the drafts (n, k), −1 behind their end; and whose pick each place is (n, k).
+    """
     control = made[experiment.control]
     (other,) = (lists for arm, lists in made.items() if arm != experiment.control)
     drafted, picked_by = np.full_like(control, -1), np.full(control.shape, NOBODY, dtype=np.int8)
@@ -63,7 +66,7 @@ def sessions_of(
     scope: Scope,
     answer: ShopperResponse,
 ) -> Sessions:
-    """Who wins each visit of everybody who came in, by the clicks within half an hour of its beginning.
+    """Judge who wins each visit of everybody who came in, by the clicks within half an hour of its beginning.
 
     A session counts when the next list is made, or half an hour later: the first report after that says it.
     """

@@ -25,7 +25,7 @@ UNSURE = 0.5
 def plan_on_log(
     experiment: Experiment, logged: LoggedVisits, head: npt.NDArray[np.bool_], *, sigma: int = 0
 ) -> dict[str, Any]:
-    """`planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
+    """Plan with `planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
 
     experiment: at a time that the log covers. head (n_items,): which items are of the head. sigma: of one party's
     noise, in steps. Raises DataError where nobody comes in, SumsTooSmall for a metric that does not vary in the log.
@@ -54,7 +54,9 @@ def share_of_two_arms(experiment: Experiment) -> float:
 
 
 def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
-    """Variances of the noise in one arm's sums when every window is in, all cells and both parties together.
+    """Compute the noise's variances in one arm's sums when every window is in.
+
+    All cells and both parties are counted together.
 
     sigma: of one party, in steps.
     """
@@ -65,7 +67,9 @@ def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
 
 
 def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
-    """Metric → how much its covariate must at least scatter, as a share of its cap, for a coefficient known to a half.
+    """Compute how much each metric's covariate must at least scatter, for a coefficient known to a half.
+
+    Returns metric → a share of the covariate's cap.
 
     With the most shoppers that may report, half of them in each of two arms, of a correlation of a half, outcome and
     covariate scattering by the same share f of their caps b, b': r² = (4·v(xz)/(b·b')² + v(zz)/b'⁴) / (n²·f⁴) with v

@@ -56,7 +56,10 @@ class LoggedVisits:
 
     @staticmethod
     def of(dataset: Dataset) -> LoggedVisits:
-        """A dataset's log. Prices that an event lacks are its item's; unknown ones are 0."""
+        """Read a dataset's log.
+
+        Prices that an event lacks are its item's; unknown ones are 0.
+        """
         log = dataset.interactions()
         if log.n_events == 0:
             raise DataError(f"dataset={dataset.name}: has no events to rehearse on")
@@ -80,7 +83,10 @@ class LoggedVisits:
         )
 
     def facts(self, user: int, at: int, head: npt.NDArray[np.bool_]) -> dict[str, float]:
-        """The facts of one shopper's history before `at` (µs). head (n_items,): which items are of the head."""
+        """Compute the facts of one shopper's history before `at` (µs).
+
+        head (n_items,): which items are of the head.
+        """
         rows = self.log.of(user)
         stop = rows.start + int(np.searchsorted(self.log.time[rows], at))
         kinds = self.log.kind[rows.start : stop]
@@ -89,7 +95,9 @@ class LoggedVisits:
 
 
 def placed(experiment: Experiment, log: Interactions) -> Experiment:
-    """The experiment at a time that the log covers: as it is if it does, else moved by whole days to end with the log.
+    """Move the experiment to a time that the log covers.
+
+    It stays as it is if it does, else it moves by whole days to end with the log.
 
     Raises DataError where the log has no event before the start, or is shorter than the experiment.
     """

@@ -61,11 +61,11 @@ class CovariateSpread:
     error: float = 0.0
 
     def relative_error(self, shoppers: float) -> float:
-        """How uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
+        """Compute how uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
         return math.sqrt(self.error) / shoppers
 
     def gain(self, arms: tuple[float, float]) -> float:
-        """Variance that it takes from the difference of two arms of so many shoppers.
+        """Compute the variance that it takes from the difference of two arms of so many shoppers.
 
         J²/K, J the covariance of the two means and K the variance of the covariate's, noise in both; over 1 + r², which
         is what a coefficient known to the relative error r leaves if it is shrunk as is best.
@@ -90,19 +90,22 @@ class Spread:
     covariate: CovariateSpread | None = None
 
     def standard_error(self, shoppers: float, ratio: float = 1.0) -> float:
-        """Of the difference of two arms with ratio treated shoppers for one in control."""
+        """Compute the standard error of the difference of two arms.
+
+        ratio: treated shoppers for one in control.
+        """
         arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
         if self.covariate is None:
             return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))
         return math.sqrt(sum(self.plain / n + self.noise / n**2 for n in arms) - self.covariate.gain(arms))
 
     def without_covariate(self) -> Spread:
-        """The same metric as it is planned without its covariate."""
+        """Return the same metric as it is planned without its covariate."""
         return replace(self, variance=self.plain, covariate=None)
 
 
 def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
-    """The spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
+    """Estimate the spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
 
     noise: of privacy in one arm's sums at the end of the experiment.
     """
@@ -133,7 +136,7 @@ def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
 
 
 def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> Floats:
-    """Probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
+    """Compute the probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
     error = spread.standard_error(shoppers, ratio)
     if design.method is Method.GROUP_SEQUENTIAL and design.count == 1:
         return np.array([_student_power(spread, design.alpha, shoppers, effect, ratio)])
@@ -147,7 +150,10 @@ def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float
 
 
 def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float, ratio: float) -> float:
-    """Of Welch's test: noncentral t with the degrees of freedom of both arms' variances, the same of both signs."""
+    """Compute the power of Welch's test: noncentral t, the same of both signs.
+
+    Its degrees of freedom are of both arms' variances.
+    """
     arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
     error = spread.standard_error(shoppers, ratio)
     sampling = [spread.variance / n for n in arms]
@@ -163,14 +169,14 @@ def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float,
 
 
 def power_of(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Probability that an absolute effect is shown at some look."""
+    """Compute the probability that an absolute effect is shown at some look."""
     return float(power_by_look(spread, design, shoppers, effect, ratio)[-1])
 
 
 def minimum_effect(
     spread: Spread, design: Design, shoppers: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """The least absolute effect that is shown with probability power, in the metric's unit."""
+    """Find the least absolute effect that is shown with probability power, in the metric's unit."""
     _check(design, power, shoppers)
     error = spread.standard_error(shoppers, ratio)
     found = _solve(lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3)
@@ -180,7 +186,9 @@ def minimum_effect(
 def shoppers_needed(
     spread: Spread, design: Design, effect: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """The shoppers of both arms at the last look with which an absolute effect is shown with probability power.
+    """Find the shoppers of both arms at the last look with which an effect is shown with probability power.
+
+    The effect is absolute.
 
     A real number: round up. Raises DataError where more than 10¹² would be needed.
     """
@@ -198,7 +206,10 @@ def shoppers_needed(
 
 
 def expected_shoppers(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Mean shoppers when the first look that shows something ends the experiment, and the last one in any case."""
+    """Compute the mean shoppers when the first look that shows something ends the experiment.
+
+    The last look ends it in any case.
+    """
     reached = power_by_look(spread, design, shoppers, effect, ratio)
     ends = np.append(np.diff(reached[:-1], prepend=0.0), 1.0 - (reached[-2] if len(reached) > 1 else 0.0))
     return shoppers * float(ends @ np.arange(1, design.count + 1)) / design.count
@@ -212,7 +223,7 @@ def _check(design: Design, power: float, shoppers: float) -> None:
 
 
 def _solve(short: Callable[[float], float], low: float, high: float, most: float) -> float:
-    """The root of a rising function between low and most, looked for from low..high on."""
+    """Find the root of a rising function between low and most, looked for from low..high on."""
     while short(high) < 0:
         if high >= most:
             raise DataError("no number of shoppers and no effect within reach has this power")
@@ -227,7 +238,7 @@ def plan(
     *,
     noise: SumsNoise = QUIET,
 ) -> dict[str, Any]:
-    """Every metric's plan as JSON: shoppers and days for the minimum effect, and what can be shown by when.
+    """Plan every metric, as JSON: shoppers and days for the minimum effect, and what can be shown by when.
 
     sums: of shoppers under control, as a replayed log has them. shoppers_per_day: new ones of control and one arm.
     noise: of privacy in one arm's sums at the end. Each metric is planned by the experiment's own design, by one fixed

@@ -42,11 +42,14 @@ class WindowSummation(Protocol):
     """The private sum, and what its results mean."""
 
     def window(self, experiment: Experiment, vectors: Iterable[Integers]) -> npt.NDArray[np.int32] | None:
-        """The sum of one window's contributions, noise included; None below min_reports."""
+        """Sum one window's contributions, noise included; None below min_reports."""
         ...
 
     def looks(self, experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-        """Cumulative looks. summed: number of a window → its sum."""
+        """Cumulate the windows' sums into looks.
+
+        summed: number of a window → its sum.
+        """
         ...
 
 
@@ -61,7 +64,7 @@ class Rehearsal:
     protocol: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Definition, results as a service answers them, windows, and what was assumed: plain values."""
+        """Convert to plain values: definition, results as a service answers them, windows, and what was assumed."""
         assumed = [*ASSUMPTIONS, *((DRAFTED,) if self.experiment.interleaved else ())]
         return {
             "definition": to_dict(self.experiment),
@@ -125,7 +128,7 @@ def rehearse(
 
 
 def _assigned(experiment: Experiment, logged: LoggedVisits, rng: np.random.Generator) -> dict[int, str]:
-    """Shopper → arm, of those who are in the experiment; each by a secret of its own."""
+    """Assign shoppers to arms, those who are in the experiment; each by a secret of its own."""
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     drawn = ((user, assign(experiment, rng.bytes(SECRET_BYTES)).arm) for user in there)
     return {user: arm for user, arm in drawn if arm is not None}
@@ -134,7 +137,7 @@ def _assigned(experiment: Experiment, logged: LoggedVisits, rng: np.random.Gener
 def exposed(
     experiment: Experiment, logged: LoggedVisits, arms: Mapping[int, str], head: npt.NDArray[np.bool_]
 ) -> list[EnrolledShopper]:
-    """Who comes in, by user: at the first visit between the dates at which every rule holds.
+    """Enrol shoppers, by user: at the first visit between the dates at which every rule holds.
 
     arms: shopper → arm. head (n_items,): which items are of the head. Raises DataError if nobody does.
     """
@@ -178,13 +181,13 @@ def _lists(
 
 
 def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
-    """Shoppers by group: by arm, unless both make every list."""
+    """Count shoppers by group: by arm, unless both make every list."""
     groups = [experiment.group_of(arm) for arm in arms]
     return {group: groups.count(group) for group in experiment.groups}
 
 
 def _truth(experiment: Experiment, crowd: Population, told: OnProgress) -> dict[str, dict[str, float]]:
-    """Every metric's value with everybody in one arm, at the end of their outcomes."""
+    """Compute every metric's value with everybody in one arm, at the end of their outcomes."""
     if experiment.interleaved:
         (other,) = (arm.name for arm in experiment.arms if arm.name != experiment.control)
         return {experiment.primary.name: {experiment.control: 0.0, other: crowd.preference()}}
@@ -212,7 +215,10 @@ def _windows(
     rng: np.random.Generator,
     told: OnProgress,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
-    """Every window's sum, and what is known of it. Every assigned device that there is reports, zeros too."""
+    """Sum every window, and report what is known of it.
+
+    Every assigned device that there is reports, zeros too.
+    """
     layout = layout_of(experiment)
     shape = (len(crowd.parts), 2, len(layout.slots))
     sent, thresholds = np.zeros(shape, dtype=np.int64), rng.random(shape)

@@ -67,7 +67,10 @@ class ShopperResponse:
 
 
 def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> Scope:
-    """The scope of some rows of a log. before (n_events,): rows from which rates are learned."""
+    """Delimit the scope of some rows of a log.
+
+    before (n_events,): rows from which rates are learned.
+    """
     steps = [OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE]
     kinds = {step: [int(kind) for kind, event in NOTED.items() if event is step] for step in steps}
     numbers = {step: int(np.isin(log.kind[before], kinds[step]).sum()) for step in steps}
@@ -79,7 +82,7 @@ def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> 
 
 
 def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
-    """(n,) whether each item is in its list."""
+    """Mark the items that are in their list, (n,)."""
     found = np.zeros(len(items), dtype=bool)
     for place in range(lists.shape[1]):
         found |= lists[list_of, place] == items
@@ -89,7 +92,10 @@ def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags
 def answers(
     log: Interactions, scope: Scope, lists: Mapping[str, Lists], control: str, lift: float, rng: np.random.Generator
 ) -> dict[str, ShopperResponse]:
-    """What shoppers do under each arm. lists: arm → (n_visits, k); control's and equal lists leave all as logged."""
+    """Simulate what shoppers do under each arm.
+
+    lists: arm → (n_visits, k); control's and equal lists leave all as logged.
+    """
     if not 0 <= lift <= MAX_LIFT:
         raise DataError(f"lift={lift}: must be 0..{MAX_LIFT:g}")
     items = log.item_idx[scope.row]

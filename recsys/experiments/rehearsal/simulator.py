@@ -68,7 +68,7 @@ class Shoppers:
 
     @staticmethod
     def of(shop: SyntheticShop, habits: ClickModel | None = None, *, seed: int = 0) -> Shoppers:
-        """Everybody in a synthetic shop, at the middle of its log."""
+        """Take everybody in a synthetic shop, at the middle of its log."""
         habits = habits or ClickModel()
         truth = shop.truth()
         middle = truth.start + shop.days * 43_200_000_000
@@ -80,21 +80,23 @@ class Shoppers:
         return Shoppers(scores, chance.astype(np.float32), truth.price, habits)
 
     def attention(self, k: int) -> Floats:
-        """(k,) chance that each position is looked at."""
+        """Compute the chance that each position is looked at, (k,)."""
         return np.asarray(np.arange(1, k + 1) ** -self.habits.decay)
 
     def click_chances(self, shoppers: npt.NDArray[np.int64], lists: Items) -> Floats:
-        """(batch, k) chance of a click on each position of lists (batch, k), for shoppers (batch,)."""
+        """Compute the chance of a click on each position of lists (batch, k), for shoppers (batch,): (batch, k)."""
         return np.asarray(self.chance[shoppers[:, None], lists] * self.attention(lists.shape[1]))
 
     def respond(self, shoppers: npt.NDArray[np.int64], lists: Items, rng: np.random.Generator) -> Responses:
-        """What the shoppers of one session each do with their lists."""
+        """Draw what the shoppers of one session each do with their lists."""
         clicked = rng.random(lists.shape) < self.click_chances(shoppers, lists)
         bought = clicked & (rng.random(lists.shape) < self.habits.buys)
         return Responses(clicked, bought, (bought * self.price[lists]).sum(axis=1))
 
     def ranker(self, error: float, k: int, *, seed: int) -> Items:
-        """(n_shoppers, k) lists of a ranker that knows each score but for a normal error of this size.
+        """Make the lists of a ranker that knows each score but for a normal error, (n_shoppers, k).
+
+        The error is of this size.
 
         Of one size and two seeds: equally good, different lists. Of one seed and two sizes: a model and a better one of
         its kind, which err in the same way.

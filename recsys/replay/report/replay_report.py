@@ -43,7 +43,10 @@ LISTS = {
 
 
 def report_of(folder: Path | str) -> str:
-    """The report as HTML, from a folder that `Replay.write` made. Raises DataError when it is none."""
+    """Render the report as HTML, from a folder that `Replay.write` made.
+
+    Raises DataError when it is none.
+    """
     place = Path(folder)
     try:
         protocol = json.loads((place / "replay.json").read_text(encoding="utf-8"))["protocol"]
@@ -54,7 +57,7 @@ def report_of(folder: Path | str) -> str:
 
 
 def report_html(protocol: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> str:
-    """The report as HTML: self-contained, without scripts and without requests to anywhere.
+    """Render the report as HTML: self-contained, without scripts and without requests to anywhere.
 
     protocol: as in replay.json. tables: at least those of TABLES, as docs/replay.md describes them.
     """
