@@ -36,7 +36,9 @@ class OwnHistory:
 def training_vectors(
     own: OwnHistory, catalogue: Catalogue, task: Task, block: int, *, measures_only: bool = False
 ) -> Vectors:
-    """The device's vectors for a training task, one for each part of its plan; zeros for a device without history.
+    """Compute the device's vectors for a training task, one for each part of its plan.
+
+    They are zeros for a device without history.
 
     measures_only: a hold-out device adds nothing but how well it was served. Clipping is the private sum's part.
     Raises TaskRefused for a task whose parts or blocks do not fit the table.
@@ -56,7 +58,7 @@ def training_vectors(
 
 
 def _check_shape(task: Task, catalogue: Catalogue) -> int:
-    """Rows of the task's longest block."""
+    """Return the rows of the task's longest block."""
     found = {part.name: part.length for part in task.plan.parts}
     n_block, dim, n_items = found.get("counts", 0), _width(catalogue.table), catalogue.table.n_items
     expected = {
@@ -75,7 +77,7 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
 
 
 def _width(table: ItemTable) -> int:
-    """Columns of the part that rounds train."""
+    """Return the columns of the part that rounds train."""
     part = table.part(table.trained)
     return int(part.stop - part.start)
 
@@ -113,7 +115,7 @@ def _update(own: OwnHistory, catalogue: Catalogue, rows: range, metrics: dict[st
 
 
 def _last_basket(own: OwnHistory, catalogue: Catalogue) -> float:
-    """NDCG@20 of the device's last basket under a profile of what came before it; nan without one."""
+    """Compute NDCG@20 of the device's last basket under a profile of what came before it; nan without one."""
     n = len(own.item_idx)
     log = Interactions(
         offsets=np.array([0, n]),

@@ -55,7 +55,7 @@ class Delivery:
 def fetch_task(
     client: httpx.Client, retry: RetryPolicy, chance: random.Random, path: str = TASK, key: str | None = None
 ) -> Task | int:
-    """The open round's task, unchecked, or the seconds until to ask again when none is open.
+    """Fetch the open round's task, unchecked, or the seconds until to ask again when none is open.
 
     key: one that a shop published for all of its devices, and so says nothing of this one.
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
@@ -118,7 +118,7 @@ def deliver(
 def _send(
     client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
 ) -> httpx.Response:
-    """A request without what the client may hold of its shopper: a login must not be tied to a report."""
+    """Send a request without what the client may hold of its shopper: a login must not be tied to a report."""
     request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
     for name in ("cookie", "authorization"):
         request.headers.pop(name, None)
@@ -142,7 +142,7 @@ def _retry_after(response: httpx.Response, otherwise: float) -> float:
 
 
 def _code(response: httpx.Response) -> str:
-    """The error's code, which is the only word of an answer that is kept."""
+    """Read the error's code, which is the only word of an answer that is kept."""
     try:
         code = response.json()["error"]["code"]
     except (ValueError, KeyError, TypeError):

@@ -97,7 +97,7 @@ class Device:
         key_store: KeyStore | None = None,
         bundle: Bundle | None = None,
     ) -> Device:
-        """A new device in a folder of its own.
+        """Create a new device in a folder of its own.
 
         consent: "nothing" until the shopper gives it; a shop where it is not asked for passes "observe".
         key_store: None takes the operating system's keyring when one works, else a 0600 file; `key_store` tells.
@@ -108,7 +108,7 @@ class Device:
 
     @staticmethod
     def open(folder: str | Path, bundle: Bundle | None = None) -> Device:
-        """An existing device. Raises ServingError for a missing, torn or tampered vault, or a wrong key."""
+        """Open an existing device. Raises ServingError for a missing, torn or tampered vault, or a wrong key."""
         device = Device(Vault.open(folder), bundle)
         _ = device.state
         return device
@@ -207,7 +207,7 @@ class Device:
         return ObserveResult(True, True, "recorded")
 
     def profile(self, now: datetime | int | None = None) -> Profile | None:
-        """The profile for the catalogue at hand; None without consent or without an event that the catalogue knows."""
+        """Make the profile for the catalogue at hand; None without consent or an event that the catalogue knows."""
         state = self.state
         return profile_of(state, self._need(state), micros(now))
 
@@ -224,17 +224,13 @@ class Device:
         reasons: bool = False,
         now: datetime | int | None = None,
     ) -> Recommendations:
-        """A list made on this device from the catalogue at hand; nothing is sent. repeat: join own purchases.
+        """Make a list on this device from the catalogue at hand; nothing is sent.
 
-        unseen: leave out every item of the own history.
-
-        filter: a JSON value of the filter language (recsys/search/filters.py) on the fields that the catalogue holds.
-        diversity: 0..1, less alike the higher (recsys/lists/diversity.py). reasons: why each item is there, in its
-        `reason`.
-
-        own_settings: half-life and λ that would have foretold this device's own last baskets better, if there are any,
-        instead of the bundle's (recsys/evaluation/device_settings.py).
-
+        repeat: join own purchases. unseen: leave out every item of the own history. filter: a JSON value of
+        the filter language (recsys/search/filters.py) on the fields that the catalogue holds. diversity: 0..1, less
+        alike the higher (recsys/lists/diversity.py). reasons: why each item is there, in its `reason`. own_settings:
+        half-life and λ that would have foretold this device's own last baskets better, if there are any, instead of
+        the bundle's (recsys/evaluation/device_settings.py).
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
         check_top_k(top_k)
@@ -260,7 +256,7 @@ class Device:
         repeat: bool = True,
         now: datetime | int | None = None,
     ) -> Recommendations:
-        """A list with the service's help. What it sees, by mode:
+        """Make a list with the service's help. What the service sees, by mode:
 
         profile: the profile vector, for the length of one request. cluster: the ids of the 1 to 4 (`clusters`) nearest
         of the public centroids. noised: one noised direction under `noise`, the same bytes for a whole period. In the
@@ -284,9 +280,9 @@ class Device:
             return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
 
     def refresh(self, service: str | httpx.Client) -> bool:
-        """Fetch the service's current catalogue if it differs from the one held; whether it did.
+        """Fetch the service's current catalogue if it differs from the one held; return whether it did.
 
-        Then what changed about its items since, so that lists are of the items as they are now. The service is told the
+        Then fetch what changed about its items since, so that lists are of the items as they are now. The service is told the
         version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
         """
         with service_client(service) as client:
@@ -315,7 +311,7 @@ class Device:
         return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
-        """The history sealed under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        """Seal the history under a passphrase (≥ 8 characters), for another device of the same shopper."""
         return seal_export(encode_events(self.state.events), passphrase)
 
     def import_(self, exported: bytes, passphrase: str) -> int:
@@ -326,7 +322,7 @@ class Device:
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:
-        """Everything that is stored, for the shopper's own eyes (federation/device/summary.py)."""
+        """Show everything that is stored, for the shopper's own eyes (federation/device/summary.py)."""
         state = self.state
         catalogue = self._catalogue(state)
         return {

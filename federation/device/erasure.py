@@ -8,7 +8,7 @@ from federation.device.state import DeviceState
 
 
 def without_item(state: DeviceState, item_id: str) -> DeviceState:
-    """Without the item's events and notes, without notes that may be of it, and without reports not yet sent.
+    """Remove the item's events and notes, notes that may be of it, and reports not yet sent.
 
     The state itself when it has nothing of the item.
     """
@@ -19,7 +19,7 @@ def without_item(state: DeviceState, item_id: str) -> DeviceState:
 
 
 def without_shopper(state: DeviceState) -> DeviceState:
-    """Without all that the shopper did, and what was made of it.
+    """Remove all that the shopper did, and what was made of it.
 
     What stays: the choice of consent, the device's own random draws, and what was said to whom at which cost, so that
     no budget begins anew.
@@ -36,7 +36,7 @@ def without_shopper(state: DeviceState) -> DeviceState:
 
 
 def without_reports(state: DeviceState) -> DeviceState:
-    """Without reports that were made and not acknowledged; what they cost stays."""
+    """Remove reports that were made and not acknowledged; what they cost stays."""
     return replace(
         state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
     )

@@ -28,12 +28,12 @@ class LedgerEntry:
     rho: float
 
     def encode(self) -> list[Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
 
     @staticmethod
     def decode(stored: list[Any]) -> LedgerEntry:
-        """The entry of encode."""
+        """Decode the entry of encode."""
         task_hash, round_, at, rho = stored
         return LedgerEntry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
 
@@ -51,7 +51,7 @@ class PendingReport:
     report: bytes = field(repr=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             "task_hash": self.task_hash.hex(),
             "deadline": self.deadline,
@@ -61,7 +61,7 @@ class PendingReport:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> PendingReport:
-        """The report of encode."""
+        """Decode the report of encode."""
         report = base64.b64decode(stored["report"])
         return PendingReport(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
 
@@ -81,32 +81,32 @@ class Participation:
     experiments: tuple[LedgerEntry, ...] = ()
 
     def took_part_in(self, task_hash: bytes) -> bool:
-        """Whether a report to this task was ever made."""
+        """Check if a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
     def count_since(self, since: int) -> int:
-        """Participations at or after a moment in seconds."""
+        """Count participations at or after a moment in seconds."""
         return sum(entry.at >= since for entry in self.entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
-        """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
+        """Compute ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
         spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
         return epsilon_of(spent + and_rho, delta)
 
     def with_report(self, entry: LedgerEntry, pending: PendingReport, come_back_at: int) -> Participation:
-        """After a report was made."""
+        """Charge a report that was made."""
         return replace(self, entries=(*self.entries, entry), pending=pending, come_back_at=come_back_at)
 
     def with_experiment(self, entry: LedgerEntry) -> Participation:
-        """After the first report to an experiment was made."""
+        """Charge the first report to an experiment."""
         return replace(self, experiments=(*self.experiments, entry))
 
     def without_report(self) -> Participation:
-        """After a report was acknowledged, refused, or given up. What it cost stays."""
+        """Drop a report that was acknowledged, refused, or given up. What it cost stays."""
         return self if self.pending is None else replace(self, pending=None)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         pending = self.pending
         return {
             "entries": [entry.encode() for entry in self.entries],
@@ -118,7 +118,7 @@ class Participation:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Participation:
-        """The state of encode."""
+        """Decode the state of encode."""
         pending = stored["pending"]
         return Participation(
             entries=tuple(LedgerEntry.decode(entry) for entry in stored["entries"]),

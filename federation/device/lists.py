@@ -65,29 +65,32 @@ class Recommendations:
 
 
 def check_top_k(top_k: int) -> None:
-    """Raises ServingError for a list of another length than 1..1000."""
+    """Check a list's length. Raises ServingError for another than 1..1000."""
     if not 1 <= top_k <= MAX_TOP_K:
         raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
 
 
 def without_seen(state: DeviceState, exclude: Sequence[str]) -> list[str]:
-    """The excluded ids and every item of the own history, which without consent is none."""
+    """List the excluded ids and every item of the own history, which without consent is none."""
     own = () if state.consent == "nothing" else state.events
     return list(dict.fromkeys([*exclude, *(event.item_id for event in own)]))
 
 
 def saying_only(listed: Recommendations, exclude: Sequence[str]) -> Recommendations:
-    """The list, naming of the unknown excluded ids those that were given."""
+    """Keep of the list's unknown excluded ids those that were given."""
     return replace(listed, unknown_exclude=tuple(one for one in listed.unknown_exclude if one in exclude))
 
 
 def asked_for(top_k: int, left_out: int, most: int) -> int:
-    """How many items to ask for where so many may be left out: in steps, so that it does not count a history."""
+    """Decide how many items to ask for where so many may be left out.
+
+    The number goes in steps, so that it does not count a history.
+    """
     return min(-(-(top_k + left_out) // SEEN_STEP) * SEEN_STEP, most)
 
 
 def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | None:
-    """The profile at `now` (µs); None without consent or without an event that the catalogue knows."""
+    """Make the profile at `now` (µs); None without consent or without an event that the catalogue knows."""
     item_idx, kind, time = _used(state, catalogue)
     if len(item_idx) == 0:
         return None
@@ -96,7 +99,7 @@ def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | 
 
 
 def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
-    """The catalogue with the half-life and λ that this device's own last baskets speak for; the choice stays here."""
+    """Set the half-life and λ that this device's own last baskets speak for. The choice stays here."""
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
@@ -122,7 +125,7 @@ def rank(
     repeat: bool,
     asked: Selection | None = None,
 ) -> Recommendations:
-    """The best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
+    """Rank the best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
     asked = asked or Selection()
     hidden, unknown = _hidden(catalogue, exclude)
     if asked.only is not None:
@@ -161,7 +164,7 @@ def join(
     repeat: bool,
     mode: Mode = "profile",
 ) -> Recommendations:
-    """The same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
+    """Make the same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
 
     Exact when k ≥ top_k + len(exclude), since the bonus only ever lifts own items: an item that is not the device's
     own and has fewer than top_k others above it with the bonus had no more above it without.
@@ -186,7 +189,7 @@ def join(
 
 
 def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
-    """The state with the exact rows of the history's items, for the day when only an int8 catalogue is at hand.
+    """Keep the exact rows of the history's items, for the day when only an int8 catalogue is at hand.
 
     exact: a full-precision catalogue if there is one now; without, rows of forgotten items are dropped.
     """
@@ -207,7 +210,7 @@ def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
 
 
 def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bundle_version: str) -> DeviceState:
-    """The state with one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
+    """Keep one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
     held = state.own_rows
     if held is None or held.bundle_version != bundle_version:
         return replace(state, own_rows=OwnRows(bundle_version, (item_id,), row[None]))
@@ -217,7 +220,7 @@ def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bun
 
 
 def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
-    """The catalogue with the device's exact rows in place of the int8 ones of the same bundle."""
+    """Put the device's exact rows in place of the catalogue's int8 ones of the same bundle."""
     if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
         return catalogue
     item_idx = catalogue.items.index_of(own.item_ids)

@@ -56,7 +56,7 @@ class NoiseAccount:
     draws: tuple[NoiseDraw, ...] = ()
 
     def held(self, bundle_version: str, epsilon: float, now_s: float) -> NoiseDraw | None:
-        """The message to repeat, if there is one."""
+        """Return the message to repeat, if there is one."""
         for draw in self.draws:
             if (draw.bundle_version, draw.epsilon) == (bundle_version, epsilon) and now_s < draw.until:
                 return draw
@@ -69,7 +69,9 @@ class NoiseAccount:
         now_s: float,
         draw: Callable[[], npt.NDArray[np.float32]],
     ) -> tuple[NoiseAccount, NoiseDraw]:
-        """The account after one more message, to be stored before it is sent; itself when one is to be repeated.
+        """Draw one more message, to be stored before it is sent.
+
+        The account stays itself when one is to be repeated.
 
         Raises BudgetExhausted when a new message would exceed max_epsilon.
         """
@@ -87,7 +89,7 @@ class NoiseAccount:
         return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             "drawn": self.drawn,
             "epsilon": self.epsilon,
@@ -104,7 +106,7 @@ class NoiseAccount:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> NoiseAccount:
-        """The account of encode."""
+        """Decode the account of encode."""
         draws = tuple(
             NoiseDraw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
             for version, epsilon, until, vector in stored["draws"]

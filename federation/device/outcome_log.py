@@ -56,12 +56,12 @@ class Enrolment:
     spoke: tuple[int, ...] = ()
 
     def sent_so_far(self, layout: Layout) -> Integers:
-        """(2, slots) int64."""
+        """Collect what was sent so far, (2, slots) int64."""
         empty: Integers = np.zeros((2, len(layout.slots)), dtype=np.int64)
         return np.array(self.sent, dtype=np.int64) if self.sent[0] else empty
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             "experiment_id": self.experiment_id,
             "fixed_hash": self.fixed_hash.hex(),
@@ -78,7 +78,7 @@ class Enrolment:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Enrolment:
-        """The enrolment of encode."""
+        """Decode the enrolment of encode."""
         pending, (rise, fall) = stored["pending"], stored["sent"]
         tally, open_list = stored.get("tally"), stored.get("open_list")  # a vault of before lists were interleaved
         return Enrolment(
@@ -106,37 +106,39 @@ class ExperimentLog:
     enrolments: tuple[Enrolment, ...] = ()
 
     def definition(self, experiment_id: str) -> Experiment | None:
-        """A running experiment by id."""
+        """Find a running experiment by id."""
         return next((one for one in self.definitions if one.id == experiment_id), None)
 
     def enrolment(self, experiment: Experiment) -> Enrolment:
-        """The device's own part in an experiment; a fresh one before anything happened."""
+        """Return the device's own part in an experiment; a fresh one before anything happened."""
         found = next((one for one in self.enrolments if one.experiment_id == experiment.id), None)
         return found or Enrolment(experiment.id, fixed_hash(experiment))
 
     def with_enrolment(self, enrolment: Enrolment) -> ExperimentLog:
-        """With this part in its experiment."""
+        """Put this part in its experiment."""
         others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
         return replace(self, enrolments=(*others, enrolment))
 
     def with_note(self, note: OutcomeRecord) -> ExperimentLog:
-        """After something happened; what is too old to matter is forgotten."""
+        """Append what happened; what is too old to matter is forgotten."""
         kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
         return replace(self, notes=(*kept, note))
 
     def names(self, item_id: str) -> bool:
-        """Whether a note is of the item."""
+        """Check if a note is of the item."""
         return any(one.item_id == item_id for one in self.notes)
 
     def without_item(self, item_id: str) -> ExperimentLog:
-        """Without the notes of an item, and without those of some item that do not say of which: they may be its."""
+        """Remove the notes of an item, and those of some item that do not say of which: they may be its."""
         kept = (
             one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
         )
         return replace(self, notes=tuple(kept))
 
     def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
-        """Without anything that the shopper did. charged: fixed hashes of the experiments that the ledger has.
+        """Remove anything that the shopper did.
+
+        charged: fixed hashes of the experiments that the ledger has.
 
         In those the device goes on like one who left: what it said cannot be unsaid, and to begin anew would say it
         twice for one charge. Its secret stays, which is random and of no shopper: with another one, forgetting would be
@@ -150,7 +152,7 @@ class ExperimentLog:
         return replace(self, notes=(), enrolments=tuple(silent))
 
     def without_reports(self) -> ExperimentLog:
-        """After reports on their way were destroyed: those experiments go on without this device.
+        """Stop experiments whose reports were destroyed on their way: they go on without this device.
 
         Whose picks an interleaved list had is forgotten too.
         """
@@ -163,7 +165,10 @@ class ExperimentLog:
         return replace(self, enrolments=tuple(gone))
 
     def without_windows(self, failed: Mapping[str, Collection[int]]) -> ExperimentLog:
-        """After windows failed, by experiment: where this device had said something, it goes on like one who left."""
+        """Note windows that failed, by experiment.
+
+        Where this device had said something, it goes on like one who left.
+        """
         lost = [
             one for one in self.enrolments if not one.left and set(one.spoke) & set(failed.get(one.experiment_id, ()))
         ]
@@ -171,12 +176,12 @@ class ExperimentLog:
         return replace(self, enrolments=tuple(gone)) if lost else self
 
     def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
-        """(2, slots) in [0, 1): how this device rounds in this experiment, the same in every window."""
+        """Derive how this device rounds in this experiment, (2, slots) in [0, 1). It is the same in every window."""
         seed = hmac.digest(self.secret, b"ownshelf/rounding/v1" + experiment.id.encode(), hashlib.sha256)
         return np.random.default_rng(int.from_bytes(seed, "big")).random((2, len(layout.slots)))
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             "secret": self.secret.hex(),
             "definitions": [canonical_json(one) for one in self.definitions],
@@ -186,7 +191,7 @@ class ExperimentLog:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> ExperimentLog:
-        """The log of encode."""
+        """Decode the log of encode."""
         secret = bytes.fromhex(stored["secret"])
         assert len(secret) in (0, SECRET_BYTES)
         return ExperimentLog(

@@ -50,7 +50,9 @@ def reasons_for(
     own: npt.NDArray[np.int32],
     bonus: npt.NDArray[np.float32],
 ) -> list[Reason | None]:
-    """One reason for each listed item (k,); None where nothing speaks for it and it is only the least unlikely.
+    """Give one reason for each listed item (k,).
+
+    None where nothing speaks for it and it is only the least unlikely.
 
     own, bonus: (m,), what the repeat counter adds to the shopper's own items.
     """

@@ -74,7 +74,7 @@ def make_report(
     token: bytes,
     rng: np.random.Generator | None = None,
 ) -> Report:
-    """The report of one device, under a fresh random id.
+    """Make the report of one device, under a fresh random id.
 
     vectors: for each part of the plan an array of part.length numbers, of any shape. rng: rounding of a reproducible
     simulation; None, on a device, takes cryptographic randomness. Id and seed come from the operating system always.

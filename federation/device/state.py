@@ -66,7 +66,7 @@ class DeviceState:
     experiments: ExperimentLog = field(default_factory=ExperimentLog, repr=False)
 
     def encode(self) -> bytes:
-        """JSON bytes for the vault."""
+        """Encode as JSON bytes for the vault."""
         own = self.own_rows
         return json.dumps(
             {
@@ -89,7 +89,7 @@ class DeviceState:
 
     @staticmethod
     def decode(content: bytes) -> DeviceState:
-        """The state of encode."""
+        """Decode the state of encode."""
         stored = json.loads(content)
         if stored["format"] != FORMAT:
             raise ServingError(f"vault: content format={stored['format']}: this version reads format {FORMAT}")
@@ -116,12 +116,12 @@ class DeviceState:
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """The content of an export: events and nothing else."""
+    """Encode the content of an export: events and nothing else."""
     return json.dumps({"format": FORMAT, "events": _columns(events)}).encode()
 
 
 def decode_events(content: bytes) -> tuple[Event, ...]:
-    """The events of encode_events."""
+    """Decode the events of encode_events."""
     stored = json.loads(content)
     if stored["format"] != FORMAT:
         raise ServingError(f"export: content format={stored['format']}: this version reads format {FORMAT}")
@@ -132,12 +132,14 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
 
 
 def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
-    """The history with one more event, oldest first; equal times stay in the order in which they were observed."""
+    """Add an event to the history, oldest first; equal times stay in the order in which they were observed."""
     return tuple(sorted((*events, event), key=_time))
 
 
 def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Union of two histories, oldest first, ours before theirs at equal times; an event in both is there once.
+    """Unite two histories, oldest first, ours before theirs at equal times.
+
+    An event in both is there once.
 
     Two equal events within ONE history (a log with times to the minute) both stay: the larger count wins. So merging
     again changes nothing, and devices may exchange exports in any order.
@@ -154,7 +156,10 @@ def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ..
 def known_columns(
     events: tuple[Event, ...], items: Vocabulary
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """item_idx int32, kind uint8 and time int64, each (n,), of the events whose item the catalogue knows."""
+    """Convert the events whose item the catalogue knows to columns.
+
+    item_idx int32, kind uint8 and time int64, each (n,).
+    """
     item_idx = items.index_of([event.item_id for event in events])
     known = item_idx >= 0
     kind = np.array([event.kind for event in events], dtype=np.uint8)
@@ -163,7 +168,7 @@ def known_columns(
 
 
 def parse_kind(kind: str | EventKind) -> EventKind:
-    """An event kind by its name, as in logs: view, cart, purchase, like, dislike."""
+    """Parse an event kind by its name, as in logs: view, cart, purchase, like, dislike."""
     if isinstance(kind, EventKind):
         return kind
     try:
@@ -173,7 +178,7 @@ def parse_kind(kind: str | EventKind) -> EventKind:
 
 
 def parse_consent(consent: str) -> Consent:
-    """A consent by its name."""
+    """Parse a consent by its name."""
     for known in get_args(Consent):
         if consent == known:
             return known  # type: ignore[no-any-return]  # get_args forgets the literal

@@ -15,7 +15,7 @@ LEDGER_DELTA = 1e-6
 
 
 def _interleaved(one: Enrolment) -> dict[str, Any]:
-    """Sessions won and lost, and whose picks the last list had, of an experiment that interleaves."""
+    """Show an experiment that interleaves: sessions won and lost, and whose picks the last list had."""
     told: dict[str, Any] = {}
     if one.tally is not None:
         told["sessions"] = {"won": one.tally.wins, "lost": one.tally.losses}
@@ -25,7 +25,7 @@ def _interleaved(one: Enrolment) -> dict[str, Any]:
 
 
 def shown(state: DeviceState) -> dict[str, Any]:
-    """What the vault holds.
+    """Show what the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
     noised, by basic composition; another guarantee of other messages, so the two are not one number. experiments: id,

@@ -71,10 +71,7 @@ def answer(batch: Batch, before: Round, counted_before: Collection[bytes] = froz
 
 
 def close(before: Round) -> Round:
-    """Close the round: drop its key.
-
-    Nothing sealed to it can be opened any more; stored answers can be replayed.
-    """
+    """Close the round: drop its key. Nothing sealed to it can be opened any more; stored answers can be replayed."""
     return replace(before, key=None)
 
 

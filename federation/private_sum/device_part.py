@@ -31,10 +31,7 @@ def contribute(
     binding: Binding,
     random: RandomBytes,
 ) -> Contribution:
-    """Make one device's halves.
-
-    random rounds; the seed always comes from the operating system.
-    """
+    """Make one device's halves. random rounds; the seed always comes from the operating system."""
     seed = os.urandom(SEED_BYTES)
     return Contribution(
         service_share=service_share(encode(plan, vectors, random), seed),

@@ -38,10 +38,7 @@ def encode(plan: SumPlan, vectors: Mapping[str, npt.ArrayLike], random: RandomBy
 
 
 def decode(plan: SumPlan, sums: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[np.float64]]:
-    """Decode each part of a sum into its own unit.
-
-    sums: (plan.length,) int32, as `signed` gives it.
-    """
+    """Decode each part of a sum into its own unit. sums: (plan.length,) int32, as `signed` gives it."""
     if sums.shape != (plan.length,):
         raise PlanRefused(f"sum has shape {sums.shape}: must be ({plan.length},)")
     scales = {part.name: part.scale for part in plan.parts}

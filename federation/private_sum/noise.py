@@ -48,10 +48,7 @@ def discrete_gaussian(sigma: int, n: int, random: RandomBytes, *, doubt: float =
 
 
 def _discrete_laplace(t: int, n: int, random: RandomBytes, doubt: float) -> Integers:
-    """Draw up to n x with probability proportional to exp(−|x|/t).
-
-    They are ⌊−t·ln U⌋ with a sign, −0 thrown away.
-    """
+    """Draw up to n x with probability proportional to exp(−|x|/t). They are ⌊−t·ln U⌋ with a sign, −0 thrown away."""
     bits = words64(random, n)
     top, negative = bits >> np.uint64(11), (bits & np.uint64(1)).astype(bool)
     low = np.maximum(top, np.uint64(1)) * 2.0**-53
@@ -79,10 +76,7 @@ def _accept(proposed: Integers, sigma: int, random: RandomBytes, doubt: float) -
 
 
 def _below_exp(top: int, gamma: Fraction, random: RandomBytes) -> bool:
-    """Test U < exp(−gamma).
-
-    The first 53 bits of U are top, and the rest is drawn when needed.
-    """
+    """Test U < exp(−gamma). The first 53 bits of U are top, and the rest is drawn when needed."""
     value, bits = top, 53
     while True:
         digits = bits // 3 + 10
@@ -98,10 +92,7 @@ def _below_exp(top: int, gamma: Fraction, random: RandomBytes) -> bool:
 
 
 def _exponential_floor(top: int, t: int, random: RandomBytes) -> int:
-    """Compute ⌊−t·ln U⌋.
-
-    The first 53 bits of U are top, and the rest is drawn when needed.
-    """
+    """Compute ⌊−t·ln U⌋. The first 53 bits of U are top, and the rest is drawn when needed."""
     value, bits = top, 53
     while True:
         if value > 0:

@@ -195,10 +195,7 @@ def encode_catalogue(bundle: Bundle) -> bytes:
 
 
 def decode_catalogue(content: bytes) -> Catalogue:
-    """Decode the catalogue in a downloaded file.
-
-    Raises ModelError when it is not one, or not a consistent one.
-    """
+    """Decode the catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:

@@ -68,10 +68,7 @@ class CatalogueChanges:
 
 
 def decode_changes(content: bytes) -> CatalogueChanges:
-    """Decode the changes in an answer or a file.
-
-    Raises ModelError for anything else.
-    """
+    """Decode the changes in an answer or a file. Raises ModelError for anything else."""
     try:
         told = json.loads(content)
         version, sequence = told["bundle_version"], told["sequence"]

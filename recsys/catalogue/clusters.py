@@ -222,10 +222,7 @@ def encode_clusters(made: Bundle | Clusters) -> bytes:
 
 
 def decode_clusters(content: bytes) -> Clusters:
-    """Decode the clusters of a downloaded file.
-
-    Raises ModelError when it is not one, or not a consistent one.
-    """
+    """Decode the clusters of a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:

@@ -101,20 +101,14 @@ def _tensors(
 
 
 def _differences(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bytes:
-    """Subtract the known words from the tensor's, modulo their size.
-
-    First come all lowest bytes, then the next.
-    """
+    """Subtract the known words from the tensor's, modulo their size. First come all lowest bytes, then the next."""
     moved = tensor.view(_word(tensor.dtype)) - _as_words(known, tensor.dtype, list(tensor.shape))
     planes: bytes = moved.reshape(-1).view(np.uint8).reshape(-1, tensor.dtype.itemsize).T.tobytes()
     return planes
 
 
 def _as_words(known: npt.NDArray[Any] | None, dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
-    """View the known tensor as unsigned integers, with as many rows as shape has.
-
-    Zeros stand where there were none.
-    """
+    """View the known tensor as unsigned integers, with as many rows as shape has. Zeros stand where there were none."""
     words = np.zeros(shape, _word(dtype))
     if known is not None and known.dtype == dtype and list(known.shape[1:]) == shape[1:]:
         rows = min(len(known), shape[0])

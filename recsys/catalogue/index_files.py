@@ -107,8 +107,5 @@ def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
 
 
 def _map(path: Path) -> Any:
-    """Map an index so that processes share its pages.
-
-    FAISS's other way of mapping is 5-13 × slower to search.
-    """
+    """Map an index so that processes share its pages. FAISS's other way of mapping is 5-13 × slower to search."""
     return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)

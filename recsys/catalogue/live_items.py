@@ -337,10 +337,7 @@ def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str,
 
 
 def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
-    """Convert a value to what its column holds.
-
-    Raises ModelError for one of another type, or a number that is none.
-    """
+    """Convert a value to what its column holds. Raises ModelError for one of another type, or a number that is none."""
     try:
         column = pl.Series(name, [value], strict=True)
         same = value is None or column.dtype == dtype

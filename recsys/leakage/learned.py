@@ -160,10 +160,7 @@ def negatives_know_test(negatives: npt.NDArray[np.int64], train: Interactions, t
 
 
 def _ascending(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Sort distinct keys.
-
-    By sorting: np.unique's hashing takes ten times as long for millions of them.
-    """
+    """Sort distinct keys. By sorting: np.unique's hashing takes ten times as long for millions of them."""
     ordered = np.sort(keys)
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
 
@@ -215,10 +212,7 @@ def fitted_on_test(fitted: FittedStatistics) -> Leak | None:
 
 
 def target_in_feature(features: Features) -> Leak | None:
-    """Detect a column that gives the target away.
-
-    It is the label, or a function of the item that is to be found.
-    """
+    """Detect a column that gives the target away. It is the label, or a function of the item that is to be found."""
     for name, column in features.columns.items():
         known = np.isfinite(column)
         x, y = np.asarray(column, dtype=np.float64)[known], np.asarray(features.target)[known]

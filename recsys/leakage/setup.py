@@ -91,10 +91,7 @@ class Setup:
 
 
 def first_moments(test: Interactions) -> npt.NDArray[np.int64]:
-    """Find each user's first test event, (n_users,) int64 µs.
-
-    Users without one have the largest int64.
-    """
+    """Find each user's first test event, (n_users,) int64 µs. Users without one have the largest int64."""
     first = np.full(test.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, test.user_idx, test.time)
     return first

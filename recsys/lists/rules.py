@@ -127,10 +127,7 @@ class RankedList:
 
 
 def parse_rules(value: object, where: str = "rules") -> Rules:
-    """Parse rules from a JSON value.
-
-    Raises ModelError with the place of whatever is wrong.
-    """
+    """Parse rules from a JSON value. Raises ModelError with the place of whatever is wrong."""
     if not isinstance(value, Mapping):
         raise ModelError(f"{where}: must be an object")
     if set(value) - set(MAX_RULES):

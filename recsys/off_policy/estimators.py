@@ -60,10 +60,7 @@ class Terms:
 
 
 def ips(rounds: Rounds) -> Terms:
-    """Weigh by inverse propensity (Horvitz and Thompson 1952): mean of w·r.
-
-    Unbiased where propensities are right.
-    """
+    """Weigh by inverse propensity (Horvitz and Thompson 1952): mean of w·r. Unbiased where propensities are right."""
     return Terms(rounds.weights * rounds.log.reward, np.ones(len(rounds.log)), rounds.rewarded)
 
 

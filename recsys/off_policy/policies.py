@@ -117,10 +117,7 @@ class SlotPolicy:
 
 
 def in_chunks(policy: TargetPolicy, log: LoggedFeedback) -> Iterator[tuple[slice, Floats]]:
-    """Yield the policy's chances, some rows at a time, checked.
-
-    Raises DataError for chances that are none.
-    """
+    """Yield the policy's chances, some rows at a time, checked. Raises DataError for chances that are none."""
     step = max(1, CELLS_AT_ONCE // max(1, len(log.items)))
     for start in range(0, len(log), step):
         rows = slice(start, min(start + step, len(log)))

@@ -160,10 +160,7 @@ def _groups(dataset: Dataset, log: Log, group: str) -> tuple[tuple[str, ...], Co
 
 
 def _largest(names: tuple[str, ...], codes: Codes, item: npt.NDArray[np.int32]) -> tuple[tuple[str, ...], Codes]:
-    """Keep the CATEGORIES with the most questions, in order of name.
-
-    The others become one under a label of its own.
-    """
+    """Keep the CATEGORIES with the most questions, in order of name. The others become one under a label of its own."""
     if len(names) <= CATEGORIES:
         return names, codes
     asked = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]

@@ -82,10 +82,7 @@ def metric_names(k: int) -> tuple[str, ...]:
 
 
 def values(scored: ScoredQuestions, metric: str, arm: int, k: int) -> Floats:
-    """Compute one metric of one arm, (q,) float64; nan where no right item could be listed.
-
-    No answer is a miss.
-    """
+    """Compute one metric of one arm, (q,) float64; nan where no right item could be listed. No answer is a miss."""
     name = metric.partition("@")[0]
     if name == "ndcg" and scored.gain is not None:
         return np.asarray(scored.gain[:, arm])

@@ -31,10 +31,7 @@ class Workers:
 
 
 def finished_task(future: Future[Answer]) -> Answer:
-    """Wait for a task's answer.
-
-    Raises ModelError where its task could not reach another process.
-    """
+    """Wait for a task's answer. Raises ModelError where its task could not reach another process."""
     try:
         return future.result()
     except (pickle.PicklingError, AttributeError, TypeError) as error:  # what an arm raises is a ModelError by now
@@ -43,10 +40,7 @@ def finished_task(future: Future[Answer]) -> Answer:
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Workers]:
-    """Open `jobs` processes, or use this one alone.
-
-    On an interrupt, what has not begun is dropped.
-    """
+    """Open `jobs` processes, or use this one alone. On an interrupt, what has not begun is dropped."""
     if jobs < 1:
         raise ModelError(f"jobs={jobs}: must be 1 or more")
     torch.set_num_threads(1)

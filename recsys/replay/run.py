@@ -90,10 +90,7 @@ class _Run:
         self._split = Splitter(self._log, config, self._changes, self._facts.category[1])
 
     def identity(self) -> dict[str, object]:
-        """Describe what a stopped replay must agree in to go on.
-
-        Arms are told apart by name only.
-        """
+        """Describe what a stopped replay must agree in to go on. Arms are told apart by name only."""
         return {
             "dataset": self._dataset.hash,
             "arms": list(self._names),
@@ -104,10 +101,7 @@ class _Run:
     def periods(
         self, pool: Workers, jobs: int, checkpoint: Checkpoint | None, on_period: OnPeriod | None
     ) -> Iterator[PeriodResult]:
-        """Yield what every period left, in order.
-
-        Tasks of later periods begin while earlier ones are not done.
-        """
+        """Yield what every period left, in order. Tasks of later periods begin while earlier ones are not done."""
         finished, kept = (-1, None) if checkpoint is None else checkpoint.done()
         waiting: deque[tuple[_OpenPeriod, list[Future[Answer]]]] = deque()
         total, replayed = self._log.events.n_events, 0

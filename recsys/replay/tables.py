@@ -57,10 +57,7 @@ def make_tables(
     trainer: str | None,
     periods: list[PeriodResult],
 ) -> Replay:
-    """Make the tables of a finished replay.
-
-    trainer: its identity. Raises ModelError when nothing could be scored.
-    """
+    """Make the tables of a finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
     chance = {"resamples": config.bootstrap, "seed": config.seed}
     scored = tuple(_scored(target, log, periods) for target in config.targets)
     if not any((one.relevant > 0).any() for one in scored):
@@ -118,10 +115,7 @@ def _shelves(periods: list[PeriodResult]) -> list[BundleLists]:
 
 
 def _scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
-    """Collect all questions of a target.
-
-    Takes its arrays out of the parts, so that they are held once.
-    """
+    """Collect all questions of a target. Takes its arrays out of the parts, so that they are held once."""
     there = [left for left in periods if f"row.{target}" in left.part]
     if not there:
         raise ModelError(f"target={target}: the log has nothing of it to ask about between start and until")

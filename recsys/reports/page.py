@@ -44,10 +44,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 
 
 def document(title: str, body: str) -> str:
-    """Build the page, without scripts and without requests to anywhere.
-
-    title: text; body: HTML.
-    """
+    """Build the page, without scripts and without requests to anywhere. title: text; body: HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -64,10 +61,7 @@ def figure(svg: str, caption: str) -> str:
 
 
 def table(names: Sequence[str], body: Sequence[str]) -> str:
-    """Build a table of rows (HTML) under names (text).
-
-    The first column is of words, the others of numbers.
-    """
+    """Build a table of rows (HTML) under names (text). The first column is of words, the others of numbers."""
     first, *rest = names
     head = f"<th>{escape(first)}</th>" + "".join(f'<th class="n">{escape(name)}</th>' for name in rest)
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(body)}</table></div>'

@@ -127,10 +127,7 @@ class Filter:
         return mask
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Match one item by the language's definition: the reference beside `mask`.
-
-        row: column → value.
-        """
+        """Match one item by the language's definition: the reference beside `mask`. row: column → value."""
         return _holds(self.root, row)
 
     def single_category(self) -> str | None:
@@ -142,10 +139,7 @@ class Filter:
 
 
 def field_of(name: str, where: str | None = None) -> str:
-    """Find the column of a field: itself, or NAME of attributes.NAME.
-
-    Raises ModelError, at `where`, for no field.
-    """
+    """Find the column of a field: itself, or NAME of attributes.NAME. Raises ModelError, at `where`, for no field."""
     if name in FIELDS:
         return name
     column = name.removeprefix(_ATTRIBUTE)
@@ -181,19 +175,13 @@ def shown(name: object) -> str:
 
 
 def parse_filter(value: object, where: str = "filter") -> Filter:
-    """Parse a filter from a JSON value.
-
-    Raises ModelError with the place of whatever is wrong.
-    """
+    """Parse a filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
     root = _parse(value, where, 1, [])
     return Filter(root, _key(root))
 
 
 def parse_text(value: object, where: str) -> str:
-    """Parse a text.
-
-    Raises ModelError for anything else, and for half a surrogate pair, which no column can hold.
-    """
+    """Parse a text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
     if not isinstance(value, str):
         raise ModelError(f"{where}: must be text")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -202,10 +190,7 @@ def parse_text(value: object, where: str) -> str:
 
 
 def parse_number(value: object, where: str) -> float:
-    """Parse a finite number, as a float.
-
-    Raises ModelError for anything else; true is not 1.
-    """
+    """Parse a finite number, as a float. Raises ModelError for anything else; true is not 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ModelError(f"{where}: must be a number")
     try:

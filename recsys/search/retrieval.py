@@ -279,10 +279,7 @@ class ItemIndex:
         chosen: Selection,
         gone: npt.NDArray[np.int64] | None,
     ) -> SearchResult | None:
-        """Search the approximate index.
-
-        It is never filtered: with a filter it misses what lies further off.
-        """
+        """Search the approximate index. It is never filtered: with a filter it misses what lies further off."""
         dim = self.table.dim
         padded[0, dim + 1] = REACH * length / dim**0.5
         scores, items = nearest(self.approximate, padded, wide, probe)

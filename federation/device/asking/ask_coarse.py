@@ -88,7 +88,7 @@ def ask_coarsely(
     repeat: bool,
     now: int,
 ) -> Recommendations:
-    """A list of top_k in mode cluster or noised, at `now` (µs).
+    """List top_k items in mode cluster or noised, at `now` (µs).
 
     When the service no longer has the bundle, its current clusters file is fetched and it is asked once more. Raises
     ServingError for a refusal, BudgetExhausted when the noise of a lifetime is spent.
@@ -108,7 +108,7 @@ def ask_coarsely(
 
 
 def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
-    """The service's current clusters, fetched if they are not the ones held."""
+    """Return the service's current clusters, fetched if they are not the ones held."""
     fresh = fetched_clusters(device.folder, device.state.clusters, client)
     if fresh is not None:
         device.change(lambda state: replace(state, clusters=fresh))
@@ -119,7 +119,9 @@ def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
 
 
 def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profile | None:
-    """The profile from the device's own rows alone; None without consent, or without an event that has a row.
+    """Make the profile from the device's own rows alone.
+
+    None without consent, or without an event that has a row.
 
     The same as from a whole catalogue, as far as the history has rows: the Gram matrix stands for all other items.
     """
@@ -135,7 +137,9 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
 
 
 def row_version(row: npt.NDArray[np.float32], named: str | None, held: Clusters | Catalogue | None) -> str | None:
-    """The bundle that a row (dim,) from an item's page is kept for; None when it is of another one than is at hand.
+    """Name the bundle that a row (dim,) from an item's page is kept for.
+
+    None when it is of another one than is at hand.
 
     named: the bundle that the page says, None for the one at hand. Raises ServingError for a row that is none.
     """
@@ -179,7 +183,7 @@ def _asked(
 
 
 def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
-    """The catalogue with the candidates that are newer than this device's last refresh, as they came."""
+    """Extend the catalogue by candidates that are newer than this device's last refresh, as they came."""
     new = np.flatnonzero(catalogue.items.index_of(candidates.item_ids) < 0).tolist()
     rows = candidates.shown[new].iter_rows(named=True)
     return catalogue.changed(
@@ -193,7 +197,7 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
 def _question(
     device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
 ) -> dict[str, Any]:
-    """What is sent of the profile; a new noised message is in the vault before this returns."""
+    """Build what is sent of the profile; a new noised message is in the vault before this returns."""
     if coarse.mode == "cluster":
         n = min(coarse.clusters, len(clusters.centroids))
         return {"mode": "cluster", "clusters": nearest(clusters.centroids, profile.vector, n)}

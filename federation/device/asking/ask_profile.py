@@ -41,7 +41,9 @@ def ask_with_profile(
     repeat: bool,
     now: int,
 ) -> Recommendations:
-    """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked; `unseen`: more, in steps.
+    """List top_k items at `now` (µs), for which the device asks for top_k + len(exclude) items.
+
+    `unseen`: it asks for more, in steps.
 
     When the service no longer has the bundle, or lists an item that is newer than this device's last refresh, the
     device is refreshed, the profile made anew, and the service asked once more.

@@ -34,7 +34,7 @@ _DELTA_HEADER = "ownshelf-delta-from"
 
 @contextmanager
 def service_client(service: str | httpx.Client, ca: Path | None = None) -> Iterator[httpx.Client]:
-    """A client for a service's address; a client of the caller's own is used and left open.
+    """Open a client for a service's address; a client of the caller's own is used and left open.
 
     ca: PEM file of the only authority to believe; None believes the usual ones. Raises ServingError for http:// to
     anything but this machine: a profile is never sent in the clear.
@@ -54,7 +54,9 @@ def service_client(service: str | httpx.Client, ca: Path | None = None) -> Itera
 def ask(
     client: httpx.Client, bundle_version: str, profile: npt.NDArray[np.float32] | None, top_k: int
 ) -> tuple[list[str], npt.NDArray[np.float32]] | None:
-    """item_ids and scores (k,), best first, for a profile (dim,) or, without one, the trend.
+    """Ask for a list by profile (dim,) or, without one, for the trend.
+
+    Returns item_ids and scores (k,), best first.
 
     None when the service no longer has the bundle. Raises ServingError for every other refusal.
     """
@@ -81,7 +83,9 @@ def ask(
 def ask_candidates(
     client: httpx.Client, bundle_version: str, question: Mapping[str, Any], most: int, dim: int
 ) -> Candidates | None:
-    """The candidates for a coarse question: mode "cluster" with `clusters` (ids), or "noised" with `noised` (base64).
+    """Ask for candidates by a coarse question.
+
+    Its mode is "cluster" with `clusters` (ids), or "noised" with `noised` (base64).
 
     most: how many may come; dim: of their rows. None when the service no longer has the bundle. Raises ServingError for
     every other refusal, and for an answer without a candidate.
@@ -101,7 +105,7 @@ def ask_candidates(
 
 
 def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dict[str, Any]] | None:
-    """The trend's items as the service shows them, best first; None when it no longer has the bundle."""
+    """Ask for the trend's items as the service shows them, best first; None when it no longer has the bundle."""
     body = {"mode": "profile", "bundle_version": bundle_version, "profile": None, "top_k": top_k}
     answer = _question(client, body)
     if answer is None:
@@ -127,7 +131,7 @@ class CatalogueFile:
 
 
 def fetch_catalogue(client: httpx.Client, held: CatalogueFile | None) -> bytes | None:
-    """The service's current catalogue file, or None when it is the held one.
+    """Fetch the service's current catalogue file, or None when it is the held one.
 
     The service is told the version held, and may answer with the difference. Whatever is wrong with that, the whole
     file is fetched. Raises ServingError when that is too large or not the one its ETag names.
@@ -141,7 +145,9 @@ def fetch_catalogue(client: httpx.Client, held: CatalogueFile | None) -> bytes |
 
 
 def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> CatalogueChanges | None:
-    """What changed about a bundle's items after a sequence; None where the service cannot say, as an older one.
+    """Fetch what changed about a bundle's items after a sequence.
+
+    None where the service cannot say, as an older one.
 
     Raises ServingError for an answer that is something else.
     """
@@ -169,7 +175,7 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
 
 
 def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:
-    """The service's current clusters file, or None when it is the held one (sha256, hex); as fetch_catalogue."""
+    """Fetch the service's current clusters file. None when it is the held one (sha256, hex); as fetch_catalogue."""
     return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, held)
 
 
@@ -197,7 +203,7 @@ def _fetch(
 
 
 def _nearby(response: httpx.Response) -> httpx.URL:
-    """Where a redirect leads. A device goes where its own service is and nowhere else, whatever it is told."""
+    """Resolve where a redirect leads. A device goes where its own service is and nowhere else, whatever it is told."""
     ours, target = response.url, response.url.join(response.headers.get("location", ""))
     if (target.scheme, target.host, target.port) != (ours.scheme, ours.host, ours.port):
         raise ServingError("service: sends the device to another address, where it does not go")
@@ -205,7 +211,7 @@ def _nearby(response: httpx.Response) -> httpx.URL:
 
 
 def _content(response: httpx.Response, name: str, most_bytes: int, older: CatalogueFile | None) -> bytes | None:
-    """The file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
+    """Read the file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
     if response.status_code == 304:
         return None
     if response.status_code != 200:

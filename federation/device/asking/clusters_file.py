@@ -15,7 +15,10 @@ NAME = "clusters-{}.safetensors"
 
 
 def held_clusters(folder: Path, digest: str | None) -> Clusters | None:
-    """The file that the vault names by its sha256 (hex); None when it is missing or changed, and must be fetched."""
+    """Read the file that the vault names by its sha256 (hex).
+
+    None when it is missing or changed, and must be fetched.
+    """
     if digest is None:
         return None
     path = folder / NAME.format(digest[:16])

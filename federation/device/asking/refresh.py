@@ -70,7 +70,7 @@ def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
 
 
 def _held(device: StateHolder) -> CatalogueFile | None:
-    """The file at hand, if it can be read; one that is damaged is fetched anew."""
+    """Return the file at hand, if it can be read; one that is damaged is fetched anew."""
     digest = device.state.catalogue
     if digest is None:
         return None
@@ -84,7 +84,7 @@ def _held(device: StateHolder) -> CatalogueFile | None:
 def _changes_since(
     client: httpx.Client, catalogue: Catalogue, before: CatalogueChanges | None
 ) -> CatalogueChanges | None:
-    """All changes of the catalogue's items up to now, or None where the service cannot say."""
+    """Fetch all changes of the catalogue's items up to now, or None where the service cannot say."""
     found = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
     if found is None:
         return None
@@ -125,7 +125,7 @@ def _hold(
 
 
 def _is_news(now: CatalogueChanges | None, before: CatalogueChanges | None, after: CatalogueChanges) -> bool:
-    """Are the changes to be written over those there now, which another program may have written meanwhile?"""
+    """Decide if the changes are to be written over those there now. Another program may have written meanwhile."""
     if now is None or now.epoch != after.epoch:
         return True
     if before is None or now.sequence != before.sequence:

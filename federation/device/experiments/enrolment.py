@@ -65,7 +65,9 @@ def keep_definitions(
 
 
 def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
-    """The arm whose settings this device's lists have at `now` (µs since 1970 UTC); None when it is not in.
+    """Find the arm whose settings this device's lists have at `now` (µs since 1970 UTC).
+
+    None when it is not in.
 
     None too where both arms make every list: that is federation/device/experiments/interleaving.py's.
     """
@@ -77,7 +79,7 @@ def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
 
 
 def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | None, now: int) -> bool:
-    """Whether the device is in at `now` (µs since 1970 UTC).
+    """Check that the device is in at `now` (µs since 1970 UTC).
 
     A shopper who came in stays in; others are in while exposures are taken and every rule holds.
     """
@@ -89,7 +91,7 @@ def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | Non
 
 
 def settled(own: Enrolment, experiment: Experiment) -> Enrolment:
-    """With the open list counted and forgotten: a session won, lost or neither, of a shopper who is in."""
+    """Count the open list and forget it: a session won, lost or neither, of a shopper who is in."""
     if own.open_list is None:
         return own
     tally = own.tally or Tally(cap=int(experiment.primary.cap))
@@ -98,7 +100,10 @@ def settled(own: Enrolment, experiment: Experiment) -> Enrolment:
 
 
 def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
-    """Ids of the experiments that the shopper comes into by this trigger on this surface, at `now` (µs)."""
+    """Expose the shopper by this trigger on this surface, at `now` (µs).
+
+    Returns ids of the experiments that the shopper comes into.
+    """
     catalogue = device.catalogue
     entered: list[str] = []
 
@@ -141,7 +146,7 @@ def note(
 
 
 def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
-    """The arm that the device's secret falls into, eligible or not."""
+    """Find the arm that the device's secret falls into, eligible or not."""
     if state.consent != "contribute" or not state.experiments.secret:
         return None
     name = assign(experiment, state.experiments.secret).arm
@@ -149,7 +154,7 @@ def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
 
 
 def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) -> dict[str, float]:
-    """The facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
+    """Compute the facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
 
     days_known: since the first event. head_share: of the events whose item the catalogue knows, those with an item of
     the head; 0 without any.
@@ -161,7 +166,10 @@ def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) ->
 
 
 def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, now: int) -> tuple[Enrolment, Integers]:
-    """What the device would say at `now` (µs), (2, slots) int64 of 0 or more, and its part once that is said."""
+    """Compute what the device would say at `now` (µs), (2, slots) int64 of 0 or more.
+
+    Beside it, its part once that is said.
+    """
     layout = layout_of(experiment)
     before = own.sent_so_far(layout)
     if own.open_list is not None and now > own.open_list.made_at + CREDIT_S * MICROS:

@@ -38,7 +38,9 @@ def interleave(
     filter: object | None = None,  # noqa: A002  # the word of the HTTP API
     rng: np.random.Generator | None = None,
 ) -> Recommendations | None:
-    """The list that both arms draft for this shopper at `now` (µs since 1970 UTC); None when the device is not in.
+    """Make the list that both arms draft for this shopper at `now` (µs since 1970 UTC).
+
+    None when the device is not in.
 
     Its order is the list: scores are of two rankers, and do not compare. top_k: 1..1000. exclude, filter: as of
     Device.recommend. rng: of the coins; None is the operating system's randomness.
@@ -107,7 +109,7 @@ def arm_list(
     exclude: Sequence[str] = (),
     asked: Selection | None = None,
 ) -> Recommendations:
-    """The list of an arm's settings, made on the device: those of definition.DRAFTED_MODELS."""
+    """Make the list of an arm's settings on the device: those of definition.DRAFTED_MODELS."""
     weights: dict[str, Any] = {name: getattr(settings, name) for name in ("trend_weight", "repeat_weight")}
     config = replace(catalogue.config, **{name: value for name, value in weights.items() if value is not None})
     of = replace(state, events=()) if settings.model == "global" else state
@@ -117,7 +119,7 @@ def arm_list(
 
 
 def _captains(experiment: Experiment) -> tuple[Arm, Arm]:
-    """Incumbent and challenger."""
+    """Return incumbent and challenger."""
     control = experiment.arm(experiment.control)
     return control, next(arm for arm in experiment.arms if arm != control)
 

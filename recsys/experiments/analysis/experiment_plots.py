@@ -95,10 +95,7 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_any_look(figures: Mapping[str, Any], path: Path) -> None:
-    """Plot how often A/A experiments show something at one look or another, by metric and method.
-
-    The line is alpha.
-    """
+    """Plot how often A/A experiments show something at one look or another, by metric and method. The line is alpha."""
     rates = figures["aa_any_look"]
     metrics = list(next(iter(rates.values())))
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
@@ -117,10 +114,7 @@ def plot_any_look(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_widths(figures: Mapping[str, Any], path: Path) -> None:
-    """Plot what privacy widens an interval by.
-
-    Against ε, shoppers, coordinates and batches, one panel each.
-    """
+    """Plot what privacy widens an interval by. Against ε, shoppers, coordinates and batches, one panel each."""
     curves = figures["width_curves"]
     titles = {
         "epsilon": "ε of the whole experiment",

@@ -99,10 +99,7 @@ class ArmSums:
 
     @staticmethod
     def from_rows(rows: Mapping[str, npt.ArrayLike], metrics: Iterable[Metric]) -> ArmSums:
-        """Sum rows that somebody holds, exactly: a simulation's or a test's.
-
-        rows: column → (n_shoppers,) values.
-        """
+        """Sum rows that somebody holds, exactly: a simulation's or a test's. rows: column → (n_shoppers,) values."""
         empty = ArmSums.zero(metrics)
         values = {x: np.asarray(rows[x], dtype=np.float64) - empty.centre(x) for x in empty.totals}
         lengths = {len(column) for column in values.values()}
@@ -195,10 +192,7 @@ class ArmSums:
         return self.totals[x]
 
     def _product(self, x: str, y: str) -> float:
-        """Compute Σ (x − c_x)(y − c_y).
-
-        Of an indicator with itself it is (x − c)² = (1 − 2c)(x − c) + c(1 − c).
-        """
+        """Compute Σ (x − c_x)(y − c_y). Of an indicator with itself it is (x − c)² = (1 − 2c)(x − c) + c(1 − c)."""
         if x == y and x in self.indicators:
             c = self.centre(x)
             return (1.0 - 2.0 * c) * self.totals[x] + c * (1.0 - c) * self.n

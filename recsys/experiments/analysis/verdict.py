@@ -211,10 +211,7 @@ def _segments(analysis: Analysis, arm: str) -> list[str]:
 
 
 def _interval(effect: Effect) -> str:
-    """Format an interval: "+3.1 % (+0.4 % to +5.9 %)".
-
-    It is absolute where nothing can be said relative to control.
-    """
+    """Format an interval: "+3.1 % (+0.4 % to +5.9 %)". It is absolute where nothing can be said relative to control."""
     if effect.relative is None or effect.relative_low is None or effect.relative_low != effect.relative_low:
         if effect.effect is None:
             return "no figure yet"

@@ -41,10 +41,7 @@ _P = ".4f"
 
 
 def reading_of(folder: Path | str) -> dict[str, Any]:
-    """Read the reading in a folder that `write_report` made.
-
-    Raises DataError when it is none.
-    """
+    """Read the reading in a folder that `write_report` made. Raises DataError when it is none."""
     place = Path(folder)
     try:
         found = json.loads((place / READING).read_text(encoding="utf-8"))
@@ -56,10 +53,7 @@ def reading_of(folder: Path | str) -> dict[str, Any]:
 
 
 def checked(reading: Any) -> dict[str, Any]:
-    """Check that the reading has what a report is made of, and return it.
-
-    Raises DataError.
-    """
+    """Check that the reading has what a report is made of, and return it. Raises DataError."""
     if not isinstance(reading, dict) or not set(KEYS) <= set(reading):
         raise DataError(f"reading: must have {', '.join(KEYS)}")
     if not isinstance(reading["results"], dict) or not {"analysis", "verdicts", "privacy"} <= set(reading["results"]):
@@ -89,10 +83,7 @@ def write_report(reading: Mapping[str, Any], folder: Path) -> None:
 
 
 def tables_of(reading: Mapping[str, Any]) -> dict[str, str]:
-    """Make CSV by file name: effects at the last look, at every look, and by segment.
-
-    Empty cells are unknown.
-    """
+    """Make CSV by file name: effects at the last look, at every look, and by segment. Empty cells are unknown."""
     analysis = reading["results"]["analysis"]
     made = {}
     for name, key in TABLES.items():

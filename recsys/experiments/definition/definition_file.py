@@ -30,10 +30,7 @@ MAX_NUMBER = 2**53
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read the experiment of a .yaml, .yml or .json file, no key in it twice.
-
-    Raises DataError for anything else.
-    """
+    """Read the experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
     import yaml  # only here: devices and services get JSON
 
     class Loader(yaml.SafeLoader):
@@ -59,10 +56,7 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def experiment_of(raw: object) -> Experiment:
-    """Read an experiment from plain values, as JSON and YAML have them.
-
-    Raises DataError naming field and bound.
-    """
+    """Read an experiment from plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
     if isinstance(raw, Mapping):
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
@@ -87,10 +81,7 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def canonical_json(experiment: Experiment) -> str:
-    """Write the one text of an experiment.
-
-    Sorted keys, no spaces, every default but a parallel design written out.
-    """
+    """Write the one text of an experiment. Sorted keys, no spaces, every default but a parallel design written out."""
     return json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

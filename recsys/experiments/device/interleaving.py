@@ -41,10 +41,7 @@ class Draft:
 
 
 def coins(k: int, rng: np.random.Generator, batch: int | None = None) -> Flags:
-    """Toss who picks first in each pair of a list of k, (⌈k/2⌉,), or (batch, ⌈k/2⌉).
-
-    True: the challenger.
-    """
+    """Toss who picks first in each pair of a list of k, (⌈k/2⌉,), or (batch, ⌈k/2⌉). True: the challenger."""
     shape = ((k + 1) // 2,) if batch is None else (batch, (k + 1) // 2)
     return rng.random(shape) < 0.5
 
@@ -78,10 +75,7 @@ def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Dra
 
 
 def _can_go_on(incumbent: list[int], challenger: list[int], *, alone: bool) -> bool:
-    """Check that both can pick, whoever begins.
-
-    alone: there is room for one pick only.
-    """
+    """Check that both can pick, whoever begins. alone: there is room for one pick only."""
     if not incumbent or not challenger:
         return False
     return alone or (challenger != incumbent[:1] and incumbent != challenger[:1])
@@ -138,10 +132,7 @@ class Tally:
         return "Tally(…)"
 
     def after(self, preference: int) -> Tally:
-        """Add one session: −1, 0 or 1.
-
-        Raises DataError for another value.
-        """
+        """Add one session: −1, 0 or 1. Raises DataError for another value."""
         if preference not in (-1, 0, 1):
             raise DataError("preference: must be -1, 0 or 1")
         won, lost = min(self.wins + (preference > 0), self.cap), min(self.losses + (preference < 0), self.cap)

@@ -39,7 +39,7 @@ class OutcomeRecord:
             raise DataError(f"value of {self.event}={self.value}: must be finite and 0 or more")
 
     def __repr__(self) -> str:
-        return "Note(…)"
+        return "OutcomeRecord(…)"
 
 
 def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_at: int, now: int) -> dict[str, float]:
@@ -69,10 +69,7 @@ def is_eligible(experiment: Experiment, facts: Mapping[str, float]) -> bool:
 
 
 def head_of(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Mark the items of the head, (n_items,).
-
-    trend: (n_items,).
-    """
+    """Mark the items of the head, (n_items,). trend: (n_items,)."""
     return np.asarray(trend > np.quantile(trend, HEAD))
 
 

@@ -56,10 +56,7 @@ class LoggedVisits:
 
     @staticmethod
     def of(dataset: Dataset) -> LoggedVisits:
-        """Read a dataset's log.
-
-        Prices that an event lacks are its item's; unknown ones are 0.
-        """
+        """Read a dataset's log. Prices that an event lacks are its item's; unknown ones are 0."""
         log = dataset.interactions()
         if log.n_events == 0:
             raise DataError(f"dataset={dataset.name}: has no events to rehearse on")
@@ -83,10 +80,7 @@ class LoggedVisits:
         )
 
     def facts(self, user: int, at: int, head: npt.NDArray[np.bool_]) -> dict[str, float]:
-        """Compute the facts of one shopper's history before `at` (µs).
-
-        head (n_items,): which items are of the head.
-        """
+        """Compute the facts of one shopper's history before `at` (µs). head (n_items,): which items are of the head."""
         rows = self.log.of(user)
         stop = rows.start + int(np.searchsorted(self.log.time[rows], at))
         kinds = self.log.kind[rows.start : stop]

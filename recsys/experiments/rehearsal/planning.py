@@ -90,10 +90,7 @@ class Spread:
     covariate: CovariateSpread | None = None
 
     def standard_error(self, shoppers: float, ratio: float = 1.0) -> float:
-        """Compute the standard error of the difference of two arms.
-
-        ratio: treated shoppers for one in control.
-        """
+        """Compute the standard error of the difference of two arms. ratio: treated shoppers for one in control."""
         arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
         if self.covariate is None:
             return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))

@@ -46,10 +46,7 @@ class WindowSummation(Protocol):
         ...
 
     def looks(self, experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-        """Cumulate the windows' sums into looks.
-
-        summed: number of a window → its sum.
-        """
+        """Cumulate the windows' sums into looks. summed: number of a window → its sum."""
         ...
 
 
@@ -215,10 +212,7 @@ def _windows(
     rng: np.random.Generator,
     told: OnProgress,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
-    """Sum every window, and report what is known of it.
-
-    Every assigned device that there is reports, zeros too.
-    """
+    """Sum every window, and report what is known of it. Every assigned device that there is reports, zeros too."""
     layout = layout_of(experiment)
     shape = (len(crowd.parts), 2, len(layout.slots))
     sent, thresholds = np.zeros(shape, dtype=np.int64), rng.random(shape)

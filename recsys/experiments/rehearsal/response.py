@@ -67,10 +67,7 @@ class ShopperResponse:
 
 
 def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> Scope:
-    """Delimit the scope of some rows of a log.
-
-    before (n_events,): rows from which rates are learned.
-    """
+    """Delimit the scope of some rows of a log. before (n_events,): rows from which rates are learned."""
     steps = [OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE]
     kinds = {step: [int(kind) for kind, event in NOTED.items() if event is step] for step in steps}
     numbers = {step: int(np.isin(log.kind[before], kinds[step]).sum()) for step in steps}

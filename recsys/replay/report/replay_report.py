@@ -43,10 +43,7 @@ LISTS = {
 
 
 def report_of(folder: Path | str) -> str:
-    """Render the report as HTML, from a folder that `Replay.write` made.
-
-    Raises DataError when it is none.
-    """
+    """Render the report as HTML, from a folder that `Replay.write` made. Raises DataError when it is none."""
     place = Path(folder)
     try:
         protocol = json.loads((place / "replay.json").read_text(encoding="utf-8"))["protocol"]

@@ -28,10 +28,7 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 
 def bars(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """Draw a bar an arm with its interval.
-
-    rows: arm, value, low, high.
-    """
+    """Draw a bar an arm with its interval. rows: arm, value, low, high."""
     figure = Figure(figsize=(_WIDTH, 0.9 + 0.36 * len(arms)), layout="constrained")
     axes = figure.subplots()
     by_arm = {row["arm"]: row for row in rows.iter_rows(named=True)}
@@ -50,10 +47,7 @@ def bars(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
 
 
 def over_time(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """Draw a line an arm over days with its interval as a band.
-
-    rows: arm, bucket (ISO date), value, low, high.
-    """
+    """Draw a line an arm over days with its interval as a band. rows: arm, bucket (ISO date), value, low, high."""
     figure, axes = _wide()
     for arm, colour in arm_colours(arms).items():
         own = rows.filter(pl.col("arm") == arm).sort("bucket")
@@ -66,10 +60,7 @@ def over_time(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
 
 
 def over_steps(rows: pl.DataFrame, arms: Sequence[str], x: str, title: str, xlabel: str) -> str:
-    """Draw a line an arm over whole numbers in column `x`.
-
-    rows: arm, x, value, low, high (null: no interval).
-    """
+    """Draw a line an arm over whole numbers in column `x`. rows: arm, x, value, low, high (null: no interval)."""
     figure, axes = _wide()
     for arm, colour in arm_colours(arms).items():
         own = rows.filter(pl.col("arm") == arm).sort(x)
@@ -85,10 +76,7 @@ def over_steps(rows: pl.DataFrame, arms: Sequence[str], x: str, title: str, xlab
 
 
 def by_bucket(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """Draw points with intervals, buckets side by side.
-
-    rows: arm, bucket, order, value, low, high.
-    """
+    """Draw points with intervals, buckets side by side. rows: arm, bucket, order, value, low, high."""
     figure, axes = _wide()
     buckets = rows.select("bucket", "order").unique().sort("order")["bucket"].to_list()
     places = {bucket: place for place, bucket in enumerate(buckets)}
