@@ -282,8 +282,8 @@ class Device:
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; return whether it did.
 
-        Then fetch what changed about its items since, so that lists are of the items as they are now. The service is told the
-        version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
+        Then fetch what changed about its items since, so that lists are of the items as they are now. The service is
+        told the version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
         """
         with service_client(service) as client:
             fetched = refresh_catalogue(self, client)

@@ -12,7 +12,10 @@ LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
 
 
 def micros(time: datetime | int | None) -> int:
-    """Convert a time to µs since 1970 UTC; None is now. Raises ServingError without a time zone, and for what no calendar has."""
+    """Convert a time to µs since 1970 UTC; None is now.
+
+    Raises ServingError without a time zone, and for what no calendar has.
+    """
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
