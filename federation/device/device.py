@@ -234,13 +234,13 @@ class Device:
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
         check_top_k(top_k)
-        asked = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
+        selection = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked), exclude)
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, selection), exclude)
 
     def recommend_from(
         self,
@@ -283,7 +283,8 @@ class Device:
         """Fetch the service's current catalogue if it differs from the one held; return whether it did.
 
         Then fetch what changed about its items since, so that lists are of the items as they are now. The service is
-        told the version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
+        told the version held, about where the changes held end, and nothing else. A bundle given to create or open is
+        given up.
         """
         with service_client(service) as client:
             fetched = refresh_catalogue(self, client)
@@ -376,8 +377,8 @@ class Device:
             return with_own_rows(self._bundle, state.own_rows)
         if state.catalogue is None:
             return None
-        own = None if state.own_rows is None else state.own_rows.item_ids
-        key = state.catalogue, own, changes_stamp(self.folder, state.catalogue)
+        row_ids = None if state.own_rows is None else state.own_rows.item_ids
+        key = state.catalogue, row_ids, changes_stamp(self.folder, state.catalogue)
         if self._cached is None or self._cached[0] != key:
             content = read_catalogue(self.folder, state.catalogue)
             if content is None:

@@ -12,10 +12,10 @@ def without_item(state: DeviceState, item_id: str) -> DeviceState:
 
     The state itself when it has nothing of the item.
     """
-    kept = tuple(event for event in state.events if event.item_id != item_id)
-    if len(kept) == len(state.events) and not state.experiments.names(item_id):
+    remaining = tuple(event for event in state.events if event.item_id != item_id)
+    if len(remaining) == len(state.events) and not state.experiments.names(item_id):
         return state
-    return without_reports(replace(state, events=kept, experiments=state.experiments.without_item(item_id)))
+    return without_reports(replace(state, events=remaining, experiments=state.experiments.without_item(item_id)))
 
 
 def without_shopper(state: DeviceState) -> DeviceState:

@@ -38,9 +38,9 @@ def open_export(blob: bytes, passphrase: str) -> bytes:
     if len(blob) < _HEADER.size or blob[:8] != _MAGIC:
         raise ServingError("export: not a device export")
     header = blob[: _HEADER.size]
-    _, found, salt, nonce = _HEADER.unpack(header)
-    if found != FORMAT:
-        raise ServingError(f"export: format={found}: this version reads format {FORMAT}")
+    _, version, salt, nonce = _HEADER.unpack(header)
+    if version != FORMAT:
+        raise ServingError(f"export: format={version}: this version reads format {FORMAT}")
     try:
         padded = AESGCM(_stretch(passphrase, salt)).decrypt(nonce, blob[len(header) :], _PURPOSE + header)
     except InvalidTag:

@@ -46,7 +46,7 @@ class OpenList:
         for side, items in enumerate(self.picks):
             if item_id in items:
                 picks, clicks = list(self.picks), list(self.clicks)
-                picks[side] = tuple(one for one in items if one != item_id)
+                picks[side] = tuple(item for item in items if item != item_id)
                 clicks[side] += 1
                 return replace(self, picks=(picks[0], picks[1]), clicks=(clicks[0], clicks[1]))
         return self

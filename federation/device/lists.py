@@ -72,13 +72,13 @@ def check_top_k(top_k: int) -> None:
 
 def without_seen(state: DeviceState, exclude: Sequence[str]) -> list[str]:
     """List the excluded ids and every item of the own history, which without consent is none."""
-    own = () if state.consent == "nothing" else state.events
-    return list(dict.fromkeys([*exclude, *(event.item_id for event in own)]))
+    events = () if state.consent == "nothing" else state.events
+    return list(dict.fromkeys([*exclude, *(event.item_id for event in events)]))
 
 
 def saying_only(listed: Recommendations, exclude: Sequence[str]) -> Recommendations:
     """Keep of the list's unknown excluded ids those that were given."""
-    return replace(listed, unknown_exclude=tuple(one for one in listed.unknown_exclude if one in exclude))
+    return replace(listed, unknown_exclude=tuple(item_id for item_id in listed.unknown_exclude if item_id in exclude))
 
 
 def asked_for(top_k: int, left_out: int, most: int) -> int:
@@ -132,12 +132,12 @@ def rank(
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
     profile = profile_of(state, catalogue, now)
-    own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
+    repeated, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
     if profile is None:
         every = catalogue.table.trend
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
-        every[own] += bonus
+        every[repeated] += bonus
     if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
     else:
@@ -149,9 +149,9 @@ def rank(
         return listed
     reasons: Sequence[Reason | None] = [POPULAR] * len(items)
     if profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
-    told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
-    return replace(listed, items=tuple(told))
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
+    items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
+    return replace(listed, items=tuple(items_with_reasons))
 
 
 def join(
@@ -175,12 +175,12 @@ def join(
     if (items < 0).any():
         raise ServingError(f"service: lists items that bundle {catalogue.bundle_version} does not have")
     if profile is not None and repeat:
-        own, bonus = _bonus(state, catalogue, now)
-        absent = own[~np.isin(own, items)]
+        repeated, bonus = _bonus(state, catalogue, now)
+        absent = repeated[~np.isin(repeated, items)]
         if len(absent):
             mine = score(_rows(catalogue.table, absent), profile.vector[None], catalogue.config.trend_weight)[0]
             items, scores = np.concatenate((items, absent)), np.concatenate((scores, mine))
-        lift = dict(zip(own.tolist(), bonus.tolist(), strict=True))
+        lift = dict(zip(repeated.tolist(), bonus.tolist(), strict=True))
         scores = scores + np.array([lift.get(item, 0.0) for item in items.tolist()], dtype=np.float32)
     shown = ~np.isin(items, hidden)
     items, scores = items[shown], scores[shown]
@@ -193,30 +193,30 @@ def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
 
     exact: a full-precision catalogue if there is one now; without, rows of forgotten items are dropped.
     """
-    held, wanted = state.own_rows, sorted({event.item_id for event in state.events})
+    stored, wanted = state.own_rows, sorted({event.item_id for event in state.events})
     if exact is not None:
         item_idx = exact.items.index_of(wanted)
         ids = tuple(item_id for item_id, place in zip(wanted, item_idx, strict=True) if place >= 0)
-        if held is not None and (held.bundle_version, held.item_ids) == (exact.bundle_version, ids):
+        if stored is not None and (stored.bundle_version, stored.item_ids) == (exact.bundle_version, ids):
             return state
         rows = exact.table.item_embeddings[item_idx[item_idx >= 0]]
-        kept = OwnRows(exact.bundle_version, ids, rows)
-    elif held is None or set(held.item_ids) <= set(wanted):
+        own_rows = OwnRows(exact.bundle_version, ids, rows)
+    elif stored is None or set(stored.item_ids) <= set(wanted):
         return state
     else:
-        stays = [place for place, item_id in enumerate(held.item_ids) if item_id in set(wanted)]
-        kept = OwnRows(held.bundle_version, tuple(held.item_ids[place] for place in stays), held.rows[stays])
-    return replace(state, own_rows=kept) if kept.item_ids else replace(state, own_rows=None)
+        stays = [place for place, item_id in enumerate(stored.item_ids) if item_id in set(wanted)]
+        own_rows = OwnRows(stored.bundle_version, tuple(stored.item_ids[place] for place in stays), stored.rows[stays])
+    return replace(state, own_rows=own_rows) if own_rows.item_ids else replace(state, own_rows=None)
 
 
 def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bundle_version: str) -> DeviceState:
     """Keep one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
-    held = state.own_rows
-    if held is None or held.bundle_version != bundle_version:
+    stored = state.own_rows
+    if stored is None or stored.bundle_version != bundle_version:
         return replace(state, own_rows=OwnRows(bundle_version, (item_id,), row[None]))
-    others = [place for place, known in enumerate(held.item_ids) if known != item_id]
-    ids = (*(held.item_ids[place] for place in others), item_id)
-    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
+    others = [place for place, known in enumerate(stored.item_ids) if known != item_id]
+    ids = (*(stored.item_ids[place] for place in others), item_id)
+    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((stored.rows[others], row[None]))))
 
 
 def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
@@ -236,8 +236,8 @@ def _used(
 
 def _bonus(state: DeviceState, catalogue: Catalogue, now: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     item_idx, kind, time = _used(state, catalogue)
-    own, counts = repeat_counts(item_idx, kind, time, now, catalogue.config.repeat_half_life)
-    return own, np.float32(catalogue.config.repeat_weight) * repeat_score(counts)
+    repeated, counts = repeat_counts(item_idx, kind, time, now, catalogue.config.repeat_half_life)
+    return repeated, np.float32(catalogue.config.repeat_weight) * repeat_score(counts)
 
 
 def _rows(table: ItemTable, item_idx: npt.NDArray[np.int32]) -> ItemTable:

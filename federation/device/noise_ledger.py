@@ -75,9 +75,9 @@ class NoiseAccount:
 
         Raises BudgetExhausted when a new message would exceed max_epsilon.
         """
-        kept = self.held(bundle_version, policy.epsilon, now_s)
-        if kept is not None:
-            return self, kept
+        current = self.held(bundle_version, policy.epsilon, now_s)
+        if current is not None:
+            return self, current
         after = self.epsilon + policy.epsilon
         if after > policy.max_epsilon * (1 + 1e-12):
             raise BudgetExhausted(
@@ -85,7 +85,7 @@ class NoiseAccount:
                 "use mode device or cluster"
             )
         fresh = NoiseDraw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
-        still = tuple(one for one in self.draws if now_s < one.until)
+        still = tuple(message for message in self.draws if now_s < message.until)
         return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
 
     def encode(self) -> dict[str, Any]:
@@ -95,12 +95,12 @@ class NoiseAccount:
             "epsilon": self.epsilon,
             "draws": [
                 [
-                    one.bundle_version,
-                    one.epsilon,
-                    one.until,
-                    base64.b64encode(one.vector.astype("<f4").tobytes()).decode(),
+                    message.bundle_version,
+                    message.epsilon,
+                    message.until,
+                    base64.b64encode(message.vector.astype("<f4").tobytes()).decode(),
                 ]
-                for one in self.draws
+                for message in self.draws
             ],
         }
 

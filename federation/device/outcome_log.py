@@ -107,33 +107,35 @@ class ExperimentLog:
 
     def definition(self, experiment_id: str) -> Experiment | None:
         """Find a running experiment by id."""
-        return next((one for one in self.definitions if one.id == experiment_id), None)
+        return next((experiment for experiment in self.definitions if experiment.id == experiment_id), None)
 
     def enrolment(self, experiment: Experiment) -> Enrolment:
         """Return the device's own part in an experiment; a fresh one before anything happened."""
-        found = next((one for one in self.enrolments if one.experiment_id == experiment.id), None)
-        return found or Enrolment(experiment.id, fixed_hash(experiment))
+        enrolment = next((entry for entry in self.enrolments if entry.experiment_id == experiment.id), None)
+        return enrolment or Enrolment(experiment.id, fixed_hash(experiment))
 
     def with_enrolment(self, enrolment: Enrolment) -> ExperimentLog:
         """Put this part in its experiment."""
-        others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
+        others = [entry for entry in self.enrolments if entry.experiment_id != enrolment.experiment_id]
         return replace(self, enrolments=(*others, enrolment))
 
     def with_note(self, note: OutcomeRecord) -> ExperimentLog:
         """Append what happened; what is too old to matter is forgotten."""
-        kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
-        return replace(self, notes=(*kept, note))
+        recent = (record for record in self.notes if record.time >= note.time - KEEP_S * MICROS)
+        return replace(self, notes=(*recent, note))
 
     def names(self, item_id: str) -> bool:
         """Check if a note is of the item."""
-        return any(one.item_id == item_id for one in self.notes)
+        return any(record.item_id == item_id for record in self.notes)
 
     def without_item(self, item_id: str) -> ExperimentLog:
         """Remove the notes of an item, and those of some item that do not say of which: they may be its."""
-        kept = (
-            one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
+        remaining = (
+            record
+            for record in self.notes
+            if record.item_id != item_id and not (record.item_id is None and record.event in OF_ITEMS)
         )
-        return replace(self, notes=tuple(kept))
+        return replace(self, notes=tuple(remaining))
 
     def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
         """Remove anything that the shopper did.
@@ -145,9 +147,9 @@ class ExperimentLog:
         a way into another arm.
         """
         silent = (
-            Enrolment(one.experiment_id, one.fixed_hash, window=one.window, left=True)
-            for one in self.enrolments
-            if one.fixed_hash in charged
+            Enrolment(enrolment.experiment_id, enrolment.fixed_hash, window=enrolment.window, left=True)
+            for enrolment in self.enrolments
+            if enrolment.fixed_hash in charged
         )
         return replace(self, notes=(), enrolments=tuple(silent))
 
@@ -156,11 +158,11 @@ class ExperimentLog:
 
         Whose picks an interleaved list had is forgotten too.
         """
-        if not any(one.pending or one.open_list for one in self.enrolments):
+        if not any(enrolment.pending or enrolment.open_list for enrolment in self.enrolments):
             return self
         gone = (
-            replace(one, pending=None, left=one.left or one.pending is not None, open_list=None)
-            for one in self.enrolments
+            replace(enrolment, pending=None, left=enrolment.left or enrolment.pending is not None, open_list=None)
+            for enrolment in self.enrolments
         )
         return replace(self, enrolments=tuple(gone))
 
@@ -170,9 +172,11 @@ class ExperimentLog:
         Where this device had said something, it goes on like one who left.
         """
         lost = [
-            one for one in self.enrolments if not one.left and set(one.spoke) & set(failed.get(one.experiment_id, ()))
+            enrolment
+            for enrolment in self.enrolments
+            if not enrolment.left and set(enrolment.spoke) & set(failed.get(enrolment.experiment_id, ()))
         ]
-        gone = (replace(one, left=True) if one in lost else one for one in self.enrolments)
+        gone = (replace(enrolment, left=True) if enrolment in lost else enrolment for enrolment in self.enrolments)
         return replace(self, enrolments=tuple(gone)) if lost else self
 
     def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
@@ -184,9 +188,9 @@ class ExperimentLog:
         """Encode for the vault's JSON."""
         return {
             "secret": self.secret.hex(),
-            "definitions": [canonical_json(one) for one in self.definitions],
+            "definitions": [canonical_json(entry) for entry in self.definitions],
             "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
-            "enrolments": [one.encode() for one in self.enrolments],
+            "enrolments": [entry.encode() for entry in self.enrolments],
         }
 
     @staticmethod
@@ -196,7 +200,7 @@ class ExperimentLog:
         assert len(secret) in (0, SECRET_BYTES)
         return ExperimentLog(
             secret=secret,
-            definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
+            definitions=tuple(experiment_of(json.loads(entry)) for entry in stored["definitions"]),
             notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
-            enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+            enrolments=tuple(Enrolment.decode(entry) for entry in stored["enrolments"]),
         )

@@ -56,19 +56,19 @@ def reasons_for(
 
     own, bonus: (m,), what the repeat counter adds to the shopper's own items.
     """
-    found = because(catalogue.table, *history, now, catalogue.config, listed)
+    contributions = because(catalogue.table, *history, now, catalogue.config, listed)
     trend = catalogue.config.trend_weight * catalogue.table.trend[listed].astype(np.float64)
     repeat = dict(zip(own.tolist(), bonus.tolist(), strict=True))
     return [
-        _largest(catalogue, found, place, item, float(trend[place]), repeat.get(item, 0.0))
+        _largest(catalogue, contributions, place, item, float(trend[place]), repeat.get(item, 0.0))
         for place, item in enumerate(listed.tolist())
     ]
 
 
 def _largest(
-    catalogue: Catalogue, found: Contributions, place: int, item: int, trend: float, repeat: float
+    catalogue: Catalogue, contributions: Contributions, place: int, item: int, trend: float, repeat: float
 ) -> Reason | None:
-    parts = found.parts[place]
+    parts = contributions.parts[place]
     whole = float(parts[parts > 0].sum()) + trend + repeat
     if whole <= 0:
         return None
@@ -79,7 +79,7 @@ def _largest(
         return Reason("trend", None, share, POPULAR.text)
     if largest == repeat:
         return Reason("repeat", catalogue.items.ids[item], share, "because you have bought it before")
-    kind, cause = EventKind(found.kind[strongest]), int(found.item_idx[strongest])
+    kind, cause = EventKind(contributions.kind[strongest]), int(contributions.item_idx[strongest])
     item_id, title = catalogue.items.ids[cause], catalogue.shown["title"][cause]
     what = "it before" if cause == item else title or item_id
     return Reason(kind.name.lower(), item_id, share, _VERBS[kind].format(what))  # type: ignore[arg-type]

@@ -190,12 +190,12 @@ def _time(event: Event) -> int:
 
 
 def _columns(events: Iterable[Event]) -> dict[str, list[Any]]:
-    kept = list(events)
+    rows = list(events)
     return {
-        "time": [event.time for event in kept],
-        "item_id": [event.item_id for event in kept],
-        "kind": [int(event.kind) for event in kept],
-        "quantity": [event.quantity for event in kept],
+        "time": [event.time for event in rows],
+        "item_id": [event.item_id for event in rows],
+        "kind": [int(event.kind) for event in rows],
+        "quantity": [event.quantity for event in rows],
     }
 
 

@@ -14,14 +14,14 @@ from federation.device.timestamps import iso
 LEDGER_DELTA = 1e-6
 
 
-def _interleaved(one: Enrolment) -> dict[str, Any]:
+def _interleaved(enrolment: Enrolment) -> dict[str, Any]:
     """Show an experiment that interleaves: sessions won and lost, and whose picks the last list had."""
-    told: dict[str, Any] = {}
-    if one.tally is not None:
-        told["sessions"] = {"won": one.tally.wins, "lost": one.tally.losses}
-    if one.open_list is not None:
-        told["open_list"] = dict(zip(("incumbent", "challenger"), map(list, one.open_list.picks), strict=True))
-    return told
+    summary: dict[str, Any] = {}
+    if enrolment.tally is not None:
+        summary["sessions"] = {"won": enrolment.tally.wins, "lost": enrolment.tally.losses}
+    if enrolment.open_list is not None:
+        summary["open_list"] = dict(zip(("incumbent", "challenger"), map(list, enrolment.open_list.picks), strict=True))
+    return summary
 
 
 def shown(state: DeviceState) -> dict[str, Any]:
@@ -41,12 +41,12 @@ def shown(state: DeviceState) -> dict[str, Any]:
         "unsent_report_bytes": 0 if pending is None else len(pending.report),
         "experiments": [
             {
-                "experiment_id": one.experiment_id,
-                "exposed_at": None if one.exposed_at is None else iso(one.exposed_at),
-                "window": one.window,
-                **_interleaved(one),
+                "experiment_id": enrolment.experiment_id,
+                "exposed_at": None if enrolment.exposed_at is None else iso(enrolment.exposed_at),
+                "window": enrolment.window,
+                **_interleaved(enrolment),
             }
-            for one in state.experiments.enrolments
+            for enrolment in state.experiments.enrolments
         ],
         "experiment_notes": [
             {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}

@@ -36,14 +36,14 @@ def discrete_gaussian(sigma: int, n: int, random: RandomBytes, *, doubt: float =
         raise ValueError(f"sigma={sigma}: must be 0 or more")
     if sigma == 0:
         return np.zeros(n, dtype=np.int64)
-    kept = [np.empty(0, dtype=np.int64)]
+    batches = [np.empty(0, dtype=np.int64)]
     missing = n
     while missing > 0:
         proposed = _discrete_laplace(sigma + 1, math.ceil(missing * CANDIDATES) + 16, random, doubt)
         accepted = proposed[_accept(proposed, sigma, random, doubt)][:missing]
-        kept.append(accepted)
+        batches.append(accepted)
         missing -= len(accepted)
-    draws: Integers = np.concatenate(kept)
+    draws: Integers = np.concatenate(batches)
     return draws
 
 

@@ -103,7 +103,7 @@ class Catalogue:
         and the Gram matrix covers its taste. A deleted item keeps its place, without a title, and is not available; the
         row of a new one is zero then. Raises ModelError for a new item without a row (dim,).
         """
-        latest = {one.item_id: one for one in changes}
+        latest = {change.item_id: change for change in changes}
         if not latest:
             return self
         base, dim, n_before = self.of_bundle, self.table.dim, self.table.n_items
@@ -112,10 +112,10 @@ class Catalogue:
         places[places < 0] = n_before + np.arange((places < 0).sum(), dtype=np.int32)
         fresh = np.zeros((max(int(places.max()) + 1, n_before) - n_bundle, dim), dtype=np.float32)
         fresh[: n_before - n_bundle] = self.table.item_embeddings[n_bundle:]
-        for place, one in zip(places.tolist(), latest.values(), strict=True):
+        for place, change in zip(places.tolist(), latest.values(), strict=True):
             if place >= n_bundle:
-                fresh[place - n_bundle] = _new_row(one, dim)
-        rows = [{"item_id": one.item_id, "available": False, **(one.fields or {})} for one in latest.values()]
+                fresh[place - n_bundle] = _new_row(change, dim)
+        rows = [{"item_id": change.item_id, "available": False, **(change.fields or {})} for change in latest.values()]
         source = np.arange(n_bundle + len(fresh))
         source[places] = n_before + np.arange(len(rows))
         shown = pl.concat([self.shown, pl.DataFrame(rows, schema=SHOWN)])[source]

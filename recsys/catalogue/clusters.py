@@ -136,7 +136,7 @@ def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.fl
         raise ModelError(
             f"clusters: {len(ids)} ids, {len(set(ids))} of them distinct: must be 1..{MAX_ASKED}, distinct"
         )
-    if not all(0 <= one < k for one in ids):
+    if not all(0 <= cluster < k for cluster in ids):
         raise ModelError(f"clusters: an id is not one of 0..{k - 1}")
     mean = in_shares(clusters.mean_profile, clusters.parts, clusters.config)
     return direction_queries(clusters.centroids[list(ids)], mean)
@@ -198,13 +198,13 @@ def scanned(
 ) -> npt.NDArray[np.int32]:
     """Find the candidates of queries (n, dim) by a scan of the whole table; the rest as cluster_candidates."""
     hidden = None if allowed is None else np.flatnonzero(~allowed).astype(np.int32)
-    lists = [top_k(one, most, hidden)[0] for one in score(table, queries, trend_weight)]
+    lists = [top_k(row, most, hidden)[0] for row in score(table, queries, trend_weight)]
     return interleave(np.stack(lists), most)
 
 
-def encode_clusters(made: Bundle | Clusters) -> bytes:
+def encode_clusters(source: Bundle | Clusters) -> bytes:
     """Encode the file for devices; the same bytes for the same bundle."""
-    clusters = clusters_of(made) if isinstance(made, Bundle) else made
+    clusters = clusters_of(source) if isinstance(source, Bundle) else source
     tensors = {
         "centroids": clusters.centroids,
         "gram": clusters.gram,

@@ -72,16 +72,21 @@ class ContentMap:
         counts = _counts(catalogue, prices)
         length = np.linalg.norm(item_embeddings, axis=1)
         heed = np.minimum(length / max(float(np.median(length)), 1e-12), 2.0).astype(np.float32)
-        held = np.zeros(n_items, dtype=np.bool_)
-        held[np.random.default_rng(seed).permutation(n_items)[: max(1, round(_HELD_OUT * n_items))]] = True
-        known = _weighted(counts, _rarity(counts[~held]))  # a held-out item's own words are unknown, as a new item's
+        held_out = np.zeros(n_items, dtype=np.bool_)
+        held_out[np.random.default_rng(seed).permutation(n_items)[: max(1, round(_HELD_OUT * n_items))]] = True
+        known = _weighted(
+            counts, _rarity(counts[~held_out])
+        )  # a held-out item's own words are unknown, as a new item's
         tried: dict[float, tuple[float, float]] = {}
         for candidate in REGS if reg is None else (reg,):
-            offset, weights = _ridge(known[~held], item_embeddings[~held], heed[~held], candidate)
-            foretold = offset + known[held] @ weights
-            true = item_embeddings[held]
-            error = float((heed[held, None] * (true - foretold) ** 2).sum())
-            tried[candidate] = error, float(length[held].mean() / max(np.linalg.norm(foretold, axis=1).mean(), 1e-12))
+            offset, weights = _ridge(known[~held_out], item_embeddings[~held_out], heed[~held_out], candidate)
+            foretold = offset + known[held_out] @ weights
+            true = item_embeddings[held_out]
+            error = float((heed[held_out, None] * (true - foretold) ** 2).sum())
+            tried[candidate] = (
+                error,
+                float(length[held_out].mean() / max(np.linalg.norm(foretold, axis=1).mean(), 1e-12)),
+            )
         best = min(tried, key=lambda candidate: tried[candidate][0])
         idf = _rarity(counts)
         offset, weights = _ridge(_weighted(counts, idf), item_embeddings, heed, best)
@@ -93,8 +98,8 @@ class ContentMap:
         A row that says nothing is the mean item.
         """
         X = _weighted(_counts(rows, self.prices), self.idf)
-        found: Float = (np.float32(self.scale) * (self.offset + X @ self.weights)).astype(np.float32)
-        return found
+        embeddings: Float = (np.float32(self.scale) * (self.offset + X @ self.weights)).astype(np.float32)
+        return embeddings
 
     def save(self, path: Path) -> None:
         """Write the map as a safetensors file; 4·COLUMNS·(dim + 1) bytes."""
@@ -134,10 +139,10 @@ class LazyContentMap:
         """The map; seconds the first time."""
         if self._path is not None and self._path.exists():
             return ContentMap.load(self._path)
-        made = ContentMap.fit(self._catalogue, self._embeddings)
+        fitted = ContentMap.fit(self._catalogue, self._embeddings)
         if self._path is not None:
-            made.save(self._path)
-        return made
+            fitted.save(self._path)
+        return fitted
 
     def embed(self, rows: pl.DataFrame) -> Float:
         """Embed as ContentMap.embed does."""
@@ -195,8 +200,8 @@ def _counts(rows: pl.DataFrame, prices: Float) -> sp.csr_matrix[np.float32]:
 
 def _rarity(counts: sp.csr_matrix[np.float32]) -> Float:
     """Compute the logarithm of how rare a word is, (COLUMNS,); 0 where no row has it."""
-    found = np.bincount(counts.indices, minlength=COLUMNS)
-    rarity: Float = (np.log((1 + counts.shape[0]) / (1 + found)) * (found > 0)).astype(np.float32)
+    rows_with = np.bincount(counts.indices, minlength=COLUMNS)
+    rarity: Float = (np.log((1 + counts.shape[0]) / (1 + rows_with)) * (rows_with > 0)).astype(np.float32)
     return rarity
 
 

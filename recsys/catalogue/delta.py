@@ -36,16 +36,16 @@ _BROKEN = (
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """Encode what makes the new catalogue file of the old one."""
-    (before, told), (after, tells) = read_tensors(old), read_tensors(new)
+    (before, old_texts), (after, new_texts) = read_tensors(old), read_tensors(new)
     changed = [name for name in after if not _same_bytes(before.get(name), after[name])]
     header: dict[str, Any] = {
         "format": FORMAT,
         "from": hashlib.sha256(old).hexdigest(),
         "to": hashlib.sha256(new).hexdigest(),
         "order": list(after),
-        "texts": {name: text for name, text in tells.items() if name != "items" and told.get(name) != text},
-        "names": list(tells),
-        "items": _columns(json.loads(told["items"]), json.loads(tells["items"])),
+        "texts": {name: text for name, text in new_texts.items() if name != "items" and old_texts.get(name) != text},
+        "names": list(new_texts),
+        "items": _columns(json.loads(old_texts["items"]), json.loads(new_texts["items"])),
         "tensors": [[name, after[name].dtype.name, list(after[name].shape)] for name in changed],
     }
     text = json.dumps(header, ensure_ascii=False).encode()
@@ -68,10 +68,10 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         header = json.loads(content[start : start + length])
         if header["format"] != FORMAT or header["from"] != hashlib.sha256(old).hexdigest():
             raise ModelError("delta: is not for the catalogue at hand")
-        before, told = read_tensors(old)
+        before, old_texts = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
-        texts = {**told, **header["texts"]}
-        texts["items"] = json.dumps(_patched(json.loads(told["items"]), header["items"]), ensure_ascii=False)
+        texts = {**old_texts, **header["texts"]}
+        texts["items"] = json.dumps(_patched(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False)
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
         )
@@ -87,7 +87,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
 def _tensors(
     before: dict[str, npt.NDArray[Any]], changed: list[tuple[str, str, list[int]]], raw: bytes
 ) -> dict[str, npt.NDArray[Any]]:
-    found, at = dict(before), 0
+    tensors, at = dict(before), 0
     for name, kind, shape in changed:
         dtype = np.dtype(_KINDS[kind])
         size = math.prod(shape) * dtype.itemsize
@@ -95,9 +95,9 @@ def _tensors(
             raise ModelError(f"delta: {name} {shape} is more than the delta holds")
         planes = np.frombuffer(raw[at : at + size], np.uint8).reshape(dtype.itemsize, -1)
         moved = np.ascontiguousarray(planes.T).reshape(-1).view(_word(dtype)).reshape(shape)
-        found[name] = (_as_words(before.get(name), dtype, shape) + moved).view(dtype)
+        tensors[name] = (_as_words(before.get(name), dtype, shape) + moved).view(dtype)
         at += size
-    return found
+    return tensors
 
 
 def _differences(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bytes:
@@ -129,23 +129,23 @@ def _same_bytes(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> boo
 
 def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, Any]:
     """Describe columns: whole, or the places that differ and what is there now."""
-    found: dict[str, Any] = {"names": list(new)}
+    columns: dict[str, Any] = {"names": list(new)}
     for name, values in new.items():
         known = old.get(name, [])
         places = [place for place, value in enumerate(values) if place >= len(known) or not _same(known[place], value)]
         if len(values) < len(known) or name not in old:
-            found[name] = {"whole": values}
+            columns[name] = {"whole": values}
         elif places:
-            found[name] = {"at": places, "are": [values[place] for place in places]}
-    return found
+            columns[name] = {"at": places, "are": [values[place] for place in places]}
+    return columns
 
 
 def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     for name in changed["names"]:
         change = changed.get(name)
         if change is not None and "whole" in change:
-            found[name] = change["whole"]
+            columns[name] = change["whole"]
             continue
         values = list(old[name])
         for place, value in zip(change["at"], change["are"], strict=True) if change else ():
@@ -153,8 +153,8 @@ def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, li
                 values.append(value)
             else:
                 values[place] = value
-        found[name] = values
-    return found
+        columns[name] = values
+    return columns
 
 
 def _same(known: Any, value: Any) -> bool:

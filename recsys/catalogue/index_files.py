@@ -39,15 +39,15 @@ def open_index(bundle: Bundle, folder: Path | None = None) -> ItemIndex:
     if folder is None:
         return _build(bundle)
     place = folder / f"index-{bundle.version}-{INDEX_FORMAT}"
-    found = _read(place, bundle)
-    if found is None:
+    index = _read(place, bundle)
+    if index is None:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / f".index-{bundle.version}.lock"):
-            found = _read(place, bundle)
-            if found is None:
+            index = _read(place, bundle)
+            if index is None:
                 _write(place, _build(bundle))
-                found = _read(place, bundle)
-    return _build(bundle) if found is None else found
+                index = _read(place, bundle)
+    return _build(bundle) if index is None else index
 
 
 def _build(bundle: Bundle) -> ItemIndex:

@@ -123,19 +123,19 @@ class LiveItems:
 
     def index_of(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """Find item_idx of each id, (len(item_ids),) int32, −1 where unknown or deleted."""
-        found = (
+        item_idx = (
             np.array(self._places(item_ids), dtype=np.int32) if self.places else self.bundle.items.index_of(item_ids)
         )
         if self.sequence >= 0:
-            return np.where((found >= 0) & self.deleted[found], np.int32(-1), found)
-        return found
+            return np.where((item_idx >= 0) & self.deleted[item_idx], np.int32(-1), item_idx)
+        return item_idx
 
     def vectors(self, item_idx: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
         """Look up embeddings, (len(item_idx), dim) float32."""
         fresh = item_idx >= self.n_known
-        found = self.bundle.table.item_embeddings.take(np.where(fresh, 0, item_idx), axis=0)
-        found[fresh] = self.embeddings[item_idx[fresh] - self.n_known]
-        return found
+        rows = self.bundle.table.item_embeddings.take(np.where(fresh, 0, item_idx), axis=0)
+        rows[fresh] = self.embeddings[item_idx[fresh] - self.n_known]
+        return rows
 
     def select(self, allowed: Mask | None = None, category: str | tuple[str, ...] = ()) -> LiveSelection:
         """Select the available items among the allowed ones, (n_items,) bool.
@@ -176,8 +176,8 @@ class LiveItems:
                 raise ModelError(f"hidden={hidden.max()}: must be in 0..{self.n_items - 1}")
             old = hidden[hidden < self.n_known]
             new = new[~np.isin(new, hidden - self.n_known)] if len(new) else new
-        found = self.index.search(query, k, trend_weight=trend_weight, selection=chosen.known, hidden=old)
-        return self._with_new(found, query, k, new) if len(new) else found
+        result = self.index.search(query, k, trend_weight=trend_weight, selection=chosen.known, hidden=old)
+        return self._with_new(result, query, k, new) if len(new) else result
 
     def search_many(
         self,
@@ -189,17 +189,17 @@ class LiveItems:
     ) -> list[SearchResult]:
         """Search as ItemIndex.search_many does, over the items as they are now."""
         chosen = self.everything if selection is None else selection
-        found = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
+        results = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
         if not len(chosen.fresh):
-            return found
-        return [self._with_new(one, query, k, chosen.fresh) for one, query in zip(found, queries, strict=True)]
+            return results
+        return [self._with_new(result, query, k, chosen.fresh) for result, query in zip(results, queries, strict=True)]
 
     def _with_new(
-        self, found: SearchResult, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]
+        self, result: SearchResult, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]
     ) -> SearchResult:
         """Merge what was found of the bundle's items with some new ones, and keep the best k."""
-        scores = np.concatenate([found[1], self.embeddings.take(new, axis=0) @ query])
-        items = np.concatenate([found[0], (new + self.n_known).astype(np.int32)])
+        scores = np.concatenate([result[1], self.embeddings.take(new, axis=0) @ query])
+        items = np.concatenate([result[0], (new + self.n_known).astype(np.int32)])
         tied, best = top_k(
             scores, k
         )  # equal scores come in order of place: the bundle's by item_idx, then the new ones
@@ -211,11 +211,12 @@ class LiveItems:
         Raises ModelError for a field that the catalogue does not have or a value that is not of its type, and for a new
         item whose number comes before that of one already here.
         """
-        latest = sorted((one for one in changes if one.sequence > self.sequence), key=lambda one: one.sequence)
+        unapplied = (change for change in changes if change.sequence > self.sequence)
+        latest = sorted(unapplied, key=lambda change: change.sequence)
         if not latest:
             return self
         grown = self._with_places(latest)
-        places = grown._places([one.item_id for one in latest])
+        places = grown._places([change.item_id for change in latest])
         rows: dict[int, dict[str, Any]] = {}
         deleted: dict[int, bool] = {}
         for change, place in zip(latest, places, strict=True):
@@ -250,8 +251,8 @@ class LiveItems:
 
     def _with_places(self, changes: Sequence[ItemChange]) -> LiveItems:
         """Add a place for each new item."""
-        places = self._places([one.item_id for one in changes])
-        new = {one.item_id: one.number for one, place in zip(changes, places, strict=True) if place < 0}
+        places = self._places([change.item_id for change in changes])
+        new = {change.item_id: change.number for change, place in zip(changes, places, strict=True) if place < 0}
         if not new:
             return self
         ordered = sorted(new.items(), key=lambda pair: pair[1])
@@ -308,8 +309,8 @@ class LiveItems:
         return frozenset([*before.filter(moved).drop_nulls(), *now.filter(moved).drop_nulls()])
 
     def _bundle_members(self, names: tuple[str, ...]) -> Mask:
-        found: Mask = self.bundle.catalogue["category"].is_in(list(names)).fill_null(False).to_numpy()
-        return found
+        members: Mask = self.bundle.catalogue["category"].is_in(list(names)).fill_null(False).to_numpy()
+        return members
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -344,9 +345,9 @@ def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
         number = dtype.is_numeric() and column.dtype.is_numeric()
         word = column.dtype == pl.String and dtype in (pl.Categorical, pl.Enum)
         if same or number or word:
-            found = column.cast(dtype).item()
-            if not number or (np.isfinite(value) and (dtype.is_float() or found == value)):
-                return found
+            cast = column.cast(dtype).item()
+            if not number or (np.isfinite(value) and (dtype.is_float() or cast == value)):
+                return cast
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}={value!r}: must be {dtype} ({type(error).__name__})") from None
     raise ModelError(f"{name}={value!r}: must be {dtype}")

@@ -64,8 +64,8 @@ def reads_future(
     users = np.sort(rng.choice(warm, min(ASKED, len(warm)), replace=False))
 
     def scored(version: Interactions) -> npt.NDArray[np.float64]:
-        found = np.asarray(fit(version, at).scores(histories, users, at), dtype=np.float64)
-        return np.where(np.isfinite(found), found, 0.0)
+        scores = np.asarray(fit(version, at).scores(histories, users, at), dtype=np.float64)
+        return np.where(np.isfinite(scores), scores, 0.0)
 
     base = scored(log)
     scale = max(float(np.abs(base).max()), 1e-12)
@@ -95,11 +95,11 @@ def above_chance(protocol: ScoringProtocol, n_items: int) -> Leak | None:
 
     A model without any knowledge is above chance, or one that scores all items alike near the top.
     """
-    found = [protocol.score(RandomScorer(n_items, seed)) for seed in range(RANDOM_MODELS)]
+    figures = [protocol.score(RandomScorer(n_items, seed)) for seed in range(RANDOM_MODELS)]
     spread = max(protocol.chance * (1 - protocol.chance), 1e-9)
     error = float(np.sqrt(spread / (protocol.n * RANDOM_MODELS)))
     alike = protocol.score(FixedList("alike", np.zeros(n_items, dtype=np.float32)))
-    mean = float(np.mean(found))
+    mean = float(np.mean(figures))
     words = []
     if mean - protocol.chance > STANDARD_ERRORS * error:
         words.append(f"random scores reach {mean:.3f}")
@@ -122,10 +122,10 @@ def candidates_from_test(candidates: npt.NDArray[np.bool_], train: Interactions,
     known = in_train & in_test
     if others.sum() < 10 or not known.any():
         return None
-    left, kept = float(candidates[others].mean()), float(candidates[known].mean())
-    if kept - left < 0.5:
+    left, listable = float(candidates[others].mean()), float(candidates[known].mean())
+    if listable - left < 0.5:
         return None
-    what = f"{kept:.0%} of the test's items can be listed, of the {others.sum()} that only train has {left:.0%}"
+    what = f"{listable:.0%} of the test's items can be listed, of the {others.sum()} that only train has {left:.0%}"
     return Leak("candidates_from_test", True, int(others.sum()), what, "candidates")
 
 
@@ -140,13 +140,13 @@ def positives_left_out(
     """
     n_items = test.n_items
     wanted = np.unique(test.user_idx.astype(np.int64) * n_items + test.item_idx)
-    asked = np.isin(users, np.flatnonzero(test.counts > 0))
-    total = int(asked.sum())
-    held = int(np.isin(users[asked, None] * n_items + candidates[asked], wanted).any(axis=1).sum())
-    if 2 * held >= total:
+    has_test = np.isin(users, np.flatnonzero(test.counts > 0))
+    total = int(has_test.sum())
+    hits = int(np.isin(users[has_test, None] * n_items + candidates[has_test], wanted).any(axis=1).sum())
+    if 2 * hits >= total:
         return None
-    what = f"{total - held} of {total} users' candidates hold none of their test items"
-    return Leak("positives_left_out", True, total - held, what, "candidates")
+    what = f"{total - hits} of {total} users' candidates hold none of their test items"
+    return Leak("positives_left_out", True, total - hits, what, "candidates")
 
 
 def _other_futures(log: Interactions, at: int, rng: np.random.Generator) -> list[Interactions]:

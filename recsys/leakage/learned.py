@@ -121,12 +121,12 @@ def future_popularity(
     n, p = int(rows.sum()), both.shape[1]
     if n < 2 * p or np.ptp(y[rows]) == 0:
         return None
-    told = y[rows]
+    values = y[rows]
     shapes: list[Shape] = [(np.asarray, np.asarray), (np.square, lambda x: np.sqrt(np.maximum(x, 0)))]
-    if told.max() < 50:  # a logarithm of counts
+    if values.max() < 50:  # a logarithm of counts
         shapes.append((np.expm1, lambda x: np.log1p(np.maximum(x, 0))))
-    found = [tuple(_residual(columns, told, shape) for columns in (both, past[rows])) for shape in shapes]
-    with_future, without = min(found)
+    residuals = [tuple(_residual(columns, values, shape) for columns in (both, past[rows])) for shape in shapes]
+    with_future, without = min(residuals)
     q = ahead.shape[1]
     if without / n < 1e-8 or with_future > 0.5 * without:
         return None
@@ -201,11 +201,11 @@ def fitted_on_test(fitted: FittedStatistics) -> Leak | None:
         if value is None:
             continue
         columns = fitted.train, np.concatenate([fitted.train, fitted.test]), fitted.test
-        own, both, alone = (_statistics(column, name) for column in columns)
-        if _same(value, own, fitted.train):
+        of_train, both, alone = (_statistics(column, name) for column in columns)
+        if _same(value, of_train, fitted.train):
             continue
         certain = certain or _same(value, both, fitted.train) or _same(value, alone, fitted.train)
-        wrong.append(f"{name} {value:.6g} where train has {own[0]:.6g}")
+        wrong.append(f"{name} {value:.6g} where train has {of_train[0]:.6g}")
     if not wrong:
         return None
     return Leak("fitted_on_test", certain, len(wrong), ", ".join(wrong), f"statistics of {fitted.name}")
@@ -220,10 +220,10 @@ def target_in_feature(features: Features) -> Leak | None:
             continue
         share = _share_explained(x, y) if features.item_target else _separation(x, y)
         if share >= (0.98 if features.item_target else 0.999):
-            told, of = "separates the labels", "of pairs of rows are in order"
+            claim, of = "separates the labels", "of pairs of rows are in order"
             if features.item_target:
-                told, of = "is a function of the item to be found", "of its variance"
-            what = f"{name} {told} ({share:.1%} {of})"
+                claim, of = "is a function of the item to be found", "of its variance"
+            what = f"{name} {claim} ({share:.1%} {of})"
             return Leak("target_in_feature", True, len(x), what, f"feature {name}")
     return None
 

@@ -84,10 +84,10 @@ class Setup:
 
         Users whose histories differ from train are asked at their first test event.
         """
-        asked = None
+        moments = None
         if histories is not None and histories is not split.train:
-            asked = first_moments(split.test)
-        return cls(split.train, split.test, split.at, log=log, histories=histories, asked=asked)
+            moments = first_moments(split.test)
+        return cls(split.train, split.test, split.at, log=log, histories=histories, asked=moments)
 
 
 def first_moments(test: Interactions) -> npt.NDArray[np.int64]:

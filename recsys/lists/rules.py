@@ -96,7 +96,7 @@ class Rules:
     @cached_property
     def key(self) -> str:
         """Equal for rules that do the same to every list."""
-        lifts = [[asked.key, by] for asked, by in self.lifts]
+        lifts = [[condition.key, by] for condition, by in self.lifts]
         pins = [[pin.item_id, pin.position] for pin in self.pins]
         caps = [[cap.field, cap.most] for cap in self.caps]
         return json.dumps([sorted(pins), sorted(lifts), sorted(caps)], separators=(",", ":"))
@@ -133,17 +133,17 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
     if set(value) - set(MAX_RULES):
         raise ModelError(f"{where}: has something else than {', '.join(MAX_RULES)}")
     listed = {name: _listed(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
-    pins = tuple(_pin(one, place) for place, one in listed["pin"])
+    pins = tuple(_pin(rule, place) for place, rule in listed["pin"])
     for name in ("item_id", "position"):
         if len({getattr(pin, name) for pin in pins}) < len(pins):
             raise ModelError(f"{where}.pin: two pins have the same {name}")
-    caps = tuple(_cap(one, place) for place, one in listed["cap"])
+    caps = tuple(_cap(rule, place) for place, rule in listed["cap"])
     if len({cap.field for cap in caps}) < len(caps):
         raise ModelError(f"{where}.cap: two caps are by the same field")
     return Rules(
         pins,
-        tuple(Boost(*_moved(one, place)) for place, one in listed["boost"]),
-        tuple(Bury(*_moved(one, place)) for place, one in listed["bury"]),
+        tuple(Boost(*_moved(rule, place)) for place, rule in listed["boost"]),
+        tuple(Bury(*_moved(rule, place)) for place, rule in listed["bury"]),
         caps,
     )
 
@@ -154,9 +154,9 @@ def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> Prepar
     Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
     """
     lift = np.zeros(catalogue.height, dtype=np.float32)
-    for asked, by in rules.lifts:
-        asked.check(catalogue)
-        lift[asked.mask(catalogue)] += by
+    for condition, by in rules.lifts:
+        condition.check(catalogue)
+        lift[condition.mask(catalogue)] += by
     item_idx = items.index_of([pin.item_id for pin in rules.pins]).tolist()
     placed = list(zip(item_idx, rules.pins, strict=True))
     return PreparedRules(
@@ -183,8 +183,8 @@ def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
     if values.dtype.is_float():
         values = values.fill_nan(None)
     distinct = values.unique().to_frame().with_row_index("group")
-    held = values.to_frame().join(distinct, on="value", how="left", maintain_order="left")  # no null equals another
-    return held["group"].cast(pl.Int32).fill_null(-1).to_numpy()
+    grouped = values.to_frame().join(distinct, on="value", how="left", maintain_order="left")  # no null equals another
+    return grouped["group"].cast(pl.Int32).fill_null(-1).to_numpy()
 
 
 def lifted(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
@@ -289,7 +289,7 @@ def _room(groups: Items, most: int, pinned: Sequence[int]) -> npt.NDArray[np.int
 def _listed(value: object, where: str, most: int) -> list[tuple[str, object]]:
     if not isinstance(value, list) or len(value) > most:
         raise ModelError(f"{where}: must be a list of at most {most}")
-    return [(f"{where}[{at}]", one) for at, one in enumerate(value)]
+    return [(f"{where}[{at}]", entry) for at, entry in enumerate(value)]
 
 
 def _taken(value: object, where: str, *names: str) -> list[object]:
@@ -307,11 +307,11 @@ def _pin(value: object, where: str) -> Pin:
 
 
 def _moved(value: object, where: str) -> tuple[Filter, float]:
-    asked, by = _taken(value, where, "filter", "by")
+    condition, by = _taken(value, where, "filter", "by")
     size = parse_number(by, f"{where}.by")
     if not 0 < size <= MAX_BY:
         raise ModelError(f"{where}.by: must be above 0 and at most {MAX_BY:g}")
-    return parse_filter(asked, f"{where}.filter"), size
+    return parse_filter(condition, f"{where}.filter"), size
 
 
 def _cap(value: object, where: str) -> Cap:

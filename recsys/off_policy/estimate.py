@@ -139,15 +139,15 @@ def with_intervals(
     if interval not in (BOOTSTRAP, ASYMPTOTIC):
         raise DataError(f"interval={interval!r}: must be {BOOTSTRAP} or {ASYMPTOTIC}")
     columns = []
-    for one in terms.values():
-        top = one.numerator if one.above is None else one.numerator + one.above
-        columns += [one.numerator, top, one.denominator]
+    for estimator in terms.values():
+        top = estimator.numerator if estimator.above is None else estimator.numerator + estimator.above
+        columns += [estimator.numerator, top, estimator.denominator]
     sums = unit_sums(log, *columns)
     totals = sums.sum(axis=0)
     drawn = bootstrap_means(sums, resamples=resamples, seed=seed) if interval == BOOTSTRAP else None
     tail = (1 - level) / 2
-    found = []
-    for place, (name, one) in enumerate(terms.items()):
+    estimates = []
+    for place, (name, estimator) in enumerate(terms.items()):
         low_of, high_of, below = 3 * place, 3 * place + 1, 3 * place + 2
         value, highest = totals[low_of] / totals[below], totals[high_of] / totals[below]
         if drawn is not None:
@@ -158,7 +158,7 @@ def with_intervals(
             z = float(ndtri(1 - tail))
             low = value - z * _ratio_error(sums[:, low_of], sums[:, below])
             high = highest + z * _ratio_error(sums[:, high_of], sums[:, below])
-        found.append(
+        estimates.append(
             Estimate(
                 estimator=name,
                 value=float(value),
@@ -167,12 +167,12 @@ def with_intervals(
                 level=level,
                 interval=interval,
                 units=len(sums),
-                rewarded=one.rewarded,
+                rewarded=estimator.rewarded,
                 bias_bound=max(0.0, float(highest - value)),
-                clip=one.clip,
+                clip=estimator.clip,
             )
         )
-    return found
+    return estimates
 
 
 def logged_value(

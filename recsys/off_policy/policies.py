@@ -138,10 +138,10 @@ def in_chunks(policy: TargetPolicy, log: LoggedFeedback) -> Iterator[tuple[slice
 
 def chance_of_shown(policy: TargetPolicy, log: LoggedFeedback) -> Floats:
     """Compute the chance with which the policy would have shown what was shown, (n_rounds,)."""
-    found = np.empty(len(log))
+    chance = np.empty(len(log))
     for rows, chances in in_chunks(policy, log):
-        found[rows] = chances[np.arange(len(chances)), log.item_idx[rows]]
-    return found
+        chance[rows] = chances[np.arange(len(chances)), log.item_idx[rows]]
+    return chance
 
 
 def _counts(log: LoggedFeedback) -> Floats:

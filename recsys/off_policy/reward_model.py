@@ -71,15 +71,15 @@ def cross_fitted(model: RewardModel, log: LoggedFeedback, *, folds: int, seed: i
     if not 2 <= folds <= log.n_units:
         raise DataError(f"folds={folds}: must be 2..{log.n_units}, the number of users or rounds")
     fold = (np.random.default_rng((seed, folds)).permutation(log.n_units) % folds)[log.unit_idx]
-    fitted = [model.fit(log.take(np.flatnonzero(fold != one))) for one in range(folds)]
+    fitted = [model.fit(log.take(np.flatnonzero(fold != left_out))) for left_out in range(folds)]
 
     def predict(rows: slice) -> Floats:
         part, of = log.take(rows), fold[rows]
-        found = np.empty((len(part), len(log.items)))
-        for one in range(folds):
-            inside = np.flatnonzero(of == one)
+        predictions = np.empty((len(part), len(log.items)))
+        for left_out in range(folds):
+            inside = np.flatnonzero(of == left_out)
             if len(inside):
-                found[inside] = fitted[one].predict(part.take(inside))
-        return found
+                predictions[inside] = fitted[left_out].predict(part.take(inside))
+        return predictions
 
     return predict

@@ -118,10 +118,10 @@ def answer(task: Task) -> Answer:
         for arm, who in enumerate(task.look.before if task.look else ()):
             out.compare(block, arm, who, histories)
     listed = task.candidates[item]
-    found: dict[str, npt.NDArray[np.generic]] = {}
-    for target, asked in task.wanted.items():
-        found |= _of_target(task, target, asked, past, rank[pair[target]], listed[pair[target]])
-    return Answer(found | out.arrays())
+    answers: dict[str, npt.NDArray[np.generic]] = {}
+    for target, questions in task.wanted.items():
+        answers |= _of_target(task, target, questions, past, rank[pair[target]], listed[pair[target]])
+    return Answer(answers | out.arrays())
 
 
 def masked_scores(
@@ -137,8 +137,8 @@ def masked_scores(
     if len(scores) == 0:
         return scores
     if scores.strides[0] == 0:
-        one = np.where(candidates | np.isnan(scores[0]).all(), scores[0], np.float32(-np.inf))
-        return np.broadcast_to(one, scores.shape)
+        shared = np.where(candidates | np.isnan(scores[0]).all(), scores[0], np.float32(-np.inf))
+        return np.broadcast_to(shared, scores.shape)
     barred = np.flatnonzero(~candidates)
     if len(barred):
         silent = np.isnan(scores[:, :1])
@@ -153,11 +153,11 @@ def _pairs(task: Task) -> tuple[dict[str, Index], Index]:
     Beside them, each target's places there.
     """
     keys = {
-        target: np.repeat(asked.asked, np.diff(asked.offsets)) * task.log.n_items + asked.items
-        for target, asked in task.wanted.items()
+        target: np.repeat(questions.asked, np.diff(questions.offsets)) * task.log.n_items + questions.items
+        for target, questions in task.wanted.items()
     }
     every, place = np.unique(np.concatenate([*keys.values()]), return_inverse=True)
-    ends = np.cumsum([len(own) for own in keys.values()])
+    ends = np.cumsum([len(pair_keys) for pair_keys in keys.values()])
     return dict(zip(keys, np.split(place, ends[:-1]), strict=True)), every
 
 
@@ -177,14 +177,14 @@ def _blocks(task: Task) -> Iterator[slice]:
 def _of_target(
     task: Task,
     target: str,
-    asked: RelevantItems,
+    questions: RelevantItems,
     past: npt.NDArray[np.int32],
     rank: npt.NDArray[np.int32],
     listed: npt.NDArray[np.bool_],
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Compute positions and figures of one target's questions from the positions (pairs, arms) of their items."""
-    n = len(asked.asked)
-    question = np.repeat(np.arange(n), np.diff(asked.offsets))[listed]
+    n = len(questions.asked)
+    question = np.repeat(np.arange(n), np.diff(questions.offsets))[listed]
     rank = rank[listed]
     relevant = np.bincount(question, minlength=n)
     if task.negatives is not None:
@@ -194,14 +194,14 @@ def _of_target(
     if len(question):
         begins = np.flatnonzero(np.diff(question, prepend=-1))
         first[question[begins]] = np.minimum.reduceat(far, begins, axis=0)
-    found: dict[str, npt.NDArray[np.generic]] = {
-        f"row.{target}": asked.row,
-        f"past.{target}": past[asked.asked],
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        f"row.{target}": questions.row,
+        f"past.{target}": past[questions.asked],
         f"rank.{target}": np.where(first == _FAR, UNLISTED, first).astype(np.int32),
         f"relevant.{target}": relevant.astype(np.int32),
     }
     if target == "next_item":
-        return found
+        return arrays
     gain, recall = np.full(first.shape, np.nan), np.full(first.shape, np.nan)
     for arm in range(rank.shape[1]):
         hits = np.zeros((n, task.k), dtype=np.bool_)
@@ -209,7 +209,7 @@ def _of_target(
         hits[question[near], rank[near, arm]] = True
         gain[:, arm] = METRICS["ndcg"](hits, relevant, task.k)
         recall[:, arm] = METRICS["recall"](hits, relevant, task.k)
-    return found | {f"gain.{target}": gain, f"recall.{target}": recall}
+    return arrays | {f"gain.{target}": gain, f"recall.{target}": recall}
 
 
 def _among(
@@ -259,20 +259,20 @@ class _Lists:
         inside, moments = _inside(self._task.look.moments, block)
         if len(moments) == 0:
             return
-        asked = histories.users(moments)
+        block_histories = histories.users(moments)
         now = self._task.time[block][moments]
-        scores = masked_scores(before, asked, now, self._task.candidates)
+        scores = masked_scores(before, block_histories, now, self._task.candidates)
         older = top_lists(scores, np.arange(len(moments)), self._task.k)
         lists = self._shown[arm]
-        kept = ((lists[:, :, None] == older[:, None, :]) & (lists >= 0)[:, :, None]).any(axis=2).sum(axis=1)
-        self._figures["churn"][inside, arm] = 1.0 - _per_list(kept, lists)
+        still_listed = ((lists[:, :, None] == older[:, None, :]) & (lists >= 0)[:, :, None]).any(axis=2).sum(axis=1)
+        self._figures["churn"][inside, arm] = 1.0 - _per_list(still_listed, lists)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the measured figures by name."""
-        found: dict[str, npt.NDArray[np.generic]] = {}
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
         if self._task.look is not None:
-            found |= {f"list.{name}": values for name, values in self._figures.items()} | {"exposure": self._exposure}
-        return found | ({} if self._task.share is None else {"share": self._share})
+            arrays |= {f"list.{name}": values for name, values in self._figures.items()} | {"exposure": self._exposure}
+        return arrays | ({} if self._task.share is None else {"share": self._share})
 
 
 def _inside(moments: Index, block: slice) -> tuple[slice, Index]:
@@ -290,11 +290,11 @@ def top_lists(scores: npt.NDArray[np.float32], rows: Index, k: int) -> npt.NDArr
         return np.full((0, k), -1, dtype=np.int32)
     if scores.strides[0] == 0:
         return np.repeat(top_lists(np.array(scores[:1]), np.zeros(1, dtype=np.int64), k), len(rows), axis=0)
-    asked = scores[rows]
-    silent = np.isnan(asked[:, 0])
-    found = best(sort_keys(np.where(silent[:, None], np.float32(-np.inf), asked)), k)
+    row_scores = scores[rows]
+    silent = np.isnan(row_scores[:, 0])
+    ranked = best(sort_keys(np.where(silent[:, None], np.float32(-np.inf), row_scores)), k)
     lists = np.full((len(rows), k), -1, dtype=np.int32)
-    lists[:, : found.shape[1]] = found
+    lists[:, : ranked.shape[1]] = ranked
     return lists
 
 

@@ -152,10 +152,10 @@ def _coded(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
 def _groups(dataset: Dataset, log: Log, group: str) -> tuple[tuple[str, ...], Codes]:
     if group not in dataset.log.columns:
         raise ModelError(f"group={group!r}: must be a column of the log: {', '.join(dataset.log.columns)}")
-    some = np.flatnonzero(log.events.counts > 0)
-    names, codes = _coded(dataset.log[group].gather(log.events.offsets[:-1][some]))
+    active = np.flatnonzero(log.events.counts > 0)
+    names, codes = _coded(dataset.log[group].gather(log.events.offsets[:-1][active]))
     of_user = np.full(log.events.n_users, -1, dtype=np.int32)
-    of_user[some] = codes
+    of_user[active] = codes
     return names, of_user
 
 
@@ -163,12 +163,12 @@ def _largest(names: tuple[str, ...], codes: Codes, item: npt.NDArray[np.int32]) 
     """Keep the CATEGORIES with the most questions, in order of name. The others become one under a label of its own."""
     if len(names) <= CATEGORIES:
         return names, codes
-    asked = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]
-    kept = np.sort(np.argsort(-asked, kind="stable")[:CATEGORIES])
+    counts = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]
+    largest = np.sort(np.argsort(-counts, kind="stable")[:CATEGORIES])
     new = np.full(len(names) + 1, CATEGORIES, dtype=np.int32)
-    new[kept] = np.arange(CATEGORIES)
+    new[largest] = np.arange(CATEGORIES)
     new[-1] = -1
-    labels = [names[place] for place in kept]
+    labels = [names[place] for place in largest]
     return (*labels, "all others" if "other" in labels else "other"), new[codes]
 
 
@@ -176,7 +176,7 @@ def _days(time: Index) -> Cut:
     day = time // MICROS_PER_DAY
     present, code = np.unique(day, return_inverse=True)
     start = datetime(1970, 1, 1, tzinfo=UTC)
-    labels = tuple((start + timedelta(days=int(one))).date().isoformat() for one in present)
+    labels = tuple((start + timedelta(days=int(ordinal))).date().isoformat() for ordinal in present)
     return Cut("day", labels, code.astype(np.int32))
 
 

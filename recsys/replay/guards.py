@@ -41,7 +41,7 @@ def inspect_replay(
         )
     split = temporal(log, at)
     levels = _levels(log, at)
-    found = inspect(replace(Setup.of(split, log=log), popularity=levels.recent, candidates=levels.seen))
+    inspection = inspect(replace(Setup.of(split, log=log), popularity=levels.recent, candidates=levels.seen))
     moved = [reads_future(_Fit(arm, trainer, config), log, at, seed=config.seed) for arm in arms]
     named = [
         replace(leak, where=f"arm {getattr(arm, 'name', type(arm).__name__)}")
@@ -49,10 +49,12 @@ def inspect_replay(
         if leak is not None
     ]
     if not arms:
-        return found
+        return inspection
     kind = "model_reads_future"
     return Inspection(
-        (*named, *found.leaks), (*found.checked, kind), tuple(one for one in found.not_checked if one != kind)
+        (*named, *inspection.leaks),
+        (*inspection.checked, kind),
+        tuple(name for name in inspection.not_checked if name != kind),
     )
 
 

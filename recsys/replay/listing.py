@@ -91,11 +91,11 @@ def _rows(
             if not np.isnan(value):
                 rows.append((arm, number, begin, f"{name}@{k}", value, None, None, len(np.unique(shelf.user)), n))
         figures = np.stack([shelf.figures[name][:, place] for name in LIST_FIGURES], axis=1)
-        for name, found in zip(
+        for name, figure in zip(
             LIST_FIGURES, user_means(shelf.user, figures, resamples=resamples, seed=seed), strict=True
         ):
-            if found[3]:
-                rows.append((arm, number, begin, f"{name}@{k}", *found, n))
+            if figure[3]:
+                rows.append((arm, number, begin, f"{name}@{k}", *figure, n))
     return rows
 
 
@@ -119,5 +119,5 @@ def adaptation_table(
         if not at.any():
             continue
         means = user_means(user[at], share[at], resamples=resamples, seed=seed)
-        rows += [(arm, since, *found, int(at.sum())) for arm, found in zip(arms, means, strict=True) if found[3]]
+        rows += [(arm, since, *figure, int(at.sum())) for arm, figure in zip(arms, means, strict=True) if figure[3]]
     return pl.DataFrame(rows, schema=ADAPTATION_ROWS, orient="row").sort("arm", "since", maintain_order=True)

@@ -109,16 +109,16 @@ def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Inde
         return RelevantItems(moment_of, scored, np.arange(len(scored) + 1), items[scored])
     if target == "session":
         assert log.session_end is not None
-        asked = np.arange(len(moments))
-        return _distinct(log, asked, moments, moments, log.session_end[moments], purchases=False)
+        askable = np.arange(len(moments))
+        return _distinct(log, askable, moments, moments, log.session_end[moments], purchases=False)
     assert log.next_purchase is not None
-    asked = np.flatnonzero(log.next_purchase[moments] < log.events.n_events)
-    first = log.next_purchase[moments[asked]]
+    askable = np.flatnonzero(log.next_purchase[moments] < log.events.n_events)
+    first = log.next_purchase[moments[askable]]
     last = first + 1 if log.in_order else log.moment_end[first]
-    return _distinct(log, asked, moments[asked], first, last, purchases=True)
+    return _distinct(log, askable, moments[askable], first, last, purchases=True)
 
 
-def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> RelevantItems:
+def _distinct(log: Log, moment: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> RelevantItems:
     """Collect questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
     counts = last - first
     question = np.repeat(np.arange(len(first)), counts)
@@ -129,4 +129,4 @@ def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, 
     n_items = log.events.n_items
     pairs = np.unique(question[right] * n_items + log.events.item_idx[rows[right]])
     sizes = np.bincount(pairs // n_items, minlength=len(first))
-    return RelevantItems(asked, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))
+    return RelevantItems(moment, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))

@@ -74,10 +74,15 @@ class Replay:
         overall = self.cuts.filter(pl.col("cut") == "all")
         summary = []
         for (arm, target), rows in overall.group_by("arm", "target", maintain_order=True):
-            one: dict[str, Any] = {"arm": arm, "target": target, "users": rows["users"][0], "events": rows["events"][0]}
-            one |= dict(zip(rows["metric"], rows["value"], strict=True))
-            one["ci95"] = dict(zip(rows["metric"], rows.select("low", "high").rows(), strict=True))
-            summary.append(one)
+            entry: dict[str, Any] = {
+                "arm": arm,
+                "target": target,
+                "users": rows["users"][0],
+                "events": rows["events"][0],
+            }
+            entry |= dict(zip(rows["metric"], rows["value"], strict=True))
+            entry["ci95"] = dict(zip(rows["metric"], rows.select("low", "high").rows(), strict=True))
+            summary.append(entry)
         whole: dict[str, Any] = _plain(
             {
                 "format": FORMAT,
@@ -143,7 +148,9 @@ class Replay:
         for name in ("day", "hours", "past", "group", "category", "price", "history", "popularity"):
             cut = cuts.get(name)
             codes = np.full(len(row), -1) if cut is None else cut.codes[part]
-            labels = pl.Series(["" if cut is None else one for one in (cut.labels if cut else ("",))], dtype=pl.String)
+            labels = pl.Series(
+                ["" if cut is None else label for label in (cut.labels if cut else ("",))], dtype=pl.String
+            )
             columns[name] = labels.gather(pl.Series(codes).replace(-1, None).cast(pl.UInt32))
         columns["relevant"] = pl.Series(scored.relevant[part], dtype=pl.Int32)
         columns["rank"] = pl.Series(np.where(rank == UNLISTED, 0, rank + 1), dtype=pl.Int32).replace(0, None)

@@ -102,7 +102,7 @@ class _Run:
         self, pool: Workers, jobs: int, checkpoint: Checkpoint | None, on_period: OnPeriod | None
     ) -> Iterator[PeriodResult]:
         """Yield what every period left, in order. Tasks of later periods begin while earlier ones are not done."""
-        finished, kept = (-1, None) if checkpoint is None else checkpoint.done()
+        finished, stored = (-1, None) if checkpoint is None else checkpoint.done()
         waiting: deque[tuple[_OpenPeriod, list[Future[Answer]]]] = deque()
         total, replayed = self._log.events.n_events, 0
 
@@ -124,7 +124,7 @@ class _Run:
                 on_period(replayed, total)
             return opened.left
 
-        for opened in self._opened(finished, kept):
+        for opened in self._opened(finished, stored):
             waiting.append((opened, []))
             for task in opened.tasks or ():
                 waiting[-1][1].append(pool.start(task))
@@ -135,14 +135,17 @@ class _Run:
         while waiting:
             yield close()
 
-    def _opened(self, finished: int, kept: Arrays | None) -> Iterator[_OpenPeriod]:
-        """Round, publication and tasks of every period. finished: number of the last one done, kept: the state then."""
+    def _opened(self, finished: int, stored: Arrays | None) -> Iterator[_OpenPeriod]:
+        """Yield round, publication and tasks of every period.
+
+        finished: number of the last one done. stored: the state then.
+        """
         log, config, trainer = self._log, self._config, self._trainer
         events = log.events
         levels = ItemPopularity.start(events.n_items)
         state = None if trainer is None else trainer.start(events.n_items)
         ends = events.offsets[:-1].copy()
-        asked = np.zeros(events.n_users, dtype=np.int64)
+        requests = np.zeros(events.n_users, dtype=np.int64)
         rows = np.empty(0, dtype=np.int64)
         before: tuple[TimedRecommender, ...] = ()
         for number, period in enumerate(periods(events, config.every_us)):
@@ -151,9 +154,9 @@ class _Run:
             cohort = active[:0]
             if trainer is not None and state is not None:
                 cohort = draw_cohort(active, config.cohort_size, number, config.seed)
-                asked[cohort] += 1
-                if period.number == finished and kept is not None:
-                    state = kept
+                requests[cohort] += 1
+                if period.number == finished and stored is not None:
+                    state = stored
                 elif period.number > finished and len(cohort):
                     moments = np.full(len(cohort), period.begin)
                     known = histories_before(events, cohort, ends[cohort], moments)
@@ -161,7 +164,7 @@ class _Run:
             rows = period.rows
             scored = rows[log.scored[rows]]
             ends += np.bincount(log.user[rows], minlength=len(ends))
-            counts = (len(active), len(cohort), int(asked.max(initial=0)), int(levels.seen.sum()), len(rows))
+            counts = (len(active), len(cohort), int(requests.max(initial=0)), int(levels.seen.sum()), len(rows))
             questions = len(np.unique(log.moment[scored]))
             left = PeriodResult(
                 (period.number, period.begin, *counts, questions), levels.seen, head_items(levels.counts), {}
@@ -196,7 +199,7 @@ class _Run:
         log = self._log
         part: Arrays = {}
         for name in sorted({name for arrays in answers for name in arrays}):
-            arrays = [one[name] for one in answers if name in one]
+            arrays = [arrays_of_task[name] for arrays_of_task in answers if name in arrays_of_task]
             part[name] = np.sum(arrays, axis=0) if name == "exposure" else np.concatenate(arrays)
         for target in self._config.targets:
             row = part[f"row.{target}"]

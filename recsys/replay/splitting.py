@@ -48,16 +48,16 @@ class Splitter:
         embeddings = None if at.table is None else _unit_rows(at.table.item_embeddings)
         information = self_information(at.counts.astype(np.int64), max(int(at.counts.sum()), 1))
         for part, (start, stop) in enumerate(_devices_together(device)):
-            own = moments[start:stop]
+            task_moments = moments[start:stop]
             lines = slice(*np.searchsorted(moment_of, (start, stop)).tolist())
             users, user = np.unique(device[start:stop], return_inverse=True)
             local = until(events, users, ends[users])
             look = share = None
             if self.config.lists:
                 look = ListMeasurement(np.unique(user, return_index=True)[1], information, embeddings, before)
-                taken = self.looks(own)
+                taken = self.looks(task_moments)
                 if len(taken):
-                    shelf = np.searchsorted(own, self.changes.moment[taken])
+                    shelf = np.searchsorted(task_moments, self.changes.moment[taken])
                     share = CategoryShare(shelf, self.changes.category[taken], self.item_category)
             yield Task(
                 number=at.number,
@@ -65,11 +65,11 @@ class Splitter:
                 arms=answers,
                 log=local,
                 user=user,
-                end=own - events.offsets[users][user] + local.offsets[user],
-                time=events.time[own],
+                end=task_moments - events.offsets[users][user] + local.offsets[user],
+                time=events.time[task_moments],
                 candidates=at.candidates,
                 wanted={
-                    target: wanted(log, target, scored[lines], own, moment_of[lines] - start)
+                    target: wanted(log, target, scored[lines], task_moments, moment_of[lines] - start)
                     for target in self.config.targets
                 },
                 k=self.config.k,
@@ -86,8 +86,8 @@ class Splitter:
         all_looks = self.changes.moment
         start, stop = np.searchsorted(all_looks, (moments[0], moments[-1] + 1)).tolist()
         place = np.minimum(np.searchsorted(moments, all_looks[start:stop]), len(moments) - 1)
-        found: Index = np.arange(start, stop)[moments[place] == all_looks[start:stop]]
-        return found
+        at_these: Index = np.arange(start, stop)[moments[place] == all_looks[start:stop]]
+        return at_these
 
 
 def _devices_together(device: Index) -> Iterator[tuple[int, int]]:

@@ -60,23 +60,24 @@ def make_tables(
     """Make the tables of a finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
     chance = {"resamples": config.bootstrap, "seed": config.seed}
     scored = tuple(_scored(target, log, periods) for target in config.targets)
-    if not any((one.relevant > 0).any() for one in scored):
-        asked = sum(len(one.row) for one in scored)
+    if not any((questions.relevant > 0).any() for questions in scored):
+        n_questions = sum(len(questions.row) for questions in scored)
         raise ModelError(
-            f"replay: no list could have been right at any of {asked:,} moments: nothing that followed is of an item "
+            f"replay: no list could have been right at any of {n_questions:,} moments: "
+            "nothing that followed is of an item "
             "that had occurred when its bundle was made. Items that occur once, as orders or listings do, cannot be "
             "foretold; ingest what they have in common, such as a product, as the item"
         )
     tables = [
         cut_table(
-            one,
-            cut_questions(log, facts, one.row, one.past, one.head),
-            log.user[one.row],
+            questions,
+            cut_questions(log, facts, questions.row, questions.past, questions.head),
+            log.user[questions.row],
             arms,
             config.k,
             **chance,
         )
-        for one in scored
+        for questions in scored
     ]
     looked = [left.part for left in periods if "share" in left.part]
     look = np.concatenate([part["look"] for part in looked] or [np.empty(0, np.int64)]).astype(np.int64)
@@ -157,19 +158,31 @@ def _protocol(
 ) -> dict[str, object]:
     """Describe the settings of a replay, in JSON values."""
     events = log.events
-    asked = asdict(config) | {
+    settings = asdict(config) | {
         "start": None if config.start_us is None else iso(config.start_us),
         "until": None if config.until_us is None else iso(config.until_us),
         "ties": "in_order" if log.in_order else "together",
         "targets": list(config.targets),
     }
-    kept = ("k", "targets", "every_us", "start", "until", "sample", "ties", "group", "cohort_size", "bootstrap", "seed")
+    fields = (
+        "k",
+        "targets",
+        "every_us",
+        "start",
+        "until",
+        "sample",
+        "ties",
+        "group",
+        "cohort_size",
+        "bootstrap",
+        "seed",
+    )
     return {
         "dataset": dataset.name,
         "dataset_hash": dataset.hash,
         "arms": list(arms),
         "ranking": "full" if config.negatives is None else f"among {config.negatives} sampled items",
-        **{name: asked[name] for name in kept},
+        **{name: settings[name] for name in fields},
         "bundles": bundles,
         "from": iso(int(events.time.min())),
         "to": iso(int(events.time.max())),
@@ -177,8 +190,8 @@ def _protocol(
         "n_items": events.n_items,
         "n_events": events.n_events,
         "scored_events": int(log.scored.sum()),
-        "questions": {one.target: len(one.row) for one in scored},
-        "unlistable": {one.target: int((one.relevant == 0).sum()) for one in scored},
+        "questions": {questions.target: len(questions.row) for questions in scored},
+        "unlistable": {questions.target: int((questions.relevant == 0).sum()) for questions in scored},
         "changes_of_taste": changes.n_changes,
         "trainer": None if trainer is None else json.loads(trainer),
     }

@@ -103,5 +103,5 @@ def _part(log: Interactions, rows: Index) -> Interactions:
 
 
 def _counts(log: Interactions) -> npt.NDArray[np.float64]:
-    kept = log.item_idx[log.kind != EventKind.DISLIKE]
-    return np.bincount(kept, minlength=log.n_items).astype(np.float64)
+    liked = log.item_idx[log.kind != EventKind.DISLIKE]
+    return np.bincount(liked, minlength=log.n_items).astype(np.float64)

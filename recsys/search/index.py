@@ -73,8 +73,8 @@ def build_exact(
     member = np.full(table.n_items, len(names), dtype=np.int64)
     if names and categories is not None:
         place = dict(zip(names, range(len(names)), strict=True))
-        found = categories.cast(pl.String).replace_strict(place, default=len(names), return_dtype=pl.Int64)
-        member = found.fill_null(len(names)).to_numpy()
+        groups = categories.cast(pl.String).replace_strict(place, default=len(names), return_dtype=pl.Int64)
+        member = groups.fill_null(len(names)).to_numpy()
     length = lengths(table)
     wanted = queries(sample_queries(table, SAMPLE // 2, seed), trend_weight)
     limits = tuple(_limit(table, length, np.flatnonzero(member == group), wanted) for group in range(n_groups))
@@ -146,9 +146,9 @@ def build_approximate(table: ItemTable, trend_weight: float, seed: int) -> tuple
     cheapest = np.inf
     for centres, member in (_slabs(table), _clusters(table, seed)):
         index = _filled(table, centres, ((rows, member[rows]) for rows in chunks(table.n_items)))
-        found, cost = _probes(index, table, trend_weight, wanted, np.bincount(member, minlength=len(centres)))
+        probes, cost = _probes(index, table, trend_weight, wanted, np.bincount(member, minlength=len(centres)))
         if cost < cheapest:
-            best, cheapest = (index, found), cost
+            best, cheapest = (index, probes), cost
     return best
 
 
@@ -185,18 +185,18 @@ def _clusters(table: ItemTable, seed: int) -> tuple[npt.NDArray[np.float32], npt
 def sample_queries(table: ItemTable, n: int, seed: int) -> npt.NDArray[np.float32]:
     """Sample queries (n, dim) float32: half of them items, half random mixtures of two to eight items."""
     rng = np.random.default_rng([seed, 2])
-    found = table.item_embeddings[rng.integers(0, table.n_items, n)].copy()
+    queries = table.item_embeddings[rng.integers(0, table.n_items, n)].copy()
     for row in range(n // 2):
         mixed = rng.integers(0, table.n_items, rng.integers(2, 9))
-        found[row] = rng.random(len(mixed), dtype=np.float32) @ table.item_embeddings[mixed]
-    return found
+        queries[row] = rng.random(len(mixed), dtype=np.float32) @ table.item_embeddings[mixed]
+    return queries
 
 
 def probing(query: npt.NDArray[np.float32], dim: int) -> npt.NDArray[np.float32]:
     """Put 2·‖q‖/√dim of queries (batch, columns) into the spare column that holds the radius of a centre."""
-    found = query.copy()
-    found[:, dim + 1] = REACH * np.linalg.norm(query, axis=1) / dim**0.5
-    return found
+    padded = query.copy()
+    padded[:, dim + 1] = REACH * np.linalg.norm(query, axis=1) / dim**0.5
+    return padded
 
 
 def exact_lists(
@@ -207,9 +207,9 @@ def exact_lists(
     items = np.empty((len(wanted), 0), dtype=np.int64)
     scores = np.empty((len(wanted), 0), dtype=np.float32)
     for rows in chunks(table.n_items):
-        found = question @ keys(table, rows).T
-        scores = np.concatenate([scores, found], axis=1)
-        items = np.concatenate([items, np.broadcast_to(np.arange(table.n_items)[rows], found.shape)], axis=1)
+        chunk_scores = question @ keys(table, rows).T
+        scores = np.concatenate([scores, chunk_scores], axis=1)
+        items = np.concatenate([items, np.broadcast_to(np.arange(table.n_items)[rows], chunk_scores.shape)], axis=1)
         if scores.shape[1] > k:
             best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
             scores, items = np.take_along_axis(scores, best, 1), np.take_along_axis(items, best, 1)
@@ -244,8 +244,8 @@ def _probes(
             rows = float(sizes[looked_at].sum(axis=1).mean()) + index.nlist
             if rows > WORTH * table.n_items:
                 return tuple(measured), cost
-            _, found = index.search(question, depth, params=look_at(n_probe))
-            if _good(truth, found):
+            _, items = index.search(question, depth, params=look_at(n_probe))
+            if _good(truth, items):
                 break
             n_probe = min(max(n_probe + 1, n_probe * 9 // 8), index.nlist)
         measured.append((depth, n_probe))
@@ -279,5 +279,5 @@ def _filled(
 
 def _within(ascending: npt.NDArray[np.int64], rows: slice) -> npt.NDArray[np.int64]:
     first, last = np.searchsorted(ascending, [rows.start, rows.stop]).tolist()
-    found: npt.NDArray[np.int64] = ascending[first:last] - rows.start
-    return found
+    inside: npt.NDArray[np.int64] = ascending[first:last] - rows.start
+    return inside

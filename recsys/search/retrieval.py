@@ -150,31 +150,31 @@ class ItemIndex:
         if self.approximate is not None and chosen.nearly_all:
             for wide in (several, spare if gone is None else spare + len(gone)):
                 probe = self._probe(wide)
-                found = None if probe is None else self._near(probe, wide, padded, length, k, slack, chosen, gone)
-                if found is not None:
-                    return found
+                result = None if probe is None else self._near(probe, wide, padded, length, k, slack, chosen, gone)
+                if result is not None:
+                    return result
                 if gone is None:
                     break
         wide = several
         if chosen.first is not None and wide < chosen.count and wide <= 2 * LISTED and (gone is None or len(gone) < k):
             scores, items = nearest(self.exact, padded, wide, chosen.first)
-            found = self._decide(scores[0], items[0], padded, k, slack, gone, None, chosen.limit * length)
-            if found is not None:
-                return found
+            result = self._decide(scores[0], items[0], padded, k, slack, gone, None, chosen.limit * length)
+            if result is not None:
+                return result
         share = chosen.count / self.n_items
         if chosen.bits is not None and share >= HALF_WAY and chosen.scan.nprobe > 2 * len(self.names):
             wide = int(several / share) + 8  # scanning all and dropping is half the price of asking a bitmap each time
             if wide < self.n_items:
                 scores, items = nearest(self.exact, padded, wide, self.everything.scan)
-                found = self._decide(scores[0], items[0], padded, k, slack, gone, chosen)
-                if found is not None:
-                    return found
+                result = self._decide(scores[0], items[0], padded, k, slack, gone, chosen)
+                if result is not None:
+                    return result
         wide = several
         while wide < chosen.count and wide <= _WIDER * _WIDER * (several + 64):
             scores, items = nearest(self.exact, padded, wide, chosen.scan)
-            found = self._decide(scores[0], items[0], padded, k, slack, gone)
-            if found is not None:
-                return found
+            result = self._decide(scores[0], items[0], padded, k, slack, gone)
+            if result is not None:
+                return result
             wide = max(_WIDER * wide, spare + (0 if gone is None else len(gone)))
         return self._each(np.flatnonzero(chosen.mask()), padded, k, gone)
 
@@ -193,14 +193,14 @@ class ItemIndex:
         if queries.ndim != 2 or queries.shape[1] != self.table.dim:
             raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
         chosen = self._chosen(selection)
-        found: Sequence[SearchResult | None] = [None] * len(queries)
+        results: Sequence[SearchResult | None] = [None] * len(queries)
         probe = self._probe(_candidates(k)) if chosen.nearly_all and chosen.members is None else None
         if probe is not None and len(queries) > 1:
             padded, lengths = self._questions(queries, trend_weight, k)
-            found = self._near_many(probe, padded, lengths, k, chosen)
+            results = self._near_many(probe, padded, lengths, k, chosen)
         return [
-            self.search(query, k, trend_weight=trend_weight, selection=chosen) if one is None else one
-            for query, one in zip(queries, found, strict=True)
+            self.search(query, k, trend_weight=trend_weight, selection=chosen) if result is None else result
+            for query, result in zip(queries, results, strict=True)
         ]
 
     def check_recall(self, sample: int = 64, *, trend_weight: float = 0.0, seed: int = 1) -> float:
@@ -211,8 +211,8 @@ class ItemIndex:
         wanted = sample_queries(self.table, sample, seed)
         k = min(RECALL_AT, self.n_items)
         truth = exact_lists(self.table, wanted, trend_weight, k)
-        found = [self.search(row, k, trend_weight=trend_weight)[0] for row in wanted]
-        recall = float(recalls(truth, np.array(found, dtype=np.int64)).mean())
+        items = [self.search(row, k, trend_weight=trend_weight)[0] for row in wanted]
+        recall = float(recalls(truth, np.array(items, dtype=np.int64)).mean())
         if recall < RECALL_FLOOR:
             raise ModelError(f"recall@{k}={recall:.3f}: must be {RECALL_FLOOR} or more for an index to serve")
         return recall
@@ -366,9 +366,9 @@ class ItemIndex:
         """Score some items as recsys.model.scoring does, (len(items),) float32."""
         table, row = self.table, padded[0]
         dim = table.item_embeddings.shape[1]
-        found: npt.NDArray[np.float32] = table.item_embeddings.take(items, axis=0) @ row[:dim]
-        found += row[dim] * table.trend.take(items)
-        return found
+        scores: npt.NDArray[np.float32] = table.item_embeddings.take(items, axis=0) @ row[:dim]
+        scores += row[dim] * table.trend.take(items)
+        return scores
 
 
 def nearest(
@@ -391,5 +391,5 @@ def absent(items: npt.NDArray[np.integer[Any]], gone: npt.NDArray[np.int64]) -> 
     """Mark which items are not in gone, ascending and not empty: (len(items),) bool."""
     place = gone.searchsorted(items)
     place[place == len(gone)] = 0
-    found: npt.NDArray[np.bool_] = gone[place] != items
-    return found
+    outside: npt.NDArray[np.bool_] = gone[place] != items
+    return outside

@@ -46,8 +46,10 @@ class Selection:
         """Mark which items are allowed, (len(item_idx),) bool."""
         if self.bits is None:
             return np.ones(len(item_idx), dtype=np.bool_)
-        found: npt.NDArray[np.bool_] = (self.bits[item_idx >> 3] >> (item_idx & 7).astype(np.uint8) & 1).view(np.bool_)
-        return found
+        allowed: npt.NDArray[np.bool_] = (self.bits[item_idx >> 3] >> (item_idx & 7).astype(np.uint8) & 1).view(
+            np.bool_
+        )
+        return allowed
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """Mark every allowed item, (n_items,) bool."""

@@ -125,10 +125,10 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
 
     The same as from a whole catalogue, as far as the history has rows: the Gram matrix stands for all other items.
     """
-    found = _own(state, clusters)
-    if found is None:
+    own_rows = _own(state, clusters)
+    if own_rows is None:
         return None
-    rows, (item_idx, kind, time) = found
+    rows, (item_idx, kind, time) = own_rows
     taste = columns_of(clusters.parts, TASTE)
     vector = vector_from_rows(
         clusters.parts, clusters.gram[taste, taste], clusters.n_items, rows[item_idx], kind, time, now, clusters.config
@@ -136,19 +136,19 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
     return Profile(vector, clusters.bundle_version)
 
 
-def row_version(row: npt.NDArray[np.float32], named: str | None, held: Clusters | Catalogue | None) -> str | None:
+def row_version(row: npt.NDArray[np.float32], named: str | None, source: Clusters | Catalogue | None) -> str | None:
     """Name the bundle that a row (dim,) from an item's page is kept for.
 
     None when it is of another one than is at hand.
 
     named: the bundle that the page says, None for the one at hand. Raises ServingError for a row that is none.
     """
-    if held is None or named not in (None, held.bundle_version):
+    if source is None or named not in (None, source.bundle_version):
         return None
-    dim = held.dim if isinstance(held, Clusters) else held.table.dim
+    dim = source.dim if isinstance(source, Clusters) else source.table.dim
     if row.shape != (dim,) or row.dtype != np.float32 or not np.isfinite(row).all():
         raise ServingError(f"row: {row.dtype} {row.shape}, must be float32 ({dim},) and finite")
-    return held.bundle_version
+    return source.bundle_version
 
 
 def _asked(
@@ -209,8 +209,8 @@ def _question(
 
     def say(state: DeviceState) -> DeviceState:
         nonlocal vector
-        account, said = state.noise.with_draw(clusters.bundle_version, coarse.noise, now / MICROS_PER_S, draw)
-        vector = said.vector
+        account, message = state.noise.with_draw(clusters.bundle_version, coarse.noise, now / MICROS_PER_S, draw)
+        vector = message.vector
         return state if account is state.noise else replace(state, noise=account)
 
     device.change(say)
@@ -218,20 +218,20 @@ def _question(
 
 
 def _own(state: DeviceState, clusters: Clusters) -> tuple[npt.NDArray[np.float32], tuple[Any, Any, Any]] | None:
-    own = state.own_rows
-    if state.consent == "nothing" or own is None or own.bundle_version != clusters.bundle_version:
+    rows = state.own_rows
+    if state.consent == "nothing" or rows is None or rows.bundle_version != clusters.bundle_version:
         return None
-    if own.rows.shape[1:] != (clusters.dim,):
+    if rows.rows.shape[1:] != (clusters.dim,):
         return None
-    columns = known_columns(state.events, Vocabulary(pl.Series(list(own.item_ids), dtype=pl.String)))
-    return (own.rows, columns) if len(columns[0]) else None
+    columns = known_columns(state.events, Vocabulary(pl.Series(list(rows.item_ids), dtype=pl.String)))
+    return (rows.rows, columns) if len(columns[0]) else None
 
 
 def _bonus(state: DeviceState, clusters: Clusters, now: int) -> dict[str, float]:
-    found = _own(state, clusters)
-    if found is None or state.own_rows is None:
+    own_rows = _own(state, clusters)
+    if own_rows is None or state.own_rows is None:
         return {}
-    config, (item_idx, kind, time) = clusters.config, found[1]
+    config, (item_idx, kind, time) = clusters.config, own_rows[1]
     items, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
     lift = np.float32(config.repeat_weight) * repeat_score(counts)
     return {state.own_rows.item_ids[item]: float(value) for item, value in zip(items, lift, strict=True)}

@@ -43,10 +43,10 @@ def write_catalogue(folder: Path, digest: str, content: bytes) -> None:
 def changes_stamp(folder: Path, digest: str) -> Stamp:
     """Stamp the changes of that catalogue. The file is replaced whole, so that a new inode or time is a new content."""
     try:
-        found = changes_path(folder, digest).stat()
+        status = changes_path(folder, digest).stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def changes_path(folder: Path, digest: str) -> Path:
@@ -81,10 +81,10 @@ def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalog
 
 def keep_only(folder: Path, digest: str) -> None:
     """Remove all but one catalogue and its changes, and what killed writers left; for whoever has the vault's lock."""
-    kept = {catalogue_path(folder, digest), changes_path(folder, digest)}
+    current = {catalogue_path(folder, digest), changes_path(folder, digest)}
     for name in (NAME, CHANGES_NAME):
         for path in folder.glob(name.format("*")):
-            if path not in kept:
+            if path not in current:
                 path.unlink(missing_ok=True)
         for torn in folder.glob(f".{name.format('*')}-*"):
             torn.unlink(missing_ok=True)

@@ -96,12 +96,14 @@ def ask_candidates(
     if answer.get("bundle_version") != bundle_version:
         raise ServingError("service: answers for another bundle than it was asked for")
     try:
-        found = decode_candidates(answer.get("candidates"), dim)
+        candidates = decode_candidates(answer.get("candidates"), dim)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    if found is None or len(found.item_ids) > most:
-        raise ServingError(f"service: {0 if found is None else len(found.item_ids)} candidates, must be 1..{most}")
-    return found
+    if candidates is None or len(candidates.item_ids) > most:
+        raise ServingError(
+            f"service: {0 if candidates is None else len(candidates.item_ids)} candidates, must be 1..{most}"
+        )
+    return candidates
 
 
 def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dict[str, Any]] | None:
@@ -166,12 +168,12 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
     try:
-        found = decode_changes(content)
+        changes = decode_changes(content)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    if found.bundle_version != bundle_version:
+    if changes.bundle_version != bundle_version:
         raise ServingError("service: tells changes of another bundle than it was asked for")
-    return found
+    return changes
 
 
 def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:

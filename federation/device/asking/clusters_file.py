@@ -30,8 +30,8 @@ def held_clusters(folder: Path, digest: str | None) -> Clusters | None:
 
 def fetched_clusters(folder: Path, digest: str | None, client: httpx.Client) -> str | None:
     """Fetch the service's current file unless it is the one held; the sha256 of a new one, None without one."""
-    held = None if held_clusters(folder, digest) is None else digest
-    content = fetch_clusters(client, held)
+    current = None if held_clusters(folder, digest) is None else digest
+    content = fetch_clusters(client, current)
     if content is None:
         return None
     decode_clusters(content)

@@ -53,12 +53,12 @@ def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
     A service that knows no changes is one whose items do not change. Raises ServingError or ModelError; when only the
     changes could not be had, the catalogue is kept all the same.
     """
-    held = _held(device)
-    content = fetch_catalogue(client, held)
+    current = _held(device)
+    content = fetch_catalogue(client, current)
     if content is not None:
         catalogue, digest = decode_catalogue(content), hashlib.sha256(content).hexdigest()
-    elif held is not None:
-        catalogue, digest = decode_catalogue(held.content), held.digest
+    elif current is not None:
+        catalogue, digest = decode_catalogue(current.content), current.digest
     else:
         raise ServingError("service: says that a device without a catalogue has the current one")
     before, after = read_changes(device.folder, digest), None
@@ -85,18 +85,18 @@ def _changes_since(
     client: httpx.Client, catalogue: Catalogue, before: CatalogueChanges | None
 ) -> CatalogueChanges | None:
     """Fetch all changes of the catalogue's items up to now, or None where the service cannot say."""
-    found = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
-    if found is None:
+    changes = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
+    if changes is None:
         return None
-    if before is not None and (found.epoch != before.epoch or found.sequence < before.sequence):  # it counts anew
-        found = fetch_changes(client, catalogue.bundle_version, 0)
+    if before is not None and (changes.epoch != before.epoch or changes.sequence < before.sequence):  # it counts anew
+        changes = fetch_changes(client, catalogue.bundle_version, 0)
     elif before is not None:
-        found = before.then(found)
+        changes = before.then(changes)
     try:
-        now_shown(catalogue, found)
+        now_shown(catalogue, changes)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    return found
+    return changes
 
 
 def _hold(

@@ -28,9 +28,9 @@ def coordinates(metrics: Iterable[Metric]) -> dict[Key, float]:
     """Bound what one shopper adds to every sum of one arm and cell: the fewest sums that will do."""
     metrics = tuple(metrics)
     bound = {column.name: column.bound for column in columns(metrics)}
-    made: dict[Key, float] = {(): 1.0}
-    made |= {(x,): bound[x] for x in bound}
-    return made | {(x, y): bound[x] * bound[y] for x, y in products(metrics)}
+    bounds: dict[Key, float] = {(): 1.0}
+    bounds |= {(x,): bound[x] for x in bound}
+    return bounds | {(x, y): bound[x] * bound[y] for x, y in products(metrics)}
 
 
 def best_shares(bounds: Mapping[Key, float], weights: Mapping[Key, float]) -> dict[Key, float]:
@@ -83,14 +83,14 @@ def _costs(metric: Metric, expected: ArmSums, bounds: Mapping[Key, float]) -> di
         variance += linear * gradient[metric.covariate]
     n = expected.n
     through_n = sum(g * (expected.mean(x) - expected.centre(x)) for x, g in gradient.items())
-    made = dict.fromkeys(bounds, 1e-12 / n)
-    made[()] = (through_n**2 + 0.01 * variance) / (n * variance)
+    costs = dict.fromkeys(bounds, 1e-12 / n)
+    costs[()] = (through_n**2 + 0.01 * variance) / (n * variance)
     for x, g in gradient.items():
-        made[(x,)] += g**2 / (n * variance)
+        costs[(x,)] += g**2 / (n * variance)
         for y, h in gradient.items():
-            if x <= y and (x, y) in made:
-                made[(x, y)] += ((1.0 if x == y else 2.0) * g * h / (2.0 * n * variance)) ** 2
-    return made
+            if x <= y and (x, y) in costs:
+                costs[(x, y)] += ((1.0 if x == y else 2.0) * g * h / (2.0 * n * variance)) ** 2
+    return costs
 
 
 def noise_of(bounds: Mapping[Key, float], shares: Mapping[Key, float], sigma: float) -> SumsNoise:

@@ -206,11 +206,11 @@ def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> li
     """Compute effects with their intervals at every look."""
     if not seen:
         return []
-    made = []
+    effects = []
     for look, critical in zip(seen, criticals(design, seen), strict=True):
         d = look.difference
         bounds = interval(d, critical)
-        made.append(
+        effects.append(
             replace(
                 blank,
                 look=look.number,
@@ -227,7 +227,7 @@ def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> li
                 noise_share=1.0 - d.sampling_variance / d.variance,
             )
         )
-    return made
+    return effects
 
 
 def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effect], blank: Effect) -> Effect:
@@ -249,9 +249,13 @@ def _stopped(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[F
     k = crossed[0] if crossed else len(seen) - 1
     if timing(design, seen[: k + 1]).spend(design.spending, design.alpha)[-1] < NEVER:
         return []
-    made = stopped(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
+    estimate = stopped(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
     unit = math.sqrt(seen[k].difference.variance)
-    return [FinalEffect(arm, seen[k].number, made.estimate * unit, made.low * unit, made.high * unit, made.p_value)]
+    return [
+        FinalEffect(
+            arm, seen[k].number, estimate.estimate * unit, estimate.low * unit, estimate.high * unit, estimate.p_value
+        )
+    ]
 
 
 def _segments(

@@ -71,9 +71,9 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
     panels = np.atleast_1d(figure.subplots(1, len(rows)))
     for axes, row in zip(panels, rows, strict=True):
         for design, ways in row["designs"].items():
-            for way, found in ways.items():
-                x = [point["shoppers"] for point in found["curve"]]
-                y = [point["minimum_effect"] for point in found["curve"]]
+            for way, figures in ways.items():
+                x = [point["shoppers"] for point in figures["curve"]]
+                y = [point["minimum_effect"] for point in figures["curve"]]
                 dashed = way == "plain" and len(ways) > 1
                 axes.plot(x, y, "--" if dashed else "-", color=_COLOURS[design], lw=1.2 if dashed else 1.8,
                           label=None if dashed else _NAMES[design])  # fmt: skip

@@ -169,10 +169,10 @@ def layout_of(experiment: Experiment) -> Layout:
     for key, amplitude in zip(keys, wanted.tolist(), strict=True):
         rise, fall = _parts([_furthest(known[name]) for name in key])
         slots.append(Slot(key, rise, fall, _whole(amplitude / math.hypot(rise, fall))))
-    made = Layout(experiment.groups, experiment.cells, described, tuple(slots))
-    if made.length > MAX_COORDINATES:
-        raise DataError(f"metrics: {made.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
-    return made
+    layout = Layout(experiment.groups, experiment.cells, described, tuple(slots))
+    if layout.length > MAX_COORDINATES:
+        raise DataError(f"metrics: {layout.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
+    return layout
 
 
 def _clipped(values: Mapping[str, float], name: str, cap: float) -> float:

@@ -45,7 +45,7 @@ def results(experiment: Experiment, looks: Sequence[Look]) -> dict[str, Any]:
     return shown | {
         "arms": {arm: _arm(experiment, cells) for arm, cells in looks[-1].arms.items()},
         "analysis": analysis.to_dict(),
-        "verdicts": [asdict(one) for one in verdicts(experiment, analysis)],
+        "verdicts": [asdict(verdict) for verdict in verdicts(experiment, analysis)],
     }
 
 

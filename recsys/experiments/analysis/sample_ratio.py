@@ -74,12 +74,12 @@ def dirichlet_log_e(counts: Floats, shares: Floats, _: Floats | None = None, c: 
     """Compute ln of the Bayes factor of Dirichlet(c·shares) against shares, (...) for exact counts (..., arms)."""
     n = counts.sum(axis=-1)
     prior = c * shares
-    made: Floats = (
+    log_e: Floats = (
         special.gammaln(c)
         - special.gammaln(c + n)
         + (special.gammaln(prior + counts) - special.gammaln(prior) - counts * np.log(shares)).sum(axis=-1)
     )
-    return made
+    return log_e
 
 
 def gaussian_log_e(counts: Floats, shares: Floats, noise: Floats, c: float = CONCENTRATION) -> float:
@@ -92,9 +92,9 @@ def gaussian_log_e(counts: Floats, shares: Floats, noise: Floats, c: float = CON
     """
     keep = slice(0, len(shares) - 1)
     centring = np.eye(len(shares)) - shares[:, None]
-    one = np.diag(shares) - np.outer(shares, shares)
-    spread = (max(counts.sum(), 0.0) * one + centring @ np.diag(noise) @ centring.T)[keep, keep]
-    inverse_prior = c * one[keep, keep]
+    covariance = np.diag(shares) - np.outer(shares, shares)
+    spread = (max(counts.sum(), 0.0) * covariance + centring @ np.diag(noise) @ centring.T)[keep, keep]
+    inverse_prior = c * covariance[keep, keep]
     d = (centring @ counts)[keep]
     fit = d @ np.linalg.solve(spread + inverse_prior, d)
     _, log_det = np.linalg.slogdet(np.eye(len(d)) + np.linalg.solve(inverse_prior, spread))

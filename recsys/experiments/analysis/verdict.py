@@ -123,7 +123,7 @@ def _invalid(analysis: Analysis) -> str:
 
 
 def _hurt(effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect) -> str:
-    hurt = [f"{name} ({_interval(effects[name])})" for name, found in guards.items() if found is Guard.HURT]
+    hurt = [f"{name} ({_interval(effects[name])})" for name, state in guards.items() if state is Guard.HURT]
     return f"Worse than allowed in {', '.join(hurt)}. The primary metric {primary.metric}: {_interval(primary)}."
 
 
@@ -183,7 +183,7 @@ def _running(analysis: Analysis, primary: Effect) -> str:
 
 
 def _open(state: State, guards: dict[str, Guard]) -> list[str]:
-    names = [name for name, found in guards.items() if found is Guard.OPEN]
+    names = [name for name, guard_state in guards.items() if guard_state is Guard.OPEN]
     if not names or state not in (State.BETTER, State.NO_DIFFERENCE):
         return []
     return [f"Not yet known to be unharmed: {', '.join(names)}."]
@@ -191,23 +191,23 @@ def _open(state: State, guards: dict[str, Guard]) -> list[str]:
 
 def _segments(analysis: Analysis, arm: str) -> list[str]:
     """Describe levels only where their effects differ, and only those that stand after correction."""
-    said = []
+    sentences = []
     for interaction in analysis.interactions:
         p = interaction.adjusted_p
         if interaction.arm != arm or p is None or p > analysis.alpha:
             continue
-        found = [
+        levels = [
             f"{effect.level} {_interval(effect)}"
             for effect in analysis.segments
             if (effect.arm, effect.segment) == (arm, interaction.segment)
             and effect.adjusted_p is not None
             and effect.adjusted_p <= analysis.alpha
         ]
-        said.append(
+        sentences.append(
             f"The effect differs by {interaction.segment}"
-            + (f": {'; '.join(found)}." if found else ", but of no level alone is it shown.")
+            + (f": {'; '.join(levels)}." if levels else ", but of no level alone is it shown.")
         )
-    return said
+    return sentences
 
 
 def _interval(effect: Effect) -> str:

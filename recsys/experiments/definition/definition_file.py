@@ -61,9 +61,9 @@ def experiment_of(raw: object) -> Experiment:
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
-    made = _object(Experiment, raw, "experiment")
-    assert isinstance(made, Experiment)
-    return made
+    experiment = _object(Experiment, raw, "experiment")
+    assert isinstance(experiment, Experiment)
+    return experiment
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
@@ -123,11 +123,11 @@ def _value(kind: Any, raw: object, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if raw is None and type(None) in get_args(kind):
             return None
-        return _value(next(one for one in get_args(kind) if one is not type(None)), raw, where)
+        return _value(next(part for part in get_args(kind) if part is not type(None)), raw, where)
     if origin is tuple:
         if not isinstance(raw, list | tuple):
             raise DataError(f"{where}={brief(raw)}: must be a list")
-        return tuple(_value(get_args(kind)[0], one, f"{where}[{at}]") for at, one in enumerate(raw))
+        return tuple(_value(get_args(kind)[0], part, f"{where}[{at}]") for at, part in enumerate(raw))
     if origin is Literal:
         return _text(raw, where)
     if is_dataclass(kind):
@@ -175,7 +175,7 @@ def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value
 
 

@@ -136,12 +136,12 @@ class Metric:
         if self.kind is MetricKind.PREFERENCE:
             return (Column(self.numerator, self.cap, 0.0, False, between=(WON, LOST)),)
         indicator = self.kind is MetricKind.PROPORTION
-        made = [Column(self.numerator, self.cap, self.centre, indicator)]
+        columns = [Column(self.numerator, self.cap, self.centre, indicator)]
         if self.denominator is not None:
-            made.append(Column(self.denominator, self.denominator_cap, self.denominator_centre, False))
+            columns.append(Column(self.denominator, self.denominator_cap, self.denominator_centre, False))
         if self.covariate is not None:
-            made.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
-        return tuple(made)
+            columns.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
+        return tuple(columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert every field to plain values, as JSON has them."""
@@ -195,14 +195,14 @@ def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
 
     A column is an indicator where it is the numerator of a proportion, also for metrics that do not say so.
     """
-    found: dict[str, Column] = {}
+    by_name: dict[str, Column] = {}
     for column in (column for metric in metrics for column in metric.parts):
-        other = found.setdefault(column.name, column)
+        other = by_name.setdefault(column.name, column)
         if (other.cap, other.centre) != (column.cap, column.centre):
             raise DataError(f"column {column.name}: must have one cap and one centre in every metric")
         if column.indicator:
-            found[column.name] = column
-    return tuple(found[name] for name in sorted(found))
+            by_name[column.name] = column
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:

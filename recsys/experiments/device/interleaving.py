@@ -54,7 +54,7 @@ def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Dra
     Raises DataError for k < 1, a list with an item twice, or too few coins.
     """
     lists = (incumbent.tolist(), challenger.tolist())
-    if k < 1 or any(len(set(one)) < len(one) for one in lists) or len(heads) < (k + 1) // 2:
+    if k < 1 or any(len(set(items_of)) < len(items_of) for items_of in lists) or len(heads) < (k + 1) // 2:
         raise DataError(f"k={k}, {len(heads)} coins: k must be 1 or more, a coin for each pair, and no item twice")
     items: list[int] = []
     picked_by: list[int] = []

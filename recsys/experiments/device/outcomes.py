@@ -51,8 +51,8 @@ def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_a
     A covariate is what it is at the exposure, and an outcome only grows as long as notes are only added.
     """
     until = min(now, exposed_at + experiment.outcome_days * DAY_S * MICROS)
-    kept = list(notes)
-    return {outcome.name: _measured(outcome, kept, exposed_at, until) for outcome in experiment.outcomes}
+    records = list(notes)
+    return {outcome.name: _measured(outcome, records, exposed_at, until) for outcome in experiment.outcomes}
 
 
 def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:

@@ -45,16 +45,16 @@ class ArmLists:
         Shopper users[q] has a history up to row ends[q], that row excluded, as it was known at moments[q] (µs). told:
         how many lists were made since the last call.
         """
-        made = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
+        lists = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
         step = max(CELLS_AT_ONCE // max(log.n_items, 1), 1)
         for start in range(0, len(users), step):
             part = slice(start, start + step)
             histories = histories_before(log, users[part], ends[part], moments[part])
             scores = self.recommender.scores(histories, np.arange(histories.n_users), moments[part])
-            made[part] = self._listed(np.asarray(scores))
+            lists[part] = self._listed(np.asarray(scores))
             if told is not None:
                 told(histories.n_users)
-        return made
+        return lists
 
     def _listed(self, scores: npt.NDArray[np.float32]) -> Lists:
         if self.diversity == 0:

@@ -68,7 +68,7 @@ class Population:
             list_of=list_of,
             places=places,
             answers=answers(logged.log, scope, made, experiment.control, lift, rng),
-            diversity={arm: _diversity(one, lists[arm].rows, wanted) for arm, one in made.items()},
+            diversity={arm: _diversity(arm_list, lists[arm].rows, wanted) for arm, arm_list in made.items()},
         )
 
     @staticmethod
@@ -90,28 +90,28 @@ class Population:
     def preference(self) -> float:
         """Average the sessions won less lost at the end, each up to the cap; of drafted lists."""
         assert self.sessions is not None
-        found = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
-        return float(np.mean([one[WON] - one[LOST] for one in found]))
+        outcomes = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
+        return float(np.mean([columns[WON] - columns[LOST] for columns in outcomes]))
 
     def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
         """Sum everybody's capped columns at the end of their outcomes exactly, had all been in one arm."""
         experiment, described = self.experiment, columns(self.experiment.metrics)
-        found: dict[str, list[float]] = {column.name: [] for column in described}
+        values: dict[str, list[float]] = {column.name: [] for column in described}
         for place, part in enumerate(self.parts):
             last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
             at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
             for column in described:
-                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
+                values[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
             if told is not None:
                 told()
-        return ArmSums.from_rows(found, experiment.metrics)
+        return ArmSums.from_rows(values, experiment.metrics)
 
     def notes(self, place: int, arm: str) -> list[OutcomeRecord]:
         """List what one shopper's device would have noted under an arm, as far as outcomes and covariates reach."""
         part, logged = self.parts[place], self.logged
         reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
-        log, own = logged.log, logged.log.of(part.user)
-        start = own.start + int(np.searchsorted(log.time[own], part.exposed_at - reach))
+        log, shopper_rows = logged.log, logged.log.of(part.user)
+        start = shopper_rows.start + int(np.searchsorted(log.time[shopper_rows], part.exposed_at - reach))
         exposing = int(logged.first[part.visits.start])
         notes = [note for row in range(start, exposing) for note in self._noted(row, 1)]
         answer = self.answers[arm]
@@ -159,5 +159,5 @@ def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt
     """Compute one minus the mean cosine of each list, (n,) 0..2; zeros where no outcome asks for it."""
     if not wanted:
         return np.zeros(len(lists))
-    alike = [intra_list_similarity(rows[one[one >= 0]]) for one in lists]
+    alike = [intra_list_similarity(rows[items[items >= 0]]) for items in lists]
     return np.array([0.0 if math.isnan(value) else max(1.0 - value, 0.0) for value in alike])

@@ -53,8 +53,8 @@ def drafts(
     drafted, picked_by = np.full_like(control, -1), np.full(control.shape, NOBODY, dtype=np.int8)
     k = control.shape[1]
     for row, (ours, theirs) in enumerate(zip(control, other, strict=True)):
-        one = team_draft(ours[ours >= 0], theirs[theirs >= 0], k, coins(k, rng))
-        drafted[row, : len(one.items)], picked_by[row, : len(one.items)] = one.items, one.picked_by
+        draft = team_draft(ours[ours >= 0], theirs[theirs >= 0], k, coins(k, rng))
+        drafted[row, : len(draft.items)], picked_by[row, : len(draft.items)] = draft.items, draft.picked_by
     return {experiment.control: control, BOTH: drafted}, picked_by
 
 
@@ -84,6 +84,6 @@ def sessions_of(
     clicked[scope.list_of[counts][at], place] = True
     settled = began + CREDIT_S * MICROS + 1
     for part in parts:
-        own = slice(part.at, part.at + len(part.visits))
-        settled[own][:-1] = np.minimum(settled[own][:-1], began[own][1:])
+        visits = slice(part.at, part.at + len(part.visits))
+        settled[visits][:-1] = np.minimum(settled[visits][:-1], began[visits][1:])
     return Sessions(settled, preference(picked_by, clicked))

@@ -40,8 +40,8 @@ def plan_on_log(
     sums = Population.as_logged(experiment, logged, parts).sums(experiment.control)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)
-    found = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
-    return found | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
+    planned = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
+    return planned | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
 
 
 def share_of_two_arms(experiment: Experiment) -> float:
@@ -77,15 +77,15 @@ def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
     """
     noise = arm_noise(experiment, sigma)
     noise = noise + noise
-    found = {}
+    scatter = {}
     for metric in experiment.metrics:
         if metric.covariate is None:
             continue
-        x, z, cap, own = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
+        x, z, cap, covariate_cap = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
         square = noise.product(z, z)
         if metric.covariate_indicator:
             c = metric.covariate_centre
             square = (1.0 - 2.0 * c) ** 2 * noise.totals[z] + (c * (1.0 - c)) ** 2 * noise.n
-        total = 4.0 * noise.product(x, z) / (cap * own) ** 2 + square / own**4
-        found[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
-    return found
+        total = 4.0 * noise.product(x, z) / (cap * covariate_cap) ** 2 + square / covariate_cap**4
+        scatter[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
+    return scatter

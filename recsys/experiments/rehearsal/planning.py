@@ -71,8 +71,8 @@ class CovariateSpread:
         is what a coefficient known to the relative error r leaves if it is shrunk as is best.
         """
         joint = sum(self.covariance / n + self.joint_noise / n**2 for n in arms)
-        own = sum(self.variance / n + self.noise / n**2 for n in arms)
-        return joint**2 / own / (1.0 + self.relative_error(sum(arms)) ** 2)
+        variance = sum(self.variance / n + self.noise / n**2 for n in arms)
+        return joint**2 / variance / (1.0 + self.relative_error(sum(arms)) ** 2)
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,15 @@ def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
     if covariate is None or not sums.cov(covariate, covariate) > 0:
         return Spread(value, plain, plain, added)
     joint = sum(g * sums.cov(x, covariate) for x, g in gradient.items())
-    own = sums.cov(covariate, covariate)
-    found = CovariateSpread(
+    covariate_variance = sums.cov(covariate, covariate)
+    covariate_spread = CovariateSpread(
         joint,
-        own,
+        covariate_variance,
         drift * off[covariate] * noise.n,
         noise.totals.get(covariate, 0.0) + off[covariate] ** 2 * noise.n,
         relative_error_squared(gradient, covariate, sums, noise + noise) * sums.n**2 if joint else 0.0,
     )
-    return Spread(value, plain - joint**2 / own, plain, added, found)
+    return Spread(value, plain - joint**2 / covariate_variance, plain, added, covariate_spread)
 
 
 def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
@@ -176,8 +176,10 @@ def minimum_effect(
     """Find the least absolute effect that is shown with probability power, in the metric's unit."""
     _check(design, power, shoppers)
     error = spread.standard_error(shoppers, ratio)
-    found = _solve(lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3)
-    return found * error
+    drift_needed = _solve(
+        lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3
+    )
+    return drift_needed * error
 
 
 def shoppers_needed(
@@ -246,12 +248,12 @@ def plan(
     weights = {arm.name: arm.weight for arm in experiment.arms}
     control = weights.pop(experiment.control)
     ratio = min(weights.values()) / control
-    own = Design.of(experiment)
-    several = max(own.count, 5)
+    planned = Design.of(experiment)
+    several = max(planned.count, 5)
     designs = {
-        "fixed": Design(alpha=own.alpha),
-        "group_sequential": replace(own, method=Method.GROUP_SEQUENTIAL, count=several),
-        "always_valid": replace(own, method=Method.ALWAYS_VALID, count=several),
+        "fixed": Design(alpha=planned.alpha),
+        "group_sequential": replace(planned, method=Method.GROUP_SEQUENTIAL, count=several),
+        "always_valid": replace(planned, method=Method.ALWAYS_VALID, count=several),
     }
     rows = [
         _metric_plan(experiment, metric, spread(metric, sums, noise), designs, shoppers_per_day, ratio)
@@ -259,12 +261,12 @@ def plan(
     ]
     return {
         "experiment": experiment.id,
-        "alpha": own.alpha,
+        "alpha": planned.alpha,
         "power": experiment.power,
         "minimum_effect": experiment.minimum_effect,
         "looks": several,
         "shoppers_per_day": shoppers_per_day,
-        "method": str(own.method),
+        "method": str(planned.method),
         "metrics": rows,
     }
 
@@ -272,24 +274,24 @@ def plan(
 def _metric_plan(
     experiment: Experiment,
     metric: Metric,
-    found: Spread,
+    metric_spread: Spread,
     designs: dict[str, Design],
     per_day: float,
     ratio: float,
 ) -> dict[str, Any]:
-    if found.value == 0.0:
+    if metric_spread.value == 0.0:
         raise DataError(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
-    ways = {"with_covariate": found} if metric.covariate else {}
-    ways["plain"] = found.without_covariate()
-    effect = experiment.minimum_effect * abs(found.value)
+    ways = {"with_covariate": metric_spread} if metric.covariate else {}
+    ways["plain"] = metric_spread.without_covariate()
+    effect = experiment.minimum_effect * abs(metric_spread.value)
     row: dict[str, Any] = {
         "metric": metric.name,
         "kind": str(metric.kind),
         "role": str(metric.role),
-        "value": found.value,
-        "sd": math.sqrt(found.plain),
-        "reduction": 1.0 - found.variance / found.plain,
-        "noise": found.noise,
+        "value": metric_spread.value,
+        "sd": math.sqrt(metric_spread.plain),
+        "reduction": 1.0 - metric_spread.variance / metric_spread.plain,
+        "noise": metric_spread.noise,
         "designs": {},
     }
     for name, design in designs.items():
@@ -308,18 +310,18 @@ def _metric_plan(
                         "shoppers": n,
                         "days": n / per_day,
                         "minimum_effect": minimum_effect(scatter, design, n, power=experiment.power, ratio=ratio)
-                        / abs(found.value),
+                        / abs(metric_spread.value),
                     }
                     for n in curve
                 ],
             }
-    if found.covariate is not None:
-        asked = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
-        arms = (asked / (1.0 + ratio), asked * ratio / (1.0 + ratio))
-        whole = ways["plain"].standard_error(asked, ratio) ** 2
+    if metric_spread.covariate is not None:
+        n_shoppers = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
+        arms = (n_shoppers / (1.0 + ratio), n_shoppers * ratio / (1.0 + ratio))
+        whole = ways["plain"].standard_error(n_shoppers, ratio) ** 2
         row["covariate"] = {
-            "shoppers": asked,
-            "coefficient_error": found.covariate.relative_error(asked),
-            "reduction": found.covariate.gain(arms) / whole,
+            "shoppers": n_shoppers,
+            "coefficient_error": metric_spread.covariate.relative_error(n_shoppers),
+            "reduction": metric_spread.covariate.gain(arms) / whole,
         }
     return row

@@ -105,8 +105,8 @@ def rehearse(
     rng = np.random.default_rng((seed, 0))
     arms = _assigned(experiment, logged, rng)
     parts = exposed(experiment, logged, arms, head)
-    made = _lists(logged, lists, parts, told)
-    crowd = Population.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
+    arm_lists = _lists(logged, lists, parts, told)
+    crowd = Population.of(experiment, logged, parts, arm_lists, lists, lift, np.random.default_rng((seed, 1)))
     truth = _truth(experiment, crowd, told)
     summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
     protocol = {
@@ -114,12 +114,12 @@ def rehearse(
         "dataset_hash": logged.hash,
         "lift": lift,
         "seed": seed,
-        "list_length": max(one.shape[1] for one in made.values()),
+        "list_length": max(list_array.shape[1] for list_array in arm_lists.values()),
         "shoppers": int((logged.log.counts > 0).sum()),
         "assigned": _counted(experiment, arms.values()),
         "exposed": _counted(experiment, (part.arm for part in parts)),
         "visits": int(sum(len(part.visits) for part in parts)),
-        "listed": {arm: crowd.listed_share(made[arm]) for arm in made},
+        "listed": {arm: crowd.listed_share(arm_lists[arm]) for arm in arm_lists},
     }
     return Rehearsal(experiment, tuple(summer.looks(experiment, summed)), tuple(windows), truth, protocol)
 
@@ -173,7 +173,8 @@ def _lists(
         told("lists", done, len(visits) * len(lists))
 
     return {
-        arm: one.at(logged.log, logged.user[visits], ends, logged.log.time[ends], count) for arm, one in lists.items()
+        arm: ranker.at(logged.log, logged.user[visits], ends, logged.log.time[ends], count)
+        for arm, ranker in lists.items()
     }
 
 
@@ -242,19 +243,19 @@ def _windows(
     for number in range(experiment.looks.count):
         start, end = experiment.window(number)
         moments = rng.integers(start * MICROS, end * MICROS, len(users))
-        found = summer.window(experiment, contributions(moments, number))
+        total = summer.window(experiment, contributions(moments, number))
         reports = int((born <= moments).sum())
-        if found is not None:  # else what devices said is lost, as it is in a live window that fails
-            summed[number] = found
+        if total is not None:  # else what devices said is lost, as it is in a live window that fails
+            summed[number] = total
         windows.append(
             {
                 "window": number,
                 "version": experiment.version,
-                "state": "failed" if found is None else "summed",
+                "state": "failed" if total is None else "summed",
                 "deadline": end,
-                "reports": 0 if found is None else reports,
+                "reports": 0 if total is None else reports,
                 "finished_at": end,
-                "failure": f"has no min_reports={experiment.privacy.min_reports}" if found is None else None,
+                "failure": f"has no min_reports={experiment.privacy.min_reports}" if total is None else None,
             }
         )
     return summed, windows

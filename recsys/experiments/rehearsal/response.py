@@ -80,10 +80,10 @@ def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> 
 
 def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
     """Mark the items that are in their list, (n,)."""
-    found = np.zeros(len(items), dtype=bool)
+    in_list = np.zeros(len(items), dtype=bool)
     for place in range(lists.shape[1]):
-        found |= lists[list_of, place] == items
-    return found
+        in_list |= lists[list_of, place] == items
+    return in_list
 
 
 def answers(
@@ -101,9 +101,9 @@ def answers(
     wanted = scope.leads
     usual = listed(lists[control], scope.list_of, items)
     key = scope.list_of * np.int64(log.n_items) + items
-    made = {}
-    for arm, own in lists.items():
-        now = listed(own, scope.list_of, items)
+    responses = {}
+    for arm, arm_list in lists.items():
+        now = listed(arm_list, scope.list_of, items)
         copies = np.ones(len(items), dtype=np.int64)
         more, less = wanted & now & ~usual, wanted & usual & ~now
         copies[more] += np.floor(lift + draw[more]).astype(np.int64)
@@ -115,5 +115,5 @@ def answers(
             event: np.floor(extra * rate + draws[event]).astype(np.int64) * (extra > 0)
             for event, rate in scope.added.items()
         }
-        made[arm] = ShopperResponse(copies, brought)
-    return made
+        responses[arm] = ShopperResponse(copies, brought)
+    return responses

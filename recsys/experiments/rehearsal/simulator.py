@@ -73,8 +73,8 @@ class Shoppers:
         truth = shop.truth()
         middle = truth.start + shop.days * 43_200_000_000
         scores = truth.scores(np.arange(shop.n_users), middle)
-        own = habits.eagerness * np.random.default_rng((seed, shop.seed)).standard_normal((shop.n_users, 1))
-        odds = np.log(habits.best_click / (1 - habits.best_click)) + own
+        log_odds = habits.eagerness * np.random.default_rng((seed, shop.seed)).standard_normal((shop.n_users, 1))
+        odds = np.log(habits.best_click / (1 - habits.best_click)) + log_odds
         behind = scores.max(axis=1, keepdims=True) - scores
         chance = 1 / (1 + np.exp(habits.fall * behind - odds))
         return Shoppers(scores, chance.astype(np.float32), truth.price, habits)
