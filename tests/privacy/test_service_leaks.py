@@ -321,7 +321,7 @@ def test_loading_the_service_loads_no_device_code() -> None:
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (
         run.stdout.strip() == "['federation.storage', 'federation.storage.database']"
-    )  # opens a database, and knows no table
+    )  # a database, no table
 
 
 def test_choosing_items_loads_no_profile() -> None:
