@@ -75,7 +75,7 @@ def rehearse_on(
     lift: float,
     seed: int = 0,
     on_round: Callable[[RoundRecord], None] | None = None,
-    told: OnProgress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Rehearsal:
     """Train on what the log knew before the experiment's start, then rehearse it on the log's shoppers.
 
@@ -91,5 +91,12 @@ def rehearse_on(
         arm.name: arm_lists(arm.settings, table, recipe.serve, known, now, untrained=untrained) for arm in dated.arms
     }
     return rehearse(
-        dated, logged, lists, head_of(table.trend), InProcessSummation(seed), lift=lift, seed=seed, told=told
+        dated,
+        logged,
+        lists,
+        head_of(table.trend),
+        InProcessSummation(seed),
+        lift=lift,
+        seed=seed,
+        on_progress=on_progress,
     )

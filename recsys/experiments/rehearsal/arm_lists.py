@@ -38,12 +38,17 @@ class ArmLists:
     k: int = LENGTH
 
     def at(
-        self, log: Interactions, users: Index, ends: Index, moments: Index, told: Callable[[int], None] | None = None
+        self,
+        log: Interactions,
+        users: Index,
+        ends: Index,
+        moments: Index,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Lists:
         """List for some histories, (n, k) int32, −1 behind a list's end.
 
-        Shopper users[q] has a history up to row ends[q], that row excluded, as it was known at moments[q] (µs). told:
-        how many lists were made since the last call.
+        Shopper users[q] has a history up to row ends[q], that row excluded, as it was known at moments[q] (µs).
+        on_progress: is called with how many lists were made since its last call.
         """
         lists = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
         step = max(CELLS_AT_ONCE // max(log.n_items, 1), 1)
@@ -52,8 +57,8 @@ class ArmLists:
             histories = histories_before(log, users[part], ends[part], moments[part])
             scores = self.recommender.scores(histories, np.arange(histories.n_users), moments[part])
             lists[part] = self._listed(np.asarray(scores))
-            if told is not None:
-                told(histories.n_users)
+            if on_progress is not None:
+                on_progress(histories.n_users)
         return lists
 
     def _listed(self, scores: npt.NDArray[np.float32]) -> Lists:

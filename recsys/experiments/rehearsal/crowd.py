@@ -93,7 +93,7 @@ class Population:
         outcomes = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
         return float(np.mean([columns[WON] - columns[LOST] for columns in outcomes]))
 
-    def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
+    def sums(self, arm: str, on_progress: Callable[[], None] | None = None) -> ArmSums:
         """Sum everybody's capped columns at the end of their outcomes exactly, had all been in one arm."""
         experiment, described = self.experiment, columns(self.experiment.metrics)
         values: dict[str, list[float]] = {column.name: [] for column in described}
@@ -102,8 +102,8 @@ class Population:
             at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
             for column in described:
                 values[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
-            if told is not None:
-                told()
+            if on_progress is not None:
+                on_progress()
         return ArmSums.from_rows(values, experiment.metrics)
 
     def notes(self, place: int, arm: str) -> list[OutcomeRecord]:

@@ -92,23 +92,23 @@ def rehearse(
     *,
     lift: float,
     seed: int,
-    told: OnProgress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Rehearsal:
     """Run an experiment, whose time the log covers (recsys.experiments.rehearsal.logged.placed), on the log's shoppers.
 
     lists: arm → who answers, made of what was known at the start. head (n_items,): which items are of the head.
     Devices report at a random moment of each window. Raises DataError where nobody comes in.
     """
-    told = told or (lambda stage, done, total: None)
+    on_progress = on_progress or (lambda stage, done, total: None)
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))
     arms = _assigned(experiment, logged, rng)
     parts = exposed(experiment, logged, arms, head)
-    arm_lists = _lists(logged, lists, parts, told)
+    arm_lists = _lists(logged, lists, parts, on_progress)
     crowd = Population.of(experiment, logged, parts, arm_lists, lists, lift, np.random.default_rng((seed, 1)))
-    truth = _truth(experiment, crowd, told)
-    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
+    truth = _truth(experiment, crowd, on_progress)
+    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, on_progress)
     protocol = {
         "dataset": logged.name,
         "dataset_hash": logged.hash,
@@ -161,7 +161,7 @@ def exposed(
 
 
 def _lists(
-    logged: LoggedVisits, lists: Mapping[str, ArmLists], parts: Sequence[EnrolledShopper], told: OnProgress
+    logged: LoggedVisits, lists: Mapping[str, ArmLists], parts: Sequence[EnrolledShopper], on_progress: OnProgress
 ) -> dict[str, Lists]:
     visits = np.concatenate([np.arange(part.visits.start, part.visits.stop) for part in parts])
     ends = logged.first[visits]
@@ -170,7 +170,7 @@ def _lists(
     def count(n: int) -> None:
         nonlocal done
         done += n
-        told("lists", done, len(visits) * len(lists))
+        on_progress("lists", done, len(visits) * len(lists))
 
     return {
         arm: ranker.at(logged.log, logged.user[visits], ends, logged.log.time[ends], count)
@@ -184,7 +184,7 @@ def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
     return {group: groups.count(group) for group in experiment.groups}
 
 
-def _truth(experiment: Experiment, crowd: Population, told: OnProgress) -> dict[str, dict[str, float]]:
+def _truth(experiment: Experiment, crowd: Population, on_progress: OnProgress) -> dict[str, dict[str, float]]:
     """Compute every metric's value with everybody in one arm, at the end of their outcomes."""
     if experiment.interleaved:
         (other,) = (arm.name for arm in experiment.arms if arm.name != experiment.control)
@@ -195,7 +195,7 @@ def _truth(experiment: Experiment, crowd: Population, told: OnProgress) -> dict[
         nonlocal done
         done += 1
         if done % 100 == 0:
-            told("outcomes", done, total)
+            on_progress("outcomes", done, total)
 
     values = {arm.name: crowd.sums(arm.name, count) for arm in experiment.arms}
     return {
@@ -211,7 +211,7 @@ def _windows(
     arms: Mapping[int, str],
     summer: WindowSummation,
     rng: np.random.Generator,
-    told: OnProgress,
+    on_progress: OnProgress,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
     """Sum every window, and report what is known of it. Every assigned device that there is reports, zeros too."""
     layout = layout_of(experiment)
@@ -226,7 +226,7 @@ def _windows(
     def contributions(moments: npt.NDArray[np.int64], number: int) -> Iterator[Integers]:
         for done, (user, now, since) in enumerate(zip(users.tolist(), moments.tolist(), born.tolist(), strict=True)):
             if done % 100 == 0:
-                told("reports", number * len(users) + done, experiment.looks.count * len(users))
+                on_progress("reports", number * len(users) + done, experiment.looks.count * len(users))
             place = place_of.get(user)
             if since > now:
                 continue

@@ -51,11 +51,17 @@ def run(
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
     with progress("federated rounds", chosen.train.all_rounds) as bar:
 
-        def told(stage: str, done: int, total: int) -> None:
+        def on_progress(stage: str, done: int, total: int) -> None:
             bar.update(TaskID(0), description=stage, completed=done, total=total)
 
         found = rehearse_on(
-            dataset, experiment, chosen, lift=lift, seed=seed, on_round=lambda _: bar.advance(TaskID(0)), told=told
+            dataset,
+            experiment,
+            chosen,
+            lift=lift,
+            seed=seed,
+            on_round=lambda _: bar.advance(TaskID(0)),
+            on_progress=on_progress,
         )
     shown = found.to_dict()
     if out is not None:
