@@ -82,7 +82,7 @@ class CoreFilter:
 
 
 def frame(events: Interactions) -> pl.DataFrame:
-    """(user, item, kind, time) of all events, in their order."""
+    """Make a frame (user, item, kind, time) of all events, in their order."""
     return pl.DataFrame(
         {"user": events.user_idx, "item": events.item_idx, "kind": events.kind, "time": events.time}
     ).with_columns(pl.col("item").cast(pl.Int32))
@@ -145,12 +145,12 @@ def future_items(train: Interactions, known_from: npt.NDArray[np.int64]) -> Leak
 
 
 def item_counts(events: Interactions) -> npt.NDArray[np.int64]:
-    """(n_items,) int64 events of each item."""
+    """Count events of each item, (n_items,) int64."""
     return np.bincount(events.item_idx, minlength=events.n_items).astype(np.int64)
 
 
 def first_seen(log: Interactions) -> npt.NDArray[np.int64]:
-    """(n_items,) int64 µs of each item's first event; the smallest int64 for items without events."""
+    """Find each item's first event, (n_items,) int64 µs; the smallest int64 for items without events."""
     first = np.full(log.n_items, np.iinfo(np.int64).max)
     np.minimum.at(first, log.item_idx, log.time)
     first[first == np.iinfo(np.int64).max] = np.iinfo(np.int64).min
@@ -158,7 +158,9 @@ def first_seen(log: Interactions) -> npt.NDArray[np.int64]:
 
 
 def per_user_cut(train: Interactions, test: Interactions) -> Leak | None:
-    """A model of all users' events trains on what others did after a test event (every user has a cut of their own).
+    """Detect a model of all users' events that trains on what others did after a test event.
+
+    Every user has a cut of their own.
 
     A warning: published tables use it (leave-one-out), and their trends leak.
     """
@@ -178,7 +180,10 @@ def per_user_cut(train: Interactions, test: Interactions) -> Leak | None:
 
 
 def cold_filter(train: Interactions, test: Interactions, core: CoreFilter) -> Leak | None:
-    """The k-core was computed with the test: train keeps users or items that reach k only with their test events."""
+    """Detect a k-core that was computed with the test.
+
+    Train keeps users or items that reach k only with their test events.
+    """
     found, words = 0, []
     for name, k, in_train, in_test in (
         ("users", core.min_user_events, train.counts, test.counts),

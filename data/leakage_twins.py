@@ -23,7 +23,7 @@ SHARED_EVENTS = 5
 
 
 def twice(one: Interactions, other: Interactions, log: Interactions | None) -> pl.DataFrame:
-    """Events (user, item, kind, time) that are in both, more often together than in the log.
+    """Find events (user, item, kind, time) that are in both, more often together than in the log.
 
     Without a log, all that are in both: in a log with dates only, a shopper may do the same twice in a day.
     """
@@ -35,7 +35,7 @@ def twice(one: Interactions, other: Interactions, log: Interactions | None) -> p
 
 
 def duplicates(train: Interactions, test: Interactions, log: Interactions | None) -> Leak | None:
-    """One event is in train and in test."""
+    """Detect an event that is in train and in test."""
     both = twice(train, test, log)
     if not len(both):
         return None
@@ -44,7 +44,10 @@ def duplicates(train: Interactions, test: Interactions, log: Interactions | None
 
 
 def near_duplicates(train: Interactions, test: Interactions, at: int) -> Leak | None:
-    """Events just after the cut have a twin just before it, more often than around the same hour of other days."""
+    """Detect events just after the cut that have a twin just before it.
+
+    More often than around the same hour of other days.
+    """
     seen, asked = frame(train), frame(test)
     for window in WINDOWS:
         days = range(1, PLACEBO_DAYS + 1)
@@ -67,7 +70,7 @@ def straddling_sessions(
     train_session: npt.NDArray[np.int64] | None,
     test_session: npt.NDArray[np.int64] | None,
 ) -> Leak | None:
-    """A session has events in train and in test.
+    """Detect a session that has events in train and in test.
 
     *_session: (n_events,) a number of each event's session; without them, a session is a shopper who pauses no longer
     than 30 minutes. A warning: going on with a session is easier than beginning one, but may be what is asked.
@@ -89,7 +92,7 @@ def straddling_sessions(
 
 
 def aliases(train: Interactions, histories: Interactions, test: Interactions) -> Leak | None:
-    """A user of the test has the events of another user of train: one shopper under two ids.
+    """Detect a user of the test with the events of another user of train: one shopper under two ids.
 
     Compared are events (item, kind, time) that few users share; half of the smaller history must be the same, five
     events at least.
@@ -124,7 +127,7 @@ def aliases(train: Interactions, histories: Interactions, test: Interactions) ->
 
 
 def _again(parts: Sequence[Interactions]) -> list[pl.Series]:
-    """(n_events,) bool of each part: whether an event of that item, kind and time is there twice in all of them.
+    """Mark for each part, (n_events,) bool, an event whose item, kind and time is there twice in all of them.
 
     By hash: a few that are there once may be true, too. Nine of ten events are gone before anything is compared.
     """
@@ -142,7 +145,10 @@ def _counts(events: Interactions, name: str) -> pl.DataFrame:
 
 
 def _twins(before: pl.DataFrame, after: pl.DataFrame, at: int, window: int) -> tuple[int, int]:
-    """How many events of `after` lie within `window` µs from `at` on, and how many of these have a twin before it."""
+    """Count the events of `after` that lie within `window` µs from `at` on.
+
+    Beside them, how many of these have a twin before it.
+    """
     asked = after.filter(pl.col("time").is_between(at, at + window, closed="left"))
     if not len(asked):
         return 0, 0

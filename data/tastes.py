@@ -60,19 +60,21 @@ class GroundTruth:
     days: int
 
     def popularity(self, steps: Ints) -> Doubles:
-        """(len(steps), n_items) float64, rows sum to 1: popularity in the given steps 0..TREND_STEPS − 1."""
+        """Compute popularity in the given steps 0..TREND_STEPS − 1. (len(steps), n_items) float64, rows sum to 1."""
         now = (steps[:, None] + 0.5) / TREND_STEPS
         lift = np.exp(-0.5 * ((now - self.peak) / self.width) ** 2)
         share = self.base * (1 + self.boost * lift)
         return np.asarray(share / share.sum(axis=1, keepdims=True))
 
     def popularity_at(self, time: int) -> Doubles:
-        """(n_items,) float64 that sums to 1: popularity at a time (µs)."""
+        """Compute popularity at a time (µs), (n_items,) float64 that sums to 1."""
         step = (time - self.start) * TREND_STEPS // (self.days * MICROS_PER_DAY)
         return np.asarray(self.popularity(np.array([min(max(step, 0), TREND_STEPS - 1)]))[0])
 
     def scores(self, users: Ints, time: int) -> Floats:
-        """(len(users), n_items) float32: log of the chance that a taste-led view at a time (µs) is of the item.
+        """Score items by the log of the chance that a taste-led view at a time (µs) is of the item.
+
+        (len(users), n_items) float32.
 
         Up to a constant per user; staples are left out, and the choice among candidates counts as a softmax.
         """
@@ -100,7 +102,7 @@ class ClusterPopularity:
 
     @staticmethod
     def of(share: Doubles, cluster: Index, n_clusters: int) -> ClusterPopularity:
-        """Of share (rows, n_items), each row at least 0."""
+        """Cumulate share (rows, n_items), each row at least 0."""
         order = np.argsort(cluster, kind="stable").astype(np.int32)
         cumulated = np.cumsum(share[:, order], axis=1)
         cumulated /= cumulated[:, -1:]
@@ -109,7 +111,7 @@ class ClusterPopularity:
         return ClusterPopularity(order, (cumulated + np.arange(len(share))[:, None]).ravel(), edges)
 
     def draw(self, chance: Doubles, row: Ints, cluster: Ints) -> Index:
-        """Items (…) int32 for uniform chances (…) in 0..1, in the given rows and clusters (−1: any)."""
+        """Draw items (…) int32 for uniform chances (…) in 0..1, in the given rows and clusters (−1: any)."""
         low = np.where(cluster < 0, 0.0, self.edges[row, cluster])
         high = np.where(cluster < 0, 1.0, self.edges[row, cluster + 1])
         n = len(self.order)
@@ -131,7 +133,7 @@ def draw_truth(
     change_share: float,
     change_at: float,
 ) -> GroundTruth:
-    """A world from the arguments of SyntheticShop; seed is that of numpy.random.default_rng."""
+    """Draw a world from the arguments of SyntheticShop; seed is that of numpy.random.default_rng."""
     rng = np.random.default_rng(seed)
     n, k = n_items, n_clusters
     cluster = (rng.permutation(n) % k).astype(np.int32)
@@ -175,7 +177,10 @@ def draw_truth(
 def _tastes(
     rng: np.random.Generator, main: Ints, centres: Floats, pantry: ClusterPopularity
 ) -> tuple[Ints, Ints, Index, Floats]:
-    """main, second (n,) clusters, staples (n, STAPLES) and unit vectors (n, TASTE_DIM) around main (n,) clusters."""
+    """Draw tastes around main clusters.
+
+    main, second (n,) clusters, staples (n, STAPLES) and unit vectors (n, TASTE_DIM) around main (n,) clusters.
+    """
     second = (main + rng.integers(1, len(centres), len(main))) % len(centres)
     place = np.zeros((len(main), STAPLES), dtype=np.int64)
     staples = pantry.draw(rng.random(place.shape), place, place + main[:, None])
@@ -184,7 +189,7 @@ def _tastes(
 
 
 def _choose(rng: np.random.Generator, chances: Doubles, row: Index) -> Ints:
-    """One column per entry of row, drawn with the chances of that row (rows, columns)."""
+    """Choose one column per entry of row, drawn with the chances of that row (rows, columns)."""
     cumulated = np.cumsum(chances, axis=1) / chances.sum(axis=1, keepdims=True)
     place = np.searchsorted((cumulated + np.arange(len(chances))[:, None]).ravel(), row + rng.random(len(row)))
     return np.asarray(np.clip(place - row * chances.shape[1], 0, chances.shape[1] - 1), dtype=np.int64)

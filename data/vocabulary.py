@@ -63,12 +63,12 @@ class Vocabulary:
         return {key: index for index, key in enumerate(self.ids)}
 
     def places(self, ids: Sequence[str]) -> list[int]:
-        """As index_of, for a few ids that are strings for certain: half the time."""
+        """Index as index_of does, for a few ids that are strings for certain: half the time."""
         known = self._position.get
         return [known(key, -1) for key in ids]
 
     def index_of(self, ids: Sequence[str] | npt.NDArray[np.str_] | pl.Series) -> npt.NDArray[np.int32]:
-        """(len(ids),) int32, the index of each id; −1 where it is unknown."""
+        """Find the index of each id, (len(ids),) int32; −1 where it is unknown."""
         if len(ids) <= _FEW and len(self) <= 1_000_000:
             return np.array([self._position.get(str(key), -1) for key in ids], dtype=np.int32)
         wanted = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
@@ -77,7 +77,7 @@ class Vocabulary:
         return found["index"].cast(pl.Int32).fill_null(-1).to_numpy()
 
     def extend(self, new_ids: Sequence[str] | pl.Series) -> Vocabulary:
-        """This vocabulary with the unknown ones of new_ids appended in the order in which they first appear."""
+        """Append the unknown ones of new_ids in the order in which they first appear."""
         wanted = new_ids if isinstance(new_ids, pl.Series) else pl.Series(list(new_ids), dtype=pl.String)
         wanted = wanted.cast(pl.String).unique(maintain_order=True)
         if not len(self):

@@ -106,7 +106,7 @@ class KeyLookup(Protocol):
         """No key was ever made."""
 
     def caller_of(self, key: str) -> Caller | None:
-        """Whose key this is."""
+        """Find whose key this is."""
 
 
 class RouteTable:
@@ -123,18 +123,18 @@ class RouteTable:
         self._patterns = [(_compiled(pattern), by_pattern[pattern]) for pattern in longest_first]
 
     def find(self, method: str, path: str) -> Route | None:
-        """The line of a request; None when there is no such path, or not with this method."""
+        """Find the route of a request; None when there is no such path, or not with this method."""
         found = self._exact.get((method, path))
         if found is not None:
             return found
         return self._line(path).get(method)
 
     def methods(self, path: str) -> list[str]:
-        """What may be done with a path."""
+        """List what may be done with a path."""
         return sorted(self._line(path))
 
     def _line(self, path: str) -> dict[str, Route]:
-        """By method, the routes of the first pattern that fits: `…/similar` is never an item of that name."""
+        """Find the routes of the first pattern that fits, by method: `…/similar` is never an item of that name."""
         return next((methods for regex, methods in self._patterns if regex(path)), {})
 
 
@@ -159,7 +159,10 @@ class Access:
         return self._needs_no_key or self._book is None or self._book.empty
 
     def admit(self, route: Route, authorization: bytes | None) -> Caller:
-        """Who asks. Raises Refusal for a key that is not good, and for one whose scopes do not open the route."""
+        """Admit whoever asks.
+
+        Raises Refusal for a key that is not good, and for one whose scopes do not open the route.
+        """
         if not route.scopes:
             return NOBODY
         if authorization is None or self._book is None:
@@ -181,7 +184,7 @@ def _unknown() -> Refusal:
 
 
 def caller(scope: Mapping[str, object]) -> Caller:
-    """Who asks, as the guard wrote it into the ASGI scope."""
+    """Read who asks, as the guard wrote it into the ASGI scope."""
     state = scope["state"]
     assert isinstance(state, dict)
     found = state["caller"]

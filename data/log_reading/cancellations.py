@@ -84,7 +84,7 @@ def _same_pair(
     kind: npt.NDArray[np.uint8],
     cancels: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the same user, item and kind as a cancellation, those of a kind together; and a number for each such."""
+    """Find rows of the same user, item and kind as a cancellation, those of a kind together; number each such."""
     wanted = np.zeros(256, dtype=np.bool_)
     wanted[[code for one in np.unique(kind[cancels]) for code in (one % UNDOES, one)]] = True
     rows = np.flatnonzero(wanted[kind])

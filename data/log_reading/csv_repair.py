@@ -83,5 +83,5 @@ def to_utf_8(path: Path, scratch: Path | None) -> Path | io.BytesIO:
 
 
 def windows(raw: bytes) -> str:
-    """The text of Windows-1252, whose few undefined bytes are those of Latin-1."""
+    """Decode Windows-1252, whose few undefined bytes are those of Latin-1."""
     return raw.decode("latin-1").translate(_WINDOWS)

@@ -34,7 +34,9 @@ PARTIES = 2
 
 
 def plan_on(dataset: Dataset, experiment: Experiment) -> dict[str, Any]:
-    """Power, least effects, shoppers and days of an experiment from a log's own variance, with the plan's noise.
+    """Plan an experiment from a log's own variance, with the plan's noise.
+
+    Power, least effects, shoppers and days.
 
     The experiment is moved to the end of the log if the log does not cover its dates.
     """
@@ -52,7 +54,7 @@ class InProcessSummation:
         self._rng = np.random.default_rng((seed, 2))
 
     def window(self, experiment: Experiment, vectors: Iterable[Integers]) -> npt.NDArray[np.int32] | None:
-        """The sum of one window's contributions, noise included; None below min_reports."""
+        """Sum one window's contributions, noise included; None below min_reports."""
         plan, random = experiment_plan(experiment), seeded_bytes(self._rng)
         try:
             total = sum_in_process(plan, ({PART: vector} for vector in vectors), self._rng).astype(np.int64)
@@ -63,7 +65,7 @@ class InProcessSummation:
         return total.astype(np.int32)
 
     def looks(self, experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-        """Cumulative looks, as the service makes them."""
+        """Cumulate looks, as the service makes them."""
         return looks_of(experiment, summed)
 
 

@@ -26,7 +26,9 @@ class ResultCache:
     folder: Path | None = None
 
     def get_or_compute(self, words: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result (JSON values) that is kept under `words` (JSON values), else that of `work`, which is then kept.
+        """Return the result kept under `words`, else compute it by `work` and keep it.
+
+        Both are JSON values.
 
         Raises FederationError for a file that is damaged: it says which one to remove.
         """

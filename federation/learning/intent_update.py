@@ -28,7 +28,7 @@ from recsys.model.profile_config import ProfileConfig
 def came_next(
     item_idx: npt.NDArray[np.int32], kind: npt.NDArray[np.uint8], profile: ProfileConfig, config: IntentConfig
 ) -> dict[int, float]:
-    """Items among the events after a moment, oldest first, and the weight of each by its first one; without κ.
+    """Weigh the items among the events after a moment, oldest first, each by its first one; without κ.
 
     A dislike and a kind that does not count are no targets.
     """

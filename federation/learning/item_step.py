@@ -49,7 +49,7 @@ class RoundSums:
 
     @staticmethod
     def zeros(n_items: int, dim: int) -> RoundSums:
-        """The sum of no reports."""
+        """Start from the sum of no reports."""
         return RoundSums(
             np.zeros((n_items, dim)),
             np.zeros(n_items),
@@ -93,7 +93,7 @@ class StepConfig:
     count_floor: float = 0.0
 
     def step_at(self, round_: int, rounds: int) -> float:
-        """η of round 0 … rounds − 1."""
+        """Compute η of round 0 … rounds − 1."""
         return float(self.step * (self.final_step / self.step) ** (round_ / max(rounds - 1, 1)))
 
 
@@ -122,7 +122,7 @@ class StepState:
 
     @staticmethod
     def start(n_items: int, dim: int, seed: int) -> StepState:
-        """V ~ N(0, 0.1² / dim) and empty running means."""
+        """Draw V ~ N(0, 0.1² / dim) and empty running means."""
         V = np.random.default_rng([seed, 0]).normal(0.0, 0.1 / np.sqrt(dim), (n_items, dim))
         return StepState(
             item_embeddings=V.astype(np.float32),
@@ -145,7 +145,9 @@ class StepState:
 def item_step(
     state: StepState, sums: RoundSums, config: StepConfig, *, alpha: float, reg: float, step: float
 ) -> StepState:
-    """The state after one round. alpha, reg: as in the profile's fold-in; step: η of this round.
+    """Step the state by one round.
+
+    alpha, reg: as in the profile's fold-in; step: η of this round.
 
     A row whose block got no report in the round, or whose count is below the floor, stays where it is.
     """
@@ -198,14 +200,14 @@ def item_step(
 
 
 def shortened(rows: Vector, limit: float | Vector) -> Vector:
-    """Rows (n, dim) scaled down to norms of at most limit, one number or (n,); inf leaves them as they are."""
+    """Scale rows (n, dim) down to norms of at most limit, one number or (n,); inf leaves them as they are."""
     length = np.linalg.norm(rows, axis=1)
     bounded: Vector = rows * np.minimum(1.0, np.where(length > 0, limit / np.maximum(length, 1e-300), 1.0))[:, None]
     return bounded
 
 
 def symmetric(triangle: Vector, dim: int) -> Vector:
-    """(dim, dim) symmetric matrix from its upper triangle, row by row."""
+    """Rebuild a symmetric matrix (dim, dim) from its upper triangle, row by row."""
     full = np.zeros((dim, dim))
     full[np.triu_indices(dim)] = triangle
     return full + np.triu(full, 1).T

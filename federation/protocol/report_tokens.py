@@ -25,9 +25,9 @@ class Tokens(Protocol):
     """Mints tokens and tells whether one is good."""
 
     def mint(self, issuer: str, count: int, now: int) -> Sequence[bytes]:
-        """Fresh tokens of an issuer. now: seconds since 1970-01-01 UTC."""
+        """Mint fresh tokens of an issuer. now: seconds since 1970-01-01 UTC."""
         ...
 
     def check(self, token: bytes, now: int) -> Right:
-        """What a token is good for. Raises TokenInvalid."""
+        """Check what a token is good for. Raises TokenInvalid."""
         ...

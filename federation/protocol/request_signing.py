@@ -47,22 +47,22 @@ class SignatureHeaders:
 
 
 def key_id(public_key: bytes) -> str:
-    """Short name of a public key: 16 hexadecimal digits."""
+    """Shorten a public key to a name of 16 hexadecimal digits."""
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
 def content_digest(body: bytes) -> str:
-    """The body's SHA-256 as RFC 9530 writes it."""
+    """Hash the body by SHA-256 as RFC 9530 writes it."""
     return digest_header(hashlib.sha256(body).digest())
 
 
 def digest_header(sha256: bytes) -> str:
-    """A SHA-256 as RFC 9530 writes it."""
+    """Write a SHA-256 as RFC 9530 does."""
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
 def sign_request(key: SigningKey, method: str, path: str, body: bytes, now: int) -> SignatureHeaders:
-    """The headers of one request; to send again, sign again. path: with its query. now: seconds since 1970-01-01."""
+    """Sign one request; to send again, sign again. path: with its query. now: seconds since 1970-01-01."""
     nonce, digest = secrets.token_hex(16), content_digest(body)
     signature = key.sign(REQUEST_DOMAIN, _asked(method, path, str(now), nonce, digest))
     return SignatureHeaders(
@@ -83,7 +83,10 @@ class RequestChecker:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def check(self, method: str, path: str, signature: str | None, digest: str | None, now: int) -> bytes:
-        """SHA-256 that the body must have. Raises SignatureRefused; now in seconds since 1970-01-01."""
+        """Check a request's signature and return the SHA-256 that its body must have.
+
+        Raises SignatureRefused; now in seconds since 1970-01-01.
+        """
         given = _SHAPE.fullmatch(signature or "")
         body = _DIGEST.fullmatch(digest or "")
         if given is None or body is None:
@@ -109,14 +112,14 @@ class RequestChecker:
 
 
 def sign_answer(key: SigningKey, request_signature: str, status: int, body: bytes) -> SignatureHeaders:
-    """The headers of the answer to one request."""
+    """Sign the answer to one request."""
     digest = content_digest(body)
     signature = key.sign(ANSWER_DOMAIN, _answered(request_signature, status, digest))
     return SignatureHeaders(base64.b64encode(signature).decode(), digest)
 
 
 def check_answer(public_key: bytes, request_signature: str, status: int, body: bytes, signature: str | None) -> None:
-    """Raises SignatureRefused unless the answer is this key's, to this very request."""
+    """Check that the answer is this key's, to this very request; raises SignatureRefused otherwise."""
     answered = _answered(request_signature, status, content_digest(body))
     try:
         raw = _decoded(signature or "")

@@ -31,7 +31,7 @@ class BundleLineage:
         self._hashes: dict[str, bytes] = {}
 
     def bundle(self, release: Release) -> Bundle:
-        """A release's bundle, mapped; opened once."""
+        """Map a release's bundle; opened once."""
         if release.version not in self._loaded:
             found = Bundle.load(release.folder)
             if found.version != release.version:
@@ -40,13 +40,16 @@ class BundleLineage:
         return self._loaded[release.version]
 
     def catalogue_hash(self, release: Release) -> bytes:
-        """SHA-256 of the catalogue file of a release, which devices check."""
+        """Hash the catalogue file of a release by SHA-256, which devices check."""
         if release.version not in self._hashes:
             self._hashes[release.version] = hashlib.sha256(encode_catalogue(self.bundle(release))).digest()
         return self._hashes[release.version]
 
     def state(self, release: Release) -> StepState:
-        """What the item step goes on from: a release's own state, or empty means beside the first bundle's table."""
+        """Read what the item step goes on from.
+
+        It is a release's own state, or empty means beside the first bundle's table.
+        """
         if release.task_id is not None:
             return self.step_of(release.task_id)
         table = self.bundle(release).table
@@ -56,7 +59,7 @@ class BundleLineage:
         return StepState(**values | {"item_embeddings": np.array(rows)})
 
     def step_of(self, task_id: str) -> StepState:
-        """The state that a round's item step left. Raises FederationError when it is not readable."""
+        """Read the state that a round's item step left. Raises FederationError when it is not readable."""
         path = self._steps / f"{task_id}.npz"
         try:
             with np.load(path, allow_pickle=False) as stored:

@@ -73,8 +73,9 @@ class CustodianClient:
         self._http.close()
 
     def open_round(self, draft: Task) -> Task:
-        """The draft, signed, with its round key. Raises TaskRefused, BudgetExhausted; FederationError for another draft
-        under the same task_id.
+        """Have a draft signed, with its round key.
+
+        Raises TaskRefused, BudgetExhausted; FederationError for another draft under the same task_id.
         """
         task = Task.from_bytes(self._ask("/v1/rounds", draft.draft_bytes()))
         if not task.is_signed_by(self.custodian_public_key):
@@ -84,7 +85,10 @@ class CustodianClient:
         return task
 
     def answer(self, batch: Batch) -> Answer:
-        """The custodian's half of a block's sum. Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused."""
+        """Ask for the custodian's half of a block's sum.
+
+        Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused.
+        """
         answer = Answer.from_bytes(self._ask("/v1/batches", batch.to_bytes()))
         asked = {seed.report_id for seed in batch.seeds}
         if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not asked.issuperset(answer.counted):
@@ -129,7 +133,7 @@ class CustodianClient:
 
 
 def _error(response: httpx.Response) -> FederationError:
-    """What a signed refusal is raised as."""
+    """Convert a signed refusal to the error it is raised as."""
     try:
         error = json.loads(response.content)["error"]
         code, message = str(error["code"]), str(error["message"])

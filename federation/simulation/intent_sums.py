@@ -94,7 +94,7 @@ class TargetMoments:
 
 
 def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) -> TargetMoments:
-    """The last moments of each user of a log, and what came next."""
+    """Find the last moments of each user of a log, and what came next."""
     user = log.user_idx
     left = np.repeat(log.offsets[1:], log.counts) - 1 - np.arange(log.n_events)
     event = np.flatnonzero((left >= 1) & (left <= config.moments))
@@ -118,7 +118,7 @@ def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) 
 
 
 def _earlier(key: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Of each event the last one before it that counted and has its key, −1 where there is none."""
+    """Find for each event the last one before it that counted and has its key, −1 where there is none."""
     some = np.flatnonzero(counted)
     order = some[np.argsort(key[some], kind="stable")]
     found = np.full(len(key), -1)
@@ -130,7 +130,10 @@ def _earlier(key: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_]) -> npt.
 def _queries(
     log: Interactions, taste: npt.NDArray[np.float32], event: npt.NDArray[np.int64], profile: ProfileConfig
 ) -> Floats:
-    """The query after each of some events, (len(event), pools·dim): every event passes its pools on to the next."""
+    """Compute the query after each of some events, (len(event), pools·dim).
+
+    Every event passes its pools on to the next.
+    """
     dim, pools = taste.shape[1], np.asarray(profile.intent_pools)
     place = np.full(log.n_events, -1)
     place[event] = np.arange(len(event))
@@ -148,7 +151,7 @@ def _queries(
 
 
 def _second(Q: Floats, found: TargetMoments, n_users: int, clip: float) -> Floats:
-    """Σ κ·q·qᵀ over all moments, each user's own sum clipped in the norm of its upper triangle."""
+    """Sum κ·q·qᵀ over all moments, each user's own sum clipped in the norm of its upper triangle."""
     weighed = Q * np.sqrt(found.kappa)[:, None]
     if np.isinf(clip):
         return np.asarray(weighed.T @ weighed)
@@ -166,7 +169,7 @@ def _scale(norms: Floats, bound: float) -> Floats:
 
 
 def _chunks(counts: npt.NDArray[np.int64], moments: int) -> Iterator[slice]:
-    """Slices of devices with about MOMENTS_AT_ONCE moments together."""
+    """Slice devices with about MOMENTS_AT_ONCE moments together."""
     ends = np.cumsum(np.clip(counts - 1, 0, moments))
     start = 0
     while start < len(counts):

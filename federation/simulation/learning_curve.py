@@ -30,17 +30,17 @@ class RoundRecord:
 
 
 def mean_holdout(records: Sequence[RoundRecord]) -> float:
-    """Mean hold-out figure of some rounds, weighted by the devices that measured; nan without any."""
+    """Average the hold-out figure of some rounds, weighted by the devices that measured; nan without any."""
     devices = sum(record.holdout_devices for record in records)
     held = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
     return held / devices if devices else np.nan
 
 
 def rounds_of(records: Sequence[RoundRecord], part: str) -> int:
-    """How many of the rounds trained a part."""
+    """Count the rounds that trained a part."""
     return sum(record.part == part for record in records)
 
 
 def last_rounds(records: Sequence[RoundRecord], n: int) -> Sequence[RoundRecord]:
-    """The last rounds, at most n, of the part that was trained last: what is said of a finished table."""
+    """Take the last rounds, at most n, of the part that was trained last: what is said of a finished table."""
     return [record for record in records if record.part == records[-1].part][-n:]

@@ -32,19 +32,19 @@ class Run:
         return {name: state for name, state in found.items() if state is not None}
 
     def after(self, state: StepState, record: RoundRecord) -> Run:
-        """The run after one more round of the taste."""
+        """Append one more round of the taste."""
         run = replace(self, state=state, records=(*self.records, record))
         best = -np.inf if run.best is None else run.smoothed(run.best.steps)
         return replace(run, best=state) if run.smoothed(len(run.records)) > best else run
 
     def smoothed(self, steps: int) -> float:
-        """Mean hold-out figure of the last rounds up to `steps`, nan while there are too few."""
+        """Average the hold-out figure of the last rounds up to `steps`, nan while there are too few."""
         if steps < self.smoothing:
             return np.nan
         return mean_holdout(self.records[steps - self.smoothing : steps])
 
     def overfits(self) -> bool:
-        """Is the hold-out figure now below its best by more than four standard errors?
+        """Check if the hold-out figure is now below its best by more than four standard errors.
 
         Four, for the best of a hundred noisy figures is two above their mean. The noise of one round is half the mean
         square of differences of neighbouring rounds, which a slow curve does not disturb.
@@ -57,5 +57,5 @@ class Run:
         return fall > 4 * error
 
     def choice(self) -> StepState:
-        """The best state where training went on into overfitting, else the last."""
+        """Choose the best state where training went on into overfitting, else the last."""
         return self.best if self.best is not None and self.overfits() else self.state

@@ -43,7 +43,7 @@ class GradientSolver(Solver):
         self._steps = steps
 
     def solve(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """As Solver.solve, for the vector after the last step."""
+        """Solve as Solver.solve does, for the vector after the last step."""
         X = self.rotated[batch.item_idx]
         diagonal = self.diagonal(batch)
         bound = diagonal.amax(1) + (batch.weight * X.square().sum(2)).sum(1)
@@ -56,7 +56,7 @@ class GradientSolver(Solver):
 
 
 def parse_strategy(name: str) -> Strategy:
-    """A strategy by name. Raises FederationError for another word."""
+    """Parse a strategy's name. Raises FederationError for another word."""
     for strategy in STRATEGIES:
         if strategy == name:
             return strategy
@@ -64,12 +64,12 @@ def parse_strategy(name: str) -> Strategy:
 
 
 def solver_of(strategy: Strategy) -> MakeSolver:
-    """How a strategy's devices compute profiles from a table, in training and afterwards."""
+    """Choose how a strategy's devices compute profiles from a table, in training and afterwards."""
     return _gradient if strategy == "fine-tune" else closed_form
 
 
 def arm_of(strategy: Strategy, table: ItemTable, config: ProfileConfig, name: str) -> Personalized | GlobalProfile:
-    """The recommender of a table trained with a strategy."""
+    """Make the recommender of a table trained with a strategy."""
     if strategy == "global":
         return GlobalProfile(table, config, name)
     return Personalized(name, table, config, solver_of(strategy))

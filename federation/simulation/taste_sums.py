@@ -75,7 +75,7 @@ def _scale(norms: torch.Tensor, bound: float) -> torch.Tensor:
 
 
 def _by_item(batch: PaddedBatch, coefficients: torch.Tensor, n_items: int) -> sparse.csc_array:
-    """Sparse (n_items, batch): the coefficient of each device's items; padding adds zeros to item 0."""
+    """Spread the coefficients of each device's items into a sparse (n_items, batch). Padding adds zeros to item 0."""
     size, length = batch.item_idx.shape
     ends = np.arange(0, size * length + 1, length)
     return sparse.csc_array((coefficients.numpy().ravel(), batch.item_idx.numpy().ravel(), ends), shape=(n_items, size))

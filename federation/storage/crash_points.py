@@ -16,5 +16,5 @@ react: Callable[[str], None] = _go_on
 
 
 def reached(point: str) -> None:
-    """Called between two writes. point: what was just made durable."""
+    """Mark a place between two writes. point: what was just made durable."""
     react(point)

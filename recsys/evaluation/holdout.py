@@ -25,7 +25,9 @@ class HoldOut:
 
 
 def hold_out_last(log: Interactions) -> HoldOut:
-    """The last basket is all events of a user's last moment, or the last event alone where that moment is all there is.
+    """Hold out each user's last basket.
+
+    It is all events of a user's last moment, or the last event alone where that moment is all there is.
 
     A user with fewer than two events, or whose basket holds dislikes only, has no basket.
     """
@@ -44,7 +46,10 @@ def hold_out_last(log: Interactions) -> HoldOut:
 
 
 def basket_ndcg(scores: npt.NDArray[np.float32], baskets: Interactions, k: int = 20) -> npt.NDArray[np.float64]:
-    """NDCG@k of each user's basket under scores (n_users, n_items), (n_users,) float64; nan without a basket."""
+    """Compute NDCG@k of each user's basket under scores (n_users, n_items), (n_users,) float64.
+
+    nan without a basket.
+    """
     pairs = np.unique(baskets.user_idx.astype(np.int64) * baskets.n_items + baskets.item_idx)
     counts = np.bincount(pairs // baskets.n_items, minlength=baskets.n_users)
     offsets = np.concatenate(([0], np.cumsum(counts)))

@@ -35,7 +35,7 @@ class Targets:
     users_dropped: int
 
     def relevant(self, rows: slice, seen: bool | None = None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Offsets (rows + 1,) and items of some users' targets; seen: only those (not) in their history."""
+        """Select offsets (rows + 1,) and items of some users' targets; seen: only those (not) in their history."""
         offsets = self.offsets[rows.start : rows.stop + 1]
         events = slice(int(offsets[0]), int(offsets[-1]))
         keep = np.full(events.stop - events.start, True) if seen is None else self.seen[events] == seen
@@ -50,7 +50,7 @@ def collect_targets(
     *,
     candidates: npt.NDArray[np.bool_] | None = None,
 ) -> Targets:
-    """Distinct items of split.test for each of the users (all by default), dislikes left out.
+    """Collect distinct items of split.test for each of the users (all by default), dislikes left out.
 
     candidates: (n_items,) bool, by default the items of split.train. No target left: DataError.
     """
@@ -86,7 +86,7 @@ def collect_targets(
 
 
 def _why_none(split: Split, n_new: int) -> str:
-    """Why no test event can be foretold. n_new: (user, item) pairs of test whose item is not in train."""
+    """Explain why no test event can be foretold. n_new: (user, item) pairs of test whose item is not in train."""
     if not n_new:
         return "these users have no test event but dislikes, or none at all"
     counts = np.bincount(split.train.item_idx)
@@ -95,5 +95,5 @@ def _why_none(split: Split, n_new: int) -> str:
 
 
 def _pairs(events: Interactions) -> npt.NDArray[np.int64]:
-    """Distinct (user, item) as user · n_items + item, ascending."""
+    """List distinct (user, item) as user · n_items + item, ascending."""
     return np.unique(events.user_idx.astype(np.int64) * events.n_items + events.item_idx)

@@ -76,7 +76,7 @@ def merge_histories(log: Interactions, config: ProfileConfig, now: int | npt.NDA
 
 
 def _slice(log: Interactions, first: int, last: int) -> Interactions:
-    """Users first … last − 1 as views, without marks of cancellations."""
+    """Slice users first … last − 1 as views, without marks of cancellations."""
     rows = slice(int(log.offsets[first]), int(log.offsets[last]))
     return replace(
         log,
@@ -126,7 +126,7 @@ class PaddedBatch:
 def batches(
     histories: Histories, devices: npt.NDArray[np.int64], dtype: torch.dtype, cells: int = 16_384
 ) -> Iterator[PaddedBatch]:
-    """Devices with a history, in batches of about `cells` padded entries, shortest histories first."""
+    """Yield devices with a history, in batches of about `cells` padded entries, shortest histories first."""
     lengths = histories.counts[devices]
     order = devices[np.argsort(lengths, kind="stable")]
     order = order[histories.counts[order] > 0]

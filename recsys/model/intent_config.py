@@ -45,7 +45,7 @@ class IntentConfig:
 
 
 def read_intent_config(values: object) -> IntentConfig:
-    """Settings from JSON. Raises ModelError for unknown or impossible ones."""
+    """Read settings from JSON. Raises ModelError for unknown or impossible ones."""
     if not isinstance(values, Mapping):
         raise ModelError(f"intent: is a {type(values).__name__}, must be an object")
     try:

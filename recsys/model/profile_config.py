@@ -72,12 +72,15 @@ class ProfileConfig:
             raise ModelError(f"kind_weights={self.kind_weights}: must be {len(EventKind)} numbers, 0 or more")
 
     def without_repeat(self) -> ProfileConfig:
-        """The same without the repeat counter."""
+        """Return the same without the repeat counter."""
         return replace(self, repeat_weight=0.0)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for JSON, nested ones too, which has no infinity: a half-life that weighs all events alike is "inf"."""
+    """Convert settings, nested ones too, for JSON, which has no infinity.
+
+    A half-life that weighs all events alike is "inf".
+    """
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -88,7 +91,7 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(values: object) -> ProfileConfig:
-    """Settings from JSON. Raises ModelError for unknown, missing or impossible ones."""
+    """Read settings from JSON. Raises ModelError for unknown, missing or impossible ones."""
     if not isinstance(values, Mapping):
         raise ModelError(f"config: is a {type(values).__name__}, must be an object")
     plain: dict[str, Any] = {name: math.inf if value == "inf" else value for name, value in values.items()}

@@ -15,7 +15,7 @@ from serving.process.settings import Settings, variable
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose ``**options`` are the settings, each None unless it is given."""
+    """Make a command whose ``**options`` are the settings, each None unless it is given."""
     hints = get_type_hints(function, include_extras=True)
     own = [
         one.replace(annotation=hints[one.name])
@@ -46,7 +46,7 @@ def _option(name: str, field: FieldInfo) -> Any:
 
 
 def _type(annotation: Any) -> Any:
-    """What the command line reads for a setting; the setting itself judges the value."""
+    """Choose what the command line reads for a setting; the setting itself judges the value."""
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(one for one in get_args(annotation) if one is not type(None))
     return annotation if annotation in (int, float, bool, Path) else str

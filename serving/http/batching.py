@@ -44,7 +44,7 @@ class Batcher(Generic[Q, F]):
         self._open: _Group[Q, F] | None = None
 
     async def submit(self, question: Q) -> F:
-        """What the function answers, or raises, of this question."""
+        """Submit a question and wait for its answer; raises what the function raises of it."""
         loop = asyncio.get_running_loop()
         group = self._open
         if group is None or group.loop is not loop:

@@ -75,7 +75,7 @@ class Metrics:
         self._gauges.append((gauges, owner))
 
     def exposition(self, app: str) -> bytes:
-        """Everything that an app may see, in Prometheus' text format."""
+        """Write everything that an app may see, in Prometheus' text format."""
         registry = CollectorRegistry()
         counted = (
             MultiProcessCollector(None).collect  # type: ignore[no-untyped-call]
@@ -88,13 +88,13 @@ class Metrics:
         return generate_latest(registry)
 
     def _series(self, route: str, mode: str, status: int, code: str, app: str) -> tuple[Histogram, Counter]:
-        """Labels are words of our own tables, whatever an observer was told."""
+        """Label series by words of our own tables, whatever an observer was told."""
         route, mode = route if route in _PATTERNS else "none", mode if mode in MODES else ""
         return self._seconds.labels(app, route, mode), self._requests.labels(app, route, str(status), code)
 
 
 def gauge(name: str, what: str, rows: Iterable[tuple[dict[str, str], float]]) -> Metric:
-    """A gauge of labelled values."""
+    """Make a gauge of labelled values."""
     rows = list(rows)
     family = GaugeMetricFamily(f"ownshelf_{name}", what, labels=list(rows[0][0]) if rows else [])
     for labels, value in rows:
@@ -103,7 +103,7 @@ def gauge(name: str, what: str, rows: Iterable[tuple[dict[str, str], float]]) ->
 
 
 def age_s(written_at: float | None) -> float:
-    """Seconds since a moment; NaN for an unknown one."""
+    """Measure the seconds since a moment; NaN for an unknown one."""
     return float("nan") if written_at is None else max(0.0, time.time() - written_at)
 
 

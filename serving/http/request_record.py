@@ -37,7 +37,7 @@ Observer = Callable[[RequestRecord], None]
 
 
 def access_log(kind: AccessLogKind) -> Observer | None:
-    """Writes one line of JSON a request: of all, of those that failed, or none (None)."""
+    """Make a writer of one line of JSON a request: of all, of those that failed, or none (None)."""
     if kind == "off":
         return None
     least = 400 if kind == "errors" else 0
@@ -50,7 +50,7 @@ def access_log(kind: AccessLogKind) -> Observer | None:
 
 
 def line(seen: RequestRecord) -> str:
-    """The log line of a request."""
+    """Format the log line of a request."""
     row = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": seen.request_id,

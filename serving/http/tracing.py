@@ -32,12 +32,12 @@ class Traces:
 
     @staticmethod
     def exported(endpoint: str) -> Traces:
-        """Sent to an OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces."""
+        """Export to an OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces."""
         exporter: SpanExporter = OTLPSpanExporter(endpoint=endpoint)
         return Traces(BatchSpanProcessor(exporter))
 
     def observe(self, seen: RequestRecord) -> None:
-        """The span of a request that has just been answered."""
+        """Record the span of a request that has just been answered."""
         end = time.time_ns()
         attributes: dict[str, Any] = {
             "http.request.method": seen.method,

@@ -54,7 +54,7 @@ def print_checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, An
 
 
 def checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, Any]) -> Iterator[Check]:
-    """Every check, in the order in which serving would come to it."""
+    """Yield every check, in the order in which serving would come to it."""
     for sentence in unknown_variables():
         yield Check("environment", "error", sentence, "rename or unset it: as it is, it does nothing")
     try:

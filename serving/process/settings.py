@@ -82,7 +82,10 @@ class Settings(BaseSettings):
         return value
 
     def state_url(self) -> str | None:
-        """URL of the database with the API keys; None when there is none. Raises ServingError for two of them."""
+        """Return the URL of the database with the API keys; None when there is none.
+
+        Raises ServingError for two of them.
+        """
         if self.federation is not None:
             if self.state is not None:
                 raise ServingError("--state: is the federation file's own store with --federation; give none")
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
         return None if self.state is None else url_of(self.state)
 
     def service(self) -> ServiceSettings:
-        """What of it the application needs."""
+        """Select what of it the application needs."""
         return ServiceSettings(
             max_body_bytes=self.max_body_bytes,
             max_depth=self.max_depth,
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
 
 
 def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Settings of a command's options, those not given (None) from the environment. Raises ServingError."""
+    """Read settings of a command's options, those not given (None) from the environment. Raises ServingError."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
@@ -122,12 +125,12 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Name the environment variable of a setting."""
     return PREFIX + name.upper()
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each OWNSHELF_ variable that nothing reads, in the order of their names."""
+    """Write a sentence for each OWNSHELF_ variable that nothing reads, in the order of their names."""
     known = {variable(name) for name in Settings.model_fields} | OTHERS
     found = []
     for name in sorted(environ):

@@ -54,7 +54,7 @@ class SharedIds:
 
     @staticmethod
     def of(item_ids: Iterable[str]) -> SharedIds:
-        """Of distinct ids in order of their item_idx."""
+        """Hash distinct ids in order of their item_idx."""
         texts = [item_id.encode() for item_id in item_ids]
         starts = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in texts], out=starts[1:])
@@ -78,7 +78,7 @@ class SharedIds:
 
     @staticmethod
     def kept(folder: Path) -> SharedIds:
-        """Those of a folder, mapped."""
+        """Map the ids of a folder."""
         arrays = [np.asarray(np.load(folder / name, mmap_mode="r")) for name in (STARTS, HASHES, PLACES, FIRST)]
         return SharedIds(mapped(folder / IDS), *arrays)
 
@@ -86,12 +86,12 @@ class SharedIds:
         return len(self.starts) - 1
 
     def places(self, ids: Sequence[str]) -> list[int]:
-        """item_idx of each id, −1 where unknown."""
+        """Find item_idx of each id, −1 where unknown."""
         found: list[int] = self.index_of(ids).tolist()
         return found
 
     def index_of(self, ids: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The same as an array (len(ids),) int32."""
+        """Find the same as an array (len(ids),) int32."""
         wanted = list(map(str.encode, ids))
         if not wanted:
             return np.empty(0, dtype=np.int32)
@@ -113,7 +113,7 @@ class SharedIds:
         return np.uint32(33 - len(self.first).bit_length())
 
     def _further_on(self, wanted: bytes, hashed: int) -> int:
-        """item_idx of an id that is not where it is first looked for."""
+        """Find item_idx of an id that is not where it is first looked for."""
         entry = int(self.first[hashed >> int(self._shift)])
         while entry < len(self) and int(self.hashes[entry]) <= hashed:
             place = int(self.at[entry])
@@ -137,7 +137,7 @@ class SharedBundle:
 
 
 def shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
-    """From a folder of that bundle alone, written if it is not; None keeps everything in this process."""
+    """Open the folder of that bundle alone, written if it is not there; None keeps everything in this process."""
     if folder is None:
         content = encode_catalogue(bundle)
         texts, etag = ItemTexts.of(catalogue_of(bundle).shown), hashlib.sha256(content).hexdigest()

@@ -98,12 +98,12 @@ class StoreWatcher:
         self._activations[app] = sequence
 
     def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
-        """A bundle, which is not read twice. Raises ModelError when it is not there."""
+        """Load a bundle, which is not read twice. Raises ModelError when it is not there."""
         known = held.get(one.version) if (Path(one.folder) / MANIFEST).is_file() else None
         return self._load(one.folder) if known is None else known
 
     def _readable(self, others: list[ServedVersion], held: Mapping[str, Bundle]) -> list[Bundle]:
-        """Those whose folders are still there: one that was deleted is answered no more, and holds up nobody."""
+        """Load those whose folders are still there. One that was deleted is answered no more, and holds up nobody."""
         found = []
         for one in others:
             try:
@@ -113,7 +113,7 @@ class StoreWatcher:
         return found
 
     def _unreadable(self, app: str) -> None:
-        """Said once for each activation; looked at again each time, for it may be there later."""
+        """Complain once for each activation; the bundle is looked at again each time, for it may be there later."""
         sequence = self._stores.bundles.sequence(app)
         if self._complained.get(app) != sequence:
             log.error("bundle: the one activated for an app cannot be read; what is served goes on being served")

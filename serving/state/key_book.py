@@ -40,7 +40,7 @@ class KeyBook:
         return not self._ever
 
     def caller_of(self, key: str) -> Caller | None:
-        """Whose key this is; None for any that is not good, whichever part of it is wrong."""
+        """Find whose key this is; None for any that is not good, whichever part of it is wrong."""
         parts = split_key(key)
         if parts is None:
             return None
@@ -89,7 +89,7 @@ class KeyBook:
 
 
 def open_book(url: str) -> KeyBook:
-    """The keys of a URL, its tables made if they are missing. Raises ServingError for one that cannot be used."""
+    """Open the keys of a URL, its tables made if they are missing. Raises ServingError for one that cannot be used."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from federation.storage.database import open_engine

@@ -83,7 +83,7 @@ class Intake:
         self._thread.start()
 
     def screen(self, head: ReportHead, now: int) -> Right | ReportRejected:
-        """What a head alone tells: the token's right, or why a report will be refused unless it is known already.
+        """Screen a head alone: the token's right, or why a report will be refused unless it is known already.
 
         A report that was taken before is a duplicate, whatever became of its round and token in the meantime; `known`
         says whether that may be so.
@@ -103,7 +103,7 @@ class Intake:
             return refusal
 
     def known(self, head: ReportHead) -> bool:
-        """Whether a report with this id was taken before; asks the store."""
+        """Check if a report with this id was taken before; asks the store."""
         return head.report_id in self._reports.known([head.report_id])
 
     def take(self, head: ReportHead, body: bytes | bytearray, found: Right | ReportRejected) -> Future[Status]:
@@ -127,7 +127,7 @@ class Intake:
             self._outcomes[name] += 1
 
     def outcomes(self) -> dict[str, int]:
-        """Reports so far in this process: accepted, duplicate, and by the code of their refusal."""
+        """Count reports so far in this process: accepted, duplicate, and by the code of their refusal."""
         with self._counting:
             return dict(self._outcomes)
 

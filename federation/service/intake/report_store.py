@@ -59,7 +59,7 @@ class ReportStore:
         self._engine, self._rounds = engine, rounds
 
     def known(self, report_ids: Iterable[bytes]) -> dict[bytes, AcceptedReport]:
-        """Those of the ids that were taken, in any round."""
+        """Look up those of the ids that were taken, in any round."""
         with reading(self._engine) as connection:
             return _known(connection, list(report_ids))
 
@@ -87,12 +87,12 @@ class ReportStore:
         return outcomes
 
     def tally(self, task_id: str) -> dict[str, int]:
-        """Reports taken of each ``block:…`` and ``issuer:…`` of a round."""
+        """Count reports taken of each ``block:…`` and ``issuer:…`` of a round."""
         with reading(self._engine) as connection:
             return _tally(connection, task_id)
 
     def of_block(self, task_id: str, block: int) -> list[StoredReport]:
-        """A block's reports by id, the same order every time."""
+        """List a block's reports by id, the same order every time."""
         query = (
             select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at)
             .where(reports.c.task_id == task_id, reports.c.block == block, reports.c.segment.is_not(None))
@@ -105,7 +105,7 @@ class ReportStore:
             ]
 
     def count(self, task_id: str) -> int:
-        """Reports taken in a round."""
+        """Count the reports taken in a round."""
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).where(reports.c.task_id == task_id)).scalar_one()
 
@@ -177,7 +177,7 @@ class _Group:
 
 
 def judged(task_id: str, digest: bytes, known: AcceptedReport) -> Status | ReportRejected:
-    """What a report is whose id was taken before: the same one again, or another one under its id."""
+    """Judge a report whose id was taken before: the same one again, or another one under its id."""
     if known == AcceptedReport(task_id, digest):
         return "duplicate"
     return ConflictingReport("report_id: was taken with other content, or in another round")

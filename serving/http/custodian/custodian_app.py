@@ -80,7 +80,7 @@ class CustodianSettings:
 def create_custodian_app(
     custodian: Custodian, service_public_key: bytes, settings: CustodianSettings | None = None
 ) -> FastAPI:
-    """The application. service_public_key: Ed25519 (32 bytes) of the one service that may ask."""
+    """Create the application. service_public_key: Ed25519 (32 bytes) of the one service that may ask."""
     app = FastAPI(
         title="Ownshelf custodian",
         version="1",
@@ -108,7 +108,7 @@ class _Front:
     refused: Counter[str]
 
     async def signed(self, request: Request, status: int, work: Callable[[bytes, int], bytes]) -> Response:
-        """The signed answer to a request, once its own signature and body are checked."""
+        """Sign the answer to a request, once its own signature and body are checked."""
         now = int(time.time())
         signature = request.headers.get(HEADER, "")
         try:

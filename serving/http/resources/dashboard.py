@@ -73,7 +73,7 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
 
 
 def page_policy(page: bytes) -> str:
-    """The content security policy under which a page's own script and style run, and nothing else does."""
+    """Write the content security policy under which a page's own script and style run, and nothing else does."""
     text = page.decode()
     allowed = {
         name: "'sha256-" + base64.b64encode(hashlib.sha256(found.encode()).digest()).decode() + "'"

@@ -59,7 +59,7 @@ class RoundList(BaseModel):
 
 
 def entry_of(one: StoredRound) -> RoundEntry:
-    """A stored round as anybody may see it."""
+    """Describe a stored round as anybody may see it."""
     return RoundEntry(
         round=one.number,
         task_id=one.task_id,

@@ -102,10 +102,10 @@ class ReportDesk(Protocol):
         """Where they come in."""
 
     def max_report_bytes(self) -> int:
-        """The longest one that any round can have."""
+        """Return the length of the longest report that any round can have."""
 
     def come_back_s(self, now: int) -> int:
-        """Seconds until asking for a next task makes sense."""
+        """Compute the seconds until asking for a next task makes sense."""
 
 
 REPORT_ROUTE: dict[str, Any] = {
@@ -132,12 +132,12 @@ class Receiver:
 
     @staticmethod
     def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
-        """A receiver with all its memory free."""
+        """Make a receiver with all its memory free."""
         chosen = settings or IntakeSettings()
         return Receiver(chosen, metrics, UploadMemory(chosen.memory_bytes))
 
     async def take(self, request: Request, desk: ReportDesk) -> Response:
-        """The answer to one report, once it is durable. Raises Refusal."""
+        """Take one report; return the answer once the report is durable. Raises Refusal."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
             raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
         upload = _Upload(desk)
@@ -201,7 +201,7 @@ class _Upload:
         return {} if self._promised else {"connection": "close"}
 
     def check_length(self, declared: str | None) -> int:
-        """Bytes to make room for. Raises OversizedReport."""
+        """Check a declared length and return the bytes to make room for. Raises OversizedReport."""
         length = int(declared) if declared is not None and declared.isdigit() else None
         if length is not None and length > self._bound:
             raise OversizedReport(f"report of {length} bytes: must be at most {self._bound}")
@@ -209,7 +209,7 @@ class _Upload:
         return self._bound if length is None else length
 
     async def add(self, piece: bytes) -> None:
-        """The next bytes. Raises ReportRejected as soon as it is certain."""
+        """Add the next bytes. Raises ReportRejected as soon as it is certain."""
         self._body += piece
         if len(self._body) > self._bound:
             raise OversizedReport(f"report: must be at most {self._bound} bytes")
@@ -246,7 +246,7 @@ class UploadMemory:
 
     @contextmanager
     def reserved(self, n_bytes: int) -> Iterator[None]:
-        """Room for one body while it comes in. Raises IntakeUnavailable."""
+        """Reserve room for one body while it comes in. Raises IntakeUnavailable."""
         if n_bytes > self._left:
             raise IntakeUnavailable("report: too many are on their way in, send it again later")
         self._left -= n_bytes
@@ -299,7 +299,7 @@ def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
 
 
 def gauges(coordinator: Coordinator) -> Iterator[Metric]:
-    """Rounds and the privacy spent, from the store: the same from every worker."""
+    """Yield rounds and the privacy spent, from the store: the same from every worker."""
     states = coordinator.store.states()
     yield gauge("rounds", "Rounds by state.", [({"state": str(state)}, states.get(state, 0)) for state in RoundState])
     yield gauge("epsilon_spent", "Of the installation that was asked most.", [({}, coordinator.epsilon())])

@@ -143,7 +143,7 @@ def test_what_happens_after_the_cut_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_knob_turns_what_it_says_in_every_named_recipe(name: str) -> None:
+def test_every_parameter_turns_what_it_says_in_every_named_recipe(name: str) -> None:
     for parameter in SPACE:
         for seed in range(20):
             value = parameter.draw(np.random.default_rng(seed))
@@ -161,7 +161,7 @@ def test_every_knob_turns_what_it_says_in_every_named_recipe(name: str) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10_000))
-def test_a_draw_near_a_point_keeps_the_knobs_it_does_not_turn(seed: int) -> None:
+def test_a_draw_near_a_point_keeps_the_parameters_it_does_not_turn(seed: int) -> None:
     point = {"alpha": 2.0, "floor": 0.3}
     drawn = near(point, SPACE, np.random.default_rng(seed))
     recipe = recipe_at(drawn, RECIPES["purchases"], SPACE)
@@ -176,7 +176,7 @@ def test_a_draw_near_a_point_keeps_the_knobs_it_does_not_turn(seed: int) -> None
         assert recipe.serve.floor == 0.3
 
 
-def test_impossible_budgets_knobs_and_paths_are_clear_errors() -> None:
+def test_impossible_budgets_parameters_and_paths_are_clear_errors() -> None:
     with pytest.raises(FederationError, match="trials=0"):
         Budget(trials=0)
     with pytest.raises(FederationError, match="cpu_s=nan"):
