@@ -39,7 +39,7 @@ from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRef
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
 
@@ -130,7 +130,7 @@ class Custodian:
             task, opened = open_round(asked, self._policy(asked), self.key)
             assert opened.key is not None
             self.round_keys.write(task.hash, opened.key.private)
-            reached("custodian: round key written")
+            crash_point("custodian: round key written")
             try:
                 with self.engine.begin() as connection:
                     lock_writer(connection)
@@ -140,14 +140,14 @@ class Custodian:
                         connection.execute(ROUNDS.insert(), round_row(task, digest))
                         if task.purpose is Purpose.EXPERIMENT:
                             connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
-                        reached("custodian: round stored")
+                        crash_point("custodian: round stored")
             except BaseException:
                 self.round_keys.destroy(task.hash)
                 raise
             if held is not None:
                 self.round_keys.destroy(task.hash)
                 return held
-            reached("custodian: round committed")
+            crash_point("custodian: round committed")
             return task.to_bytes()
 
     def answer(self, asked: bytes, now: int) -> bytes:
@@ -165,7 +165,7 @@ class Custodian:
             _, given = answer_batch(task, batch, before, self.key.public, counted)
             if given in before.answers:
                 return given.to_bytes()
-            reached("custodian: answer computed")
+            crash_point("custodian: answer computed")
             self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
             try:
                 with self.engine.begin() as connection:
@@ -173,7 +173,7 @@ class Custodian:
                     self._commit(connection, task, given, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
-            reached("custodian: answer committed")
+            crash_point("custodian: answer committed")
             return given.to_bytes()
 
     def close(self, task_id: str, now: int) -> None:
@@ -191,17 +191,17 @@ class Custodian:
                 connection.execute(
                     ROUNDS.update().where(ROUNDS.c.task_hash == task_hash, still_open).values(closed_at=now)
                 )
-                reached("custodian: close stored")
-            reached("custodian: close committed")
+                crash_point("custodian: close stored")
+            crash_point("custodian: close committed")
             self.round_keys.destroy(task_hash)
-            reached("custodian: round key destroyed")
+            crash_point("custodian: round key destroyed")
 
     def expire(self, now: int) -> None:
         """Destroy the keys of rounds that nobody closed, and forget old answers; to be called now and then."""
         with self._lock:
             self._expire(now)
 
-    def spent(self) -> LedgerTotals:
+    def totals(self) -> LedgerTotals:
         """Counts of the ledger."""
         with reading(self.engine) as connection:
             closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
@@ -261,7 +261,7 @@ class Custodian:
             raise ForeignTask(f"task_id={task.task_id}: the round is closed and its key destroyed")
         ids = [{"report_id": report_id, "task_hash": task.hash} for report_id in given.counted]
         connection.execute(COUNTED.insert(), ids)
-        reached("custodian: ids stored")
+        crash_point("custodian: ids stored")
         connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
         own = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
         rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & own))).scalar_one()
@@ -278,10 +278,10 @@ class Custodian:
                 **self._spent_on(task, rounds),
             },
         )
-        reached("custodian: ledger stored")
+        crash_point("custodian: ledger stored")
         stored = {**block, "batch_digest": given.batch_digest, "answer": given.to_bytes()}
         connection.execute(ANSWERS.insert(), stored)
-        reached("custodian: answer stored")
+        crash_point("custodian: answer stored")
 
     def _other_answer(self, batch: Batch) -> Answer:
         """What another process committed meanwhile: its answer to this batch, or why there is none."""

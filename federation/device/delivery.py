@@ -67,7 +67,7 @@ def fetch_task(
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
-                    return Task.from_bytes(_bounded(response))
+                    return Task.from_bytes(_read_bounded(response))
                 why = f"status {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     break
@@ -127,7 +127,7 @@ def _send(
     return client.send(request, stream=True, auth=None, follow_redirects=False)
 
 
-def _bounded(response: httpx.Response) -> bytes:
+def _read_bounded(response: httpx.Response) -> bytes:
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk

@@ -50,14 +50,14 @@ from federation.device.state import (
     Consent,
     DeviceState,
     Event,
+    add_event,
     decode_events,
     encode_events,
     merge,
-    observed,
     parse_consent,
     parse_kind,
 )
-from federation.device.summary import shown
+from federation.device.summary import show_state
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault, erase_vault
 from recsys.catalogue.bundle import Bundle
@@ -189,7 +189,7 @@ class Device:
             recorded = state.consent != "nothing"
             if not recorded:
                 return state
-            after = replace(state, events=observed(state.events, event))
+            after = replace(state, events=add_event(state.events, event))
             return after if row is None or version is None else keep_row(after, item_id, row, version)
 
         state = self.change(record)
@@ -331,7 +331,7 @@ class Device:
             "key_store": self.key_store,
             "consent": state.consent,
             "bundle_version": None if catalogue is None else catalogue.bundle_version,
-            **shown(state),
+            **show_state(state),
         }
 
     def erase(self) -> None:

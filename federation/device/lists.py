@@ -144,7 +144,7 @@ def rank(
         items, scores = best(every, pool_size(top_k), hidden)
         order = diversify(scores, catalogue.table.item_embeddings[items], top_k, asked.diversity)
         items, scores = items[order], scores[order]
-    listed = _listed(catalogue, items, scores, "device", profile is None, unknown)
+    listed = _make_list(catalogue, items, scores, "device", profile is None, unknown)
     if not asked.reasons:
         return listed
     reasons: Sequence[Reason | None] = [POPULAR] * len(items)
@@ -185,7 +185,7 @@ def join(
     shown = ~np.isin(items, hidden)
     items, scores = items[shown], scores[shown]
     order = np.lexsort((items, -scores))[:top_k]
-    return _listed(catalogue, items[order], scores[order], mode, profile is None, unknown)
+    return _make_list(catalogue, items[order], scores[order], mode, profile is None, unknown)
 
 
 def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
@@ -250,7 +250,7 @@ def _hidden(catalogue: Catalogue, exclude: Sequence[str]) -> tuple[npt.NDArray[n
     return np.union1d(catalogue.unavailable, item_idx[item_idx >= 0]).astype(np.int32), unknown
 
 
-def _listed(
+def _make_list(
     catalogue: Catalogue,
     items: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],

@@ -131,7 +131,7 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
     return events
 
 
-def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
+def add_event(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
     """Add an event to the history, oldest first; equal times stay in the order in which they were observed."""
     return tuple(sorted((*events, event), key=_time))
 

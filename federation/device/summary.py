@@ -14,7 +14,7 @@ from federation.device.timestamps import iso
 LEDGER_DELTA = 1e-6
 
 
-def _interleaved(enrolment: Enrolment) -> dict[str, Any]:
+def _show_interleaving(enrolment: Enrolment) -> dict[str, Any]:
     """Show an experiment that interleaves: sessions won and lost, and whose picks the last list had."""
     summary: dict[str, Any] = {}
     if enrolment.tally is not None:
@@ -24,7 +24,7 @@ def _interleaved(enrolment: Enrolment) -> dict[str, Any]:
     return summary
 
 
-def shown(state: DeviceState) -> dict[str, Any]:
+def show_state(state: DeviceState) -> dict[str, Any]:
     """Show what the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
@@ -44,7 +44,7 @@ def shown(state: DeviceState) -> dict[str, Any]:
                 "experiment_id": enrolment.experiment_id,
                 "exposed_at": None if enrolment.exposed_at is None else iso(enrolment.exposed_at),
                 "window": enrolment.window,
-                **_interleaved(enrolment),
+                **_show_interleaving(enrolment),
             }
             for enrolment in state.experiments.enrolments
         ],

@@ -49,7 +49,7 @@ class NestedResult:
         return paired_difference(self.nested, self.start, seed=self.seed)
 
 
-def nested(
+def nested_cross_validation(
     folds: Folds,
     start: Recipe,
     budget: Budget,

@@ -64,8 +64,8 @@ def read_recipe(path: Path) -> RecipeFile:
         return RecipeFile(
             content["base"],
             Recipe(
-                _changed(found.train, content.get("train", {}), "train"),
-                _changed(found.serve, content.get("serve", {}), "serve"),
+                _replace_settings(found.train, content.get("train", {}), "train"),
+                _replace_settings(found.serve, content.get("serve", {}), "serve"),
             ),
             _like(0, content.get("participations", 0), "participations"),
             content.get("about", {}),
@@ -87,7 +87,7 @@ def find_recipe(word: str, log: Interactions) -> RecipeFile:
     )
 
 
-def _changed(settings: _T, values: object, where: str) -> _T:
+def _replace_settings(settings: _T, values: object, where: str) -> _T:
     """The dataclass with the given settings, nested ones too."""
     if not isinstance(values, Mapping):
         raise FederationError(f"{where}: is a {type(values).__name__}, must be an object")
@@ -97,9 +97,9 @@ def _changed(settings: _T, values: object, where: str) -> _T:
         now = getattr(settings, name)
         inside = f"{where}.{name}"
         if name == "intent":  # the one part that a recipe may be without
-            new[name] = None if value is None else _changed(now or IntentConfig(), value, inside)
+            new[name] = None if value is None else _replace_settings(now or IntentConfig(), value, inside)
         else:
-            new[name] = _changed(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
+            new[name] = _replace_settings(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
     return replace(settings, **new)  # type: ignore[type-var]
 
 

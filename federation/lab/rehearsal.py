@@ -26,7 +26,7 @@ from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.outcomes import MICROS, head_of
 from recsys.experiments.rehearsal.arm_lists import ArmLists, arm_lists
 from recsys.experiments.rehearsal.log_planning import plan_on_log
-from recsys.experiments.rehearsal.logged import LoggedVisits, placed
+from recsys.experiments.rehearsal.logged import LoggedVisits, move_to_log
 from recsys.experiments.rehearsal.rehearsal import OnProgress, Rehearsal, rehearse
 from recsys.model.trend import trend
 
@@ -41,7 +41,7 @@ def plan_on(dataset: Dataset, experiment: Experiment) -> dict[str, Any]:
     The experiment is moved to the end of the log if the log does not cover its dates.
     """
     logged = LoggedVisits.of(dataset)
-    dated = placed(experiment, logged.log)
+    dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS
     head = head_of(trend(known_at(logged.log, now), now))
     return plan_on_log(dated, logged, head, sigma=experiment_plan(dated).sigma)
@@ -84,7 +84,7 @@ def rehearse_on(
     The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and serve.
     """
     logged = LoggedVisits.of(dataset)
-    dated = placed(experiment, logged.log)
+    dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS
     known = known_at(logged.log, now)
     table = train(known, replace(recipe.train, measure_every=0), seed=seed, now=now, on_round=on_round).table

@@ -60,7 +60,7 @@ class Parameter:
         for path in self.paths:
             now = setting(to, path)
             new = now * value if self.factor else value
-            to = changed(to, path, max(1, round(new)) if isinstance(now, int) else float(new))
+            to = replace_at(to, path, max(1, round(new)) if isinstance(now, int) else float(new))
         return to
 
 
@@ -122,8 +122,8 @@ def setting(of: Any, path: str) -> Any:
     return of
 
 
-def changed(of: _T, path: str, value: Any) -> _T:
+def replace_at(of: _T, path: str, value: Any) -> _T:
     """A copy of nested frozen dataclasses with another value at a path."""
     name, _, rest = path.partition(".")
-    new = changed(setting(of, name), rest, value) if rest else value
+    new = replace_at(setting(of, name), rest, value) if rest else value
     return replace(of, **{name: new})  # type: ignore[type-var]

@@ -20,7 +20,7 @@ from data.interactions import Interactions
 from data.split import iso
 from federation.lab.comparison import Protocol
 from federation.lab.folds import Fold, Folds, digest_of, windows_of
-from federation.lab.nested_cv import NestedResult, nested
+from federation.lab.nested_cv import NestedResult, nested_cross_validation
 from federation.lab.recipes import Recipe
 from federation.lab.result_cache import ResultCache
 from federation.lab.selection import judge
@@ -249,7 +249,7 @@ class _Judge:
 
     def nested(self, folds: Folds, recipe: Recipe, search: Budget, cache: ResultCache) -> dict[str, Any]:
         """The nested figure beside the naive one."""
-        found: NestedResult = nested(folds, recipe, search, seed=self.seed, k=self.k, cache=cache)
+        found: NestedResult = nested_cross_validation(folds, recipe, search, seed=self.seed, k=self.k, cache=cache)
         return {
             "of": {
                 "start": self._mean(found.start),

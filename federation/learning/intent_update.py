@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import EventKind
-from federation.learning.taste_update import METRICS, Clips, Update, clipped
+from federation.learning.taste_update import METRICS, Clips, Update, clip_part
 from recsys.model.intent import intent_query
 from recsys.model.intent_config import IntentConfig
 from recsys.model.profile_config import ProfileConfig
@@ -72,10 +72,10 @@ def intent_update(
                 rows[item - block.start] += kappa * weight * residual * q
                 counts[item - block.start] += kappa * weight
     return Update(
-        rows=clipped(rows, clips.rows),
-        counts=clipped(counts, clips.counts),
-        second=clipped(second[np.triu_indices(width)], clips.second),
-        first=clipped(intent_query(taste[item_idx], kind, profile).astype(np.float64), clips.first),
+        rows=clip_part(rows, clips.rows),
+        counts=clip_part(counts, clips.counts),
+        second=clip_part(second[np.triu_indices(width)], clips.second),
+        first=clip_part(intent_query(taste[item_idx], kind, profile).astype(np.float64), clips.first),
         one=1.0 if n else 0.0,
         metrics=np.zeros(len(METRICS)),
     )

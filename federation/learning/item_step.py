@@ -171,7 +171,7 @@ def item_step(
 
     positives = sums.rows * share[:, None]
     if np.isfinite(config.row_bound):
-        positives = shortened(positives, config.row_bound * np.maximum(believed, 0.0))
+        positives = shorten_rows(positives, config.row_bound * np.maximum(believed, 0.0))
     gradient = positives + alpha * (V @ second) + (reg * (believed + alpha))[:, None] * V
     rows = np.where(reported[:, None], _running(state.rows, gradient, 1.0 - config.momentum), state.rows)
     momentum_mass = np.where(
@@ -183,9 +183,9 @@ def item_step(
     eigenvalues = np.maximum(eigenvalues, max(config.eigenvalue_floor * eigenvalues[-1], 0.0))
     curvature = (alpha + c)[:, None] * eigenvalues + (reg * (c + alpha))[:, None]
     move = -step * ((g @ Q) / curvature) @ Q.T
-    move = shortened(move, config.trust_radius * max(float(np.linalg.norm(V, axis=1).mean()), 1e-12))
+    move = shorten_rows(move, config.trust_radius * max(float(np.linalg.norm(V, axis=1).mean()), 1e-12))
     moves = reported & (c >= config.count_floor)
-    moved = np.where(moves[:, None], shortened(V + move, config.row_limit), V)
+    moved = np.where(moves[:, None], shorten_rows(V + move, config.row_limit), V)
     return StepState(
         item_embeddings=moved.astype(np.float32),
         rows=rows,
@@ -199,7 +199,7 @@ def item_step(
     )
 
 
-def shortened(rows: Vector, limit: float | Vector) -> Vector:
+def shorten_rows(rows: Vector, limit: float | Vector) -> Vector:
     """Scale rows (n, dim) down to norms of at most limit, one number or (n,); inf leaves them as they are."""
     length = np.linalg.norm(rows, axis=1)
     bounded: Vector = rows * np.minimum(1.0, np.where(length > 0, limit / np.maximum(length, 1e-300), 1.0))[:, None]

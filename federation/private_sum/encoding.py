@@ -30,7 +30,7 @@ def f64(x: float) -> bytes:
     return struct.pack("<d", x)
 
 
-def sized(value: bytes) -> bytes:
+def encode_sized(value: bytes) -> bytes:
     """Encode a field behind its length as uint32."""
     return u32(len(value)) + value
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from federation.private_sum.encoding import Reader, sized, u32
+from federation.private_sum.encoding import Reader, encode_sized, u32
 from federation.private_sum.fixed_point import Words
 from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
-from federation.private_sum.sealing import REPORT_ID_BYTES, TASK_HASH_BYTES, framed
+from federation.private_sum.sealing import REPORT_ID_BYTES, TASK_HASH_BYTES, frame_fields
 from federation.private_sum.shares import WIRE_WORD
 
 BATCH_MAGIC = b"OSB1"
@@ -44,13 +44,13 @@ class Batch:
     @property
     def digest(self) -> bytes:
         """SHA-256 of everything in the batch: the same question again has the same digest."""
-        head = framed(self.task_hash, self.block.to_bytes(4, "little"))
-        body = framed(*(part for seed in self.seeds for part in (seed.report_id, seed.sealed_seed)))
+        head = frame_fields(self.task_hash, self.block.to_bytes(4, "little"))
+        body = frame_fields(*(part for seed in self.seeds for part in (seed.report_id, seed.sealed_seed)))
         return hashlib.sha256(head + body).digest()
 
     def to_bytes(self) -> bytes:
         """Encode the batch for the wire."""
-        seeds = (seed.report_id + sized(seed.sealed_seed) for seed in self.seeds)
+        seeds = (seed.report_id + encode_sized(seed.sealed_seed) for seed in self.seeds)
         return b"".join((BATCH_MAGIC, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
 
     @staticmethod
@@ -90,7 +90,7 @@ class Answer:
     def to_bytes(self) -> bytes:
         """Encode the answer for the wire."""
         ids = (u32(len(listed)) + b"".join(listed) for listed in (self.counted, self.broken))
-        return b"".join((ANSWER_MAGIC, u32(self.block), self.batch_digest, *ids, sized(self.half)))
+        return b"".join((ANSWER_MAGIC, u32(self.block), self.batch_digest, *ids, encode_sized(self.half)))
 
     @staticmethod
     def from_bytes(data: bytes) -> Answer:

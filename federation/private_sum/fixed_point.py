@@ -38,14 +38,14 @@ def encode(plan: SumPlan, vectors: Mapping[str, npt.ArrayLike], random: RandomBy
 
 
 def decode(plan: SumPlan, sums: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[np.float64]]:
-    """Decode each part of a sum into its own unit. sums: (plan.length,) int32, as `signed` gives it."""
+    """Decode each part of a sum into its own unit. sums: (plan.length,) int32, as `to_signed` gives it."""
     if sums.shape != (plan.length,):
         raise PlanRefused(f"sum has shape {sums.shape}: must be ({plan.length},)")
     scales = {part.name: part.scale for part in plan.parts}
     return {name: sums[where] / scales[name] for name, where in plan.slices().items()}
 
 
-def signed(words: Words) -> npt.NDArray[np.int32]:
+def to_signed(words: Words) -> npt.NDArray[np.int32]:
     """Read words of a finished sum as the integers they stand for: 2**32 − 1 is −1."""
     return words.astype(np.uint32, copy=False).view(np.int32)
 

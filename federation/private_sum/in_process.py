@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import BatchTooSmall
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import BatchRefused
@@ -30,4 +30,4 @@ def sum_in_process(
         raise BatchTooSmall(f"reports={n}: must be at least min_reports={plan.min_reports}")
     if n > plan.max_reports:
         raise BatchRefused(f"reports={n}: must be at most max_reports={plan.max_reports}")
-    return signed(total)
+    return to_signed(total)

@@ -81,10 +81,10 @@ class Binding:
     def info(self) -> bytes:
         """HPKE's info: each field behind its own length (uint32, little-endian), so no two bindings read alike."""
         numbers = (n.to_bytes(4, "little") for n in (self.block, self.length))
-        return framed(DOMAIN, self.task_hash, self.report_id, *numbers)
+        return frame_fields(DOMAIN, self.task_hash, self.report_id, *numbers)
 
 
-def framed(*fields: bytes) -> bytes:
+def frame_fields(*fields: bytes) -> bytes:
     """Put each field behind its length as uint32 little-endian: different fields never give the same bytes."""
     return b"".join(len(value).to_bytes(4, "little") + value for value in fields)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import BatchTooSmall
-from federation.private_sum.fixed_point import Words, signed
+from federation.private_sum.fixed_point import Words, to_signed
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import secure_bytes
@@ -36,4 +36,4 @@ def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
 
 def finished_sum(plan: SumPlan, shares: Iterable[bytes], custodian_half: Words) -> npt.NDArray[np.int32]:
     """Sum all reports with both parties' noise: (plan.length,) int32; `decode` gives its units."""
-    return signed(combine(service_half(plan, shares), custodian_half))
+    return to_signed(combine(service_half(plan, shares), custodian_half))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from data.errors import FederationError
-from federation.private_sum.encoding import Reader, f64, sized, u8, u32, u64
+from federation.private_sum.encoding import Reader, encode_sized, f64, u8, u32, u64
 from federation.private_sum.plan import MAX_LENGTH, Part, SumPlan
 from federation.private_sum.refusals import (
     LateReport,
@@ -21,7 +21,7 @@ from federation.private_sum.refusals import (
     PlanRefused,
     TaskRefused,
 )
-from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, framed
+from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, frame_fields
 from federation.private_sum.signing import SIGNATURE_BYTES, SigningKey, is_signed
 
 MAGIC_BYTES = 4
@@ -108,15 +108,15 @@ class Task:
         return b"".join(
             (
                 self.purpose.value,
-                sized(self.task_id.encode("ascii")),
+                encode_sized(self.task_id.encode("ascii")),
                 u32(self.round),
-                sized(self.bundle_version.encode("ascii")),
+                encode_sized(self.bundle_version.encode("ascii")),
                 self.bundle_hash,
                 u32(len(self.blocks)),
                 *(u32(block.start) + u32(block.stop) for block in self.blocks),
                 u32(len(plan.parts)),
                 *(
-                    sized(part.name.encode("ascii"))
+                    encode_sized(part.name.encode("ascii"))
                     + u32(part.length)
                     + f64(part.clip_norm)
                     + f64(part.scale)
@@ -126,8 +126,8 @@ class Task:
                 u32(plan.min_reports),
                 u32(plan.max_reports),
                 u32(plan.sigma),
-                sized(self.suite.value.encode("ascii")),
-                sized(self.round_public_key),
+                encode_sized(self.suite.value.encode("ascii")),
+                encode_sized(self.round_public_key),
                 u64(self.deadline),
                 u64(self.come_back_at),
             )
@@ -136,7 +136,7 @@ class Task:
     @property
     def hash(self) -> bytes:
         """SHA-256 (32 bytes) that binds sealed seeds to this task; the signature is not part of it."""
-        return hashlib.sha256(framed(TASK_DOMAIN, self.signed_bytes)).digest()
+        return hashlib.sha256(frame_fields(TASK_DOMAIN, self.signed_bytes)).digest()
 
     def signed_by(self, key: SigningKey) -> Task:
         """The task with the custodian's signature over every other field."""
@@ -246,12 +246,12 @@ class Report:
         return b"".join(
             (
                 REPORT_MAGIC,
-                sized(self.task_id.encode("ascii")),
+                encode_sized(self.task_id.encode("ascii")),
                 self.report_id,
                 u32(self.block),
-                sized(self.sealed_seed),
-                sized(self.token),
-                sized(self.service_share),
+                encode_sized(self.sealed_seed),
+                encode_sized(self.token),
+                encode_sized(self.service_share),
             )
         )
 

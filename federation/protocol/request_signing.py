@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from data.errors import FederationError
-from federation.private_sum.sealing import framed
+from federation.private_sum.sealing import frame_fields
 from federation.private_sum.signing import SigningKey, is_signed
 
 HEADER = "X-Ownshelf-Signature"
@@ -130,11 +130,11 @@ def check_answer(public_key: bytes, request_signature: str, status: int, body: b
 
 
 def _asked(method: str, path: str, time: str, nonce: str, digest: str) -> bytes:
-    return framed(*(part.encode() for part in (method, path, time, nonce, digest)))
+    return frame_fields(*(part.encode() for part in (method, path, time, nonce, digest)))
 
 
 def _answered(request_signature: str, status: int, digest: str) -> bytes:
-    return framed(*(part.encode() for part in (request_signature, str(status), digest)))
+    return frame_fields(*(part.encode() for part in (request_signature, str(status), digest)))
 
 
 def _decoded(text: str) -> bytes:

@@ -15,7 +15,7 @@ from federation.service.intake.report_store import StoredReport
 from federation.service.intake.share_files import ShareFolder, ShareLocation
 from federation.service.round_store import StoredSum
 from federation.service.summing import sum_of
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -51,7 +51,7 @@ def sum_block(task: Task, block: int, kept: list[StoredReport], folder: ShareFol
     except (BatchTooSmall, BatchRefused) as refusal:
         log.warning("task_id=%s block=%d: not summed (%s)", task.task_id, block, type(refusal).__name__)
         return NOT_SUMMED
-    reached("block answered")
+    crash_point("block answered")
     shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
     try:
         return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))

@@ -35,7 +35,7 @@ from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound, activate
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
 
@@ -188,7 +188,7 @@ class Coordinator:
             come_back_at=min(now + lasted, deadline) + self.settings.pause_s,
         )
         self.store.draft(draft, now)
-        reached("round drafted")
+        crash_point("round drafted")
 
     def _round_of(self, task_id: str) -> IntakeRound | None:
         newest = self._newest
@@ -213,11 +213,11 @@ class Coordinator:
         except (BudgetExhausted, TaskRefused, PlanRefused) as refusal:
             self._budget_spent = isinstance(refusal, BudgetExhausted)
             return self._fail(round_, f"refused by the custodian: {refusal}", now)
-        reached("round signed")
+        crash_point("round signed")
         if not task.is_signed_by(self._custodian_key):
             return self._fail(round_, "the task is not signed with the custodian's key", now)
         self.store.opened(task)
-        reached("round opened")
+        crash_point("round opened")
         return True
 
     def _close_if_due(self, round_: StoredRound, now: int) -> bool:
@@ -227,7 +227,7 @@ class Coordinator:
         if not enough and now <= round_.task.deadline:
             return False
         self.store.close(round_.task_id)
-        reached("round closed")
+        crash_point("round closed")
         return True
 
     def _sum(self, round_: StoredRound, now: int) -> bool:
@@ -246,11 +246,11 @@ class Coordinator:
                 return self._fail(round_, f"refused by the custodian: {refusal}", now)
             self.store.keep_sum(round_.task_id, block, found)
             done[block] = found
-            reached("block summed")
+            crash_point("block summed")
         if all(found.words is None for found in done.values()):
             return self._fail(round_, f"no block has min_reports={round_.task.plan.min_reports}", now)
         self.store.summed(round_.task_id)
-        reached("round summed")
+        crash_point("round summed")
         return True
 
     def _step(self, round_: StoredRound, now: int) -> bool:
@@ -272,7 +272,7 @@ class Coordinator:
         if not np.isfinite(after.item_embeddings).all():
             return self._fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
-        reached("step written")
+        crash_point("step written")
         record = round_record(
             task,
             sums,
@@ -285,7 +285,7 @@ class Coordinator:
             spent=self.store.spent_rounds(),
         )
         self.store.stepped(round_.task_id, record)
-        reached("round stepped")
+        crash_point("round stepped")
         return True
 
     def _publish(self, round_: StoredRound, now: int) -> bool:
@@ -295,9 +295,9 @@ class Coordinator:
             made = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
         except ModelError as error:
             return self._fail(round_, f"no bundle: {error}", now)
-        reached("bundle written")
+        crash_point("bundle written")
         self.store.published(made, record | {"bundle": made.version}, now)
-        reached("round published")
+        crash_point("round published")
         self._forget_old()
         return True
 
@@ -308,7 +308,7 @@ class Coordinator:
             if release != active:
                 self.store.releases.forget(release.version)
         self.store.drop_sums(self.settings.keep_sums)
-        reached("old forgotten")
+        crash_point("old forgotten")
         self._line.sweep(self.store.releases.all(), None)
 
     def _base(self, round_: StoredRound) -> Release:
@@ -320,7 +320,7 @@ class Coordinator:
     def _fail(self, round_: StoredRound, reason: str, now: int) -> bool:
         log.warning("task_id=%s: failed, %s", round_.task_id, reason)
         self.store.failed(round_.task_id, round_.state, reason, now)
-        reached("round failed")
+        crash_point("round failed")
         return True
 
     def _clean(self) -> None:
@@ -333,7 +333,7 @@ class Coordinator:
             if round_.state in (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED):
                 continue
             self._shares.destroy(round_.task_id)
-            reached("shares destroyed")
+            crash_point("shares destroyed")
             try:
                 self._custodian.close(round_.task_id)
             except ForeignTask:
@@ -341,5 +341,5 @@ class Coordinator:
             except (FederationError, OSError) as error:
                 log.warning("task_id=%s: not closed yet (%s)", round_.task_id, type(error).__name__)
                 continue
-            reached("key destroyed")
+            crash_point("key destroyed")
             self.store.cleaned(round_.task_id)

@@ -27,7 +27,7 @@ from federation.service.experiment_store import ExperimentStore, StoredExperimen
 from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from recsys.experiments.analysis.layout import MAX_COORDINATES
 
 log = logging.getLogger("ownshelf.federation")
@@ -125,7 +125,7 @@ class ExperimentRounds:
                     experiment, number, task_id, deadline=end, come_back_at=max(later, end), suite=self._suite
                 )
                 self.store.draft(held.app, experiment, draft)
-                reached("window drafted")
+                crash_point("window drafted")
                 return True
         return False
 
@@ -139,14 +139,14 @@ class ExperimentRounds:
         if not task.is_signed_by(self._custodian_key):
             return self._fail(window, "the task is not signed with the custodian's key", now)
         self.store.opened(task)
-        reached("window opened")
+        crash_point("window opened")
         return True
 
     def _close_if_due(self, window: StoredWindow, now: int) -> bool:
         if now <= window.task.deadline:
             return False
         self.store.close(window.task.task_id)
-        reached("window closed")
+        crash_point("window closed")
         return True
 
     def _sum(self, window: StoredWindow, now: int) -> bool:
@@ -160,7 +160,7 @@ class ExperimentRounds:
         if found.words is None:
             return self._fail(window, f"has no min_reports={task.plan.min_reports}", now)
         self.store.summed(task.task_id, found, now)
-        reached("window summed")
+        crash_point("window summed")
         return True
 
     def _fail(self, window: StoredWindow, reason: str, now: int) -> bool:

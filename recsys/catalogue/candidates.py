@@ -44,7 +44,7 @@ class QuantizedRows:
         rows, scale = quantize(bundle.table.item_embeddings)
         return QuantizedRows(rows, scale, bundle.table.trend, shown_of(bundle))
 
-    def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> QuantizedRows:
+    def with_changes(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> QuantizedRows:
         """Replace the columns by those of a catalogue of now, and append rows (n_new, dim)."""
         rows, scale = quantize(fresh)
         shown = pl.DataFrame(

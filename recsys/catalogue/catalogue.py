@@ -96,7 +96,7 @@ class Catalogue:
         table = _table(embeddings, self.table.trend, self.table.mean_profile, self.table.parts, self.table.gram)
         return replace(self, table=table)
 
-    def changed(self, changes: Sequence[CatalogueChange]) -> Catalogue:
+    def with_changes(self, changes: Sequence[CatalogueChange]) -> Catalogue:
         """Apply changes to these items; an item's last change counts, and nothing is changed in place.
 
         A bundle's item keeps its embedding and trend; a new one comes after all others, with its own row and trend 0,
@@ -142,7 +142,7 @@ def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
 def catalogue_of(bundle: Bundle) -> Catalogue:
     """Convert a bundle to a catalogue at full precision."""
     training = training_config(bundle)
-    shown, intent = _shown(bundle.catalogue), intent_config(bundle)
+    shown, intent = _shown_columns(bundle.catalogue), intent_config(bundle)
     return Catalogue(
         bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent
     )
@@ -184,7 +184,7 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         "config": json.dumps(finite(asdict(bundle.config))),
         "training": json.dumps(finite(asdict(training_config(bundle)))),
         "format": FORMAT,
-        "items": json.dumps(_shown(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False),
+        "items": json.dumps(_shown_columns(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False),
         "name": bundle.name,
         "parts": json.dumps(table.parts),
     }
@@ -246,7 +246,7 @@ def _table(
     return table
 
 
-def _shown(frame: pl.DataFrame) -> pl.DataFrame:
+def _shown_columns(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in SHOWN.items()
     ]

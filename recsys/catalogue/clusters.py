@@ -186,10 +186,10 @@ def cluster_candidates(
 
     allowed: (n_items,) bool, None allows every item. Returns (≤ most,) int32, best first.
     """
-    return scanned(table, cluster_queries(clusters, ids), clusters.config.trend_weight, most, allowed)
+    return scan_candidates(table, cluster_queries(clusters, ids), clusters.config.trend_weight, most, allowed)
 
 
-def scanned(
+def scan_candidates(
     table: ItemTable,
     queries: npt.NDArray[np.float32],
     trend_weight: float,
@@ -227,7 +227,7 @@ def decode_clusters(content: bytes) -> Clusters:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
             raise ModelError(f"format={metadata['format']}: this version reads format {FORMAT}")
-        centroids, gram, mean = (_checked(tensors[name], name) for name in ("centroids", "gram", "mean_profile"))
+        centroids, gram, mean = (_check_tensors(tensors[name], name) for name in ("centroids", "gram", "mean_profile"))
         if centroids.ndim != 2 or not 1 <= len(centroids) <= MAX_CLUSTERS:
             raise ModelError(f"centroids: shape {centroids.shape}, must be (1..{MAX_CLUSTERS}, dim)")
         dim = centroids.shape[1]
@@ -247,7 +247,7 @@ def decode_clusters(content: bytes) -> Clusters:
         raise ModelError(f"clusters: not a clusters file ({type(error).__name__})") from None
 
 
-def _checked(tensor: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+def _check_tensors(tensor: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
     if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
         raise ModelError(f"{name}: is {tensor.dtype}, must be float32 and finite")
     return frozen(tensor)

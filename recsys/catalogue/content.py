@@ -74,9 +74,7 @@ class ContentMap:
         heed = np.minimum(length / max(float(np.median(length)), 1e-12), 2.0).astype(np.float32)
         held_out = np.zeros(n_items, dtype=np.bool_)
         held_out[np.random.default_rng(seed).permutation(n_items)[: max(1, round(_HELD_OUT * n_items))]] = True
-        known = _weighted(
-            counts, _rarity(counts[~held_out])
-        )  # a held-out item's own words are unknown, as a new item's
+        known = _weigh(counts, _rarity(counts[~held_out]))  # a held-out item's own words are unknown, as a new item's
         tried: dict[float, tuple[float, float]] = {}
         for candidate in REGS if reg is None else (reg,):
             offset, weights = _ridge(known[~held_out], item_embeddings[~held_out], heed[~held_out], candidate)
@@ -89,7 +87,7 @@ class ContentMap:
             )
         best = min(tried, key=lambda candidate: tried[candidate][0])
         idf = _rarity(counts)
-        offset, weights = _ridge(_weighted(counts, idf), item_embeddings, heed, best)
+        offset, weights = _ridge(_weigh(counts, idf), item_embeddings, heed, best)
         return ContentMap(weights, offset, idf, prices, tried[best][1], best)
 
     def embed(self, rows: pl.DataFrame) -> Float:
@@ -97,7 +95,7 @@ class ContentMap:
 
         A row that says nothing is the mean item.
         """
-        X = _weighted(_counts(rows, self.prices), self.idf)
+        X = _weigh(_counts(rows, self.prices), self.idf)
         embeddings: Float = (np.float32(self.scale) * (self.offset + X @ self.weights)).astype(np.float32)
         return embeddings
 
@@ -113,7 +111,7 @@ class ContentMap:
         try:
             arrays = load(path.read_bytes())
             scale, reg = arrays.pop("numbers").tolist()
-            return ContentMap(**_checked(arrays), scale=scale, reg=reg)
+            return ContentMap(**_check_map(arrays), scale=scale, reg=reg)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a content map ({error})") from None
 
@@ -149,7 +147,7 @@ class LazyContentMap:
         return self.map.embed(rows)
 
 
-def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
+def _check_map(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
     dim = arrays["offset"].shape[0]
     shapes = {"weights": (COLUMNS, dim), "offset": (dim,), "idf": (COLUMNS,), "prices": (PRICE_BINS - 1,)}
     for name, shape in shapes.items():
@@ -205,7 +203,7 @@ def _rarity(counts: sp.csr_matrix[np.float32]) -> Float:
     return rarity
 
 
-def _weighted(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np.float32]:
+def _weigh(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np.float32]:
     """Weight rows by tf × idf, each of length 1 (or zero)."""
     X = sp.csr_matrix((counts.data * idf[counts.indices], counts.indices, counts.indptr), counts.shape)
     length = np.sqrt(np.asarray(X.multiply(X).sum(axis=1))).ravel()

@@ -71,7 +71,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         before, old_texts = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
         texts = {**old_texts, **header["texts"]}
-        texts["items"] = json.dumps(_patched(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False)
+        texts["items"] = json.dumps(_patch(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False)
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
         )
@@ -140,7 +140,7 @@ def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, 
     return columns
 
 
-def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, list[Any]]:
+def _patch(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for name in changed["names"]:
         change = changed.get(name)

@@ -225,7 +225,7 @@ class LiveItems:
                 before = self.bundle.catalogue.row(place, named=True) if place < self.n_known else {}
             else:
                 before = rows[place] if place in rows else self.catalogue.row(place, named=True)
-            rows[place] = _changed(before, change, self.catalogue.schema)
+            rows[place] = _change_row(before, change, self.catalogue.schema)
             deleted[place] = change.fields is None
         return grown._with_rows(rows, deleted, latest[-1].sequence)
 
@@ -234,7 +234,7 @@ class LiveItems:
         if name == "item_id" or name not in self.catalogue.columns:
             return False
         try:
-            _typed(name, value, self.catalogue.schema[name])
+            _convert(name, value, self.catalogue.schema[name])
         except ModelError:
             return False
         return True
@@ -325,7 +325,7 @@ def _available(catalogue: pl.DataFrame) -> Mask:
     return catalogue["available"].fill_null(True).to_numpy().copy()
 
 
-def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
+def _change_row(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
     """Apply one change to a row of the catalogue; a deleted item leaves its id only."""
     row = dict.fromkeys(schema) | {"item_id": change.item_id}
     if change.fields is None:
@@ -333,11 +333,11 @@ def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str,
     for name in change.fields:
         if name == "item_id" or name not in schema:
             raise ModelError(f"fields: {name!r} of item {change.item_id!r}: must be a column of the catalogue")
-    typed = {name: _typed(name, value, schema[name]) for name, value in change.fields.items()}
+    typed = {name: _convert(name, value, schema[name]) for name, value in change.fields.items()}
     return row | dict(before) | typed
 
 
-def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
+def _convert(name: str, value: Any, dtype: pl.DataType) -> Any:
     """Convert a value to what its column holds. Raises ModelError for one of another type, or a number that is none."""
     try:
         column = pl.Series(name, [value], strict=True)

@@ -94,8 +94,8 @@ def canary(
     name = ""
     for one in range(permutations):
         rng = np.random.default_rng([seed, _SHUFFLE, one])
-        train = shuffled(split.train, rng)
-        known = train if histories is None or histories is split.train else shuffled(histories, rng)
+        train = shuffle_items(split.train, rng)
+        known = train if histories is None or histories is split.train else shuffle_items(histories, rng)
         model = fit(train)
         name = model.name
         levels = [Chance(seed)] if one == 0 else []
@@ -115,7 +115,7 @@ def canary(
     )
 
 
-def shuffled(log: Interactions, rng: np.random.Generator) -> Interactions:
+def shuffle_items(log: Interactions, rng: np.random.Generator) -> Interactions:
     """The log with its items dealt out anew among the events of each kind; users, times, kinds and counts stay."""
     items = log.item_idx.copy()
     for kind in np.unique(log.kind):

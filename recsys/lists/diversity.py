@@ -46,7 +46,7 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
     dial = np.float32(diversity)
     if dial == 0 or k < 2:  # also for what is too small for a float32
         return np.argsort(-scores, kind="stable")[:k]
-    relevance = np.float32(1 - diversity) / LIKENESS * _standardised(scores)
+    relevance = np.float32(1 - diversity) / LIKENESS * _standardise(scores)
     directions = _directions(rows)
     chosen = np.empty(k, dtype=np.int64)
     chosen[0] = np.argmax(scores)
@@ -79,7 +79,7 @@ def pool_size(top_k: int) -> int:
     return max(top_k, min(max(5 * top_k, 100), 2000))
 
 
-def _standardised(scores: Floats) -> Floats:
+def _standardise(scores: Floats) -> Floats:
     deviation = float(np.std(scores, dtype=np.float64))
     centred = scores - np.float32(np.mean(scores, dtype=np.float64))
     return np.asarray(centred / np.float32(deviation) if deviation > 0 else np.zeros_like(scores), dtype=np.float32)

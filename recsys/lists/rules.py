@@ -5,7 +5,7 @@
      "bury":  [{"filter": {"price": {"max": 1}}, "by": 2}],  the same, down
      "cap":   [{"by": "category", "most": 3}]}               at most three of a category in the list
 
-Order of doing: `lifted` scores, then diversity if any, then `arrange`: caps, then pins. A list of k is the beginning of
+Order of doing: `apply_lifts`, then diversity if any, then `arrange`: caps, then pins. A list of k is the beginning of
 every longer list of the same request, so pages are slices and do not overlap. Errors name the place, never a value.
 """
 
@@ -132,7 +132,7 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
         raise ModelError(f"{where}: must be an object")
     if set(value) - set(MAX_RULES):
         raise ModelError(f"{where}: has something else than {', '.join(MAX_RULES)}")
-    listed = {name: _listed(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
+    listed = {name: _entries(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
     pins = tuple(_pin(rule, place) for place, rule in listed["pin"])
     for name in ("item_id", "position"):
         if len({getattr(pin, name) for pin in pins}) < len(pins):
@@ -142,8 +142,8 @@ def parse_rules(value: object, where: str = "rules") -> Rules:
         raise ModelError(f"{where}.cap: two caps are by the same field")
     return Rules(
         pins,
-        tuple(Boost(*_moved(rule, place)) for place, rule in listed["boost"]),
-        tuple(Bury(*_moved(rule, place)) for place, rule in listed["bury"]),
+        tuple(Boost(*_lift(rule, place)) for place, rule in listed["boost"]),
+        tuple(Bury(*_lift(rule, place)) for place, rule in listed["bury"]),
         caps,
     )
 
@@ -187,7 +187,7 @@ def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
     return grouped["group"].cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def lifted(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
+def apply_lifts(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
     """Apply boosts and buries to scores (n_items,).
 
     Returns the given array itself when there are none.
@@ -223,7 +223,7 @@ def arrange(
     left = np.where(allowed, scores, np.float32(-np.inf))
     left[[item for item, _ in pins]] = -np.inf
     inside = sum(position <= top_k for _, position in pins)
-    walked = iter(_capped(left, prepared.caps, [item for item, _ in pins], top_k - inside, first))
+    walked = iter(_take_within_caps(left, prepared.caps, [item for item, _ in pins], top_k - inside, first))
     listed, waiting = [], pins[::-1]
     for place in range(1, top_k + 1):
         due = waiting and waiting[-1][1] <= place
@@ -237,7 +237,7 @@ def arrange(
     return RankedList(item_idx, scores[item_idx], np.isin(item_idx, [item for item, _ in pins]))
 
 
-def _capped(
+def _take_within_caps(
     left: Scores,
     caps: Sequence[tuple[Items, int]],
     pinned: Sequence[int],
@@ -286,28 +286,28 @@ def _room(groups: Items, most: int, pinned: Sequence[int]) -> npt.NDArray[np.int
     return room
 
 
-def _listed(value: object, where: str, most: int) -> list[tuple[str, object]]:
+def _entries(value: object, where: str, most: int) -> list[tuple[str, object]]:
     if not isinstance(value, list) or len(value) > most:
         raise ModelError(f"{where}: must be a list of at most {most}")
     return [(f"{where}[{at}]", entry) for at, entry in enumerate(value)]
 
 
-def _taken(value: object, where: str, *names: str) -> list[object]:
+def _fields(value: object, where: str, *names: str) -> list[object]:
     if not isinstance(value, Mapping) or set(value) != set(names):
         raise ModelError(f"{where}: must be an object of {' and '.join(names)}")
     return [value[name] for name in names]
 
 
 def _pin(value: object, where: str) -> Pin:
-    item_id, position = _taken(value, where, "item_id", "position")
+    item_id, position = _fields(value, where, "item_id", "position")
     name = parse_text(item_id, f"{where}.item_id")
     if not 1 <= len(name) <= MAX_ID_CHARS:
         raise ModelError(f"{where}.item_id: must be 1..{MAX_ID_CHARS} characters")
     return Pin(name, _count(position, f"{where}.position", MAX_POSITION))
 
 
-def _moved(value: object, where: str) -> tuple[Filter, float]:
-    condition, by = _taken(value, where, "filter", "by")
+def _lift(value: object, where: str) -> tuple[Filter, float]:
+    condition, by = _fields(value, where, "filter", "by")
     size = parse_number(by, f"{where}.by")
     if not 0 < size <= MAX_BY:
         raise ModelError(f"{where}.by: must be above 0 and at most {MAX_BY:g}")
@@ -315,7 +315,7 @@ def _moved(value: object, where: str) -> tuple[Filter, float]:
 
 
 def _cap(value: object, where: str) -> Cap:
-    by, most = _taken(value, where, "by", "most")
+    by, most = _fields(value, where, "by", "most")
     place = f"{where}.by"
     name = parse_text(by, place)
     if name != "category" and not name.startswith("attributes."):

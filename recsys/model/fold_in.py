@@ -89,7 +89,7 @@ def cart_query(
     cosine .259; co-occurrence in invoices (item-kNN), a ceiling that needs pooled invoices, .355; the trend .098. For
     shoppers with a profile: the cart alone .333, the profile alone .243, blended .342.
     """
-    items = _known("cart", item_idx, table)
+    items = _check_known("cart", item_idx, table)
     part = table.part(TASTE)
     ones = np.ones(len(items), dtype=np.float32)
     rows = table.item_embeddings[items, part]
@@ -112,7 +112,7 @@ def context_query(
     before (the same bench, ± .014): profile alone .260/.124, weight .2 .270/.144, **.4 .269/.158**, .6 .241/.154, item
     alone .175/.133. On the month before, where the weight was chosen: .246/.135; profile .238/.103, item .170/.114.
     """
-    (item,) = _known("context", np.array([item_idx], dtype=np.int32), table)
+    (item,) = _check_known("context", np.array([item_idx], dtype=np.int32), table)
     part = table.part(TASTE)
     return blend(_whole(table.item_embeddings[item, part], table), profile_vector, weight)
 
@@ -147,7 +147,7 @@ def _whole(vector: npt.NDArray[np.float32], table: ItemTable) -> npt.NDArray[np.
     return whole
 
 
-def _known(name: str, item_idx: npt.NDArray[np.int32], table: ItemTable) -> npt.NDArray[np.int32]:
+def _check_known(name: str, item_idx: npt.NDArray[np.int32], table: ItemTable) -> npt.NDArray[np.int32]:
     distinct = np.unique(item_idx)
     if len(distinct) and not 0 <= distinct[0] <= distinct[-1] < table.n_items:
         wrong = distinct[0] if distinct[0] < 0 else distinct[-1]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
-from recsys.model.profile import ProfileConfig, decayed
+from recsys.model.profile import ProfileConfig, decay_weights
 
 EVENTS_AT_ONCE = 1_000_000
 
@@ -51,7 +51,7 @@ def log_weights(log: Interactions, config: ProfileConfig, now: int | npt.NDArray
     else:
         moment = np.repeat(now, log.counts) if isinstance(now, np.ndarray) else now
         age = np.maximum(moment - log.time, 0) / MICROS_PER_DAY
-    return decayed(log.kind, age, config)
+    return decay_weights(log.kind, age, config)
 
 
 def merge_histories(log: Interactions, config: ProfileConfig, now: int | npt.NDArray[np.int64]) -> Histories:

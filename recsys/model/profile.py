@@ -52,10 +52,10 @@ def event_weights(
         age = np.arange(len(kind) - 1, -1, -1, dtype=np.float64)
     else:
         age = np.maximum(now - time, 0) / MICROS_PER_DAY
-    return decayed(kind, age, config)
+    return decay_weights(kind, age, config)
 
 
-def decayed(
+def decay_weights(
     kind: npt.NDArray[np.uint8], age: npt.NDArray[np.float64], config: ProfileConfig
 ) -> npt.NDArray[np.float32]:
     """Weight of events of a given kind and age (days or later events), both (n,); returns (n,) float32."""

@@ -57,7 +57,7 @@ class SlotPolicy:
     def uniform(cls, log: LoggedFeedback, name: str = "uniform") -> SlotPolicy:
         """Give every item that the log has in a slot the same chance."""
         shown = _counts(log) > 0
-        return cls(name, _normalized(shown.astype(np.float64)))
+        return cls(name, _normalize(shown.astype(np.float64)))
 
     @classmethod
     def frequencies(cls, log: LoggedFeedback, name: str) -> SlotPolicy:
@@ -66,7 +66,7 @@ class SlotPolicy:
         Not the mean of its propensities: those of shown items alone are biased upwards. What the average earns is what
         the policy earned if the same items would have been clicked at all times, which a policy that learns assumes.
         """
-        return cls(name, _normalized(_counts(log)))
+        return cls(name, _normalize(_counts(log)))
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, log: LoggedFeedback, name: str) -> SlotPolicy:
@@ -150,5 +150,5 @@ def _counts(log: LoggedFeedback) -> Floats:
     return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
-def _normalized(table: Floats) -> Floats:
+def _normalize(table: Floats) -> Floats:
     return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1e-300))

@@ -17,7 +17,7 @@ from recsys.evaluation.metrics import METRICS, novelty
 from recsys.replay.prefixes import Index, histories_before
 from recsys.replay.questions import RelevantItems
 from recsys.replay.ranks import UNLISTED, positions
-from recsys.replay.replay_arms import TimedRecommender, blamed, scores_of
+from recsys.replay.replay_arms import TimedRecommender, blame_arm, scores_of
 from recsys.search.ranking import best, sort_keys
 
 Floats = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def answer(task: Task) -> Answer:
         inside = slice(*np.searchsorted(row, (block.start, block.stop)).tolist())
         for arm, who in enumerate(task.arms):
             scores = masked_scores(who, histories, task.time[block], task.candidates)
-            with blamed(who):
+            with blame_arm(who):
                 rank[inside, arm] = positions(scores, row[inside] - block.start, item[inside])
             out.add(block, arm, scores)
         for arm, who in enumerate(task.look.before if task.look else ()):

@@ -56,7 +56,7 @@ def facts_of(dataset: Dataset, log: Log, group: str | None) -> Facts:
     """
     catalogue = dataset.catalogue
     return Facts(
-        category=_coded(catalogue["category"]),
+        category=_encode(catalogue["category"]),
         price=price_bands(catalogue["price"].cast(pl.Float64).to_numpy()),
         group=None if group is None else _groups(dataset, log, group),
         had=had_before(log),
@@ -142,7 +142,7 @@ def price_bands(price: npt.NDArray[np.float64]) -> tuple[tuple[str, ...], Codes]
     return (*names, f"above {edges[-1]:g}"), code
 
 
-def _coded(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
+def _encode(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
     text = words.cast(pl.String)
     names = text.drop_nulls().unique().sort()
     codes = text.replace_strict(names, np.arange(len(names)), default=-1, return_dtype=pl.Int32) if len(names) else None
@@ -153,7 +153,7 @@ def _groups(dataset: Dataset, log: Log, group: str) -> tuple[tuple[str, ...], Co
     if group not in dataset.log.columns:
         raise ModelError(f"group={group!r}: must be a column of the log: {', '.join(dataset.log.columns)}")
     active = np.flatnonzero(log.events.counts > 0)
-    names, codes = _coded(dataset.log[group].gather(log.events.offsets[:-1][active]))
+    names, codes = _encode(dataset.log[group].gather(log.events.offsets[:-1][active]))
     of_user = np.full(log.events.n_users, -1, dtype=np.int32)
     of_user[active] = codes
     return names, of_user

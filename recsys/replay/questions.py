@@ -99,7 +99,7 @@ class RelevantItems:
     items: npt.NDArray[np.int32]
 
 
-def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> RelevantItems:
+def collect_questions(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> RelevantItems:
     """Collect the questions of one target.
 
     scored: rows; moments: their distinct first rows; moment_of: scored → moment.

@@ -164,7 +164,7 @@ def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender
     """
     if not isinstance(arm, Arm):
         return arm
-    with blamed(arm):
+    with blame_arm(arm):
         return arm.publish(at)
 
 
@@ -177,7 +177,7 @@ def scores_of(
 
     Raises ModelError for another shape, and with its name for whatever it raises.
     """
-    with blamed(who):
+    with blame_arm(who):
         scores = np.asarray(who.scores(histories, np.arange(len(now)), read_only(now)), dtype=np.float32)
         if scores.shape != (len(now), n_items):
             raise ModelError(f"scores of shape {scores.shape}, must be {(len(now), n_items)}")
@@ -185,7 +185,7 @@ def scores_of(
 
 
 @contextmanager
-def blamed(arm: object) -> Iterator[None]:
+def blame_arm(arm: object) -> Iterator[None]:
     """Raise whatever an arm raises as a ModelError that says which arm, and where in its source.
 
     The cause stays attached.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from recsys.evaluation.metrics import self_information
 from recsys.replay.answering import CategoryShare, ListMeasurement, Task
 from recsys.replay.prefixes import Index, until
-from recsys.replay.questions import Log, wanted
+from recsys.replay.questions import Log, collect_questions
 from recsys.replay.replay_arms import Publication, TimedRecommender
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.taste_changes import Changes
@@ -69,7 +69,7 @@ class Splitter:
                 time=events.time[task_moments],
                 candidates=at.candidates,
                 wanted={
-                    target: wanted(log, target, scored[lines], task_moments, moment_of[lines] - start)
+                    target: collect_questions(log, target, scored[lines], task_moments, moment_of[lines] - start)
                     for target in self.config.targets
                 },
                 k=self.config.k,

@@ -59,7 +59,7 @@ def make_tables(
 ) -> Replay:
     """Make the tables of a finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
     chance = {"resamples": config.bootstrap, "seed": config.seed}
-    scored = tuple(_scored(target, log, periods) for target in config.targets)
+    scored = tuple(_collect_scored(target, log, periods) for target in config.targets)
     if not any((questions.relevant > 0).any() for questions in scored):
         n_questions = sum(len(questions.row) for questions in scored)
         raise ModelError(
@@ -115,7 +115,7 @@ def _shelves(periods: list[PeriodResult]) -> list[BundleLists]:
     ]
 
 
-def _scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
+def _collect_scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
     """Collect all questions of a target. Takes its arrays out of the parts, so that they are held once."""
     there = [left for left in periods if f"row.{target}" in left.part]
     if not there:

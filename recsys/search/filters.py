@@ -144,9 +144,9 @@ def field_of(name: str, where: str | None = None) -> str:
         return name
     column = name.removeprefix(_ATTRIBUTE)
     if column in ("", name):
-        raise ModelError(f"{where or shown(name)}: no such field; must be {', '.join(FIELDS)} or attributes.NAME")
+        raise ModelError(f"{where or show_name(name)}: no such field; must be {', '.join(FIELDS)} or attributes.NAME")
     if column in FIELDS:
-        raise ModelError(f"{where or shown(name)}: no attribute but the field {column}")
+        raise ModelError(f"{where or show_name(name)}: no attribute but the field {column}")
     return column
 
 
@@ -169,7 +169,7 @@ def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
     return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else None
 
 
-def shown(name: object) -> str:
+def show_name(name: object) -> str:
     """Show a key in an error message: itself where it looks like a field's name, which no vector and no number does."""
     return name if isinstance(name, str) and _SHOWABLE.fullmatch(name) else "?"
 
@@ -209,23 +209,23 @@ def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
         raise ModelError(f"{where}: must not be nested deeper than {MAX_DEPTH}")
     parts: list[Node] = []
     for name, condition in value.items():
-        place = f"{where}.{shown(name)}"
+        place = f"{where}.{show_name(name)}"
         if name == "not":
             parts.append(Not(_parse(condition, place, depth + 1, leaves)))
         elif name in ("any", "all"):
             if not isinstance(condition, list) or not condition:
                 raise ModelError(f"{place}: must be a list of at least one filter")
             inner = [_parse(part, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(condition)]
-            parts.append(_joined(AnyOf if name == "any" else AllOf, inner))
+            parts.append(_join(AnyOf if name == "any" else AllOf, inner))
         else:
             leaves.append(_leaf(name, condition, place))
             parts.append(leaves[-1])
             if len(leaves) > MAX_LEAVES:
                 raise ModelError(f"{where}: more than {MAX_LEAVES} conditions")
-    return _joined(AllOf, parts)
+    return _join(AllOf, parts)
 
 
-def _joined(join: type[AnyOf] | type[AllOf], parts: list[Node]) -> Node:
+def _join(join: type[AnyOf] | type[AllOf], parts: list[Node]) -> Node:
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, join) else (part,))]
     ordered = sorted({_key(part): part for part in flat}.items())
     return ordered[0][1] if len(ordered) == 1 else join(tuple(part for _, part in ordered))

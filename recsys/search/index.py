@@ -80,7 +80,7 @@ def build_exact(
     limits = tuple(_limit(table, length, np.flatnonzero(member == group), wanted) for group in range(n_groups))
     lists = 2 * member + (length <= np.array(limits, dtype=np.float32)[member])
     centroids = np.zeros((2 * n_groups, columns(table.dim)), dtype=np.float32)
-    return _filled(table, centroids, ((rows, lists[rows]) for rows in chunks(table.n_items))), limits
+    return _fill_lists(table, centroids, ((rows, lists[rows]) for rows in chunks(table.n_items))), limits
 
 
 def lengths(table: ItemTable) -> npt.NDArray[np.float32]:
@@ -145,7 +145,7 @@ def build_approximate(table: ItemTable, trend_weight: float, seed: int) -> tuple
     best: tuple[Any, tuple[tuple[int, int], ...]] = (None, ())
     cheapest = np.inf
     for centres, member in (_slabs(table), _clusters(table, seed)):
-        index = _filled(table, centres, ((rows, member[rows]) for rows in chunks(table.n_items)))
+        index = _fill_lists(table, centres, ((rows, member[rows]) for rows in chunks(table.n_items)))
         probes, cost = _probes(index, table, trend_weight, wanted, np.bincount(member, minlength=len(centres)))
         if cost < cheapest:
             best, cheapest = (index, probes), cost
@@ -259,7 +259,7 @@ def _good(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> bool:
     return bool(each.mean() >= RECALL and np.quantile(each, 0.05) >= TAIL_RECALL)
 
 
-def _filled(
+def _fill_lists(
     table: ItemTable, centroids: npt.NDArray[np.float32], rows: Iterator[tuple[slice, npt.NDArray[np.int64]]]
 ) -> Any:
     n_lists, width = centroids.shape

@@ -42,10 +42,10 @@ class ItemTexts:
         np.save(folder / STARTS, self.starts)
 
     @staticmethod
-    def kept(folder: Path) -> ItemTexts:
+    def open(folder: Path) -> ItemTexts:
         """Map the texts of a folder, so that processes share them."""
         starts = np.load(folder / STARTS, mmap_mode="r")
-        return ItemTexts(mapped(folder / TEXTS), np.asarray(starts))  # a plain view: a memmap's items are slow
+        return ItemTexts(map_file(folder / TEXTS), np.asarray(starts))  # a plain view: a memmap's items are slow
 
     def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
         """Read the texts of some items."""
@@ -58,7 +58,7 @@ class ItemTexts:
         return np.lib.stride_tricks.sliding_window_view(self.starts, 2)
 
 
-def mapped(path: Path) -> mmap.mmap:
+def map_file(path: Path) -> mmap.mmap:
     """Map a file's content, its pages shared by all processes that read it."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -27,7 +27,7 @@ from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 from serving.refusal import Refusal
 from serving.shelf.item_texts import ItemTexts, text_of
-from serving.shelf.shared_files import shared
+from serving.shelf.shared_files import open_shared
 
 KEPT = 64
 """Filters, and rules, that are kept ready for each state of the items."""
@@ -99,14 +99,14 @@ class ServedBundle:
         live = self.live
         if live.sequence < 0:
             return self.rows
-        return self.rows.changed(live.catalogue, live.embeddings)
+        return self.rows.with_changes(live.catalogue, live.embeddings)
 
     @cached_property
     def everything(self) -> VisibleItems:
         """Every available item."""
         return VisibleItems(self.live.everything, self.live.available)
 
-    def shown(self, asked: Filter | None) -> VisibleItems:
+    def visible(self, asked: Filter | None) -> VisibleItems:
         """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
         if asked is None or not asked.leaves:
             return self.everything
@@ -124,7 +124,7 @@ class ServedBundle:
             _keep(self._filters, asked.key, VisibleItems(selection, mask))
         return self._filters[asked.key]
 
-    def prepared(self, rules: Rules) -> PreparedRules:
+    def prepare(self, rules: Rules) -> PreparedRules:
         """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
         if rules.key not in self._rules:
             _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
@@ -180,7 +180,7 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
     folder: a cache that processes share; None keeps all in memory. Raises ModelError for an index of too little recall.
     """
     place = None if folder is None else folder / f"served-{bundle.version}"
-    files = shared(bundle, place)
+    files = open_shared(bundle, place)
     bundle = files.bundle
     index = open_index(bundle, folder)
     weight = bundle.config.trend_weight

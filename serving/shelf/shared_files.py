@@ -28,7 +28,7 @@ from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.candidates import QuantizedRows, shown_of
 from recsys.catalogue.catalogue import catalogue_of, encode_catalogue
 from recsys.catalogue.clusters import encode_clusters
-from serving.shelf.item_texts import ItemTexts, mapped
+from serving.shelf.item_texts import ItemTexts, map_file
 
 SHOWN, COMPLETE = "shown.arrow", "complete"
 IDS, STARTS, HASHES, PLACES, FIRST = "ids.bin", "ids_in.npy", "ids.npy", "ids_at.npy", "ids_from.npy"
@@ -77,10 +77,10 @@ class SharedIds:
             np.save(folder / name, array)
 
     @staticmethod
-    def kept(folder: Path) -> SharedIds:
+    def open(folder: Path) -> SharedIds:
         """Map the ids of a folder."""
         arrays = [np.asarray(np.load(folder / name, mmap_mode="r")) for name in (STARTS, HASHES, PLACES, FIRST)]
-        return SharedIds(mapped(folder / IDS), *arrays)
+        return SharedIds(map_file(folder / IDS), *arrays)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -136,7 +136,7 @@ class SharedBundle:
     quantized: QuantizedRows
 
 
-def shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
+def open_shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
     """Open the folder of that bundle alone, written if it is not there; None keeps everything in this process."""
     if folder is None:
         content = encode_catalogue(bundle)
@@ -152,11 +152,11 @@ def shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
     etag = marker.read_text()
     frame = pl.read_ipc(folder / SHOWN)  # mapped, but for 16 bytes a text
     ours = replace(bundle, catalogue=frame)
-    vars(ours)["items"] = SharedIds.kept(folder)
+    vars(ours)["items"] = SharedIds.open(folder)
     rows, scale = (np.asarray(np.load(folder / name, mmap_mode="r")) for name in (ROWS, SCALE))
     quantized = QuantizedRows(rows, scale, ours.table.trend, shown_of(ours))
-    file = mapped(folder / f"catalogue-{etag}")
-    return SharedBundle(ours, ItemTexts.kept(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
+    file = map_file(folder / f"catalogue-{etag}")
+    return SharedBundle(ours, ItemTexts.open(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
 
 
 def _write(bundle: Bundle, folder: Path) -> str:

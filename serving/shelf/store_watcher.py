@@ -85,7 +85,7 @@ class StoreWatcher:
     def _bundles(self, app: str, sequence: int) -> None:
         if sequence == 0 or self._activations.get(app) == sequence:
             return
-        kept = self._stores.bundles.kept(app, self._keep)
+        kept = self._stores.bundles.list_kept(app, self._keep)
         if not kept:
             return
         active, others = kept[0], kept[1:]

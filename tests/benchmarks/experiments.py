@@ -23,7 +23,7 @@ from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.experiment_plots import plot_any_look, plot_widths
 from recsys.experiments.analysis.intervals import fixed_critical, fixed_p, interval, normal_z
 from recsys.experiments.analysis.sample_ratio import ALPHA, dirichlet_log_e
-from recsys.experiments.analysis.spending import stopped
+from recsys.experiments.analysis.spending import stagewise_estimate
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import Method
 from recsys.experiments.definition.metric_definitions import Metric, MetricKind, products
@@ -232,7 +232,7 @@ def coverage(n: int, shoppers: int, rng: np.random.Generator, looks: int = 5) ->
         crossed = [abs(normal_z(s.difference)) >= c for s, c in zip(seen, planned, strict=True)]
         at = crossed.index(True) if True in crossed else looks - 1
         last = seen[at].difference
-        found = stopped(timing(design, seen[: at + 1]), design.spending, design.alpha, normal_z(last))
+        found = stagewise_estimate(timing(design, seen[: at + 1]), design.spending, design.alpha, normal_z(last))
         unit = math.sqrt(last.variance)
         held["stopped"] += found.low * unit <= effect <= found.high * unit
         naive = interval(last, fixed_critical(design.alpha))

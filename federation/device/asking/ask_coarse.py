@@ -100,7 +100,7 @@ def ask_coarsely(
     for _ in range(2):
         if clusters is None:
             clusters = refresh_clusters(device, client)
-        listed = _asked(device, client, clusters, coarse, top_k, exclude, repeat, now)
+        listed = _ask_service(device, client, clusters, coarse, top_k, exclude, repeat, now)
         if listed is not None:
             return listed
         clusters = None
@@ -151,7 +151,7 @@ def row_version(row: npt.NDArray[np.float32], named: str | None, source: Cluster
     return source.bundle_version
 
 
-def _asked(
+def _ask_service(
     device: CatalogueHolder,
     client: httpx.Client,
     clusters: Clusters,
@@ -179,14 +179,14 @@ def _asked(
         return join(state, catalogue, now, (candidates.item_ids, scores), top_k, exclude, repeat, coarse.mode)
     bonus = _bonus(state, clusters, now) if repeat else {}
     rows, values = rerank(candidates, profile.vector, clusters.config.trend_weight, top_k, bonus, set(exclude))
-    return _listed(candidates, rows, values, version, coarse)
+    return _make_list(candidates, rows, values, version, coarse)
 
 
 def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
     """Extend the catalogue by candidates that are newer than this device's last refresh, as they came."""
     new = np.flatnonzero(catalogue.items.index_of(candidates.item_ids) < 0).tolist()
     rows = candidates.shown[new].iter_rows(named=True)
-    return catalogue.changed(
+    return catalogue.with_changes(
         [
             CatalogueChange(row.pop("item_id"), row | {"available": True}, candidates.table.item_embeddings[place])
             for place, row in zip(new, rows, strict=True)
@@ -237,7 +237,7 @@ def _bonus(state: DeviceState, clusters: Clusters, now: int) -> dict[str, float]
     return {state.own_rows.item_ids[item]: float(value) for item, value in zip(items, lift, strict=True)}
 
 
-def _listed(
+def _make_list(
     candidates: Candidates,
     rows: npt.NDArray[np.int32],
     values: npt.NDArray[np.float32],

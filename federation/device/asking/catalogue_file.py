@@ -76,7 +76,7 @@ def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalog
     """
     if changes is None or changes.bundle_version != catalogue.bundle_version:
         return catalogue
-    return catalogue.changed(changes.changes)
+    return catalogue.with_changes(changes.changes)
 
 
 def keep_only(folder: Path, digest: str) -> None:

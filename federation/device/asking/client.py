@@ -164,7 +164,7 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
                 response.read()
                 _answer(response)
                 raise ServingError(f"service: status {response.status_code} instead of changes")
-            content = _bounded(response, "changes", MAX_CHANGES_BYTES)
+            content = _read_bounded(response, "changes", MAX_CHANGES_BYTES)
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
     try:
@@ -222,19 +222,19 @@ def _content(response: httpx.Response, name: str, most_bytes: int, older: Catalo
     etag = response.headers.get("etag", "").strip('"')
     if older is not None and _DELTA_HEADER in response.headers:
         try:
-            whole = apply_delta(older.content, _bounded(response, name, most_bytes))
+            whole = apply_delta(older.content, _read_bounded(response, name, most_bytes))
         except (ModelError, ServingError, httpx.HTTPError):
             raise _BadDelta from None
         if response.headers[_DELTA_HEADER] != older.bundle_version or hashlib.sha256(whole).hexdigest() != etag:
             raise _BadDelta
         return whole
-    content = _bounded(response, name, most_bytes)
+    content = _read_bounded(response, name, most_bytes)
     if hashlib.sha256(content).hexdigest() != etag:
         raise ServingError(f"{name}: not the file that its ETag names; torn or changed on the way")
     return content
 
 
-def _bounded(response: httpx.Response, name: str, most_bytes: int) -> bytes:
+def _read_bounded(response: httpx.Response, name: str, most_bytes: int) -> bytes:
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk

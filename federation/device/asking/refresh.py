@@ -53,7 +53,7 @@ def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
     A service that knows no changes is one whose items do not change. Raises ServingError or ModelError; when only the
     changes could not be had, the catalogue is kept all the same.
     """
-    current = _held(device)
+    current = _current_file(device)
     content = fetch_catalogue(client, current)
     if content is not None:
         catalogue, digest = decode_catalogue(content), hashlib.sha256(content).hexdigest()
@@ -69,7 +69,7 @@ def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
     return content is not None
 
 
-def _held(device: StateHolder) -> CatalogueFile | None:
+def _current_file(device: StateHolder) -> CatalogueFile | None:
     """Return the file at hand, if it can be read; one that is damaged is fetched anew."""
     digest = device.state.catalogue
     if digest is None:

@@ -92,7 +92,7 @@ def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | Non
     return takes_exposures(experiment, now) and is_eligible(experiment, facts_of(state.events, catalogue, now))
 
 
-def settled(enrolment: Enrolment, experiment: Experiment) -> Enrolment:
+def settle_open_list(enrolment: Enrolment, experiment: Experiment) -> Enrolment:
     """Count the open list and forget it: a session won, lost or neither, of a shopper who is in."""
     if enrolment.open_list is None:
         return enrolment
@@ -177,7 +177,7 @@ def increments_at(
     layout = layout_of(experiment)
     before = enrolment.sent_so_far(layout)
     if enrolment.open_list is not None and now > enrolment.open_list.made_at + CREDIT_S * MICROS:
-        enrolment = settled(enrolment, experiment)
+        enrolment = settle_open_list(enrolment, experiment)
     if enrolment.exposed_at is None or enrolment.left:
         return enrolment, np.zeros_like(before)
     if experiment.interleaved:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data.errors import DataError, ServingError
 from federation.device.device import Device
-from federation.device.experiments.enrolment import is_in, settled
+from federation.device.experiments.enrolment import is_in, settle_open_list
 from federation.device.interleaved_list import OpenList
 from federation.device.lists import MAX_TOP_K, Recommendations, Selection, rank
 from federation.device.outcome_log import Enrolment
@@ -75,7 +75,7 @@ def interleave(
     def remember(current: DeviceState) -> DeviceState:
         if current.consent != "contribute" or current.experiments.definition(experiment_id) != experiment:
             return current
-        enrolment = settled(current.experiments.enrolment(experiment), experiment)
+        enrolment = settle_open_list(current.experiments.enrolment(experiment), experiment)
         return replace(current, experiments=current.experiments.with_enrolment(replace(enrolment, open_list=opened)))
 
     device.change(remember)

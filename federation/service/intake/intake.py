@@ -23,9 +23,9 @@ from federation.protocol.messages import Task
 from federation.protocol.report_head import ReportHead, check_head
 from federation.protocol.report_tokens import Right, Tokens
 from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
-from federation.service.intake.report_store import Arrival, ReportStore, Status, judged
+from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
 from federation.service.intake.share_files import ShareFolder
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -157,7 +157,7 @@ class Intake:
             fresh = []
             for waiting in group:
                 if waiting.head.report_id in known:
-                    self._answer(waiting, judged(task_id, waiting.digest, known[waiting.head.report_id]))
+                    self._answer(waiting, judge(task_id, waiting.digest, known[waiting.head.report_id]))
                 elif isinstance(waiting.found, ReportRejected):
                     self._answer(waiting, waiting.found)
                 else:
@@ -177,7 +177,7 @@ class Intake:
 
     def _store(self, task_id: str, fresh: list[tuple[_QueuedReport, Right]]) -> None:
         places = self._shares.append(task_id, [waiting.share for waiting, _ in fresh])
-        reached("shares synced")
+        crash_point("shares synced")
         arrivals = [
             Arrival(
                 task_id=task_id,
@@ -192,7 +192,7 @@ class Intake:
             for (waiting, right), place in zip(fresh, places, strict=True)
         ]
         outcomes = self._reports.admit(task_id, arrivals, self._issuer_reports)
-        reached("reports committed")
+        crash_point("reports committed")
         for (waiting, _), outcome in zip(fresh, outcomes, strict=True):
             self._answer(waiting, outcome)
 

@@ -134,7 +134,7 @@ class _Group:
     ) -> Status | ReportRejected:
         block, issuer = f"block:{one.block}", f"issuer:{one.issuer}"
         if one.report_id in self.known:
-            return judged(one.task_id, one.digest, self.known[one.report_id])
+            return judge(one.task_id, one.digest, self.known[one.report_id])
         if late is not None:
             return late
         if one.serial in self.spent:
@@ -176,7 +176,7 @@ class _Group:
                 self.connection.execute(update(tallies).where(where).values(n=n))
 
 
-def judged(task_id: str, digest: bytes, known: AcceptedReport) -> Status | ReportRejected:
+def judge(task_id: str, digest: bytes, known: AcceptedReport) -> Status | ReportRejected:
     """Judge a report whose id was taken before: the same one again, or another one under its id."""
     if known == AcceptedReport(task_id, digest):
         return "duplicate"

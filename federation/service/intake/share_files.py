@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.atomic import sync
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ShareFolder:
                 while rest:
                     rest = rest[os.write(segment.descriptor, rest) :]
                 segment.end += len(share)
-            reached("shares written")
+            crash_point("shares written")
             os.fdatasync(segment.descriptor)
         except OSError:
             self.release()  # its end is unknown now: the next shares get a new one

@@ -21,7 +21,7 @@ from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.intervals import interval, normal_z
 from recsys.experiments.analysis.sample_ratio import SampleRatio, sample_ratio
 from recsys.experiments.analysis.segments import interaction_p
-from recsys.experiments.analysis.spending import stopped
+from recsys.experiments.analysis.spending import stagewise_estimate
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import Experiment, Method, Segment
 from recsys.experiments.definition.metric_definitions import Metric, Role
@@ -139,19 +139,19 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     _check(experiment, looks)
     design = Design.of(experiment)
     rivals = [arm.name for arm in experiment.arms if arm.name != experiment.control]
-    whole = [{arm: _merged(cells, range(len(cells))) for arm, cells in look.arms.items()} for look in looks]
+    whole = [{arm: _merge_cells(cells, range(len(cells))) for arm, cells in look.arms.items()} for look in looks]
     numbers = [look.number for look in looks]
     effects: list[Effect] = []
     history: list[Effect] = []
     ended: list[FinalEffect] = []
     for metric in experiment.metrics:
         for arm in rivals:
-            seen, problem = _seen(experiment, metric, arm, numbers, whole)
+            seen, problem = _look_differences(experiment, metric, arm, numbers, whole)
             points = _points(design, seen, Effect(metric.name, arm, numbers[-1]))
             history.extend(points)
             effects.append(_last(design, seen, points, Effect(metric.name, arm, numbers[-1], problem=problem)))
             if metric.role is Role.PRIMARY and design.method is Method.GROUP_SEQUENTIAL and seen:
-                ended.extend(_stopped(design, arm, seen))
+                ended.extend(_final_effects(design, arm, seen))
     segments, interactions = _segments(experiment, design, rivals, looks)
     return Analysis(
         experiment=experiment.id,
@@ -161,10 +161,10 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
         method=str(design.method),
         alpha=design.alpha,
         sample_ratio=_sample_ratio(experiment, whole),
-        effects=tuple(_corrected(effects, experiment.metrics)),
+        effects=tuple(_correct(effects, experiment.metrics)),
         history=tuple(history),
-        segments=tuple(_adjusted(segments, benjamini_hochberg)),
-        interactions=tuple(_adjusted(interactions, holm)),
+        segments=tuple(_adjust(segments, benjamini_hochberg)),
+        interactions=tuple(_adjust(interactions, holm)),
         stopped=tuple(ended),
     )
 
@@ -179,11 +179,11 @@ def _check(experiment: Experiment, looks: Sequence[Look]) -> None:
             raise DataError(f"look {look.number}: must have the arms {', '.join(sorted(names))} with every cell")
 
 
-def _merged(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
+def _merge_cells(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
     return reduce(add, (cells[cell] for cell in which))
 
 
-def _seen(
+def _look_differences(
     experiment: Experiment, metric: Metric, arm: str, numbers: Sequence[int], looks: Sequence[Mapping[str, ArmSums]]
 ) -> tuple[list[LookDifference], str | None]:
     """Collect the looks at which the sums say something, and why the last does not if it does not."""
@@ -241,7 +241,7 @@ def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effec
     return replace(blank, p_value=p) if blank.problem else replace(points[-1], p_value=p)
 
 
-def _stopped(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[FinalEffect]:
+def _final_effects(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[FinalEffect]:
     z = [normal_z(look.difference) for look in seen]
     crossed = [k for k, bound in enumerate(criticals(design, seen)) if abs(z[k]) >= bound]
     if not crossed and seen[-1].number < design.count:
@@ -249,7 +249,7 @@ def _stopped(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[F
     k = crossed[0] if crossed else len(seen) - 1
     if timing(design, seen[: k + 1]).spend(design.spending, design.alpha)[-1] < NEVER:
         return []
-    estimate = stopped(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
+    estimate = stagewise_estimate(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
     unit = math.sqrt(seen[k].difference.variance)
     return [
         FinalEffect(
@@ -269,8 +269,8 @@ def _segments(
             by_level = []
             for level in segment.levels:
                 cells = [i for i, cell in enumerate(experiment.cells) if cell[position] == level]
-                merged = [{name: _merged(sums, cells) for name, sums in look.arms.items()} for look in looks]
-                seen, problem = _seen(experiment, experiment.primary, arm, numbers, merged)
+                merged = [{name: _merge_cells(sums, cells) for name, sums in look.arms.items()} for look in looks]
+                seen, problem = _look_differences(experiment, experiment.primary, arm, numbers, merged)
                 blank = Effect(experiment.primary.name, arm, numbers[-1], segment.name, level, problem=problem)
                 effects.append(_last(design, seen, _points(design, seen, blank), blank))
                 by_level.append(seen)
@@ -299,17 +299,17 @@ def _sample_ratio(experiment: Experiment, looks: Sequence[Mapping[str, ArmSums]]
     )
 
 
-def _corrected(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Effect]:
+def _correct(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Effect]:
     roles = {metric.name: metric.role for metric in metrics}
     done: dict[tuple[str, str], Effect] = {}
     for role in Role:
         family = [effect for effect in effects if roles[effect.metric] is role]
-        adjusted = _adjusted(family, None if role is Role.GUARDRAIL else holm)
+        adjusted = _adjust(family, None if role is Role.GUARDRAIL else holm)
         done |= {(effect.metric, effect.arm): effect for effect in adjusted}
     return [done[effect.metric, effect.arm] for effect in effects]
 
 
-def _adjusted(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
+def _adjust(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
     """Adjust the family's p-values; one without p counts as 1, so that what is missing helps nobody."""
     p = [1.0 if effect.p_value is None else effect.p_value for effect in family]
     adjusted = p if correct is None else correct(p).tolist()

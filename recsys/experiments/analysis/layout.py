@@ -106,9 +106,9 @@ class Layout:
         x: dict[str, tuple[float, float]] = {}
         for column in self.described:
             if column.between is None:
-                x[column.name] = (_clipped(values, column.name, column.cap), column.centre)
+                x[column.name] = (_clip(values, column.name, column.cap), column.centre)
             else:
-                won, lost = (_clipped(values, name, column.cap) for name in column.between)
+                won, lost = (_clip(values, name, column.cap) for name in column.between)
                 x[column.name] = (won, lost)
         parts = np.array([_parts([x[name] for name in slot.of]) for slot in self.slots]).T
         return np.floor(parts * self.steps + thresholds).astype(np.int64)
@@ -175,7 +175,7 @@ def layout_of(experiment: Experiment) -> Layout:
     return layout
 
 
-def _clipped(values: Mapping[str, float], name: str, cap: float) -> float:
+def _clip(values: Mapping[str, float], name: str, cap: float) -> float:
     value = values.get(name, math.nan)
     if math.isnan(value):
         raise DataError(f"column {name}={value}: must be a number")

@@ -51,11 +51,11 @@ def results(experiment: Experiment, looks: Sequence[Look]) -> dict[str, Any]:
 
 def _arm(experiment: Experiment, cells: Sequence[ArmSums]) -> dict[str, Any]:
     return {
-        "all": _shown(experiment, reduce(add, cells)),
-        "cells": [_shown(experiment, sums) for sums in cells],
+        "all": _showable_sums(experiment, reduce(add, cells)),
+        "cells": [_showable_sums(experiment, sums) for sums in cells],
         "note": None if all(sums.n >= experiment.privacy.min_reports for sums in cells) else HIDDEN,
     }
 
 
-def _shown(experiment: Experiment, sums: ArmSums) -> dict[str, Any] | None:
+def _showable_sums(experiment: Experiment, sums: ArmSums) -> dict[str, Any] | None:
     return sums.to_dict() if sums.n >= experiment.privacy.min_reports else None

@@ -51,13 +51,13 @@ class LookSchedule:
 
     def spend(self, kind: Spending, alpha: float) -> Floats:
         """Compute what each side may spend at each look, (K,)."""
-        reached = [spent(kind, alpha, min(time, 1.0)) for time in self.times]
+        reached = [error_spent(kind, alpha, min(time, 1.0)) for time in self.times]
         if self.final:
             reached[-1] = alpha / 2.0
         return np.diff(reached, prepend=0.0)
 
 
-def spent(kind: Spending, alpha: float, time: float) -> float:
+def error_spent(kind: Spending, alpha: float, time: float) -> float:
     """Compute the error that each side has spent by a fraction of the plan's shoppers, of alpha/2.
 
     Lan and DeMets 1983.
@@ -118,7 +118,7 @@ class StagewiseEstimate:
     high: float
 
 
-def stopped(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> StagewiseEstimate:
+def stagewise_estimate(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> StagewiseEstimate:
     """Adjust the figures at the look that ended the experiment.
 
     That is the first to cross its bound, or the last of the plan.

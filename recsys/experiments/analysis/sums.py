@@ -41,7 +41,9 @@ class SumsNoise:
         return self.products.get(pair(x, y), 0.0)
 
     def __add__(self, other: SumsNoise) -> SumsNoise:
-        return SumsNoise(self.n + other.n, _added(self.totals, other.totals), _added(self.products, other.products))
+        return SumsNoise(
+            self.n + other.n, _add_parts(self.totals, other.totals), _add_parts(self.products, other.products)
+        )
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class ArmSums:
             raise DataError("sums: must have the same indicators and centres to be added")
         return ArmSums(
             self.n + other.n,
-            _added(self.totals, other.totals),
-            _added(self.products, other.products),
+            _add_parts(self.totals, other.totals),
+            _add_parts(self.products, other.products),
             self.noise + other.noise,
             self.centres,
             self.indicators,
@@ -161,8 +163,12 @@ class ArmSums:
         return {
             "n": self.n,
             "totals": dict(self.totals),
-            "products": _joined(self.products),
-            "noise": {"n": self.noise.n, "totals": dict(self.noise.totals), "products": _joined(self.noise.products)},
+            "products": _join_sums(self.products),
+            "noise": {
+                "n": self.noise.n,
+                "totals": dict(self.noise.totals),
+                "products": _join_sums(self.noise.products),
+            },
             "centres": dict(self.centres),
             "indicators": sorted(self.indicators),
         }
@@ -202,11 +208,11 @@ class ArmSums:
         return self.products[key]
 
 
-def _added(a: Mapping[K, float], b: Mapping[K, float]) -> dict[K, float]:
+def _add_parts(a: Mapping[K, float], b: Mapping[K, float]) -> dict[K, float]:
     return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {**a, **b}}
 
 
-def _joined(values: Mapping[Pair, float]) -> dict[str, float]:
+def _join_sums(values: Mapping[Pair, float]) -> dict[str, float]:
     return {f"{x}*{y}": value for (x, y), value in values.items()}
 
 

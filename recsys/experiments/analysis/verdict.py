@@ -74,8 +74,8 @@ def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
     words = {
         State.INVALID: lambda: _invalid(analysis),
         State.GUARDRAIL_HURT: lambda: _hurt(effects, guards, primary),
-        State.BETTER: lambda: _shown(primary, _better(experiment, arm, "better"), analysis),
-        State.WORSE: lambda: _shown(primary, _better(experiment, arm, "worse"), analysis),
+        State.BETTER: lambda: _say_shown(primary, _better(experiment, arm, "better"), analysis),
+        State.WORSE: lambda: _say_shown(primary, _better(experiment, arm, "worse"), analysis),
         State.CONTRADICTORY: lambda: _contradictory(analysis, primary),
         State.NO_DIFFERENCE: lambda: _none(experiment, primary),
         State.RUNNING: lambda: _running(analysis, primary),
@@ -94,14 +94,14 @@ def _state(experiment: Experiment, analysis: Analysis, primary: Effect, guards: 
     if primary.effect is None:
         return State.TOO_FEW
     if primary.adjusted_p is not None and primary.adjusted_p <= analysis.alpha:
-        decided = _decided(analysis, primary).effect or 0.0
+        decided = _deciding_effect(analysis, primary).effect or 0.0
         if (primary.low or 0.0) > 0 > decided or (primary.high or 0.0) < 0 < decided:
             return State.CONTRADICTORY
         return State.BETTER if (decided > 0) is (experiment.primary.direction is Direction.UP) else State.WORSE
     return State.NO_DIFFERENCE if analysis.final else State.RUNNING
 
 
-def _decided(analysis: Analysis, primary: Effect) -> Effect:
+def _deciding_effect(analysis: Analysis, primary: Effect) -> Effect:
     """Find the effect at the look that decided: the one whose interval first left 0.
 
     The last look's if no interval alone did.
@@ -135,8 +135,8 @@ def _better(experiment: Experiment, arm: str, word: str) -> str:
     return f"Shoppers click {liked} rather than {other}, which is not yet what it earns; {arm}'s sessions won less lost"
 
 
-def _shown(primary: Effect, what: str, analysis: Analysis) -> str:
-    decided = _decided(analysis, primary)
+def _say_shown(primary: Effect, what: str, analysis: Analysis) -> str:
+    decided = _deciding_effect(analysis, primary)
     text = f"{what}: {_interval(primary)}."
     if decided.look < analysis.looks:
         text += f" Shown at look {decided.look} of {analysis.looks}."
@@ -156,7 +156,7 @@ def _shown(primary: Effect, what: str, analysis: Analysis) -> str:
 
 
 def _contradictory(analysis: Analysis, primary: Effect) -> str:
-    then = _decided(analysis, primary)
+    then = _deciding_effect(analysis, primary)
     return (
         f"Contradictory in {primary.metric}: {_interval(then)} at look {then.look}, {_interval(primary)} at look "
         f"{primary.look}. The effect changed with time or with who came: nothing may be concluded for all."

@@ -49,10 +49,10 @@ def reading_of(folder: Path | str) -> dict[str, Any]:
         raise DataError(
             f"{place}: is not a folder that `ownshelf experiment run --out` or `report --out` made: {error}"
         ) from None
-    return checked(reading)
+    return check_reading(reading)
 
 
-def checked(reading: Any) -> dict[str, Any]:
+def check_reading(reading: Any) -> dict[str, Any]:
     """Check that the reading has what a report is made of, and return it. Raises DataError."""
     if not isinstance(reading, dict) or not set(KEYS) <= set(reading):
         raise DataError(f"reading: must have {', '.join(KEYS)}")
@@ -67,7 +67,7 @@ def write_report(reading: Mapping[str, Any], folder: Path) -> None:
 
     Replaces what an earlier report left there. Raises DataError if anything else is there.
     """
-    plain = checked(json.loads(json.dumps(reading, allow_nan=False)))
+    plain = check_reading(json.loads(json.dumps(reading, allow_nan=False)))
     names = [metric["name"] for metric in plain["definition"]["metrics"]]
     check_replaceable(folder, ("report.html", READING, *TABLES, *(f"effect-{name}.png" for name in names)))
     folder.parent.mkdir(parents=True, exist_ok=True)

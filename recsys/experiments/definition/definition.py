@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
-from recsys.experiments.definition.arm import ID, Arm, check_drafted, named, one_of, within
+from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, one_of, within
 from recsys.experiments.definition.metric_definitions import Metric, Role, check_metrics, columns, preference_metric
 
 LAYER_BUCKETS = 10_000
@@ -72,7 +72,7 @@ class Layer:
     stop: int = LAYER_BUCKETS
 
     def __post_init__(self) -> None:
-        named("layer.name", self.name, ID)
+        check_name("layer.name", self.name, ID)
         if not 0 <= self.start < self.stop <= LAYER_BUCKETS:
             raise DataError(f"layer.start={self.start}, stop={self.stop}: must be 0 ≤ start < stop ≤ {LAYER_BUCKETS}")
 
@@ -105,7 +105,7 @@ class Exposure:
     def __post_init__(self) -> None:
         one_of("exposure.trigger", self.trigger, TRIGGERS)
         if self.surface is not None:
-            named("exposure.surface", self.surface, ID)
+            check_name("exposure.surface", self.surface, ID)
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Segment:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        named("segment.name", self.name)
+        check_name("segment.name", self.name)
         one_of(f"segment {self.name}: fact", self.fact, FACTS)
         for level in self.levels:
-            named(f"segment {self.name}: level", level)
+            check_name(f"segment {self.name}: level", level)
         if len(set(self.levels)) != len(self.levels) or len(self.levels) != len(self.cuts) + 1 or not self.cuts:
             raise DataError(f"segment {self.name}: levels={self.levels}: must be distinct and one more than cuts")
         if list(self.cuts) != sorted(set(self.cuts)) or not all(0 < cut < math.inf for cut in self.cuts):
@@ -146,7 +146,7 @@ class OutcomeColumn:
     before_days: int | None = None
 
     def __post_init__(self) -> None:
-        named("outcome.name", self.name)
+        check_name("outcome.name", self.name)
         one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent))
         one_of(f"outcome {self.name}: measure", self.measure, MEASURES)
         if self.before_days is not None:
@@ -228,7 +228,7 @@ class Experiment:
         one_of("design", self.design, DESIGNS)
         if self.interleaved and not self.metrics:
             object.__setattr__(self, "metrics", (preference_metric(),))
-        named("id", self.id, ID)
+        check_name("id", self.id, ID)
         within("version", self.version, 1, 1_000_000)
         names = [arm.name for arm in self.arms]
         within("arms", len(names), 2, MAX_ARMS)

@@ -52,7 +52,7 @@ def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_a
     """
     until = min(now, exposed_at + experiment.outcome_days * DAY_S * MICROS)
     records = list(notes)
-    return {outcome.name: _measured(outcome, records, exposed_at, until) for outcome in experiment.outcomes}
+    return {outcome.name: _measure(outcome, records, exposed_at, until) for outcome in experiment.outcomes}
 
 
 def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:
@@ -93,7 +93,7 @@ def takes_exposures(experiment: Experiment, now: int) -> bool:
     return experiment.starts_at * MICROS <= now < experiment.ends_at * MICROS
 
 
-def _measured(outcome: OutcomeColumn, notes: list[OutcomeRecord], exposed_at: int, until: int) -> float:
+def _measure(outcome: OutcomeColumn, notes: list[OutcomeRecord], exposed_at: int, until: int) -> float:
     if outcome.before_days is None:
         values = [n.value for n in notes if n.event is outcome.event and exposed_at <= n.time <= until]
     else:

@@ -17,7 +17,7 @@ from recsys.experiments.device.outcomes import MICROS, OutcomeRecord, columns_at
 from recsys.experiments.rehearsal.arm_lists import ArmLists, Lists
 from recsys.experiments.rehearsal.drafted import Sessions, drafts, sessions_of
 from recsys.experiments.rehearsal.logged import NOTED, EnrolledShopper, LoggedVisits
-from recsys.experiments.rehearsal.response import ShopperResponse, answers, listed, scope_of
+from recsys.experiments.rehearsal.response import ShopperResponse, answers, in_lists, scope_of
 from recsys.lists.diversity import intra_list_similarity
 
 END = 2**62
@@ -130,7 +130,7 @@ class Population:
 
     def listed_share(self, lists: Lists) -> float:
         """Share of the events after the exposure whose item the list of their visit held."""
-        return float(listed(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
+        return float(in_lists(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
 
     def _noted(self, row: int, copies: int) -> list[OutcomeRecord]:
         event = NOTED.get(self.logged.log.kind[row])

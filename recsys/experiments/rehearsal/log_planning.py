@@ -16,7 +16,7 @@ from recsys.experiments.definition.definition import DAY_S, LAYER_BUCKETS, Exper
 from recsys.experiments.rehearsal.crowd import Population
 from recsys.experiments.rehearsal.logged import LoggedVisits
 from recsys.experiments.rehearsal.planning import plan
-from recsys.experiments.rehearsal.rehearsal import exposed
+from recsys.experiments.rehearsal.rehearsal import enrol_shoppers
 
 UNSURE = 0.5
 """Relative error of a covariate's coefficient from which a warning is due: a fifth of what it gains is lost there."""
@@ -36,7 +36,7 @@ def plan_on_log(
             "`ownshelf experiment run` rehearses it, and says how many sessions prefer one"
         )
     there = np.flatnonzero(logged.log.counts > 0).tolist()
-    parts = exposed(experiment, logged, dict.fromkeys(there, experiment.control), head)
+    parts = enrol_shoppers(experiment, logged, dict.fromkeys(there, experiment.control), head)
     sums = Population.as_logged(experiment, logged, parts).sums(experiment.control)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)

@@ -88,7 +88,7 @@ class LoggedVisits:
         return facts_of_history(kinds, head[self.log.item_idx[rows.start : stop]], days)
 
 
-def placed(experiment: Experiment, log: Interactions) -> Experiment:
+def move_to_log(experiment: Experiment, log: Interactions) -> Experiment:
     """Move the experiment to a time that the log covers.
 
     It stays as it is if it does, else it moves by whole days to end with the log.

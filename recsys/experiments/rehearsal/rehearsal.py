@@ -103,8 +103,8 @@ def rehearse(
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))
-    arms = _assigned(experiment, logged, rng)
-    parts = exposed(experiment, logged, arms, head)
+    arms = _assign_arms(experiment, logged, rng)
+    parts = enrol_shoppers(experiment, logged, arms, head)
     arm_lists = _lists(logged, lists, parts, on_progress)
     crowd = Population.of(experiment, logged, parts, arm_lists, lists, lift, np.random.default_rng((seed, 1)))
     truth = _truth(experiment, crowd, on_progress)
@@ -116,22 +116,22 @@ def rehearse(
         "seed": seed,
         "list_length": max(list_array.shape[1] for list_array in arm_lists.values()),
         "shoppers": int((logged.log.counts > 0).sum()),
-        "assigned": _counted(experiment, arms.values()),
-        "exposed": _counted(experiment, (part.arm for part in parts)),
+        "assigned": _count_by_group(experiment, arms.values()),
+        "exposed": _count_by_group(experiment, (part.arm for part in parts)),
         "visits": int(sum(len(part.visits) for part in parts)),
         "listed": {arm: crowd.listed_share(arm_lists[arm]) for arm in arm_lists},
     }
     return Rehearsal(experiment, tuple(summer.looks(experiment, summed)), tuple(windows), truth, protocol)
 
 
-def _assigned(experiment: Experiment, logged: LoggedVisits, rng: np.random.Generator) -> dict[int, str]:
+def _assign_arms(experiment: Experiment, logged: LoggedVisits, rng: np.random.Generator) -> dict[int, str]:
     """Assign shoppers to arms, those who are in the experiment; each by a secret of its own."""
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     drawn = ((user, assign(experiment, rng.bytes(SECRET_BYTES)).arm) for user in there)
     return {user: arm for user, arm in drawn if arm is not None}
 
 
-def exposed(
+def enrol_shoppers(
     experiment: Experiment, logged: LoggedVisits, arms: Mapping[int, str], head: npt.NDArray[np.bool_]
 ) -> list[EnrolledShopper]:
     """Enrol shoppers, by user: at the first visit between the dates at which every rule holds.
@@ -178,7 +178,7 @@ def _lists(
     }
 
 
-def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
+def _count_by_group(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
     """Count shoppers by group: by arm, unless both make every list."""
     groups = [experiment.group_of(arm) for arm in arms]
     return {group: groups.count(group) for group in experiment.groups}

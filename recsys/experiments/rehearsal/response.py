@@ -78,7 +78,7 @@ def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> 
     return Scope(row, list_of, leads, {step: min(numbers[step] / numbers[there[0]], 1.0) for step in there[1:]})
 
 
-def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
+def in_lists(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
     """Mark the items that are in their list, (n,)."""
     in_list = np.zeros(len(items), dtype=bool)
     for place in range(lists.shape[1]):
@@ -99,11 +99,11 @@ def answers(
     draw = rng.random(len(items))
     draws = {event: rng.random(len(items)) for event in scope.added}
     wanted = scope.leads
-    usual = listed(lists[control], scope.list_of, items)
+    usual = in_lists(lists[control], scope.list_of, items)
     key = scope.list_of * np.int64(log.n_items) + items
     responses = {}
     for arm, arm_list in lists.items():
-        now = listed(arm_list, scope.list_of, items)
+        now = in_lists(arm_list, scope.list_of, items)
         copies = np.ones(len(items), dtype=np.int64)
         more, less = wanted & now & ~usual, wanted & usual & ~now
         copies[more] += np.floor(lift + draw[more]).astype(np.int64)

@@ -24,11 +24,11 @@ def report(
     seed: Seed = 0,
 ) -> None:
     """Verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
-    from recsys.experiments.analysis.verdict_report import checked, reading_of, write_report
+    from recsys.experiments.analysis.verdict_report import check_reading, reading_of, write_report
 
     folder = Path(experiment)
     here = service is None or folder.is_dir()
-    reading = reading_of(folder) if here else checked(reading_from(str(service), experiment, key, ca))
+    reading = reading_of(folder) if here else check_reading(reading_from(str(service), experiment, key, ca))
     if out is not None:
         write_report(reading, out)
     if as_json:

@@ -240,7 +240,7 @@ def _add_public(app: FastAPI, front: _Front) -> None:
 
 
 def _metrics(front: _Front) -> str:
-    plan, spent = front.custodian.plan, front.custodian.spent()
+    plan, spent = front.custodian.plan, front.custodian.totals()
     figures: dict[str, float] = {
         'rounds{state="open"}': spent.rounds_open,
         'rounds{state="closed"}': spent.rounds_closed,

@@ -15,7 +15,7 @@ from data.errors import ModelError
 from recsys.catalogue.candidates import encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
-from recsys.lists.rules import PreparedRules, RankedList, Rules, arrange, lifted, parse_rules
+from recsys.lists.rules import PreparedRules, RankedList, Rules, apply_lifts, arrange, parse_rules
 from recsys.model.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
@@ -203,7 +203,7 @@ def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> VisibleItems:
     if asked is None:
         return one.everything
     try:
-        return one.shown(parse_filter(asked))
+        return one.visible(parse_filter(asked))
     except ModelError as error:
         raise _refused(error) from None
 
@@ -281,7 +281,7 @@ def _arranged(
     allowed = shown.mask.copy()
     allowed[hidden] = False
     chosen = _NOTHING_PREPARED if prepared is None else prepared
-    raised = lifted(scores, allowed, chosen)
+    raised = apply_lifts(scores, allowed, chosen)
     first = None
     if asked.diversity > 0.0 and allowed.any():
         pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(asked.top_k))
@@ -295,7 +295,7 @@ _NOTHING_PREPARED = PreparedRules(None, (), (), ())
 def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
     """The rules; on a later page pins have moved up by what was shown, and those that were shown are gone."""
     try:
-        prepared = one.prepared(parse_rules(sent))
+        prepared = one.prepare(parse_rules(sent))
     except ModelError as error:
         raise _refused(error) from None
     if not len(before) or not prepared.pins:

@@ -12,7 +12,7 @@ import pytest
 from data.errors import FederationError
 from data.interactions import interactions
 from federation.lab.folds import Folds, windows_of
-from federation.lab.nested_cv import nested
+from federation.lab.nested_cv import nested_cross_validation
 from federation.lab.recipes import Recipe
 from federation.lab.result_cache import ResultCache
 from federation.lab.search_space import Parameter
@@ -127,7 +127,10 @@ def test_the_nested_search_never_sees_the_outer_fold() -> None:
     items = LOG.item_idx.copy()
     items[unseen] = np.random.default_rng(2).permutation(items[unseen])
     other = Folds(replace(LOG, item_idx=items), "temporal", folds.windows, 2)
-    assert nested(folds, QUICK, budget).chosen[1] == nested(other, QUICK, budget).chosen[1]
+    assert (
+        nested_cross_validation(folds, QUICK, budget).chosen[1]
+        == nested_cross_validation(other, QUICK, budget).chosen[1]
+    )
 
 
 def test_the_best_of_many_equals_is_flattered_and_nesting_says_so() -> None:
@@ -142,7 +145,7 @@ def test_the_best_of_many_equals_is_flattered_and_nesting_says_so() -> None:
     )
     budget, folds = Budget(trials=19, settings=1), Folds(log, "temporal", windows_of(log, 1), 2)
     naive = tune(folds, QUICK, budget, space=space).winner.mean
-    found = nested(folds, QUICK, budget)
+    found = nested_cross_validation(folds, QUICK, budget)
     assert naive > np.nanmean(found.nested)
     assert found.optimism.difference > 0
 

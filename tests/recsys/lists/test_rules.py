@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import ModelError
 from data.vocabulary import Vocabulary
-from recsys.lists.rules import Cap, PreparedRules, RankedList, arrange, groups_of, lifted, parse_rules, prepare
+from recsys.lists.rules import Cap, PreparedRules, RankedList, apply_lifts, arrange, groups_of, parse_rules, prepare
 
 SHOP = pl.DataFrame(
     {
@@ -35,7 +35,7 @@ def named(found: RankedList) -> str:
 def ids(value: object, top_k: int = 6, without: str = "") -> str:
     prepared = ready(value)
     allowed = ~SHOP["item_id"].is_in(list(without)).to_numpy()
-    return named(arrange(lifted(SCORES, allowed, prepared), allowed, prepared, top_k))
+    return named(arrange(apply_lifts(SCORES, allowed, prepared), allowed, prepared, top_k))
 
 
 def test_no_rules_are_the_ranking() -> None:
@@ -51,8 +51,8 @@ def test_a_boost_is_in_deviations_of_the_allowed_scores() -> None:
     assert ids(boost) == "afbcde"
     # without a and b the deviation is sqrt(5/4) = 1.118: 1 + 2.795 = 3.795, between c and d
     assert ids(boost, without="ab") == "cfde"
-    thousandfold = lifted(1000 * SCORES, ALL, ready(boost))
-    np.testing.assert_allclose(thousandfold, 1000 * lifted(SCORES, ALL, ready(boost)), rtol=1e-6)
+    thousandfold = apply_lifts(1000 * SCORES, ALL, ready(boost))
+    np.testing.assert_allclose(thousandfold, 1000 * apply_lifts(SCORES, ALL, ready(boost)), rtol=1e-6)
 
 
 def test_a_bury_is_a_boost_downwards_and_both_add_up() -> None:
@@ -61,13 +61,13 @@ def test_a_bury_is_a_boost_downwards_and_both_add_up() -> None:
         "boost": [{"filter": {"item_id": ["a", "f"]}, "by": 3}],
         "bury": [{"filter": {"item_id": "a"}, "by": 3}],
     }
-    np.testing.assert_allclose(lifted(SCORES, ALL, ready(both))[:5], SCORES[:5], rtol=1e-6)
+    np.testing.assert_allclose(apply_lifts(SCORES, ALL, ready(both))[:5], SCORES[:5], rtol=1e-6)
     assert ids(both) == "fabcde"
 
 
 def test_nothing_to_lift_leaves_the_scores_alone() -> None:
-    assert lifted(SCORES, ALL, ready({})) is SCORES
-    nothing = lifted(SCORES, ~ALL, ready({"boost": [{"filter": {}, "by": 1}]}))
+    assert apply_lifts(SCORES, ALL, ready({})) is SCORES
+    nothing = apply_lifts(SCORES, ~ALL, ready({"boost": [{"filter": {}, "by": 1}]}))
     np.testing.assert_array_equal(nothing, SCORES)
 
 

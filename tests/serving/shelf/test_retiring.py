@@ -90,7 +90,7 @@ def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stor
     sequence = store.sequence("shop")
     store.retire("shop", second)
     assert store.sequence("shop") > sequence  # so that every worker takes notice
-    assert [one.version for one in store.kept("shop", 9)] == [first, third]
+    assert [one.version for one in store.list_kept("shop", 9)] == [first, third]
     with pytest.raises(ServingError, match="must be one of"):
         store.activate("shop", second, NOW)
     assert store.activate("shop", "previous", NOW + 5) == third
@@ -99,7 +99,7 @@ def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stor
     with pytest.raises(ServingError, match="no such"):
         store.retire("another", first)
     assert store.add("shop", bundles[1].folder, NOW + 6) == second
-    assert [one.version for one in store.kept("shop", 1)] == [second, third]
+    assert [one.version for one in store.list_kept("shop", 1)] == [second, third]
 
 
 def test_retiring_all_but_bundles_that_were_never_current_leaves_what_is_served(
