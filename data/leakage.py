@@ -167,11 +167,11 @@ def per_user_cut(train: Interactions, test: Interactions) -> Leak | None:
     if not train.n_events or not test.n_events:
         return None
     latest = int(train.time.max())
-    own = np.full(test.n_users, np.iinfo(np.int64).min)
-    np.maximum.at(own, train.user_idx, train.time)
+    last_train = np.full(test.n_users, np.iinfo(np.int64).min)
+    np.maximum.at(last_train, train.user_idx, train.time)
     users = test.user_idx
-    second = np.partition(own, -2)[-2] if len(own) > 1 else np.iinfo(np.int64).min
-    others = np.where(own[users] == latest, second, latest)  # the last event of anybody else, ties aside
+    second = np.partition(last_train, -2)[-2] if len(last_train) > 1 else np.iinfo(np.int64).min
+    others = np.where(last_train[users] == latest, second, latest)  # the last event of anybody else, ties aside
     late = others > test.time
     if not (n := int(late.sum())):
         return None
@@ -184,7 +184,7 @@ def cold_filter(train: Interactions, test: Interactions, core: CoreFilter) -> Le
 
     Train keeps users or items that reach k only with their test events.
     """
-    found, words = 0, []
+    total, words = 0, []
     for name, k, in_train, in_test in (
         ("users", core.min_user_events, train.counts, test.counts),
         ("items", core.min_item_events, item_counts(train), item_counts(test)),
@@ -193,6 +193,6 @@ def cold_filter(train: Interactions, test: Interactions, core: CoreFilter) -> Le
         short = (in_train > 0) & (in_train < k)
         # A filter of one pass over train leaves some short ones too, but few of these reach k by their test events.
         if short.sum() and (together[short] >= k).mean() >= 0.9:
-            found += int(short.sum())
+            total += int(short.sum())
             words.append(f"{short.sum()} {name} have fewer than {k} events in train and reach {k} with the test")
-    return Leak("cold_filter", True, found, ", ".join(words), "the cold filter") if found else None
+    return Leak("cold_filter", True, total, ", ".join(words), "the cold filter") if total else None

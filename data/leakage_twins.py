@@ -48,12 +48,12 @@ def near_duplicates(train: Interactions, test: Interactions, at: int) -> Leak | 
 
     More often than around the same hour of other days.
     """
-    seen, asked = frame(train), frame(test)
+    before, after = frame(train), frame(test)
     for window in WINDOWS:
         days = range(1, PLACEBO_DAYS + 1)
-        at_other_days = [_twins(seen, seen, at - day * MICROS_PER_DAY, window) for day in days]
+        at_other_days = [_twins(before, before, at - day * MICROS_PER_DAY, window) for day in days]
         events, twins = sum(n for n, _ in at_other_days), sum(k for _, k in at_other_days)
-        n, k = _twins(seen, asked, at, window)
+        n, k = _twins(before, after, at, window)
         usual = (twins + 0.5) / (events + 1)
         if k >= 3 and stats.binom.sf(k - 1, n, usual) < CHANCE:
             what = (
@@ -101,27 +101,27 @@ def aliases(train: Interactions, histories: Interactions, test: Interactions) ->
     again = _again([train, test] if histories is train else [train, test, histories])
     known = frame(train).filter(again[0]).unique()
     of_tested = again[0 if histories is train else 2] & pl.Series((test.counts > 0)[histories.user_idx])
-    asked = pl.concat([frame(histories).filter(of_tested), frame(test).filter(again[1])]).unique()
-    users = pl.concat([known, asked]).unique().group_by(event).agg(n=pl.len())
+    tested = pl.concat([frame(histories).filter(of_tested), frame(test).filter(again[1])]).unique()
+    users = pl.concat([known, tested]).unique().group_by(event).agg(n=pl.len())
     rare = users.filter(pl.col("n").is_between(2, RARE)).select(event)
     left = known.join(rare, on=event, how="semi")
-    pairs = left.join(asked.join(rare, on=event, how="semi").rename({"user": "alias"}), on=event)
+    pairs = left.join(tested.join(rare, on=event, how="semi").rename({"user": "alias"}), on=event)
     pairs = pairs.filter(pl.col("user") != pl.col("alias")).group_by("user", "alias").agg(shared=pl.len())
     pairs = pairs.filter(pl.col("shared") >= 2)
     if not len(pairs):
         return None
-    both = pairs.join(known, on="user").join(asked.rename({"user": "alias"}), on=["alias", *event], how="semi")
+    both = pairs.join(known, on="user").join(tested.rename({"user": "alias"}), on=["alias", *event], how="semi")
     same = both.group_by("user", "alias").agg(shared=pl.len())
     whole = frame(train).filter(pl.col("user").is_in(same["user"].implode())).unique()
     sizes = same.join(whole.group_by("user").agg(a=pl.len()), on="user")
     whole = pl.concat([frame(histories), frame(test)]).filter(pl.col("user").is_in(same["alias"].implode())).unique()
     sizes = sizes.join(whole.group_by("user").agg(b=pl.len()).rename({"user": "alias"}), on="alias")
     enough = (pl.col("shared") >= SHARED_EVENTS) & (2 * pl.col("shared") >= pl.min_horizontal("a", "b"))
-    found = sizes.filter(enough)
-    if not len(found):
+    likely = sizes.filter(enough)
+    if not len(likely):
         return None
-    n = found["alias"].n_unique()
-    most = int(found["shared"].to_numpy().max())
+    n = likely["alias"].n_unique()
+    most = int(likely["shared"].to_numpy().max())
     what = f"{n} users of the test have the events of another user of train, up to {most} the same"
     return Leak("user_alias", True, n, what, "user ids")
 
@@ -132,8 +132,8 @@ def _again(parts: Sequence[Interactions]) -> list[pl.Series]:
     By hash: a few that are there once may be true, too. Nine of ten events are gone before anything is compared.
     """
     keys = [
-        pl.DataFrame({"item": one.item_idx, "kind": one.kind, "time": one.time}).hash_rows(seed=1).to_numpy()
-        for one in parts
+        pl.DataFrame({"item": part.item_idx, "kind": part.kind, "time": part.time}).hash_rows(seed=1).to_numpy()
+        for part in parts
     ]
     ordered = np.sort(np.concatenate(keys))
     twice = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
@@ -149,8 +149,8 @@ def _twins(before: pl.DataFrame, after: pl.DataFrame, at: int, window: int) -> t
 
     Beside them, how many of these have a twin before it.
     """
-    asked = after.filter(pl.col("time").is_between(at, at + window, closed="left"))
-    if not len(asked):
+    window_events = after.filter(pl.col("time").is_between(at, at + window, closed="left"))
+    if not len(window_events):
         return 0, 0
     twins = before.filter(pl.col("time").is_between(at - window, at, closed="left"))
-    return len(asked), len(asked.join(twins, on=["user", "item", "kind"], how="semi"))
+    return len(window_events), len(window_events.join(twins, on=["user", "item", "kind"], how="semi"))

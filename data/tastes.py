@@ -184,8 +184,8 @@ def _tastes(
     second = (main + rng.integers(1, len(centres), len(main))) % len(centres)
     place = np.zeros((len(main), STAPLES), dtype=np.int64)
     staples = pantry.draw(rng.random(place.shape), place, place + main[:, None])
-    own = 0.1 * rng.standard_normal((len(main), TASTE_DIM))
-    return main, second, staples, _unit(0.7 * centres[main] + 0.3 * centres[second] + own)
+    noise = 0.1 * rng.standard_normal((len(main), TASTE_DIM))
+    return main, second, staples, _unit(0.7 * centres[main] + 0.3 * centres[second] + noise)
 
 
 def _choose(rng: np.random.Generator, chances: Doubles, row: Index) -> Ints:

@@ -73,8 +73,8 @@ class Vocabulary:
             return np.array([self._position.get(str(key), -1) for key in ids], dtype=np.int32)
         wanted = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
         table = self.ids.to_frame("id").with_row_index("index")
-        found = wanted.cast(pl.String).to_frame("id").join(table, on="id", how="left", maintain_order="left")
-        return found["index"].cast(pl.Int32).fill_null(-1).to_numpy()
+        indexed = wanted.cast(pl.String).to_frame("id").join(table, on="id", how="left", maintain_order="left")
+        return indexed["index"].cast(pl.Int32).fill_null(-1).to_numpy()
 
     def extend(self, new_ids: Sequence[str] | pl.Series) -> Vocabulary:
         """Append the unknown ones of new_ids in the order in which they first appear."""

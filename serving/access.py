@@ -53,11 +53,11 @@ class Route:
 
 
 def _table(*lines: tuple[str, str, str, str] | tuple[str, str, str]) -> tuple[Route, ...]:
-    made = []
+    routes = []
     for methods, pattern, scopes, *marks in lines:
         flags = dict.fromkeys(marks[0].split() if marks else (), True)
-        made += [Route(method, pattern, frozenset(scopes.split()), **flags) for method in methods.split()]
-    return tuple(made)
+        routes += [Route(method, pattern, frozenset(scopes.split()), **flags) for method in methods.split()]
+    return tuple(routes)
 
 
 ROUTES = _table(
@@ -124,9 +124,9 @@ class RouteTable:
 
     def find(self, method: str, path: str) -> Route | None:
         """Find the route of a request; None when there is no such path, or not with this method."""
-        found = self._exact.get((method, path))
-        if found is not None:
-            return found
+        route = self._exact.get((method, path))
+        if route is not None:
+            return route
         return self._line(path).get(method)
 
     def methods(self, path: str) -> list[str]:
@@ -187,6 +187,6 @@ def caller(scope: Mapping[str, object]) -> Caller:
     """Read who asks, as the guard wrote it into the ASGI scope."""
     state = scope["state"]
     assert isinstance(state, dict)
-    found = state["caller"]
-    assert isinstance(found, Caller)
-    return found
+    who = state["caller"]
+    assert isinstance(who, Caller)
+    return who

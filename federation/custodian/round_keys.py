@@ -57,9 +57,9 @@ class RoundKeys:
 
     def destroy_all_but(self, task_hashes: Collection[bytes]) -> None:
         """Remove whatever a crash left behind."""
-        kept = {self._path(task_hash).name for task_hash in task_hashes} | {_LOCK}
+        names = {self._path(task_hash).name for task_hash in task_hashes} | {_LOCK}
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in names:
                 self._destroy(path)
 
     def _path(self, task_hash: bytes) -> Path:

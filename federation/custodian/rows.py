@@ -54,11 +54,13 @@ def round_row(task: Task, draft_digest: bytes) -> dict[str, object]:
 
 def counted_among(connection: sa.Connection, report_ids: list[bytes]) -> frozenset[bytes]:
     """Find those of the ids that any round counted."""
-    found: set[bytes] = set()
+    counted: set[bytes] = set()
     for start in range(0, len(report_ids), _IDS_AT_ONCE):
-        some = report_ids[start : start + _IDS_AT_ONCE]
-        found.update(connection.execute(sa.select(COUNTED.c.report_id).where(COUNTED.c.report_id.in_(some))).scalars())
-    return frozenset(found)
+        chunk = report_ids[start : start + _IDS_AT_ONCE]
+        counted.update(
+            connection.execute(sa.select(COUNTED.c.report_id).where(COUNTED.c.report_id.in_(chunk))).scalars()
+        )
+    return frozenset(counted)
 
 
 def given_to(connection: sa.Connection, batch: Batch) -> Answer | None:

@@ -77,8 +77,8 @@ def check_window(task: Task, experiment: Experiment) -> None:
     if not 0 <= task.round < experiment.looks.count or len(task.blocks) != 1:
         raise TaskRefused(f"window={task.round}: must be 0..{experiment.looks.count - 1}, of one block")
     wanted, privacy = _quiet_plan(experiment), experiment.privacy
-    found = (task.plan.parts, task.plan.min_reports, task.plan.max_reports)
-    if found != (wanted.parts, wanted.min_reports, wanted.max_reports):
+    offered = (task.plan.parts, task.plan.min_reports, task.plan.max_reports)
+    if offered != (wanted.parts, wanted.min_reports, wanted.max_reports):
         raise TaskRefused("plan: must have the parts and numbers of reports of the experiment's definition")
     spent, promised = epsilon_of(rho_of(task.plan), privacy.delta), privacy.epsilon
     if promised is not None and not spent <= promised:

@@ -32,12 +32,12 @@ def came_next(
 
     A dislike and a kind that does not count are no targets.
     """
-    found: dict[int, float] = {}
-    for later, (item, one) in enumerate(zip(item_idx[: config.horizon], kind[: config.horizon], strict=True)):
-        weight = profile.kind_weights[one]
-        if one != EventKind.DISLIKE and weight > 0 and int(item) not in found:
-            found[int(item)] = weight * config.decay**later
-    return found
+    weights: dict[int, float] = {}
+    for later, (item, event_kind) in enumerate(zip(item_idx[: config.horizon], kind[: config.horizon], strict=True)):
+        weight = profile.kind_weights[event_kind]
+        if event_kind != EventKind.DISLIKE and weight > 0 and int(item) not in weights:
+            weights[int(item)] = weight * config.decay**later
+    return weights
 
 
 def intent_update(

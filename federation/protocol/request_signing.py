@@ -96,8 +96,8 @@ class RequestChecker:
             raise SignatureRefused(f"key id={who}: is not known here")
         if abs(now - int(time)) > WINDOW_S:
             raise SignatureRefused(f"time={time}: must be within {WINDOW_S} s of {now}")
-        asked = _asked(method, path, time, nonce, digest or "")
-        if not is_signed(self.public_key, REQUEST_DOMAIN, asked, _decoded(raw)):
+        message = _asked(method, path, time, nonce, digest or "")
+        if not is_signed(self.public_key, REQUEST_DOMAIN, message, _decoded(raw)):
             raise SignatureRefused(f"signature of key id={who}: is not its own")
         self._take(nonce, int(time), now)
         return _decoded(body.group(1))

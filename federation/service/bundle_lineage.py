@@ -33,10 +33,10 @@ class BundleLineage:
     def bundle(self, release: Release) -> Bundle:
         """Map a release's bundle; opened once."""
         if release.version not in self._loaded:
-            found = Bundle.load(release.folder)
-            if found.version != release.version:
-                raise FederationError(f"{release.folder}: holds bundle {found.version}, must be {release.version}")
-            self._loaded[release.version] = found
+            bundle = Bundle.load(release.folder)
+            if bundle.version != release.version:
+                raise FederationError(f"{release.folder}: holds bundle {bundle.version}, must be {release.version}")
+            self._loaded[release.version] = bundle
         return self._loaded[release.version]
 
     def catalogue_hash(self, release: Release) -> bytes:
@@ -84,7 +84,7 @@ class BundleLineage:
         if state.mass > 0:
             mean[trained] = state.mean_profile
         folder = self._bundles / task_id
-        made = save_bundle(
+        saved = save_bundle(
             folder,
             name=base.name,
             table=ItemTable(embeddings, base.table.trend, mean, base.table.parts),
@@ -96,7 +96,7 @@ class BundleLineage:
             training={**base.manifest["training"], **training},
             overwrite=True,
         )
-        return Release(made.version, str(folder.absolute()), task_id, state.steps)
+        return Release(saved.version, str(folder.absolute()), task_id, state.steps)
 
     def sweep(self, kept: Collection[Release], busy: str | None) -> None:
         """Delete what belongs to no kept release and not to the round in progress. Bundles from elsewhere stay."""

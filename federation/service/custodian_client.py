@@ -90,8 +90,10 @@ class CustodianClient:
         Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused.
         """
         answer = Answer.from_bytes(self._ask("/v1/batches", batch.to_bytes()))
-        asked = {seed.report_id for seed in batch.seeds}
-        if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not asked.issuperset(answer.counted):
+        report_ids = {seed.report_id for seed in batch.seeds}
+        if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not report_ids.issuperset(
+            answer.counted
+        ):
             raise FederationError(f"block={batch.block}: the custodian answered another batch")
         return answer
 

@@ -32,8 +32,8 @@ class RoundRecord:
 def mean_holdout(records: Sequence[RoundRecord]) -> float:
     """Average the hold-out figure of some rounds, weighted by the devices that measured; nan without any."""
     devices = sum(record.holdout_devices for record in records)
-    held = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
-    return held / devices if devices else np.nan
+    total = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
+    return total / devices if devices else np.nan
 
 
 def rounds_of(records: Sequence[RoundRecord], part: str) -> int:

@@ -28,8 +28,8 @@ class Run:
     @property
     def states(self) -> dict[str, StepState]:
         """Those that there are, by the names of the fields."""
-        found = {"state": self.state, "best": self.best, "intent": self.intent}
-        return {name: state for name, state in found.items() if state is not None}
+        by_name = {"state": self.state, "best": self.best, "intent": self.intent}
+        return {name: state for name, state in by_name.items() if state is not None}
 
     def after(self, state: StepState, record: RoundRecord) -> Run:
         """Append one more round of the taste."""
@@ -51,8 +51,10 @@ class Run:
         """
         if self.best is None or not self.patience or self.state.steps - self.best.steps < self.patience:
             return False
-        held = np.array([record.holdout_ndcg for record in self.records[: self.state.steps] if record.holdout_devices])
-        error = float(np.sqrt((np.diff(held) ** 2).mean() / self.smoothing))  # of a difference of two means
+        figures = np.array(
+            [record.holdout_ndcg for record in self.records[: self.state.steps] if record.holdout_devices]
+        )
+        error = float(np.sqrt((np.diff(figures) ** 2).mean() / self.smoothing))  # of a difference of two means
         fall = self.smoothed(self.best.steps) - self.smoothed(self.state.steps)
         return fall > 4 * error
 

@@ -96,8 +96,8 @@ def item_knn(train: Interactions, neighbours: int = 100, shrink: float = 10.0) -
     rows, columns, values = [], [], []
     for start in range(0, train.n_items, block):
         together = (by_item[start : start + block] @ had).toarray()
-        own = np.arange(len(together))
-        together[own, start + own] = 0.0
+        diagonal = np.arange(len(together))
+        together[diagonal, start + diagonal] = 0.0
         together /= root[start : start + block, None] * root + np.float32(max(shrink, 1e-9))
         nearest = rank(together, neighbours)
         near = np.take_along_axis(together, nearest, axis=1)

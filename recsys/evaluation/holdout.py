@@ -32,15 +32,15 @@ def hold_out_last(log: Interactions) -> HoldOut:
     A user with fewer than two events, or whose basket holds dislikes only, has no basket.
     """
     ends = log.offsets[1:] - 1
-    some = log.counts > 0
+    active = log.counts > 0
     moments = np.zeros(log.n_users, dtype=np.int64)
-    moments[some] = log.time[ends[some]]
+    moments[active] = log.time[ends[active]]
     user = log.user_idx
     last = log.time == moments[user]
     all_at_once = np.ones(log.n_users, dtype=np.bool_)
     np.logical_and.at(all_at_once, user, last)
     final = np.zeros(log.n_events, dtype=np.bool_)
-    final[ends[some]] = True
+    final[ends[active]] = True
     last = np.where(all_at_once[user], final, last) & (log.counts[user] > 1)
     return HoldOut(log.where(~last), log.where(last & (log.kind != EventKind.DISLIKE)), moments)
 

@@ -36,11 +36,11 @@ def ranked_hits(
     stride = 1 + max(int(ranked.max(initial=0)), int(relevant_items.max(initial=0)))
     row = np.repeat(np.arange(batch, dtype=np.int64), np.diff(relevant_offsets))
     wanted = np.unique(row * stride + relevant_items)
-    asked = np.arange(batch, dtype=np.int64)[:, None] * stride + ranked
+    keys = np.arange(batch, dtype=np.int64)[:, None] * stride + ranked
     if len(wanted) == 0:
         return np.zeros(ranked.shape, dtype=bool)
-    place = np.minimum(np.searchsorted(wanted, asked), len(wanted) - 1)
-    return np.asarray((wanted[place] == asked) & (ranked >= 0))
+    place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    return np.asarray((wanted[place] == keys) & (ranked >= 0))
 
 
 def _cut(hits: Hits, k: int) -> Hits:

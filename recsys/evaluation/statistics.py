@@ -65,8 +65,8 @@ def studentized_means(values: Floats, *, resamples: int = RESAMPLES, seed: int =
     rng = np.random.default_rng(seed)
     moments = np.concatenate([counts @ both for counts in _draws(len(values), resamples, rng)]) / len(values)
     off, square = np.split(moments, 2, axis=1)
-    own = np.sqrt(np.maximum(square - np.square(off), np.square(LEAST_SPREAD * spread)))
-    t = np.divide(off, own, out=np.zeros_like(off), where=own > 0)
+    deviation = np.sqrt(np.maximum(square - np.square(off), np.square(LEAST_SPREAD * spread)))
+    t = np.divide(off, deviation, out=np.zeros_like(off), where=deviation > 0)
     return np.asarray(mean - spread * t)
 
 

@@ -81,13 +81,13 @@ def finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
     A half-life that weighs all events alike is "inf".
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found[name] = finite(value)
+            settings[name] = finite(value)
         else:
-            found[name] = "inf" if isinstance(value, float) and value == math.inf else value
-    return found
+            settings[name] = "inf" if isinstance(value, float) and value == math.inf else value
+    return settings
 
 
 def read_config(values: object) -> ProfileConfig:

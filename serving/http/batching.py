@@ -52,10 +52,10 @@ class Batcher(Generic[Q, F]):
             loop.call_soon(self._answer, group)
         answer: asyncio.Future[F | _FailedCall] = loop.create_future()
         group.waiting.append((question, answer))
-        found = await answer
-        if isinstance(found, _FailedCall):
-            raise found.error
-        return found
+        result = await answer
+        if isinstance(result, _FailedCall):
+            raise result.error
+        return result
 
     def _answer(self, group: _Group[Q, F]) -> None:
         if self._open is group:
@@ -65,13 +65,13 @@ class Batcher(Generic[Q, F]):
         # Of the others, the time was over or the sender left.
         here = [(question, answer) for question, answer in group.waiting[: self._most] if not answer.cancelled()]
         questions = [question for question, _ in here]
-        found: Sequence[F | _FailedCall]
+        results: Sequence[F | _FailedCall]
         try:
-            found = self._search(questions)
+            results = self._search(questions)
         except Exception:  # noqa: BLE001  # whoever asked what cannot be answered is told, nobody else
-            found = [self._alone(question) for question in questions]
-        for (_, answer), one in zip(here, found, strict=True):
-            answer.set_result(one)
+            results = [self._alone(question) for question in questions]
+        for (_, answer), result in zip(here, results, strict=True):
+            answer.set_result(result)
 
     def _alone(self, question: Q) -> F | _FailedCall:
         try:

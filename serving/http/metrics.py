@@ -115,5 +115,5 @@ class _Families(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for family in self._collect():
-            family.samples = [one for one in family.samples if one.labels.get("app", "") in ("", self._app)]
+            family.samples = [sample for sample in family.samples if sample.labels.get("app", "") in ("", self._app)]
             yield family

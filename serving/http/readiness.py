@@ -52,9 +52,9 @@ class Readiness:
             "bundle_info",
             "1 for the current bundle, 0 for older ones that are still answered.",
             [
-                ({"app": name, "version": one.version}, float(one is shelf.current))
+                ({"app": name, "version": bundle.version}, float(bundle is shelf.current))
                 for name, shelf in apps
-                for one in shelf.all()
+                for bundle in shelf.all()
             ],
         )
         yield gauge(

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
-        return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod
@@ -132,9 +132,9 @@ def variable(name: str) -> str:
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Write a sentence for each OWNSHELF_ variable that nothing reads, in the order of their names."""
     known = {variable(name) for name in Settings.model_fields} | OTHERS
-    found = []
+    sentences = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            found.append(f"{name}: is no setting" + (f"; is {near[0]} meant?" if near else ""))
-    return found
+            sentences.append(f"{name}: is no setting" + (f"; is {near[0]} meant?" if near else ""))
+    return sentences

@@ -70,7 +70,7 @@ def run_workers(listener: Listener) -> None:
     with tempfile.TemporaryDirectory(prefix="ownshelf-metrics-") as folder, _environment(SHARED, folder):
         supervisor = Multiprocess(listener.config, [listener.socket])
         supervisor.run()
-        if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes):
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise ServingError("workers: cannot start; `ownshelf serve --check` may say why")
 
 
@@ -97,12 +97,12 @@ def _bound(host: str, port: int) -> socket.socket:
 @contextmanager
 def _finished_by_signals() -> Iterator[None]:
     """Swallow the signal that uvicorn raises again once it has stopped: it is no reason to die."""
-    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -87,8 +87,8 @@ class SharedIds:
 
     def places(self, ids: Sequence[str]) -> list[int]:
         """Find item_idx of each id, −1 where unknown."""
-        found: list[int] = self.index_of(ids).tolist()
-        return found
+        item_idx: list[int] = self.index_of(ids).tolist()
+        return item_idx
 
     def index_of(self, ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """Find the same as an array (len(ids),) int32."""
@@ -99,14 +99,14 @@ class SharedIds:
         entry = self.first.take(hashed >> self._shift)
         while (behind := self.hashes.take(entry) < hashed).any():
             entry += behind
-        found = self.at.take(entry)
-        content, ends = self.ids, self.starts.take(found + 1).tolist()
-        texts = [content[start:end] for start, end in zip(self.starts.take(found).tolist(), ends, strict=True)]
+        candidates = self.at.take(entry)
+        content, ends = self.ids, self.starts.take(candidates + 1).tolist()
+        texts = [content[start:end] for start, end in zip(self.starts.take(candidates).tolist(), ends, strict=True)]
         if texts != wanted:
             for place, (text, other) in enumerate(zip(texts, wanted, strict=True)):
                 if text != other:
-                    found[place] = self._further_on(other, int(hashed[place]))
-        return found
+                    candidates[place] = self._further_on(other, int(hashed[place]))
+        return candidates
 
     @cached_property
     def _shift(self) -> np.uint32:

@@ -85,32 +85,34 @@ class StoreWatcher:
     def _bundles(self, app: str, sequence: int) -> None:
         if sequence == 0 or self._activations.get(app) == sequence:
             return
-        kept = self._stores.bundles.list_kept(app, self._keep)
-        if not kept:
+        versions = self._stores.bundles.list_kept(app, self._keep)
+        if not versions:
             return
-        active, others = kept[0], kept[1:]
-        held = {one.version: one.bundle for one in self._apps.of(app).all()} if app in self._apps.names() else {}
-        bundles = [self._opened(active, held), *self._readable(others, held)]
+        active, others = versions[0], versions[1:]
+        loaded = (
+            {served.version: served.bundle for served in self._apps.of(app).all()} if app in self._apps.names() else {}
+        )
+        bundles = [self._opened(active, loaded), *self._readable(others, loaded)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
             self._apps.add(app, ServedBundles(bundles, self._folder))
         self._activations[app] = sequence
 
-    def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
+    def _opened(self, version: ServedVersion, loaded: Mapping[str, Bundle]) -> Bundle:
         """Load a bundle, which is not read twice. Raises ModelError when it is not there."""
-        known = held.get(one.version) if (Path(one.folder) / MANIFEST).is_file() else None
-        return self._load(one.folder) if known is None else known
+        known = loaded.get(version.version) if (Path(version.folder) / MANIFEST).is_file() else None
+        return self._load(version.folder) if known is None else known
 
-    def _readable(self, others: list[ServedVersion], held: Mapping[str, Bundle]) -> list[Bundle]:
+    def _readable(self, others: list[ServedVersion], loaded: Mapping[str, Bundle]) -> list[Bundle]:
         """Load those whose folders are still there. One that was deleted is answered no more, and holds up nobody."""
-        found = []
-        for one in others:
+        bundles = []
+        for version in others:
             try:
-                found.append(self._opened(one, held))
+                bundles.append(self._opened(version, loaded))
             except ModelError:
-                log.warning("bundle %s: cannot be read any more, and is not served", one.version)
-        return found
+                log.warning("bundle %s: cannot be read any more, and is not served", version.version)
+        return bundles
 
     def _unreadable(self, app: str) -> None:
         """Complain once for each activation; the bundle is looked at again each time, for it may be there later."""

@@ -41,5 +41,5 @@ def heads(connection: Connection) -> dict[tuple[str, str], int]:
 def last(connection: Connection, app: str, name: str) -> int:
     """Read the last number taken, 0 before the first."""
     where = (counters.c.app == app) & (counters.c.name == name)
-    found = connection.execute(select(counters.c.value).where(where)).scalar_one_or_none()
-    return 0 if found is None else int(found)
+    value = connection.execute(select(counters.c.value).where(where)).scalar_one_or_none()
+    return 0 if value is None else int(value)

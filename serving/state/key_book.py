@@ -74,11 +74,11 @@ class KeyBook:
 
     def _run(self) -> None:
         failing = False
-        asked, commits = 0.0, self.keys.commits()
+        asked_at, commits = 0.0, self.keys.commits()
         while not self._stopped.wait(self._refresh_s):
             try:
-                if commits.new() or time.monotonic() - asked >= WHOLE_S:
-                    asked = time.monotonic()
+                if commits.new() or time.monotonic() - asked_at >= WHOLE_S:
+                    asked_at = time.monotonic()
                     self.refresh()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back, or /readyz says that it does not

@@ -40,9 +40,9 @@ class Stores:
     def passing() -> Stores:
         """Make stores that are gone with this process: a service without a state of its own."""
         folder = Path(tempfile.mkdtemp(prefix="ownshelf-"))
-        made = Stores.open(sqlite_url(folder / STATE_FILE))
-        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
-        return made
+        stores = Stores.open(sqlite_url(folder / STATE_FILE))
+        weakref.finalize(stores, shutil.rmtree, folder, ignore_errors=True)
+        return stores
 
     def heads(self) -> dict[tuple[str, str], int]:
         """Read (app, name) → the last sequence: one question tells whether anything is new."""

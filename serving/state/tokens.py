@@ -73,7 +73,7 @@ def _right(claims: dict[str, Any]) -> Right:
     expires, issuer, serial = claims["exp"], claims["iss"], claims["jti"]
     if set(claims) != CLAIMS or claims["scope"] != SCOPE or type(expires) is not int or type(issuer) is not str:
         raise ValueError("claims: must be those of a device token")
-    found = base64.b64decode(serial + "==", b"-_", validate=True)
-    if not issuer or len(found) != SERIAL_BYTES:
+    decoded = base64.b64decode(serial + "==", b"-_", validate=True)
+    if not issuer or len(decoded) != SERIAL_BYTES:
         raise ValueError("claims: must be those of a device token")
-    return Right(issuer, found)
+    return Right(issuer, decoded)

@@ -88,15 +88,15 @@ class Intake:
         A report that was taken before is a duplicate, whatever became of its round and token in the meantime; `known`
         says whether that may be so.
         """
-        found = self._round_of(head.task_id)
+        round_ = self._round_of(head.task_id)
         try:
-            if found is None:
+            if round_ is None:
                 return StaleReport(f"task_id={head.task_id}: must be that of the open round")
-            if not found.is_open or now > found.task.deadline:
+            if not round_.is_open or now > round_.task.deadline:
                 return LateReport(f"task_id={head.task_id}: takes no more reports")
-            check_head(head, found.task)
+            check_head(head, round_.task)
             right = self._tokens.check(head.token, now)
-            if found.issuer not in (None, right.issuer):
+            if round_.issuer not in (None, right.issuer):
                 return TokenInvalid("token: is of another app than the round")
             return right
         except ReportRejected as refusal:
@@ -106,10 +106,10 @@ class Intake:
         """Check if a report with this id was taken before; asks the store."""
         return head.report_id in self._reports.known([head.report_id])
 
-    def take(self, head: ReportHead, body: bytes | bytearray, found: Right | ReportRejected) -> Future[Status]:
+    def take(self, head: ReportHead, body: bytes | bytearray, verdict: Right | ReportRejected) -> Future[Status]:
         """Commit a whole report; the future holds its status, or the refusal it raises.
 
-        found: what `screen` said of its head.
+        verdict: what `screen` said of its head.
         """
         answer: Future[Status] = Future()
         if len(body) != head.report_bytes:
@@ -117,7 +117,7 @@ class Intake:
             self.count(malformed)
             answer.set_exception(malformed)
             return answer
-        self._queue.put(_QueuedReport(head, body, found, answer))
+        self._queue.put(_QueuedReport(head, body, verdict, answer))
         return answer
 
     def count(self, outcome: Status | ReportRejected) -> None:
@@ -141,13 +141,13 @@ class Intake:
         stopping = False
         while not stopping:
             group: list[_QueuedReport] = []
-            one = self._queue.get()
-            while one is not None:
-                group.append(one)
+            report = self._queue.get()
+            while report is not None:
+                group.append(report)
                 if len(group) == MAX_GROUP or self._queue.empty():
                     break
-                one = self._queue.get()
-            stopping = one is None
+                report = self._queue.get()
+            stopping = report is None
             for task_id in dict.fromkeys(waiting.head.task_id for waiting in group):
                 self._commit(task_id, [waiting for waiting in group if waiting.head.task_id == task_id])
 

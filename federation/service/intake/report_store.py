@@ -81,7 +81,8 @@ class ReportStore:
             else:
                 late = None
             outcomes = [
-                group.outcome(one, late, round_.max_reports if round_ else 0, issuer_reports) for one in arrivals
+                group.outcome(arrival, late, round_.max_reports if round_ else 0, issuer_reports)
+                for arrival in arrivals
             ]
             group.write()
         return outcomes
@@ -121,8 +122,8 @@ class _Group:
 
     def __init__(self, connection: Connection, task_id: str, arrivals: Sequence[Arrival]) -> None:
         self.connection, self.task_id = connection, task_id
-        self.known = _known(connection, [one.report_id for one in arrivals])
-        serials = [one.serial for one in arrivals]
+        self.known = _known(connection, [arrival.report_id for arrival in arrivals])
+        serials = [arrival.serial for arrival in arrivals]
         query = select(reports.c.serial).where(reports.c.task_id == task_id, reports.c.serial.in_(serials))
         self.spent = {row.serial for row in connection.execute(query)}
         self.before = _tally(connection, task_id)
@@ -130,24 +131,26 @@ class _Group:
         self.taken: list[Arrival] = []
 
     def outcome(
-        self, one: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
+        self, arrival: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
     ) -> Status | ReportRejected:
-        block, issuer = f"block:{one.block}", f"issuer:{one.issuer}"
-        if one.report_id in self.known:
-            return judge(one.task_id, one.digest, self.known[one.report_id])
+        block, issuer = f"block:{arrival.block}", f"issuer:{arrival.issuer}"
+        if arrival.report_id in self.known:
+            return judge(arrival.task_id, arrival.digest, self.known[arrival.report_id])
         if late is not None:
             return late
-        if one.serial in self.spent:
+        if arrival.serial in self.spent:
             return TokenSpent("token: was used in this round")
         if self.after.get(issuer, 0) >= issuer_reports:
-            return IssuerFull(f"issuer={one.issuer}: has {issuer_reports} reports in this round, the most it may have")
+            return IssuerFull(
+                f"issuer={arrival.issuer}: has {issuer_reports} reports in this round, the most it may have"
+            )
         if self.after.get(block, 0) >= max_reports:
-            return RoundFull(f"block={one.block}: has max_reports={max_reports}")
+            return RoundFull(f"block={arrival.block}: has max_reports={max_reports}")
         for name in (block, issuer):
             self.after[name] = self.after.get(name, 0) + 1
-        self.known[one.report_id] = AcceptedReport(one.task_id, one.digest)
-        self.spent.add(one.serial)
-        self.taken.append(one)
+        self.known[arrival.report_id] = AcceptedReport(arrival.task_id, arrival.digest)
+        self.spent.add(arrival.serial)
+        self.taken.append(arrival)
         return "accepted"
 
     def write(self) -> None:
@@ -155,17 +158,17 @@ class _Group:
             return
         rows = [
             {
-                "report_id": one.report_id,
-                "task_id": one.task_id,
-                "block": one.block,
-                "digest": one.digest,
-                "sealed_seed": one.sealed_seed,
-                "issuer": one.issuer,
-                "serial": one.serial,
-                "segment": one.place.segment,
-                "at": one.place.at,
+                "report_id": arrival.report_id,
+                "task_id": arrival.task_id,
+                "block": arrival.block,
+                "digest": arrival.digest,
+                "sealed_seed": arrival.sealed_seed,
+                "issuer": arrival.issuer,
+                "serial": arrival.serial,
+                "segment": arrival.place.segment,
+                "at": arrival.place.at,
             }
-            for one in self.taken
+            for arrival in self.taken
         ]
         self.connection.execute(insert(reports), rows)
         for name, n in self.after.items():

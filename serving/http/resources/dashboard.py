@@ -76,9 +76,9 @@ def page_policy(page: bytes) -> str:
     """Write the content security policy under which a page's own script and style run, and nothing else does."""
     text = page.decode()
     allowed = {
-        name: "'sha256-" + base64.b64encode(hashlib.sha256(found.encode()).digest()).decode() + "'"
+        name: "'sha256-" + base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() + "'"
         for name in ("script", "style")
-        for found in re.findall(rf"<{name}>(.*?)</{name}>", text, flags=re.S)
+        for block in re.findall(rf"<{name}>(.*?)</{name}>", text, flags=re.S)
     }
     return (
         f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
@@ -86,14 +86,14 @@ def page_policy(page: bytes) -> str:
     )
 
 
-def _version(one: ServedBundle, current: bool) -> Version:
-    manifest = one.bundle.manifest
+def _version(bundle: ServedBundle, current: bool) -> Version:
+    manifest = bundle.bundle.manifest
     training = manifest["training"]
     measured = training.get("round", training)  # a live round's own figure, never that of the bundle it began from
     return Version(
-        version=one.version,
+        version=bundle.version,
         current=current,
-        made_at=one.bundle.made_at,
+        made_at=bundle.bundle.made_at,
         n_items=manifest["n_items"],
         dim=manifest["dim"],
         holdout_ndcg=measured.get("holdout_ndcg"),

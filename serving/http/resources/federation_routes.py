@@ -232,10 +232,10 @@ class _Upload:
 
     async def _judge(self) -> None:
         head = read_head(bytes(self._body[:MAX_HEAD_BYTES]))
-        found = self._intake.screen(head, int(time.time()))
-        if isinstance(found, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
-            raise found
-        self._head, self._found = head, found
+        verdict = self._intake.screen(head, int(time.time()))
+        if isinstance(verdict, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
+            raise verdict
+        self._head, self._found = head, verdict
 
 
 class UploadMemory:
