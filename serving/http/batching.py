@@ -1,4 +1,4 @@
-"""Questions that arrive together are searched together, between what comes before and after a search.
+"""Batch concurrent queries into one index search.
 
 A search reads more than the processor's caches hold. Where each request is parsed, searched and written before the next
 one is looked at, all of it runs from cold caches each time. Nobody is waited for: a group is whoever is here already.
@@ -20,7 +20,7 @@ MOST = 32
 
 @dataclass(frozen=True, eq=False)
 class _Group(Generic[Q, F]):
-    """Who is waiting in one event loop."""
+    """The questions that wait in one event loop."""
 
     loop: asyncio.AbstractEventLoop
     waiting: list[tuple[Q, asyncio.Future[F | _FailedCall]]] = field(default_factory=list)
@@ -28,13 +28,13 @@ class _Group(Generic[Q, F]):
 
 @dataclass(frozen=True, eq=False)
 class _FailedCall:
-    """A future's own exception would be logged whole if nobody came for it, and its text may hold what was sent."""
+    """An error as a result: asyncio would log a future's own exception whole, with what was sent in its text."""
 
     error: Exception
 
 
 class Batcher(Generic[Q, F]):
-    """Answers questions by one function, which must not wait; holds a question until it is answered, no longer."""
+    """Answers concurrent questions by one call of a function, which must not wait. Holds a question until its answer."""
 
     def __init__(self, search: Callable[[Sequence[Q]], Sequence[F]], most: int = MOST) -> None:
         """search: the answers to some questions, in their order. Where it raises, each question is asked alone, so that
