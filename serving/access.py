@@ -1,6 +1,6 @@
 """Who may do what: one table from route to the scopes that open it. What is not in the table is not answered.
 
-Imports nothing of the store: the good keys come as a Book.
+Imports nothing of the store: the good keys come as a KeyLookup.
 """
 
 from __future__ import annotations
