@@ -34,7 +34,10 @@ class _FailedCall:
 
 
 class Batcher(Generic[Q, F]):
-    """Answers concurrent questions by one call of a function, which must not wait. Holds a question until its answer."""
+    """Answers concurrent questions by one call of a function, which must not wait.
+
+    A question is held until it is answered, no longer.
+    """
 
     def __init__(self, search: Callable[[Sequence[Q]], Sequence[F]], most: int = MOST) -> None:
         """search: the answers to some questions, in their order. Where it raises, each question is asked alone, so that

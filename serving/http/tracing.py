@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, an extra (`pip install ownshelf[otel]`): one span a request, made from what a RequestRecord holds.
+"""OpenTelemetry traces, an extra (`pip install ownshelf[otel]`): one span a request, made from a RequestRecord.
 
 The ready-made ASGI instrumentation is not used: it writes addresses, paths, queries and user agents into its spans.
 A caller's own trace id is not taken over either, since it would join a shopper's requests.
