@@ -151,7 +151,7 @@ class Custodian:
             return task.to_bytes()
 
     def answer(self, asked: bytes, now: int) -> bytes:
-        """The answer (bytes) to a batch (bytes), the same bytes to the same batch for ever.
+        """Answer a batch, both in bytes: the same bytes to the same batch for ever.
 
         Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
         ForeignTask for a round that was left open too long after its deadline, too.
@@ -202,7 +202,7 @@ class Custodian:
             self._expire(now)
 
     def totals(self) -> LedgerTotals:
-        """Counts of the ledger."""
+        """Count what the ledger holds."""
         with reading(self.engine) as connection:
             closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
             rounds = connection.execute(
@@ -225,7 +225,7 @@ class Custodian:
         )
 
     def ready(self) -> bool:
-        """Whether the database answers."""
+        """Check that the database answers."""
         with reading(self.engine) as connection:
             return connection.execute(sa.select(CUSTODIAN.c.id)).first() is not None
 
@@ -239,7 +239,7 @@ class Custodian:
         return CustodianPolicy(self.experiments.min_reports, 0.0)
 
     def _round(self, connection: sa.Connection, batch: Batch) -> tuple[Task, Round]:
-        """The signed task and the round of a batch, with the answer to its block if there is one."""
+        """Read the signed task and the round of a batch, with the answer to its block if there is one."""
         row = connection.execute(
             sa.select(ROUNDS.c.task, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == batch.task_hash)
         ).one_or_none()
@@ -252,7 +252,7 @@ class Custodian:
         return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
 
     def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
-        """Ids, ledger and answer."""
+        """Commit ids, ledger and answer."""
         block = {"task_hash": task.hash, "block": given.block}
         before = connection.execute(
             sa.select(ROUNDS.c.answered, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == task.hash)
@@ -284,7 +284,7 @@ class Custodian:
         crash_point("custodian: answer stored")
 
     def _other_answer(self, batch: Batch) -> Answer:
-        """What another process committed meanwhile: its answer to this batch, or why there is none."""
+        """Return what another process committed meanwhile: its answer to this batch, or why there is none."""
         with reading(self.engine) as connection:
             given = given_to(connection, batch)
         if given is None or given.batch_digest != batch.digest:
@@ -292,7 +292,10 @@ class Custodian:
         return given
 
     def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
-        """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
+        """Compute ε of the installation asked most, and its δ.
+
+        By training rounds, or by this experiment, all its windows.
+        """
         if task.purpose is Purpose.TRAINING:
             epsilon = self.plan.epsilon_of_rounds(rounds) if self.plan.private else None
             return {"epsilon": epsilon, "delta": self.plan.delta}
@@ -301,7 +304,7 @@ class Custodian:
         return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
 
     def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
-        """Rounds of this purpose answered, and those open that may yet be."""
+        """Check the budget: rounds of this purpose answered, and those open that may yet be."""
         own = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
         taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & own
         rounds = connection.execute(sa.select(count_if(taken))).scalar_one()

@@ -52,7 +52,7 @@ class ComparisonResult:
     metric: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Protocol and models as Evaluation.to_dict, with the training's curves and paired comparisons."""
+        """Convert protocol and models as Evaluation.to_dict does, with the training's curves and paired comparisons."""
         config = asdict(self.training.config)
         asked = int(self.training.participations.max(initial=0))
         plan = self.training.config.privacy

@@ -67,7 +67,7 @@ class Fold:
 
 
 def digest_of(*logs: Interactions) -> str:
-    """sha256 (hex) of all that is in some logs."""
+    """Hash all that is in some logs by sha256 (hex)."""
     known = hashlib.sha256()
     for log in logs:
         known.update(f"{log.n_items} {log.n_users} {log.n_events};".encode())
@@ -119,7 +119,9 @@ class Folds:
 
 
 def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
-    """n windows of about equally many events that cover the last fifth of a log, or for n > 1 up to its last half.
+    """Cut n windows of about equally many events.
+
+    They cover the last fifth of a log, or for n > 1 up to its last half.
 
     Each begins with an event. Fewer where events of one moment are so many that two windows would begin with them.
     """
@@ -135,7 +137,9 @@ def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
 
 
 def set_apart(log: Interactions, protocol: str, at: int | None = None) -> tuple[Interactions, int]:
-    """What a search may look at, and until when (µs): nothing that `evaluate` asks about afterwards.
+    """Set apart what a search may look at, and until when (µs).
+
+    It is nothing that `evaluate` asks about afterwards.
 
     at: the moment of the split to come (µs), default_cut by default, as there. With leave-last-out it is every user's
     last event that is left out, whenever it was.

@@ -88,7 +88,7 @@ def find_recipe(word: str, log: Interactions) -> RecipeFile:
 
 
 def _replace_settings(settings: _T, values: object, where: str) -> _T:
-    """The dataclass with the given settings, nested ones too."""
+    """Replace the given settings of a dataclass, nested ones too."""
     if not isinstance(values, Mapping):
         raise FederationError(f"{where}: is a {type(values).__name__}, must be an object")
     _known(f"{where}.", values, [one.name for one in fields(settings) if one.name != "privacy"])  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def _replace_settings(settings: _T, values: object, where: str) -> _T:
 
 
 def _like(now: _T, value: Any, where: str) -> _T:
-    """The value, if it is of the kind of what stands there now."""
+    """Check that the value is of the kind of what stands there now, and return it."""
     if isinstance(now, float) and value == "inf":
         return float("inf")  # type: ignore[return-value]
     if isinstance(now, tuple) and isinstance(value, list) and (len(value) == len(now) or not (value and now)):

@@ -96,7 +96,7 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
 
 
 def recipe(name: str) -> Recipe:
-    """A named recipe. Raises FederationError for another name."""
+    """Find a named recipe. Raises FederationError for another name."""
     try:
         return RECIPES[name]
     except KeyError:

@@ -63,7 +63,7 @@ def replay(
 
 
 def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
-    """An arm of ARMS. Raises DataError for another name."""
+    """Make an arm of ARMS. Raises DataError for another name."""
     if name == "global":
         return GlobalArm()
     if name == "popularity":

@@ -45,7 +45,7 @@ class Parameter:
         return any(path.startswith("train.") for path in self.paths)
 
     def draw(self, rng: np.random.Generator) -> float:
-        """One value; always two draws, so that other knobs do not depend on this one's bounds."""
+        """Draw one value; always two draws, so that other parameters do not depend on this one's bounds."""
         kept, place = rng.random(2)
         if kept < self.zero:
             return 0.0
@@ -56,7 +56,7 @@ class Parameter:
         return float(self.low + (self.high - self.low) * place)
 
     def applied(self, to: Recipe, value: float) -> Recipe:
-        """The recipe with this value; whole numbers stay whole and at least 1."""
+        """Set this value in the recipe; whole numbers stay whole and at least 1."""
         for path in self.paths:
             now = setting(to, path)
             new = now * value if self.factor else value
@@ -92,13 +92,13 @@ TURNED = 1 / 3
 
 
 def near(point: Point, space: Sequence[Parameter], rng: np.random.Generator) -> Point:
-    """The point with some of the space's knobs turned anew."""
+    """Draw some of the space's parameters of the point anew."""
     drawn = {parameter.name: (rng.random(), parameter.draw(rng)) for parameter in space}
     return {**point, **{name: value for name, (turns, value) in drawn.items() if turns < TURNED}}
 
 
 def recipe_at(point: Point, start: Recipe, space: Sequence[Parameter]) -> Recipe:
-    """The recipe of a point: the start with the values of the point, in the order of the space."""
+    """Apply the values of a point to the start, in the order of the space."""
     for parameter in space:
         if parameter.name in point:
             start = parameter.applied(start, point[parameter.name])
@@ -106,7 +106,7 @@ def recipe_at(point: Point, start: Recipe, space: Sequence[Parameter]) -> Recipe
 
 
 def values(of: Recipe, space: Sequence[Parameter]) -> dict[str, Any]:
-    """What a recipe has where each knob turns first: name → value."""
+    """Read what a recipe has where each parameter applies first: name → value."""
     return {
         parameter.name: setting(of, parameter.paths[-1] if not parameter.of_training else parameter.paths[0])
         for parameter in space
@@ -114,7 +114,7 @@ def values(of: Recipe, space: Sequence[Parameter]) -> dict[str, Any]:
 
 
 def setting(of: Any, path: str) -> Any:
-    """The value at a path. Raises FederationError where there is none."""
+    """Look up the value at a path. Raises FederationError where there is none."""
     for name in path.split("."):
         if not hasattr(of, name):
             raise FederationError(f"path={path!r}: a recipe has no {name} there")
@@ -123,7 +123,7 @@ def setting(of: Any, path: str) -> Any:
 
 
 def replace_at(of: _T, path: str, value: Any) -> _T:
-    """A copy of nested frozen dataclasses with another value at a path."""
+    """Copy nested frozen dataclasses with another value at a path."""
     name, _, rest = path.partition(".")
     new = replace_at(setting(of, name), rest, value) if rest else value
     return replace(of, **{name: new})  # type: ignore[type-var]

@@ -106,7 +106,7 @@ def cross_validate(
 
 
 def _participations(asked: Sequence[int], folds: Folds) -> int:
-    """How often a device took part in the folds of one table, at most; asked: in each fold's training, at most.
+    """Bound how often a device took part in the folds of one table; asked: in each fold's training, at most.
 
     A device that is asked in one of the device folds of a window does not train in it, and measures once.
     """
@@ -202,7 +202,7 @@ def training_grid(start: Recipe) -> Iterable[Recipe]:
 
 
 def serving_grid(start: Recipe) -> Iterable[Recipe]:
-    """The start, and it with one setting of the profile changed."""
+    """Yield the start, and it with one setting of the profile changed."""
     now = start.serve
     changed = [now]
     changed += [replace(now, half_life=now.half_life * factor) for factor in (0.5, 1.5, 3.0)]

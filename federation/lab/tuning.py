@@ -52,11 +52,11 @@ class Budget:
             )
 
     def steps(self) -> int:
-        """Cross-validated tables, if nothing ends the search early."""
+        """Count the cross-validated tables, if nothing ends the search early."""
         return 1 + sum(_halved(size) for size in self.brackets())
 
     def brackets(self) -> Iterator[int]:
-        """Settings of training that each bracket begins with."""
+        """Yield the settings of training that each bracket begins with."""
         left = self.trials - 1
         while left > 0:
             yield min(left, BRACKET)
@@ -123,8 +123,11 @@ class TuningResult:
         return sum(trial.found.participations for trial in self.trials if trial.found is not None)
 
     def to_frame(self) -> pl.DataFrame:
-        """A row for each trial and profile setting: trial, bracket, share, one column a knob (as judged: a share of the
-        rounds), mean, error, devices, chosen; what cannot work has null figures and a note."""
+        """Make a row for each trial and profile setting.
+
+        Columns: trial, bracket, share, one a parameter (as judged: a share of the rounds), mean, error, devices,
+        chosen; what cannot work has null figures and a note.
+        """
         rows: list[dict[str, Any]] = []
         for trial in self.trials:
             judged = trial.found
@@ -184,7 +187,7 @@ def tune(
 
 
 def rounds_at(recipe: Recipe, share: float) -> int:
-    """A share of a recipe's rounds, at least one of them."""
+    """Compute a share of a recipe's rounds, at least one of them."""
     return max(round(recipe.train.rounds * share), min(recipe.train.rounds, 1))
 
 
@@ -208,13 +211,13 @@ class _Search:
     trials: list[Trial] = field(default_factory=list)
 
     def draws(self, best: Trial, bracket: int) -> list[Point]:
-        """Settings of training near the best so far, each with the best's settings of the profile."""
+        """Draw settings of training near the best so far, each with the best's settings of the profile."""
         parameters = [parameter for parameter in self.space if parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket]).spawn(BRACKET)
         return [near(best.best_point, parameters, rng) for rng in rngs]
 
     def settings(self, point: Point, bracket: int) -> tuple[Point, ...]:
-        """The point, and others near it in the profile's settings: the same changes for all entrants of a bracket."""
+        """Draw the point, and others near it in the profile's settings: the same for all entrants of a bracket."""
         parameters = [parameter for parameter in self.space if not parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket, 1]).spawn(self.budget.settings - 1)
         return (point, *(near(point, parameters, rng) for rng in rngs))
@@ -241,7 +244,7 @@ class _Search:
 
 
 def _halved(size: int) -> int:
-    """Trials of a bracket of some entrants over all rungs."""
+    """Count the trials of a bracket of some entrants over all rungs."""
     total = 0
     for _ in RUNGS:
         total += size

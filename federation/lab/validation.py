@@ -50,11 +50,11 @@ class Validation:
     sections: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The sections as one JSON object."""
+        """Collect the sections as one JSON object."""
         return dict(self.sections)
 
     def to_frame(self) -> pl.DataFrame:
-        """Long table: section, at (which fold, how many devices, …), figure, mean, low, high, devices."""
+        """Make a long table: section, at (which fold, how many devices, …), figure, mean, low, high, devices."""
         rows: list[tuple[str, str, str, float, float, float, int]] = []
 
         def walk(value: Any, section: str, at: str, name: str) -> None:
@@ -141,7 +141,7 @@ class _Judge:
         return f"ndcg@{self.k}"
 
     def over_devices(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Each fold's devices asked by a table that they did not train; and the gap to those that did."""
+        """Ask each fold's devices by a table that they did not train; and measure the gap to those that did."""
         bare, last = recipe.serve.without_repeat(), replace(recipe.serve.without_repeat(), trend_weight=0.0)
         rows, pooled, later, baskets, kept_out = [], [], [], [], []
         held: HoldOut | None = None
@@ -179,7 +179,7 @@ class _Judge:
         return {"of": {"folds": rows, **total, "gap": gap}}
 
     def over_time(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """What follows each moment, foretold from what was known; a device is resampled with all its windows."""
+        """Foretell what follows each moment from what was known; a device is resampled with all its windows."""
         rows = []
         sums = {name: np.zeros((2, folds.log.n_users)) for name in ("personalized", "popularity")}
         for fold, (start, end) in zip(folds, folds.windows, strict=True):
@@ -197,7 +197,7 @@ class _Judge:
         return {"of": {"folds": rows, **total}}
 
     def canary(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """The canary on the last window, beside the same training on true items."""
+        """Run the canary on the last window, beside the same training on true items."""
         fold = next(iter(folds))
 
         def fit(log: Interactions) -> Recommender:
@@ -223,7 +223,7 @@ class _Judge:
         }
 
     def by_devices(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Tables of nested random subsets of each fold's training devices, asked by the same devices."""
+        """Train tables of nested random subsets of each fold's training devices, asked by the same devices."""
         rows = []
         for share in DEVICE_SHARES:
 
@@ -239,7 +239,7 @@ class _Judge:
         return {"of": rows}
 
     def by_rounds(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Trainings of their own with fewer and with more rounds, each with its whole schedule of steps."""
+        """Train anew with fewer and with more rounds, each with its whole schedule of steps."""
         rows = []
         for rounds in dict.fromkeys(max(1, round(share * recipe.train.rounds)) for share in ROUND_SHARES):
             other = replace(recipe, train=replace(recipe.train, rounds=rounds))
@@ -248,7 +248,7 @@ class _Judge:
         return {"of": rows}
 
     def nested(self, folds: Folds, recipe: Recipe, search: Budget, cache: ResultCache) -> dict[str, Any]:
-        """The nested figure beside the naive one."""
+        """Measure the nested figure beside the naive one."""
         found: NestedResult = nested_cross_validation(folds, recipe, search, seed=self.seed, k=self.k, cache=cache)
         return {
             "of": {
@@ -262,7 +262,7 @@ class _Judge:
         }
 
     def _point(self, folds: Folds, recipe: Recipe, log_of: Callable[[Fold], Interactions]) -> dict[str, Any] | None:
-        """One point of a curve; None where so few devices cannot fill the rounds."""
+        """Measure one point of a curve; None where so few devices cannot fill the rounds."""
         columns: dict[str, list[Floats]] = {"0": [], "popularity": []}
         devices = 0.0
         for fold in folds:
@@ -288,7 +288,7 @@ class _Judge:
         return {"mean": float(np.nanmean(values)), "ci95": [float(low), float(high)], "devices": int(measured.sum())}
 
     def _gap(self, figures: Floats, held_out: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """Each device's figure from tables that it trained, against the one it did not; both (folds, n_users)."""
+        """Compare each device's figure from tables that it trained with the one it did not; both (folds, n_users)."""
         some = ~np.isnan(figures).any(axis=0)
         figures, held_out = figures[:, some], held_out[:, some]
         out = np.where(held_out, figures, 0.0).sum(axis=0)
@@ -298,7 +298,7 @@ class _Judge:
 
 
 def _basket_figures(arm: Any, held: HoldOut, users: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
-    """NDCG@k of each user's last basket from what it did before, (n_users,) float64; nan where there is none."""
+    """Measure NDCG@k of each user's last basket from what it did before, (n_users,) float64; else nan."""
     found = np.full(n_users, np.nan)
     for start in range(0, len(users), _BATCH):
         some = users[start : start + _BATCH]
@@ -308,7 +308,7 @@ def _basket_figures(arm: Any, held: HoldOut, users: npt.NDArray[np.int64], n_use
 
 
 def _some(users: npt.NDArray[np.int64], folds: Folds) -> npt.NDArray[np.int64]:
-    """At most folds.at_most of the users, ascending."""
+    """Draw at most folds.at_most of the users, ascending."""
     if len(users) <= folds.at_most:
         return users
     return np.sort(np.random.default_rng([folds.seed, _SUBSET, 1]).permutation(users)[: folds.at_most])

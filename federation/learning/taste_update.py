@@ -59,7 +59,7 @@ class Update:
 def by_item(
     item_idx: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], targets: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int32], Vector, Vector]:
-    """Events of one history merged by item: distinct item_idx, summed weights, weighted mean targets.
+    """Merge events of one history by item: distinct item_idx, summed weights, weighted mean targets.
 
     Events of weight 0 (a kind that does not count) are dropped.
     """
@@ -106,11 +106,11 @@ def device_update(
 
 
 def metrics_vector(metrics: Mapping[str, float]) -> Vector:
-    """(len(METRICS),) in their order; 0 for what was not measured."""
+    """Order metrics into (len(METRICS),); 0 for what was not measured."""
     return np.array([metrics.get(name, 0.0) for name in METRICS])
 
 
 def clip_part(part: Vector, bound: float) -> Vector:
-    """A part scaled down to L2 norm ≤ bound."""
+    """Scale a part down to L2 norm ≤ bound."""
     norm = float(np.linalg.norm(part))
     return part if norm <= bound else part * (bound / norm)

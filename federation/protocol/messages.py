@@ -139,31 +139,37 @@ class Task:
         return hashlib.sha256(frame_fields(TASK_DOMAIN, self.signed_bytes)).digest()
 
     def signed_by(self, key: SigningKey) -> Task:
-        """The task with the custodian's signature over every other field."""
+        """Sign the task with the custodian's key over every other field."""
         return replace(self, signature=key.sign(TASK_DOMAIN, self.signed_bytes))
 
     def is_signed_by(self, public_key: bytes) -> bool:
-        """Whether the signature is that of this Ed25519 public key (32 bytes)."""
+        """Verify that the signature is that of this Ed25519 public key (32 bytes)."""
         return is_signed(public_key, TASK_DOMAIN, self.signed_bytes, self.signature)
 
     def to_bytes(self) -> bytes:
-        """The task on the wire: the signed bytes, then the signature. Raises TaskRefused if it is not signed."""
+        """Encode the task for the wire: the signed bytes, then the signature.
+
+        Raises TaskRefused if it is not signed.
+        """
         if len(self.signature) != SIGNATURE_BYTES or not self.round_public_key:
             raise TaskRefused(f"task_id={self.task_id}: must have a round key and a signature to be sent")
         return self.signed_bytes + self.signature
 
     @staticmethod
     def from_bytes(data: bytes) -> Task:
-        """The task of its wire bytes, signature unchecked. Raises TaskRefused for anything that is not one task."""
+        """Decode the task of its wire bytes, signature unchecked.
+
+        Raises TaskRefused for anything that is not one task.
+        """
         return _task_of(data, draft=False)
 
     def draft_bytes(self) -> bytes:
-        """What the service asks the custodian to sign: the signed bytes without a round key."""
+        """Encode what the service asks the custodian to sign: the signed bytes without a round key."""
         return replace(self, round_public_key=b"").signed_bytes
 
     @staticmethod
     def from_draft_bytes(data: bytes) -> Task:
-        """The task of its draft bytes, without key and signature. Raises TaskRefused for anything else."""
+        """Decode the task of its draft bytes, without key and signature. Raises TaskRefused for anything else."""
         return _task_of(data, draft=True)
 
 
@@ -242,7 +248,7 @@ class Report:
             raise MalformedReport(f"report_id of {len(self.report_id)} bytes: must be {REPORT_ID_BYTES}")
 
     def to_bytes(self) -> bytes:
-        """The report on the wire. The share comes last: all else can be refused before it is read."""
+        """Encode the report for the wire. The share comes last: all else can be refused before it is read."""
         return b"".join(
             (
                 REPORT_MAGIC,
@@ -257,7 +263,7 @@ class Report:
 
     @staticmethod
     def from_bytes(data: bytes, task: Task, now: int) -> Report:
-        """The report of its wire bytes, checked against its task; now in seconds since 1970-01-01 UTC.
+        """Decode the report of its wire bytes, checked against its task; now in seconds since 1970-01-01 UTC.
 
         Raises LateReport, OversizedReport, MalformedReport or MismatchedReport, in this order of checks.
         """
@@ -303,7 +309,7 @@ def _check_against(report: Report, task: Task) -> None:
 
 
 def blocks_of(n_items: int, rows: int) -> tuple[Block, ...]:
-    """n_items rows cut into blocks of at most `rows`, in order."""
+    """Cut n_items rows into blocks of at most `rows`, in order."""
     if n_items < 1 or rows < 1:
         raise FederationError(f"n_items={n_items}, rows={rows}: must be 1 or more")
     return tuple(Block(start, min(start + rows, n_items)) for start in range(0, n_items, rows))

@@ -153,7 +153,7 @@ class Coordinator:
         return moved
 
     def refresh(self) -> None:
-        """See what other processes did."""
+        """Read what other processes did."""
         self._newest = self.store.newest()
 
     def activate(self, version: str, now: int) -> None:

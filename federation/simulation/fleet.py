@@ -83,11 +83,11 @@ class FleetRound:
     seconds: float
 
     def count(self, status: str) -> int:
-        """Devices with this status."""
+        """Count devices with this status."""
         return sum(fate.status == status for fate in self.fates)
 
     def to_dict(self) -> dict[str, object]:
-        """Counts for a report; nothing of a single device."""
+        """Count for a report; nothing of a single device is in it."""
         refusals = Counter(fate.detail for fate in self.fates if fate.status in ("rejected", "refused", "unsent"))
         vanished = Counter(fate.detail for fate in self.fates if fate.status == "vanished")
         accepted = self.count("accepted")
@@ -117,7 +117,7 @@ class Fleet:
         users: npt.NDArray[np.int64],
         on_device: Callable[[], None] = lambda: None,
     ) -> Fleet:
-        """A device that contributes for each of these users of a log."""
+        """Create a device that contributes for each of these users of a log."""
         for device, user in enumerate(users.tolist()):
             state = DeviceState(consent="contribute", events=history_of(log, items, user))
             Vault.create(_home(folder, device), state.encode(), "file")
@@ -125,12 +125,12 @@ class Fleet:
         return Fleet(folder, len(users))
 
     def device(self, device: int, catalogue: Catalogue | None = None) -> Device:
-        """One device. catalogue: at hand, where it would fetch its own."""
+        """Open one device. catalogue: at hand, where it would fetch its own."""
         return Device(Vault.open(_home(self.folder, device)), catalogue)
 
 
 def history_of(log: Interactions, items: Vocabulary, user: int) -> tuple[Event, ...]:
-    """One user's events as a device records them."""
+    """Convert one user's events to what a device records."""
     own = log.of(user)
     columns = (log.time[own], items.ids.gather(log.item_idx[own]), log.kind[own], log.quantity[own])
     return tuple(
@@ -224,7 +224,7 @@ def _play(
 
 
 def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | None:
-    """The first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
+    """Wait for the first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
     give_up = clock.monotonic() + wait_s
     while True:
         found = fetch_task(client, RetryPolicy(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
@@ -236,18 +236,18 @@ def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | 
 
 
 def vanishing_moment(config: FleetConfig, device: int, play: int) -> str | None:
-    """Where a device vanishes in its round, None if it does not. A function of the seed."""
+    """Draw where a device vanishes in its round, None if it does not. A function of the seed."""
     chance = _rng(config.seed, _VANISH, device, play)
     return MOMENTS[int(chance.integers(len(MOMENTS)))] if chance.random() < config.dropout else None
 
 
 def drawn_block(seed: int, task: Task, device: int) -> int:
-    """A simulated device's block. A function of the seed, which a shopper's own must not be."""
+    """Draw a simulated device's block. A function of the seed, which a shopper's own must not be."""
     return int(_rng(seed, _BLOCK, task.round, device).integers(len(task.blocks)))
 
 
 def rounding_of(seed: int, play: int, device: int) -> np.random.Generator:
-    """What a simulated device rounds its report with."""
+    """Make what a simulated device rounds its report with."""
     return _rng(seed, _ROUNDING, play, device)
 
 
@@ -277,7 +277,7 @@ class _DeviceTransport(httpx.BaseTransport):
         return self._transport.handle_request(request)
 
     def close(self) -> None:
-        """The shared connections stay."""
+        """Leave the shared connections open."""
 
 
 class _BrokenStream(httpx.SyncByteStream):

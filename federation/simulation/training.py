@@ -219,7 +219,7 @@ class _Devices:
         self._held = hold_out_last(log) if config.measure_every else None
 
     def after_one_more(self, run: Run) -> Run | None:
-        """The run after one more round: of the taste, then of the intent. None where none is left."""
+        """Run one more round: of the taste, then of the intent. None where none is left."""
         if run.intent is None and run.state.steps < self._rounds[TASTE] and not run.overfits():
             return run.after(*self._taste_round(run.state))
         if self.intent is None:
@@ -233,7 +233,7 @@ class _Devices:
         return replace(run, intent=state, records=(*run.records, record))
 
     def participations(self, records: Sequence[RoundRecord]) -> npt.NDArray[np.int32]:
-        """How often each user was asked in these rounds, (n_users,) int32."""
+        """Count how often each user was asked in these rounds, (n_users,) int32."""
         found = np.zeros(self._log.n_users, dtype=np.int32)
         for part in self._rounds:
             for round_ in range(rounds_of(records, part)):
@@ -252,7 +252,7 @@ class _Devices:
         return _RoundCohort(len(asked), training, blocks, devices[measuring])
 
     def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
-        """One round of the taste over the devices that report."""
+        """Run one round of the taste over the devices that report."""
         config, round_ = self._config, state.steps
         table, drawn = _without_trend(state), self._drawn(TASTE, round_)
         solver = solver_of(config.strategy)(table, config.profile)
@@ -274,7 +274,10 @@ class _Devices:
     def _intent_round(
         self, state: StepState, taste: ItemTable, intent: IntentConfig, before: int
     ) -> tuple[StepState, RoundRecord]:
-        """One round of the intent, after so many rounds before it; hold-out devices only measure, as in the others."""
+        """Run one round of the intent, after so many rounds before it.
+
+        Hold-out devices only measure, as in the others.
+        """
         config, round_ = self._config, state.steps
         drawn = self._drawn(INTENT, round_)
         table = with_intent(taste, state.item_embeddings, state.mean_profile)
@@ -296,7 +299,10 @@ class _Devices:
         return intent_step(state, sums, intent, config.step), drawn.record(before, step, sums.metrics, INTENT)
 
     def _noisy(self, sums: RoundSums, plan: PrivacyPlan, part: str, round_: int) -> RoundSums:
-        """The sums as both parties would publish them; fewer reports than the plan allows is no round at all."""
+        """Add noise to the sums as both parties would publish them.
+
+        Fewer reports than the plan allows is no round at all.
+        """
         n_items, dim = sums.rows.shape
         n_block = -(-n_items // self._config.blocks)
         fewest, most = int(sums.reports.min()), int(sums.reports.max())
@@ -308,7 +314,10 @@ class _Devices:
         return add_noise(sums, plan.sum_plan(n_block, dim, part), rng, n_block=n_block)
 
     def _measure(self, solver: Solver, table: ItemTable, drawn: _RoundCohort, round_: int) -> npt.NDArray[np.float64]:
-        """Devices and sum of NDCG@20, of some that train and of the hold-out ones, under profiles of all parts."""
+        """Measure devices and sum of NDCG@20, of some that train and of the hold-out ones.
+
+        Profiles are of all parts.
+        """
         if self._held is None or round_ % self._config.measure_every:
             return np.zeros(4)
         found: list[float] = []
@@ -350,6 +359,6 @@ def _without_trend(state: StepState) -> ItemTable:
 
 
 def _identity(log: Interactions, config: TrainConfig, seed: int, now: int) -> str:
-    """What a checkpoint belongs to."""
+    """Describe what a checkpoint belongs to."""
     marks = [log.n_users, log.n_items, log.n_events, int(log.time.sum()), int(log.item_idx.sum()), seed, now]
     return json.dumps([asdict(config), marks], sort_keys=True)

@@ -21,7 +21,7 @@ MakeSolver = Callable[[ItemTable, ProfileConfig], Solver]
 
 
 def closed_form(table: ItemTable, config: ProfileConfig) -> Solver:
-    """The fold-in solver of a table's taste."""
+    """Make the fold-in solver of a table's taste."""
     return Solver(torch.from_numpy(np.array(table.rows_of(TASTE))), alpha=config.alpha, reg=config.reg)
 
 
@@ -32,7 +32,10 @@ def profiles_of(
     now: int | npt.NDArray[np.int64],
     make_solver: MakeSolver = closed_form,
 ) -> npt.NDArray[np.float32]:
-    """The profiles of all users of a log, (n_users, dim) float32; agrees with recsys.model.profile, user by user."""
+    """Compute the profiles of all users of a log, (n_users, dim) float32.
+
+    Agrees with recsys.model.profile, user by user.
+    """
     profiles = np.zeros((log.n_users, table.dim), dtype=np.float32)
     histories = merge_histories(log, config, now)
     profiles[:, table.part(TASTE)] = make_solver(table, config).profiles(histories, np.arange(log.n_users))
@@ -79,19 +82,19 @@ class GlobalProfile:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32."""
+        """Score items, (len(users), n_items) float32."""
         mean = in_shares(self.table.mean_profile, self.table.parts, self.config)
         one = score(self.table, mean[None, :], self.config.trend_weight)
         return np.repeat(one, len(users), axis=0)
 
 
 def own_purchases(log: Interactions, now: int | npt.NDArray[np.int64], half_life_days: float) -> Histories:
-    """Every user's time-decayed purchase counts, as weights; the batched repeat counter."""
+    """Count every user's time-decayed purchases, as weights; the batched repeat counter."""
     bought = log.where(log.kind == EventKind.PURCHASE)
     count_all = ProfileConfig(half_life=half_life_days, floor=0.0, kind_weights=(1.0, 1.0, 1.0, 1.0, 1.0))
     return merge_histories(bought, count_all, now)
 
 
 def without_repeat(arm: Personalized) -> Personalized:
-    """The same arm without the repeat counter."""
+    """Return the same arm without the repeat counter."""
     return replace(arm, name=f"{arm.name}_no_repeat", config=arm.config.without_repeat())

@@ -65,7 +65,7 @@ class Chance:
     name: str = "chance"
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32 in [0, 1)."""
+        """Score at random in [0, 1), (len(users), n_items) float32."""
         rows = [np.random.default_rng([self.seed, int(user)]).random(histories.n_items, np.float32) for user in users]
         return np.stack(rows) if rows else np.empty((0, histories.n_items), dtype=np.float32)
 
@@ -116,7 +116,7 @@ def canary(
 
 
 def shuffle_items(log: Interactions, rng: np.random.Generator) -> Interactions:
-    """The log with its items dealt out anew among the events of each kind; users, times, kinds and counts stay."""
+    """Deal the log's items out anew among the events of each kind; users, times, kinds and counts stay."""
     items = log.item_idx.copy()
     for kind in np.unique(log.kind):
         rows = np.flatnonzero(log.kind == kind)

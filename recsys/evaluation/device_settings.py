@@ -37,7 +37,7 @@ K = 20
 
 
 def neighbours(default: ProfileConfig) -> tuple[ProfileConfig, ...]:
-    """Candidates around the default, itself left out: half_life × {1/3, 1, 3} with reg × {1/2, 1, 2}."""
+    """List candidates around the default, itself left out: half_life × {1/3, 1, 3} with reg × {1/2, 1, 2}."""
     around = (
         replace(default, half_life=default.half_life * longer, reg=default.reg * stronger)
         for longer in (1 / 3, 1.0, 3.0)
@@ -54,7 +54,7 @@ def choose_config(
     default: ProfileConfig,
     candidates: Sequence[ProfileConfig],
 ) -> ProfileConfig:
-    """The settings for ONE history, oldest event first (all arrays (n,)): a candidate, or the default.
+    """Choose the settings for ONE history, oldest event first (all arrays (n,)): a candidate, or the default.
 
     Each of len(candidates) + 1 settings is folded in and scored BASKETS times: 13 ms of CPU for 8 candidates and 4,000
     items of 64 columns, 130 ms for 100,000; so a device does this when its history has grown, not for every list.
@@ -94,7 +94,9 @@ def own_scores(
 
 
 def choose(figures: npt.NDArray[np.float64]) -> int:
-    """Column of figures (baskets, settings) to take: 0, the default, unless another clearly has more; nan rows apart.
+    """Choose a column of figures (baskets, settings); nan rows apart.
+
+    It is 0, the default, unless another clearly has more.
 
     Of several that clearly do, the one with the largest lower bound, mean gain − CLEARLY standard errors.
     """
@@ -107,7 +109,7 @@ def choose(figures: npt.NDArray[np.float64]) -> int:
 
 
 def _last_basket(time: npt.NDArray[np.int64]) -> int:
-    """First row of the last basket, as hold_out_last has it; 0 where nothing is before it."""
+    """Find the first row of the last basket, as hold_out_last has it; 0 where nothing is before it."""
     if len(time) < 2:
         return 0
     start = int(np.searchsorted(time, time[-1]))
@@ -130,7 +132,7 @@ class DeviceTunedArm:
         return f"{self.arm.name}_chosen"
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32."""
+        """Score items, (len(users), n_items) float32."""
         chosen = self.choices(histories, users)
         scores = np.empty((len(users), self.arm.table.n_items), dtype=np.float32)
         for place, arm in enumerate(self._arms()):
@@ -140,7 +142,7 @@ class DeviceTunedArm:
         return scores
 
     def choices(self, histories: Interactions, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(len(users),) int64: 0 for the default, 1 + i for candidate i."""
+        """Choose settings for each user, (len(users),) int64: 0 for the default, 1 + i for candidate i."""
         arms = self._arms()
         left = histories.users(users)
         figures = np.full((len(users), BASKETS, len(arms)), np.nan)

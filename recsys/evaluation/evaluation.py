@@ -81,7 +81,7 @@ class Evaluation:
         return tuple(self.values)
 
     def column(self, model: str, metric: str, part: str = "all") -> Floats:
-        """(n,) float64: one metric of one model for each of `users`; nan outside the part."""
+        """Return one metric of one model for each of `users`, (n,) float64; nan outside the part."""
         try:
             return self.values[model][part][metric]
         except KeyError:
@@ -111,7 +111,9 @@ class Evaluation:
         return found
 
     def to_dict(self) -> dict[str, object]:
-        """The table as JSON: `{"protocol": {...}, "models": [{"model", "users", "all": {..., "ci95": {...}}, ...}]}`.
+        """Convert the table to JSON.
+
+        `{"protocol": {...}, "models": [{"model", "users", "all": {..., "ci95": {...}}, ...}]}`.
 
         `users` of a model counts those of `all`; a part nobody is in, or the model has no answer for, is null.
         """
@@ -123,7 +125,7 @@ class Evaluation:
         return {"protocol": dict(self.protocol), "models": rows}
 
     def to_frame(self) -> pl.DataFrame:
-        """Long table: model, part, metric, value, low, high, users; list figures have no interval."""
+        """Make a long table: model, part, metric, value, low, high, users; list figures have no interval."""
         rows: list[tuple[str, str, str, float, float | None, float | None, int]] = []
         for model in self.models:
             for part in self.values[model]:
@@ -260,7 +262,7 @@ class _Tally:
         self._exposure[part] += np.bincount(shown[shown >= 0], minlength=len(self._exposure[part]))
 
     def lists(self) -> dict[str, dict[str, float]]:
-        """Coverage and Gini over the candidates, mean novelty in bits; for parts that listed anything."""
+        """Measure coverage and Gini over the candidates, mean novelty in bits; for parts that listed anything."""
         return {
             part: {
                 f"coverage@{self._k}": coverage(exposure[self._known.candidates]),
@@ -273,7 +275,7 @@ class _Tally:
 
 
 def with_popularity(models: Sequence[Recommender], train: Interactions) -> list[Recommender]:
-    """The models, popularity added at the end if it is missing; names must be distinct."""
+    """Add popularity at the end of the models if it is missing; names must be distinct."""
     names = [model.name for model in models]
     if len(set(names)) != len(names):
         raise ModelError(f"models={names}: names must be distinct")
@@ -295,12 +297,12 @@ def model_scores(
 
 
 def moment_of(split: Split, histories: Interactions) -> int:
-    """When recommendations are asked for: the split's time, or 1 µs after the last event of histories."""
+    """Decide when recommendations are asked for: the split's time, or 1 µs after the last event of histories."""
     return split.at if split.at is not None else int(histories.time.max(initial=0)) + 1
 
 
 def iso(micros: int) -> str:
-    """ISO time in UTC of µs since 1970."""
+    """Format µs since 1970 as ISO time in UTC."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()
 
 
@@ -317,7 +319,7 @@ class Comparison:
 
 
 def compare(evaluation: Evaluation, a: str, b: str, metric: str, part: str = "all") -> PairedDifference:
-    """Paired bootstrap of a − b over the users who have both figures."""
+    """Bootstrap a − b over the users who have both figures, paired."""
     return paired_difference(
         evaluation.column(a, metric, part),
         evaluation.column(b, metric, part),
@@ -329,7 +331,7 @@ def compare(evaluation: Evaluation, a: str, b: str, metric: str, part: str = "al
 def compare_several(
     evaluation: Evaluation, pairs: Sequence[tuple[str, str]], metric: str, part: str = "all"
 ) -> list[Comparison]:
-    """Several comparisons at once, their p-values adjusted by Holm."""
+    """Compare several pairs at once, their p-values adjusted by Holm."""
     found = [compare(evaluation, a, b, metric, part) for a, b in pairs]
     adjusted = holm([one.p_value for one in found])
     return [

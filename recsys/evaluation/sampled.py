@@ -116,7 +116,7 @@ def target_position(
     negatives: npt.NDArray[np.int64],
     luck: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.int64]:
-    """0-based position of each target among its negatives, (batch,) int64.
+    """Find the 0-based position of each target among its negatives, (batch,) int64.
 
     scores: (batch, n_items). luck: (batch,) in [0, 1), where among its equals a tied target stands.
     """

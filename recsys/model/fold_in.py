@@ -34,7 +34,10 @@ def system(
     alpha: float,
     reg: float,
 ) -> npt.NDArray[np.float64]:
-    """The matrix that fold_in solves with, (dim, dim) float64, symmetric and, for reg > 0, positive definite."""
+    """Compute the matrix that fold_in solves with, (dim, dim) float64.
+
+    It is symmetric and, for reg > 0, positive definite.
+    """
     X, w = rows.astype(np.float64), weights.astype(np.float64)
     A = alpha * gram.astype(np.float64)
     A += X.T @ (X * w[:, None])
@@ -43,7 +46,10 @@ def system(
 
 
 def solve(A: npt.NDArray[np.float64], b: npt.NDArray[np.float64], reg: float) -> npt.NDArray[np.float64]:
-    """A⁻¹b for b (dim,) or (dim, m). Raises ModelError when A is not positive definite; reg is for its message."""
+    """Solve A⁻¹b for b (dim,) or (dim, m).
+
+    Raises ModelError when A is not positive definite; reg is for its message.
+    """
     _, found, info = dposv(A, b, lower=True)
     if info != 0:
         raise ModelError(f"fold_in: the system is not positive definite (LAPACK info={info}); reg={reg}")
@@ -60,7 +66,7 @@ def fold_in(
     alpha: float,
     reg: float,
 ) -> npt.NDArray[np.float32]:
-    """Closed-form profile of one history: one dim x dim solve in float64.
+    """Fold one history into a closed-form profile: one dim x dim solve in float64.
 
     rows: (n, dim) float32, the item embeddings of the history's events (an item may occur twice).
     gram: (dim, dim) float32. weights, targets: (n,) float32.
@@ -141,7 +147,7 @@ def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _whole(vector: npt.NDArray[np.float32], table: ItemTable) -> npt.NDArray[np.float32]:
-    """A vector of the part TASTE among all parts, (dim,); the others are zero."""
+    """Place a vector of the part TASTE among all parts, (dim,); the others are zero."""
     whole = np.zeros(table.dim, dtype=np.float32)
     whole[table.part(TASTE)] = vector
     return whole

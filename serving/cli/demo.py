@@ -121,7 +121,7 @@ def _device_story(
 
 
 def _typical(train: Interactions, compared: ComparisonResult) -> int:
-    """The warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
+    """Choose the warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
     users = compared.evaluation.users
     quality = compared.evaluation.column("personalized", "ndcg@20")
     size = train.counts[users]
@@ -139,7 +139,7 @@ def _shelf(how: str, list_: Recommendations, titles: dict[str, str], bought: set
 
 @contextmanager
 def _service(bundle: Path) -> Iterator[str]:
-    """`ownshelf serve` in a process of its own on a free port; its address."""
+    """Run `ownshelf serve` in a process of its own on a free port; yield its address."""
     program = [sys.executable, "-m", "serving.cli.main"]
     command = [*program, "serve", str(bundle), "--port", "0", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # our own program, no shell

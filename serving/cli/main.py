@@ -61,7 +61,7 @@ class Commands(OneLineErrors):
         return get_command(found) if isinstance(found, typer.Typer) else _command(found, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Help without importing any command."""
+        """Write help without importing any command."""
         self._listing = True
         super().format_help(ctx, formatter)
         self._listing = False
@@ -74,7 +74,7 @@ def _command(function: Any, name: str, line: str | None = None) -> Any:
 
 
 def _nothing() -> None:
-    """Stands for a command in the list of commands."""
+    """Stand for a command in the list of commands."""
 
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ app = typer.Typer(
 
 @app.callback()
 def options() -> None:
-    """Recommendations from profiles that never leave the shopper's device."""
+    """Recommend from profiles that never leave the shopper's device."""
 
 
 def main() -> None:

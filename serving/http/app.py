@@ -71,7 +71,7 @@ class _Service(FastAPI):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the application's start and end."""
+        """Answer one request, or the application's start and end."""
         if scope["type"] != "http" or self.middleware_stack is None:
             await super().__call__(scope, receive, send)
             return
@@ -79,7 +79,7 @@ class _Service(FastAPI):
         await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """From the guard inwards."""
+        """Build the middleware from the guard inwards."""
         stack: Any = super().build_middleware_stack()
         while not isinstance(stack, Guard):
             stack = stack.app
@@ -156,7 +156,7 @@ def create_app(
 
 
 def _remember(stores: Stores, by_app: Mapping[str, Sequence[Bundle]]) -> None:
-    """Bundles that were given and not added: so that they can be switched between."""
+    """Remember bundles that were given and not added, so that they can be switched between."""
     for name, bundles in by_app.items():
         for bundle in reversed(bundles):
             if bundle.folder.is_dir():
@@ -177,7 +177,7 @@ def _counted(stores: Stores) -> Observer:
 
 
 def _document(app: FastAPI, apps: Apps, access: Access, written: dict[object, dict[str, Any]]) -> dict[str, Any]:
-    """The document of what is served now; written: the last one, under what it was written of."""
+    """Document what is served now; written: the last document, under what it was written of."""
     names = apps.names()
     served = [one for name in names for one in apps.of(name).all()]
     state = (*(one.version for one in served), len(names), access.is_open)

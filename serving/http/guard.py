@@ -199,7 +199,7 @@ class _Exchange:
                 self.origin = value
 
     async def read_body(self) -> None:
-        """The whole body, ahead of the app. Raises Refusal beyond the bound, and _ClientGone."""
+        """Read the whole body, ahead of the app. Raises Refusal beyond the bound, and _ClientGone."""
         if self.declared is not None or self.scope["method"] in ("POST", "PUT"):
             self.check_declared()
             pieces, more = [], True
@@ -214,18 +214,18 @@ class _Exchange:
         self.unread = False
 
     def check_declared(self) -> None:
-        """Raises Refusal for a body that says it is beyond the bound."""
+        """Check the declared length; raises Refusal for a body that says it is beyond the bound."""
         if self.declared is not None and self.declared > self.bound:
             raise self._too_large()
 
     async def bounded_receive(self) -> Message:
-        """The next piece of the body, from the wire. Raises Refusal beyond the bound."""
+        """Receive the next piece of the body, from the wire. Raises Refusal beyond the bound."""
         message = await self.receive()
         self._count(message.get("body", b""))
         return message
 
     async def replay(self) -> Message:
-        """The body that was read ahead, once; then what the wire says."""
+        """Replay the body that was read ahead, once; then what the wire says."""
         if self.replayed:
             return await self.receive()
         self.replayed = True
@@ -249,7 +249,7 @@ class _Exchange:
         details: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """An error, unless an answer has begun: then the connection ends with it torn."""
+        """Respond with an error, unless an answer has begun: then the connection ends with it torn."""
         if self.status:
             return
         self.state["code"] = code
@@ -261,7 +261,7 @@ class _Exchange:
         await self.begin(status, [(b"content-type", b"application/json"), length, *more], body)
 
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

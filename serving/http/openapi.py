@@ -97,7 +97,7 @@ def document(
 
 
 def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> None:
-    """Of an item to be put: the fields and attributes that these catalogues have, and no others."""
+    """Name the fields and attributes of an item to be put: those that these catalogues have, and no others."""
     columns = {name: dtype for catalogue in catalogues for name, dtype in catalogue.schema.items()}
     for name in set(ITEM_FIELDS) - set(columns):
         del item["properties"][name]
@@ -111,7 +111,7 @@ def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> N
 
 
 def _value(dtype: pl.DataType) -> dict[str, Any] | None:
-    """A value that a column can hold; None for a column that nothing can be put into."""
+    """Describe a value that a column can hold; None for a column that nothing can be put into."""
     if dtype.is_integer():
         low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)  # type: ignore[attr-defined]
         return {"type": "integer", "minimum": low, "maximum": high}
@@ -126,7 +126,7 @@ def _value(dtype: pl.DataType) -> dict[str, Any] | None:
 
 
 def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """The filter language over the fields that these catalogues have."""
+    """Describe the filter language over the fields that these catalogues have."""
     kinds: dict[str, Any] = dict(FIELDS)
     for catalogue in catalogues:
         for name in fields_of(catalogue):
@@ -159,7 +159,7 @@ def _leaf(kind: str) -> dict[str, Any]:
 
 
 def rules_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """The rules of a list; what may be capped by is told over the fields that these catalogues have."""
+    """Describe the rules of a list; what may be capped by is told over the fields that these catalogues have."""
     columns = {name for catalogue in catalogues for name in fields_of(catalogue) if name.startswith("attributes.")}
     by = {"enum": ["category", *sorted(columns)]} if catalogues else {"type": "string", "maxLength": MAX_ID_CHARS}
     properties = _RULES["properties"]
@@ -199,7 +199,9 @@ def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ..
 
 
 def float32_base64(dim: int) -> str:
-    """A pattern for base64 of exactly dim little-endian float32 below 2^17 in magnitude, none of them NaN.
+    """Write a pattern for base64 of exactly dim little-endian float32.
+
+    Each is below 2^17 in magnitude, none of them NaN.
 
     The sign, and the exponent's upper seven bits, are the fourth byte of a float; |x| < 2^17 says that the
     topmost of them is 0 (|x| < 2), or the next three are. Three floats are 12 bytes, which are 16 characters.

@@ -74,7 +74,10 @@ class FederationFile:
 
     @staticmethod
     def read(path: Path) -> FederationFile:
-        """Raises ServingError for a file that is not readable, incomplete, or says what does not exist."""
+        """Read the file.
+
+        Raises ServingError for a file that is not readable, incomplete, or says what does not exist.
+        """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -102,22 +105,25 @@ class FederationFile:
         )
 
     def store(self) -> CoordinatorStore:
-        """Its store, made if there is none."""
+        """Open its store, made if there is none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return CoordinatorStore.open(self.url)
 
     def service_public_key(self) -> bytes:
-        """The key that the custodian must know this service by; made if there is none."""
+        """Read the key that the custodian must know this service by; made if there is none."""
         return load_or_make_key(self.folder / SERVICE_KEY).public
 
     def check_host(self, host: str) -> None:
-        """Raises ServingError for sums without noise beyond this machine."""
+        """Check the host; raises ServingError for sums without noise beyond this machine."""
         custodian = check_address(self.custodian_url).host
         if not self.plan.private and not (is_loopback(host) and is_loopback(custodian)):
             raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
 
     def start(self, bundle: Path, now: int) -> tuple[Coordinator, TokenDesk]:
-        """The coordinator, its line begun with a bundle if it is new, and the desk that mints tokens."""
+        """Start the coordinator and the desk that mints tokens.
+
+        The coordinator's line begins with a bundle if it is new.
+        """
         store = self.store()
         tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
         coordinator = Coordinator(
@@ -160,7 +166,7 @@ def _known(table: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> d
 
 
 def _made(defaults: Any, table: Mapping[str, Any], where: str) -> Any:
-    """The defaults with what a table says instead; they tell the types."""
+    """Replace defaults by what a table says instead; they tell the types."""
     kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
     return replace(defaults, **_known(table, where, kinds))
 

@@ -44,12 +44,12 @@ class ServedFile:
     etag: str
 
     def read(self) -> bytes:
-        """The whole content."""
+        """Read the whole content."""
         return bytes(self.content)
 
     @staticmethod
     def of(content: bytes) -> ServedFile:
-        """With its hash."""
+        """Hash content into a file."""
         return ServedFile(content, hashlib.sha256(content).hexdigest())
 
 
@@ -107,7 +107,10 @@ class ServedBundle:
         return VisibleItems(self.live.everything, self.live.available)
 
     def visible(self, asked: Filter | None) -> VisibleItems:
-        """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
+        """Select the available items that a filter lets through.
+
+        Raises ModelError for a field or value that cannot be.
+        """
         if asked is None or not asked.leaves:
             return self.everything
         if asked.key not in self._filters:
@@ -125,13 +128,13 @@ class ServedBundle:
         return self._filters[asked.key]
 
     def prepare(self, rules: Rules) -> PreparedRules:
-        """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
+        """Prepare rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
         if rules.key not in self._rules:
             _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
         return self._rules[rules.key]
 
     def after(self, changes: Sequence[ItemChange]) -> ServedBundle:
-        """This bundle after some changes. Raises ModelError for one that its catalogue cannot hold."""
+        """Apply changes to this bundle. Raises ModelError for one that its catalogue cannot hold."""
         live = self.live.apply(changes)
         if live is self.live:
             return self
@@ -150,14 +153,14 @@ class ServedBundle:
         )
 
     def texts_of(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
-        """Each item's JSON up to its score."""
+        """Read each item's JSON up to its score."""
         if not self.changed:
             return self.texts.of_items(item_idx)
         known = self.texts.of_items(np.minimum(item_idx, self.live.n_known - 1))
         return [self.changed.get(item, text) for item, text in zip(item_idx.tolist(), known, strict=True)]
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What depends on the bundle alone is made once for all states of its items."""
+        """Make once, for all states of its items, what depends on the bundle alone."""
         if name not in self._of_bundle:
             self._of_bundle[name] = make()
         return self._of_bundle[name]  # type: ignore[return-value]
@@ -219,11 +222,11 @@ class ServedBundles:
         return next(iter(self._served.values()))
 
     def get(self, version: str) -> ServedBundle | None:
-        """A bundle by version."""
+        """Find a bundle by version."""
         return self._served.get(version)
 
     def all(self) -> list[ServedBundle]:
-        """Every bundle, the current one first."""
+        """List every bundle, the current one first."""
         return list(self._served.values())
 
     def replace(self, bundles: Sequence[Bundle]) -> None:
@@ -247,7 +250,7 @@ class ServedBundles:
             self.sequence = max(self.sequence, *(one.sequence for one in changes))
 
     def changed_since(self, sequence: int) -> list[ItemChange]:
-        """The last change of each item changed after a sequence, in order."""
+        """List the last change of each item changed after a sequence, in order."""
         return sorted((one for one in self._changes.values() if one.sequence > sequence), key=lambda one: one.sequence)
 
     def _ready(self, bundle: Bundle) -> ServedBundle:
@@ -259,7 +262,7 @@ class ServedBundles:
 
 
 def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
-    """Changes as a bundle can hold them: a field that its catalogue lacks or has of another type is left out."""
+    """Fit changes to a bundle: a field that its catalogue lacks or has of another type is left out."""
     return [
         one
         if one.fields is None
@@ -275,16 +278,16 @@ class Apps:
         self._shelves = dict(shelves)
 
     def of(self, app: str) -> ServedBundles:
-        """An app's shelf. Raises Refusal for one without a bundle."""
+        """Find an app's bundles. Raises Refusal for one without a bundle."""
         found = self._shelves.get(app)
         if found is None:
             raise Refusal("unknown_bundle", "app: this key's app serves no bundle yet")
         return found
 
     def names(self) -> list[str]:
-        """Every app with a shelf."""
+        """List every app with bundles."""
         return list(self._shelves)
 
     def add(self, app: str, shelf: ServedBundles) -> None:
-        """An app that has its first bundle now."""
+        """Add an app that has its first bundle now."""
         self._shelves = {**self._shelves, app: shelf}

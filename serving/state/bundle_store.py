@@ -69,7 +69,7 @@ class BundleStore:
         return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
 
     def list_kept(self, app: str, n: int) -> list[ServedVersion]:
-        """The current bundle first, then the n others that were added or current last; none before the first."""
+        """List the current bundle first, then the n others that were added or current last; none before the first."""
         known = self.all(app)
         where = bundle_activations.c.app == app
         columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)

@@ -45,7 +45,10 @@ class ShareFolder:
         self._open: _Segment | None = None
 
     def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[ShareLocation]:
-        """Where each share begins; all are on the disk when this returns. Raises OSError if that failed."""
+        """Append shares and return where each begins; all are on the disk when this returns.
+
+        Raises OSError if that failed.
+        """
         if self._open is None or self._open.task_id != task_id:
             self.release()
             self._open = self._new(task_id)
@@ -80,7 +83,7 @@ class ShareFolder:
             sync(self._folder)
 
     def rounds(self) -> set[str]:
-        """task_ids that have shares here."""
+        """List the task_ids that have shares here."""
         return {path.name for path in self._folder.iterdir()} if self._folder.exists() else set()
 
     def release(self) -> None:

@@ -40,7 +40,7 @@ SAID = {
 
 
 def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
-    """What a device insists on when it agreed to this plan."""
+    """Make what a device insists on when it agreed to this plan."""
     return DevicePolicy(
         custodian_key=custodian_key,
         min_noise_multiplier=plan.noise_multiplier,
@@ -54,7 +54,7 @@ def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
 
 
 def read_policy(plan: Path, custodian_key: str) -> DevicePolicy:
-    """The policy of a plan's file. Raises ServingError when it cannot be read."""
+    """Read the policy of a plan's file. Raises ServingError when it cannot be read."""
     try:
         content = plan.read_bytes()
     except OSError as error:

@@ -29,7 +29,7 @@ class DeviceCommands(OneLineErrors):
     """The commands; `--simulate N` is the command `simulate N`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Arguments of one command."""
+        """Parse arguments of one command."""
         for place, argument in enumerate(args):
             if argument == "--simulate" or argument.startswith("--simulate="):
                 given = [] if argument == "--simulate" else [argument.partition("=")[2]]
@@ -260,7 +260,7 @@ device_app.command("simulate")(simulate_command)
 
 
 def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilon: float) -> str:
-    """What the service has just learned."""
+    """Say what the service has just learned."""
     if listed.mode == "profile":
         return "mode=profile: the service saw the profile of this request; without --service it does not"
     if listed.fallback:

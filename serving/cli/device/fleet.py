@@ -117,7 +117,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
 
 
 def waiting_s(come_back_at: Sequence[int], now: float, most_s: float) -> float:
-    """Seconds until the last of some devices comes back, at most so many; times are seconds since 1970."""
+    """Compute the seconds until the last of some devices comes back, at most so many; times are seconds since 1970."""
     return min(max(max(come_back_at, default=0) - now, 0.0), most_s)
 
 
@@ -136,7 +136,7 @@ def _create(folder: Path, dataset: str, until: str | None, n: int, seed: int) ->
 
 
 def _catalogue(client: httpx.Client) -> Catalogue:
-    """Fetched once for all devices of this machine."""
+    """Fetch the catalogue once for all devices of this machine."""
     content = fetch_catalogue(client, None)
     assert content is not None
     return decode_catalogue(content)

@@ -42,7 +42,7 @@ def plan(
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:
-    """A plan in words: every metric by the experiment's own method and by one fixed look."""
+    """Put a plan in words: every metric by the experiment's own method and by one fixed look."""
     lines = [
         f"{found['experiment']} on {found['dataset']}: {found['log_shoppers']:,} shoppers in {found['log_days']:g} "
         f"days, {found['shoppers_per_day']:,.1f} a day in control and one arm; {found['minimum_effect']:.1%} with "

@@ -73,7 +73,7 @@ def run(
 
 
 def with_epsilon(experiment: Experiment, epsilon: str | None) -> Experiment:
-    """The experiment with another ε; "off" is none. Raises DataError for what is no number."""
+    """Change the experiment's ε; "off" is none. Raises DataError for what is no number."""
     if epsilon is None:
         return experiment
     try:
@@ -84,7 +84,7 @@ def with_epsilon(experiment: Experiment, epsilon: str | None) -> Experiment:
 
 
 def lines_of(shown: dict[str, Any]) -> list[str]:
-    """What a rehearsal says, in a few lines."""
+    """Say in a few lines what a rehearsal says."""
     about = shown["rehearsal"]
     exposed = ", ".join(f"{arm} {n:,}" for arm, n in about["exposed"].items())
     lines = [f"rehearsed on {about['dataset']}, lift {about['lift']:g}, seed {about['seed']}; came in: {exposed}"]

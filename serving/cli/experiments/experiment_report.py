@@ -40,7 +40,7 @@ def report(
 
 
 def reading_from(service: str, experiment: str, key: str | None, ca: Path | None) -> dict[str, Any]:
-    """The reading of a running service's experiment."""
+    """Fetch the reading of a running service's experiment."""
     held = ask("GET", f"/{experiment}", service, key, ca)
     found = ask("GET", f"/{experiment}/results", service, key, ca)
     windows = found.pop("windows")
@@ -54,7 +54,7 @@ def reading_from(service: str, experiment: str, key: str | None, ca: Path | None
 
 
 def words_of(reading: dict[str, Any]) -> list[str]:
-    """Windows and verdicts, a line each."""
+    """Put windows and verdicts in words, a line each."""
     lines = [
         f"window {one['window']}: {one['state']}, {one['reports']:,} reports"
         + (f" ({one['failure']})" if one["failure"] else "")

@@ -284,14 +284,14 @@ def evaluate_command(
 
 
 def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
-    """The leakage guards over what `evaluate` is about to do; a bundle says until when it learned."""
+    """Inspect what `evaluate` is about to do by the leakage guards; a bundle says until when it learned."""
     setup = Setup.of(asked.split, log=log, histories=asked.histories)
     until = None if bundle is None else bundle.manifest["training"].get("until")
     return inspect(replace(setup, trained_until=until))
 
 
 def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interactions:
-    """The log on the bundle's items. A dataset that grew since may have more; their events are left out."""
+    """Put the log on the bundle's items. A dataset that grew since may have more; their events are left out."""
     n = bundle.table.n_items
     if list(dataset.catalogue["item_id"][:n]) != list(bundle.catalogue["item_id"]):
         raise ModelError(
@@ -303,7 +303,7 @@ def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interact
 def adjusted(
     base: Recipe, rounds: int | None, cohort_size: int | None, dim: int | None, strategy: str | None
 ) -> Recipe:
-    """The recipe with the settings given on the command line."""
+    """Set the recipe's settings given on the command line."""
     train = base.train
     train = train if rounds is None else replace(train, rounds=rounds)
     train = train if cohort_size is None else replace(train, cohort_size=cohort_size)
@@ -328,7 +328,7 @@ def selected(
 
 
 def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: int, checkpoint: Path | None) -> Training:
-    """Federated training with a bar on stderr."""
+    """Train federatedly with a bar on stderr."""
     resumed = checkpoint is not None and checkpoint.exists()
     if resumed:
         errors.print(f"going on from {checkpoint}", highlight=False)
@@ -345,7 +345,7 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
 
 
 def training_report(trained: Training) -> dict[str, Any]:
-    """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
+    """Report curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
     asked = int(trained.participations.max(initial=0))
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
@@ -362,7 +362,7 @@ def training_report(trained: Training) -> dict[str, Any]:
 
 
 def of_parts(report: dict[str, Any]) -> str:
-    """Which rounds were of the taste and which of the intent, where there were both."""
+    """Say which rounds were of the taste and which of the intent, where there were both."""
     return (
         f" ({report['rounds']} of the taste, {report['intent_rounds']} of the intent)"
         if report["intent_rounds"]
@@ -371,12 +371,12 @@ def of_parts(report: dict[str, Any]) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Three decimals, or that there is no figure."""
+    """Write three decimals, or that there is no figure."""
     return "not measured" if value is None else f"{value:.3f}"
 
 
 def write_evaluation(out: Path, result: dict[str, Any], table: pl.DataFrame, metric: str) -> None:
-    """evaluation.json, models.parquet and the plots, in a folder that is there."""
+    """Write evaluation.json, models.parquet and the plots, in a folder that is there."""
     (out / "evaluation.json").write_text(json.dumps(result, indent=1))
     table.write_parquet(out / "models.parquet")
     plot_models(result, out / "models.png", metric)

@@ -90,7 +90,7 @@ def _part(log: LoggedFeedback, wanted: dict[str, str]) -> LoggedFeedback:
 def _chosen(
     log: LoggedFeedback, policy: str, logged_by: str | None
 ) -> tuple[LoggedFeedback, SlotPolicy, LoggedFeedback | None]:
-    """The rounds to estimate from, the policy, and the policy's own rounds where the log has them."""
+    """Choose the rounds to estimate from, the policy, and the policy's own rounds where the log has them."""
     _check_known(log, policy)
     others = [name for name in log.policies if name != policy]
     if logged_by is None and len(others) > 1:
@@ -103,14 +103,14 @@ def _chosen(
 
 
 def _check_known(log: LoggedFeedback, policy: str) -> None:
-    """Raises DataError for a policy that is neither named nor a file."""
+    """Check a policy's name; raises DataError for one that is neither named nor a file."""
     if policy not in ("uniform", *log.policies) and not Path(policy).is_file():
         known = ", ".join(["uniform", *log.policies])
         raise DataError(f"policy={policy}: must be one of {known}, or a csv or parquet file; there is no such file")
 
 
 def _named(log: LoggedFeedback, rounds: LoggedFeedback, policy: str) -> tuple[SlotPolicy, LoggedFeedback | None]:
-    """A policy by its name or file, and its own rounds where the log has them."""
+    """Find a policy by its name or file, and its own rounds where the log has them."""
     if policy in log.policies:
         own = log.of_policy(policy)
         return SlotPolicy.frequencies(own, policy), own

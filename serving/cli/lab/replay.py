@@ -143,7 +143,7 @@ def replay_command(
 
 
 def summary_table(found: Replay, target: str) -> Table:
-    """Arms × metrics of one target, with intervals."""
+    """Make a table of arms × metrics of one target, with intervals."""
     rows = found.cuts.filter(target=target, cut="all")
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     table = Table(title=f"{target}: mean over users and 95 % interval", title_justify="left")
@@ -159,7 +159,9 @@ def summary_table(found: Replay, target: str) -> Table:
 
 
 def duration_us(text: str) -> int:
-    """Microseconds of 30m, 12h, 1d or 2w. Raises DataError for anything else.
+    """Parse 30m, 12h, 1d or 2w to microseconds.
+
+    Raises DataError for anything else.
 
     >>> duration_us("12h")
     43200000000
@@ -185,7 +187,7 @@ def _ties(text: str) -> Ties:
 
 
 def _own(arm: str) -> Any:
-    """The Python object MODULE:NAME; looked for in the folder the command is run in too."""
+    """Import the Python object MODULE:NAME; looked for in the folder the command is run in too."""
     module, _, name = arm.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)

@@ -104,7 +104,10 @@ def tune_command(
 
 
 def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> str:
-    """What the windows in time are, one line: how many, how long, from when until when; and why fewer than asked."""
+    """Say what the windows in time are, one line.
+
+    How many, how long, from when until when; and why fewer than asked.
+    """
     begin, end = windows[0][0], windows[-1][1]
     hours = (end - begin) / len(windows) / 3_600_000_000
     length = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"

@@ -23,7 +23,7 @@ def _form(sent: Any) -> str | None:
 
 
 def whole(sent: Any) -> Any:
-    """JSON has one number type: 20.0 is the integer 20."""
+    """Read JSON's one number type: 20.0 is the integer 20."""
     return int(sent) if type(sent) is float and sent.is_integer() else sent
 
 

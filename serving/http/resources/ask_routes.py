@@ -66,7 +66,7 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
 
 
 def mode_of(asked: Ask) -> str:
-    """The mode for counts: without a profile it is the trend's."""
+    """Name the mode for counts: without a profile it is the trend's."""
     return "trend" if isinstance(asked, ProfileRequest) and asked.profile is None else asked.mode
 
 

@@ -173,7 +173,7 @@ def _file(file: ServedFile, if_none_match: str | None, more: dict[str, str] | No
 
 
 def names(if_none_match: str, etag: str) -> bool:
-    """Whether a header `if-none-match` names an ETag."""
+    """Check if a header `if-none-match` names an ETag."""
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
     return etag in tags or "*" in tags
 

@@ -35,7 +35,7 @@ def experiments_of(rounds: ExperimentRounds | None, app: str) -> list[Experiment
 
 @lru_cache(maxsize=256)
 def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> dict[str, Any]:
-    """What changes only when another window was summed: the page asks every quarter of a minute."""
+    """Compute what changes only when another window was summed. The page asks every quarter of a minute."""
     from federation.learning.experiment_sum import looks_of
     from recsys.experiments.analysis.results import results
 

@@ -72,7 +72,7 @@ class ResultsAnswer(Strict):
 
 
 def entry_of(held: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The fields of an ExperimentEntry. failed: of the app's experiments, by id."""
+    """Write the fields of an ExperimentEntry. failed: of the app's experiments, by id."""
     one = held.experiment
     return {
         "id": one.id,
@@ -87,7 +87,7 @@ def entry_of(held: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dic
 
 
 def window_entry(window: StoredWindow) -> WindowEntry:
-    """A window as its app may see it."""
+    """Describe a window as its app may see it."""
     return WindowEntry(
         window=window.window,
         version=window.version,
@@ -100,7 +100,7 @@ def window_entry(window: StoredWindow) -> WindowEntry:
 
 
 def definition_schema() -> dict[str, Any]:
-    """JSON schema of a definition, as a request may write it: whatever has a default may be left out."""
+    """Write the JSON schema of a definition, as a request may write it. Whatever has a default may be left out."""
     schema = TypeAdapter(Experiment).json_schema(ref_template="#/components/schemas/{model}")
     for name in TIMES:
         schema["properties"][name] = _MOMENT

@@ -173,7 +173,10 @@ def _refused(error: Exception) -> Refusal:
 
 
 def _described() -> dict[str, Any]:
-    """The body of a definition for the document, its parts in place: FastAPI has no place for them of its own."""
+    """Describe the body of a definition for the document, its parts in place.
+
+    FastAPI has no place for them of its own.
+    """
     schema = definition_schema()
     parts = schema.pop("$defs", {})
 

@@ -84,7 +84,10 @@ def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], Non
 
 
 def check_changes(one: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) -> None:
-    """Raises Refusal for what the current catalogue cannot hold, with the place and without the value."""
+    """Check changes against the current catalogue.
+
+    Raises Refusal for what it cannot hold, with the place and without the value.
+    """
     columns = one.live.catalogue.columns
     known = sorted(set(columns) - {"item_id"})
     for at, (_, fields) in enumerate(changes):

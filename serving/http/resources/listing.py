@@ -72,7 +72,7 @@ class Question(NamedTuple):
 
 
 def list_for(one: ServedBundle, asked: ProfileRequest) -> ListResult:
-    """The list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
+    """Make the list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
     question = question_of(one, asked)
     return listed(question, search(question))
 
@@ -99,7 +99,7 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
 
 
 def search(question: Question) -> SearchHits:
-    """The items of a question, best first."""
+    """Search the items of a question, best first."""
     one, asked, query, shown, hidden, _, prepared, _, _ = question
     if prepared is None and asked.diversity == 0.0:
         return *_plain(one, query, shown, hidden, asked.top_k), None
@@ -108,7 +108,7 @@ def search(question: Question) -> SearchHits:
 
 
 def search_all(questions: Sequence[Question]) -> list[SearchHits]:
-    """The items of each question; those that differ in their vector alone are searched in one."""
+    """Search the items of each question; those that differ in their vector alone are searched in one."""
     found: list[SearchHits | None] = [None] * len(questions)
     alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
     for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
@@ -124,7 +124,7 @@ def search_all(questions: Sequence[Question]) -> list[SearchHits]:
 
 
 def listed(question: Question, chosen: SearchHits) -> ListResult:
-    """What is answered of what was found."""
+    """Make what is answered of what was found."""
     one, asked, before = question.one, question.asked, question.before
     items, scores, pinned = chosen
     reasons = _reasons(one, question.query, items, pinned, question.prepared) if asked.reasons else None
@@ -143,7 +143,7 @@ def listed(question: Question, chosen: SearchHits) -> ListResult:
 
 
 def _held_back(question: Question, items: Items) -> bool:
-    """Whether a list is short because of its caps: they hold for a page, and the next one has room for more."""
+    """Check if a list is short because of its caps. They hold for a page, and the next one has room for more."""
     if question.prepared is None or not question.prepared.caps:
         return False
     left = question.shown.mask.copy()
@@ -178,7 +178,7 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
 def similar_to(
     one: ServedBundle, item_idx: int, top_k: int, shown: VisibleItems, hidden: Items
 ) -> tuple[Items, Vector]:
-    """The available items of highest cosine to one item, itself left out."""
+    """Find the available items of highest cosine to one item, itself left out."""
     scores = _cosine(one, item_idx)
     allowed = shown.mask.copy()
     allowed[item_idx] = False
@@ -187,7 +187,7 @@ def similar_to(
 
 
 def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
-    """item_idx of the ids that there are, in their order, and the ids that there are not."""
+    """Find item_idx of the ids that there are, in their order, and list the ids that there are not."""
     if not item_ids:
         return _NO_ITEMS, []
     found = one.live.index_of(item_ids)
@@ -199,7 +199,7 @@ def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]
 
 
 def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> VisibleItems:
-    """What a filter lets through. Raises Refusal with the place of what is wrong in it."""
+    """Select what a filter lets through. Raises Refusal with the place of what is wrong in it."""
     if asked is None:
         return one.everything
     try:
@@ -293,7 +293,7 @@ _NOTHING_PREPARED = PreparedRules(None, (), (), ())
 
 
 def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
-    """The rules; on a later page pins have moved up by what was shown, and those that were shown are gone."""
+    """Prepare the rules. On a later page pins have moved up by what was shown, and those that were shown are gone."""
     try:
         prepared = one.prepare(parse_rules(sent))
     except ModelError as error:
@@ -306,7 +306,7 @@ def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepare
 
 
 def _scores(one: ServedBundle, query: _Query) -> Vector:
-    """(n_items,) float32 of every item, new ones included."""
+    """Score every item, new ones included, (n_items,) float32."""
     live, table = one.live, one.bundle.table
     if query.vector is None:
         return live.trend
@@ -335,7 +335,7 @@ def _reasons(
     pinned: npt.NDArray[np.bool_] | None,
     prepared: PreparedRules | None,
 ) -> tuple[Reason, ...]:
-    """Of each item: pinned, else boosted if a rule lifted it, else the largest part of its score."""
+    """Give each item's reason: pinned, else boosted if a rule lifted it, else the largest part of its score."""
     live = one.live
     rows = live.vectors(items)
     parts: dict[Reason, Vector] = {"trend": np.float32(query.weight) * live.trend[items]}

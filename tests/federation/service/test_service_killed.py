@@ -35,7 +35,7 @@ def test_the_points_are_all_there_are() -> None:
     names = ("coordinator", "block_sum", "intake", "share_files")
     paths = [path for path in (ROOT / "federation" / "service").rglob("*.py") if path.stem in names]
     source = "".join(path.read_text(encoding="utf-8") for path in sorted(paths))
-    assert set(re.findall(r'reached\("([^"]+)"\)', source)) == set(POINTS) | {"round failed"}
+    assert set(re.findall(r'crash_point\("([^"]+)"\)', source)) == set(POINTS) | {"round failed"}
 
 
 def play_one_round(world: World) -> None:
