@@ -263,8 +263,8 @@ class Custodian:
         connection.execute(COUNTED.insert(), ids)
         crash_point("custodian: ids stored")
         connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
-        own = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
-        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & own))).scalar_one()
+        same_purpose = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
+        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & same_purpose))).scalar_one()
         connection.execute(
             LEDGER.insert(),
             {
@@ -305,8 +305,8 @@ class Custodian:
 
     def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
         """Check the budget: rounds of this purpose answered, and those open that may yet be."""
-        own = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
-        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & own
+        same_purpose = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
+        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & same_purpose
         rounds = connection.execute(sa.select(count_if(taken))).scalar_one()
         if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
             raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")

@@ -219,13 +219,13 @@ def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bun
     return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((stored.rows[others], row[None]))))
 
 
-def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
+def with_own_rows(catalogue: Catalogue, own_rows: OwnRows | None) -> Catalogue:
     """Put the device's exact rows in place of the catalogue's int8 ones of the same bundle."""
-    if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
+    if own_rows is None or catalogue.exact or own_rows.bundle_version != catalogue.bundle_version:
         return catalogue
-    item_idx = catalogue.items.index_of(own.item_ids)
+    item_idx = catalogue.items.index_of(own_rows.item_ids)
     known = item_idx >= 0  # a new item's page gave a row of an item that the bundle's file does not have
-    return catalogue.with_rows(item_idx[known], own.rows[known])
+    return catalogue.with_rows(item_idx[known], own_rows.rows[known])
 
 
 def _used(

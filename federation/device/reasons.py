@@ -47,7 +47,7 @@ def reasons_for(
     history: History,
     now: int,
     listed: npt.NDArray[np.int32],
-    own: npt.NDArray[np.int32],
+    repeated: npt.NDArray[np.int32],
     bonus: npt.NDArray[np.float32],
 ) -> list[Reason | None]:
     """Give one reason for each listed item (k,).
@@ -58,7 +58,7 @@ def reasons_for(
     """
     contributions = because(catalogue.table, *history, now, catalogue.config, listed)
     trend = catalogue.config.trend_weight * catalogue.table.trend[listed].astype(np.float64)
-    repeat = dict(zip(own.tolist(), bonus.tolist(), strict=True))
+    repeat = dict(zip(repeated.tolist(), bonus.tolist(), strict=True))
     return [
         _largest(catalogue, contributions, place, item, float(trend[place]), repeat.get(item, 0.0))
         for place, item in enumerate(listed.tolist())

@@ -54,7 +54,7 @@ class ComparisonResult:
     def to_dict(self) -> dict[str, Any]:
         """Convert protocol and models as Evaluation.to_dict does, with the training's curves and paired comparisons."""
         config = asdict(self.training.config)
-        asked = int(self.training.participations.max(initial=0))
+        participations = int(self.training.participations.max(initial=0))
         plan = self.training.config.privacy
         others = [name for name in self.evaluation.models if name != "personalized"]
         pairs = compare_several(self.evaluation, [("personalized", name) for name in others], self.metric)
@@ -64,8 +64,8 @@ class ComparisonResult:
                 "rounds": rounds_of(self.training.records, TASTE),
                 "intent_rounds": rounds_of(self.training.records, INTENT),
                 "best_round": self.training.best_round,
-                "max_participations": asked,
-                "privacy": None if plan is None else plan.statement(asked),
+                "max_participations": participations,
+                "privacy": None if plan is None else plan.statement(participations),
                 "config": config,
                 "records": [asdict(record) for record in self.training.records],
             },

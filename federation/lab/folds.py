@@ -107,15 +107,15 @@ class Folds:
         part = np.random.default_rng([self.seed, _FOLD]).integers(0, self.devices, n_users)
         order = np.random.default_rng([self.seed, _FOLD, 1]).random(n_users)
         for start, end in self.windows:
-            asked = question(known_at(self.log, end), self.protocol, start, self.given)
-            answers = asked.split.test.counts > 0
-            for one in range(self.devices):
-                measured = (part == one) & answers
+            fold_question = question(known_at(self.log, end), self.protocol, start, self.given)
+            answers = fold_question.split.test.counts > 0
+            for number in range(self.devices):
+                measured = (part == number) & answers
                 if np.count_nonzero(measured) > self.at_most:
                     measured &= order <= np.partition(order[measured], self.at_most - 1)[self.at_most - 1]
-                trains = part != one if self.devices > 1 else np.ones(n_users, dtype=np.bool_)
+                trains = part != number if self.devices > 1 else np.ones(n_users, dtype=np.bool_)
                 when = f"{iso(start)[:10]} to {iso(end - 1)[:10]}"
-                yield Fold(f"devices {one + 1}/{self.devices}, {when}", asked, measured, trains)
+                yield Fold(f"devices {number + 1}/{self.devices}, {when}", fold_question, measured, trains)
 
 
 def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:

@@ -67,10 +67,10 @@ def nested_cross_validation(
     """
 
     def searched(where: Folds) -> Recipe:
-        found = tune(where, start, budget, seed=seed, k=k, part=part, cache=cache, on_trial=on_trial)
-        if found.stopped == "interrupted":
+        tuned = tune(where, start, budget, seed=seed, k=k, part=part, cache=cache, on_trial=on_trial)
+        if tuned.stopped == "interrupted":
             raise KeyboardInterrupt
-        return found.best
+        return tuned.best
 
     def asked(fold: Fold, recipe: Recipe) -> Floats:
         return judge(fold, recipe.train, [recipe.serve], seed=seed, k=k)[1].column("0", f"ndcg@{k}", part)
@@ -82,5 +82,5 @@ def nested_cross_validation(
         within = Folds(fold.training, folds.protocol, windows_of(fold.training, 1), inner, apart, folds.given)
         chosen.append(searched(within))
         figures.append([asked(fold, recipe) for recipe in (start, naive, chosen[-1])])
-    columns = [np.concatenate(one) for one in zip(*figures, strict=True)]
+    columns = [np.concatenate(column) for column in zip(*figures, strict=True)]
     return NestedResult(columns[0], columns[1], columns[2], tuple(chosen), seed)

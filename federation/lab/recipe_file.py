@@ -91,7 +91,7 @@ def _replace_settings(settings: _T, values: object, where: str) -> _T:
     """Replace the given settings of a dataclass, nested ones too."""
     if not isinstance(values, Mapping):
         raise FederationError(f"{where}: is a {type(values).__name__}, must be an object")
-    _known(f"{where}.", values, [one.name for one in fields(settings) if one.name != "privacy"])  # type: ignore[arg-type]
+    _known(f"{where}.", values, [field.name for field in fields(settings) if field.name != "privacy"])  # type: ignore[arg-type]
     new = {}
     for name, value in values.items():
         now = getattr(settings, name)
@@ -108,7 +108,7 @@ def _like(now: _T, value: Any, where: str) -> _T:
     if isinstance(now, float) and value == "inf":
         return float("inf")  # type: ignore[return-value]
     if isinstance(now, tuple) and isinstance(value, list) and (len(value) == len(now) or not (value and now)):
-        return tuple(_like(0.0, one, where) for one in value)  # type: ignore[return-value]
+        return tuple(_like(0.0, item, where) for item in value)  # type: ignore[return-value]
     kinds: tuple[type, ...] = (int, float) if isinstance(now, float) else (type(now),)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise FederationError(f"{where}={json.dumps(value)}: must be like {json.dumps(now)}")

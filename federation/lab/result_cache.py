@@ -46,10 +46,10 @@ class ResultCache:
     @staticmethod
     def _read(path: Path, key: str) -> dict[str, Any]:
         try:
-            kept = json.loads(path.read_bytes())
-            if kept["of"] != key:
+            stored = json.loads(path.read_bytes())
+            if stored["of"] != key:
                 raise ValueError("it is of other work")
-            result: dict[str, Any] = kept["result"]
+            result: dict[str, Any] = stored["result"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FederationError(f"{path}: not a readable result ({error}); remove it to work it out again") from None
         return result

@@ -46,8 +46,8 @@ class Parameter:
 
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value; always two draws, so that other parameters do not depend on this one's bounds."""
-        kept, place = rng.random(2)
-        if kept < self.zero:
+        coin, place = rng.random(2)
+        if coin < self.zero:
             return 0.0
         if self.choices:
             return self.choices[int(place * len(self.choices))]

@@ -105,12 +105,12 @@ def cross_validate(
     )
 
 
-def _participations(asked: Sequence[int], folds: Folds) -> int:
-    """Bound how often a device took part in the folds of one table; asked: in each fold's training, at most.
+def _participations(by_fold: Sequence[int], folds: Folds) -> int:
+    """Bound how often a device took part in the folds of one table; by_fold: in each fold's training, at most.
 
     A device that is asked in one of the device folds of a window does not train in it, and measures once.
     """
-    windows = np.reshape(asked, (len(folds.windows), folds.devices))
+    windows = np.reshape(by_fold, (len(folds.windows), folds.devices))
     trained = windows.sum(axis=1) - (windows.min(axis=1) if folds.devices > 1 else 0)
     return int((trained + 1).sum())
 

@@ -187,9 +187,9 @@ def _task_of(data: bytes, draft: bool) -> Task:
 
 def _read_task(read: Reader, draft: bool) -> Task:
     magic = bytes(read.take("magic", MAGIC_BYTES))
-    purpose = next((one for one in Purpose if one.value == magic), None)
+    purpose = next((purpose_of for purpose_of in Purpose if purpose_of.value == magic), None)
     if purpose is None:
-        raise TaskRefused(f"magic: must be one of {', '.join(repr(one.value) for one in Purpose)}")
+        raise TaskRefused(f"magic: must be one of {', '.join(repr(purpose_of.value) for purpose_of in Purpose)}")
     task_id = read.text("task_id", MAX_ID_CHARS)
     round_number = read.number("round", 4, 0, U32)
     bundle_version = read.text("bundle_version", MAX_ID_CHARS)

@@ -98,9 +98,9 @@ class BundleLineage:
         )
         return Release(saved.version, str(folder.absolute()), task_id, state.steps)
 
-    def sweep(self, kept: Collection[Release], busy: str | None) -> None:
+    def sweep(self, releases: Collection[Release], busy: str | None) -> None:
         """Delete what belongs to no kept release and not to the round in progress. Bundles from elsewhere stay."""
-        rounds = {release.task_id for release in kept} | {busy}
+        rounds = {release.task_id for release in releases} | {busy}
         for path in (*_entries(self._bundles), *_entries(self._steps)):
             if path.name.removesuffix(".npz") in rounds:
                 continue
@@ -108,7 +108,7 @@ class BundleLineage:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        versions = {release.version for release in kept}
+        versions = {release.version for release in releases}
         for version in [version for version in self._loaded if version not in versions]:
             del self._loaded[version]
             self._hashes.pop(version, None)

@@ -51,10 +51,10 @@ class ReleaseStore:
             connection.execute(releases.delete().where(releases.c.version == version))
 
 
-def release(connection: Connection, made: Release, now: int) -> None:
+def release(connection: Connection, new: Release, now: int) -> None:
     """Add a release and activate it."""
-    connection.execute(insert(releases).values(asdict(made)))
-    connection.execute(insert(activations).values(version=made.version, at=now))
+    connection.execute(insert(releases).values(asdict(new)))
+    connection.execute(insert(activations).values(version=new.version, at=now))
 
 
 def _release(row: Row[Any]) -> Release:

@@ -202,8 +202,8 @@ class CoordinatorStore:
         """Delete all sums but those of the newest `keep` rounds."""
         with self.engine.begin() as connection:
             newest = select(rounds.c.task_id).order_by(rounds.c.number.desc()).limit(keep)
-            kept = connection.execute(newest).scalars().all()
-            connection.execute(sums.delete().where(sums.c.task_id.not_in(kept)))
+            newest_ids = connection.execute(newest).scalars().all()
+            connection.execute(sums.delete().where(sums.c.task_id.not_in(newest_ids)))
 
 
 def _change(connection: Connection, task_id: str, before: RoundState, after: RoundState, **values: Any) -> None:

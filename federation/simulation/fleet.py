@@ -131,8 +131,8 @@ class Fleet:
 
 def history_of(log: Interactions, items: Vocabulary, user: int) -> tuple[Event, ...]:
     """Convert one user's events to what a device records."""
-    own = log.of(user)
-    columns = (log.time[own], items.ids.gather(log.item_idx[own]), log.kind[own], log.quantity[own])
+    rows = log.of(user)
+    columns = (log.time[rows], items.ids.gather(log.item_idx[rows]), log.kind[rows], log.quantity[rows])
     return tuple(
         Event(int(time), str(item_id), EventKind(int(kind)), max(float(quantity), 1e-9))
         for time, item_id, kind, quantity in zip(*columns, strict=True)
@@ -165,8 +165,8 @@ def play_round(
     address = check_address(service)
 
     def one(device: int) -> DeviceOutcome:
-        own = fleet.device(device, catalogue)
-        fate = _play(own, device, play, transport, address, policy, purse, config, block_of, now)
+        opened = fleet.device(device, catalogue)
+        fate = _play(opened, device, play, transport, address, policy, purse, config, block_of, now)
         on_device(fate)
         return fate
 
@@ -176,7 +176,7 @@ def play_round(
 
 
 def _play(
-    own: Device,
+    opened: Device,
     device: int,
     play: int,
     transport: httpx.BaseTransport,
@@ -206,7 +206,7 @@ def _play(
     with httpx.Client(transport=line, base_url=address, trust_env=False, timeout=30.0) as client:
         try:
             outcome = take_part(
-                own,
+                opened,
                 client,
                 policy,
                 purse.token,
@@ -227,9 +227,9 @@ def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | 
     """Wait for the first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
     give_up = clock.monotonic() + wait_s
     while True:
-        found = fetch_task(client, RetryPolicy(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
-        if isinstance(found, Task) and found.task_id != after:
-            return found
+        task = fetch_task(client, RetryPolicy(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
+        if isinstance(task, Task) and task.task_id != after:
+            return task
         if clock.monotonic() >= give_up:
             return None
         clock.sleep(POLL_S)

@@ -234,22 +234,22 @@ class _Devices:
 
     def participations(self, records: Sequence[RoundRecord]) -> npt.NDArray[np.int32]:
         """Count how often each user was asked in these rounds, (n_users,) int32."""
-        found = np.zeros(self._log.n_users, dtype=np.int32)
+        counts = np.zeros(self._log.n_users, dtype=np.int32)
         for part in self._rounds:
             for round_ in range(rounds_of(records, part)):
-                found[self._asked(part, round_)] += 1
-        return found
+                counts[self._asked(part, round_)] += 1
+        return counts
 
     def _asked(self, part: str, round_: int) -> npt.NDArray[np.int64]:
         return self.devices[cohort(self.n, self._size[part], round_, self._seeds[part])]
 
     def _drawn(self, part: str, round_: int) -> _RoundCohort:
-        asked = self._asked(part, round_)
-        devices = survivors(asked, self._config.dropout, round_, self._seeds[part])
+        cohort_devices = self._asked(part, round_)
+        devices = survivors(cohort_devices, self._config.dropout, round_, self._seeds[part])
         measuring = self._holdout[devices]
         training = devices[~measuring]
         blocks = draw_blocks(len(training), self._config.blocks, round_, self._seeds[part])
-        return _RoundCohort(len(asked), training, blocks, devices[measuring])
+        return _RoundCohort(len(cohort_devices), training, blocks, devices[measuring])
 
     def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
         """Run one round of the taste over the devices that report."""
@@ -320,14 +320,14 @@ class _Devices:
         """
         if self._held is None or round_ % self._config.measure_every:
             return np.zeros(4)
-        found: list[float] = []
+        measured: list[float] = []
         for devices in (drawn.training[: max(len(drawn.measuring), 16)], drawn.measuring):
             before, moments = self._held.before.users(devices), self._held.moments[devices]
             profiles = profiles_of(table, self._config.profile, before, moments, lambda *_: solver)
             figures = basket_ndcg(score(table, profiles, 0.0), self._held.basket.users(devices))
             figures = figures[~np.isnan(figures)]
-            found += [float(len(figures)), float(figures.sum())]
-        return np.array(found)
+            measured += [float(len(figures)), float(figures.sum())]
+        return np.array(measured)
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,8 +84,8 @@ class GlobalProfile:
     ) -> npt.NDArray[np.float32]:
         """Score items, (len(users), n_items) float32."""
         mean = in_shares(self.table.mean_profile, self.table.parts, self.config)
-        one = score(self.table, mean[None, :], self.config.trend_weight)
-        return np.repeat(one, len(users), axis=0)
+        shared = score(self.table, mean[None, :], self.config.trend_weight)
+        return np.repeat(shared, len(users), axis=0)
 
 
 def own_purchases(log: Interactions, now: int | npt.NDArray[np.int64], half_life_days: float) -> Histories:

@@ -60,7 +60,7 @@ def choose_config(
     items of 64 columns, 130 ms for 100,000; so a device does this when its history has grown, not for every list.
     """
     configs = (default, *candidates)
-    found: list[list[float]] = []
+    figures: list[list[float]] = []
     end = len(time)
     for _ in range(BASKETS):
         start = _last_basket(time[:end])
@@ -70,10 +70,12 @@ def choose_config(
         wanted = np.unique(item_idx[basket][kind[basket] != EventKind.DISLIKE])
         if len(wanted):
             moment = int(time[start])
-            hits = [np.isin(rank(own_scores(table, *before, moment, one)[None], K), wanted) for one in configs]
-            found.append([ndcg(hit, np.array([len(wanted)]), K).item() for hit in hits])
+            hits = [
+                np.isin(rank(own_scores(table, *before, moment, candidate)[None], K), wanted) for candidate in configs
+            ]
+            figures.append([ndcg(hit, np.array([len(wanted)]), K).item() for hit in hits])
         end = start
-    return configs[choose(np.array(found).reshape(-1, len(configs)))]
+    return configs[choose(np.array(figures).reshape(-1, len(configs)))]
 
 
 def own_scores(
@@ -147,13 +149,13 @@ class DeviceTunedArm:
         left = histories.users(users)
         figures = np.full((len(users), BASKETS, len(arms)), np.nan)
         for back in range(BASKETS):
-            held = hold_out_last(left)
-            asked = np.flatnonzero(held.basket.counts > 0)
+            hold_out = hold_out_last(left)
+            devices = np.flatnonzero(hold_out.basket.counts > 0)
             for place, arm in enumerate(arms):
-                scores = arm.scores(held.before, asked, held.moments[asked])
-                figures[asked, back, place] = basket_ndcg(scores, held.basket.users(asked), K)
-            left = held.before
-        return np.array([choose(own) for own in figures], dtype=np.int64)
+                scores = arm.scores(hold_out.before, devices, hold_out.moments[devices])
+                figures[devices, back, place] = basket_ndcg(scores, hold_out.basket.users(devices), K)
+            left = hold_out.before
+        return np.array([choose(user_figures) for user_figures in figures], dtype=np.int64)
 
     def _arms(self) -> list[Personalized]:
         return [replace(self.arm, config=config) for config in (self.arm.config, *self.candidates)]

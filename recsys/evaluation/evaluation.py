@@ -97,7 +97,7 @@ class Evaluation:
     @cached_property
     def intervals(self) -> Mapping[tuple[str, str, str], tuple[float, float]]:
         """(model, part, metric) → 95 % interval of the mean; within a part all models share their resamples."""
-        found: dict[tuple[str, str, str], tuple[float, float]] = {}
+        intervals: dict[tuple[str, str, str], tuple[float, float]] = {}
         for part in next(iter(self.values.values())):
             names = [(model, part, metric) for model in self.models for metric in self._metrics]
             columns = np.stack([self.column(model, metric, part) for model, _, metric in names], axis=1)
@@ -107,8 +107,8 @@ class Evaluation:
                 seed=int(self.protocol["seed"] or 0),
                 within=(0, 1),
             )
-            found |= {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
-        return found
+            intervals |= {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
+        return intervals
 
     def to_dict(self) -> dict[str, object]:
         """Convert the table to JSON.
@@ -332,8 +332,9 @@ def compare_several(
     evaluation: Evaluation, pairs: Sequence[tuple[str, str]], metric: str, part: str = "all"
 ) -> list[Comparison]:
     """Compare several pairs at once, their p-values adjusted by Holm."""
-    found = [compare(evaluation, a, b, metric, part) for a, b in pairs]
-    adjusted = holm([one.p_value for one in found])
+    differences = [compare(evaluation, a, b, metric, part) for a, b in pairs]
+    adjusted = holm([difference.p_value for difference in differences])
     return [
-        Comparison(a, b, metric, part, one, float(p)) for (a, b), one, p in zip(pairs, found, adjusted, strict=True)
+        Comparison(a, b, metric, part, difference, float(p))
+        for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True)
     ]

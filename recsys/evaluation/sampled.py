@@ -58,24 +58,24 @@ def evaluate_sampled(
     if k < 1 or n_negatives < 1:
         raise ModelError(f"k={k}, n_negatives={n_negatives}: both must be 1 or more")
     fair = known.warm & ~known.seen
-    asked, targets = known.users[fair], known.items[fair]
-    if not len(asked):
+    user_ids, targets = known.users[fair], known.items[fair]
+    if not len(user_ids):
         raise DataError(f"split={split.name!r}: no user has both a history and a test item that is not in it")
     now = moment_of(split, train) if now is None else now
     draws, places = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     positions: dict[str, list[npt.NDArray[np.int64]]] = {model.name: [] for model in models}
     batch = max(1, min(512, CELLS_AT_ONCE // train.n_items))
-    for start in range(0, len(asked), batch):
-        some, target = asked[start : start + batch], targets[start : start + batch]
-        negatives = draw_negatives(train.users(some), target, n_negatives, draws)
-        luck = places.random(len(some))
+    for start in range(0, len(user_ids), batch):
+        batch_users, target = user_ids[start : start + batch], targets[start : start + batch]
+        negatives = draw_negatives(train.users(batch_users), target, n_negatives, draws)
+        luck = places.random(len(batch_users))
         for model in models:
-            scores = model_scores(model, train, some, now, train.n_items)
+            scores = model_scores(model, train, batch_users, now, train.n_items)
             positions[model.name].append(target_position(scores, target, negatives, luck))
-    one = np.ones(len(asked), dtype=np.int64)
+    ones = np.ones(len(user_ids), dtype=np.int64)
     values = {
-        name: {"all": user_metrics(np.concatenate(found)[:, None] == np.arange(k), one, k)}
-        for name, found in positions.items()
+        name: {"all": user_metrics(np.concatenate(ranks)[:, None] == np.arange(k), ones, k)}
+        for name, ranks in positions.items()
     }
     return Evaluation(
         protocol={
@@ -83,7 +83,7 @@ def evaluate_sampled(
             "split": split.name,
             "cut": None if split.at is None else iso(split.at),
             "k": k,
-            "n_users": len(asked),
+            "n_users": len(user_ids),
             "n_items": int(train.n_items),
             "candidates": n_negatives + 1,
             "targets_had_before": int(known.seen.sum()),
@@ -91,7 +91,7 @@ def evaluate_sampled(
             "bootstrap": bootstrap,
             "seed": seed,
         },
-        users=asked,
+        users=user_ids,
         values=values,
         lists={name: {} for name in values},
     )
@@ -120,7 +120,7 @@ def target_position(
 
     scores: (batch, n_items). luck: (batch,) in [0, 1), where among its equals a tied target stands.
     """
-    own = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
+    target_scores = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
     others = np.take_along_axis(scores, negatives, axis=1)
-    above, equal = (others > own).sum(axis=1), (others == own).sum(axis=1)
+    above, equal = (others > target_scores).sum(axis=1), (others == target_scores).sum(axis=1)
     return np.asarray(above + np.floor(luck * (equal + 1)).astype(np.int64))

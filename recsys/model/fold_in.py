@@ -50,10 +50,10 @@ def solve(A: npt.NDArray[np.float64], b: npt.NDArray[np.float64], reg: float) ->
 
     Raises ModelError when A is not positive definite; reg is for its message.
     """
-    _, found, info = dposv(A, b, lower=True)
+    _, solution, info = dposv(A, b, lower=True)
     if info != 0:
         raise ModelError(f"fold_in: the system is not positive definite (LAPACK info={info}); reg={reg}")
-    return np.asarray(found)
+    return np.asarray(solution)
 
 
 def fold_in(

@@ -86,16 +86,16 @@ def _device_story(
 ) -> dict[str, Any]:
     """Play one shopper: its history goes to a device, the device asks over HTTP, one more event moves the list."""
     user = _typical(train, compared)
-    own, later = train.of(user), set(test.item_idx[test.of(user)].tolist())
+    history, later = train.of(user), set(test.item_idx[test.of(user)].tolist())
     ids = dataset.catalogue["item_id"].to_list()
     titles = dict(zip(ids, dataset.catalogue["title"].to_list(), strict=True))
     bought_later = {ids[item] for item in later}
-    n_past = own.stop - own.start
+    n_past = history.stop - history.start
     lines = [f"A shopper with {n_past} past purchases. History and profile stay in one encrypted file on the device."]
     with tempfile.TemporaryDirectory() as home, _service(out / "bundle") as url:
         device = Device.create(Path(home) / "device", consent="observe", key_store="file")
         device.refresh(url)
-        for row in range(own.start, own.stop):
+        for row in range(history.start, history.stop):
             device.observe(ids[train.item_idx[row]], EventKind.PURCHASE, int(train.time[row]))
         before = device.recommend_from(url, 10, repeat=False, now=now)
         on_device = device.recommend(10, repeat=False, now=now)
@@ -130,10 +130,10 @@ def _typical(train: Interactions, compared: ComparisonResult) -> int:
 
 
 def _shelf(how: str, list_: Recommendations, titles: dict[str, str], bought: set[str]) -> Sequence[str]:
-    hits = sum(one.item_id in bought for one in list_.items)
+    hits = sum(item.item_id in bought for item in list_.items)
     head = f"[bold]{how}[/bold]: {hits} of 10 were bought in the following month"
     return [head] + [
-        f"  {'●' if one.item_id in bought else '○'} {titles[one.item_id] or one.item_id}" for one in list_.items
+        f"  {'●' if item.item_id in bought else '○'} {titles[item.item_id] or item.item_id}" for item in list_.items
     ]
 
 

@@ -68,9 +68,9 @@ class Commands(OneLineErrors):
 
 
 def _command(function: Any, name: str, line: str | None = None) -> Any:
-    one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.command(name, help=line)(function)
-    return get_command(one)
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.command(name, help=line)(function)
+    return get_command(program)
 
 
 def _nothing() -> None:

@@ -179,12 +179,12 @@ def _counted(stores: Stores) -> Observer:
 def _document(app: FastAPI, apps: Apps, access: Access, written: dict[object, dict[str, Any]]) -> dict[str, Any]:
     """Document what is served now; written: the last document, under what it was written of."""
     names = apps.names()
-    served = [one for name in names for one in apps.of(name).all()]
-    state = (*(one.version for one in served), len(names), access.is_open)
+    served = [bundle for name in names for bundle in apps.of(name).all()]
+    state = (*(bundle.version for bundle in served), len(names), access.is_open)
     if state not in written:
-        made = document(app, served, named=len(names) == 1, is_open=access.is_open)
+        fresh = document(app, served, named=len(names) == 1, is_open=access.is_open)
         written.clear()
-        written[state] = made
+        written[state] = fresh
     return written[state]
 
 

@@ -150,10 +150,10 @@ def _leaf(kind: str) -> dict[str, Any]:
         "number": {"type": "number"},
         "flag": {"type": "boolean"},
     }
-    one = kinds[kind]
-    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}]
+    value = kinds[kind]
+    forms: list[dict[str, Any]] = [value, {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_VALUES}]
     if kind == "number":
-        bounds = {"min": one, "max": one}
+        bounds = {"min": value, "max": value}
         forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})
     return {"anyOf": forms}
 

@@ -84,7 +84,9 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
             app, bundles = _federated(job, options, advances, stack)
         if book is not None:
             add_keys(app, book)
-        bundles = [one.bundle for one in app.state.apps.of(OPEN_APP).all()]  # mapped: let go of those that were read
+        bundles = [
+            bundle.bundle for bundle in app.state.apps.of(OPEN_APP).all()
+        ]  # mapped: let go of those that were read
         give_back()
         app.state.watcher.start()
         stack.callback(app.state.watcher.stop)
@@ -173,7 +175,7 @@ class _Rounds:
 
     def retire(self, app: str, version: str) -> None:
         """Refuse to retire by hand. Raises ServingError, BundleInUse for a release that training keeps."""
-        if app != OPEN_APP or version not in {one.version for one in self.coordinator.store.releases.all()}:
+        if app != OPEN_APP or version not in {release.version for release in self.coordinator.store.releases.all()}:
             raise ServingError(f"version={version}: app {app} has no such bundle")
         raise BundleInUse(f"version={version}: live training decides which bundles are kept")
 
@@ -183,7 +185,7 @@ def _added(stores: Stores, bundles: list[Bundle]) -> None:
 
     The first becomes current unless it was here before and another was chosen.
     """
-    known = {one.version for one in stores.bundles.all(OPEN_APP)}
+    known = {stored.version for stored in stores.bundles.all(OPEN_APP)}
     for bundle in reversed(bundles):
         fresh = bundle.version not in known
         stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)

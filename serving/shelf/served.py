@@ -106,17 +106,17 @@ class ServedBundle:
         """Every available item."""
         return VisibleItems(self.live.everything, self.live.available)
 
-    def visible(self, asked: Filter | None) -> VisibleItems:
+    def visible(self, filter_: Filter | None) -> VisibleItems:
         """Select the available items that a filter lets through.
 
         Raises ModelError for a field or value that cannot be.
         """
-        if asked is None or not asked.leaves:
+        if filter_ is None or not filter_.leaves:
             return self.everything
-        if asked.key not in self._filters:
-            asked.check(self.live.catalogue)
-            category = asked.single_category()
-            mask = asked.mask(self.live.catalogue) & self.live.available
+        if filter_.key not in self._filters:
+            filter_.check(self.live.catalogue)
+            category = filter_.single_category()
+            mask = filter_.mask(self.live.catalogue) & self.live.available
             mask.flags.writeable = False
             columns = self.live.catalogue.columns
             selection = (
@@ -124,8 +124,8 @@ class ServedBundle:
                 if category is not None and "category" in columns
                 else self.live.select(mask)
             )
-            _keep(self._filters, asked.key, VisibleItems(selection, mask))
-        return self._filters[asked.key]
+            _keep(self._filters, filter_.key, VisibleItems(selection, mask))
+        return self._filters[filter_.key]
 
     def prepare(self, rules: Rules) -> PreparedRules:
         """Prepare rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
@@ -138,7 +138,7 @@ class ServedBundle:
         live = self.live.apply(changes)
         if live is self.live:
             return self
-        places = live.index_of([one.item_id for one in changes])
+        places = live.index_of([change.item_id for change in changes])
         rows = live.catalogue[[int(place) for place in places if place >= 0]]
         texts = {
             int(place): text_of(row) for place, row in zip(places[places >= 0], rows.iter_rows(named=True), strict=True)
@@ -166,10 +166,10 @@ class ServedBundle:
         return self._of_bundle[name]  # type: ignore[return-value]
 
 
-def _keep(kept: dict[str, T], key: str, value: T) -> None:
-    if len(kept) >= KEPT:
-        kept.pop(next(iter(kept)))
-    kept[key] = value
+def _keep(cache: dict[str, T], key: str, value: T) -> None:
+    if len(cache) >= KEPT:
+        cache.pop(next(iter(cache)))
+    cache[key] = value
 
 
 def _by_trend(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
@@ -245,13 +245,16 @@ class ServedBundles:
         if not changes:
             return
         with self._writing:
-            self._served = {version: one.after(fitting(changes, one.live)) for version, one in self._served.items()}
-            self._changes = {**self._changes, **{one.item_id: one for one in changes}}
-            self.sequence = max(self.sequence, *(one.sequence for one in changes))
+            self._served = {version: item.after(fitting(changes, item.live)) for version, item in self._served.items()}
+            self._changes = {**self._changes, **{item.item_id: item for item in changes}}
+            self.sequence = max(self.sequence, *(item.sequence for item in changes))
 
     def changed_since(self, sequence: int) -> list[ItemChange]:
         """List the last change of each item changed after a sequence, in order."""
-        return sorted((one for one in self._changes.values() if one.sequence > sequence), key=lambda one: one.sequence)
+        return sorted(
+            (change for change in self._changes.values() if change.sequence > sequence),
+            key=lambda change: change.sequence,
+        )
 
     def _ready(self, bundle: Bundle) -> ServedBundle:
         known = self._served.get(bundle.version)
@@ -264,10 +267,10 @@ class ServedBundles:
 def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
     """Fit changes to a bundle: a field that its catalogue lacks or has of another type is left out."""
     return [
-        one
-        if one.fields is None
-        else replace(one, fields={name: value for name, value in one.fields.items() if live.fits(name, value)})
-        for one in sorted(changes, key=lambda one: one.sequence)
+        change
+        if change.fields is None
+        else replace(change, fields={name: value for name, value in change.fields.items() if live.fits(name, value)})
+        for change in sorted(changes, key=lambda change: change.sequence)
     ]
 
 
@@ -279,10 +282,10 @@ class Apps:
 
     def of(self, app: str) -> ServedBundles:
         """Find an app's bundles. Raises Refusal for one without a bundle."""
-        found = self._shelves.get(app)
-        if found is None:
+        bundles = self._shelves.get(app)
+        if bundles is None:
             raise Refusal("unknown_bundle", "app: this key's app serves no bundle yet")
-        return found
+        return bundles
 
     def names(self) -> list[str]:
         """List every app with bundles."""

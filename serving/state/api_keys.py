@@ -104,8 +104,8 @@ class ApiKeys:
         """
         counts = select(func.count(), func.count(api_keys.c.revoked_at)).select_from(api_keys)
         with reading(self._engine) as connection:
-            made, revoked = connection.execute(counts).one()
-        return int(made), int(revoked)
+            created, revoked = connection.execute(counts).one()
+        return int(created), int(revoked)
 
     def good(self) -> dict[str, ActiveKey]:
         """Collect every key that is not revoked, by its id."""
@@ -119,8 +119,8 @@ class ApiKeys:
 
 def split_key(key: str) -> tuple[str, str] | None:
     """Split a key into its id and secret; None for what is not shaped like one."""
-    found = _SHAPE.fullmatch(key)
-    return None if found is None else (found[1], found[2])
+    match = _SHAPE.fullmatch(key)
+    return None if match is None else (match[1], match[2])
 
 
 def hash_of(secret: str) -> bytes:

@@ -76,13 +76,15 @@ class BundleStore:
         with reading(self._engine) as connection:
             history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
         last = {row.version: (row.at, row.sequence) for row in history}
-        versions = {one.version for one in known}
+        versions = {version.version for version in known}
         current = next((row.version for row in reversed(history) if row.version in versions), None)
         if current is None:
             return []
-        latest = sorted(known, key=lambda one: max((one.added_at, 0), last.get(one.version, (0, 0))), reverse=True)
-        others = [one for one in latest if one.version != current]
-        return [one for one in latest if one.version == current] + others[:n]
+        latest = sorted(
+            known, key=lambda version: max((version.added_at, 0), last.get(version.version, (0, 0))), reverse=True
+        )
+        others = [version for version in latest if version.version != current]
+        return [version for version in latest if version.version == current] + others[:n]
 
     def retire(self, app: str, version: str) -> None:
         """Serve a bundle no more; its folder stays. It may be added again.

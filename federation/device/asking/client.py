@@ -132,18 +132,18 @@ class CatalogueFile:
     content: bytes
 
 
-def fetch_catalogue(client: httpx.Client, held: CatalogueFile | None) -> bytes | None:
+def fetch_catalogue(client: httpx.Client, current: CatalogueFile | None) -> bytes | None:
     """Fetch the service's current catalogue file, or None when it is the held one.
 
     The service is told the version held, and may answer with the difference. Whatever is wrong with that, the whole
     file is fetched. Raises ServingError when that is too large or not the one its ETag names.
     """
-    if held is None:
+    if current is None:
         return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, None)
     try:
-        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest, held)
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, current.digest, current)
     except _BadDelta:
-        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest)
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, current.digest)
 
 
 def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> CatalogueChanges | None:
@@ -176,9 +176,9 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
     return changes
 
 
-def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:
+def fetch_clusters(client: httpx.Client, current: str | None) -> bytes | None:
     """Fetch the service's current clusters file. None when it is the held one (sha256, hex); as fetch_catalogue."""
-    return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, held)
+    return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, current)
 
 
 class _BadDelta(Exception):
@@ -186,9 +186,9 @@ class _BadDelta(Exception):
 
 
 def _fetch(
-    client: httpx.Client, name: str, most_bytes: int, held: str | None, older: CatalogueFile | None = None
+    client: httpx.Client, name: str, most_bytes: int, digest: str | None, older: CatalogueFile | None = None
 ) -> bytes | None:
-    headers = {} if held is None else {"if-none-match": f'"{held}"'}
+    headers = {} if digest is None else {"if-none-match": f'"{digest}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
     params = None if older is None else {"since": older.bundle_version}
     try:

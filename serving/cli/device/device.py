@@ -268,10 +268,10 @@ def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilo
     if listed.mode == "cluster":
         named = "a public cluster id" if clusters == 1 else f"{clusters} public cluster ids"
         return f"mode=cluster: the service saw {named}, roughly what is liked, not the profile"
-    said = device.state.noise
+    account = device.state.noise
     return (
-        f"mode=noised: the service saw a noised profile, the same one for the whole period; {said.drawn} of them "
-        f"in this device's life, together epsilon={said.epsilon:g} of at most {max_epsilon:g}"
+        f"mode=noised: the service saw a noised profile, the same one for the whole period; {account.drawn} of them "
+        f"in this device's life, together epsilon={account.epsilon:g} of at most {max_epsilon:g}"
     )
 
 

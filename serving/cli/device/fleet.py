@@ -97,11 +97,11 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
             if task is None:
                 raise ServingError(f"service: opened no round within {told.wait_s:.0f} s")
             seen = task.task_id
-            asked = cohort(fleet.n_devices, told.cohort, play, config.seed).tolist()
-            told.sleep(waiting_s([back.get(device, 0) for device in asked], time.time(), told.wait_s))
-            found = play_round(
+            devices = cohort(fleet.n_devices, told.cohort, play, config.seed).tolist()
+            told.sleep(waiting_s([back.get(device, 0) for device in devices], time.time(), told.wait_s))
+            result = play_round(
                 fleet,
-                asked,
+                devices,
                 told.service,
                 told.policy,
                 purse,
@@ -111,8 +111,8 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
                 ca=told.ca,
                 on_device=lambda _: bar.advance(bar.task_ids[0]),
             )
-            back |= {fate.device: fate.come_back_at for fate in found.fates}
-            played.append({"round": task.round, "bundle_version": task.bundle_version} | found.to_dict())
+            back |= {fate.device: fate.come_back_at for fate in result.fates}
+            played.append({"round": task.round, "bundle_version": task.bundle_version} | result.to_dict())
     return played
 
 

@@ -90,8 +90,8 @@ def lines_of(shown: dict[str, Any]) -> list[str]:
     lines = [f"rehearsed on {about['dataset']}, lift {about['lift']:g}, seed {about['seed']}; came in: {exposed}"]
     lines += words_of(shown)
     lines += [
-        f"simulated truth of {one['metric']}, {one['arm']}: "
-        + (f"{one['effect']:+.4g}" if one["relative"] is None else f"{one['relative']:+.1%}")
-        for one in about["truth"]
+        f"simulated truth of {entry['metric']}, {entry['arm']}: "
+        + (f"{entry['effect']:+.4g}" if entry["relative"] is None else f"{entry['relative']:+.1%}")
+        for entry in about["truth"]
     ]
-    return [*lines, "assumed, not measured:", *(f"- {one}" for one in about["assumptions"])]
+    return [*lines, "assumed, not measured:", *(f"- {entry}" for entry in about["assumptions"])]

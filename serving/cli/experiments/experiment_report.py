@@ -41,13 +41,13 @@ def report(
 
 def reading_from(service: str, experiment: str, key: str | None, ca: Path | None) -> dict[str, Any]:
     """Fetch the reading of a running service's experiment."""
-    held = ask("GET", f"/{experiment}", service, key, ca)
-    found = ask("GET", f"/{experiment}/results", service, key, ca)
-    windows = found.pop("windows")
+    entry = ask("GET", f"/{experiment}", service, key, ca)
+    results = ask("GET", f"/{experiment}/results", service, key, ca)
+    windows = results.pop("windows")
     return {
-        "definition": held["definition"],
-        "state": held["state"],
-        "results": found,
+        "definition": entry["definition"],
+        "state": entry["state"],
+        "results": results,
         "windows": windows,
         "rehearsal": None,
     }
@@ -56,13 +56,13 @@ def reading_from(service: str, experiment: str, key: str | None, ca: Path | None
 def words_of(reading: dict[str, Any]) -> list[str]:
     """Put windows and verdicts in words, a line each."""
     lines = [
-        f"window {one['window']}: {one['state']}, {one['reports']:,} reports"
-        + (f" ({one['failure']})" if one["failure"] else "")
-        for one in reading["windows"]
+        f"window {entry['window']}: {entry['state']}, {entry['reports']:,} reports"
+        + (f" ({entry['failure']})" if entry["failure"] else "")
+        for entry in reading["windows"]
     ]
-    said = reading["results"]["verdicts"]
-    if not said:
+    verdicts = reading["results"]["verdicts"]
+    if not verdicts:
         return [*lines, "no window is summed yet"]
     privacy = reading["results"]["privacy"]
     spent = "privacy off" if privacy["epsilon"] is None else f"ε {privacy['epsilon']:g} for all looks"
-    return [*lines, *(f"{one['arm']}: {one['text']}" for one in said), spent]
+    return [*lines, *(f"{entry['arm']}: {entry['text']}" for entry in verdicts), spent]

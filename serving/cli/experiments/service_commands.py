@@ -142,5 +142,5 @@ def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, 
     return told
 
 
-def _print(told: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(told) if as_json else text)
+def _print(answer: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(answer) if as_json else text)

@@ -283,9 +283,9 @@ def evaluate_command(
         )
 
 
-def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
+def inspect_question(question: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
     """Inspect what `evaluate` is about to do by the leakage guards; a bundle says until when it learned."""
-    setup = Setup.of(asked.split, log=log, histories=asked.histories)
+    setup = Setup.of(question.split, log=log, histories=question.histories)
     until = None if bundle is None else bundle.manifest["training"].get("until")
     return inspect(replace(setup, trained_until=until))
 
@@ -347,14 +347,14 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
 def training_report(trained: Training) -> dict[str, Any]:
     """Report curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    asked = int(trained.participations.max(initial=0))
+    participations = int(trained.participations.max(initial=0))
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),
         "intent_rounds": rounds_of(trained.records, INTENT),
         "best_round": trained.best_round,
-        "max_participations": asked,
-        "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(asked),
+        "max_participations": participations,
+        "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(participations),
         "holdout_ndcg": jsonable(mean_holdout(window)),
         "train_ndcg": sum(learned) / len(learned) if learned else None,
         "records": [jsonable(asdict(record)) for record in trained.records],

@@ -142,15 +142,15 @@ def replay_command(
     )
 
 
-def summary_table(found: Replay, target: str) -> Table:
+def summary_table(replayed: Replay, target: str) -> Table:
     """Make a table of arms × metrics of one target, with intervals."""
-    rows = found.cuts.filter(target=target, cut="all")
+    rows = replayed.cuts.filter(target=target, cut="all")
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     table = Table(title=f"{target}: mean over users and 95 % interval", title_justify="left")
     table.add_column("arm", no_wrap=True)
     for metric in metrics:
         table.add_column(metric, justify="right")
-    for arm in found.arms:
+    for arm in replayed.arms:
         cells: list[str] = []
         for value, low, high in rows.filter(arm=arm).select("value", "low", "high").rows():
             cells.append(f"{value:.3f}\n[dim]{low:.3f}-{high:.3f}[/dim]".replace("0.", "."))

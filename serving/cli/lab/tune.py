@@ -103,7 +103,7 @@ def tune_command(
         raise typer.Exit(INTERRUPTED)
 
 
-def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> str:
+def windows_said(log: Interactions, windows: Sequence[Window], wanted: int) -> str:
     """Say what the windows in time are, one line.
 
     How many, how long, from when until when; and why fewer than asked.
@@ -113,7 +113,7 @@ def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> st
     length = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
     events = int(((log.time >= begin) & (log.time < end)).sum()) // len(windows)
     plural = "windows" if len(windows) > 1 else "window"
-    fewer = f"; {asked} were asked for, but too many events are of one moment" if len(windows) < asked else ""
+    fewer = f"; {wanted} were asked for, but too many events are of one moment" if len(windows) < wanted else ""
     return (
         f"foretold: {len(windows)} {plural} in time, of about {events:,} events and {length} each, "
         f"{iso(begin)[:16]} to {iso(end)[:16]}{fewer}"

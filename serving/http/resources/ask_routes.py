@@ -43,7 +43,7 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
         except ValidationError as error:
             raise invalid(error.errors(include_url=False)) from None
         shelf = apps.of(caller(request.scope).app)
-        answers = b",".join([_one_of_many(shelf, one) for one in sent.requests])
+        answers = b",".join([_one_of_many(shelf, request_body) for request_body in sent.requests])
         return Response(b'{"answers": [' + answers + b"]}", 200, NO_STORE, "application/json")
 
     app.add_route("/v1/recommendations/batch", batch, methods=["POST"], include_in_schema=False)
@@ -65,9 +65,9 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
     return answered
 
 
-def mode_of(asked: Ask) -> str:
+def mode_of(request: Ask) -> str:
     """Name the mode for counts: without a profile it is the trend's."""
-    return "trend" if isinstance(asked, ProfileRequest) and asked.profile is None else asked.mode
+    return "trend" if isinstance(request, ProfileRequest) and request.profile is None else request.mode
 
 
 def answer(shelf: ServedBundles, asked: Ask) -> bytes:

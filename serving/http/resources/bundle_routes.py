@@ -143,10 +143,10 @@ def _shelf(apps: Apps, request: Request) -> ServedBundles:
 
 
 def _bundle(shelf: ServedBundles, version: str, kind: str) -> ServedBundle:
-    one = shelf.get(version)
-    if one is None:
+    bundle = shelf.get(version)
+    if bundle is None:
         raise unknown_bundle(shelf, kind)
-    return one
+    return bundle
 
 
 def unknown_bundle(shelf: ServedBundles, kind: str) -> Refusal:
@@ -178,26 +178,26 @@ def names(if_none_match: str, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _described(one: ServedBundle, *, current: bool) -> BundleDescription:
+def _described(bundle: ServedBundle, *, current: bool) -> BundleDescription:
     return BundleDescription(
-        version=one.version,
-        name=one.bundle.name,
+        version=bundle.version,
+        name=bundle.bundle.name,
         current=current,
-        n_items=one.bundle.table.n_items,
-        dim=one.bundle.table.dim,
-        made_at=one.bundle.made_at,
-        recall=one.recall,
-        catalogue=f"/v1/catalogue/{one.version}",
-        catalogue_bytes=len(one.catalogue.content),
+        n_items=bundle.bundle.table.n_items,
+        dim=bundle.bundle.table.dim,
+        made_at=bundle.bundle.made_at,
+        recall=bundle.recall,
+        catalogue=f"/v1/catalogue/{bundle.version}",
+        catalogue_bytes=len(bundle.catalogue.content),
     )
 
 
-def _entry(one: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
-    (place,) = one.live.index_of([item_id]).tolist()
+def _entry(bundle: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
+    (place,) = bundle.live.index_of([item_id]).tolist()
     if fields is None or place < 0:
         return ItemChangeEntry(item_id=item_id, fields=None, row=None)
-    row = one.live.catalogue.row(place, named=True)
+    row = bundle.live.catalogue.row(place, named=True)
     shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available")}
     return ItemChangeEntry(
-        item_id=item_id, fields=shown, row=row_text(one, place) if place >= one.live.n_known else None
+        item_id=item_id, fields=shown, row=row_text(bundle, place) if place >= bundle.live.n_known else None
     )

@@ -40,8 +40,8 @@ def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> d
     from recsys.experiments.analysis.results import results
 
     looks = looks_of(experiment, {window: np.frombuffer(words, np.int32) for window, words in summed})
-    found = results(experiment, looks)
-    analysis = found["analysis"] or {"look": 0, "history": [], "sample_ratio": None}
+    figures = results(experiment, looks)
+    analysis = figures["analysis"] or {"look": 0, "history": [], "sample_ratio": None}
     name = experiment.primary.name
     points = [point for point in analysis["history"] if point["metric"] == name]
     relative = all(point["relative_low"] is not None for point in points if point["low"] is not None)
@@ -64,6 +64,7 @@ def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> d
             for p in points
         ],
         "verdicts": [
-            ArmVerdict(arm=one["arm"], state=str(one["state"]), text=one["text"]) for one in found["verdicts"] or ()
+            ArmVerdict(arm=verdict["arm"], state=str(verdict["state"]), text=verdict["text"])
+            for verdict in figures["verdicts"] or ()
         ],
     }

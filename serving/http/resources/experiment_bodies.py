@@ -71,18 +71,18 @@ class ResultsAnswer(Strict):
     windows: list[WindowEntry]
 
 
-def entry_of(held: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def entry_of(stored: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Write the fields of an ExperimentEntry. failed: of the app's experiments, by id."""
-    one = held.experiment
+    experiment = stored.experiment
     return {
-        "id": one.id,
-        "version": one.version,
-        "state": str(held.state),
-        "hash": content_hash(one).hex(),
-        "started_at": held.started_at,
-        "stopped_at": held.stopped_at,
-        "definition": to_dict(one),
-        "failed_windows": list(failed.get(one.id, ())),
+        "id": experiment.id,
+        "version": experiment.version,
+        "state": str(stored.state),
+        "hash": content_hash(experiment).hex(),
+        "started_at": stored.started_at,
+        "stopped_at": stored.stopped_at,
+        "definition": to_dict(experiment),
+        "failed_windows": list(failed.get(experiment.id, ())),
     }
 
 

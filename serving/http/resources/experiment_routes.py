@@ -124,9 +124,9 @@ def _add_device(app: FastAPI, rounds: ExperimentRounds) -> None:
     )
     def task(experiment_id: _ID, request: Request) -> Response:
         owner = caller(request.scope).app
-        found = rounds.task(owner, experiment_id)
-        if found is not None:
-            return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+        task = rounds.task(owner, experiment_id)
+        if task is not None:
+            return Response(task.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
         try:
             wait = rounds.come_back_s(owner, experiment_id, int(time.time()))
         except UnknownExperiment as error:

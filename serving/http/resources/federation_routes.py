@@ -87,11 +87,11 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         },
     )
     async def task() -> Response:
-        found = coordinator.task()
-        if found is None:
+        task = coordinator.task()
+        if task is None:
             wait = str(coordinator.come_back_s(int(time.time())))
             return Response(None, 204, {"retry-after": wait, "cache-control": "no-store"})
-        return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+        return Response(task.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
 class ReportDesk(Protocol):
@@ -294,7 +294,7 @@ def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
         return RoundList(
             epsilon=epsilon if math.isfinite(epsilon) else None,
             delta=coordinator.plan.delta,
-            rounds=[entry_of(one) for one in coordinator.store.rounds(SHOWN_ROUNDS)],
+            rounds=[entry_of(stored) for stored in coordinator.store.rounds(SHOWN_ROUNDS)],
         )
 
 

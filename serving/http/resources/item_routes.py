@@ -83,18 +83,18 @@ def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], Non
         return Changed(sequence=sequence)
 
 
-def check_changes(one: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) -> None:
+def check_changes(bundle: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) -> None:
     """Check changes against the current catalogue.
 
     Raises Refusal for what it cannot hold, with the place and without the value.
     """
-    columns = one.live.catalogue.columns
+    columns = bundle.live.catalogue.columns
     known = sorted(set(columns) - {"item_id"})
     for at, (_, fields) in enumerate(changes):
         for name, value in fields.items():
             if name not in columns or name == "item_id":
                 raise invalid_field(f"items.{at}", f"a field that is not one of {', '.join(known)}")
-            if not one.live.fits(name, value):
+            if not bundle.live.fits(name, value):
                 place = name if name in FIELDS else f"attributes.{name}"
                 raise invalid_field(f"items.{at}.{place}", "a value that is not of its column's type")
 
@@ -117,8 +117,8 @@ def _current(apps: Apps, request: Request) -> ServedBundle:
     return apps.of(caller(request.scope).app).current
 
 
-def _place(one: ServedBundle, item_id: str) -> int:
-    place = int(one.live.index_of([item_id])[0])
+def _place(bundle: ServedBundle, item_id: str) -> int:
+    place = int(bundle.live.index_of([item_id])[0])
     if place < 0:
-        raise Refusal("unknown_item", f"item_id: not in bundle {one.version}", {"current": one.version})
+        raise Refusal("unknown_item", f"item_id: not in bundle {bundle.version}", {"current": bundle.version})
     return place

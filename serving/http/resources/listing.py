@@ -71,9 +71,9 @@ class Question(NamedTuple):
     unknown_items: list[str]
 
 
-def list_for(one: ServedBundle, asked: ProfileRequest) -> ListResult:
+def list_for(served: ServedBundle, request: ProfileRequest) -> ListResult:
     """Make the list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
-    question = question_of(one, asked)
+    question = question_of(served, request)
     return listed(question, search(question))
 
 
@@ -100,37 +100,37 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
 
 def search(question: Question) -> SearchHits:
     """Search the items of a question, best first."""
-    one, asked, query, shown, hidden, _, prepared, _, _ = question
-    if prepared is None and asked.diversity == 0.0:
-        return *_plain(one, query, shown, hidden, asked.top_k), None
-    found = _arranged(one, query, shown, hidden, asked, prepared)
-    return found.item_idx, found.scores, found.pinned
+    served, request, query, shown, hidden, _, prepared, _, _ = question
+    if prepared is None and request.diversity == 0.0:
+        return *_plain(served, query, shown, hidden, request.top_k), None
+    ranked = _arranged(served, query, shown, hidden, request, prepared)
+    return ranked.item_idx, ranked.scores, ranked.pinned
 
 
 def search_all(questions: Sequence[Question]) -> list[SearchHits]:
     """Search the items of each question; those that differ in their vector alone are searched in one."""
-    found: list[SearchHits | None] = [None] * len(questions)
+    results: list[SearchHits | None] = [None] * len(questions)
     alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
-    for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
-        if prepared is None and asked.diversity == 0.0 and query.vector is not None and not len(hidden):
-            alike.setdefault((id(one), id(shown), asked.top_k, query.weight), []).append((place, query.vector))
+    for place, (served, request, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
+        if prepared is None and request.diversity == 0.0 and query.vector is not None and not len(hidden):
+            alike.setdefault((id(served), id(shown), request.top_k, query.weight), []).append((place, query.vector))
     for (_, _, top_k, weight), members in alike.items():
         first = questions[members[0][0]]
         vectors = np.array([vector for _, vector in members])
         lists = first.one.live.search_many(vectors, top_k, trend_weight=weight, selection=first.shown.selection)
         for (place, _), (items, scores) in zip(members, lists, strict=True):
-            found[place] = items, scores, None
-    return [search(question) if one is None else one for question, one in zip(questions, found, strict=True)]
+            results[place] = items, scores, None
+    return [search(question) if hits is None else hits for question, hits in zip(questions, results, strict=True)]
 
 
 def listed(question: Question, chosen: SearchHits) -> ListResult:
     """Make what is answered of what was found."""
-    one, asked, before = question.one, question.asked, question.before
+    served, request, before = question.one, question.asked, question.before
     items, scores, pinned = chosen
-    reasons = _reasons(one, question.query, items, pinned, question.prepared) if asked.reasons else None
+    reasons = _reasons(served, question.query, items, pinned, question.prepared) if request.reasons else None
     cursor = None
-    if len(items) == asked.top_k or (len(items) and _held_back(question, items)):
-        cursor = encode_cursor(one.version, items if not len(before) else np.concatenate((before, items)))
+    if len(items) == request.top_k or (len(items) and _held_back(question, items)):
+        cursor = encode_cursor(served.version, items if not len(before) else np.concatenate((before, items)))
     return ListResult(
         items=items,
         scores=scores,
@@ -176,34 +176,34 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
 
 
 def similar_to(
-    one: ServedBundle, item_idx: int, top_k: int, shown: VisibleItems, hidden: Items
+    served: ServedBundle, item_idx: int, top_k: int, shown: VisibleItems, hidden: Items
 ) -> tuple[Items, Vector]:
     """Find the available items of highest cosine to one item, itself left out."""
-    scores = _cosine(one, item_idx)
+    scores = _cosine(served, item_idx)
     allowed = shown.mask.copy()
     allowed[item_idx] = False
     allowed[hidden] = False
     return best(np.where(allowed, scores, np.float32(-np.inf)), top_k)
 
 
-def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
+def places(served: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
     """Find item_idx of the ids that there are, in their order, and list the ids that there are not."""
     if not item_ids:
         return _NO_ITEMS, []
-    found = one.live.index_of(item_ids)
-    missing = found < 0
+    item_idx = served.live.index_of(item_ids)
+    missing = item_idx < 0
     if not missing.any():
-        return found, []
+        return item_idx, []
     unknown = [item_ids[place] for place in np.flatnonzero(missing).tolist()]
-    return found[~missing], unknown
+    return item_idx[~missing], unknown
 
 
-def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> VisibleItems:
+def shown_for(served: ServedBundle, sent: dict[str, Any] | None) -> VisibleItems:
     """Select what a filter lets through. Raises Refusal with the place of what is wrong in it."""
-    if asked is None:
-        return one.everything
+    if sent is None:
+        return served.everything
     try:
-        return one.visible(parse_filter(asked))
+        return served.visible(parse_filter(sent))
     except ModelError as error:
         raise _refused(error) from None
 
@@ -253,11 +253,13 @@ def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
     return _Query(blend(like, profile, share), weight, profile, like)
 
 
-def _plain(one: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items, top_k: int) -> tuple[Items, Vector]:
+def _plain(served: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items, top_k: int) -> tuple[Items, Vector]:
     if query.vector is not None:
-        return one.live.search(query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden)
-    order = one.by_trend
-    if shown is not one.everything:
+        return served.live.search(
+            query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden
+        )
+    order = served.by_trend
+    if shown is not served.everything:
         order = order[shown.mask[order]]
     else:
         order = order[: top_k + len(hidden) + int(np.count_nonzero(~shown.mask))]
@@ -266,36 +268,36 @@ def _plain(one: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items,
         order = order[: top_k + len(hidden)]
         order = order[~np.isin(order, hidden)]
     items = order[:top_k]
-    return items, one.live.trend[items]
+    return items, served.live.trend[items]
 
 
 def _arranged(
-    one: ServedBundle,
+    served: ServedBundle,
     query: _Query,
     shown: VisibleItems,
     hidden: Items,
-    asked: ProfileRequest,
+    request: ProfileRequest,
     prepared: PreparedRules | None,
 ) -> RankedList:
-    scores = _scores(one, query)
+    scores = _scores(served, query)
     allowed = shown.mask.copy()
     allowed[hidden] = False
     chosen = _NOTHING_PREPARED if prepared is None else prepared
     raised = apply_lifts(scores, allowed, chosen)
     first = None
-    if asked.diversity > 0.0 and allowed.any():
-        pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(asked.top_k))
-        first = pool[diversify(values, one.live.vectors(pool), asked.top_k, asked.diversity)]
-    return arrange(raised, allowed, chosen, asked.top_k, first)
+    if request.diversity > 0.0 and allowed.any():
+        pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(request.top_k))
+        first = pool[diversify(values, served.live.vectors(pool), request.top_k, request.diversity)]
+    return arrange(raised, allowed, chosen, request.top_k, first)
 
 
 _NOTHING_PREPARED = PreparedRules(None, (), (), ())
 
 
-def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
+def _prepared(served: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
     """Prepare the rules. On a later page pins have moved up by what was shown, and those that were shown are gone."""
     try:
-        prepared = one.prepare(parse_rules(sent))
+        prepared = served.prepare(parse_rules(sent))
     except ModelError as error:
         raise _refused(error) from None
     if not len(before) or not prepared.pins:
@@ -305,38 +307,38 @@ def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepare
     return replace(prepared, pins=pins)
 
 
-def _scores(one: ServedBundle, query: _Query) -> Vector:
+def _scores(served: ServedBundle, query: _Query) -> Vector:
     """Score every item, new ones included, (n_items,) float32."""
-    live, table = one.live, one.bundle.table
+    live, table = served.live, served.bundle.table
     if query.vector is None:
         return live.trend
     known = table.item_embeddings @ query.vector + np.float32(query.weight) * table.trend
     return known if not len(live.numbers) else np.concatenate((known, live.embeddings @ query.vector))
 
 
-def _cosine(one: ServedBundle, item_idx: int) -> Vector:
-    live = one.live
+def _cosine(served: ServedBundle, item_idx: int) -> Vector:
+    live = served.live
     vector = live.vectors(np.array([item_idx]))[0]
-    rows = one.bundle.table.item_embeddings
+    rows = served.bundle.table.item_embeddings
     scores = rows @ vector
-    lengths: Vector = one.once("lengths", lambda: np.linalg.norm(rows, axis=1).astype(np.float32))
+    lengths: Vector = served.once("lengths", lambda: np.linalg.norm(rows, axis=1).astype(np.float32))
     if len(live.numbers):
         scores = np.concatenate((scores, live.embeddings @ vector))
         lengths = np.concatenate((lengths, np.linalg.norm(live.embeddings, axis=1)))
     scale = lengths * np.float32(np.linalg.norm(vector))
-    found: Vector = np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0)
-    return found
+    cosines: Vector = np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0)
+    return cosines
 
 
 def _reasons(
-    one: ServedBundle,
+    served: ServedBundle,
     query: _Query,
     items: Items,
     pinned: npt.NDArray[np.bool_] | None,
     prepared: PreparedRules | None,
 ) -> tuple[Reason, ...]:
     """Give each item's reason: pinned, else boosted if a rule lifted it, else the largest part of its score."""
-    live = one.live
+    live = served.live
     rows = live.vectors(items)
     parts: dict[Reason, Vector] = {"trend": np.float32(query.weight) * live.trend[items]}
     if query.like is not None:
@@ -346,15 +348,15 @@ def _reasons(
         parts["profile"] = rows @ scale
     names = list(parts)
     largest = np.argmax(np.stack(list(parts.values())), axis=0) if len(items) else _NO_ITEMS
-    found: list[Reason] = []
+    reasons: list[Reason] = []
     for place, item in enumerate(items.tolist()):
         if pinned is not None and pinned[place]:
-            found.append("pinned")
+            reasons.append("pinned")
         elif prepared is not None and prepared.lift is not None and prepared.lift[item] > 0:
-            found.append("boosted")
+            reasons.append("boosted")
         else:
-            found.append("trend" if query.vector is None else names[int(largest[place])])
-    return tuple(found)
+            reasons.append("trend" if query.vector is None else names[int(largest[place])])
+    return tuple(reasons)
 
 
 def _refused(error: ModelError) -> Exception:
