@@ -12,7 +12,7 @@ from federation.private_sum.exchange import Answer, Batch, SealedSeed
 from federation.private_sum.refusals import BatchRefused
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import Kept
-from federation.service.intake.share_files import Place, ShareFolder
+from federation.service.intake.share_files import Place, ShareFolder, ShareLost
 from federation.service.round_store import StoredSum
 from federation.service.summing import sum_of
 from federation.storage.crash_points import reached
@@ -39,9 +39,10 @@ class Custodian(Protocol):
 
 
 def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, custodian: Custodian) -> StoredSum:
-    """The sum of a block's reports; NOT_SUMMED when they are too few, or unreadable, or just this batch is refused.
+    """Sum a block's reports; NOT_SUMMED when they are too few, a share is lost, or just this batch is refused.
 
-    kept: in the same order every time, so that the custodian finds the same batch when it is asked again.
+    kept: in the same order every time, so that the custodian finds the same batch when it is asked again. Raises
+    OSError when a share cannot be read now, and what the custodian's client raises; then the same may be tried again.
     """
     if len(kept) < task.plan.min_reports:
         return NOT_SUMMED
@@ -55,8 +56,8 @@ def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, cus
     shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
     try:
         return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
-    except OSError as error:  # a share is gone: no sum, but the custodian has counted the reports
-        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
+    except ShareLost as error:  # no sum, but the custodian has counted the reports
+        log.error("task_id=%s block=%d: not summed (%s)", task.task_id, block, error)
         return NOT_SUMMED
 
 
