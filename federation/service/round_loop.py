@@ -53,12 +53,10 @@ class RoundLoop:
             self._lock.drop()
 
     def _run(self) -> None:
+        tasks = {"serving": self._follow, "training": self._advance_training, "experiments": self._advance_experiments}
         wait = 0.0
         while not self._stopped.wait(wait):
-            moved = [
-                self._attempts.run(work.__name__, time.time(), work)
-                for work in (self._follow, self._advance_training, self._advance_experiments)
-            ]
+            moved = [self._attempts.run(name, time.time(), task) for name, task in tasks.items()]
             wait = 0.0 if any(moved) else self._idle_s
 
     def _is_ours(self) -> bool:
