@@ -33,7 +33,7 @@ from federation.service.round_machine import RoundMachine
 from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
-from federation.service.round_store import CoordinatorStore, StoredRound, activate
+from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.crash_points import reached
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
@@ -143,10 +143,11 @@ class Coordinator:
         """See what other processes did."""
         self._newest = self.store.newest()
 
-    def activate(self, version: str, now: int) -> None:
-        """Serve and train on another kept release, by version or `previous`."""
-        activate(self.store, version, now)
+    def activate(self, asked: str, now: int) -> str:
+        """Serve and train on another kept release, by version or `previous`; its version. Raises ServingError."""
+        version = self.store.activate(asked, now)
         self.refresh()
+        return version
 
     def stop(self) -> None:
         """Commit what is waiting."""

@@ -51,6 +51,11 @@ class ReleaseStore:
             connection.execute(releases.delete().where(releases.c.version == version))
 
 
+def activated_versions(connection: Connection) -> list[str]:
+    """List the versions that were activated, in order."""
+    return list(connection.execute(select(activations.c.version).order_by(activations.c.sequence)).scalars())
+
+
 def release(connection: Connection, made: Release, now: int) -> None:
     """Add a release and activate it."""
     connection.execute(insert(releases).values(asdict(made)))

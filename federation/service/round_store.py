@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine, Row, Table, func, insert, select, upd
 from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
-from federation.service.releases import Release, ReleaseStore, release
-from federation.service.round_schema import RoundState, activations, metadata, rounds, sums
+from federation.service.releases import Release, ReleaseStore, activated_versions, release
+from federation.service.round_schema import RoundState, activations, metadata, releases, rounds, sums
+from federation.storage.activations import chosen_version
 from federation.storage.database import open_engine, reading, truncate_log
 
 WIRE_INT = np.dtype("<i4")
@@ -273,9 +274,15 @@ class CoordinatorStore(RoundStore[StoredRound]):
             self._change(connection, str(made.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
             release(connection, made, now)
 
-    def activate(self, version: str, now: int) -> None:
-        """Serve a kept release again; a round in progress that started from another bundle fails."""
+    def activate(self, asked: str, now: int) -> str:
+        """Serve a kept release again, by version or `previous`; its version.
+
+        A round in progress that started from another bundle fails. Raises ServingError for a version that is not kept,
+        NoEarlierVersion for `previous` of the first.
+        """
         with self.engine.begin() as connection:
+            available = set(connection.execute(select(releases.c.version)).scalars())
+            version = chosen_version(asked, activated_versions(connection), available)
             connection.execute(insert(activations).values(version=version, at=now))
             others = rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]) & (
                 rounds.c.base_version != version
@@ -285,6 +292,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
                 still = (rounds.c.task_id == task_id) & others  # unless it was published meanwhile
                 if connection.execute(update(rounds).where(still).values(values)).rowcount:
                     blank(connection, task_id)
+        return version
 
     def drop_sums(self, keep: int) -> None:
         """Delete all sums but those of the newest `keep` rounds."""
@@ -292,15 +300,3 @@ class CoordinatorStore(RoundStore[StoredRound]):
             newest = select(rounds.c.task_id).order_by(rounds.c.number.desc()).limit(keep)
             kept = connection.execute(newest).scalars().all()
             connection.execute(sums.delete().where(sums.c.task_id.not_in(kept)))
-
-
-def activate(store: CoordinatorStore, version: str, now: int) -> str:
-    """Activate a kept release, by version or `previous`; its version. Raises FederationError if none is kept."""
-    active, kept = store.releases.active(), store.releases.all()
-    if version == "previous":
-        older = [one.version for one in kept if active is not None and one.steps < active.steps]
-        version = older[0] if older else version
-    if version not in {one.version for one in kept}:
-        raise FederationError(f"version={version}: must be one of {', '.join(one.version for one in kept)}")
-    store.activate(version, now)
-    return version

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from data.errors import BudgetExhausted, FederationError
+from data.errors import BudgetExhausted, FederationError, ServingError
 from federation.device.report import make_report
 from federation.learning.item_step import StepState, item_step
 from federation.learning.training_sum import round_sums
@@ -23,6 +23,7 @@ from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
 from federation.service.round_store import CoordinatorStore
 from federation.storage import crash_points as write_points
+from federation.storage.activations import NoEarlierVersion
 from federation.storage.database import sqlite_url
 from recsys.catalogue.bundle import Bundle, save_bundle
 from tests.federation.service.a_lineage import NOW, PLAN, SETTINGS, Line, a_line, a_vector, stop
@@ -383,8 +384,25 @@ def test_the_previous_bundle_can_be_activated_again_and_trained_on(line: Line) -
     assert line.open(NOW + 200).bundle_version == first
     line.coordinator.activate(bad, NOW + 300)
     assert line.coordinator.bundles()[0].version == bad
-    with pytest.raises(FederationError, match="version=other: must be one of"):
+    with pytest.raises(ServingError, match="version=other: must be one of"):
         line.coordinator.activate("other", NOW)
+
+
+@pytest.mark.parametrize("keep", [2, 3])
+def test_previous_never_leads_to_a_bundle_that_was_rolled_back(tmp_path: Path, keep: int) -> None:
+    line = a_line(tmp_path, keep_bundles=keep)
+    first = line.coordinator.bundles()[0].version
+    line.fill(line.open(), 4)
+    line.settle()
+    line.coordinator.activate("previous", NOW + 1)
+    line.fill(line.open(NOW + 100), 4, NOW + 100)
+    line.settle(NOW + 100)
+    assert [release.steps for release in line.coordinator.store.releases.all()][:2] == [1, 1]
+    if keep == 3:
+        assert line.coordinator.activate("previous", NOW + 101) == first
+    with pytest.raises(NoEarlierVersion):
+        line.coordinator.activate("previous", NOW + 102)
+    stop(line)
 
 
 def test_the_line_goes_on_in_its_folder_and_refuses_another_shop(tmp_path: Path) -> None:
