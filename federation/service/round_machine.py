@@ -129,7 +129,8 @@ class RoundMachine(Generic[AnyRound]):
             sums[block] = found
             reached("block summed")
         if all(found.words is None for found in sums.values()):
-            return self.fail(round_, f"no block has min_reports={task.plan.min_reports}", now)
+            none = "has no" if len(task.blocks) == 1 else "no block has"
+            return self.fail(round_, f"{none} min_reports={task.plan.min_reports}", now)
         self.store.summed(task.task_id, now)
         reached("round summed")
         return True

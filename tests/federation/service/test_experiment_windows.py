@@ -147,7 +147,7 @@ def test_a_window_with_too_few_reports_is_never_summed(desk: Desk) -> None:
     desk.at(7.1)
     assert states(desk)[0] is RoundState.FAILED
     failed = desk.rounds.store.windows.of("shop", "personal-home")[0]
-    assert failed.failure == "no block has min_reports=3"
+    assert failed.failure == "has no min_reports=3"
     assert failed.words is None
     assert desk.rounds.store.windows.failed_numbers("shop") == {"personal-home": [0]}
     assert desk.rounds.store.windows.failed_numbers("other") == {}
