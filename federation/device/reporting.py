@@ -116,15 +116,15 @@ class ReportTarget(Protocol):
         ...
 
     def unavailable(self, state: DeviceState) -> Status | None:
-        """Why nothing may even be asked, or None."""
+        """Say why nothing may even be asked, or None."""
         ...
 
     def pending(self, state: DeviceState) -> Pending | None:
-        """The report on its way."""
+        """Read the report on its way."""
         ...
 
     def come_back_at(self, state: DeviceState) -> int:
-        """When to ask for a task again, seconds since 1970-01-01 UTC."""
+        """Read when to ask for a task again, seconds since 1970-01-01 UTC."""
         ...
 
     def with_come_back_at(self, state: DeviceState, until: int) -> DeviceState:
@@ -136,11 +136,11 @@ class ReportTarget(Protocol):
         ...
 
     def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
-        """Why the device has no report for this task, although the task is as agreed, or None."""
+        """Say why the device has no report for this task, although the task is as agreed, or None."""
         ...
 
     def look_again_at(self, state: DeviceState, task: Task, at: int) -> int:
-        """When to ask again after a refusal of the device's own, within what the policy allows."""
+        """Say when to ask again after a refusal of the device's own; the policy bounds it."""
         ...
 
     def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
@@ -247,5 +247,5 @@ class Reporter:
         return Outcome(status, until)
 
     def _at_most(self, until: int, at: int) -> int:
-        """No service can silence a device for longer than was agreed."""
+        """Bound a wait: no service can silence a device for longer than was agreed."""
         return min(until, at + self.policy.max_wait_s)

@@ -79,25 +79,25 @@ class Coordinator:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 
     def bundles(self) -> list[Bundle]:
-        """The active bundle, then the other kept ones, newest first."""
+        """List the active bundle, then the other kept ones, newest first."""
         active = self.store.releases.active()
         if active is None:
             return []
-        kept = [release for release in self.store.releases.all() if release != active]
-        return [self._line.bundle(release) for release in (active, *kept)]
+        others = [release for release in self.store.releases.all() if release != active]
+        return [self._line.bundle(release) for release in (active, *others)]
 
     def task(self) -> Task | None:
-        """The open round's task."""
+        """Read the open round's task."""
         newest = self._newest
         return newest.task if newest is not None and newest.state is RoundState.OPEN else None
 
     def max_report_bytes(self) -> int:
-        """The longest report that any round under these settings can have."""
+        """Bound the bytes of a report to any round under these settings."""
         newest = self._newest
         return MAX_HEAD_BYTES if newest is None else max_report_bytes(newest.task) + MAX_ID_CHARS
 
     def come_back_s(self, now: int) -> int:
-        """Seconds until asking for a task makes sense, spread so that devices do not come all at once."""
+        """Draw the seconds until asking for a task makes sense, spread so that devices do not come all at once."""
         newest = self._newest
         if newest is None:
             wait = 0
@@ -108,7 +108,7 @@ class Coordinator:
         return wait + 1 + random.SystemRandom().randrange(max(self.settings.pause_s, 1))
 
     def epsilon(self) -> float:
-        """ε of the installation that was asked most so far; inf with privacy off and a sum made."""
+        """Compute ε of the installation that was asked most so far; inf with privacy off and a sum made."""
         return self.plan.epsilon_of_rounds(self.store.spent_rounds())
 
     def accept(self, report: bytes, now: int) -> Status:
@@ -118,13 +118,13 @@ class Coordinator:
         """
         try:
             head = read_head(memoryview(report)[:MAX_HEAD_BYTES])
-            found = self.intake.screen(head, now)
-            if isinstance(found, ReportRejected) and not self.intake.known(head):
-                raise found
+            judgement = self.intake.screen(head, now)
+            if isinstance(judgement, ReportRejected) and not self.intake.known(head):
+                raise judgement
         except ReportRejected as refusal:
             self.intake.count(refusal)
             raise
-        return self.intake.take(head, report, found).result()
+        return self.intake.take(head, report, judgement).result()
 
     def advance(self, now: int) -> bool:
         """Make the next transition that is due; False when none is, or it failed and waits to be tried again.
@@ -194,7 +194,7 @@ class Coordinator:
         return True
 
     def _is_full(self, round_: StoredRound) -> bool:
-        """A round may close before its deadline with enough reports, and min_reports in every block."""
+        """Tell whether a round may close early: with goal_reports in all, and min_reports in every block."""
         tally = self.store.reports.tally(round_.task_id)
         blocks = [tally.get(f"block:{block}", 0) for block in range(len(round_.task.blocks))]
         return sum(blocks) >= self.settings.goal_reports and min(blocks) >= round_.task.plan.min_reports
@@ -206,7 +206,7 @@ class Coordinator:
         release = self._base(round_)
         bundle, state = self._line.bundle(release), self._line.state(release)
         task, stored = round_.task, self.store.sums(round_.task_id)
-        summed = {block: found.words for block, found in stored.items() if found.words is not None}
+        summed = {block: block_sum.words for block, block_sum in stored.items() if block_sum.words is not None}
         believed = {
             block: words for block, words in summed.items() if plausible(words, task.plan, stored[block].counted)
         }
@@ -229,7 +229,7 @@ class Coordinator:
             blocks=len(believed),
             discarded=len(summed) - len(believed),
             counted=round_.counted,
-            broken=sum(found.broken for found in stored.values()),
+            broken=sum(block_sum.broken for block_sum in stored.values()),
             step=step,
             spent=self.store.spent_rounds(),
         )
@@ -251,9 +251,8 @@ class Coordinator:
         return True
 
     def _forget_old(self) -> None:
-        kept = self.store.releases.all()
-        active = self.store.releases.active()
-        for release in kept[self.settings.keep_bundles :]:
+        releases, active = self.store.releases.all(), self.store.releases.active()
+        for release in releases[self.settings.keep_bundles :]:
             if release != active:
                 self.store.releases.forget(release.version)
         self.store.drop_sums(self.settings.keep_sums)

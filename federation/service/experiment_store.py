@@ -49,24 +49,24 @@ class ExperimentStore:
         self.windows = WindowStore(engine)
 
     def put(self, app: str, experiment: Experiment, now: int) -> StoredExperiment:
-        """A new draft, a draft rewritten, the same once more, or the next version of a running experiment.
+        """Store a new draft, a draft rewritten, the same once more, or the next version of a running experiment.
 
         Raises DataError for a version that is no amendment or too large, PlanRefused for noise that does not fit,
         WrongState for a stopped experiment.
         """
         experiment_plan(experiment)
         with self.engine.begin() as connection:
-            _alone(connection, app)
-            held = _held(connection, app, experiment.id)
-            if held is None:
+            _lock_app(connection, app)
+            stored = _find(connection, app, experiment.id)
+            if stored is None:
                 key = {"app": app, "experiment_id": experiment.id}
                 connection.execute(insert(EXPERIMENTS).values(**key, state=ExperimentState.DRAFT, version=0))
-            elif held.experiment == experiment:
-                return held
-            elif held.state is ExperimentState.STOPPED:
+            elif stored.experiment == experiment:
+                return stored
+            elif stored.state is ExperimentState.STOPPED:
                 raise WrongState(f"experiment {experiment.id}: is stopped; another one needs another id")
-            elif held.state is ExperimentState.RUNNING:
-                check_amendment(held.experiment, experiment)
+            elif stored.state is ExperimentState.RUNNING:
+                check_amendment(stored.experiment, experiment)
                 check_beside(experiment, _running(connection, app))
             else:
                 connection.execute(VERSIONS.delete().where(rows_of(VERSIONS, app, experiment.id)))
@@ -83,46 +83,46 @@ class ExperimentStore:
                 update(EXPERIMENTS).where(rows_of(EXPERIMENTS, app, experiment.id)).values(version=experiment.version)
             )
             connection.execute(newest)
-            return _known(connection, app, experiment.id)
+            return _get(connection, app, experiment.id)
 
     def start(self, app: str, experiment_id: str, now: int) -> StoredExperiment:
-        """draft → running. Raises DataError beside another experiment that needs the same shoppers."""
+        """Change draft → running. Raises DataError beside another experiment that needs the same shoppers."""
         with self.engine.begin() as connection:
-            _alone(connection, app)
-            held = _known(connection, app, experiment_id)
-            if held.state is ExperimentState.RUNNING:
-                return held
-            if held.state is not ExperimentState.DRAFT:
-                raise WrongState(f"experiment {experiment_id}: is {held.state}, must be draft to start")
-            check_beside(held.experiment, _running(connection, app))
-            self._set(connection, held, state=ExperimentState.RUNNING, started_at=now)
-            return _known(connection, app, experiment_id)
+            _lock_app(connection, app)
+            stored = _get(connection, app, experiment_id)
+            if stored.state is ExperimentState.RUNNING:
+                return stored
+            if stored.state is not ExperimentState.DRAFT:
+                raise WrongState(f"experiment {experiment_id}: is {stored.state}, must be draft to start")
+            check_beside(stored.experiment, _running(connection, app))
+            self._set(connection, stored, state=ExperimentState.RUNNING, started_at=now)
+            return _get(connection, app, experiment_id)
 
     def stop(self, app: str, experiment_id: str, now: int) -> StoredExperiment:
-        """running → stopped, for good; its open window takes no more reports."""
+        """Change running → stopped, for good; its open window takes no more reports."""
         with self.engine.begin() as connection:
-            _alone(connection, app)
-            held = _known(connection, app, experiment_id)
-            if held.state is ExperimentState.STOPPED:
-                return held
-            if held.state is not ExperimentState.RUNNING:
-                raise WrongState(f"experiment {experiment_id}: is {held.state}, must be running to stop")
-            self._set(connection, held, state=ExperimentState.STOPPED, stopped_at=now)
+            _lock_app(connection, app)
+            stored = _get(connection, app, experiment_id)
+            if stored.state is ExperimentState.STOPPED:
+                return stored
+            if stored.state is not ExperimentState.RUNNING:
+                raise WrongState(f"experiment {experiment_id}: is {stored.state}, must be running to stop")
+            self._set(connection, stored, state=ExperimentState.STOPPED, stopped_at=now)
             for before, values in (
                 (RoundState.OPEN, {"state": RoundState.CLOSED}),
                 (RoundState.DRAFTED, {"state": RoundState.FAILED, "failure": "the experiment was stopped"}),
             ):
                 still = rows_of(WINDOWS, app, experiment_id) & (WINDOWS.c.state == before)
                 connection.execute(update(WINDOWS).where(still).values(values))
-            return _known(connection, app, experiment_id)
+            return _get(connection, app, experiment_id)
 
     def get(self, app: str, experiment_id: str) -> StoredExperiment:
-        """One of the app's experiments. Raises UnknownExperiment for any other."""
+        """Read one of the app's experiments. Raises UnknownExperiment for any other."""
         with reading(self.engine) as connection:
-            return _known(connection, app, experiment_id)
+            return _get(connection, app, experiment_id)
 
     def all(self, app: str | None = None, *, state: ExperimentState | None = None) -> list[StoredExperiment]:
-        """The app's experiments by id; of every app for None, which only the one who advances windows asks."""
+        """List the app's experiments by id; of every app for None, which only the one who advances windows asks."""
         query = _newest().order_by(EXPERIMENTS.c.app, EXPERIMENTS.c.experiment_id)
         if app is not None:
             query = query.where(EXPERIMENTS.c.app == app)
@@ -132,20 +132,20 @@ class ExperimentStore:
             return [_experiment(row) for row in connection.execute(query)]
 
     def versions(self, app: str, experiment_id: str) -> list[Experiment]:
-        """Every version, the first one first."""
+        """List every version, the first one first."""
         query = select(VERSIONS.c.definition).where(rows_of(VERSIONS, app, experiment_id)).order_by(VERSIONS.c.version)
         with reading(self.engine) as connection:
             return [experiment_of(json.loads(text)) for text in connection.execute(query).scalars()]
 
     @staticmethod
-    def _set(connection: Connection, held: StoredExperiment, **values: Any) -> None:
-        here = rows_of(EXPERIMENTS, held.app, held.experiment.id) & (EXPERIMENTS.c.state == held.state)
+    def _set(connection: Connection, stored: StoredExperiment, **values: Any) -> None:
+        here = rows_of(EXPERIMENTS, stored.app, stored.experiment.id) & (EXPERIMENTS.c.state == stored.state)
         if connection.execute(update(EXPERIMENTS).where(here).values(values)).rowcount != 1:
-            raise WrongState(f"experiment {held.experiment.id}: was changed meanwhile")
+            raise WrongState(f"experiment {stored.experiment.id}: was changed meanwhile")
 
 
-def _alone(connection: Connection, app: str) -> None:
-    """From here on nobody else changes a state or version of the app's experiments; SQLite's lock is held already."""
+def _lock_app(connection: Connection, app: str) -> None:
+    """From here on nobody else changes a state or version of the app's experiments; SQLite's lock is stored already."""
     rows = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.app == app).order_by(EXPERIMENTS.c.experiment_id)
     connection.execute(rows.with_for_update()).all()
 
@@ -159,16 +159,16 @@ def _newest() -> Any:
     return select(EXPERIMENTS, VERSIONS.c.definition).join(VERSIONS, same)
 
 
-def _held(connection: Connection, app: str, experiment_id: str) -> StoredExperiment | None:
+def _find(connection: Connection, app: str, experiment_id: str) -> StoredExperiment | None:
     row = connection.execute(_newest().where(rows_of(EXPERIMENTS, app, experiment_id))).one_or_none()
     return None if row is None else _experiment(row)
 
 
-def _known(connection: Connection, app: str, experiment_id: str) -> StoredExperiment:
-    held = _held(connection, app, experiment_id)
-    if held is None:
+def _get(connection: Connection, app: str, experiment_id: str) -> StoredExperiment:
+    stored = _find(connection, app, experiment_id)
+    if stored is None:
         raise UnknownExperiment("experiment: this app has none of that id")
-    return held
+    return stored
 
 
 def _running(connection: Connection, app: str) -> list[Experiment]:

@@ -61,25 +61,25 @@ class ExperimentRounds:
             self._open = {window.task.task_id: window for window in unfinished if window.state is RoundState.OPEN}
 
     def task(self, app: str, experiment_id: str) -> Task | None:
-        """The task of the experiment's open window."""
+        """Read the task of the experiment's open window."""
         for window in self._open.values():
             if (window.app, window.experiment_id) == (app, experiment_id):
                 return window.task
         return None
 
     def come_back_s(self, app: str, experiment_id: str, now: int) -> int:
-        """Seconds until a next window may be open. Raises UnknownExperiment."""
-        held = self.store.get(app, experiment_id)
-        if held.state is not ExperimentState.RUNNING:
+        """Compute the seconds until a next window may be open. Raises UnknownExperiment."""
+        stored = self.store.get(app, experiment_id)
+        if stored.state is not ExperimentState.RUNNING:
             return 86_400
         begun = len(self.store.windows.of(app, experiment_id))
-        if begun >= held.experiment.looks.count:
+        if begun >= stored.experiment.looks.count:
             return 86_400
-        return max(held.experiment.window(begun)[0] - now, LEAST_WAIT_S)
+        return max(stored.experiment.window(begun)[0] - now, LEAST_WAIT_S)
 
     @staticmethod
     def max_report_bytes() -> int:
-        """The longest report that any window can have, one that another process has just opened too."""
+        """Bound the bytes of a report to any window, one that another process has just opened too."""
         return MAX_HEAD_BYTES + 4 * MAX_COORDINATES
 
     def stop(self) -> None:
@@ -93,9 +93,9 @@ class ExperimentRounds:
         """
         self.machine.clean(now)
         moved = self.machine.advance_all(now, is_full=_never_full, finish=_nothing_follows)
-        for held in self.store.all(state=ExperimentState.RUNNING):
-            name = f"experiment {held.app}/{held.experiment.id}"
-            moved |= self.machine.attempts.run(name, now, partial(self._begin_if_due, held, now))
+        for stored in self.store.all(state=ExperimentState.RUNNING):
+            name = f"experiment {stored.app}/{stored.experiment.id}"
+            moved |= self.machine.attempts.run(name, now, partial(self._begin_if_due, stored, now))
         self.refresh()
         return moved
 
@@ -105,10 +105,10 @@ class ExperimentRounds:
             return None
         return TakenRound(window.task, window.state is RoundState.OPEN, window.app)
 
-    def _begin_if_due(self, held: StoredExperiment, now: int) -> bool:
+    def _begin_if_due(self, stored: StoredExperiment, now: int) -> bool:
         """Draft the window of this moment; windows that passed while nobody advanced are left out."""
-        experiment = held.experiment
-        begun = {window.window for window in self.store.windows.of(held.app, experiment.id)}
+        experiment = stored.experiment
+        begun = {window.window for window in self.store.windows.of(stored.app, experiment.id)}
         for number in range(max(begun, default=-1) + 1, experiment.looks.count):
             start, end = experiment.window(number)
             if start <= now < end:
@@ -117,17 +117,17 @@ class ExperimentRounds:
                 draft = window_task(
                     experiment, number, task_id, deadline=end, come_back_at=max(later, end), suite=self._suite
                 )
-                self.store.windows.draft(held.app, experiment, draft)
+                self.store.windows.draft(stored.app, experiment, draft)
                 reached("window drafted")
                 return True
         return False
 
 
 def _never_full(_: StoredWindow) -> bool:
-    """A window is open until its deadline, however many devices have reported."""
+    """Keep a window open until its deadline, however many devices have reported."""
     return False
 
 
 def _nothing_follows(_: StoredWindow, __: int) -> bool:
-    """A window's sum is its end."""
+    """Do nothing: a window's sum is its end."""
     return False

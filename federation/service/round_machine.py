@@ -117,18 +117,18 @@ class RoundMachine(Generic[AnyRound]):
         sums = self.store.sums(task.task_id)
         missing = [block for block in range(len(task.blocks)) if block not in sums]
         late = now > task.deadline + SUM_WITHIN_S
-        if late and not any(found.words is not None for found in sums.values()):
+        if late and not any(block_sum.words is not None for block_sum in sums.values()):
             return self.fail(round_, "was not summed in time", now)
         first = self.attempts.failures(task.task_id) % max(len(missing), 1)  # so that a bad block costs no good one
         for block in missing[first:] + missing[:first]:
             try:
-                found = NOT_SUMMED if late else self._sum_block(task, block)
+                block_sum = NOT_SUMMED if late else self._sum_block(task, block)
             except (ForeignTask, BudgetExhausted) as refusal:
                 return self.fail(round_, f"refused by the custodian: {refusal}", now)
-            self.store.keep_sum(task.task_id, block, found)
-            sums[block] = found
+            self.store.keep_sum(task.task_id, block, block_sum)
+            sums[block] = block_sum
             reached("block summed")
-        if all(found.words is None for found in sums.values()):
+        if all(block_sum.words is None for block_sum in sums.values()):
             none = "has no" if len(task.blocks) == 1 else "no block has"
             return self.fail(round_, f"{none} min_reports={task.plan.min_reports}", now)
         self.store.summed(task.task_id, now)
@@ -136,10 +136,10 @@ class RoundMachine(Generic[AnyRound]):
         return True
 
     def _sum_block(self, task: Task, block: int) -> StoredSum:
-        kept = self.store.reports.of_block(task.task_id, block)
-        if len(kept) >= task.plan.min_reports:
+        reports = self.store.reports.of_block(task.task_id, block)
+        if len(reports) >= task.plan.min_reports:
             self.store.asked(task.task_id)
-        return sum_block(task, block, kept, self._shares, self.custodian)
+        return sum_block(task, block, reports, self._shares, self.custodian)
 
     def _destroy_shares(self, task_id: str) -> bool:
         """Destroy the shares of a report that came while its round was being cleaned."""

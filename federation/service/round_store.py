@@ -59,7 +59,7 @@ class RoundStore(ABC, Generic[AnyRound]):
         """Read a round from a row of the table."""
 
     @abstractmethod
-    def keep_sum(self, task_id: str, block: int, found: StoredSum) -> None:
+    def keep_sum(self, task_id: str, block: int, block_sum: StoredSum) -> None:
         """Store that a block of a closed round is summed, or given up; a block keeps its first sum."""
 
     @abstractmethod
@@ -86,24 +86,24 @@ class RoundStore(ABC, Generic[AnyRound]):
         return self._ids((self.table.c.cleaned == 0) & self.table.c.state.not_in(BEFORE_SUM))
 
     def opened(self, task: Task) -> None:
-        """drafted → open, with the task as the custodian signed it."""
+        """Change drafted → open, with the task as the custodian signed it."""
         with self.engine.begin() as connection:
             self._change(connection, task.task_id, RoundState.DRAFTED, RoundState.OPEN, task=task.to_bytes())
 
     def close(self, task_id: str) -> None:
-        """open → closed: not one report more."""
+        """Change open → closed: not one report more."""
         with self.engine.begin() as connection:
             self._change(connection, task_id, RoundState.OPEN, RoundState.CLOSED)
 
     def summed(self, task_id: str, now: int) -> None:
-        """closed → summed; of its reports only ids and digests remain."""
+        """Change closed → summed; of its reports only ids and digests remain."""
         values = {"finished_at": now} if self.last is RoundState.SUMMED else {}
         with self.engine.begin() as connection:
             self._change(connection, task_id, RoundState.CLOSED, RoundState.SUMMED, **values)
             blank(connection, task_id)
 
     def failed(self, task_id: str, state: RoundState, reason: str, now: int) -> None:
-        """state → failed; of its reports only ids and digests remain."""
+        """Change state → failed; of its reports only ids and digests remain."""
         with self.engine.begin() as connection:
             self._change(connection, task_id, state, RoundState.FAILED, failure=reason, finished_at=now)
             blank(connection, task_id)
@@ -170,7 +170,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
 
     @staticmethod
     def open(url: str) -> CoordinatorStore:
-        """The store of a URL, its tables made if they are missing."""
+        """Open the store of a URL, its tables made if they are missing."""
         return CoordinatorStore(open_engine(url))
 
     def decode(self, row: Row[Any]) -> StoredRound:
@@ -191,25 +191,25 @@ class CoordinatorStore(RoundStore[StoredRound]):
         )
 
     def newest(self) -> StoredRound | None:
-        """The round of the highest number."""
+        """Read the round of the highest number."""
         with reading(self.engine) as connection:
             row = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(1)).one_or_none()
         return None if row is None else self.decode(row)
 
     def rounds(self, limit: int) -> list[StoredRound]:
-        """The newest rounds, newest first."""
+        """Read the newest rounds, newest first."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(limit)).all()
         return [self.decode(row) for row in rows]
 
     def states(self) -> dict[str, int]:
-        """Rounds by state."""
+        """Count rounds by state."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(rounds.c.state, func.count()).group_by(rounds.c.state)).all()
         return {state: int(n) for state, n in rows}
 
     def spent_rounds(self) -> int:
-        """Rounds that the custodian was asked to sum: each of them may have been one participation of a device.
+        """Count the rounds that the custodian was asked to sum: each may have been one participation of a device.
 
         Never fewer than the custodian's own count, whatever became of the sum.
         """
@@ -222,7 +222,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
             self._change(connection, task_id, RoundState.CLOSED, RoundState.CLOSED, asked=1)
 
     def draft(self, draft: Task, now: int) -> None:
-        """A new round, drafted. Raises FederationError if somebody else took its number."""
+        """Store a new round, drafted. Raises FederationError if somebody else took its number."""
         values = {
             "number": draft.round,
             "task_id": draft.task_id,
@@ -238,23 +238,23 @@ class CoordinatorStore(RoundStore[StoredRound]):
                 raise FederationError(f"round={draft.round}: exists already")
             connection.execute(insert(rounds).values(values))
 
-    def keep_sum(self, task_id: str, block: int, found: StoredSum) -> None:
-        """One block of a closed round is summed, or given up; a block keeps its first sum."""
-        words = b"" if found.words is None else found.words.astype(WIRE_INT, copy=False).tobytes()
-        values = {"counted": found.counted, "broken": found.broken, "words": words}
+    def keep_sum(self, task_id: str, block: int, block_sum: StoredSum) -> None:
+        """Store that a block of a closed round is summed, or given up; a block keeps its first sum."""
+        words = b"" if block_sum.words is None else block_sum.words.astype(WIRE_INT, copy=False).tobytes()
+        values = {"counted": block_sum.counted, "broken": block_sum.broken, "words": words}
         with self.engine.begin() as connection:
             self._change(
                 connection,
                 task_id,
                 RoundState.CLOSED,
                 RoundState.CLOSED,
-                summed_blocks=rounds.c.summed_blocks + int(found.words is not None),
-                counted=rounds.c.counted + found.counted,
+                summed_blocks=rounds.c.summed_blocks + int(block_sum.words is not None),
+                counted=rounds.c.counted + block_sum.counted,
             )
             connection.execute(insert(sums).values(task_id=task_id, block=block, **values))
 
     def sums(self, task_id: str) -> dict[int, StoredSum]:
-        """The sums of a round's blocks so far."""
+        """Read the sums of a round's blocks so far."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(sums).where(sums.c.task_id == task_id)).all()
         return {
@@ -263,12 +263,12 @@ class CoordinatorStore(RoundStore[StoredRound]):
         }
 
     def stepped(self, task_id: str, record: Mapping[str, Any]) -> None:
-        """summed → stepped."""
+        """Change summed → stepped."""
         with self.engine.begin() as connection:
             self._change(connection, task_id, RoundState.SUMMED, RoundState.STEPPED, record=json.dumps(record))
 
     def published(self, made: Release, record: Mapping[str, Any], now: int) -> None:
-        """stepped → published, for the round that made a release; the release is active."""
+        """Change stepped → published, for the round that made a release; the release is active."""
         values = {"record": json.dumps(record), "finished_at": now}
         with self.engine.begin() as connection:
             self._change(connection, str(made.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)

@@ -87,11 +87,15 @@ class WindowStore(RoundStore[StoredWindow]):
                 )
             )
 
-    def keep_sum(self, task_id: str, block: int, found: StoredSum) -> None:
+    def keep_sum(self, task_id: str, block: int, block_sum: StoredSum) -> None:
         """Store the sum of a closed window. Of a block that was given up nothing is stored: the window fails next."""
-        if found.words is None:
+        if block_sum.words is None:
             return
-        values = {"counted": found.counted, "broken": found.broken, "words": found.words.astype(WIRE_INT).tobytes()}
+        values = {
+            "counted": block_sum.counted,
+            "broken": block_sum.broken,
+            "words": block_sum.words.astype(WIRE_INT).tobytes(),
+        }
         with self.engine.begin() as connection:
             self._change(connection, task_id, RoundState.CLOSED, RoundState.CLOSED, **values)
 

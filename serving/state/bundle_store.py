@@ -62,27 +62,29 @@ class BundleStore:
         return bundle.version
 
     def all(self, app: str) -> list[ServedVersion]:
-        """Bundles of an app, the last added first."""
+        """List the bundles of an app, the last added first."""
         order = (served_bundles.c.added_at.desc(), served_bundles.c.version)
         with reading(self._engine) as connection:
             rows = connection.execute(select(served_bundles).where(served_bundles.c.app == app).order_by(*order)).all()
         return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
 
     def kept(self, app: str, n: int) -> list[ServedVersion]:
-        """The current bundle first, then the n others that were added or current last; none before the first."""
+        """List the current bundle first, then the n others that were added or current last; none before the first."""
         known = self.all(app)
         where = bundle_activations.c.app == app
         columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)
         with reading(self._engine) as connection:
             history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
         last = {row.version: (row.at, row.sequence) for row in history}
-        versions = {one.version for one in known}
+        versions = {bundle.version for bundle in known}
         current = next((row.version for row in reversed(history) if row.version in versions), None)
         if current is None:
             return []
-        latest = sorted(known, key=lambda one: max((one.added_at, 0), last.get(one.version, (0, 0))), reverse=True)
-        others = [one for one in latest if one.version != current]
-        return [one for one in latest if one.version == current] + others[:n]
+        latest = sorted(
+            known, key=lambda bundle: max((bundle.added_at, 0), last.get(bundle.version, (0, 0))), reverse=True
+        )
+        others = [bundle for bundle in latest if bundle.version != current]
+        return [bundle for bundle in latest if bundle.version == current] + others[:n]
 
     def retire(self, app: str, version: str) -> None:
         """Serve a bundle no more; its folder stays. It may be added again.
@@ -100,7 +102,7 @@ class BundleStore:
                 connection.execute(table.delete().where((table.c.app == app) & (table.c.version == version)))
 
     def active(self, app: str) -> ServedVersion | None:
-        """The current bundle; None before the first."""
+        """Read the current bundle; None before the first."""
         with reading(self._engine) as connection:
             current = _current(connection, app)
         return next((bundle for bundle in self.all(app) if bundle.version == current), None)
@@ -121,19 +123,19 @@ class BundleStore:
         return chosen
 
     def sequence(self, app: str) -> int:
-        """Of the last activation; 0 before the first."""
+        """Read the number of the last activation; 0 before the first."""
         with reading(self._engine) as connection:
             return last(connection, app, COUNTER)
 
     def apps(self) -> list[str]:
-        """Every app that has a bundle."""
+        """List every app that has a bundle."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(served_bundles.c.app).distinct().order_by(served_bundles.c.app)).all()
         return [row.app for row in rows]
 
 
 def _activate(connection: Connection, app: str, version: str, now: int) -> None:
-    """Raises ServingError for one that was retired in the meantime."""
+    """Record an activation. Raises ServingError for a version that was retired in the meantime."""
     sequence = take(connection, app, COUNTER, 1)
     if version not in _versions(connection, app):
         raise ServingError(f"version={version}: app {app} has no such bundle any more")

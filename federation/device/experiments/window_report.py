@@ -105,12 +105,12 @@ class ExperimentWindow:
 
     @property
     def task_path(self) -> str:
-        """Where its task is asked for."""
+        """Name the path where its task is asked for."""
         return experiment_path(self.experiment.id, "task")
 
     @property
     def report_path(self) -> str:
-        """Where its reports go."""
+        """Name the path where its reports go."""
         return experiment_path(self.experiment.id, "reports")
 
     def unavailable(self, state: DeviceState) -> Status | None:

@@ -81,6 +81,8 @@ class ShareFolder:
                         raise ShareLost(f"share of {len(share)} bytes: must be {n_bytes}")
                     share += more
         except FileNotFoundError:
+            if not (self._folder / task_id).exists():  # no segment was lost: the file system is not there
+                raise
             raise ShareLost(f"segment {place.segment}: is gone") from None
         return share
 
