@@ -15,7 +15,7 @@ from data.dataset import Dataset
 from data.errors import FederationError
 from data.interactions import Interactions
 from data.split import iso, parse_time
-from federation.lab.comparison import protocol_of
+from federation.lab.defaults import protocol_of
 from federation.lab.folds import Folds, Window, set_apart, windows_of
 from federation.lab.recipe_file import RecipeFile, find_recipe
 from federation.lab.result_cache import Memo
@@ -62,8 +62,8 @@ def tune_command(
     check_replaceable(out, TUNE_FILES)
     out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
-    begun = find_recipe(recipe_name, known)
-    asked = protocol_of(protocol, begun.base, known)
+    begun = find_recipe(recipe_name, known, seed=seed)
+    asked = protocol_of(protocol, known)
     start = adjusted(begun.recipe, rounds, cohort_size, dim, None)
     judged_on = Folds(known, asked, windows_of(known, windows), folds, seed)
     budget = Budget(trials, np.inf if minutes is None else 60 * minutes, settings)
