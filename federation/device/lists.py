@@ -17,7 +17,7 @@ from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
-from recsys.model.scoring import score
+from recsys.model.scoring import score, score_without_profile
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 
@@ -131,7 +131,7 @@ def rank(
     profile = profile_of(state, catalogue, now)
     own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
     if profile is None:
-        every = catalogue.table.trend
+        every = score_without_profile(catalogue.table)
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
         every[own] += bonus

@@ -13,12 +13,14 @@ from recsys.evaluation.statistics import PairedDifference, holm
 
 SIMPLE = ("popularity", "global", "own_counter", "item_knn", "transition")
 """Baselines that anybody writes in an hour; personalized lists that lose to one of them are not worth their cost."""
+CONCLUDED = ("all", "new", "again", "cold")
+"""Parts that say which list is better; `repeat` only says which one bets more of its places on own items."""
 LEVEL = 0.05
 """Of the family of all parts, after Holm (1979)."""
 WHERE = {
     "all": "all items",
     "new": "items new to the shopper",
-    "repeat": "items had before",
+    "again": "the order of items had before",
     "cold": "shoppers without a history",
 }
 
@@ -73,7 +75,9 @@ def conclude(
     """
     names = [name for name in simple if name in evaluation.models and name != model]
     found: list[tuple[str, str, float, float, PairedDifference]] = []
-    for part in evaluation.values[model]:
+    for part in CONCLUDED:
+        if part not in evaluation.values[model]:
+            continue
         own = evaluation.column(model, metric, part)
         rivals = {name: evaluation.column(name, metric, part) for name in names}
         means = {name: float(np.nanmean(values)) for name, values in rivals.items() if not np.isnan(values).all()}
@@ -97,23 +101,19 @@ def say(conclusions: Sequence[PartConclusion], metric: str) -> str:
     }
     words = []
     if parts["ahead"]:
-        gains = ", ".join(f"on {WHERE.get(one.part, one.part)} {_figures(one)}" for one in parts["ahead"])
+        gains = ", ".join(f"on {WHERE[one.part]} {_figures(one)}" for one in parts["ahead"])
         words.append(f"{conclusions[0].model} wins {gains}")
     if parts["behind"]:
-        losses = ", ".join(
-            f"on {WHERE.get(one.part, one.part)} {one.baseline} wins {_figures(one)}" for one in parts["behind"]
-        )
+        losses = ", ".join(f"on {WHERE[one.part]} {one.baseline} wins {_figures(one)}" for one in parts["behind"])
         words.append(losses)
     if parts["level"]:
-        ties = ", ".join(
-            f"{WHERE.get(one.part, one.part)} ({one.baseline} {one.baseline_figure:.3f})" for one in parts["level"]
-        )
+        ties = ", ".join(f"{WHERE[one.part]} ({one.baseline} {one.baseline_figure:.3f})" for one in parts["level"])
         words.append(f"no clear difference to the best simple baseline on {ties}")
     sentence = f"On this log, by {metric}: " + "; ".join(words) + "."
     if parts["behind"]:
         sentence += (
-            " A simple baseline beats the personalized lists there: try `ownshelf tune`, another --recipe, or a longer log "
-            "before you serve them."
+            " A simple baseline beats the personalized lists there: try `ownshelf tune`, another --recipe or a "
+            "longer log before you serve them."
         )
     return sentence
 

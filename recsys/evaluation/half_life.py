@@ -7,6 +7,7 @@ the sums as one private sum of len(HALF_LIVES) + 1 numbers a device.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,20 +40,20 @@ class HalfLife:
 def choose_half_life(log: Interactions, k: int = 20) -> HalfLife:
     """Choose the half-life whose list foretells new devices' first visits best.
 
-    Lists are made at MOMENTS moments of the log from the events before each of them. HALF_LIFE_DAYS stays where no
+    Lists are made at MOMENTS moments of the log from the events before each of them, and stand until the next, as those
+    of a bundle stand until the next one is published. HALF_LIFE_DAYS stays where no
     other is better by ERRORS standard errors of the paired difference, and where nothing can be measured.
     """
-    new, known = [], []
-    edges = (
-        np.unique(np.quantile(log.time, np.linspace(0.5, 1.0, MOMENTS + 1), method="higher")) if log.n_events else []
-    )
-    for begin, end in zip(edges[:-1], [*edges[1:-1], np.inf], strict=True):
-        figures, first = _figures(log, int(begin), end, k)
+    new, every = [np.empty((0, len(HALF_LIVES)))], [np.empty((0, len(HALF_LIVES)))]
+    shares = np.linspace(0.5, 1.0, MOMENTS + 1)
+    edges = np.unique(np.quantile(log.time, shares, method="higher")).tolist() if log.n_events else []
+    for begin, end in pairwise([*edges[:-1], np.inf] if len(edges) > 1 else []):
+        figures, first = _figures(log, begin, end, k)
         new.append(figures[first])
-        known.append(figures)
-    measured = np.concatenate(new) if new else np.empty((0, len(HALF_LIVES)))
-    if len(measured) < ENOUGH and known:
-        measured = np.concatenate(known)
+        every.append(figures)
+    measured = np.concatenate(new)
+    if len(measured) < ENOUGH:
+        measured = np.concatenate(every)
     if not len(measured):
         return HalfLife(HALF_LIFE_DAYS, (0.0,) * len(HALF_LIVES), 0)
     means = measured.mean(axis=0)

@@ -289,7 +289,8 @@ def evaluate_command(
         if figures["unseen_test_items"]:
             console.print(
                 f"{figures['unseen_test_items']:,} items occur only after the split "
-                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no figure counts them",
+                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
+                "figure counts them",
                 highlight=False,
             )
         for reason in result["reasons"]:
