@@ -199,5 +199,5 @@ def test_near_a_boundary_the_better_one_on_held_out_devices_is_taken(monkeypatch
     assert found.participations > 0
     assert "of the two," in " ".join(found.reasons)
     assert f"recipe {found.defaults.recipe}" in found.reasons[0]
-    figures = dict(re.findall(r"(sessions|purchases) (0\.\d+)", found.reasons[-1]))
+    figures = dict(re.findall(r"(sessions|purchases) (0\.\d+)", " ".join(found.reasons)))
     assert float(figures[found.name]) == max(map(float, figures.values()))
