@@ -189,12 +189,14 @@ MODELS = (
     "transition",
     "fine_tune",
     "ease",
+    "ials",
 )
 """personalized: federated table, own profile, repeat counter. global: recent trend. global_profile: mean profile.
 local: never federated. central: iALS on the pooled log, served like personalized. item_knn, own_counter, transition,
-ease: baselines on pooled rows. fine_tune: gradient steps."""
+ease: baselines on pooled rows. ials: central iALS with the recipe's recency and nothing beside it. fine_tune: gradient
+steps."""
 
-ON_DEMAND = ("fine_tune", "ease")
+ON_DEMAND = ("fine_tune", "ease", "ials")
 """Models that nobody gets without asking: they take long."""
 DEFAULT_MODELS = tuple(name for name in MODELS if name not in ON_DEMAND)
 
@@ -215,6 +217,9 @@ def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: i
         return transition(log)
     if name == "ease":
         return ease(log)
+    if name == "ials":
+        alone = Recipe(replace(recipe.train, intent=None), replace(recipe.serve.without_repeat(), trend_weight=0.0))
+        return Personalized("ials", central_table(log, alone, now, seed), alone.serve)
     if name == "central":
         return Personalized("central", central_table(log, recipe, now, seed), recipe.serve)
     if name in ("local", "fine_tune"):

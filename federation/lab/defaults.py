@@ -22,6 +22,8 @@ from recsys.model.trend import HALF_LIFE_DAYS
 
 BOUNDARY = 0.2
 """Two recipes whose fits differ by less are both tried."""
+SATURATION = 0.1
+"""Share of carts and purchases in a history at which about half of what they can say is said."""
 KNOWN_DEVICES = 0.25
 """Share of later devices that must have a history for a split in time to ask enough of them."""
 UNSEEN_PER_ITEM = 30.0
@@ -61,11 +63,12 @@ def choose_defaults(statistics: LogStatistics) -> Defaults:
 def recipe_fits(statistics: LogStatistics) -> Mapping[str, float]:
     """Score how well each named recipe fits a log, 0..1.
 
-    ratings fit histories of likes and dislikes; purchases fit carts and purchases of shoppers who come back; sessions
-    fit what is left: shoppers who do not come back, or histories of views.
+    ratings fit histories of likes and dislikes; purchases fit shoppers who come back, with carts and purchases among
+    what they do; sessions fit what is left: shoppers who do not come back, or who only look.
     """
-    ratings, bought, back = statistics.rating_share, statistics.purchase_share, statistics.return_share
-    acted = min(bought, back)
+    ratings, bought = statistics.rating_share, statistics.purchase_share
+    back = statistics.return_share if statistics.timed else 1.0  # without times nobody knows who came back
+    acted = back * bought * (1 + SATURATION) / (bought + SATURATION)
     return {"ratings": ratings, "purchases": (1 - ratings) * acted, "sessions": (1 - ratings) * (1 - acted)}
 
 

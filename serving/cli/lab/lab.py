@@ -209,8 +209,8 @@ def evaluate_command(
     delta: Delta = 1e-6,
     choose: Select = False,
     bundle: Annotated[Path | None, typer.Option(help="evaluate this bundle's table instead of training one")] = None,
-    models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune and ease")] = "",
-    baselines: Annotated[str, typer.Option(help="more baselines beside the default models: ease, fine_tune")] = "",
+    models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune, ease and ials")] = "",
+    baselines: Annotated[str, typer.Option(help="more models beside the default ones: ease, ials, fine_tune")] = "",
     target: Annotated[str, typer.Option(help="kind of event to foretell: any, purchase, cart, view, like")] = "any",
     k: Annotated[int, typer.Option(min=1, max=1000, help="length of a list")] = 20,
     negatives: Annotated[
