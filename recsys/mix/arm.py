@@ -1,4 +1,4 @@
-"""The mix as a recommender of recsys/evaluation.py: every user's pool, ranked by the weights of each list."""
+"""The mix as a recommender of recsys/evaluation/evaluation.py: every user's pool, ranked by the weights of each list."""
 
 from __future__ import annotations
 

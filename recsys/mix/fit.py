@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.mix.features import N_FEATURES
 from recsys.mix.loss import loss_parts
 from recsys.mix.pools import Pools
 
@@ -29,11 +28,15 @@ GRADIENT_CLIP, HESSIAN_CLIP = 1.0, 3.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepSums:
-    """What one Newton step needs. n: devices that counted; gradient: (F,); hessian: (F, F) symmetric."""
+    """What one Newton step needs.
+
+    n: devices that reported; gradient: (F,); hessian: (F, F) symmetric, and the standard deviation of the noise in it.
+    """
 
     n: float
     gradient: Floats
     hessian: Floats
+    hessian_noise: float = 0.0
 
 
 SumStep = Callable[[int, Floats], StepSums]
@@ -65,23 +68,21 @@ def newton(sum_step: SumStep, prior: Floats, *, steps: int = STEPS, ridge: float
     """Weights (F,) after some steps from the prior; the prior itself where no device counted."""
     weights = prior.astype(np.float64)
     for step in range(steps):
-        sums = sum_step(step, weights)
-        weights = newton_step(weights, sums, prior, ridge)
+        weights = newton_step(weights, sum_step(step, weights), prior, ridge)
     return weights
 
 
 def newton_step(weights: Floats, sums: StepSums, prior: Floats, ridge: float = RIDGE) -> Floats:
-    """The weights after one step. Eigenvalues that noise made negative count as zero."""
+    """The weights after one step. An eigenvalue below what noise alone would make counts as large as that.
+
+    A symmetric matrix of independent noise s has a spectral norm of about 2·s·√F (Wigner 1955).
+    """
     if sums.n < 1:
         return weights
     values, vectors = np.linalg.eigh((sums.hessian + sums.hessian.T) / 2)
+    floor = 2.0 * sums.hessian_noise * np.sqrt(len(weights))
     pull = ridge * sums.n
     gradient = sums.gradient + pull * (weights - prior)
-    step = vectors @ ((vectors.T @ gradient) / (np.maximum(values, 0.0) + pull))
+    step = vectors @ ((vectors.T @ gradient) / (np.maximum(values, floor) + pull))
     moved: Floats = weights - step
     return moved
-
-
-def no_weights() -> Floats:
-    """Zero for every feature."""
-    return np.zeros(N_FEATURES)

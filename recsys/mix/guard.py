@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.metrics import ndcg, ranked_hits
+from recsys.evaluation.metrics import ndcg, ranked_hits
 from recsys.mix.features import FEATURES
 from recsys.mix.pools import Pools
 from recsys.mix.priors import weights_of

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.interactions import Interactions
-from recsys.arms import MakeSolver, closed_form, profiles_of
-from recsys.intent import intent_share
-from recsys.items import INTENT, TASTE, ItemTable
+from recsys.evaluation.arms import MakeSolver, closed_form, profiles_of
+from recsys.model.intent import intent_share
+from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.mix.features import (
     CATEGORY_HALF_LIFE,
     FEATURES,
@@ -32,7 +32,8 @@ from recsys.mix.features import (
 )
 from recsys.mix.history_counts import events_without_dislikes, own_items, recent_items
 from recsys.mix.tables import CATEGORY_TREND, MixTables
-from recsys.profile_config import ProfileConfig
+from recsys.model.profile_config import ProfileConfig
+from recsys.model.solver import Solver
 
 Floats = npt.NDArray[np.float32]
 CELLS_AT_ONCE = 2_000_000
@@ -80,6 +81,11 @@ class Signals:
     config: ProfileConfig
     tables: MixTables
     make_solver: MakeSolver = closed_form
+
+    @cached_property
+    def solver(self) -> Solver:
+        """Of the profiles; made once, for it looks at the whole table."""
+        return self.make_solver(self.table, self.config)
 
     @cached_property
     def trend_best(self) -> npt.NDArray[np.int64]:
@@ -185,7 +191,7 @@ def _product_scores(
     """Scores of the taste and, where the table has it, of the intent, each (n_users, n_items)."""
     table = signals.table
     halves = replace(signals.config, intent_share=0.5)  # any share between 0 and 1: each is scaled by its own spread
-    profiles = profiles_of(table, halves, log, now, signals.make_solver)
+    profiles = profiles_of(table, halves, log, now, lambda *_: signals.solver)
     parts = {"taste": TASTE, "intent": INTENT} if intent_share(table.parts, halves) > 0 else {"taste": TASTE}
     return {name: profiles[:, table.part(part)] @ table.rows_of(part).T for name, part in parts.items()}
 

@@ -16,7 +16,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.mix.features import TREND_HALF_LIVES
 from recsys.mix.transitions import Transitions, count_transitions, transition_table
-from recsys.trend import decayed_popularity
+from recsys.model.trend import decayed_popularity
 
 CATEGORY_TREND = 3
 """Which of TREND_HALF_LIVES says what is popular within a category: a season."""

@@ -66,11 +66,16 @@ def transition_table(counts: sparse.csr_array[np.float64, tuple[int, int]], popu
 def keep_nearest(table: sparse.csr_array[np.float64, tuple[int, int]], k: int) -> Transitions:
     """The k largest positive entries of each row; of equal ones those of the lower column."""
     table.sum_duplicates()
-    row = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
-    order = np.lexsort((table.indices, -table.data, row))
-    place = np.arange(len(order)) - table.indptr[row]  # rows are contiguous in `order` too
-    kept = np.sort(order[(place < k) & (table.data[order] > 0)])
-    counts = np.bincount(row[kept], minlength=table.shape[0])
+    kept = table.data > 0
+    for row in np.flatnonzero(np.diff(table.indptr) > k):
+        inside = slice(table.indptr[row], table.indptr[row + 1])
+        values = table.data[inside]
+        kth = np.partition(values, len(values) - k)[len(values) - k]
+        better, equal = values > kth, np.flatnonzero(values == kth)
+        better[equal[: k - int(better.sum())]] = True
+        kept[inside] &= better
+    counts = np.add.reduceat(np.append(kept, False), table.indptr[:-1], dtype=np.int64)
+    counts[np.diff(table.indptr) == 0] = 0
     indptr = np.concatenate(([0], np.cumsum(counts)))
-    nearest = (table.data[kept].astype(np.float32), table.indices[kept].astype(np.int32), indptr.astype(np.int64))
+    nearest = (table.data[kept].astype(np.float32), table.indices[kept].astype(np.int32), indptr)
     return sparse.csr_array(nearest, shape=table.shape)
