@@ -198,7 +198,8 @@ def training_grid(start: Recipe) -> Iterable[Recipe]:
     """α and λ of training at half, once and twice the start's; the profile's keep their ratio to them."""
     for a in (0.5, 1.0, 2.0):
         for r in (0.5, 1.0, 2.0):
-            yield Recipe(replace(start.train, profile=_scaled(start.train.profile, a, r)), _scaled(start.serve, a, r))
+            train = replace(start.train, profile=_scaled(start.train.profile, a, r))
+            yield replace(start, train=train, serve=_scaled(start.serve, a, r))
 
 
 def serving_grid(start: Recipe) -> Iterable[Recipe]:

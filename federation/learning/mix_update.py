@@ -2,7 +2,7 @@
 
 A device sends, of its own last example, the gradient of each list's loss and once its Hessian: a few hundred numbers
 that do not grow with the catalogue. Its pool, its features and what it took stay where they are. Devices that judge
-(the guard) send figures instead, and never gradients; devices without a history judge only which trend is shown to such.
+(the guard) send figures instead, and never gradients.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from data.errors import FederationError
 from federation.learning.privacy_plan import least_sigma
 from federation.private_sum.plan import Part, SumPlan
 from recsys.mix.examples import Examples
-from recsys.mix.features import FEATURES, N_FEATURES, TREND_HALF_LIVES
+from recsys.mix.features import FEATURES, N_FEATURES
 from recsys.mix.fit import GRADIENT_CLIP, HESSIAN_CLIP, STEPS, StepSums, clip_scale
 from recsys.mix.loss import loss_parts
+from recsys.mix.priors import LISTS, ListName
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,8 +29,8 @@ TRIANGLE = np.triu_indices(N_FEATURES)
 JUDGED = 1 + len(FEATURES)
 """Candidates of the guard beside the mix: the prior and every feature alone."""
 
-GUARD_CLIP, COLD_CLIP = 3.0, 1.5
-"""Bounds of the figures of one judging device: 80 numbers in [−1, 1], most of them near 0, and 5 in [0, 1]."""
+GUARD_CLIP = 3.0
+"""Of one judging device's figures of one list, 20 numbers in [−1, 1], most of them near 0."""
 
 NOISE_OF_MIX = math.sqrt(STEPS)
 """Noise multiplier of these sums in units of a training round's: all STEPS together then cost as much as one round."""
@@ -60,13 +61,13 @@ class MixUpdate:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def mix_update(examples: Mapping[str, Examples], weights: Mapping[str, Floats], step: int) -> MixUpdate:
+def mix_update(examples: Mapping[ListName, Examples], weights: Mapping[ListName, Floats], step: int) -> MixUpdate:
     """The update of ONE device, or the sum of those of several, each within its clips.
 
     examples: of the lists "all" and "new". weights: of both, (F,). step: 0 is the one that sends Hessians.
     """
-    sums: dict[str, tuple[Floats, Floats]] = {}
-    for name in ("all", "new"):
+    sums: dict[ListName, tuple[Floats, Floats]] = {}
+    for name in LISTS:
         parts = loss_parts(examples[name].pools, examples[name].positive, weights[name])
         scale = clip_scale(parts.gradient, parts.hessian)
         sums[name] = scale @ parts.gradient, np.tensordot(scale, parts.hessian, axes=1)[TRIANGLE]
@@ -96,13 +97,8 @@ def step_plan(step: int, noise_multiplier: float, *, min_reports: int, max_repor
 
 def guard_plan(noise_multiplier: float, *, min_reports: int, max_reports: int) -> SumPlan:
     """The plan of the judging devices' sum: differences to the mix and their squares, of both lists."""
-    lengths = {f"{what}_{name}": (JUDGED, GUARD_CLIP) for name in ("all", "new") for what in ("apart", "square")}
+    lengths = {f"{what}_{name}": (JUDGED, GUARD_CLIP) for name in LISTS for what in ("apart", "square")}
     return _plan(lengths, noise_multiplier, min_reports, max_reports)
-
-
-def cold_plan(noise_multiplier: float, *, min_reports: int, max_reports: int) -> SumPlan:
-    """The plan of the sum of those without a history: NDCG of their first basket under each trend."""
-    return _plan({"cold": (len(TREND_HALF_LIVES), COLD_CLIP)}, noise_multiplier, min_reports, max_reports)
 
 
 def _plan(lengths: Mapping[str, tuple[int, float]], z: float, min_reports: int, max_reports: int) -> SumPlan:
@@ -111,8 +107,10 @@ def _plan(lengths: Mapping[str, tuple[int, float]], z: float, min_reports: int, 
     return SumPlan(parts, min_reports, max_reports, least_sigma(z, quiet.sensitivity_squared))
 
 
-def step_sums(parts: Mapping[str, Floats], listed: str, reports: float, hessian: Floats | None, noise: float) -> StepSums:
-    """What a Newton step of one list needs, from a sum's parts; hessian: (F, F) of the first step, for the later ones."""
+def step_sums(
+    parts: Mapping[str, Floats], listed: str, reports: float, hessian: Floats | None, noise: float
+) -> StepSums:
+    """What a Newton step of one list needs, from a sum's parts; hessian: (F, F) of the first step, for later ones."""
     if hessian is None:
         triangle = parts.get(f"hessian_{listed}")
         if triangle is None:

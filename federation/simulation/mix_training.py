@@ -1,4 +1,4 @@
-"""Simulated training of the mix: devices' gradients in sums, Newton steps, the guard, the trend of those who are new.
+"""Simulated training of the mix: devices' gradients in sums, Newton steps, and the guard.
 
 Roles are a device's own coin, so that one that judges never fits: what an installation spends on the mix is the STEPS
 of its fit, or one sum as a judge, whichever it is.
@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from data.interactions import EventKind, Interactions
 from federation.learning.mix_update import (
-    cold_plan,
     guard_plan,
     mix_update,
     step_plan,
@@ -23,16 +22,13 @@ from federation.learning.mix_update import (
 from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
-from recsys.evaluation.metrics import ndcg, ranked_hits
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
-from recsys.mix.features import TREND_HALF_LIVES
 from recsys.mix.fit import STEPS, newton_step
-from recsys.mix.guard import GUARD_K, GuardSums, candidates, choose, guard_sums, pool_ndcg
+from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
 from recsys.mix.priors import LISTS, MIN_DEVICES, ListName, prior_weights
 from recsys.mix.tables import MixTables
-from recsys.search.ranking import rank
 
 Floats = npt.NDArray[np.float64]
 Sums = dict[str, Floats]
@@ -58,14 +54,12 @@ class MixConfig:
 class Earlier:
     """A moment in the past, and what came after it.
 
-    signals: as of `now` (µs), from nothing later. histories: what each user had done by then; later: what came next;
-    newcomers: users whom no table had counted by then, their first events.
+    signals: as of `now` (µs), from nothing later. histories: what each user had done by then; later: what came next.
     """
 
     signals: Signals
     histories: Interactions
     later: Interactions
-    newcomers: Interactions
     now: int
 
 
@@ -81,7 +75,7 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
         users = np.sort(rng.choice(users, config.max_devices, replace=False))
     start: dict[ListName, Floats] = {name: prior_weights(prior, name) for name in LISTS}
     if not len(users):
-        return MixModel(start, dict.fromkeys(LISTS, "prior"), _choose_cold(earlier, users, config, rng), 0, tables)
+        return MixModel(start, dict.fromkeys(LISTS, "prior"), 0, tables)
     every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
     enough = len(users) >= MIN_DEVICES
     judging = rng.random(len(users)) < config.judging_share if enough else np.ones(len(users), dtype=np.bool_)
@@ -89,7 +83,7 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
     weights, served = _guard(_by_list(every.devices(judging)), weights, start, config, rng)
     if not enough:
         served = {name: "prior" if chosen == "mix" else chosen for name, chosen in served.items()}
-    return MixModel(weights, served, _choose_cold(earlier, users, config, rng), len(users), tables)
+    return MixModel(weights, served, len(users), tables)
 
 
 def _by_list(examples: Examples) -> dict[ListName, Examples]:
@@ -104,7 +98,8 @@ def _fit(
 ) -> dict[ListName, Floats]:
     """Newton steps of both lists over the devices that fit."""
     n = len(examples["all"].pools)
-    weights, hessians, noise = dict(start), {}, 0.0
+    weights, noise = dict(start), 0.0
+    hessians: dict[ListName, Floats] = {}
     for step in range(STEPS):
         plan = step_plan(step, config.noise_multiplier, min_reports=1, max_reports=n)
         parts = _published(mix_update(examples, weights, step).parts, plan, rng)
@@ -151,41 +146,6 @@ def _guard(
     return {name: judged[name][chosen[name]] for name in LISTS}, chosen
 
 
-def _choose_cold(
-    earlier: Earlier, users: npt.NDArray[np.int64], config: MixConfig, rng: np.random.Generator
-) -> int:
-    """The trend that ranks first baskets of newcomers best; where there are none, the next basket of some others."""
-    first = _first_baskets(earlier.newcomers)
-    if not first.n_events:
-        first = _first_baskets(earlier.later.users(users))
-    figures = cold_figures(earlier.signals.tables, first)
-    plan = cold_plan(config.noise_multiplier, min_reports=1, max_reports=max(first.n_users, 1))
-    return int(_published({"cold": figures.sum(axis=0)}, plan, rng)["cold"].argmax())
-
-
-def cold_figures(tables: MixTables, baskets: Interactions, k: int = GUARD_K) -> Floats:
-    """NDCG@k of each user's basket under the list of each trend, (users with a basket, len(TREND_HALF_LIVES))."""
-    pairs = np.unique(baskets.user_idx.astype(np.int64) * baskets.n_items + baskets.item_idx)
-    counts = np.bincount(pairs // baskets.n_items, minlength=baskets.n_users)
-    some = counts > 0
-    offsets = np.concatenate(([0], np.cumsum(counts[some])))
-    items = (pairs % baskets.n_items).astype(np.int32)
-    lists = rank(tables.trends, k)
-    columns = [
-        ndcg(ranked_hits(np.repeat(row[None], int(some.sum()), axis=0), offsets, items), counts[some], k) for row in lists
-    ]
-    return np.stack(columns, axis=1) if some.any() else np.zeros((0, len(TREND_HALF_LIVES)))
-
-
-def _first_baskets(log: Interactions) -> Interactions:
-    """Every user's events of the first moment, without dislikes."""
-    events = log.where(log.kind != EventKind.DISLIKE)
-    begins = np.zeros(events.n_users, dtype=np.int64)
-    some = events.counts > 0
-    begins[some] = events.time[events.offsets[:-1][some]]
-    return events.where(events.time == begins[events.user_idx])
-
-
 def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
     """The parts of a sum as both parties would publish them."""
     if not plan.private:
@@ -198,5 +158,3 @@ def _noise_of(plan: SumPlan, part: str) -> float:
     """Standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
     (scale,) = (one.scale for one in plan.parts if one.name == part)
     return float(np.sqrt(2.0) * plan.sigma / scale)
-
-

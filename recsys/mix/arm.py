@@ -1,4 +1,4 @@
-"""The mix as a recommender of recsys/evaluation/evaluation.py: every user's pool, ranked by the weights of each list."""
+"""The mix as a recommender that can be evaluated: every user's pool, ranked by the weights of each list."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from recsys.mix.features import OWN_COLUMNS
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Pools, Signals, form_pools
 from recsys.mix.priors import LISTS, ListName
+from recsys.model.scoring import score_without_profile
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """Items of the pool first, the others behind them by trend; a user without a history gets the trend chosen for such.
+    """Items of the pool first, the others behind them by trend; without a history the list is that of everybody.
 
     own: whether the signals of the own history count.
     """
@@ -28,9 +29,7 @@ class Mixed:
     model: MixModel
     own: bool = True
 
-    def scores(
-        self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
-    ) -> Floats:
+    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]) -> Floats:
         """Of the list of all items, (len(users), n_items) float32."""
         return self.scores_by_list(histories, users, now)["all"]
 
@@ -43,9 +42,9 @@ class Mixed:
         for rows, pools in form_pools(self.signals, log, now):
             for name in LISTS:
                 weights = self._weights(name)
-                found[name][rows] = dense_scores(pools, pools.features @ weights, self.model)
+                found[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
         for name in LISTS:
-            found[name][log.counts == 0] = self.model.cold_scores
+            found[name][log.counts == 0] = score_without_profile(self.signals.table)
         return found
 
     def _weights(self, name: ListName) -> Floats:
@@ -55,13 +54,11 @@ class Mixed:
         return weights
 
 
-def dense_scores(pools: Pools, height: Floats, model: MixModel) -> Floats:
-    """Scores of all items from those of the pools' entries (m,): whatever is in no pool comes behind, by trend."""
-    trend = model.cold_scores
-    behind = trend - np.float32(trend.max(initial=0.0) + 1.0)
+def dense_scores(pools: Pools, height: Floats, trend: Floats) -> Floats:
+    """Scores of all items, given those of the pools' entries (m,): the others come behind, by trend in [0, 1]."""
     lowest = np.zeros(len(pools), dtype=np.float32)
     np.minimum.at(lowest, pools.device, height)
-    scores: Floats = behind + lowest[:, None]
+    scores: Floats = (trend - np.float32(2.0)) + lowest[:, None]
     scores[pools.device, pools.item_idx] = height
     return scores
 

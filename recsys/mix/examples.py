@@ -24,7 +24,8 @@ MAX_EXAMPLES = 3_000
 class Examples:
     """Of n devices, in pools that hold nothing a device took later than next.
 
-    positive: (m,) bool, over the pools' entries. offsets, items: every device's next items, ascending, in the pool or not.
+    positive: (m,) bool, over the pools' entries. offsets, items: every device's next items, ascending, in the pool or
+    not.
     """
 
     pools: Pools
@@ -78,7 +79,9 @@ def taken_next(events: Interactions, first: npt.NDArray[np.int64]) -> npt.NDArra
     user = events.user_idx[first[order]]
     number = np.empty(len(first), dtype=np.int64)
     number[order] = np.arange(len(first)) - np.searchsorted(user, user)
-    begins = events.time[np.minimum(events.offsets[:-1], max(events.n_events - 1, 0))] if events.n_events else events.time
+    begins = (
+        events.time[np.minimum(events.offsets[:-1], max(events.n_events - 1, 0))] if events.n_events else events.time
+    )
     same_basket = events.time[first] == begins[events.user_idx[first]]
     chosen: npt.NDArray[np.bool_] = same_basket | (number < NEXT_ITEMS)
     return chosen

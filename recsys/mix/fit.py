@@ -13,9 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.mix.loss import loss_parts
-from recsys.mix.pools import Pools
-
 Floats = npt.NDArray[np.float64]
 
 RIDGE = 0.005
@@ -50,18 +47,9 @@ def clip_scale(gradient: Floats, hessian: Floats) -> Floats:
     """
     norm = np.sqrt((gradient**2).sum(axis=1))
     size = np.sqrt((hessian**2).sum(axis=(1, 2)))
-    return np.minimum(1.0, np.minimum(GRADIENT_CLIP / np.maximum(norm, 1e-300), HESSIAN_CLIP / np.maximum(size, 1e-300)))
-
-
-def sum_parts(pools: Pools, positive: npt.NDArray[np.bool_], weights: Floats) -> StepSums:
-    """The sums over all devices of some pools, each device's parts within their clips."""
-    parts = loss_parts(pools, positive, weights)
-    scale = clip_scale(parts.gradient, parts.hessian)
-    return StepSums(
-        n=float(parts.counted.sum()),
-        gradient=scale @ parts.gradient,
-        hessian=np.tensordot(scale, parts.hessian, axes=1),
-    )
+    at_most = np.minimum(GRADIENT_CLIP / np.maximum(norm, 1e-300), HESSIAN_CLIP / np.maximum(size, 1e-300))
+    scale: Floats = np.minimum(1.0, at_most)
+    return scale
 
 
 def newton(sum_step: SumStep, prior: Floats, *, steps: int = STEPS, ridge: float = RIDGE) -> Floats:

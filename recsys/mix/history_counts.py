@@ -47,7 +47,7 @@ def later_baskets(log: Interactions) -> npt.NDArray[np.float64]:
     ended = np.cumsum(last_of_basket)
     of_device = np.concatenate(([0], ended))[log.offsets[1:]]
     # an event's own basket ends at itself or later: baskets that ended before it, and its own, are not later
-    before = ended - last_of_basket
+    before: npt.NDArray[np.int64] = ended - last_of_basket
     return (np.repeat(of_device, log.counts) - before - 1).astype(np.float64)
 
 
@@ -68,7 +68,7 @@ def own_items(events: Interactions, now: int | npt.NDArray[np.int64]) -> OwnItem
     columns.append(_decayed(entry, later_baskets(purchases) / BASKETS_HALF_LIFE, len(key)))
     values = np.stack(columns, axis=1)
     values[:, 1:] = np.log1p(values[:, 1:])
-    assert values.shape[1] == len(OWN_COLUMNS)  # noqa: S101
+    assert values.shape[1] == len(OWN_COLUMNS)
     return OwnItems(key, values.astype(np.float32))
 
 

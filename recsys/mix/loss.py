@@ -39,7 +39,7 @@ class LossParts:
 def loss_parts(pools: Pools, positive: npt.NDArray[np.bool_], weights: Floats) -> LossParts:
     """Gradient and mid Hessian of every device's loss at weights (F,); positive: (m,) bool, over the pools' entries."""
     n = len(pools)
-    gradient, hessian, loss = np.zeros((n, N_FEATURES)), np.zeros((n, N_FEATURES, N_FEATURES)), np.zeros(n)
+    gradient, hessian = np.zeros((n, N_FEATURES)), np.zeros((n, N_FEATURES, N_FEATURES))
     X = pools.features.astype(np.float64)
     device = pools.device
     n_positive = np.bincount(device[positive], minlength=n)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.errors import ModelError
-from recsys.mix.features import FEATURES, TREND_HALF_LIVES
+from recsys.mix.features import FEATURES
 from recsys.mix.priors import LISTS, ListName
 from recsys.mix.tables import ItemAttributes, MixTables
 
@@ -22,14 +22,12 @@ Floats = npt.NDArray[np.float64]
 class MixModel:
     """Public: the same for every device of a bundle.
 
-    weights: of each list, (F,) float64, in the order of FEATURES. served: what those weights are: "mix", "prior", or the
-    feature that the guard preferred. cold: which of TREND_HALF_LIVES ranks for a device without a history.
-    devices: how many had an example to learn from.
+    weights: of each list, (F,) float64, in the order of FEATURES. served: what those weights are: "mix", "prior", or
+    the feature that the guard preferred. devices: how many had an example to learn from.
     """
 
     weights: Mapping[ListName, Floats]
     served: Mapping[ListName, str]
-    cold: int
     devices: int
     tables: MixTables
 
@@ -39,13 +37,6 @@ class MixModel:
         for name, weights in self.weights.items():
             if weights.shape != (len(FEATURES),) or not np.isfinite(weights).all():
                 raise ModelError(f"mix: weights {name} {weights.shape}: must be {len(FEATURES)} finite numbers")
-        if not 0 <= self.cold < len(TREND_HALF_LIVES):
-            raise ModelError(f"mix: cold={self.cold}: must be 0..{len(TREND_HALF_LIVES) - 1}")
-
-    @property
-    def cold_scores(self) -> npt.NDArray[np.float32]:
-        """Scores of all items for a device without a history, (n_items,)."""
-        return self.tables.trends[self.cold]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -54,7 +45,6 @@ class MixModel:
             "features": list(FEATURES),
             "weights": {name: [float(weight) for weight in self.weights[name]] for name in LISTS},
             "served": dict(self.served),
-            "cold": self.cold,
             "devices": self.devices,
         }
 
@@ -92,8 +82,10 @@ def read_mix(settings: object, tensors: Mapping[str, npt.NDArray[Any]], attribut
             (weight.astype(np.float32), item.astype(np.int32), indptr), shape=(n_items, n_items)
         )
         tables = MixTables(transitions, trends.astype(np.float32), attributes.category, attributes.log_price)
-        weights: dict[ListName, Floats] = {name: np.asarray(settings["weights"][name], dtype=np.float64) for name in LISTS}
+        weights: dict[ListName, Floats] = {
+            name: np.asarray(settings["weights"][name], dtype=np.float64) for name in LISTS
+        }
         served: dict[ListName, str] = {name: str(settings["served"][name]) for name in LISTS}
-        return MixModel(weights, served, int(settings["cold"]), int(settings["devices"]), tables)
+        return MixModel(weights, served, int(settings["devices"]), tables)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"mix: not a mix of this version ({error!r})") from None

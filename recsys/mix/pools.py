@@ -16,8 +16,6 @@ from scipy import sparse
 
 from data.interactions import Interactions
 from recsys.evaluation.arms import MakeSolver, closed_form, profiles_of
-from recsys.model.intent import intent_share
-from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.mix.features import (
     CATEGORY_HALF_LIFE,
     FEATURES,
@@ -32,6 +30,8 @@ from recsys.mix.features import (
 )
 from recsys.mix.history_counts import events_without_dislikes, own_items, recent_items
 from recsys.mix.tables import CATEGORY_TREND, MixTables
+from recsys.model.intent import intent_share
+from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.solver import Solver
 
@@ -185,9 +185,7 @@ def _pools_of(
     return Pools(offsets, item.astype(np.int32), features)
 
 
-def _product_scores(
-    signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]
-) -> dict[str, Floats]:
+def _product_scores(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> dict[str, Floats]:
     """Scores of the taste and, where the table has it, of the intent, each (n_users, n_items)."""
     table = signals.table
     halves = replace(signals.config, intent_share=0.5)  # any share between 0 and 1: each is scaled by its own spread
@@ -225,9 +223,7 @@ def _pool_best(pooled: npt.NDArray[np.bool_], scores: Floats, barred: npt.NDArra
     pooled |= (scores >= kth[:, None]) & ~barred
 
 
-def _pool_trends(
-    pooled: npt.NDArray[np.bool_], barred: npt.NDArray[np.bool_], best: npt.NDArray[np.int64]
-) -> None:
+def _pool_trends(pooled: npt.NDArray[np.bool_], barred: npt.NDArray[np.bool_], best: npt.NDArray[np.int64]) -> None:
     """The POOL others of the largest trend of each half-life: all of the first that are not barred."""
     for order in best:
         for row in range(len(pooled)):
@@ -288,9 +284,7 @@ def _price_distance(
     return distance
 
 
-def _lookup(
-    asked: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArray[np.int64], n_items: int
-) -> Floats:
+def _lookup(asked: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArray[np.int64], n_items: int) -> Floats:
     """The entries of a sparse matrix with sorted indices at row · n_items + column, 0 where there is none."""
     row = np.repeat(np.arange(asked.shape[0], dtype=np.int64), np.diff(asked.indptr))
     held = row * n_items + asked.indices

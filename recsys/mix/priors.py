@@ -28,7 +28,8 @@ _SESSIONS_NEW = {
 }  # fmt: skip
 _RATINGS_NEW = {"taste": 1.5, "taste_rank": 0.5, "next": 0.6, "near": 0.6}
 _OWN_PURCHASES = {
-    "own": 0.8, "own_2_events": 0.2, "own_20_events": 0.6, "bought_60d": 0.4, "bought_180d": 0.8, "bought_5_baskets": 1.0,
+    "own": 0.8, "own_2_events": 0.2, "own_20_events": 0.6, "bought_60d": 0.4, "bought_180d": 0.8,
+    "bought_5_baskets": 1.0,
 }  # fmt: skip
 
 _PRIORS: Mapping[str, Mapping[ListName, Mapping[str, float]]] = MappingProxyType(

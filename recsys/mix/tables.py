@@ -15,7 +15,7 @@ import polars as pl
 from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.mix.features import TREND_HALF_LIVES
-from recsys.mix.transitions import Transitions, count_transitions, transition_table
+from recsys.model.transitions import Transitions, count_transitions, transition_table
 from recsys.model.trend import decayed_popularity
 
 CATEGORY_TREND = 3

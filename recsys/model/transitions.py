@@ -28,7 +28,7 @@ PAIRS_AT_ONCE = 4_000_000
 
 
 def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:
-    """C, (n_items, n_items): how often and how soon an item followed another, without dislikes and repeats of itself."""
+    """C, (n_items, n_items): how often and how soon an item followed another; no dislikes, no repeats."""
     events = log.where(log.kind != EventKind.DISLIKE)
     shape = (log.n_items, log.n_items)
     total: sparse.csr_array[np.float64, tuple[int, int]] = sparse.csr_array(shape, dtype=np.float64)
@@ -51,13 +51,15 @@ def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[i
     return total
 
 
-def transition_table(counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]) -> Transitions:
+def transition_table(
+    counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]
+) -> Transitions:
     """The table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
 
     counts: of count_transitions, or a private sum of it. popularity: (n_items,) events of each item.
     """
     both = (counts + BACKWARD * counts.T).tocsr()
-    rows = np.asarray(both.sum(axis=1)).ravel()
+    rows: npt.NDArray[np.float64] = np.asarray(both.sum(axis=1)).ravel()
     damped = sparse.diags_array(1.0 / (rows + SHRINK)) @ both
     table = damped @ sparse.diags_array(np.maximum(popularity, 1.0) ** -POPULARITY_POWER)
     return keep_nearest(sparse.csr_array(table), NEIGHBOURS)
