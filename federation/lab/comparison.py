@@ -126,7 +126,7 @@ def compare_models(
     if table is not None:
         training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
     if table is None and recipe.mix is not None and recipe.train.strategy == "profile":
-        mix = learn_mix(asked, recipe, recipe.mix, seed=seed, attributes=attributes)
+        mix = learn_mix(asked, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):
         if name == "personalized_no_repeat" and mix is None and not recipe.serve.repeat_weight:

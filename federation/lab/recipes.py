@@ -65,6 +65,9 @@ RECIPES: dict[str, Recipe] = {
 PRIVATE_CLIPS = Clips(rows=1.0, counts=3.0, second=0.4, first=0.6)
 """About the median norms of honest devices on Online Retail: what is clipped is the loud half."""
 
+MIX_PARTICIPATIONS = 1
+"""What the sums of the mix cost an installation, in training rounds: their noise is larger by as much."""
+
 PRIVATE_ROUNDS = 4
 """Of each part."""
 
@@ -73,13 +76,13 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
     """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
 
     epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
-    has one, of as many of the intent. n_devices: that are expected.
+    has one, of as many of the intent; the sums of the mix count as one round more. n_devices: that are expected.
     """
     cohort = max(n_devices, 2)
     intent = base.train.trained_intent
     if intent is not None:
         intent = replace(intent, rounds=PRIVATE_ROUNDS, cohort_size=cohort, max_participations=PRIVATE_ROUNDS)
-    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2)
+    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2) + (0 if base.mix is None else MIX_PARTICIPATIONS)
     plan = PrivacyPlan.calibrated(
         epsilon,
         delta,

@@ -87,11 +87,6 @@ class Signals:
         """Of the profiles; made once, for it looks at the whole table."""
         return self.make_solver(self.table, self.config)
 
-    @cached_property
-    def trend_best(self) -> npt.NDArray[np.int64]:
-        """Items of the largest trend first, (len(TREND_HALF_LIVES), n_items); of equal ones the lower item_idx."""
-        return np.argsort(-self.tables.trends, axis=1, kind="stable")
-
 
 def form_pools(
     signals: Signals,
@@ -108,7 +103,26 @@ def form_pools(
         rows = slice(start, min(start + at_once, log.n_users))
         part = log.users(np.arange(rows.start, rows.stop))
         moment = now[rows] if isinstance(now, np.ndarray) else now
-        yield rows, _pools_of(signals, part, moment, allowed)
+        yield rows, _pools_of(signals, part, moment, _scores_of(signals, part, moment), allowed)
+
+
+def pool_of_history(
+    signals: Signals,
+    history: Interactions,
+    now: int,
+    vector: npt.NDArray[np.float32],
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> Pools:
+    """The pool of one device, which has its profile's vector (dim,) already; history: its events as those of user 0.
+
+    vector: with both parts in it, in any shares (see halves).
+    """
+    return _pools_of(signals, history, now, _part_scores(signals.table, signals.config, vector[None]), allowed)
+
+
+def halves(config: ProfileConfig) -> ProfileConfig:
+    """The settings with both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
+    return replace(config, intent_share=0.5)
 
 
 def all_pools(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> Pools:
@@ -126,6 +140,7 @@ def _pools_of(
     signals: Signals,
     log: Interactions,
     now: int | npt.NDArray[np.int64],
+    dense: dict[str, Floats],
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Pools:
     n_items, tables = log.n_items, signals.tables
@@ -136,8 +151,7 @@ def _pools_of(
     if allowed is not None:
         barred[:, ~allowed] = True
     pooled = np.zeros(barred.shape, dtype=np.bool_)
-    _pool_trends(pooled, barred, signals.trend_best)
-    dense = _product_scores(signals, log, now)
+    _pool_trends(pooled, barred, tables.trend_best)
     ordered = {name: _ordered(scores, barred) for name, scores in dense.items()}
     for name, scores in dense.items():
         _pool_best(pooled, scores, barred, _kth_best(ordered[name]))
@@ -185,12 +199,16 @@ def _pools_of(
     return Pools(offsets, item.astype(np.int32), features)
 
 
-def _product_scores(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> dict[str, Floats]:
+def _scores_of(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> dict[str, Floats]:
+    profiles = profiles_of(signals.table, halves(signals.config), log, now, lambda *_: signals.solver)
+    return _part_scores(signals.table, signals.config, profiles)
+
+
+def _part_scores(table: ItemTable, config: ProfileConfig, profiles: Floats) -> dict[str, Floats]:
     """Scores of the taste and, where the table has it, of the intent, each (n_users, n_items)."""
-    table = signals.table
-    halves = replace(signals.config, intent_share=0.5)  # any share between 0 and 1: each is scaled by its own spread
-    profiles = profiles_of(table, halves, log, now, lambda *_: signals.solver)
-    parts = {"taste": TASTE, "intent": INTENT} if intent_share(table.parts, halves) > 0 else {"taste": TASTE}
+    parts = {"taste": TASTE}
+    if intent_share(table.parts, halves(config)) > 0:
+        parts["intent"] = INTENT
     return {name: profiles[:, table.part(part)] @ table.rows_of(part).T for name, part in parts.items()}
 
 

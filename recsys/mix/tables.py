@@ -7,10 +7,12 @@ and how a live service stands: it never knows what comes next.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy import sparse
 
 from data.errors import ModelError
 from data.interactions import Interactions
@@ -18,6 +20,7 @@ from recsys.mix.features import TREND_HALF_LIVES
 from recsys.model.transitions import Transitions, count_transitions, transition_table
 from recsys.model.trend import decayed_popularity
 
+Floats = npt.NDArray[np.float32]
 CATEGORY_TREND = 3
 """Which of TREND_HALF_LIVES says what is popular within a category: a season."""
 
@@ -75,10 +78,24 @@ class MixTables:
         if not (np.isfinite(self.trends).all() and np.isfinite(self.transitions.data).all()):
             raise ModelError("mix: tables have values that are not finite")
 
+    @cached_property
+    def trend_best(self) -> npt.NDArray[np.int64]:
+        """Items of the largest trend first, (len(TREND_HALF_LIVES), n_items); of equal ones the lower item_idx."""
+        return np.argsort(-self.trends, axis=1, kind="stable")
+
     @property
     def n_items(self) -> int:
         """Number of items."""
         return int(self.trends.shape[1])
+
+    def grown(self, attributes: ItemAttributes) -> MixTables:
+        """The same for a catalogue with more items after the known ones: nothing is known of what comes near them."""
+        n_items, transitions = len(attributes.category), self.transitions
+        indptr = np.concatenate((transitions.indptr, np.full(n_items - self.n_items, transitions.indptr[-1])))
+        wide = sparse.csr_array((transitions.data, transitions.indices, indptr), shape=(n_items, n_items))
+        trends = np.zeros((len(self.trends), n_items), dtype=np.float32)
+        trends[:, : self.n_items] = self.trends
+        return MixTables(wide, trends, attributes.category, attributes.log_price)
 
     @property
     def n_categories(self) -> int:
@@ -86,16 +103,50 @@ class MixTables:
         return int(self.category.max(initial=-1)) + 1
 
 
-def build_tables(log: Interactions, now: int, attributes: ItemAttributes | None = None) -> MixTables:
-    """The tables of everything in a log, as of `now` (µs); attributes: of the items, where the shop gives any."""
+def build_tables(
+    log: Interactions, now: int, attributes: ItemAttributes | None = None, *, transitions: bool = True
+) -> MixTables:
+    """The tables of everything in a log, as of `now` (µs); attributes: of the items, where the shop gives any.
+
+    transitions: False leaves their table empty.
+    """
     attributes = attributes or no_attributes(log.n_items)
     popularity = decayed_popularity(log, now, float("inf"))
+    counts = count_transitions(log if transitions else log.where(np.zeros(log.n_events, dtype=np.bool_)))
+    trends = np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
     return MixTables(
-        transitions=transition_table(count_transitions(log), popularity),
-        trends=np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES]),
+        transitions=round_transitions(transition_table(counts, popularity)),
+        trends=in_bytes(trends, byte_scale(trends)),
         category=attributes.category,
         log_price=attributes.log_price,
     )
+
+
+def byte_scale(values: Floats) -> Floats:
+    """Step of each row of values (rows, n) ≥ 0 with which one byte holds its largest; 1 for a row of zeros."""
+    largest = values.max(axis=1, initial=0.0)
+    return (np.where(largest > 0, largest, 255.0) / np.float32(255.0)).astype(np.float32)
+
+
+def in_bytes(values: Floats, scale: Floats) -> Floats:
+    """Values (rows, n) rounded to whole steps (rows,) of their row: what is learned with, ships and is served alike."""
+    rounded: Floats = np.rint(values / scale[:, None]).astype(np.float32) * scale[:, None]
+    return rounded
+
+
+def round_transitions(transitions: Transitions) -> Transitions:
+    """Weights in whole steps of a 255th of the largest of their row, one step at least."""
+    scale = transition_scale(transitions)[np.repeat(np.arange(transitions.shape[0]), np.diff(transitions.indptr))]
+    steps = np.maximum(np.rint(transitions.data / scale), 1.0).astype(np.float32)
+    return sparse.csr_array((steps * scale, transitions.indices, transitions.indptr), shape=transitions.shape)
+
+
+def transition_scale(transitions: Transitions) -> Floats:
+    """Step of each row (n_items,); 1/255 for an empty one."""
+    largest = np.ones(transitions.shape[0], dtype=np.float32)
+    some = np.diff(transitions.indptr) > 0
+    largest[some] = np.maximum.reduceat(transitions.data, transitions.indptr[:-1][some])
+    return largest / np.float32(255.0)
 
 
 def level(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

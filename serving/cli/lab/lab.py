@@ -23,6 +23,7 @@ from data.split import known_at, parse_time
 from federation.lab.comparison import DEFAULT_MODELS, compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
+from federation.lab.mixing import shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -169,7 +170,8 @@ def train_command(
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
-    bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
+    mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
+    bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
     report = training_report(trained)
@@ -249,7 +251,7 @@ def evaluate_command(
     found = find_recipe(recipe_name, asked.split.train, seed=seed)
     name = found.base
     chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
-    table = None if loaded is None else loaded.table
+    table, mix = (None, None) if loaded is None else (loaded.table, loaded.mix)
     chosen = chosen if loaded is None else replace(chosen, serve=loaded.config)
     inspection = inspect_question(asked, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
@@ -269,6 +271,7 @@ def evaluate_command(
             table=table,
             n_negatives=negatives,
             attributes=attributes_of(opened.catalogue),
+            mix=mix,
             on_round=lambda _: bar.advance(TaskID(0)),
         )
     result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})
