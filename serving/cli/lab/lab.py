@@ -288,7 +288,7 @@ def evaluate_command(
         )
         if figures["unseen_test_items"]:
             console.print(
-                f"{figures['unseen_test_items']:,} items occur only after the split "
+                f"items that occur only after the split: {figures['unseen_test_items']:,} "
                 f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
                 "figure counts them",
                 highlight=False,
