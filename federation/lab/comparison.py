@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from data.errors import DataError
 from data.interactions import EventKind, Interactions
-from data.sessions import split_sessions
-from data.split import Split, leave_last_out, temporal
+from federation.lab.mixing import learn_mix
+from federation.lab.questions import Question
 from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepConfig
 from federation.learning.taste_update import Clips
@@ -25,34 +25,28 @@ from federation.simulation.training import Training, train
 from recsys.evaluation.arms import GlobalProfile, Personalized, without_repeat
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation.conclusion import PartConclusion, conclude, say
-from recsys.evaluation.evaluation import Evaluation, Recommender, compare_several, evaluate, moment_of
+from recsys.evaluation.evaluation import Evaluation, compare_several, evaluate
 from recsys.evaluation.ials import fit_ials
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.sampled import evaluate_sampled
 from recsys.evaluation.strong_baselines import ease, own_counter, transition
+from recsys.mix.arm import Mixed, without_own
+from recsys.mix.model import MixModel
+from recsys.mix.pools import Signals
+from recsys.mix.tables import ItemAttributes
 from recsys.model.histories import log_weights
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.trend import trend
 
-Protocol = Literal["temporal", "sessions", "leave-last-out"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What the arms are asked: learn from split.train, know histories, foretell split.test at the moment now (µs)."""
-
-    split: Split
-    histories: Interactions
-    now: int
-
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The arms' figures, and the federated training behind `personalized`."""
+    """The arms' figures, and the federated training and the mix (None: plain score) behind `personalized`."""
 
     evaluation: Evaluation
     training: Training
     metric: str
+    mix: MixModel | None = None
 
     @cached_property
     def conclusions(self) -> tuple[PartConclusion, ...]:
@@ -77,6 +71,7 @@ class Compared:
                 "config": config,
                 "records": [asdict(record) for record in self.training.records],
             },
+            "mix": None if self.mix is None else self.mix.settings,
             "conclusion": {
                 "sentence": say(self.conclusions, self.metric),
                 "parts": [one.to_dict() for one in self.conclusions],
@@ -95,38 +90,6 @@ class Compared:
         }
 
 
-def default_cut(log: Interactions) -> int:
-    """The moment (µs) after which the last fifth of the events lie."""
-    if log.n_events == 0:
-        raise DataError("log: has no events to split")
-    return int(np.quantile(log.time, 0.8))
-
-
-def question(
-    log: Interactions, protocol: str, at: int | None = None, given: float = 0.5, target: EventKind | None = None
-) -> Question:
-    """Hold events out. at: the moment of the split (µs), default_cut by default; given: see split_sessions.
-
-    target: the only kind of event that is to be foretold, such as purchases from views and purchases; all by default.
-    """
-    at = default_cut(log) if at is None else at
-    if protocol == "temporal":
-        split, histories = temporal(log, at), None
-    elif protocol == "sessions":
-        split, histories = split_sessions(log, at, given)
-    elif protocol == "leave-last-out":
-        split, histories = leave_last_out(log), None
-    else:
-        raise DataError(f"protocol={protocol!r}: must be one of {', '.join(PROTOCOLS)}")
-    histories = split.train if histories is None else histories
-    if target is not None:
-        test = split.test.where(split.test.kind == target)
-        if not test.n_events:
-            raise DataError(f"target={target.name.lower()}: the log has no such event after the split")
-        split = replace(split, test=test, name=f"{split.name}, {target.name.lower()} only")
-    return Question(split, histories, moment_of(split, histories))
-
-
 def compare_models(
     asked: Question,
     recipe: Recipe,
@@ -137,11 +100,14 @@ def compare_models(
     models: Sequence[str] = (),
     table: ItemTable | None = None,
     n_negatives: int | None = None,
+    attributes: ItemAttributes | None = None,
+    mix: MixModel | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
 ) -> Compared:
     """Train, then measure every arm on the same held-out events.
 
-    models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one.
+    models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one,
+    with its mix, if it has one. attributes: of the items, which the mix reads beside the log.
     n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
     table.
     """
@@ -159,11 +125,13 @@ def compare_models(
     training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
     if table is not None:
         training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
+    if table is None and recipe.mix is not None and recipe.train.strategy == "profile":
+        mix = learn_mix(asked, recipe, recipe.mix, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):
-        if name == "personalized_no_repeat" and not recipe.serve.repeat_weight:
+        if name == "personalized_no_repeat" and mix is None and not recipe.serve.repeat_weight:
             continue
-        arms.append(_arm(name, asked, recipe, training, seed))
+        arms.append(_arm(name, asked, recipe, training, mix, seed))
     if n_negatives is None:
         evaluation = evaluate(
             arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
@@ -173,7 +141,7 @@ def compare_models(
             arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
             seed=seed,
         )  # fmt: skip
-    return Compared(evaluation, training, f"ndcg@{k}")
+    return Compared(evaluation, training, f"ndcg@{k}", mix)
 
 
 MODELS = (
@@ -201,7 +169,9 @@ ON_DEMAND = ("fine_tune", "ease", "ials")
 DEFAULT_MODELS = tuple(name for name in MODELS if name not in ON_DEMAND)
 
 
-def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: int) -> Recommender:
+def _arm(
+    name: str, asked: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
+) -> Recommender:
     log, now = asked.split.train, asked.now
     if name == "global":
         return replace(recent_popularity(log, now, recipe.train.trend_half_life), name="global")
@@ -226,6 +196,9 @@ def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: i
         strategy: Literal["local", "fine-tune"] = "local" if name == "local" else "fine-tune"
         other = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now)
         return arm_of(strategy, other.table, recipe.serve, name)
+    if mix is not None:
+        mixed = Mixed("personalized", Signals(training.table, recipe.serve, mix.tables), mix)
+        return mixed if name == "personalized" else without_own(mixed)
     own = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
     return own if name == "personalized" or isinstance(own, GlobalProfile) else without_repeat(own)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from data.errors import DataError
 from data.interactions import Interactions
 from data.log_statistics import LogStatistics, measure_log
-from federation.lab.comparison import PROTOCOLS, Protocol
 from federation.lab.folds import Folds
+from federation.lab.questions import PROTOCOLS, Protocol
 from federation.lab.recipes import RECIPES, Recipe
 from federation.lab.selection import cross_validate
 from recsys.evaluation.half_life import HALF_LIVES, choose_half_life
@@ -120,7 +120,7 @@ def scaled(base: Recipe, statistics: LogStatistics) -> Recipe:
         intent=intent,
         cohort_size=_cohort(base.train.cohort_size, base.train.rounds, statistics.devices),
     )
-    return Recipe(train, _times(serve, alpha / profile.alpha, reg / profile.reg))
+    return replace(base, train=train, serve=_times(serve, alpha / profile.alpha, reg / profile.reg))
 
 
 def _capped(alpha: float, reg: float, statistics: LogStatistics) -> tuple[float, float]:

@@ -66,6 +66,7 @@ def read_recipe(path: Path) -> RecipeFile:
             Recipe(
                 _changed(found.train, content.get("train", {}), "train"),
                 _changed(found.serve, content.get("serve", {}), "serve"),
+                found.mix,
             ),
             _like(0, content.get("participations", 0), "participations"),
             content.get("about", {}),

@@ -23,10 +23,16 @@ ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices."""
+    """How to train, and what is then served.
+
+    train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices.
+    mix: name of the prior (recsys/mix/priors.py) that the weights of the mix are learned from; None serves the plain
+    score, without a mix.
+    """
 
     train: TrainConfig = field(default_factory=TrainConfig)
     serve: ProfileConfig = field(default_factory=ProfileConfig)
+    mix: str | None = None
 
 
 _PURCHASES = ProfileConfig(
@@ -42,14 +48,16 @@ _RATINGS = ProfileConfig(
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
-    "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0)),
+    "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0), "purchases"),
     "sessions": Recipe(
         TrainConfig(dim=96, cohort_size=500, intent=IntentConfig(), profile=_SESSIONS),
         replace(_SESSIONS, reg=0.06, half_life=0.25, floor=0.05),
+        "sessions",
     ),
     "ratings": Recipe(
         TrainConfig(rounds=60, cohort_size=100, max_participations=10, profile=_RATINGS),
         replace(_RATINGS, reg=0.03, half_life=3.0, floor=0.02),
+        "ratings",
     ),
 }
 

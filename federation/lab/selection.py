@@ -248,7 +248,8 @@ def training_grid(start: Recipe, statistics: LogStatistics) -> Iterable[Recipe]:
         for ridge in RIDGE_SHARES:
             alpha = unseen * m / n
             a, r = alpha / now.alpha, ridge * m / (m + alpha * n) / now.reg
-            yield Recipe(replace(start.train, profile=_scaled(now, a, r)), _scaled(start.serve, a, r))
+            train = replace(start.train, profile=_scaled(now, a, r))
+            yield replace(start, train=train, serve=_scaled(start.serve, a, r))
 
 
 def serving_grid(start: Recipe) -> Iterable[Recipe]:

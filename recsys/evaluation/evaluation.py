@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,7 @@ from data.interactions import Interactions
 from data.split import Split
 from recsys.evaluation.baselines import item_matrix, popularity
 from recsys.evaluation.metrics import METRICS, coverage, gini, novelty, ranked_hits, self_information, user_metrics
+from recsys.evaluation.recommender import Recommender, list_scores
 from recsys.evaluation.statistics import RESAMPLES, PairedDifference, holm, mean_intervals, paired_difference
 from recsys.evaluation.targets import Targets, collect_targets
 from recsys.search.ranking import NEVER, best, sort_keys
@@ -46,23 +46,6 @@ PARTS = ("all", "new", "repeat", "again", "cold")
 ON_REQUEST = ("head", "tail")
 CELLS_AT_ONCE = 8_000_000
 """Scores held at a time, users × items: 32 MB as float32, 64 MB as sort keys."""
-
-
-class Recommender(Protocol):
-    """Anything that scores items for users from their histories."""
-
-    @property
-    def name(self) -> str:
-        """The model's name in tables."""
-        ...
-
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
-
-        histories: what each user did before `now` (µs since 1970 UTC). A row of nan means no answer, which only a
-        user without a history may get.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +175,8 @@ def evaluate(
     for start in range(0, len(known.users), batch):
         rows = slice(start, min(start + batch, len(known.users)))
         for model in models:
-            scores = model_scores(model, histories, known.users[rows], now, split.train.n_items)
-            tallies[model.name].add(scores, rows, histories)
+            scores, of_new = list_scores(model, histories, known.users[rows], now, split.train.n_items)
+            tallies[model.name].add(scores, of_new, rows, histories)
     warm = int(known.warm.sum())
     protocol: dict[str, str | int | float | None] = {
         "ranking": "full",
@@ -232,12 +215,17 @@ class _Tally:
         self._bits = {part: np.full(n, np.nan) for part in parts}
         self._exposure = {part: np.zeros(train.n_items, dtype=np.int64) for part in parts}
 
-    def add(self, scores: npt.NDArray[np.float32], rows: slice, histories: Interactions) -> None:
-        """Measure one batch: scores (rows, n_items), nan rows where the model has no answer."""
+    def add(
+        self,
+        scores: npt.NDArray[np.float32],
+        of_new: npt.NDArray[np.float32],
+        rows: slice,
+        histories: Interactions,
+    ) -> None:
+        """Measure one batch: scores (rows, n_items), nan rows for no answer; of_new: for the part new."""
         known = self._known
         answered = ~np.isnan(scores[:, 0])
-        keys = sort_keys(np.where(answered[:, None], scores, np.float32(0.0)))
-        keys[:, ~known.candidates] = NEVER
+        keys = self._keys(scores)
         listed = best(keys, self._k)
         warm = known.warm[rows]
         everything = np.ones(len(self._head), dtype=np.bool_)
@@ -255,8 +243,15 @@ class _Tally:
             among_own[own.user_idx, own.item_idx] = keys[own.user_idx, own.item_idx]
             self._measure("again", best(among_own, self._k), rows, warm, True, everything)
         if "new" in self._parts:
+            keys = keys if of_new is scores else self._keys(of_new)
             keys[own.user_idx, own.item_idx] = NEVER
             self._measure("new", best(keys, self._k), rows, warm, False, everything)
+
+    def _keys(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Sort keys of the candidates, (rows, n_items)."""
+        keys = sort_keys(np.where(np.isnan(scores[:, :1]), np.float32(0.0), scores))
+        keys[:, ~self._known.candidates] = NEVER
+        return keys
 
     def _measure(
         self,
@@ -314,20 +309,6 @@ def with_popularity(models: Sequence[Recommender], train: Interactions) -> list[
     if len(set(names)) != len(names):
         raise ModelError(f"models={names}: names must be distinct")
     return [*models] if "popularity" in names else [*models, popularity(train)]
-
-
-def model_scores(
-    model: Recommender, histories: Interactions, users: npt.NDArray[np.int64], now: int, n_items: int
-) -> npt.NDArray[np.float32]:
-    """Scores of a batch, checked: (len(users), n_items) float32, nan only in whole rows of users without a history."""
-    scores = np.asarray(model.scores(histories, users, now), dtype=np.float32)
-    if scores.shape != (len(users), n_items):
-        raise ModelError(f"{model.name}: scores of shape {scores.shape}, must be {(len(users), n_items)}")
-    missing = np.isnan(scores)
-    silent = missing.any(axis=1)
-    if (missing.sum(axis=1)[silent] != n_items).any() or (histories.counts[users][silent] > 0).any():
-        raise ModelError(f"{model.name}: nan scores, allowed only for all items of a user without a history")
-    return scores
 
 
 def moment_of(split: Split, histories: Interactions) -> int:

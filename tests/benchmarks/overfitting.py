@@ -17,9 +17,9 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import Split
-from federation.lab.comparison import Question, question
 from federation.lab.defaults import protocol_for, settle
 from federation.lab.folds import set_apart
+from federation.lab.questions import Question, question
 from federation.lab.recipes import Recipe
 from federation.lab.tuning import Budget
 from federation.lab.validation import validate

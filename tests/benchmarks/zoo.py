@@ -26,8 +26,9 @@ from rich.table import Table
 
 from data.atomic import write_atomically
 from data.errors import DataError, OwnshelfError
-from federation.lab.comparison import Question, compare_models, question
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, settle
+from federation.lab.questions import Question, question
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation.conclusion import SIMPLE
 from recsys.evaluation.evaluation import Evaluation, evaluate

@@ -20,10 +20,11 @@ from data.log_reading.log_source import LogOptions
 from data.log_reading.partitions import ingest_folder
 from data.log_reading.recognition import AUTO
 from data.split import known_at, parse_time
-from federation.lab.comparison import DEFAULT_MODELS, Question, compare_models, question
+from federation.lab.comparison import DEFAULT_MODELS, compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.publish import publish
+from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
 from federation.lab.recipes import Recipe, privately
 from federation.lab.result_cache import Memo
@@ -34,6 +35,7 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
+from recsys.mix.tables import attributes_of
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
 from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
@@ -266,6 +268,7 @@ def evaluate_command(
             models=models_asked(models, baselines),
             table=table,
             n_negatives=negatives,
+            attributes=attributes_of(opened.catalogue),
             on_round=lambda _: bar.advance(TaskID(0)),
         )
     result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})

@@ -7,8 +7,9 @@ import pytest
 
 from data.errors import DataError, FederationError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interactions
-from federation.lab.comparison import compare_models, question
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for
+from federation.lab.questions import question
 from federation.lab.recipes import Recipe
 from federation.simulation.training import TrainConfig
 

@@ -15,7 +15,7 @@ from data.errors import DataError
 from data.interactions import MICROS_PER_DAY as DAY
 from data.interactions import EventKind, Interactions, interactions
 from data.log_statistics import LogStatistics, measure_log
-from federation.lab.comparison import compare_models, question
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import (
     BOUNDARY,
     choose_defaults,
@@ -26,6 +26,7 @@ from federation.lab.defaults import (
     scaled,
     settle,
 )  # fmt: skip
+from federation.lab.questions import question
 from federation.lab.recipes import RECIPES, Recipe, recipe
 from recsys.model.trend import HALF_LIFE_DAYS
 from tests.federation.lab.test_comparison import HOUR, views
