@@ -10,7 +10,7 @@ import numpy.typing as npt
 from data.interactions import Interactions
 from recsys.mix.features import NEXT_HALF_LIFE, RECENT_EVENTS
 from recsys.mix.history_counts import events_without_dislikes, recent_items
-from recsys.mix.transitions import Transitions, count_transitions, transition_table
+from recsys.model.transitions import Transitions, count_transitions, transition_table
 from recsys.model.trend import decayed_popularity
 
 
