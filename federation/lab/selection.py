@@ -27,7 +27,8 @@ from federation.lab.result_cache import Memo
 from federation.simulation.strategy import arm_of
 from federation.simulation.training import TrainConfig, Training, train
 from recsys.evaluation.baselines import FixedList
-from recsys.evaluation.evaluation import Evaluation, Recommender, evaluate
+from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.model.profile_config import ProfileConfig, finite
 
 _Vector = npt.NDArray[np.float64]

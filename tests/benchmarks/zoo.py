@@ -32,6 +32,7 @@ from federation.lab.questions import Question, question
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation.conclusion import SIMPLE
 from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.statistics import holm, paired_difference
 from recsys.evaluation.strong_baselines import EASE_AT_MOST, own_counter
 from recsys.mix.transition_arm import transition
@@ -169,7 +170,7 @@ def best_on_holdout(asked: Question, protocol: str, half_life: float, seed: int)
     except DataError:
         return {}
     log, now = inner.split.train, inner.now
-    arms = [
+    arms: list[Recommender] = [
         popularity(log),
         replace(recent_popularity(log, now, half_life), name="global"),
         own_counter(log, now, half_life),

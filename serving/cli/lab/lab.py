@@ -23,6 +23,7 @@ from data.split import known_at, parse_time
 from federation.lab.comparison import DEFAULT_MODELS, compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
+from federation.lab.intent_check import check_intent
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -169,6 +170,11 @@ def train_command(
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
+    reasons = list(given.about.get("reasons", []))
+    if recipe_name in ("auto", name) and epsilon is None:  # a file's share is what its user wants
+        checked = check_intent(trained, chosen.serve, known)
+        chosen = replace(chosen, serve=checked.config)
+        reasons += [checked.reason] if checked.reason else []
     bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
@@ -178,12 +184,15 @@ def train_command(
         "bundle": str(out),
         "version": bundle.version,
         "recipe": name,
+        "reasons": reasons,
         "selection_participations": spent,
     } | report
     if as_json:
         print_json(summary)
     else:
         last = trained.records[-1] if trained.records else None
+        for reason in reasons:
+            console.print(reason, highlight=False, markup=False)
         console.print(f"bundle {bundle.version} of {bundle.name}: {out}", highlight=False)
         if last is not None:
             console.print(
