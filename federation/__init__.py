@@ -29,7 +29,7 @@ __getattr__ = lazy_names(
         "Training": "federation.simulation.training",
         "compare_models": "federation.lab.comparison",
         "cross_validate": "federation.lab.selection",
-        "question": "federation.lab.comparison",
+        "question": "federation.lab.questions",
         "replay": "federation.lab.replay",
         "select": "federation.lab.selection",
         "train": "federation.simulation.training",

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from data.interactions import Interactions, interactions
 from recsys.catalogue.catalogue import Catalogue
-from recsys.mix.arm import dense_scores
 from recsys.mix.features import FEATURES, OWN_COLUMNS, SIGNALS
+from recsys.mix.mixed_arm import dense_scores
 from recsys.mix.pools import Pools, Signals, halves, pool_of_history
 from recsys.mix.priors import ListName
 from recsys.model.profile import make_profile

@@ -29,11 +29,12 @@ from recsys.evaluation.evaluation import Evaluation, compare_several, evaluate
 from recsys.evaluation.ials import fit_ials
 from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.sampled import evaluate_sampled
-from recsys.evaluation.strong_baselines import ease, own_counter, transition
-from recsys.mix.arm import Mixed, without_own
+from recsys.evaluation.strong_baselines import ease, own_counter
+from recsys.mix.mix_tables import ItemAttributes
+from recsys.mix.mixed_arm import Mixed, without_own
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.tables import ItemAttributes
+from recsys.mix.transition_arm import transition
 from recsys.model.histories import log_weights
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.trend import trend
@@ -184,7 +185,7 @@ def _arm(
     if name == "own_counter":
         return own_counter(log, now, recipe.train.trend_half_life)
     if name == "transition":
-        return transition(log)
+        return transition(log, now)
     if name == "ease":
         return ease(log)
     if name == "ials":

@@ -13,10 +13,10 @@ from federation.lab.recipes import Recipe
 from federation.learning.mix_update import NOISE_OF_MIX
 from federation.simulation.mix_training import Earlier, MixConfig, train_mix
 from federation.simulation.training import train
+from recsys.mix.mix_tables import ItemAttributes, MixTables, build_tables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
 from recsys.mix.priors import LISTS, prior_weights
-from recsys.mix.tables import ItemAttributes, MixTables, build_tables
 from recsys.model.items import ItemTable
 
 PRIVATE_DEVICES = 20_000

@@ -25,10 +25,10 @@ from federation.simulation.simulated_noise import both_parties_noise
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
 from recsys.mix.fit import STEPS, newton_step
 from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
+from recsys.mix.mix_tables import MixTables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
 from recsys.mix.priors import LISTS, MIN_DEVICES, ListName, prior_weights
-from recsys.mix.tables import MixTables
 
 Floats = npt.NDArray[np.float64]
 Sums = dict[str, Floats]

@@ -30,8 +30,8 @@ from safetensors.numpy import load_file, save_file
 from data.atomic import atomic_folder, check_replaceable, file_hash
 from data.errors import DataError, ModelError
 from data.vocabulary import Vocabulary
+from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
-from recsys.mix.tables import attributes_of
 from recsys.model.intent import intent_share
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig, finite, read_config

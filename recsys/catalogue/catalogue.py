@@ -30,8 +30,8 @@ from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.changes import CatalogueChange
+from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
-from recsys.mix.tables import attributes_of
 from recsys.model.intent import intent_share
 from recsys.model.intent_config import IntentConfig, read_intent_config
 from recsys.model.items import INTENT, TASTE, ItemTable, columns_of, frozen

@@ -1,4 +1,4 @@
-"""Baselines of twenty lines that many a model loses to: the own counter, a table of transitions, EASE.
+"""Baselines of twenty lines that many a model loses to: the own counter, and EASE.
 
 Like the others in recsys/evaluation/baselines.py they see pooled rows; they are here to be beaten, not to be served.
 """
@@ -9,29 +9,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from data.errors import ModelError
-from data.interactions import EventKind, Interactions
-from recsys.evaluation.baselines import Matrix, item_matrix, recent_popularity
+from data.interactions import Interactions
+from recsys.evaluation.baselines import item_matrix, recent_popularity
 from recsys.model.histories import merge_histories
 from recsys.model.profile_config import ProfileConfig
 
 OWN_HALF_LIFE_DAYS = 60.0
-AHEAD = 10
-"""Events that a transition looks ahead."""
-DECAY = 0.7
-"""Weight of a later event relative to the one before it."""
-BACKWARD = 0.5
-"""Weight of the way back, from the later event to the earlier one."""
-SHRINK = 5.0
-"""Added to the sum of a row before it is divided by it: rare items say less."""
-TARGET_POWER = -0.25
-"""Of a target's number of events: popular items follow everything."""
-RECENCY_EVENTS = 2.0
-"""Half-life of a history's events as what is moved on from, in later events."""
-
 _EACH_ONCE = ProfileConfig(floor=0.0, kind_weights=(1.0, 1.0, 1.0, 1.0, 0.0))
 
 
@@ -61,52 +47,6 @@ def own_counter(train: Interactions, now: int, trend_half_life: float) -> OwnCou
     """The own counter, with the recent popularity of `train` at `now` (µs) behind it."""
     recent = recent_popularity(train, now, trend_half_life).item_scores
     return OwnCounter(recent / np.float32(1.0 + recent.max(initial=0.0)))
-
-
-@dataclass(frozen=True, eq=False)
-class Transition:
-    """What follows the history's last events: Σ_j 2^(−later events / RECENCY_EVENTS) · weights[item_j].
-
-    weights: (n_items, n_items) sparse float32, row i what comes near item i. No answer (nan) without a history.
-    """
-
-    weights: Matrix
-    name: str = "transition"
-
-    def scores(
-        self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; a row of nan for a user without a history."""
-        config = replace(_EACH_ONCE, half_life=RECENCY_EVENTS, half_life_unit="events")
-        recent = merge_histories(histories.users(users), config, now)
-        shape = (len(users), histories.n_items)
-        last: Matrix = sparse.csr_array((recent.weight, recent.item_idx, recent.offsets), shape=shape)
-        scores = np.asarray((last @ self.weights).toarray(), dtype=np.float32)
-        scores[histories.counts[users] == 0] = np.nan
-        return scores
-
-
-def transition(train: Interactions) -> Transition:
-    """Count transitions between a user's events that are at most AHEAD apart, dislikes left out.
-
-    A pair `gap` events apart adds DECAY^(gap − 1) forward and BACKWARD times that backward; the sum s_ij becomes
-    s_ij / (Σ_j s_ij + SHRINK) · n_j^TARGET_POWER, n_j the number of events of the target.
-    """
-    log = train.where(train.kind != EventKind.DISLIKE)
-    shape = (log.n_items, log.n_items)
-    counts: Matrix = sparse.csr_array(shape, dtype=np.float32)
-    user = log.user_idx
-    for gap in range(1, AHEAD + 1):
-        same = user[gap:] == user[:-gap]
-        before, after = log.item_idx[:-gap][same], log.item_idx[gap:][same]
-        weight = np.full(len(before), DECAY ** (gap - 1), dtype=np.float32)
-        forward = sparse.coo_array((weight, (before, after)), shape=shape)
-        counts = counts + forward.tocsr() + (BACKWARD * forward.T).tocsr()
-    n_events = np.bincount(log.item_idx, minlength=log.n_items)
-    row = 1.0 / (np.asarray(counts.sum(axis=1)).ravel() + SHRINK)
-    column = np.maximum(n_events, 1) ** TARGET_POWER
-    weights = counts.multiply(row[:, None]).multiply(column[None, :])
-    return Transition(sparse.csr_array(weights, dtype=np.float32))
 
 
 EASE_AT_MOST = 8_000

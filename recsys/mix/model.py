@@ -12,8 +12,8 @@ from scipy import sparse
 
 from data.errors import ModelError
 from recsys.mix.features import FEATURES
+from recsys.mix.mix_tables import ItemAttributes, MixTables, byte_scale, transition_scale
 from recsys.mix.priors import LISTS, ListName
-from recsys.mix.tables import ItemAttributes, MixTables, byte_scale, transition_scale
 from recsys.model.transitions import Transitions
 
 Floats = npt.NDArray[np.float64]

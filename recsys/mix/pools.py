@@ -29,7 +29,7 @@ from recsys.mix.features import (
     TREND_NAMES,
 )
 from recsys.mix.history_counts import events_without_dislikes, own_items, recent_items
-from recsys.mix.tables import CATEGORY_TREND, MixTables
+from recsys.mix.mix_tables import CATEGORY_TREND, MixTables
 from recsys.model.intent import intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig

@@ -32,8 +32,10 @@ from federation.lab.questions import Question, question
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
 from recsys.evaluation.conclusion import SIMPLE
 from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.statistics import holm, paired_difference
-from recsys.evaluation.strong_baselines import EASE_AT_MOST, own_counter, transition
+from recsys.evaluation.strong_baselines import EASE_AT_MOST, own_counter
+from recsys.mix.transition_arm import transition
 from serving.cli.output import jsonable
 from tests.benchmarks.ml100k import cache_folder
 from tests.benchmarks.zoo_members import Member, members
@@ -168,12 +170,12 @@ def best_on_holdout(asked: Question, protocol: str, half_life: float, seed: int)
     except DataError:
         return {}
     log, now = inner.split.train, inner.now
-    arms = [
+    arms: list[Recommender] = [
         popularity(log),
         replace(recent_popularity(log, now, half_life), name="global"),
         own_counter(log, now, half_life),
         item_knn(log),
-        transition(log),
+        transition(log, now),
     ]
     figures = evaluate(arms, inner.split, histories=inner.histories, k=K, now=now, bootstrap=2)
     best = {}

@@ -23,6 +23,7 @@ from data.split import known_at, parse_time
 from federation.lab.comparison import DEFAULT_MODELS, compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
+from federation.lab.intent_check import check_intent
 from federation.lab.mixing import shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
@@ -36,7 +37,7 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
-from recsys.mix.tables import attributes_of
+from recsys.mix.mix_tables import attributes_of
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
 from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
@@ -170,6 +171,11 @@ def train_command(
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
+    reasons = list(given.about.get("reasons", []))
+    if recipe_name in ("auto", name) and epsilon is None:  # a file's share is what its user wants
+        checked = check_intent(trained, chosen.serve, known)
+        chosen = replace(chosen, serve=checked.config)
+        reasons += [checked.reason] if checked.reason else []
     mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
@@ -180,12 +186,15 @@ def train_command(
         "bundle": str(out),
         "version": bundle.version,
         "recipe": name,
+        "reasons": reasons,
         "selection_participations": spent,
     } | report
     if as_json:
         print_json(summary)
     else:
         last = trained.records[-1] if trained.records else None
+        for reason in reasons:
+            console.print(reason, highlight=False, markup=False)
         console.print(f"bundle {bundle.version} of {bundle.name}: {out}", highlight=False)
         if last is not None:
             console.print(
@@ -294,7 +303,7 @@ def evaluate_command(
         )
         if figures["unseen_test_items"]:
             console.print(
-                f"{figures['unseen_test_items']:,} items occur only after the split "
+                f"items that occur only after the split: {figures['unseen_test_items']:,} "
                 f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
                 "figure counts them",
                 highlight=False,

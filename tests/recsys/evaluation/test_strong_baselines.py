@@ -1,4 +1,4 @@
-"""The own counter, transitions and EASE: by hand, and against plain loops."""
+"""The own counter and EASE: by hand, and against the reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY as DAY
 from data.interactions import EventKind, interactions
 from recsys.evaluation import strong_baselines
-from recsys.evaluation.strong_baselines import ease, own_counter, transition
+from recsys.evaluation.strong_baselines import ease, own_counter
 from tests.recsys.logs import tastes_log
 from tests.reference_ease import fit_ease
 
@@ -31,34 +31,6 @@ def test_the_own_counter_by_hand_is_own_items_first_then_the_trend() -> None:
     trend = np.array([1.5, 1 + half, 0, half]) / (1 + 1 + half)
     np.testing.assert_allclose(scores[2], trend, rtol=1e-6)
     np.testing.assert_allclose(scores[0, 1:], trend[1:], rtol=1e-6)
-
-
-def test_transitions_are_the_plain_double_loop() -> None:
-    log = tastes_log(4, n_users=25, n_items=12)
-    counts = np.zeros((12, 12))
-    for user in range(25):
-        items = log.item_idx[log.of(user)]
-        for place, item in enumerate(items):
-            for gap in range(1, 11):
-                if place + gap < len(items):
-                    counts[item, items[place + gap]] += 0.7 ** (gap - 1)
-                    counts[items[place + gap], item] += 0.5 * 0.7 ** (gap - 1)
-    weights = counts / (counts.sum(axis=1, keepdims=True) + 5.0)
-    weights *= np.maximum(np.bincount(log.item_idx, minlength=12), 1) ** -0.25
-    np.testing.assert_allclose(transition(log).weights.toarray(), weights, rtol=1e-5)
-    found = transition(log).scores(log, np.arange(25), 0)
-    for user in range(25):
-        items = log.item_idx[log.of(user)]
-        if not len(items):
-            assert np.isnan(found[user]).all()
-            continue
-        ages = np.arange(len(items))[::-1]
-        np.testing.assert_allclose(found[user], (2.0 ** (-ages / 2)) @ weights[items], rtol=1e-4)
-
-
-def test_a_transition_does_not_cross_from_one_user_to_the_next() -> None:
-    log = interactions([0, 1], [0, 1], [0, 1], n_users=2, n_items=2)
-    assert transition(log).weights.nnz == 0
 
 
 def test_ease_is_the_reference() -> None:
