@@ -94,6 +94,7 @@ class BundleLineage:
             data_hash=f"live:{task_id}",
             privacy=privacy,
             training={**base.manifest["training"], **training},
+            mix=base.mix,
             overwrite=True,
         )
         return Release(saved.version, str(folder.absolute()), task_id, state.steps)

@@ -22,6 +22,7 @@ import federation.device.participation as participant
 import federation.private_sum.device_part as splitting
 from federation.device.delivery import REPORTS, RetryPolicy
 from federation.device.device import Device
+from federation.device.reporting import DeviceRandomness
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.simulation.shop_tokens import TokenPurse
 from serving.cli.device.contribute import policy_of
@@ -94,9 +95,7 @@ def main() -> None:
                     policy,
                     TokenPurse(shop, orders["api_key"], lot=1).token,
                     history_at=orders["history_at"],
-                    draws=participant.DeviceRandomness(
-                        block=lambda _: int(is_careless(name)), measures_only=lambda: False
-                    ),
+                    draws=DeviceRandomness(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
                     retry=RetryPolicy(spread_s=0.0),
                 )
         outcomes[name] = asdict(found)
