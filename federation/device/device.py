@@ -240,11 +240,7 @@ class Device:
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, selection), exclude)
-=======
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked, unseen), exclude)
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, selection, unseen), exclude)
 
     def recommend_from(
         self,

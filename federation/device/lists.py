@@ -127,26 +127,17 @@ def rank(
     asked: Selection | None = None,
     new: bool = False,
 ) -> Recommendations:
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-    """Rank the best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
-=======
-    """The best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
+    """Rank the best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
 
     new: whether it is a list of new items, whose signals weigh otherwise; exclude then names the own history too.
     """
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
     asked = asked or Selection()
     hidden, unknown = _hidden(catalogue, exclude)
     if asked.only is not None:
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
     profile = profile_of(state, catalogue, now)
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
     repeated, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
-    if profile is None:
-        every = catalogue.table.trend
-=======
-    own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
     mixed = None
     if profile is not None and catalogue.mix is not None:
         allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
@@ -158,7 +149,6 @@ def rank(
         every = mixed.scores
     elif profile is None:
         every = score_without_profile(catalogue.table)
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
         every[repeated] += bonus
@@ -172,19 +162,12 @@ def rank(
     if not asked.reasons:
         return listed
     reasons: Sequence[Reason | None] = [POPULAR] * len(items)
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-    if profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
-    items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
-    return replace(listed, items=tuple(items_with_reasons))
-=======
     if mixed is not None:
         reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
     elif profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
-    told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
-    return replace(listed, items=tuple(told))
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
+    items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
+    return replace(listed, items=tuple(items_with_reasons))
 
 
 def join(

@@ -149,11 +149,4 @@ def _largest(
         return Reason("trend", None, share, POPULAR.text)
     if largest == repeat:
         return Reason("repeat", catalogue.items.ids[item], share, "because you have bought it before")
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-    kind, cause = EventKind(contributions.kind[strongest]), int(contributions.item_idx[strongest])
-    item_id, title = catalogue.items.ids[cause], catalogue.shown["title"][cause]
-    what = "it before" if cause == item else title or item_id
-    return Reason(kind.name.lower(), item_id, share, _VERBS[kind].format(what))  # type: ignore[arg-type]
-=======
-    return _by_event(catalogue, found, place, item, share)
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+    return _by_event(catalogue, contributions, place, item, share)

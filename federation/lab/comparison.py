@@ -55,11 +55,7 @@ class ComparisonResult:
         return conclude(self.evaluation, self.metric)
 
     def to_dict(self) -> dict[str, Any]:
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-        """Convert protocol and models as Evaluation.to_dict does, with the training's curves and paired comparisons."""
-=======
-        """Protocol and models as Evaluation.to_dict, the training's curves, paired comparisons and what follows."""
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+        """Convert protocol, models, the training's curves, paired comparisons and what follows to JSON values."""
         config = asdict(self.training.config)
         participations = int(self.training.participations.max(initial=0))
         plan = self.training.config.privacy

@@ -157,17 +157,12 @@ class TuningResult:
         return sum(trial.found.participations for trial in self.trials if trial.found is not None)
 
     def to_frame(self) -> pl.DataFrame:
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
         """Make a row for each trial and profile setting.
 
         Columns: trial, bracket, share, one a parameter (as judged: a share of the rounds), mean, error, devices,
-        chosen; what cannot work has null figures and a note.
+        chosen, and the mean in each guarded part. What cannot work has null figures, and what a guard refuses its
+        figures, and a note that says why.
         """
-=======
-        """A row for each trial and profile setting: trial, bracket, share, one column a knob (as judged: a share of the
-        rounds), mean, error, devices, chosen, and the mean in each guarded part; what cannot work has null figures, and
-        what a guard refuses its figures, and a note that says why."""
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
         rows: list[dict[str, Any]] = []
         for trial in self.trials:
             judged = trial.found

@@ -51,16 +51,12 @@ class ReleaseStore:
             connection.execute(releases.delete().where(releases.c.version == version))
 
 
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-def release(connection: Connection, new: Release, now: int) -> None:
-=======
 def activated_versions(connection: Connection) -> list[str]:
     """List the versions that were activated, in order."""
     return list(connection.execute(select(activations.c.version).order_by(activations.c.sequence)).scalars())
 
 
-def release(connection: Connection, made: Release, now: int) -> None:
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+def release(connection: Connection, new: Release, now: int) -> None:
     """Add a release and activate it."""
     connection.execute(insert(releases).values(asdict(new)))
     connection.execute(insert(activations).values(version=new.version, at=now))

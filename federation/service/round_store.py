@@ -298,45 +298,5 @@ class CoordinatorStore(RoundStore[StoredRound]):
         """Delete all sums but those of the newest `keep` rounds."""
         with self.engine.begin() as connection:
             newest = select(rounds.c.task_id).order_by(rounds.c.number.desc()).limit(keep)
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
             newest_ids = connection.execute(newest).scalars().all()
             connection.execute(sums.delete().where(sums.c.task_id.not_in(newest_ids)))
-
-
-def _change(connection: Connection, task_id: str, before: RoundState, after: RoundState, **values: Any) -> None:
-    where = (rounds.c.task_id == task_id) & (rounds.c.state == before)
-    if connection.execute(update(rounds).where(where).values(state=after, **values)).rowcount != 1:
-        raise FederationError(f"task_id={task_id}: must be {before} to become {after}")
-
-
-def _round(row: Row[Any]) -> StoredRound:
-    return StoredRound(
-        number=row.number,
-        task_id=row.task_id,
-        state=RoundState(row.state),
-        task=Task.from_draft_bytes(row.draft) if row.task is None else Task.from_bytes(row.task),
-        base_version=row.base_version,
-        opened_at=row.opened_at,
-        finished_at=row.finished_at,
-        summed_blocks=row.summed_blocks,
-        counted=row.counted,
-        cleaned=bool(row.cleaned),
-        record=json.loads(row.record),
-        failure=row.failure,
-    )
-
-
-def activate(store: CoordinatorStore, version: str, now: int) -> str:
-    """Activate a kept release, by version or `previous`; its version. Raises FederationError if none is kept."""
-    active, kept = store.releases.active(), store.releases.all()
-    if version == "previous":
-        older = [one.version for one in kept if active is not None and one.steps < active.steps]
-        version = older[0] if older else version
-    if version not in {one.version for one in kept}:
-        raise FederationError(f"version={version}: must be one of {', '.join(one.version for one in kept)}")
-    store.activate(version, now)
-    return version
-=======
-            kept = connection.execute(newest).scalars().all()
-            connection.execute(sums.delete().where(sums.c.task_id.not_in(kept)))
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb

@@ -168,18 +168,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         _ = manifest["config"], manifest["version"], manifest["parts"], manifest["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not a bundle's manifest ({error!r})") from None
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
     if version != FORMAT:
         raise ModelError(f"{path}: format={version}: this version reads format {FORMAT}")
-    if not isinstance(files, dict) or set(files) != {TENSORS, CATALOGUE}:
-        raise ModelError(f"{path}: files={files}: must be the hashes of {TENSORS} and {CATALOGUE}")
-=======
-    if found != FORMAT:
-        raise ModelError(f"{path}: format={found}: this version reads format {FORMAT}")
     expected = {TENSORS, CATALOGUE} | ({MIX} if "mix" in manifest else set())
     if not isinstance(files, dict) or set(files) != expected:
         raise ModelError(f"{path}: files={files}: must be the hashes of {' and '.join(sorted(expected))}")
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
     return dict(manifest)
 
 

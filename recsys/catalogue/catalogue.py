@@ -282,12 +282,7 @@ def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, st
 
 
 def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-    """Write a safetensors file of int8 and float32 tensors: the same bytes for the same arguments."""
-    kinds = {"int8": "I8", "float32": "F32"}
-=======
-    """A safetensors file of tensors of KINDS: the same bytes for the same arguments."""
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
+    """Write a safetensors file of tensors of KINDS: the same bytes for the same arguments."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     body = b""
     for name, tensor in tensors.items():

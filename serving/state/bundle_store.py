@@ -76,26 +76,15 @@ class BundleStore:
         with reading(self._engine) as connection:
             history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
         last = {row.version: (row.at, row.sequence) for row in history}
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-        versions = {version.version for version in known}
-=======
         versions = {bundle.version for bundle in known}
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
         current = next((row.version for row in reversed(history) if row.version in versions), None)
         if current is None:
             return []
         latest = sorted(
-<<<<<<< 32055138f0cdd2cc1c68fff4ba65e9e05ab34c99
-            known, key=lambda version: max((version.added_at, 0), last.get(version.version, (0, 0))), reverse=True
-        )
-        others = [version for version in latest if version.version != current]
-        return [version for version in latest if version.version == current] + others[:n]
-=======
             known, key=lambda bundle: max((bundle.added_at, 0), last.get(bundle.version, (0, 0))), reverse=True
         )
         others = [bundle for bundle in latest if bundle.version != current]
         return [bundle for bundle in latest if bundle.version == current] + others[:n]
->>>>>>> 475e7937f2b02ad5f36a467d9fd895448df1febb
 
     def retire(self, app: str, version: str) -> None:
         """Serve a bundle no more; its folder stays. It may be added again.
