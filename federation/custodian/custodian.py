@@ -94,7 +94,9 @@ class Custodian:
         *,
         max_batch_bytes: int = MAX_BATCH_BYTES,
     ) -> Custodian:
-        """The custodian of a folder, made if there is none; database: URL, default an SQLite file in the folder.
+        """Open the custodian of a folder, made if there is none.
+
+        database: URL, default an SQLite file in the folder.
 
         What a crash left open is brought to its end. Raises ServingError for a folder in use, or made for another plan:
         a ledger belongs to one promise.
@@ -234,7 +236,7 @@ class Custodian:
             return connection.execute(sa.select(CUSTODIAN.c.id)).first() is not None
 
     def _policy(self, draft: Task) -> CustodianPolicy:
-        """The weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
+        """Choose the weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
         if draft.purpose is Purpose.TRAINING:
             return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier, self.max_batch_bytes)
         if self.experiments is None:

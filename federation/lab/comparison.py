@@ -205,7 +205,7 @@ def _arm(
 
 
 def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:
-    """Central iALS on the pooled log with the same weights, α and λ as the federated training.
+    """Train central iALS on the pooled log with the same weights, α and λ as the federated training.
 
     The current intent, where the recipe has one: its rounds with everybody in each.
     """

@@ -78,7 +78,10 @@ def protocol_for(log: Interactions) -> Protocol:
 
 
 def protocol_of(word: str, log: Interactions) -> Protocol:
-    """The protocol that a command was given: `auto` for the one that suits. Raises DataError for another word."""
+    """Choose the protocol that a command was given: `auto` for the one that suits.
+
+    Raises DataError for another word.
+    """
     for protocol in PROTOCOLS:
         if protocol == word:
             return protocol

@@ -40,7 +40,7 @@ class Question:
 
 
 def default_cut(log: Interactions) -> int:
-    """The moment (µs) after which the last fifth of the events lie."""
+    """Find the moment (µs) after which the last fifth of the events lie."""
     if log.n_events == 0:
         raise DataError("log: has no events to split")
     return int(np.quantile(log.time, 0.8))

@@ -76,7 +76,7 @@ def read_recipe(path: Path) -> RecipeFile:
 
 
 def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
-    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
+    """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
     in about["reasons"]. log: what may be looked at, nothing of a test. seed: of the validation near a boundary.

@@ -73,7 +73,9 @@ PRIVATE_ROUNDS = 4
 
 
 def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
-    """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
+    """Put the recipe under a privacy plan.
+
+    Every device is in each of a few rounds of every part, since noise is per sum.
 
     epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
     has one, of as many of the intent; the sums of the mix count as one round more. n_devices: that are expected.

@@ -51,7 +51,7 @@ def replay(
     work: Path | None = None,
     on_period: Callable[[int, int], None] | None = None,
 ) -> Replay:
-    """recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
+    """Replay by recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
 
     settings: how to train and to serve; by default what federation/lab/defaults.py chooses for the log. Raises
     DataError for an unknown name, and as recsys.replay.replay does.

@@ -268,8 +268,10 @@ class _Search:
         return tuple("" if one == self.start else why for one, why in zip(found.candidates, reasons, strict=True))
 
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
-        """Cross-validate one setting of training; the trial is kept and told. Raises _BudgetSpent instead of beginning
-        one beyond the budget."""
+        """Cross-validate one setting of training; the trial is kept and reported.
+
+        Raises _BudgetSpent instead of beginning one beyond the budget.
+        """
         if sum(trial.found.cpu_s for trial in self.trials if trial.found is not None) >= self.budget.cpu_s:
             raise _BudgetSpent
         found, note = None, ""

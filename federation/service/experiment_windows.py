@@ -55,7 +55,7 @@ class ExperimentRounds:
         self.refresh()
 
     def refresh(self) -> None:
-        """See what other processes did."""
+        """Read what other processes did."""
         with self._looking:
             unfinished = self.store.windows.unfinished()
             self._open = {window.task.task_id: window for window in unfinished if window.state is RoundState.OPEN}

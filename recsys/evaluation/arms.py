@@ -59,7 +59,7 @@ class Personalized:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; now: one moment (µs), or one for each of the users."""
+        """Score items, (len(users), n_items) float32; now: one moment (µs), or one for each of the users."""
         log = histories.users(users)
         profiles = profiles_of(self.table, self.config, log, now, self.make_solver)
         scores = score(self.table, profiles, self.config.trend_weight)

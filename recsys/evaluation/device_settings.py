@@ -86,7 +86,7 @@ def own_scores(
     now: int,
     config: ProfileConfig,
 ) -> npt.NDArray[np.float32]:
-    """Scores of all items (n_items,) float32 on one device: profile, trend and repeat counter."""
+    """Score all items on one device, (n_items,) float32: profile, trend and repeat counter."""
     vector = make_profile(table, item_idx, kind, time, now, config, "").vector
     if not vector.any():
         return score_without_profile(table).copy()

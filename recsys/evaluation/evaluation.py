@@ -264,7 +264,9 @@ class _Tally:
         seen: bool | None,
         among: npt.NDArray[np.bool_],
     ) -> None:
-        """Figures of `users` (rows,) bool; seen: only targets (not) in the user's history count, None: all do.
+        """Measure figures of `users` (rows,) bool.
+
+        seen: only targets (not) in the user's history count, None: all do.
 
         among: (n_items,) bool, items that can be a target at all. Does nothing for a part that is not asked for.
         """

@@ -359,7 +359,10 @@ def adjusted(
 def selected(
     log: Interactions, name: str, start: Recipe, seed: int, cache: ResultCache | None = None
 ) -> tuple[Recipe, int]:
-    """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
+    """Select a recipe on the log itself, its last fifth held out.
+
+    Beside it, what that cost in participations of a device.
+    """
     folds = Folds(log, protocol_for(log), seed=seed)
     with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
         try:

@@ -123,7 +123,7 @@ def windows_said(log: Interactions, windows: Sequence[Window], wanted: int) -> s
 
 
 def _figures(found: TuningResult, spent_before: int) -> dict[str, Any]:
-    """What tune prints, but for what it was asked."""
+    """Collect what tune prints, but for what it was asked."""
     start, best = found.trials[0].judged, found.winner.judged
     place, won = start.candidates.index(found.start), best.candidates.index(found.best)
     before, after = values(found.start, SPACE), values(found.best, SPACE)

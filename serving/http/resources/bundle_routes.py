@@ -61,33 +61,35 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         shelf = _shelf(apps, request)
         if version == "current":
             return _redirect(shelf, since)
-        one = _bundle(shelf, version, "catalogue")
+        bundle = _bundle(shelf, version, "catalogue")
         older = None if since is None or since == version else shelf.get(since)
-        if older is not None and (if_none_match is None or not names(if_none_match, one.catalogue.etag)):
+        if older is not None and (if_none_match is None or not names(if_none_match, bundle.catalogue.etag)):
             delta = deltas.get((older.version, version))
             if delta is None:
-                content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
-                delta = ServedFile(content, one.catalogue.etag)
+                content = await run_in_threadpool(encode_delta, older.catalogue.read(), bundle.catalogue.read())
+                delta = ServedFile(content, bundle.catalogue.etag)
                 if len(deltas) >= 8:
                     deltas.pop(next(iter(deltas)))
                 deltas[older.version, version] = delta
-            if len(delta.content) < len(one.catalogue.content):
+            if len(delta.content) < len(bundle.catalogue.content):
                 return _file(delta, None, {DELTA_HEADER: older.version})
-        return _file(one.catalogue, if_none_match)
+        return _file(bundle.catalogue, if_none_match)
 
     @app.get("/v1/catalogue/{version}/changes", summary="What changed about items since", responses=refusals(404, 422))
     async def changes(
         version: _VERSION, request: Request, since: Annotated[int, Query(ge=0, le=2**53)] = 0
     ) -> ChangesAnswer:
         shelf = _shelf(apps, request)
-        one = _bundle(shelf, version, "catalogue")
-        found = shelf.changed_since(since)
-        found.sort(key=lambda change: one.live.places.get(change.item_id, -1))  # new items in the order of their places
+        bundle = _bundle(shelf, version, "catalogue")
+        changes = shelf.changed_since(since)
+        changes.sort(
+            key=lambda change: bundle.live.places.get(change.item_id, -1)
+        )  # new items in the order of their places
         return ChangesAnswer(
-            bundle_version=one.version,
+            bundle_version=bundle.version,
             epoch=shelf.epoch,
             sequence=shelf.sequence,
-            changes=[_entry(one, change.item_id, change.fields) for change in found],
+            changes=[_entry(bundle, change.item_id, change.fields) for change in changes],
         )
 
     @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",
@@ -98,13 +100,13 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         shelf = _shelf(apps, request)
         if version == "current":
             return _redirect(shelf, None)
-        one = _bundle(shelf, version, "clusters")
-        return _file(one.clusters_file, if_none_match)
+        bundle = _bundle(shelf, version, "clusters")
+        return _file(bundle.clusters_file, if_none_match)
 
     @app.get("/v1/bundles", summary="The served bundles", responses=refusals())
     async def bundles(request: Request) -> BundleList:
         shelf = _shelf(apps, request)
-        return BundleList(bundles=[_described(one, current=at == 0) for at, one in enumerate(shelf.all())])
+        return BundleList(bundles=[_described(bundle, current=at == 0) for at, bundle in enumerate(shelf.all())])
 
     @app.post("/v1/bundles/{version}/activate", summary="Make a bundle current, by version or `previous`",
               responses=refusals(404, 422))  # fmt: skip

@@ -18,18 +18,22 @@ SHOWN = 10
 
 
 def experiments_of(rounds: ExperimentRounds | None, app: str) -> list[ExperimentShown]:
-    """The app's started experiments, each with its primary metric's effects and verdicts."""
+    """Collect the app's started experiments, each with its primary metric's effects and verdicts."""
     if rounds is None:
         return []
-    started = [one for one in rounds.store.all(app) if one.started_at is not None]
-    started.sort(key=lambda one: (one.state != "running", -(one.started_at or 0), one.experiment.id))
+    started = [experiment for experiment in rounds.store.all(app) if experiment.started_at is not None]
+    started.sort(
+        key=lambda experiment: (experiment.state != "running", -(experiment.started_at or 0), experiment.experiment.id)
+    )
     shown = []
-    for held in started[:SHOWN]:
-        windows = rounds.store.windows.of(app, held.experiment.id)
-        summed = tuple((one.window, one.words.tobytes()) for one in windows if one.words is not None)
-        figures = _figures(held.experiment, summed)
-        reports = sum(one.counted for one in windows if one.words is not None)
-        shown.append(ExperimentShown(**figures, state=str(held.state), reports=reports))
+    for stored in started[:SHOWN]:
+        windows = rounds.store.windows.of(app, stored.experiment.id)
+        summed = tuple(
+            (experiment.window, experiment.words.tobytes()) for experiment in windows if experiment.words is not None
+        )
+        figures = _figures(stored.experiment, summed)
+        reports = sum(experiment.counted for experiment in windows if experiment.words is not None)
+        shown.append(ExperimentShown(**figures, state=str(stored.state), reports=reports))
     return shown
 
 
