@@ -28,7 +28,7 @@ class MixedList:
     scores: npt.NDArray[np.float32]
 
     def shares(self, listed: npt.NDArray[np.int32]) -> list[dict[str, float]]:
-        """What each signal adds to the score of each listed item: weight · feature, summed within the signal.
+        """Compute what each signal adds to the score of each listed item: weight · feature, summed within the signal.
 
         They add up to the score. An item that is in no pool has none.
         """
@@ -68,6 +68,6 @@ def mixed_list(
 
 
 def events_of(history: History, n_items: int) -> Interactions:
-    """One history as the events of user 0."""
+    """Make one history the events of user 0."""
     item_idx, kind, time = history
     return interactions(np.zeros(len(item_idx)), item_idx, time, n_users=1, n_items=n_items, kind=kind)

@@ -74,7 +74,9 @@ def reasons_for(
 def mixed_reasons(
     catalogue: Catalogue, history: History, now: int, listed: npt.NDArray[np.int32], mixed: MixedList
 ) -> list[Reason | None]:
-    """One reason for each item (k,) of a list by the mix: the signal that adds most, with the event that speaks most.
+    """Give one reason for each item (k,) of a list by the mix.
+
+    It is the signal that adds most, with the event that speaks most.
 
     None for an item that no signal speaks for, or that is in no pool.
     """
@@ -108,7 +110,10 @@ def mixed_reasons(
 
 
 def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32]) -> Contributions:
-    """What each item of a history adds to the transitions to the listed items (k,), at the shorter half-life."""
+    """Compute what each item of a history adds to the transitions to the listed items (k,).
+
+    It is at the shorter half-life.
+    """
     if catalogue.mix is None:
         raise ModelError("follows: the catalogue has no mix, so no transitions")
     item_idx, kind, _ = history
@@ -124,7 +129,7 @@ def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32
 
 
 def _by_event(catalogue: Catalogue, found: Contributions, place: int, item: int, share: float) -> Reason:
-    """In words of the event that adds most; the trend where none adds anything."""
+    """Name the event that adds most; the trend where none adds anything."""
     parts = found.parts[place]
     if not len(parts) or parts.max() <= 0:
         return Reason("trend", None, share, POPULAR.text)

@@ -73,7 +73,7 @@ def recipe_fits(statistics: LogStatistics) -> Mapping[str, float]:
 
 
 def protocol_for(log: Interactions) -> Protocol:
-    """The protocol that suits a log."""
+    """Choose the protocol that suits a log."""
     return _protocol(measure_log(log))[0]
 
 
@@ -137,7 +137,10 @@ def _times(config: ProfileConfig, a: float, r: float) -> ProfileConfig:
 
 
 def _cohort(size: int, rounds: int, devices: int) -> int:
-    """The cohort with which a fleet of so many devices takes part PARTICIPATIONS times in the rounds, at least size."""
+    """Size the cohort with which a fleet of so many devices takes part PARTICIPATIONS times in the rounds.
+
+    It is at least size.
+    """
     return max(size, -(-PARTICIPATIONS * devices // max(rounds, 1)))
 
 

@@ -78,7 +78,7 @@ def check_intent(training: Training, serve: ProfileConfig, log: Interactions) ->
 def _figures(
     training: Training, config: ProfileConfig, held: HoldOut, users: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """NDCG@20 of the last basket of each of the users, (len(users),) float64, some users at a time."""
+    """Measure NDCG@20 of the last basket of each of the users, (len(users),) float64, some users at a time."""
     found = []
     for start in range(0, len(users), _BATCH):
         some = users[start : start + _BATCH]

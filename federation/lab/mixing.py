@@ -32,7 +32,9 @@ def learn_mix(
     seed: int,
     attributes: ItemAttributes | None = None,
 ) -> MixModel:
-    """The mix for a question: tables of everything it may know, weights from the same question one step earlier.
+    """Learn the mix for a question.
+
+    Tables are of everything it may know, weights from the same question one step earlier.
 
     A table is trained anew on what was known then, so that no signal has seen what it is weighed by. Under a privacy
     plan that would cost its rounds again: there `table`, trained for the question, stands in for it, which has seen the
@@ -67,7 +69,7 @@ def shipped_mix(
     seed: int,
     attributes: ItemAttributes | None = None,
 ) -> MixModel | None:
-    """The mix that a bundle of a log ships, as of `now` (µs); None for a recipe without one."""
+    """Learn the mix that a bundle of a log ships, as of `now` (µs); None for a recipe without one."""
     if recipe.mix is None or recipe.train.strategy != "profile":
         return None
     everything = Split(log, log, "everything", None)
@@ -76,6 +78,6 @@ def shipped_mix(
 
 
 def prior_mix(tables: MixTables, prior: str) -> MixModel:
-    """The recipe's weights with a log's tables."""
+    """Combine the recipe's weights with a log's tables."""
     weights = {name: prior_weights(prior, name) for name in LISTS}
     return MixModel(weights, dict.fromkeys(LISTS, "prior"), 0, tables)

@@ -32,7 +32,7 @@ class Question:
     target: EventKind | None = None
 
     def earlier(self) -> Question:
-        """The same question about the last fifth of what may be learned from: one whose answer is known.
+        """Ask the same question about the last fifth of what may be learned from: one whose answer is known.
 
         Raises DataError where the log is too short for it.
         """

@@ -63,15 +63,15 @@ class CrossValidation:
         return self.candidates[0]
 
     def parts_of(self, recipe: Recipe) -> Parts:
-        """The guarded parts of one of the candidates."""
+        """Return the guarded parts of one of the candidates."""
         return self.parts[self.candidates.index(recipe)]
 
     def refusals(self, start: Parts) -> tuple[str, ...]:
-        """Why each candidate is refused beside a start, "" where it is not."""
+        """Say why each candidate is refused beside a start, "" where it is not."""
         return tuple(refusal(own, start, plain) for own, plain in zip(self.parts, self.trend, strict=True))
 
     def best_allowed(self, start: Recipe) -> Recipe:
-        """The best of the candidates that no guard refuses beside `start`, which is one of them."""
+        """Find the best of the candidates that no guard refuses beside `start`, which is one of them."""
         refused = self.refusals(self.parts_of(start))
         return next(one for one, why in zip(self.candidates, refused, strict=True) if not why or one == start)
 
@@ -149,7 +149,7 @@ def _add(to: dict[str, PartSum], sums: Mapping[str, Sequence[float]]) -> None:
 
 
 def _sums(fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int) -> dict[str, Any]:
-    """Devices, sum and sum of squares of each part's figure, by serve and of the trend: all that leaves the devices."""
+    """Sum devices, each part's figure and its square, by serve and of the trend: all that leaves the devices."""
     start = process_time()
     training, figures = judge(fold, config, serves, seed=seed, k=k)
 

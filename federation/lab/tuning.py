@@ -262,7 +262,7 @@ class _Search:
         return (point, *(near(point, parameters, rng) for rng in rngs))
 
     def refusals(self, found: CrossValidation) -> tuple[str, ...]:
-        """Why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
+        """Say why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
         begun = self.trials[0].judged if self.trials else found
         reasons = found.refusals(begun.parts_of(self.start))
         return tuple("" if one == self.start else why for one, why in zip(found.candidates, reasons, strict=True))

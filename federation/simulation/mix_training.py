@@ -96,7 +96,7 @@ def _fit(
     config: MixConfig,
     rng: np.random.Generator,
 ) -> dict[ListName, Floats]:
-    """Newton steps of both lists over the devices that fit."""
+    """Fit by Newton steps of both lists over the devices that fit."""
     n = len(examples["all"].pools)
     weights, noise = dict(start), 0.0
     hessians: dict[ListName, Floats] = {}
@@ -119,7 +119,7 @@ def _guard(
     config: MixConfig,
     rng: np.random.Generator,
 ) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
-    """What is served for each list, and its name, by the figures of the devices that judge."""
+    """Choose what is served for each list, and its name, by the figures of the devices that judge."""
     judged = {name: candidates(weights[name], start[name]) for name in LISTS}
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
@@ -147,7 +147,7 @@ def _guard(
 
 
 def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
-    """The parts of a sum as both parties would publish them."""
+    """Publish the parts of a sum as both parties would."""
     if not plan.private:
         return sums
     noise = decode(plan, both_parties_noise(plan, rng))
@@ -155,6 +155,6 @@ def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
 
 
 def _noise_of(plan: SumPlan, part: str) -> float:
-    """Standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
+    """Compute the standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
     (scale,) = (one.scale for one in plan.parts if one.name == part)
     return float(np.sqrt(2.0) * plan.sigma / scale)

@@ -51,7 +51,7 @@ class PartConclusion:
         return "ahead" if self.difference.difference > 0 else "behind"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: part, model, baseline, their figures, difference, ci95, users, p_holm, outcome."""
+        """Convert to JSON values: part, model, baseline, their figures, difference, ci95, users, p_holm, outcome."""
         return {
             "part": self.part,
             "model": self.model,
@@ -93,7 +93,7 @@ def conclude(
 
 
 def say(conclusions: Sequence[PartConclusion], metric: str) -> str:
-    """One sentence for people; what to try follows where a simple baseline wins."""
+    """Say it in one sentence for people; what to try follows where a simple baseline wins."""
     if not conclusions:
         return "No simple baseline was measured, so nothing says whether personalized lists are worth their cost here."
     parts = {

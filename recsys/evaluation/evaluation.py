@@ -298,7 +298,7 @@ class _Tally:
 
 
 def head_items(train: Interactions) -> npt.NDArray[np.bool_]:
-    """The most popular items that together have half of all events, (n_items,) bool; ties by lower item_idx."""
+    """Mark the most popular items that together have half of all events, (n_items,) bool; ties by lower item_idx."""
     counts = np.bincount(train.item_idx, minlength=train.n_items)
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]

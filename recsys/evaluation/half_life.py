@@ -66,7 +66,7 @@ def choose_half_life(log: Interactions, k: int = 20) -> HalfLife:
 def _figures(
     log: Interactions, begin: int, end: float, k: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """NDCG@k under each half-life of the first visit in begin ≤ time < end (µs) of every device that has one.
+    """Compute NDCG@k under each half-life, of every device's first visit in begin ≤ time < end (µs).
 
     (devices, len(HALF_LIVES)) float64, and whether each device had no event before begin, (devices,) bool.
     """

@@ -38,14 +38,14 @@ class TwoLists(Recommender, Protocol):
     def scores_by_list(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int
     ) -> Mapping[str, npt.NDArray[np.float32]]:
-        """Recommender.scores for the list of all items, and for that of "new" ones."""
+        """Score as Recommender.scores does for the list of all items, and for that of "new" ones."""
         ...
 
 
 def list_scores(
     model: Recommender, histories: Interactions, users: npt.NDArray[np.int64], now: int, n_items: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Scores of a batch for the list of all items and for that of new ones, each checked as in model_scores."""
+    """Score a batch for the list of all items and for that of new ones, each checked as in model_scores."""
     if not isinstance(model, TwoLists):
         scores = model_scores(model, histories, users, now, n_items)
         return scores, scores

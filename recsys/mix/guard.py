@@ -28,13 +28,13 @@ TIE_BREAK = 1e-3
 
 
 def candidates(mix: Floats, prior: Floats) -> dict[str, Floats]:
-    """Weights (F,) of everything that the guard judges, by name; the mix comes first."""
+    """Collect the weights (F,) of everything that the guard judges, by name; the mix comes first."""
     alone = {name: weights_of({"trend_90d": TIE_BREAK, name: 1.0}) for name in FEATURES}
     return {"mix": mix, "prior": prior} | alone
 
 
 def rank_pools(pools: Pools, weights: Floats, k: int) -> npt.NDArray[np.int32]:
-    """The first k item_idx of each pool, (devices, k), −1 where it ends early; equal scores by item_idx."""
+    """Rank each pool: the first k item_idx, (devices, k), −1 where it ends early; equal scores by item_idx."""
     score = (pools.features @ weights.astype(np.float32)).astype(np.float32)
     device = pools.device
     order = np.lexsort((pools.item_idx, -score, device))
@@ -52,7 +52,9 @@ def pool_ndcg(
     weights: Floats,
     k: int = GUARD_K,
 ) -> Floats:
-    """NDCG@k of each device's targets (ascending within a device) in its ranked pool, (devices,); nan without targets.
+    """Measure NDCG@k of each device's targets in its ranked pool, (devices,); nan without targets.
+
+    Targets ascend within a device.
 
     A target outside of the pool is missed, as it would be when the list is served.
     """
@@ -70,7 +72,7 @@ class GuardSums:
 
 
 def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
-    """From every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
+    """Sum every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
     mix = figures["mix"]
     counted = ~np.isnan(mix)
     apart = {name: figure[counted] - mix[counted] for name, figure in figures.items() if name != "mix"}
@@ -82,7 +84,9 @@ def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
 
 
 def choose(sums: GuardSums) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than STANDARD_ERRORS.
+    """Choose what is served: the candidate furthest above the mix.
+
+    It is of those above it by more than STANDARD_ERRORS.
 
     Without hold-out devices it is the mix.
     """

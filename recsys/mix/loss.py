@@ -37,7 +37,10 @@ class LossParts:
 
 
 def loss_parts(pools: Pools, positive: npt.NDArray[np.bool_], weights: Floats) -> LossParts:
-    """Gradient and mid Hessian of every device's loss at weights (F,); positive: (m,) bool, over the pools' entries."""
+    """Compute gradient and mid Hessian of every device's loss at weights (F,).
+
+    positive: (m,) bool, over the pools' entries.
+    """
     n = len(pools)
     gradient, hessian = np.zeros((n, N_FEATURES)), np.zeros((n, N_FEATURES, N_FEATURES))
     X = pools.features.astype(np.float64)

@@ -30,7 +30,7 @@ Event = tuple[int, EventKind, int]
 def pool_features(
     tables: MixTables, scores: dict[str, npt.NDArray[np.float64]], history: list[Event], now: int
 ) -> dict[int, dict[str, float]]:
-    """Features by name of every item of one device's pool, by item_idx.
+    """Compute features by name of every item of one device's pool, by item_idx.
 
     scores: of all items (n_items,) by the taste, and by the intent where there is one. history: oldest event first.
     """
@@ -69,7 +69,7 @@ def pool_features(
 
 
 def asked_next(tables: MixTables, events: list[Event], half_life: float) -> dict[int, float]:
-    """What the last events ask of items near them: Σ 2^(−later events / half_life) · transition weight."""
+    """Compute what the last events ask of items near them: Σ 2^(−later events / half_life) · transition weight."""
     found: dict[int, float] = {}
     for age, (item, _, _) in enumerate(reversed(events[-RECENT_EVENTS:])):
         row = tables.transitions[[item]].tocoo()
@@ -95,7 +95,7 @@ def category_scores(tables: MixTables, events: list[Event]) -> dict[int, float]:
 
 
 def best_others(asked: dict[int, float], others: list[int]) -> set[int]:
-    """The POOL others of the largest values, and those level with the last of them."""
+    """Find the POOL others of the largest values, and those level with the last of them."""
     values = sorted((asked[item] for item in others if item in asked), reverse=True)
     if not values:
         return set()
@@ -104,7 +104,7 @@ def best_others(asked: dict[int, float], others: list[int]) -> set[int]:
 
 
 def own_features(item: int, events: list[Event], now: int) -> dict[str, float]:
-    """The counters of one item of the own history."""
+    """Compute the counters of one item of the own history."""
     n = len(events)
     ages = [n - 1 - place for place, event in enumerate(events) if event[0] == item]
     baskets = sorted({time for _, kind, time in events if kind == EventKind.PURCHASE})
@@ -119,7 +119,7 @@ def own_features(item: int, events: list[Event], now: int) -> dict[str, float]:
 
 
 def price_feature(tables: MixTables, item: int, events: list[Event]) -> float:
-    """−|log price − mean log price of the recent history|, at least −PRICE_BOUND; 0 where either is unknown."""
+    """Compute −|log price − mean log price of the recent history|, at least −PRICE_BOUND; 0 where either is unknown."""
     weight = total = 0.0
     for age, (other, _, _) in enumerate(reversed(events[-RECENT_EVENTS:])):
         if not math.isnan(tables.log_price[other]):
@@ -130,5 +130,5 @@ def price_feature(tables: MixTables, item: int, events: list[Event]) -> float:
 
 
 def mean_of(asked: dict[int, float]) -> float:
-    """Mean of the values, 1 where there are none."""
+    """Average the values, 1 where there are none."""
     return sum(asked.values()) / len(asked) if asked else 1.0

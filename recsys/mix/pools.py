@@ -68,7 +68,7 @@ class Pools:
         return owned
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Pools:
-        """Only the entries where keep (m,) is true."""
+        """Keep only the entries where keep (m,) is true."""
         before = np.concatenate(([0], np.cumsum(keep)))
         return Pools(before[self.offsets], self.item_idx[keep], self.features[keep])
 
@@ -94,7 +94,7 @@ def form_pools(
     now: int | npt.NDArray[np.int64],
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[slice, Pools]]:
-    """The pools of all users of a log as of `now` (µs, one moment or one a user), some users at a time.
+    """Form the pools of all users of a log as of `now` (µs, one moment or one a user), some users at a time.
 
     allowed: (n_items,) bool, what may be listed, everything by default. Yields the rows of the users and their pools.
     """
@@ -113,7 +113,9 @@ def pool_of_history(
     vector: npt.NDArray[np.float32],
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Pools:
-    """The pool of one device, which has its profile's vector (dim,) already; history: its events as those of user 0.
+    """Form the pool of one device, which has its profile's vector (dim,) already.
+
+    history: its events as those of user 0.
 
     vector: with both parts in it, in any shares (see halves).
     """
@@ -121,12 +123,12 @@ def pool_of_history(
 
 
 def halves(config: ProfileConfig) -> ProfileConfig:
-    """The settings with both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
+    """Set both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
     return replace(config, intent_share=0.5)
 
 
 def all_pools(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> Pools:
-    """The pools of all users of a log, held together."""
+    """Form the pools of all users of a log, held together."""
     parts = [pools for _, pools in form_pools(signals, log, now)]
     sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     return Pools(
@@ -205,7 +207,7 @@ def _scores_of(signals: Signals, log: Interactions, now: int | npt.NDArray[np.in
 
 
 def _part_scores(table: ItemTable, config: ProfileConfig, profiles: Floats) -> dict[str, Floats]:
-    """Scores of the taste and, where the table has it, of the intent, each (n_users, n_items)."""
+    """Score by the taste and, where the table has it, by the intent, each (n_users, n_items)."""
     parts = {"taste": TASTE}
     if intent_share(table.parts, halves(config)) > 0:
         parts["intent"] = INTENT
@@ -213,7 +215,7 @@ def _part_scores(table: ItemTable, config: ProfileConfig, profiles: Floats) -> d
 
 
 def _ordered(scores: Floats, barred: npt.NDArray[np.bool_]) -> Floats:
-    """Scores of the others in ascending order, −inf first for what is barred."""
+    """Sort scores of the others ascending, −inf first for what is barred."""
     others = np.where(barred, np.float32(-np.inf), scores)
     others.sort(axis=1)
     return others
@@ -228,7 +230,10 @@ def _kth_best(ordered: Floats) -> Floats:
 
 
 def _log_rank(value: Floats, device: npt.NDArray[np.int64], ordered: Floats, some: npt.NDArray[np.bool_]) -> Floats:
-    """4 · log((n + 1)/(rank + 1)) / log(n + 1), rank: how many others score more; 0 for a device without scores."""
+    """Compute 4 · log((n + 1)/(rank + 1)) / log(n + 1), rank: how many others score more.
+
+    0 for a device without scores.
+    """
     n_items = ordered.shape[1]
     bounds = np.searchsorted(device, np.arange(len(ordered) + 1))
     rank = np.empty(len(value), dtype=np.int64)
@@ -244,7 +249,7 @@ def _pool_best(pooled: npt.NDArray[np.bool_], scores: Floats, barred: npt.NDArra
 
 
 def _pool_trends(pooled: npt.NDArray[np.bool_], barred: npt.NDArray[np.bool_], best: npt.NDArray[np.int64]) -> None:
-    """The POOL others of the largest trend of each half-life: all of the first that are not barred."""
+    """Pool the POOL others of the largest trend of each half-life: all of the first that are not barred."""
     for order in best:
         for row in range(len(pooled)):
             taken, start = 0, 0
@@ -266,7 +271,7 @@ def _asked_next(
 def _pool_sparse(
     pooled: npt.NDArray[np.bool_], asked: sparse.csr_array[np.float32, tuple[int, int]], barred: npt.NDArray[np.bool_]
 ) -> None:
-    """The POOL largest of each sparse row, of what is not barred."""
+    """Pool the POOL largest of each sparse row, of what is not barred."""
     counts = np.diff(asked.indptr)
     if not counts.max(initial=0):
         return
@@ -294,7 +299,7 @@ def _category_scores(events: Interactions, tables: MixTables) -> Floats:
 def _price_distance(
     events: Interactions, tables: MixTables, device: npt.NDArray[np.int64], item: npt.NDArray[np.int64]
 ) -> Floats:
-    """|log price − mean log price of the recent history| of each entry; nan where either is unknown."""
+    """Compute |log price − mean log price of the recent history| of each entry; nan where either is unknown."""
     recent = recent_items(events, CATEGORY_HALF_LIFE, RECENT_EVENTS)
     known = ~np.isnan(tables.log_price)
     weight = recent @ known.astype(np.float32)
@@ -305,7 +310,7 @@ def _price_distance(
 
 
 def _lookup(asked: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArray[np.int64], n_items: int) -> Floats:
-    """The entries of a sparse matrix with sorted indices at row · n_items + column, 0 where there is none."""
+    """Look up row · n_items + column in a sparse matrix with sorted indices, 0 where there is no entry."""
     row = np.repeat(np.arange(asked.shape[0], dtype=np.int64), np.diff(asked.indptr))
     held = row * n_items + asked.indices
     place = np.searchsorted(held, key)
@@ -316,7 +321,7 @@ def _lookup(asked: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArr
 
 
 def _row_mean(asked: sparse.csr_array[np.float32, tuple[int, int]]) -> Floats:
-    """Mean of the entries of each row, 1 for an empty one."""
+    """Average the entries of each row, 1 for an empty one."""
     counts = np.diff(asked.indptr)
     total = np.bincount(np.repeat(np.arange(asked.shape[0]), counts), asked.data, asked.shape[0])
     return np.where(total > 0, total / np.maximum(counts, 1), 1.0).astype(np.float32)

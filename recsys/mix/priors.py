@@ -45,12 +45,12 @@ PRIORS: tuple[str, ...] = tuple(_PRIORS)
 
 
 def prior_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
-    """The prior of a recipe for a list, (F,); raises KeyError for another name."""
+    """Return the prior of a recipe for a list, (F,); raises KeyError for another name."""
     return weights_of(_PRIORS[name][listed])
 
 
 def weights_of(named: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Weights (F,) of the features named, 0 for all others."""
+    """Order named weights into (F,), 0 for all others."""
     weights = np.zeros(len(FEATURES))
     for feature, weight in named.items():
         weights[FEATURES.index(feature)] = weight

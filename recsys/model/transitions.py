@@ -28,7 +28,7 @@ PAIRS_AT_ONCE = 4_000_000
 
 
 def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:
-    """C, (n_items, n_items): how often and how soon an item followed another; no dislikes, no repeats."""
+    """Count how often and how soon an item followed another: C, (n_items, n_items); no dislikes, no repeats."""
     events = log.where(log.kind != EventKind.DISLIKE)
     shape = (log.n_items, log.n_items)
     total: sparse.csr_array[np.float64, tuple[int, int]] = sparse.csr_array(shape, dtype=np.float64)
@@ -54,7 +54,7 @@ def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[i
 def transition_table(
     counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]
 ) -> Transitions:
-    """The table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
+    """Make the table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
 
     counts: of count_transitions, or a private sum of it. popularity: (n_items,) events of each item.
     """
@@ -66,7 +66,7 @@ def transition_table(
 
 
 def keep_nearest(table: sparse.csr_array[np.float64, tuple[int, int]], k: int) -> Transitions:
-    """The k largest positive entries of each row; of equal ones those of the lower column."""
+    """Keep the k largest positive entries of each row; of equal ones those of the lower column."""
     table.sum_duplicates()
     kept = table.data > 0
     for row in np.flatnonzero(np.diff(table.indptr) > k):
