@@ -33,14 +33,14 @@ class MixedList:
         They add up to the score. An item that is in no pool has none.
         """
         place = np.searchsorted(self.pool.item_idx, listed)
-        found: list[dict[str, float]] = []
+        shares: list[dict[str, float]] = []
         for item, at in zip(listed.tolist(), place.tolist(), strict=True):
             if at == len(self.pool.item_idx) or self.pool.item_idx[at] != item:
-                found.append({})
+                shares.append({})
                 continue
             parts = dict(zip(FEATURES, (self.pool.features[at] * self.weights).tolist(), strict=True))
-            found.append({name: sum(parts[feature] for feature in features) for name, features in SIGNALS.items()})
-        return found
+            shares.append({name: sum(parts[feature] for feature in features) for name, features in SIGNALS.items()})
+        return shares
 
 
 def mixed_list(

@@ -83,14 +83,14 @@ class TrainingRound:
 
     def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
         """Say why the device has no report for this task, although the task is as agreed."""
-        own = state.participation
-        if own.took_part_in(task.hash):
+        account = state.participation
+        if account.took_part_in(task.hash):
             return "took_part"
-        if own.count_since(0) >= policy.max_participations:
+        if account.count_since(0) >= policy.max_participations:
             return "cap_reached"
-        if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
+        if policy.max_per_period and account.count_since(at - policy.period_s) >= policy.max_per_period:
             return "period_full"
-        if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
+        if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
             return "budget_spent"
         return None
 
@@ -109,14 +109,14 @@ class TrainingRound:
         measures_only = draws.measures_only() if coin is None else coin
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
-        own = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
+        history = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
         entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan))
 
         def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             account = replace(now.participation, measures_only=measures_only)
             return replace(now, participation=account.with_report(entry, pending, come_back_at))
 
-        vectors = training_vectors(own, catalogue, task, block, measures_only=measures_only)
+        vectors = training_vectors(history, catalogue, task, block, measures_only=measures_only)
         return Contribution(block, vectors, charge)
 
     def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
@@ -129,12 +129,12 @@ def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue
 
     Without what changed about items since: the signed table has no row for a new item.
     """
-    held = device.catalogue
-    if held is None or held.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
+    current = device.catalogue
+    if current is None or current.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
         device.refresh(client)
-        held = device.catalogue
-    if held is None or held.bundle_version != task.bundle_version:
+        current = device.catalogue
+    if current is None or current.bundle_version != task.bundle_version:
         raise TaskRefused(f"bundle_version={task.bundle_version}: is not what the service hands out")
     if device.catalogue_hash != task.bundle_hash:
         raise TaskRefused(f"bundle_hash={task.bundle_hash.hex()[:16]}…: the service hands out another catalogue")
-    return held.of_bundle
+    return current.of_bundle

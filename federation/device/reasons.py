@@ -80,7 +80,7 @@ def mixed_reasons(
 
     None for an item that no signal speaks for, or that is in no pool.
     """
-    found: list[Reason | None] = []
+    reasons: list[Reason | None] = []
     causes = {
         "taste": because(catalogue.table, *history, now, replace(catalogue.config, intent_share=0.0), listed),
         "transition": follows(catalogue, history, listed),
@@ -91,7 +91,7 @@ def mixed_reasons(
     for place, (item, signals) in enumerate(zip(listed.tolist(), mixed.shares(listed), strict=True)):
         whole = sum(value for value in signals.values() if value > 0)
         if whole <= 0:
-            found.append(None)
+            reasons.append(None)
             continue
         name = max(signals, key=lambda signal: signals[signal])
         share = signals[name] / whole
@@ -105,8 +105,8 @@ def mixed_reasons(
             reason = Reason("price", None, share, "about as dear as what you looked at")
         else:
             reason = Reason("trend", None, share, POPULAR.text)
-        found.append(replace(reason, signals=signals))
-    return found
+        reasons.append(replace(reason, signals=signals))
+    return reasons
 
 
 def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32]) -> Contributions:
@@ -128,13 +128,13 @@ def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32
     return Contributions(distinct.astype(np.int32), last, (table * weight[:, None]).T.astype(np.float64))
 
 
-def _by_event(catalogue: Catalogue, found: Contributions, place: int, item: int, share: float) -> Reason:
+def _by_event(catalogue: Catalogue, contributions: Contributions, place: int, item: int, share: float) -> Reason:
     """Name the event that adds most; the trend where none adds anything."""
-    parts = found.parts[place]
+    parts = contributions.parts[place]
     if not len(parts) or parts.max() <= 0:
         return Reason("trend", None, share, POPULAR.text)
     strongest = int(parts.argmax())
-    kind, cause = EventKind(found.kind[strongest]), int(found.item_idx[strongest])
+    kind, cause = EventKind(contributions.kind[strongest]), int(contributions.item_idx[strongest])
     item_id, title = catalogue.items.ids[cause], catalogue.shown["title"][cause]
     what = "it before" if cause == item else title or item_id
     return Reason(kind.name.lower(), item_id, share, _VERBS[kind].format(what))  # type: ignore[arg-type]

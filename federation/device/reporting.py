@@ -198,8 +198,8 @@ class Reporter:
 
     def _store(self, client: httpx.Client, task: Task, token: bytes, at: int) -> None:
         """Compute, split and seal; then store bytes and charge, unless consent or cap were lost meanwhile."""
-        made = self.target.contribution(self.device, client, task, self.draws, at)
-        report = make_report(task, made.block, made.vectors, token, self.draws.rounding).to_bytes()
+        contribution = self.target.contribution(self.device, client, task, self.draws, at)
+        report = make_report(task, contribution.block, contribution.vectors, token, self.draws.rounding).to_bytes()
         self.on_step("computed")
         window_s = min(self.retry.spread_s, (task.deadline - at) / 2)
         pending = PendingReport(task.hash, task.deadline, at + self.draws.waiting.uniform(0, window_s), report)
@@ -210,7 +210,7 @@ class Reporter:
                 return state
             if self.target.refused(state, task, self.policy, at) is not None:
                 return state
-            return made.charge(state, pending, back)
+            return contribution.charge(state, pending, back)
 
         self.device.change(charge)
         self.on_step("stored")

@@ -75,7 +75,7 @@ class ComparisonResult:
             "mix": None if self.mix is None else self.mix.settings,
             "conclusion": {
                 "sentence": say(self.conclusions, self.metric),
-                "parts": [one.to_dict() for one in self.conclusions],
+                "parts": [conclusion.to_dict() for conclusion in self.conclusions],
             },
             "comparisons": [
                 {
@@ -200,8 +200,8 @@ def _arm(
     if mix is not None:
         mixed = Mixed("personalized", Signals(training.table, recipe.serve, mix.tables), mix)
         return mixed if name == "personalized" else without_own(mixed)
-    own = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
-    return own if name == "personalized" or isinstance(own, GlobalProfile) else without_repeat(own)
+    arm = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
+    return arm if name == "personalized" or isinstance(arm, GlobalProfile) else without_repeat(arm)
 
 
 def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:

@@ -188,20 +188,20 @@ def settle(log: Interactions, *, seed: int = 0, on_step: Callable[[], None] | No
     """
     statistics = measure_log(log)
     defaults = choose_defaults(statistics)
-    made = {name: fitted(name, log, statistics) for name in defaults.tried}
+    recipes = {name: fitted(name, log, statistics) for name in defaults.tried}
     chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
-    if len(made) > 1:
+    if len(recipes) > 1:
         judged = cross_validate(
             Folds(log, defaults.protocol, devices=devices, seed=seed),
-            [recipe for recipe, _ in made.values()],
+            [recipe for recipe, _ in recipes.values()],
             seed=seed,
             on_step=on_step,
         )
-        names = {recipe: name for name, (recipe, _) in made.items()}
+        names = {recipe: name for name, (recipe, _) in recipes.items()}
         chosen, participations = names[judged.best], judged.participations
         figures = ", ".join(
             f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
         )
         reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
-    recipe, words = made[chosen]
+    recipe, words = recipes[chosen]
     return Settled(chosen, recipe, defaults, (*reasons, *words), participations)

@@ -73,8 +73,8 @@ def shipped_mix(
     if recipe.mix is None or recipe.train.strategy != "profile":
         return None
     everything = Split(log, log, "everything", None)
-    asked = Question(everything, log, now, protocol_for(log))
-    return learn_mix(asked, recipe, recipe.mix, table, seed=seed, attributes=attributes)
+    question = Question(everything, log, now, protocol_for(log))
+    return learn_mix(question, recipe, recipe.mix, table, seed=seed, attributes=attributes)
 
 
 def prior_mix(tables: MixTables, prior: str) -> MixModel:

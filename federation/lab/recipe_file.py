@@ -60,13 +60,13 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: base must be one of {', '.join(RECIPES)}")
     try:
         _known("", content, _KEYS)
-        found = recipe(content["base"])
+        base = recipe(content["base"])
         return RecipeFile(
             content["base"],
             Recipe(
-                _replace_settings(found.train, content.get("train", {}), "train"),
-                _replace_settings(found.serve, content.get("serve", {}), "serve"),
-                found.mix,
+                _replace_settings(base.train, content.get("train", {}), "train"),
+                _replace_settings(base.serve, content.get("serve", {}), "serve"),
+                base.mix,
             ),
             _like(0, content.get("participations", 0), "participations"),
             content.get("about", {}),

@@ -58,9 +58,11 @@ def replay(
     """
     config = config or ReplayConfig()
     chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
-    made = [named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms]
+    made_arms = [
+        named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms
+    ]
     trainer = ContinualTrainer(chosen.train, config.seed)
-    return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
+    return replay_log(dataset, made_arms, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
 
 
 def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:

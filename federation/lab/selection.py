@@ -68,12 +68,14 @@ class CrossValidation:
 
     def refusals(self, start: Parts) -> tuple[str, ...]:
         """Say why each candidate is refused beside a start, "" where it is not."""
-        return tuple(refusal(own, start, plain) for own, plain in zip(self.parts, self.trend, strict=True))
+        return tuple(refusal(parts, start, plain) for parts, plain in zip(self.parts, self.trend, strict=True))
 
     def best_allowed(self, start: Recipe) -> Recipe:
         """Find the best of the candidates that no guard refuses beside `start`, which is one of them."""
         refused = self.refusals(self.parts_of(start))
-        return next(one for one, why in zip(self.candidates, refused, strict=True) if not why or one == start)
+        return next(
+            candidate for candidate, why in zip(self.candidates, refused, strict=True) if not why or candidate == start
+        )
 
 
 def cross_validate(
@@ -99,27 +101,27 @@ def cross_validate(
     members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
     sums: list[dict[str, PartSum]] = [{} for _ in candidates]
     trends: list[dict[str, PartSum]] = [{} for _ in candidates]
-    asked: list[list[int]] = [[] for _ in tables]
+    requests: list[list[int]] = [[] for _ in tables]
     cpu_s = 0.0
     for fold in folds:
         for place, config in enumerate(tables):
             serves = [candidates[i].serve for i in members[config]]
             words = {
-                "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
-                "seed": seed, "k": k, "parts": JUDGED,
+                "fold": fold.digest, "train": finite(asdict(config)),
+                "serve": [finite(asdict(entry)) for entry in serves], "seed": seed, "k": k, "parts": JUDGED,
             }  # fmt: skip
-            found = cache.get_or_compute(words, partial(_sums, fold, config, serves, seed, k))
-            for own, candidate in zip(found["sums"], members[config], strict=True):
-                _add(sums[candidate], own)
-                _add(trends[candidate], found["trend"])
-            asked[place].append(found["asked"])
-            cpu_s += found["cpu_s"]
+            result = cache.get_or_compute(words, partial(_sums, fold, config, serves, seed, k))
+            for fold_sums, candidate in zip(result["sums"], members[config], strict=True):
+                _add(sums[candidate], fold_sums)
+                _add(trends[candidate], result["trend"])
+            requests[place].append(result["asked"])
+            cpu_s += result["cpu_s"]
             if on_step is not None:
                 on_step()
-    if not all(own[part].devices for own in sums):
+    if not all(fold_sums[part].devices for fold_sums in sums):
         raise FederationError("folds: no device could measure; there are too few users with later events")
-    mean = np.array([own[part].mean for own in sums])
-    error = np.array([own[part].error for own in sums])
+    mean = np.array([fold_sums[part].mean for fold_sums in sums])
+    error = np.array([fold_sums[part].error for fold_sums in sums])
     order = np.argsort(-mean, kind="stable")
     return CrossValidation(
         tuple(candidates[i] for i in order),
@@ -128,7 +130,7 @@ def cross_validate(
         tuple(sums[i] for i in order),
         tuple(trends[i] for i in order),
         devices=int(sums[0][part].devices),
-        participations=sum(_participations(one, folds) for one in asked),
+        participations=sum(_participations(entry, folds) for entry in requests),
         cpu_s=cpu_s,
     )
 
@@ -220,12 +222,12 @@ def select(
 
     bare = replace(start, serve=start.serve.without_repeat())
     stages = [judged(training_grid(bare, measure_log(folds.log)))]
-    found = stages[0].best_allowed(bare)
-    found = replace(found, serve=replace(found.serve, repeat_weight=start.serve.repeat_weight))
+    best = stages[0].best_allowed(bare)
+    best = replace(best, serve=replace(best.serve, repeat_weight=start.serve.repeat_weight))
     for _ in range(PROFILE_STAGES):
-        stages.append(judged(serving_grid(found)))
-        found = stages[-1].best_allowed(found)
-    return found, stages
+        stages.append(judged(serving_grid(best)))
+        best = stages[-1].best_allowed(best)
+    return best, stages
 
 
 PROFILE_STAGES = 3

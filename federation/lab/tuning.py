@@ -265,7 +265,9 @@ class _Search:
         """Say why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
         begun = self.trials[0].judged if self.trials else found
         reasons = found.refusals(begun.parts_of(self.start))
-        return tuple("" if one == self.start else why for one, why in zip(found.candidates, reasons, strict=True))
+        return tuple(
+            "" if candidate == self.start else why for candidate, why in zip(found.candidates, reasons, strict=True)
+        )
 
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
         """Cross-validate one setting of training; the trial is kept and reported.
@@ -274,17 +276,20 @@ class _Search:
         """
         if sum(trial.found.cpu_s for trial in self.trials if trial.found is not None) >= self.budget.cpu_s:
             raise _BudgetSpent
-        found, note = None, ""
+        judged, note = None, ""
         whole = [recipe_at(point, self.start, self.space) for point in points]
-        recipes = tuple(replace(one, train=replace(one.train, rounds=rounds_at(one, share))) for one in whole)
+        recipes = tuple(
+            replace(candidate, train=replace(candidate.train, rounds=rounds_at(candidate, share)))
+            for candidate in whole
+        )
         try:
-            found = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, cache=self.cache)
+            judged = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, cache=self.cache)
         except FederationError as error:
             if not may_fail:
                 raise
             note = str(error)
-        refused = () if found is None else self.refusals(found)
-        trial = Trial(number, bracket, share, points, recipes, found, note, refused)
+        refused = () if judged is None else self.refusals(judged)
+        trial = Trial(number, bracket, share, points, recipes, judged, note, refused)
         self.trials.append(trial)
         if self.on_trial is not None:
             self.on_trial(trial)

@@ -241,11 +241,11 @@ class Coordinator:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
         try:
-            made = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
         crash_point("bundle written")
-        self.store.published(made, record | {"bundle": made.version}, now)
+        self.store.published(release, record | {"bundle": release.version}, now)
         crash_point("round published")
         self._forget_old()
         return True

@@ -123,15 +123,18 @@ def _guard(
     judged = {name: candidates(weights[name], start[name]) for name in LISTS}
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
-        held = examples[name]
-        figures = {what: pool_ndcg(held.pools, held.offsets, held.items, w) for what, w in judged[name].items()}
+        examples_of = examples[name]
+        figures = {
+            what: pool_ndcg(examples_of.pools, examples_of.offsets, examples_of.items, w)
+            for what, w in judged[name].items()
+        }
         sums[name] = guard_sums(figures)
     plan = guard_plan(config.noise_multiplier, min_reports=1, max_reports=max(len(examples["all"].pools), 1))
-    told: Sums = {}
+    sums_of_parts: Sums = {}
     for name in LISTS:
-        told[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
-        told[f"square_{name}"] = np.array(list(sums[name].square.values()))
-    parts = _published(told, plan, rng)
+        sums_of_parts[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
+        sums_of_parts[f"square_{name}"] = np.array(list(sums[name].square.values()))
+    parts = _published(sums_of_parts, plan, rng)
     chosen: dict[ListName, str] = {}
     for name in LISTS:
         names = list(sums[name].difference)
@@ -156,5 +159,5 @@ def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
 
 def _noise_of(plan: SumPlan, part: str) -> float:
     """Compute the standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
-    (scale,) = (one.scale for one in plan.parts if one.name == part)
+    (scale,) = (plan_part.scale for plan_part in plan.parts if plan_part.name == part)
     return float(np.sqrt(2.0) * plan.sigma / scale)

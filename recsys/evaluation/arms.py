@@ -65,9 +65,9 @@ class Personalized:
         scores = score(self.table, profiles, self.config.trend_weight)
         scores[~profiles.any(axis=1)] = score_without_profile(self.table)
         if self.config.repeat_weight > 0:
-            own = own_purchases(log, now, self.config.repeat_half_life)
-            scores[np.repeat(np.arange(len(users)), own.counts), own.item_idx] += (
-                self.config.repeat_weight * repeat_score(own.weight)
+            purchases = own_purchases(log, now, self.config.repeat_half_life)
+            scores[np.repeat(np.arange(len(users)), purchases.counts), purchases.item_idx] += (
+                self.config.repeat_weight * repeat_score(purchases.weight)
             )
         return scores
 

@@ -92,8 +92,8 @@ def own_scores(
         return score_without_profile(table).copy()
     scores: npt.NDArray[np.float32] = score(table, vector[None], config.trend_weight)[0]
     if config.repeat_weight > 0:
-        own, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
-        scores[own] += config.repeat_weight * repeat_score(counts)
+        repeated, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
+        scores[repeated] += config.repeat_weight * repeat_score(counts)
     return scores
 
 

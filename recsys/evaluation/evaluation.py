@@ -239,14 +239,16 @@ class _Tally:
             ("tail", warm, None, ~self._head),
         ):
             self._measure(part, listed, rows, users, wanted, among)
-        own = histories.users(known.users[rows])
+        batch_histories = histories.users(known.users[rows])
         if "again" in self._parts:
             among_own = np.full_like(keys, NEVER)
-            among_own[own.user_idx, own.item_idx] = keys[own.user_idx, own.item_idx]
+            among_own[batch_histories.user_idx, batch_histories.item_idx] = keys[
+                batch_histories.user_idx, batch_histories.item_idx
+            ]
             self._measure("again", best(among_own, self._k), rows, warm, True, everything)
         if "new" in self._parts:
             keys = keys if of_new is scores else self._keys(of_new)
-            keys[own.user_idx, own.item_idx] = NEVER
+            keys[batch_histories.user_idx, batch_histories.item_idx] = NEVER
             self._measure("new", best(keys, self._k), rows, warm, False, everything)
 
     def _keys(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

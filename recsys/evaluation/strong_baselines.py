@@ -37,9 +37,9 @@ class OwnCounter:
     ) -> npt.NDArray[np.float32]:
         """Score 1 + counter for own items, the trend for others: (len(users), n_items) float32."""
         config = replace(_EACH_ONCE, half_life=self.half_life_days)
-        own = merge_histories(histories.users(users), config, now)
+        counted = merge_histories(histories.users(users), config, now)
         scores = np.tile(self.trend, (len(users), 1))
-        scores[np.repeat(np.arange(len(users)), own.counts), own.item_idx] = 1.0 + own.weight
+        scores[np.repeat(np.arange(len(users)), counted.counts), counted.item_idx] = 1.0 + counted.weight
         return scores
 
 

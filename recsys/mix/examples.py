@@ -35,14 +35,14 @@ class Examples:
 
     def new(self) -> Examples:
         """Leave out the items of each device's own history, in pools and targets alike."""
-        own = self.pools.own
+        is_own = self.pools.own
         device = self.pools.device
         n_items = int(max(self.items.max(initial=0), self.pools.item_idx.max(initial=0))) + 1
-        mine = (device[own] * n_items + self.pools.item_idx[own]).astype(np.int64)
+        mine = (device[is_own] * n_items + self.pools.item_idx[is_own]).astype(np.int64)
         target = np.repeat(np.arange(len(self.pools)), np.diff(self.offsets)) * n_items + self.items
         fresh = ~np.isin(target, mine)
         before = np.concatenate(([0], np.cumsum(fresh)))
-        return Examples(self.pools.where(~own), self.positive[~own], before[self.offsets], self.items[fresh])
+        return Examples(self.pools.where(~is_own), self.positive[~is_own], before[self.offsets], self.items[fresh])
 
     def devices(self, chosen: npt.NDArray[np.bool_]) -> Examples:
         """Select some devices, chosen (n,) bool."""

@@ -40,8 +40,8 @@ def no_attributes(n_items: int) -> ItemAttributes:
 
 def attributes_of(catalogue: pl.DataFrame) -> ItemAttributes:
     """Read the columns category and price of a catalogue, row i is item_idx i; either may be missing."""
-    found = no_attributes(catalogue.height)
-    category, log_price = found.category, found.log_price
+    attributes = no_attributes(catalogue.height)
+    category, log_price = attributes.category, attributes.log_price
     if "category" in catalogue.columns:
         names = catalogue["category"].cast(pl.String)
         category = names.rank("dense").cast(pl.Int32).fill_null(0).to_numpy() - np.int32(1)
@@ -146,8 +146,8 @@ def round_transitions(transitions: Transitions) -> Transitions:
 def transition_scale(transitions: Transitions) -> Floats:
     """Step of each row (n_items,); 1/255 for an empty one."""
     largest = np.ones(transitions.shape[0], dtype=np.float32)
-    some = np.diff(transitions.indptr) > 0
-    largest[some] = np.maximum.reduceat(transitions.data, transitions.indptr[:-1][some])
+    nonempty = np.diff(transitions.indptr) > 0
+    largest[nonempty] = np.maximum.reduceat(transitions.data, transitions.indptr[:-1][nonempty])
     return largest / np.float32(255.0)
 
 

@@ -38,14 +38,14 @@ class Mixed:
     ) -> dict[ListName, Floats]:
         """Score each list, (len(users), n_items) float32; of "new" only the order of items outside counts."""
         log = histories.users(users)
-        found = {name: np.empty((len(users), log.n_items), dtype=np.float32) for name in LISTS}
+        by_list = {name: np.empty((len(users), log.n_items), dtype=np.float32) for name in LISTS}
         for rows, pools in form_pools(self.signals, log, now):
             for name in LISTS:
                 weights = self._weights(name)
-                found[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
+                by_list[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
         for name in LISTS:
-            found[name][log.counts == 0] = score_without_profile(self.signals.table)
-        return found
+            by_list[name][log.counts == 0] = score_without_profile(self.signals.table)
+        return by_list
 
     def _weights(self, name: ListName) -> Floats:
         weights = self.model.weights[name].astype(np.float32)

@@ -101,14 +101,14 @@ def _device_story(
         before = device.recommend_from(url, 10, repeat=False, now=now)
         on_device = device.recommend(10, repeat=False, now=now)
         full = device.recommend(10, now=now)
-        same = len({one.item_id for one in before.items} & {one.item_id for one in on_device.items})
+        same = len({listed.item_id for listed in before.items} & {listed.item_id for listed in on_device.items})
         lines += _shelf("over HTTP, mode profile (the vector is used once and forgotten)", before, titles, bought_later)
         lines.append(f"  the same list made on the device, nothing sent: {same} of 10 items agree (int8 catalogue)")
         lines += _shelf("on the device, with its repeat counter", full, titles, bought_later)
-        liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
+        liked = next(listed.item_id for listed in on_device.items[::-1] if listed.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
         after = device.recommend_from(url, 10, repeat=False, now=now)
-        moved = 10 - len({one.item_id for one in before.items} & {one.item_id for one in after.items})
+        moved = 10 - len({listed.item_id for listed in before.items} & {listed.item_id for listed in after.items})
         lines.append(f"  one dislike of “{titles[liked]}”: {moved} of 10 items change at once")
         device.erase()
     lines.append("The device was erased. The service holds the bundle and nothing about the shopper.")
@@ -117,7 +117,7 @@ def _device_story(
         "history": n_past,
         "same_of_10": same,
         "changed_after_dislike": moved,
-        "bought_later_in_top_10": sum(one.item_id in bought_later for one in full.items),
+        "bought_later_in_top_10": sum(listed.item_id in bought_later for listed in full.items),
     }
 
 

@@ -131,8 +131,8 @@ class ExperimentWindow:
 
     def with_come_back_at(self, state: DeviceState, until: int) -> DeviceState:
         """Remember when to ask again."""
-        own = replace(state.experiments.enrolment(self.experiment), come_back_at=until)
-        return replace(state, experiments=state.experiments.with_enrolment(own))
+        enrolment = replace(state.experiments.enrolment(self.experiment), come_back_at=until)
+        return replace(state, experiments=state.experiments.with_enrolment(enrolment))
 
     def check(self, task: Task) -> None:
         """Raise TaskRefused for a task that is other than the definition promises."""
@@ -140,10 +140,10 @@ class ExperimentWindow:
 
     def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
         """Say why the device has no report for this window. Nothing that its shopper did decides about it."""
-        own, account = state.experiments.enrolment(self.experiment), state.participation
-        if own.window >= task.round:
+        enrolment, account = state.experiments.enrolment(self.experiment), state.participation
+        if enrolment.window >= task.round:
             return "took_part"
-        charged = [entry.rho for entry in account.experiments if entry.task_hash == own.fixed_hash]
+        charged = [entry.rho for entry in account.experiments if entry.task_hash == enrolment.fixed_hash]
         if charged:
             return None if rho_of(task.plan) <= charged[0] else "budget_spent"
         return "budget_spent" if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon else None
@@ -171,13 +171,13 @@ class ExperimentWindow:
             account = now.participation
             if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
                 account = account.with_experiment(LedgerEntry(before.fixed_hash, 0, at, rho_of(task.plan)))
-            own = replace(after, window=task.round, pending=pending, spoke=spoke, come_back_at=come_back_at)
-            return replace(now, participation=account, experiments=now.experiments.with_enrolment(own))
+            enrolment = replace(after, window=task.round, pending=pending, spoke=spoke, come_back_at=come_back_at)
+            return replace(now, participation=account, experiments=now.experiments.with_enrolment(enrolment))
 
         return Contribution(0, {PART: vector.astype(np.float64)}, charge)
 
     def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
         """Forget the report on its way; from a lost one on, the device says nothing but zeros."""
-        own = state.experiments.enrolment(self.experiment)
-        settled = replace(own, pending=None, left=own.left or lost)
+        enrolment = state.experiments.enrolment(self.experiment)
+        settled = replace(enrolment, pending=None, left=enrolment.left or lost)
         return replace(state, experiments=state.experiments.with_enrolment(settled))

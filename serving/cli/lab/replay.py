@@ -102,7 +102,7 @@ def replay_command(
     began = time.process_time()
     with progress("events replayed", opened.log.height) as bar:
         try:
-            found = replay(
+            replayed = replay(
                 opened,
                 chosen_arms,
                 config,
@@ -116,24 +116,24 @@ def replay_command(
                 errors.print(f"stopped; saved to {work}: the same command goes on from there", highlight=False)
             raise
     if out is not None:
-        found.write(out)
+        replayed.write(out)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = time.process_time() - began + sum(usage[1][:2])
     cost = {
         "cpu_s": round(cpu, 2),
-        "events_per_cpu_s": round(found.protocol["scored_events"] / max(cpu, 1e-9)),
-        "peak_gb": round(max(one.ru_maxrss for one in usage) / 1e6, 3),
+        "events_per_cpu_s": round(replayed.protocol["scored_events"] / max(cpu, 1e-9)),
+        "peak_gb": round(max(used.ru_maxrss for used in usage) / 1e6, 3),
     }
     if as_json:
         print_json(
-            found.to_dict()
+            replayed.to_dict()
             | {"recipe": given.base, "out": None if out is None else str(out), "run": cost}
             | {"leakage": inspection.to_dict()}
         )
         return
     for target in config.targets:
-        console.print(summary_table(found, target))
-    protocol = found.protocol
+        console.print(summary_table(replayed, target))
+    protocol = replayed.protocol
     console.print(
         f"{protocol['scored_events']:,} of {protocol['n_events']:,} events scored, {protocol['bundles']} bundles, full "
         f"ranking of what was known; {cost['events_per_cpu_s']:,} events per CPU-second"

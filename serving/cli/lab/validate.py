@@ -53,7 +53,7 @@ def validate_command(
         out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
     given = find_recipe(recipe_name, known, seed=seed)
-    asked = protocol_of(protocol, known)
+    protocol_name = protocol_of(protocol, known)
     errors.print(windows_said(known, windows_of(known, windows), windows), highlight=False, soft_wrap=True)
     sections = len(SECTIONS) - (nested == 0)
     with progress("validation", sections) as bar:
@@ -65,9 +65,9 @@ def validate_command(
             begun += 1
 
         try:
-            found = validate(
+            validation = validate(
                 known,
-                asked,
+                protocol_name,
                 adjusted(given.recipe, rounds, cohort_size, dim, None),
                 folds=folds,
                 windows=windows,
@@ -82,10 +82,10 @@ def validate_command(
                 errors.print(f"stopped; kept in {out}: the same command goes on from there", highlight=False)
             raise
     name = dataset if dataset.startswith("sample:") else Path(dataset).name
-    figures = jsonable({"dataset": name, "recipe": given.base, "until": iso(at)} | found.to_dict())
+    figures = jsonable({"dataset": name, "recipe": given.base, "until": iso(at)} | validation.to_dict())
     if out is not None:
         write_atomically(out / "validation.json", text_of(figures).encode())
-        found.to_frame().write_parquet(out / "validation.parquet")
+        validation.to_frame().write_parquet(out / "validation.parquet")
         plot_validation(figures, out / "validation.png")
     if as_json:
         print_json(figures)
