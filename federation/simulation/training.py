@@ -241,14 +241,14 @@ class _Devices:
         counts = np.zeros(self._log.n_users, dtype=np.int32)
         for part in self._rounds:
             for round_ in range(rounds_of(records, part)):
-                counts[self._asked(part, round_)] += 1
+                counts[self._cohort_of(part, round_)] += 1
         return counts
 
-    def _asked(self, part: str, round_: int) -> npt.NDArray[np.int64]:
+    def _cohort_of(self, part: str, round_: int) -> npt.NDArray[np.int64]:
         return self.devices[cohort(self.n, self._size[part], round_, self._seeds[part])]
 
-    def _drawn(self, part: str, round_: int) -> _RoundCohort:
-        cohort_devices = self._asked(part, round_)
+    def _draw_cohort(self, part: str, round_: int) -> _RoundCohort:
+        cohort_devices = self._cohort_of(part, round_)
         devices = survivors(cohort_devices, self._config.dropout, round_, self._seeds[part])
         measuring = self._holdout[devices]
         training = devices[~measuring]
@@ -258,7 +258,7 @@ class _Devices:
     def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
         """Run one round of the taste over the devices that report."""
         config, round_ = self._config, state.steps
-        table, drawn = _without_trend(state), self._drawn(TASTE, round_)
+        table, drawn = _without_trend(state), self._draw_cohort(TASTE, round_)
         solver = solver_of(config.strategy)(table, config.profile)
         sums = sum_updates(
             solver,
@@ -283,7 +283,7 @@ class _Devices:
         Hold-out devices only measure, as in the others.
         """
         config, round_ = self._config, state.steps
-        drawn = self._drawn(INTENT, round_)
+        drawn = self._draw_cohort(INTENT, round_)
         table = with_intent(taste, state.item_embeddings, state.mean_profile)
         sums = sum_intent_updates(
             taste.rows_of(TASTE),

@@ -114,9 +114,7 @@ class _Run:
                 assert checkpoint is not None
                 opened.left.part.update(checkpoint.part(number))
             else:
-                opened.left.part.update(
-                    self._joined([finished_task(future).arrays for future in answers], opened.period)
-                )
+                opened.left.part.update(self._join([finished_task(future).arrays for future in answers], opened.period))
                 if checkpoint is not None:
                     checkpoint.add(number, opened.left.part, opened.state)
             replayed += len(opened.period.rows)
@@ -124,7 +122,7 @@ class _Run:
                 on_period(replayed, total)
             return opened.left
 
-        for opened in self._opened(finished, stored):
+        for opened in self._open_periods(finished, stored):
             waiting.append((opened, []))
             for task in opened.tasks or ():
                 waiting[-1][1].append(pool.start(task))
@@ -135,7 +133,7 @@ class _Run:
         while waiting:
             yield close()
 
-    def _opened(self, finished: int, stored: Arrays | None) -> Iterator[_OpenPeriod]:
+    def _open_periods(self, finished: int, stored: Arrays | None) -> Iterator[_OpenPeriod]:
         """Yield round, publication and tasks of every period.
 
         finished: number of the last one done. stored: the state then.
@@ -192,7 +190,7 @@ class _Run:
             known=lambda: known_at(events, now),
         )
 
-    def _joined(self, answers: list[Arrays], period: Period) -> Arrays:
+    def _join(self, answers: list[Arrays], period: Period) -> Arrays:
         """Join a period's answers: its tasks' arrays one after the other, questions in order of time."""
         if not answers:
             return {}

@@ -141,7 +141,7 @@ class ItemIndex:
         padded, lengths = self._questions(query[None], trend_weight, k)
         length = float(lengths[0])
         gone = None if hidden is None or not len(hidden) else self._ascending(hidden)
-        chosen = self._chosen(selection)
+        chosen = self._selection_or_all(selection)
         if chosen.members is not None:
             return self._each(chosen.members, padded, k, gone)
         slack = self._doubt * length
@@ -192,7 +192,7 @@ class ItemIndex:
         """
         if queries.ndim != 2 or queries.shape[1] != self.table.dim:
             raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
-        chosen = self._chosen(selection)
+        chosen = self._selection_or_all(selection)
         results: Sequence[SearchResult | None] = [None] * len(queries)
         probe = self._probe(_candidates(k)) if chosen.nearly_all and chosen.members is None else None
         if probe is not None and len(queries) > 1:
@@ -240,7 +240,7 @@ class ItemIndex:
     def _groups(self) -> npt.NDArray[np.int64]:
         return np.arange(len(self.limits))
 
-    def _chosen(self, selection: Selection | None) -> Selection:
+    def _selection_or_all(self, selection: Selection | None) -> Selection:
         chosen = self.everything if selection is None else selection
         if chosen.n_items != self.n_items:
             raise ModelError(f"selection: of {chosen.n_items} items, the index has {self.n_items}")

@@ -62,7 +62,7 @@ class StoreWatcher:
                     try:
                         self._bundles(app, heads[app, name])
                     except ModelError:
-                        self._unreadable(app)
+                        self._complain_once(app)
             for app in self._apps.names():
                 shelf = self._apps.of(app)
                 if (app, EPOCH) not in heads:
@@ -92,29 +92,29 @@ class StoreWatcher:
         loaded = (
             {served.version: served.bundle for served in self._apps.of(app).all()} if app in self._apps.names() else {}
         )
-        bundles = [self._opened(active, loaded), *self._readable(others, loaded)]
+        bundles = [self._load_once(active, loaded), *self._load_readable(others, loaded)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
             self._apps.add(app, ServedBundles(bundles, self._folder))
         self._activations[app] = sequence
 
-    def _opened(self, version: ServedVersion, loaded: Mapping[str, Bundle]) -> Bundle:
+    def _load_once(self, version: ServedVersion, loaded: Mapping[str, Bundle]) -> Bundle:
         """Load a bundle, which is not read twice. Raises ModelError when it is not there."""
         known = loaded.get(version.version) if (Path(version.folder) / MANIFEST).is_file() else None
         return self._load(version.folder) if known is None else known
 
-    def _readable(self, others: list[ServedVersion], loaded: Mapping[str, Bundle]) -> list[Bundle]:
+    def _load_readable(self, others: list[ServedVersion], loaded: Mapping[str, Bundle]) -> list[Bundle]:
         """Load those whose folders are still there. One that was deleted is answered no more, and holds up nobody."""
         bundles = []
         for version in others:
             try:
-                bundles.append(self._opened(version, loaded))
+                bundles.append(self._load_once(version, loaded))
             except ModelError:
                 log.warning("bundle %s: cannot be read any more, and is not served", version.version)
         return bundles
 
-    def _unreadable(self, app: str) -> None:
+    def _complain_once(self, app: str) -> None:
         """Complain once for each activation; the bundle is looked at again each time, for it may be there later."""
         sequence = self._stores.bundles.sequence(app)
         if self._complained.get(app) != sequence:

@@ -56,12 +56,12 @@ class ArmLists:
             part = slice(start, start + step)
             histories = histories_before(log, users[part], ends[part], moments[part])
             scores = self.recommender.scores(histories, np.arange(histories.n_users), moments[part])
-            lists[part] = self._listed(np.asarray(scores))
+            lists[part] = self._lists_of(np.asarray(scores))
             if on_progress is not None:
                 on_progress(histories.n_users)
         return lists
 
-    def _listed(self, scores: npt.NDArray[np.float32]) -> Lists:
+    def _lists_of(self, scores: npt.NDArray[np.float32]) -> Lists:
         if self.diversity == 0:
             return rank(scores, self.k)
         pools = rank(scores, pool_size(self.k))

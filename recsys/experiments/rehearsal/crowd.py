@@ -113,13 +113,13 @@ class Population:
         log, shopper_rows = logged.log, logged.log.of(part.user)
         start = shopper_rows.start + int(np.searchsorted(log.time[shopper_rows], part.exposed_at - reach))
         exposing = int(logged.first[part.visits.start])
-        notes = [note for row in range(start, exposing) for note in self._noted(row, 1)]
+        notes = [note for row in range(start, exposing) for note in self._logged_records(row, 1)]
         answer = self.answers[arm]
         for at in range(int(self.places[place]), int(self.places[place + 1])):
             row = int(self.rows[at])
-            notes.extend(self._noted(row, int(answer.copies[at])))
+            notes.extend(self._logged_records(row, int(answer.copies[at])))
             for event, brought in answer.brought.items():
-                notes.extend(self._note(row, event) for _ in range(int(brought[at])))
+                notes.extend(self._record(row, event) for _ in range(int(brought[at])))
         early = range(int(logged.visit[start]), part.visits.start)
         for visit in (*early, *part.visits):
             began, ended = (int(log.time[rows[visit]]) for rows in (logged.first, logged.last))
@@ -132,11 +132,11 @@ class Population:
         """Share of the events after the exposure whose item the list of their visit held."""
         return float(in_lists(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
 
-    def _noted(self, row: int, copies: int) -> list[OutcomeRecord]:
+    def _logged_records(self, row: int, copies: int) -> list[OutcomeRecord]:
         event = NOTED.get(self.logged.log.kind[row])
-        return [] if event is None else [self._note(row, event)] * copies
+        return [] if event is None else [self._record(row, event)] * copies
 
-    def _note(self, row: int, event: OutcomeEvent) -> OutcomeRecord:
+    def _record(self, row: int, event: OutcomeEvent) -> OutcomeRecord:
         value = float(self.logged.money[row]) if event is OutcomeEvent.PURCHASE else 1.0
         return OutcomeRecord(int(self.logged.log.time[row]), event, value)
 

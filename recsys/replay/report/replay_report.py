@@ -87,7 +87,7 @@ class _Report:
         protocol = self._protocol
         start, end = escape(str(protocol["from"])[:10]), escape(str(protocol["to"])[:10])
         sizes = ", ".join(
-            f"{self._said(key)} {noun}"
+            f"{self._protocol_text(key)} {noun}"
             for key, noun in (("n_users", "shoppers"), ("n_items", "items"), ("n_events", "events"))
         )
         links = [(target, TARGETS.get(target, target)) for target in protocol["targets"]]
@@ -104,10 +104,10 @@ class _Report:
         rows = self._rows("comparisons", target=target, cut="all")
         if not rows:
             return ""
-        lines = "".join(f"<li>{self._compared(row)}</li>" for row in rows)
+        lines = "".join(f"<li>{self._comparison(row)}</li>" for row in rows)
         return f'<div class="verdict"><b>{escape(upper(TARGETS.get(target, target)))}</b><ul>{lines}</ul></div>'
 
-    def _compared(self, row: Mapping[str, Any]) -> str:
+    def _comparison(self, row: Mapping[str, Any]) -> str:
         a, b = escape(row["a"]), escape(row["b"])
         if row["p_holm"] is None or row["p_holm"] > 1 - LEVEL:
             words = f"No difference between <b>{a}</b> and <b>{b}</b> is shown"
@@ -126,8 +126,8 @@ class _Report:
 
     def _target(self, target: Target) -> str:
         overall = self._frame("cuts", target=target, cut="all")
-        n_questions = self._said("questions", target)
-        unlistable = self._said("unlistable", target)
+        n_questions = self._protocol_text("questions", target)
+        unlistable = self._protocol_text("unlistable", target)
         parts = [
             f'<section id="{escape(target)}"><h2>{escape(upper(TARGETS.get(target, target)))}</h2>',
             f'<p class="soft">{n_questions} questions; in {unlistable} of them nothing right could be listed '
@@ -192,7 +192,7 @@ class _Report:
 
     def _adaptation(self) -> str:
         rows = self._tables["adaptation"]
-        changes = self._said("changes_of_taste")
+        changes = self._protocol_text("changes_of_taste")
         section = (
             '<section id="adaptation"><h2>When taste changes</h2><p class="soft">A change of taste is the first event '
             f"of a device in a category new to it that it then stays with; there are {changes} in this log. How soon "
@@ -287,7 +287,7 @@ class _Report:
             return "–"
         return f'<data value="{value!r}" data-from="{table} {row["row"]} {column}">{value:{style}}</data>'
 
-    def _said(self, *path: str) -> str:
+    def _protocol_text(self, *path: str) -> str:
         value: Any = self._protocol
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
