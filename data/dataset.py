@@ -144,7 +144,7 @@ def write_rest(
 
 @dataclass(frozen=True)
 class DatasetAxes:
-    """What a dataset numbers and describes, without its events: enough to grow it by a newer log."""
+    """A dataset's items, users and catalogue without its events: enough to grow it by a newer log."""
 
     items: Vocabulary
     users: Vocabulary

@@ -75,7 +75,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class CoreFilter:
-    """What a cold filter (k-core) claims: users and items with fewer events were dropped; 0 claims nothing."""
+    """The claim of a cold filter (k-core): users and items with fewer events were dropped; 0 claims nothing."""
 
     min_user_events: int = 0
     min_item_events: int = 0

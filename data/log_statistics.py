@@ -22,7 +22,7 @@ HISTORY_BOUND = 1_000
 
 @dataclass(frozen=True)
 class LogStatistics:
-    """What a log is like, for the choice of defaults.
+    """Statistics of a log, for the choice of defaults.
 
     devices: with at least one event. returning_devices: of these, with at least two events. items: size of the
     catalogue. events: number of events.

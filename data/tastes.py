@@ -29,7 +29,7 @@ Index = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What a perfect model would know; nothing of it is in the events.
+    """The knowledge of a perfect model; nothing of it is in the events.
 
     item_vectors (n_items, TASTE_DIM) float32 of length 1; item_cluster (n_items,) int32; price (n_items,);
     consumable (n_items,) bool; base, peak, width (n_items,): usual popularity, middle and spread of the trend as

@@ -22,7 +22,9 @@ CHALLENGE = {"www-authenticate": "Bearer"}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. app: the tenant, whose resources are the only ones there are for this request; "" on public routes.
+    """The sender of a request.
+
+    app: the tenant, whose resources are the only ones there are for this request; "" on public routes.
 
     key_id: None without a key.
     """

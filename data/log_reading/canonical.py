@@ -23,7 +23,7 @@ ITEM = ("title", "category", "available")
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything decided before the first full read.
+    """The decisions before the first full read.
 
     sample: the first rows of the source. integer_ids: the roles among user and item whose ids may be read as
     integers, which is quicker; the reader must check for NOT_AN_INT and replan without them. assumed: nobody said

@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 class FirstSeen:
-    """Of each code, the smallest (time, order, row) it was seen at, and how many rows have it.
+    """The smallest (time, order, row) that each code was seen at, and how many rows have it.
 
     It grows with the number of codes, 40 bytes each, and not with the rows. The same as
     `data.log_reading.numbering.indices` finds

@@ -20,7 +20,7 @@ from data.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Tally:
-    """What can be counted of a part of a log, and added up over its parts.
+    """Counts of a part of a log, which add up over its parts.
 
     kinds: kind code → events. cancellations: as of data.log_reading.cancellations. late: events in the future.
     """

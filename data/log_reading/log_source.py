@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How to read a log.
+    """Options of reading a log.
 
     preset: a name of `data.log_reading.formats.PRESETS`, or `auto`: the one whose own columns or first line the
     source has, else

@@ -16,7 +16,7 @@ Index = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class NumberedRows:
-    """Where every row goes.
+    """The place of every row in the sorted log.
 
     order: UInt32, rows of the frame sorted by user_idx, then as they are in the frame, without duplicates. events:
     user_idx, item_idx, kind and time of these. item_of_row: (len(rows),), the item of each row of the frame.

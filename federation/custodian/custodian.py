@@ -52,7 +52,7 @@ GRACE_S = 2 * 86_400
 
 @dataclass(frozen=True)
 class LedgerTotals:
-    """What the ledger says, in counts, of training rounds and experiments' windows together.
+    """The ledger in counts, of training rounds and experiments' windows together.
 
     epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
     answered, those of experiments, each of whose definitions promises a device its own ε.

@@ -26,7 +26,9 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing.
+    """Bounds of a device's attempts.
+
+    spread_s: it posts at a random moment of so many seconds, so that times say nothing.
 
     attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
     doubles and is drawn uniformly from 0 up ("full jitter").
@@ -46,7 +48,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a report; detail: the error code of a refusal, or why it could not be sent."""
+    """The outcome of sending a report; detail: the error code of a refusal, or why it could not be sent."""
 
     status: Literal["accepted", "rejected", "unsent"]
     detail: str = ""

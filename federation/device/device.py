@@ -68,7 +68,7 @@ from recsys.search.filters import parse_filter
 
 @dataclass(frozen=True)
 class ObserveResult:
-    """What became of an event. in_catalogue: None when the device holds no catalogue to look in."""
+    """The result of observing an event. in_catalogue: None when the device holds no catalogue to look in."""
 
     recorded: bool
     in_catalogue: bool | None

@@ -68,7 +68,7 @@ class PendingReport:
 
 @dataclass(frozen=True)
 class Participation:
-    """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
+    """The vault's record of taking part. measures_only: the device's own coin, None until it is needed.
 
     entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
     bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash.

@@ -21,7 +21,7 @@ History = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixedList:
-    """What one device makes of the mix. weights: (F,) float32; scores: (n_items,) float32, the pool's items first."""
+    """The mix of one device. weights: (F,) float32; scores: (n_items,) float32, the pool's items first."""
 
     pool: Pools
     weights: npt.NDArray[np.float32]

@@ -22,7 +22,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True)
 class NoisePolicy:
-    """How much a device may say. epsilon: of one message; period_days: how long it is repeated.
+    """The bounds of what a device may say. epsilon: of one message; period_days: how long it is repeated.
 
     max_epsilon: of a lifetime. The default allows four messages; docs/modes.md measures what averaging them gives.
     """
@@ -49,7 +49,7 @@ class NoiseDraw:
 
 @dataclass(frozen=True)
 class NoiseAccount:
-    """What the vault holds: messages that may still be repeated, and what all that were ever drawn cost together."""
+    """The vault's record: messages that may still be repeated, and what all that were ever drawn cost together."""
 
     drawn: int = 0
     epsilon: float = 0.0

@@ -20,7 +20,7 @@ from federation.protocol.messages import MAX_TOKEN_BYTES, Purpose, Report, Task
 
 @dataclass(frozen=True)
 class DevicePolicy:
-    """What a device agreed to; a weaker task is refused.
+    """The terms that a device agreed to; a weaker task is refused.
 
     custodian_key: Ed25519 public key (32 bytes), pinned from outside the service. min_noise_multiplier: one party's
     noise over the sensitivity; 0 takes part without noise, on loopback only. min_reports: in sums of fewer than 50

@@ -51,7 +51,7 @@ Step = Literal["fetched", "checked", "computed", "stored", "sent", "cleared"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt.
+    """The outcome of one attempt.
 
     accepted: the service has the report durably. rejected: it refused it for good, detail is its error code. unsent:
     it could not be reached in time; the same bytes go out next time. The others: no report was made, and why.
@@ -76,7 +76,7 @@ class DeviceRandomness:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a device would say. vectors: as of make_report.
+    """The contribution of a device to one sum. vectors: as of make_report.
 
     charge: adds to a state the pending report, the moment to come back at (seconds since 1970-01-01 UTC) and what the
     report costs; returns the very same state if something changed since the vectors were computed.
@@ -88,7 +88,7 @@ class Contribution:
 
 
 class ReportTarget(Protocol):
-    """What a device reports to: the open training round, or the open window of an experiment."""
+    """The target of a device's report: the open training round, or the open window of an experiment."""
 
     @property
     def purpose(self) -> Purpose:

@@ -51,7 +51,7 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
+    """The state that a vault stores. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
     noise: what was said in mode noised, and what it cost. experiments: what happened in them, and what was said of it.
     """

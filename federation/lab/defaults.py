@@ -36,7 +36,7 @@ PARTICIPATIONS = 2
 
 @dataclass(frozen=True)
 class Defaults:
-    """What was chosen for a log, and why.
+    """The defaults chosen for a log, and why.
 
     recipe: the name of the best fit. tried: the names that fit about as well, the best fit first.
     reasons: sentences to print.

@@ -33,7 +33,7 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class IntentCheck:
-    """What was found. config: to serve with; figures: mean NDCG@20 by share; devices: that were summed."""
+    """The result of the check. config: to serve with; figures: mean NDCG@20 by share; devices: that were summed."""
 
     config: ProfileConfig
     figures: dict[float, float]

@@ -19,7 +19,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What the arms are asked: learn from split.train, know histories, foretell split.test at the moment now (µs).
+    """A question to the arms: learn from split.train, know histories, foretell split.test at the moment now (µs).
 
     protocol, given, target: how it was made (see question), and so how an earlier one of the same kind is made.
     """

@@ -23,7 +23,7 @@ ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, and what is then served.
+    """Settings of a training, and of what is then served.
 
     train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices.
     mix: name of the prior (recsys/mix/priors.py) that the weights of the mix are learned from; None serves the plain

@@ -40,7 +40,7 @@ JUDGED = ("all", *GUARDED)
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """What was tried, best first.
+    """The candidates that were tried, best first.
 
     candidates: recipes; mean, error: their mean NDCG@k over hold-out devices and its standard error, (n,) float64;
     parts: the same of the guarded parts, candidate by candidate; trend: of the trend alone, under the half-life of each

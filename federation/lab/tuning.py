@@ -34,7 +34,7 @@ BRACKET = KEEP**2
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be tried: whichever ends first.
+    """The bounds of a search: whichever ends first.
 
     trials: settings of training, the start among them. cpu_s: CPU seconds after which nothing new begins, what was kept
     from earlier runs counted; a machine's speed decides where that is, so only `trials` is the same everywhere.
@@ -123,7 +123,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TuningResult:
-    """What was tried and found. stopped: why before the planned end: "", "budget" or "interrupted"."""
+    """The trials and their winner. stopped: why before the planned end: "", "budget" or "interrupted"."""
 
     start: Recipe
     trials: tuple[Trial, ...]

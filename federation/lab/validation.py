@@ -45,7 +45,7 @@ _BATCH = 512
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What was found; sections: JSON values, as documented in docs/overfitting.md."""
+    """The results of a validation; sections: JSON values, as documented in docs/overfitting.md."""
 
     sections: Mapping[str, Any]
 

@@ -63,7 +63,7 @@ class RoundSums:
 
 @dataclass(frozen=True)
 class StepConfig:
-    """How far an item row moves in a round.
+    """Settings of how far an item row moves in a round.
 
     step, final_step: η of the first and of the last round, annealed geometrically in between.
     momentum: of the gradient, in [0, 1); memory: share of a round in the running means of Ā and c̄, in (0, 1].
@@ -103,7 +103,9 @@ GUARDED = StepConfig(trust_radius=0.2, row_limit=3.0, row_bound=0.2, count_limit
 
 @dataclass(frozen=True)
 class StepState:
-    """What the server carries from round to round: running means without their bias correction, and the table.
+    """The state that the server carries from round to round.
+
+    It is running means without their bias correction, and the table.
 
     item_embeddings: (n_items, dim) float32; rows, counts, second, first: running means, float64; steps: rounds done.
     row_mass, row_momentum_mass: (n_items,) weight in each row's running means of counts and of rows, mass that in the

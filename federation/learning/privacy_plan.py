@@ -39,7 +39,7 @@ _ORDERS = tuple(1.0 + 10 ** (k / 100) for k in range(-200, 601))
 
 @dataclass(frozen=True)
 class PrivacyPlan:
-    """What one installation is promised by all rounds under this plan.
+    """The promise to one installation by all rounds under this plan.
 
     clips: finite L2 bounds of the parts of an update. noise_multiplier: one party's σ over the sensitivity; 0 is
     privacy off, for simulation and loopback. max_participations: rounds that one installation takes part in, ever: each

@@ -24,7 +24,7 @@ from federation.private_sum.shares import WIRE_WORD, sum_of_streams
 
 @dataclass(frozen=True)
 class Round:
-    """What the custodian keeps of one task it signed. key is None once the round is closed."""
+    """The custodian's state of one task it signed. key is None once the round is closed."""
 
     task_hash: bytes
     plan: SumPlan

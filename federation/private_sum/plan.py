@@ -83,7 +83,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SumPlan:
-    """What one sum consists of.
+    """The parts and bounds of one sum.
 
     sigma: scale of the discrete Gaussian that each of the two parties adds to every coordinate, in integer steps;
     0 is privacy off, for simulation and loopback. Refused if max_reports × bound + 10·sigma could reach 2**31.

@@ -65,7 +65,7 @@ class RoundKey:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a sealed seed belongs to: one report to one block of one task, and the length of its vector in words."""
+    """The context of a sealed seed: one report to one block of one task, and the length of its vector in words."""
 
     task_hash: bytes
     report_id: bytes

@@ -67,7 +67,7 @@ class FleetConfig:
 
 @dataclass(frozen=True)
 class DeviceOutcome:
-    """What became of one device in one round. status: an Outcome's, `vanished`, or `refused` with the reason."""
+    """The outcome of one device in one round. status: an Outcome's, `vanished`, or `refused` with the reason."""
 
     device: int
     status: str

@@ -12,7 +12,7 @@ from recsys.model.items import TASTE
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What a round's sums say, and nothing about a device.
+    """The figures of a round's sums, and nothing about a device.
 
     round: 0, 1, … over all parts; reports, vanished: devices; step: η; train_ndcg, holdout_ndcg: mean NDCG@20 of the
     devices' last baskets, nan when nobody measured; holdout_devices: how many measured the second. part: of the table,

@@ -39,7 +39,7 @@ _DRAW = 8
 
 @dataclass(frozen=True)
 class MixConfig:
-    """How the mix is learned.
+    """Settings of learning the mix.
 
     judging_share: devices that judge and never fit. max_devices: whose examples a simulation reads, of each role
     together. noise_multiplier: of every sum, one party's noise over what one report can add; 0 is privacy off.

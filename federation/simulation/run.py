@@ -12,7 +12,7 @@ from federation.simulation.learning_curve import RoundRecord, mean_holdout
 
 @dataclass(frozen=True)
 class Run:
-    """Everything between two rounds.
+    """The state between two rounds.
 
     state: of the taste; best: the taste of the best smoothed hold-out; intent: once its rounds have begun.
     smoothing, patience: as in TrainConfig. records: of the taste's rounds, then of the intent's.

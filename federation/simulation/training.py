@@ -46,7 +46,7 @@ _NOISE, _INTENT = 6, 7
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the shared table is learned.
+    """Settings of learning the shared table.
 
     dim: width of an item embedding. rounds; cohort_size: devices asked per round, fewer when max_participations (of one
     device over all rounds) demands it. dropout: share of devices that vanish. blocks: parts the catalogue is cut into.
@@ -336,7 +336,7 @@ class _Devices:
 
 @dataclass(frozen=True, eq=False)
 class _RoundCohort:
-    """Who reports in a round of how many that were asked. blocks: (len(training),) int32."""
+    """The devices that report in a round, of how many that were asked. blocks: (len(training),) int32."""
 
     asked: int
     training: npt.NDArray[np.int64]

@@ -55,7 +55,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 class Commits:
-    """Whether anybody, in any process, may have committed since it was last asked. For one thread.
+    """A watch on commits: may anybody, in any process, have committed since it was last asked? For one thread.
 
     SQLite files tell it for a hundredth of the price of a query, by `PRAGMA data_version` of a connection that never
     writes; of any other database the answer is always yes.

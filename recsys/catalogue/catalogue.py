@@ -53,7 +53,7 @@ SHOWN = {
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What a device recommends from.
+    """The items, embeddings and settings that a device recommends from.
 
     config: how to serve; training: how a device that takes part in training weighs its history.
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.

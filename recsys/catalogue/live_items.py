@@ -46,7 +46,7 @@ class ItemChange:
 
 @dataclass(frozen=True, eq=False)
 class LiveSelection:
-    """What a list may hold; made by LiveItems.select, good for that LiveItems only.
+    """The items that a list may hold; made by LiveItems.select, good for that LiveItems only.
 
     known: of the bundle's items; fresh: (n,) ascending places among the new ones.
     """

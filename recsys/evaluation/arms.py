@@ -74,7 +74,7 @@ class Personalized:
 
 @dataclass(frozen=True, eq=False)
 class GlobalProfile:
-    """The same model with the population's mean profile for everybody."""
+    """A model that scores everybody with the population's mean profile."""
 
     table: ItemTable
     config: ProfileConfig

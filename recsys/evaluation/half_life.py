@@ -30,7 +30,10 @@ ERRORS = 1.0
 
 @dataclass(frozen=True)
 class HalfLife:
-    """What was chosen. days: of the trend; figures: mean NDCG@20 of each of HALF_LIVES; devices: that were summed."""
+    """The chosen half-life.
+
+    days: of the trend; figures: mean NDCG@20 of each of HALF_LIVES; devices: that were summed.
+    """
 
     days: float
     figures: tuple[float, ...]

@@ -22,7 +22,7 @@ STANDARD_ERRORS = 4.0
 
 @dataclass(frozen=True, eq=False)
 class ScoringProtocol:
-    """How a model's figure is made.
+    """The procedure that makes a model's figure.
 
     score: from a model to its mean figure over n users, each in 0..1. chance: what it must be for a model that knows
     nothing, such as k / (n_negatives + 1) of hit@k.

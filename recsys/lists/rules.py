@@ -61,7 +61,7 @@ class Boost:
 
 @dataclass(frozen=True)
 class Bury:
-    """The same, taken off."""
+    """`by` standard deviations, as in Boost, taken off what matches; by > 0."""
 
     filter: Filter
     by: float

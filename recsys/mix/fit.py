@@ -25,7 +25,7 @@ GRADIENT_CLIP, HESSIAN_CLIP = 1.0, 3.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepSums:
-    """What one Newton step needs.
+    """The sums that one Newton step needs.
 
     n: devices that reported; gradient: (F,); hessian: (F, F) symmetric, and the standard deviation of the noise in it.
     """

@@ -27,7 +27,7 @@ CATEGORY_TREND = 3
 
 @dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """What the mix reads of a catalogue. category, log_price: as in MixTables."""
+    """The columns of a catalogue that the mix reads. category, log_price: as in MixTables."""
 
     category: npt.NDArray[np.int32]
     log_price: npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ def attributes_of(catalogue: pl.DataFrame) -> ItemAttributes:
 
 @dataclass(frozen=True, eq=False)
 class MixTables:
-    """What devices hold beside the item table.
+    """The tables that devices hold beside the item table.
 
     transitions: (n_items, n_items) sparse float32, row a holding what comes after a.
     trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count), ≥ 0.

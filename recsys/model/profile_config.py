@@ -20,7 +20,7 @@ HalfLifeUnit = Literal["days", "events"]
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """How a history becomes a profile and a score; public, the same on every device of a bundle.
+    """Settings by which a history becomes a profile and a score; public, the same on every device of a bundle.
 
     alpha: weight of unseen items, > 0. Keep alpha·n_items near the length of a history.
     reg: λ > 0.

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OverlapLimits:
-    """What is refused, and what is not called a difference.
+    """Limits beyond which an estimate is refused, or not called a difference.
 
     min_effective_rounds: of Kish (1965). min_rewarded: rounds with a reward that an estimate rests on; a bootstrap of
     fewer does not know how few they are, and of none has no width. max_weight_share: the largest weight's share of all.

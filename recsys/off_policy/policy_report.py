@@ -26,7 +26,7 @@ WHAT_WAS_LIVE = "what was live"
 
 @dataclass(frozen=True)
 class OffPolicyReport:
-    """What a log says about a policy that did not log it.
+    """The estimates of a policy from a log that it did not make.
 
     logged: what the logging policy earned. on_policy: what the policy itself earned in a log of its own, if there is
     one: what an estimate should have been. difference: policy − `against` (by default the logging policy) on the same

@@ -37,7 +37,7 @@ share of it that the bundle before would not have listed, for the same device at
 
 @dataclass(frozen=True, eq=False)
 class ListMeasurement:
-    """What is measured about lists. moments: (n,) which of the task's moments; the first per device and bundle.
+    """The measurements of lists. moments: (n,) which of the task's moments; the first per device and bundle.
 
     information: (n_items,) bits; embeddings: (n_items, dim) rows of length 1 or 0, or None without a shared table.
     before: who answered under the bundle before, arm by arm; empty at the first.

@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What cuts need to know of a log; (n_items,) or (n_users,) int32 codes, −1 where nothing is known."""
+    """The facts of a log that cuts need; (n_items,) or (n_users,) int32 codes, −1 where nothing is known."""
 
     category: tuple[tuple[str, ...], Codes]
     price: tuple[tuple[str, ...], Codes]

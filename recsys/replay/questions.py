@@ -87,7 +87,7 @@ def _runs(new: Flags) -> tuple[Index, Index]:
 
 @dataclass(frozen=True, eq=False)
 class RelevantItems:
-    """What would be right at some moments, for one target: for question q, items[offsets[q]:offsets[q + 1]].
+    """The right items at some moments, for one target: for question q, items[offsets[q]:offsets[q + 1]].
 
     asked: (n,) index of the moment of each question. row: (n,) int64, row of the log that the question stands for.
     items: int32, distinct within a question.

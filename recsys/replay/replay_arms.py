@@ -27,7 +27,7 @@ _Any = TypeVar("_Any", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Publication:
-    """What there is when a bundle is published.
+    """The state at the publication of a bundle.
 
     number: of the bundle, counted over all days of the log. now: the moment (µs); every event an arm may learn from is
     earlier. table: as the trainer has it, with the trend; None in a replay without a trainer. trend: (n_items,) float32
@@ -128,7 +128,7 @@ class GlobalArm:
 
 @dataclass(frozen=True)
 class PopularityArm:
-    """All-time popularity as of the last publication."""
+    """An arm that ranks by all-time popularity as of the last publication."""
 
     name: str = "popularity"
 

@@ -38,8 +38,11 @@ ROUND_ROWS = pl.Schema(
 
 @dataclass(frozen=True, eq=False)
 class PeriodResult:
-    """What a period left. round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays
-    of its answers (recsys/replay/answering.py), list.user and look added."""
+    """The results of one period.
+
+    round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays of its answers
+    (recsys/replay/answering.py), list.user and look added.
+    """
 
     round: tuple[int, ...]
     candidates: npt.NDArray[np.bool_]

@@ -52,7 +52,7 @@ def periods(log: Interactions, every_us: int) -> Iterator[Period]:
 
 @dataclass(frozen=True, eq=False)
 class ItemPopularity:
-    """How popular every item is at a moment: what recsys.model.trend says of the whole log, carried from day to day.
+    """The popularity of every item at a moment: recsys.model.trend's of the whole log, carried from day to day.
 
     now: µs; counts, recent: (n_items,) float64, events of each item without dislikes, and decayed; seen: (n_items,)
     bool.

@@ -31,7 +31,7 @@ Gauges = Callable[[], Iterable[Metric]]
 
 
 class Metrics:
-    """What is counted of requests, and the gauges that were added."""
+    """Counts of requests, and the gauges that were added."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

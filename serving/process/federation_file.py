@@ -57,7 +57,7 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class FederationFile:
-    """What the file says, checked.
+    """The settings of a federation file, checked.
 
     folder: bundles, shares, keys. url: of the store. advances: of several processes on one store, one advances rounds.
     """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be served; goes to worker processes as it is."""
+    """The bundles and settings to be served; goes to worker processes as it is."""
 
     bundle: Path
     older: tuple[Path, ...]

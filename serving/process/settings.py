@@ -28,7 +28,7 @@ OTHERS = frozenset(f"OWNSHELF_{name}" for name in ("HOME", "PASSPHRASE", "TOKEN"
 
 
 class Settings(BaseSettings):
-    """Everything that `ownshelf serve` can be told, but the bundles."""
+    """All settings of `ownshelf serve` but the bundles."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True

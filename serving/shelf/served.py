@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class ServedFile:
-    """What a device downloads, and its sha256 (hex)."""
+    """A file that devices download, and its sha256 (hex)."""
 
     content: bytes | mmap.mmap
     etag: str

@@ -28,7 +28,7 @@ class IssuerBound(FederationError):
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """What is stored of a key, but its hash. Times: seconds since 1970-01-01 UTC."""
+    """The stored entry of a key, but its hash. Times: seconds since 1970-01-01 UTC."""
 
     key_id: str
     app: str

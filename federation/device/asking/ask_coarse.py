@@ -40,7 +40,10 @@ MICROS_PER_S = MICROS_PER_DAY // 86_400
 
 @dataclass(frozen=True)
 class CandidateRequest:
-    """How to ask. clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000."""
+    """The coarse question of a device.
+
+    clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000.
+    """
 
     mode: Literal["cluster", "noised"]
     clusters: int = 1
@@ -57,7 +60,7 @@ class CandidateRequest:
 
 
 class CatalogueHolder(Protocol):
-    """What of a device is needed here."""
+    """The parts of a device that a coarse question needs."""
 
     @property
     def folder(self) -> Path:

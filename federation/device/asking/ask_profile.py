@@ -15,7 +15,7 @@ from recsys.catalogue.catalogue import Catalogue
 
 
 class RefreshableDevice(Protocol):
-    """What of a device is needed here."""
+    """The parts of a device that mode profile needs."""
 
     @property
     def state(self) -> DeviceState:

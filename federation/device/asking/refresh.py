@@ -30,7 +30,7 @@ from recsys.catalogue.changes import CatalogueChanges
 
 
 class StateHolder(Protocol):
-    """What of a device is needed here."""
+    """The parts of a device that a refresh needs."""
 
     @property
     def folder(self) -> Path:

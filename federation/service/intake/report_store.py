@@ -45,7 +45,7 @@ class AcceptedReport:
 
 @dataclass(frozen=True)
 class StoredReport:
-    """What the sum needs of a report."""
+    """The parts of a report that the sum needs."""
 
     report_id: bytes
     sealed_seed: bytes = field(repr=False)

@@ -28,7 +28,7 @@ class ShareLost(FederationError):
 
 @dataclass(frozen=True)
 class ShareLocation:
-    """Where a share begins."""
+    """The place where a share begins."""
 
     segment: str
     at: int

@@ -66,7 +66,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Whether an arm's effect on the primary metric differs between the levels of a segment.
+    """A test: does an arm's effect on the primary metric differ between the levels of a segment?
 
     adjusted_p: by Holm, over all segments and arms.
     """
@@ -98,7 +98,7 @@ class FinalEffect:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that the sums say at the last look.
+    """The results of all sums at the last look.
 
     effects: every metric and arm, at the last look. history: the same at every look, without p-values. segments:
     primary metric by level. sample_ratio: None while an arm is below min_reports, and where both arms make every list.

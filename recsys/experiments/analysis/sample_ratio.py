@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """What the counts say at the last look. p_value: always valid, the least over the looks. mismatch: p ≤ alpha."""
+    """A test of the counts at the last look. p_value: always valid, the least over the looks. mismatch: p ≤ alpha."""
 
     observed: dict[str, float]
     expected: dict[str, float]

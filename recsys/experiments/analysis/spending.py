@@ -28,7 +28,7 @@ LEAST_P = 1e-12
 
 @dataclass(frozen=True)
 class LookSchedule:
-    """When was looked. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
+    """The times of all looks. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
 
     information: what statistics' correlation follows, in any unit, growing (with noise not quite the shoppers: see
     designs.clocks). final: nothing will be looked at after the last, so it may spend all that is left.
@@ -107,7 +107,7 @@ def _bounds(looks: LookSchedule, kind: Spending, log_alpha: float) -> list[float
 
 @dataclass(frozen=True)
 class StagewiseEstimate:
-    """What is known when the experiment stopped, by the order of stages; effects in the last look's standard errors.
+    """The estimate when the experiment stopped, by the order of stages; effects in the last look's standard errors.
 
     estimate: median-unbiased. low, high: interval of level 1 − alpha that agrees with p_value.
     """

@@ -14,7 +14,7 @@ from recsys.experiments.definition.metric_definitions import Direction, Metric, 
 
 
 class State(StrEnum):
-    """What an arm's figures allow to say."""
+    """The conclusion that an arm's figures allow."""
 
     INVALID = "invalid"
     GUARDRAIL_HURT = "guardrail_hurt"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 class Guard(StrEnum):
-    """What a guardrail's interval says of its margin."""
+    """The position of a guardrail's interval to its margin."""
 
     HURT = "hurt"
     HELD = "held"

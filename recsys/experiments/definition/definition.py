@@ -40,7 +40,10 @@ BOTH = "both"
 
 
 class OutcomeEvent(StrEnum):
-    """What a device notes for experiments. value of purchase: money; of session: seconds; of list: its diversity."""
+    """The events that a device notes for experiments.
+
+    value of purchase: money; of session: seconds; of list: its diversity.
+    """
 
     CLICK = "click"
     CART = "cart"
@@ -50,14 +53,14 @@ class OutcomeEvent(StrEnum):
 
 
 class Method(StrEnum):
-    """How often one may look: at planned looks, or at any time."""
+    """The design of looks: planned ones, or any time."""
 
     GROUP_SEQUENTIAL = "group_sequential"
     ALWAYS_VALID = "always_valid"
 
 
 class Spending(StrEnum):
-    """How alpha is spent over planned looks (Lan and DeMets 1983)."""
+    """The spending of alpha over planned looks (Lan and DeMets 1983)."""
 
     OBRIEN_FLEMING = "obrien_fleming"
     POCOCK = "pocock"
@@ -97,7 +100,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Exposure:
-    """When a shopper is in: on assignment, or when a list is asked for or shown, on one surface or (None) on any."""
+    """The moment at which a shopper comes in.
+
+    On assignment, or when a list is asked for or shown, on one surface or (None) on any.
+    """
 
     trigger: Trigger = "list_shown"
     surface: str | None = None
@@ -169,7 +175,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Privacy:
-    """What one shopper's device is promised for the whole experiment, all looks together.
+    """The promise to one shopper's device for the whole experiment, all looks together.
 
     epsilon: None is privacy off, for simulation and loopback only. min_reports: below so many, no window is summed and
     no arm is shown. max_reports: of one window.

@@ -26,7 +26,7 @@ END = 2**62
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope.
+    """All enrolled shoppers, with what they do under each arm. places (parts + 1,): of their events in the scope.
 
     sessions: of lists that both arms draft, else None.
     """

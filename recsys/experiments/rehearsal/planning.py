@@ -48,7 +48,7 @@ MOST_SHOPPERS = 1e12
 
 @dataclass(frozen=True)
 class CovariateSpread:
-    """What a covariate takes of a metric's variance. covariance, variance: with it and of it, of one shopper.
+    """The variance that a covariate takes of a metric. covariance, variance: with it and of it, of one shopper.
 
     joint_noise, noise: of privacy in an arm's summed deviations, as Spread.noise. error: of its coefficient, relative
     and squared, times the shoppers of both arms squared (recsys/experiments/analysis/covariate.py).
@@ -77,7 +77,7 @@ class CovariateSpread:
 
 @dataclass(frozen=True)
 class Spread:
-    """How one shopper scatters. value: of the metric. variance: of one shopper, with the covariate if there is one.
+    """The variance of one shopper. value: of the metric. variance: of one shopper, with the covariate if there is one.
 
     plain: without it. noise: variance of privacy's noise in an arm's summed deviations at the end, all looks' together,
     without the covariate, whose own is in `covariate`.

@@ -52,7 +52,10 @@ class WindowSummation(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
-    """What came of it. truth: metric → arm → its value if everybody who came in had been in that arm, noise-free."""
+    """The result of a rehearsal.
+
+    truth: metric → arm → its value if everybody who came in had been in that arm, noise-free.
+    """
 
     experiment: Experiment
     looks: tuple[Look, ...]

@@ -60,7 +60,7 @@ class Scope:
 
 @dataclass(frozen=True, eq=False)
 class ShopperResponse:
-    """What becomes of the events of a scope under one arm: copies (n,), 0 for none; brought: of what follows, (n,)."""
+    """The events of a scope as they happen under one arm: copies (n,), 0 for none; brought: of what follows, (n,)."""
 
     copies: Counts
     brought: Mapping[OutcomeEvent, Counts]

@@ -30,9 +30,11 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ClickModel:
-    """How shoppers click. decay: of attention by position. best_click: chance of a click on a shopper's best item, once
-    seen, of the typical shopper. fall: how much the log-odds fall for one unit of score. eagerness: standard deviation
-    of a shopper's own log-odds around that. buys: share of clicks that become purchases.
+    """A model of clicks (position decay, then liking).
+
+    decay: of attention by position. best_click: chance of a click on a shopper's best item, once seen, of the typical
+    shopper. fall: how much the log-odds fall for one unit of score. eagerness: standard deviation of a shopper's own
+    log-odds around that. buys: share of clicks that become purchases.
     """
 
     decay: float = 1.0
@@ -48,7 +50,7 @@ class ClickModel:
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """What came of lists: clicked, bought (batch, k) bool; revenue (batch,)."""
+    """The responses to lists: clicked, bought (batch, k) bool; revenue (batch,)."""
 
     clicked: Flags
     bought: Flags

@@ -102,7 +102,7 @@ def create_custodian_app(
 
 @dataclass(frozen=True)
 class _Front:
-    """What stands between HTTP and the custodian."""
+    """The layer between HTTP and the custodian."""
 
     custodian: Custodian
     checker: RequestChecker

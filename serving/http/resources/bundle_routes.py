@@ -35,7 +35,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
 
 
 class Releases(Protocol):
-    """Who decides which bundle of an app is current."""
+    """The authority on which bundle of an app is current."""
 
     def activate(self, app: str, version: str, now: int) -> str:
         """Make a bundle current, by version or `previous`; its version. Raises ServingError or ModelError."""
