@@ -45,7 +45,7 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """The settings of a list that an arm changes; None leaves it as it is without the experiment.
+    """What an arm changes about a list; None leaves it as it is without the experiment.
 
     model, mode: which list and how it is asked for (DESIGN's words). diversity: 0..1. trend_weight, repeat_weight: 0
     or more. bundle_version: of the shared model.

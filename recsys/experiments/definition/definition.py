@@ -40,10 +40,7 @@ BOTH = "both"
 
 
 class OutcomeEvent(StrEnum):
-    """The events that a device notes for experiments.
-
-    value of purchase: money; of session: seconds; of list: its diversity.
-    """
+    """What a device notes for experiments. value of purchase: money; of session: seconds; of list: its diversity."""
 
     CLICK = "click"
     CART = "cart"
@@ -53,14 +50,14 @@ class OutcomeEvent(StrEnum):
 
 
 class Method(StrEnum):
-    """The design of looks: planned ones, or any time."""
+    """How often one may look: at planned looks, or at any time."""
 
     GROUP_SEQUENTIAL = "group_sequential"
     ALWAYS_VALID = "always_valid"
 
 
 class Spending(StrEnum):
-    """The spending of alpha over planned looks (Lan and DeMets 1983)."""
+    """How alpha is spent over planned looks (Lan and DeMets 1983)."""
 
     OBRIEN_FLEMING = "obrien_fleming"
     POCOCK = "pocock"
@@ -100,10 +97,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Exposure:
-    """The moment at which a shopper comes in.
-
-    On assignment, or when a list is asked for or shown, on one surface or (None) on any.
-    """
+    """When a shopper is in: on assignment, or when a list is asked for or shown, on one surface or (None) on any."""
 
     trigger: Trigger = "list_shown"
     surface: str | None = None
@@ -175,7 +169,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Privacy:
-    """The promise to one shopper's device for the whole experiment, all looks together.
+    """What one shopper's device is promised for the whole experiment, all looks together.
 
     epsilon: None is privacy off, for simulation and loopback only. min_reports: below so many, no window is summed and
     no arm is shown. max_reports: of one window.

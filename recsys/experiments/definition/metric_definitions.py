@@ -47,7 +47,7 @@ class MetricKind(StrEnum):
 
 
 class Direction(StrEnum):
-    """The direction in which a metric is better."""
+    """Which way a metric is better."""
 
     UP = "up"
     DOWN = "down"
