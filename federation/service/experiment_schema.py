@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
+from federation.storage.migrations import Schema
+
 metadata = MetaData()
 
 
@@ -60,3 +62,5 @@ WINDOWS = Table(
     Column("finished_at", BigInteger),
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
 )
+
+SCHEMA = Schema("experiments", metadata)

@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from data.errors import FederationError
 from federation.learning.experiment_sum import experiment_plan
 from federation.protocol.messages import Task
-from federation.service.experiment_schema import EXPERIMENTS, VERSIONS, WINDOWS, ExperimentState, metadata
+from federation.service.experiment_schema import EXPERIMENTS, SCHEMA, VERSIONS, WINDOWS, ExperimentState
 from federation.service.intake.report_store import ReportStore, blank
+from federation.service.round_schema import SCHEMA as ROUNDS
 from federation.service.round_schema import RoundState
-from federation.service.round_schema import metadata as rounds_metadata
 from federation.service.round_store import WIRE_INT, StoredSum
 from federation.storage.database import reading, truncate_log
+from federation.storage.migrations import prepare
 from recsys.experiments.definition.amendments import check_amendment, check_beside
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
@@ -65,8 +66,8 @@ class ExperimentStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        rounds_metadata.create_all(engine)
-        metadata.create_all(engine)
+        prepare(engine, ROUNDS)
+        prepare(engine, SCHEMA)
         self.reports = ReportStore(engine, WINDOWS)
 
     def put(self, app: str, experiment: Experiment, now: int) -> StoredExperiment:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
 
+from federation.storage.migrations import Schema
+
 metadata = MetaData()
 
 
@@ -114,3 +116,5 @@ leases = Table(
     Column("holder", String(128), nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+SCHEMA = Schema("rounds", metadata)

@@ -15,8 +15,9 @@ from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
 from federation.service.releases import Release, ReleaseStore, release
-from federation.service.round_schema import RoundState, activations, metadata, rounds, sums
+from federation.service.round_schema import SCHEMA, RoundState, activations, rounds, sums
 from federation.storage.database import open_engine, reading, truncate_log
+from federation.storage.migrations import prepare
 
 WIRE_INT = np.dtype("<i4")
 
@@ -58,7 +59,7 @@ class CoordinatorStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        metadata.create_all(engine)
+        prepare(engine, SCHEMA)
         self.reports = ReportStore(engine)
         self.releases = ReleaseStore(engine)
 

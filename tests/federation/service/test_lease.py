@@ -11,15 +11,16 @@ from sqlalchemy import Engine, select, update
 
 from federation.service import lease
 from federation.service.lease import Lease, gone
-from federation.service.round_schema import leases, metadata
+from federation.service.round_schema import SCHEMA, leases
 from federation.storage.database import open_engine, sqlite_url
+from federation.storage.migrations import prepare
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     url = sqlite_url(tmp_path / "s.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     made = open_engine(url)
-    metadata.create_all(made)
+    prepare(made, SCHEMA)
     yield made
     made.dispose()
 
