@@ -223,8 +223,8 @@ def recorded(
 ) -> DeviceState | Addition:
     """Record an event, with the exact row of its item where one is at hand: an addition unless a row is replaced.
 
-    Without consent the state itself. exact: a full-precision catalogue if there is one; else page: the item's row (dim,)
-    as its page had it, and of which bundle.
+    Without consent the state itself. exact: a full-precision catalogue if there is one; else page: the item's row
+    (dim,) as its page had it, and of which bundle.
     """
     if state.consent == "nothing":
         return state
