@@ -50,7 +50,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
         "tests/federation/learning/test_privacy_plan.py",
         "tests/federation/learning/test_training_sum.py",
     ),
-    "federation/learning/item_step.py": ("tests/federation/learning", "tests/federation/simulation/test_item_step.py"),
+    "federation/learning/item_step.py": ("tests/federation/learning",),
     "federation/learning/taste_update.py": ("tests/federation/learning",),
     "federation/device/ledger.py": (
         "tests/federation/device/test_ledger.py",

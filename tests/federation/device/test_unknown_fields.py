@@ -119,6 +119,15 @@ def test_unknown_columns_of_events_stay_with_their_events_and_go_with_them(tmp_p
     assert b"red" not in (device._vault.read().snapshot or b"")
 
 
+def test_a_shopper_is_shown_what_a_newer_program_stored(tmp_path: Path) -> None:
+    stored = from_the_future("state")
+    stored["events"]["basket"] = ["red", None]
+    told = Device(Vault.create(tmp_path / "home", json.dumps(stored).encode(), "file")).show()
+    assert told["events"][0]["basket"] == "red"
+    assert told["of_a_newer_program"] == {"added_later": {"a": [1, 2.5]}}
+    assert "of_a_newer_program" not in Device.create(tmp_path / "fresh", key_store="file").show()
+
+
 def test_unknown_parts_of_appended_records_are_kept(tmp_path: Path) -> None:
     """What a newer program appended stands in the next snapshot, where that program finds it again."""
     vault = Vault.create(tmp_path / "home", a_state().encode(), "file")
