@@ -312,6 +312,19 @@ def test_the_participation_cap_holds_within_its_period(device: Device, bundle: B
     assert part(device, FakeService(task, bundle), capped, waits=later).status == "accepted"
 
 
+def test_the_participation_cap_of_a_lifetime_holds_for_ever(device: Device, bundle: Bundle) -> None:
+    capped = replace(POLICY, max_participations=2)
+    for round_, days in enumerate((0, 1, 2, 4_000)):
+        at, wait = NOW + 86_400 * days, Waits()
+        wait.slept = [86_400.0 * days]
+        task, _ = training_task(bundle, round_=round_, come_back_at=at, deadline=at + 50)
+        service = FakeService(task, bundle)
+        status = "accepted" if round_ < 2 else "cap_reached"
+        assert part(device, service, capped, waits=wait).status == status
+        assert len(service.received) == (round_ < 2)
+    assert len(device.state.participation.entries) == 2
+
+
 def test_who_has_taken_part_looks_again_ever_less_often(device: Device, bundle: Bundle) -> None:
     task, _ = training_task(bundle, come_back_at=NOW, deadline=NOW + 100_000)
     service, waits = FakeService(task, bundle), Waits()

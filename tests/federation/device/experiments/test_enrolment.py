@@ -164,6 +164,24 @@ def test_one_report_a_window_and_one_charge_an_experiment(tmp_path: Path) -> Non
     assert 0.99 < account.epsilon(1e-6) <= 1.0  # what the definition promised, however often one looks
 
 
+def test_increments_never_fall_whatever_is_forgotten(device: Device) -> None:
+    """ε of an experiment rests on it: what was said cannot be taken back, or a device would say more than its bound."""
+    expose(device, "list_shown", None, AT)
+    for number in range(4):
+        note(device, "purchase", AT + number, 50.0, item_id="sku-1")
+    state = device.state
+    later = AT + DAY * 1_000_000
+    said, first = increments_at(state.experiments, EXPERIMENT, state.experiments.enrolment(EXPERIMENT), later)
+    assert first.any()
+    device.change(lambda s: replace(s, experiments=s.experiments.with_enrolment(said)))
+    assert device.forget("sku-1") == 0
+    state = device.state
+    assert state.experiments.notes == ()
+    again, second = increments_at(state.experiments, EXPERIMENT, state.experiments.enrolment(EXPERIMENT), later)
+    assert not second.any()
+    assert again.sent == said.sent
+
+
 def test_increments_of_all_windows_are_within_what_one_was_charged_for(device: Device) -> None:
     layout, sent = layout_of(EXPERIMENT), np.zeros(layout_of(EXPERIMENT).length, dtype=np.int64)
     expose(device, "list_shown", None, AT)
