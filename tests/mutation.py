@@ -16,16 +16,17 @@ import copy
 import hashlib
 import importlib.abc
 import importlib.util
+import inspect
 import json
 import os
 import random
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,14 +34,25 @@ EQUIVALENT = Path(__file__).with_name("mutation_equivalent.json")
 CPU_S = 120
 """Of a child: a mutant that loops for ever is noticed too."""
 
-_SUM = ("tests/federation/private_sum",)
+_SUM = "tests/federation/private_sum/"
 TARGETS: Mapping[str, tuple[str, ...]] = {
     **{
-        f"federation/private_sum/{name}.py": _SUM
-        for name in (
-            *("custodian_half", "device_part", "encoding", "exchange", "fixed_point", "in_process", "noise", "plan"),
-            *("randomness", "sealing", "service_half", "shares", "signing"),
-        )
+        f"federation/private_sum/{name}.py": tuple(f"{_SUM}test_{test}.py" for test in tests)
+        for name, tests in {
+            "custodian_half": ("custodian_half", "exchange", "sum"),
+            "device_part": ("fixed_point", "sum", "wire_vectors"),
+            "encoding": ("exchange", "wire_vectors"),
+            "exchange": ("exchange", "wire_vectors", "custodian_half"),
+            "fixed_point": ("fixed_point", "sum"),
+            "in_process": ("sum",),
+            "noise": ("noise", "custodian_half"),
+            "plan": ("plan", "fixed_point"),
+            "randomness": ("noise", "fixed_point", "shares"),
+            "sealing": ("sealing", "wire_vectors"),
+            "service_half": ("sum", "custodian_half"),
+            "shares": ("shares", "wire_vectors"),
+            "signing": ("signing", "wire_vectors"),
+        }.items()
     },
     "federation/private_sum/accounting.py": (
         "tests/federation/learning/test_privacy_plan.py",
@@ -201,8 +213,10 @@ def _short(text: str) -> str:
     return line if len(line) <= 90 else f"{line[:60]} … {hashlib.sha256(line.encode()).hexdigest()[:8]}"
 
 
-PRELOADED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-"""Packages with a pytest plugin that the parent has loaded are not rewritten; ours are."""
+_OPTIONS = (
+    *("-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-o", "timeout=120"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # plugins that the parent has loaded
+)
 
 
 class _InMemory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -220,32 +234,117 @@ class _InMemory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def notices(path: str, source: str, tests: tuple[str, ...]) -> bool:
     """Whether a test of these fails with a module's source so; in a child process, which is all that it changes."""
+
+    def run() -> int:
+        sys.meta_path.insert(0, _InMemory(_module_name(path), source))
+        return _run_tests(tests)
+
+    return _in_child(run) != 0
+
+
+def killed_of(
+    path: str, chosen: Sequence[Mutant], tests: tuple[str, ...], report: Callable[[Mutant, bool], None]
+) -> None:
+    """Report of each mutant of one module whether its tests notice it.
+
+    A process imports module and tests once. Of it a child is made for each mutant, in which the functions that differ
+    get their new code. A mutant of what runs at import has a process of its own.
+    """
+
+    def run() -> int:
+        import pytest
+
+        _be_quiet()
+        pytest.main(["--collect-only", *_OPTIONS, *_places(tests)])
+        module = importlib.import_module(_module_name(path))
+        if _in_child(lambda: _run_tests(tests)) != 0:
+            return 1
+        for mutant in chosen:
+            if _is_in_functions(mutant, (ROOT / path).read_text()):
+                report(
+                    mutant, _in_child(lambda mutant=mutant: _replace(module, mutant.source) or _run_tests(tests)) != 0
+                )
+        return 0
+
+    if _in_child(run) != 0:
+        sys.exit(f"{path}: its nearest tests fail without any mutant: {', '.join(tests)}")
+    for mutant in chosen:
+        if not _is_in_functions(mutant, (ROOT / path).read_text()):
+            report(mutant, notices(path, mutant.source, tests))
+
+
+def _in_child(run: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = _run(path, source, tests)
+            code = run()
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _run(path: str, source: str, tests: tuple[str, ...]) -> int:
-    import pytest
-
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+def _be_quiet() -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    sys.meta_path.insert(0, _InMemory(path.removesuffix(".py").replace("/", "."), source))
-    fixed = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0", *PRELOADED)
-    return int(pytest.main([*fixed, *(str(ROOT / test) for test in tests)]))
 
 
-def _key(mutant: Mutant, tests: tuple[str, ...]) -> str:
-    """Changes when the mutant, or a file of its tests does."""
+def _run_tests(tests: tuple[str, ...]) -> int:
+    import pytest
+
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    _be_quiet()
+    return int(pytest.main(["-x", *_OPTIONS, *_places(tests)]))
+
+
+def _places(tests: tuple[str, ...]) -> list[str]:
+    return [str(ROOT / test) for test in tests]
+
+
+def _module_name(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".")
+
+
+def _codes(code: CodeType) -> dict[str, CodeType]:
+    """Code objects by qualified name, its own and all within."""
+    found = {code.co_qualname: code}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= {name: inner for name, inner in _codes(constant).items() if name not in found}
+    return found
+
+
+def _is_in_functions(mutant: Mutant, source: str) -> bool:
+    """Whether modules and classes run as before, and only bodies of functions differ."""
+    before, after = (_codes(compile(ast.unparse(ast.parse(text)), "m", "exec")) for text in (source, mutant.source))
+    outer = [name for name, code in before.items() if not code.co_flags & inspect.CO_NEWLOCALS]
+    return all(_at_import(before[name]) == _at_import(after[name]) for name in outer)
+
+
+def _at_import(code: CodeType) -> tuple[object, ...]:
+    constants = [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
+    return code.co_code, code.co_names, repr(constants)
+
+
+def _replace(module: ModuleType, source: str) -> None:
+    """Give the functions of a loaded module the code of another source."""
+    codes = _codes(compile(source, str(module.__file__), "exec"))
+    owners = [module, *(value for value in vars(module).values() if isinstance(value, type))]
+    for owner in owners:
+        for value in list(vars(owner).values()):
+            for inner in (value, getattr(value, "fget", None), getattr(value, "func", None)):
+                function = inspect.unwrap(getattr(inner, "__func__", inner)) if inner is not None else None
+                if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                    code = codes.get(function.__code__.co_qualname)
+                    if code is not None and code.co_freevars == function.__code__.co_freevars:
+                        function.__code__ = code
+
+
+def _key(mutant: Mutant) -> str:
+    """Name the mutant by what it is and what its tests are: a result of other tests is none."""
     digest = hashlib.sha256(mutant.source.encode() + mutant.name.encode())
-    for test in tests:
+    for test in TARGETS[mutant.path]:
         place = ROOT / test
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(file.read_bytes())
@@ -272,21 +371,19 @@ def main() -> None:
     results.parent.mkdir(exist_ok=True)
     lines = results.read_text().splitlines() if results.exists() else []
     known = {line["key"]: line["killed"] for line in map(json.loads, lines)}
-    for tests, path in {TARGETS[mutant.path]: mutant.path for mutant in every}.items():
-        if notices(path, (ROOT / path).read_text(), tests):
-            sys.exit(f"{path}: its nearest tests fail without any mutant: {', '.join(tests)}")
-    killed = 0
-    for number, mutant in enumerate(every, 1):
-        tests = TARGETS[mutant.path]
-        key = _key(mutant, tests)
-        if key not in known:
-            known[key] = notices(mutant.path, mutant.source, tests)
-            with results.open("a") as file:
-                file.write(json.dumps({"key": key, "killed": known[key], "mutant": mutant.name}) + "\n")
-        killed += known[key]
-        if not known[key]:
-            print(f"{number}/{len(every)} survived: {mutant.name}", file=sys.stderr, flush=True)  # noqa: T201
-    print(json.dumps({"killed": killed, "of": len(every)}))  # noqa: T201
+    wanted = [mutant for mutant in every if _key(mutant) not in known]
+
+    def report(mutant: Mutant, killed: bool) -> None:
+        with results.open("a") as file:
+            file.write(json.dumps({"key": _key(mutant), "killed": killed, "mutant": mutant.name}) + "\n")
+
+    for path in sorted({mutant.path for mutant in wanted}):
+        killed_of(path, [mutant for mutant in wanted if mutant.path == path], TARGETS[path], report)
+    known = {line["key"]: line["killed"] for line in map(json.loads, results.read_text().splitlines())}
+    for mutant in every:
+        if not known[_key(mutant)]:
+            print(f"survived: {mutant.name}", file=sys.stderr)  # noqa: T201
+    print(json.dumps({"killed": sum(known[_key(mutant)] for mutant in every), "of": len(every)}))  # noqa: T201
 
 
 if __name__ == "__main__":
