@@ -56,10 +56,10 @@ from federation.device.state import (
     parse_consent,
     parse_kind,
 )
-from federation.device.stored_state import StoredState
 from federation.device.summary import shown
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault, erase_vault
+from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
 from recsys.model.profile import Profile
@@ -235,7 +235,7 @@ class Device:
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked), exclude)
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked, unseen), exclude)
 
     def recommend_from(
         self,

@@ -29,8 +29,9 @@ Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 2
 """A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
 
-MINOR = 0
-"""Rises with every field that is added, anywhere; a reader keeps what it does not know."""
+MINOR = 1
+"""Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
+is to come back."""
 
 EXPORT_FORMAT = 1
 

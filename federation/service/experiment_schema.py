@@ -6,6 +6,7 @@ Reports of windows are in the same table as those of training rounds (federation
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
@@ -64,3 +65,8 @@ WINDOWS = Table(
 )
 
 SCHEMA = Schema("experiments", metadata)
+
+
+def rows_of(table: Table, app: str, experiment_id: str) -> Any:
+    """Select the rows of one experiment of one app, of any of these tables."""
+    return (table.c.app == app) & (table.c.experiment_id == experiment_id)

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from federation.storage.migrations import Schema
 
@@ -109,12 +122,10 @@ activations = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("holder", String(128), nullable=False),
-    Column("until", BigInteger, nullable=False),
-)
 
-SCHEMA = Schema("rounds", metadata)
+def _without_leases(connection: Connection) -> None:
+    """Drop the table of leases: the lock on advancing rounds dies with its owner, and needs no rows."""
+    connection.execute(text("DROP TABLE IF EXISTS leases"))
+
+
+SCHEMA = Schema("rounds", metadata, (_without_leases,))

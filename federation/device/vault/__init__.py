@@ -1,4 +1,4 @@
-"""A device's own encrypted file, and its key."""
+"""A device's own encrypted file, its key, and the state in it."""
 
 from federation.device.vault.sealed_log import KeyStore, Position
 from federation.device.vault.vault import Vault, erase_vault

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from data.interactions import EventKind
-from federation.device import stored_state
 from federation.device.erasure import without_item
 from federation.device.state import DeviceState, Event
-from federation.device.state_additions import Addition
-from federation.device.stored_state import StoredState
-from federation.device.vault import Vault
+from federation.device.vault import Vault, stored_state
+from federation.device.vault.state_additions import Addition
+from federation.device.vault.stored_state import StoredState
 from tests.federation.device.killed_device import Killer
 from tests.federation.forking import answer_each
 

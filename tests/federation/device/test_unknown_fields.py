@@ -21,8 +21,8 @@ from federation.device.ledger import Entry, Pending
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.outcome_log import Enrolment
 from federation.device.state import MINOR, DeviceState, Event, OwnRows
-from federation.device.stored_state import StoredState
 from federation.device.vault import Vault
+from federation.device.vault.stored_state import StoredState
 from federation.device.vault.vault import VAULT
 from tests.federation.device.a_shopper import NOW
 from tests.recsys.experiments.an_experiment import an_experiment

@@ -139,7 +139,7 @@ def test_the_stores_of_a_service_read_what_version_1_wrote(engine: sa.Engine) ->
     active = rounds.releases.active()
     assert active is not None
     assert (active.version, active.steps) == ("5809d31d0a2097fc", 1)
-    assert [(one.state, one.counted) for one in experiments.windows("shop", "personal-home")] == [
+    assert [(one.state, one.counted) for one in experiments.windows.of("shop", "personal-home")] == [
         ("summed", 4),
         ("open", 0),
     ]

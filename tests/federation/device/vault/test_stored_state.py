@@ -15,21 +15,20 @@ import pytest
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.device import stored_state
 from federation.device.device import Device
 from federation.device.erasure import without_item
 from federation.device.experiments.enrolment import keep_definitions, note
 from federation.device.state import DeviceState, Event, OwnRows
-from federation.device.state_additions import Addition
-from federation.device.stored_state import StoredState
-from federation.device.vault import Vault
+from federation.device.vault import Vault, stored_state
 from federation.device.vault.sealed_log import open_records, open_snapshot
+from federation.device.vault.state_additions import Addition
+from federation.device.vault.stored_state import StoredState
 from federation.device.vault.vault import VAULT
 from recsys.catalogue.bundle import Bundle
 from tests.federation.device.a_shopper import NOW
 from tests.recsys.experiments.an_experiment import an_experiment
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 OLD = tuple(Event(n, "old", EventKind.VIEW) for n in range(3))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from federation.device.state import DeviceState
-from federation.device.state_additions import Addition, add_all, added_notes
-from federation.device.vault import Position, Vault
+from federation.device.vault.sealed_log import Position
+from federation.device.vault.state_additions import Addition, add_all, added_notes
+from federation.device.vault.vault import Vault
 
 Change = Callable[[DeviceState], DeviceState | Addition]
 
