@@ -41,7 +41,7 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
         for name, tests in {
             "custodian_half": ("custodian_half", "exchange", "sum"),
             "device_part": ("fixed_point", "sum", "wire_vectors"),
-            "encoding": ("exchange", "wire_vectors"),
+            "encoding": ("encoding", "exchange", "wire_vectors"),
             "exchange": ("exchange", "wire_vectors", "custodian_half"),
             "fixed_point": ("fixed_point", "sum"),
             "in_process": ("sum",),
@@ -323,8 +323,14 @@ def _is_in_functions(mutant: Mutant, source: str) -> bool:
 
 
 def _at_import(code: CodeType) -> tuple[object, ...]:
-    constants = [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
-    return code.co_code, code.co_names, repr(constants)
+    """What runs when the module is imported: lambdas and generators count, bodies of functions do not."""
+    constants: list[object] = []
+    for constant in code.co_consts:
+        if not isinstance(constant, CodeType):
+            constants.append(repr(constant))
+        elif constant.co_name.startswith("<"):
+            constants.append(_at_import(constant))
+    return code.co_code, code.co_names, tuple(constants)
 
 
 def _replace(module: ModuleType, source: str) -> None:
