@@ -13,19 +13,12 @@ def without_item(state: DeviceState, item_id: str) -> DeviceState:
 
     The state itself when it has nothing of the item.
     """
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
     remaining = tuple(event for event in state.events if event.item_id != item_id)
-    if len(remaining) == len(state.events) and not state.experiments.names(item_id):
-        return state
-    return without_reports(replace(state, events=remaining, experiments=state.experiments.without_item(item_id)))
-=======
-    kept = tuple(event for event in state.events if event.item_id != item_id)
     unknown = without_naming(state.unknown, item_id)
-    if len(kept) == len(state.events) and not state.experiments.names(item_id) and unknown == state.unknown:
+    if len(remaining) == len(state.events) and not state.experiments.names(item_id) and unknown == state.unknown:
         return state
     experiments = state.experiments.without_item(item_id)
-    return without_reports(replace(state, events=kept, experiments=experiments, unknown=unknown))
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
+    return without_reports(replace(state, events=remaining, experiments=experiments, unknown=unknown))
 
 
 def without_shopper(state: DeviceState) -> DeviceState:

@@ -33,19 +33,8 @@ class LedgerEntry:
     rho: float
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-    def encode(self) -> list[Any]:
-        """Encode for the vault's JSON."""
-        return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
-
-    @staticmethod
-    def decode(stored: list[Any]) -> LedgerEntry:
-        """Decode the entry of encode."""
-        task_hash, round_, at, rho = stored
-        return LedgerEntry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
-=======
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "task_hash": self.task_hash.hex(),
@@ -62,7 +51,6 @@ class LedgerEntry:
         rho = math.inf if stored["rho"] is None else stored["rho"]
         unknown = unknown_fields(stored, _ENTRY)
         return LedgerEntry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, unknown)
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_fo
 from federation.device.state import DeviceState, Event, OwnRows, add_event, known_columns
 from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
-from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
@@ -106,6 +105,8 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
+    from recsys.evaluation.device_settings import choose_config, neighbours  # torch, which a device need not wait for
+
     config = choose_config(catalogue.table, *columns, catalogue.config, neighbours(catalogue.config))
     return replace(catalogue, config=config)
 
@@ -237,11 +238,6 @@ def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bun
     return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((stored.rows[others], row[None]))))
 
 
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-def with_own_rows(catalogue: Catalogue, own_rows: OwnRows | None) -> Catalogue:
-    """Put the device's exact rows in place of the catalogue's int8 ones of the same bundle."""
-    if own_rows is None or catalogue.exact or own_rows.bundle_version != catalogue.bundle_version:
-=======
 def recorded(
     state: DeviceState, event: Event, exact: Catalogue | None, page: tuple[npt.NDArray[np.float32], str] | None
 ) -> DeviceState | Addition:
@@ -270,10 +266,9 @@ def recorded(
     return keep_rows(after, exact) if exact is not None else keep_row(after, event.item_id, row, bundle_version)
 
 
-def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
-    """The catalogue with the device's exact rows in place of the int8 ones of the same bundle."""
-    if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
+def with_own_rows(catalogue: Catalogue, own_rows: OwnRows | None) -> Catalogue:
+    """Put the device's exact rows in place of the catalogue's int8 ones of the same bundle."""
+    if own_rows is None or catalogue.exact or own_rows.bundle_version != catalogue.bundle_version:
         return catalogue
     item_idx = catalogue.items.index_of(own_rows.item_ids)
     known = item_idx >= 0  # a new item's page gave a row of an item that the bundle's file does not have

@@ -52,7 +52,7 @@ class NoiseDraw:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "bundle_version": self.bundle_version,
@@ -114,32 +114,7 @@ class NoiseAccount:
         return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
 
     def encode(self) -> dict[str, Any]:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
         """Encode for the vault's JSON."""
-        return {
-            "drawn": self.drawn,
-            "epsilon": self.epsilon,
-            "draws": [
-                [
-                    message.bundle_version,
-                    message.epsilon,
-                    message.until,
-                    base64.b64encode(message.vector.astype("<f4").tobytes()).decode(),
-                ]
-                for message in self.draws
-            ],
-        }
-
-    @staticmethod
-    def decode(stored: dict[str, Any]) -> NoiseAccount:
-        """Decode the account of encode."""
-        draws = tuple(
-            NoiseDraw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
-            for version, epsilon, until, vector in stored["draws"]
-        )
-        return NoiseAccount(stored["drawn"], stored["epsilon"], draws)
-=======
-        """For the vault's JSON."""
         draws = [draw.encode() for draw in self.draws]
         return {**self.unknown, "drawn": self.drawn, "epsilon": self.epsilon, "draws": draws}
 
@@ -148,4 +123,3 @@ class NoiseAccount:
         """Read the account of encode."""
         draws = tuple(NoiseDraw.decode(draw) for draw in stored["draws"])
         return NoiseAccount(stored["drawn"], stored["epsilon"], draws, unknown_fields(stored, _ACCOUNT))
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae

@@ -145,16 +145,11 @@ class ExperimentLog:
         return replace(self, notes=(*recent, note))
 
     def names(self, item_id: str) -> bool:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-        """Check if a note is of the item."""
-        return any(record.item_id == item_id for record in self.notes)
-=======
-        """Whether a note, or a field of a newer program, is of the item."""
+        """Check if a note, or a field of a newer program, is of the item."""
         unknown = (self.unknown, *(part.unknown for part in self.enrolments))
-        return any(one.item_id == item_id for one in self.notes) or any(
+        return any(record.item_id == item_id for record in self.notes) or any(
             without_naming(fields, item_id) != fields for fields in unknown
         )
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
 
     def without_item(self, item_id: str) -> ExperimentLog:
         """Remove the notes of an item, and those of some item that do not say of which: they may be its."""
@@ -163,13 +158,9 @@ class ExperimentLog:
             for record in self.notes
             if record.item_id != item_id and not (record.item_id is None and record.event in OF_ITEMS)
         )
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-        return replace(self, notes=tuple(remaining))
-=======
         parts = tuple(replace(part, unknown=without_naming(part.unknown, item_id)) for part in self.enrolments)
         unknown = without_naming(self.unknown, item_id)
-        return replace(self, notes=tuple(kept), enrolments=parts, unknown=unknown)
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
+        return replace(self, notes=tuple(remaining), enrolments=parts, unknown=unknown)
 
     def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
         """Remove anything that the shopper did.
@@ -223,11 +214,7 @@ class ExperimentLog:
         return {
             **self.unknown,
             "secret": self.secret.hex(),
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-            "definitions": [canonical_json(entry) for entry in self.definitions],
-=======
             "definitions": [*(canonical_json(one) for one in self.definitions), *self.newer_definitions],
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
             "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
             "enrolments": [entry.encode() for entry in self.enrolments],
         }
@@ -240,17 +227,11 @@ class ExperimentLog:
         readable = {text: _definition(text) for text in stored["definitions"]}
         return ExperimentLog(
             secret=secret,
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-            definitions=tuple(experiment_of(json.loads(entry)) for entry in stored["definitions"]),
-            notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
-            enrolments=tuple(Enrolment.decode(entry) for entry in stored["enrolments"]),
-=======
             definitions=tuple(definition for definition in readable.values() if definition is not None),
             notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
-            enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+            enrolments=tuple(Enrolment.decode(entry) for entry in stored["enrolments"]),
             newer_definitions=tuple(text for text, definition in readable.items() if definition is None),
             unknown=unknown_fields(stored, _LOG),
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
         )
 
 

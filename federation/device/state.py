@@ -101,12 +101,7 @@ class DeviceState:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
         """Encode as JSON bytes for the vault."""
-        own = self.own_rows
-=======
-        """JSON bytes for the vault."""
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
         return json.dumps(
             {
                 **self.unknown,
@@ -125,11 +120,7 @@ class DeviceState:
 
     @staticmethod
     def decode(content: bytes) -> DeviceState:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
-        """Decode the state of encode."""
-=======
         """Read the state of encode. Raises ServingError for a newer major format."""
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
         stored = json.loads(content)
         if not 1 <= stored["format"] <= FORMAT:
             raise ServingError(
@@ -157,13 +148,8 @@ class DeviceState:
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
     """Encode the content of an export: events and nothing else."""
-    return json.dumps({"format": FORMAT, "events": _columns(events)}).encode()
-=======
-    """The content of an export: events and nothing else."""
     return json.dumps({"format": EXPORT_FORMAT, "events": _columns(events)}).encode()
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
 
 
 def decode_events(content: bytes) -> tuple[Event, ...]:
@@ -178,16 +164,11 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
 
 
 def add_event(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
-<<<<<<< fee9420236b5cbf8d87d35e0edca986c0f33aebc
     """Add an event to the history, oldest first; equal times stay in the order in which they were observed."""
-    return tuple(sorted((*events, event), key=_time))
-=======
-    """The history with one more event, oldest first; equal times stay in the order in which they were observed."""
     if not events or events[-1].time <= event.time:
         return events + (event,)  # noqa: RUF005  # one copy of a long history instead of two
     place = bisect.bisect_right(events, event.time, key=_time)
     return (*events[:place], event, *events[place:])
->>>>>>> a4fd24c9d6675cfa9fd0e59cfbb5492abd06f4ae
 
 
 def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ...]:
