@@ -124,7 +124,7 @@ class Custodian:
         self.round_keys.release()
 
     def open_round(self, draft: bytes, now: int) -> bytes:
-        """The signed task (bytes) of a draft (bytes). Raises TaskRefused, TaskConflict, BudgetExhausted."""
+        """Sign the task of a draft, both in bytes. Raises TaskRefused, TaskConflict, BudgetExhausted."""
         asked, digest = Task.from_draft_bytes(draft), hashlib.sha256(draft).digest()
         with self._lock:
             self._expire(now)

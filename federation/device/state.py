@@ -70,7 +70,7 @@ class OwnRows:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         rows = base64.b64encode(self.rows.astype("<f4").tobytes()).decode()
         return {**self.unknown, "bundle_version": self.bundle_version, "item_id": self.item_ids, "rows": rows}
 
@@ -235,7 +235,7 @@ def _columns(events: Iterable[Event]) -> dict[str, list[Any]]:
 
 
 def _unknown_columns(events: Iterable[Event]) -> dict[str, list[Any]]:
-    """Columns of a newer program; None where an event has no value."""
+    """Collect columns of a newer program; None where an event has no value."""
     every = [dict(event.unknown) for event in events]
     names = sorted({name for unknown in every for name in unknown})
     return {name: [json.loads(unknown.get(name, "null")) for unknown in every] for name in names}

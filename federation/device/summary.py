@@ -25,7 +25,7 @@ def _show_interleaving(enrolment: Enrolment) -> dict[str, Any]:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    """One event, with what a newer program noted of it, if anything."""
+    """Show one event, with what a newer program noted of it, if anything."""
     unknown = {name: json.loads(value) for name, value in event.unknown}
     time, kind = iso(event.time), event.kind.name.lower()
     return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity}

@@ -93,7 +93,7 @@ class PrivacyPlan:
         return self.epsilon_after(min(rounds, self.max_participations))
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
-        """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
+        """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
         Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits.
         """
@@ -163,7 +163,7 @@ class PrivacyPlan:
 
     @staticmethod
     def from_json(text: str | bytes) -> PrivacyPlan:
-        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
+        """Read the plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
         try:
             raw = json.loads(text)
         except ValueError as error:
@@ -178,7 +178,7 @@ class PrivacyPlan:
 
 
 def _checked(raw: object, kind: type, what: str) -> dict[str, Any]:
-    """raw as the fields of kind, each a number or an object."""
+    """Check raw as the fields of kind, each a number or an object."""
     names = {field.name for field in fields(kind)}
     if not isinstance(raw, Mapping) or set(raw) != names:
         raise PlanRefused(f"{what}: must have the fields {', '.join(sorted(names))}")

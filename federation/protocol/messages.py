@@ -277,7 +277,7 @@ class Report:
 
 
 def max_report_bytes(task: Task) -> int:
-    """Length of the longest report to a task: what a service reads of a body before it gives up."""
+    """Bound the length of a report to a task: what a service reads of a body before it gives up."""
     head = len(REPORT_MAGIC) + 4 + len(task.task_id) + REPORT_ID_BYTES + 4
     return head + 4 + task.suite.sealed_bytes + 4 + MAX_TOKEN_BYTES + 4 + 4 * task.plan.length
 

@@ -14,13 +14,13 @@ from federation.protocol.messages import Report, Task
 
 
 def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
-    """The question to the custodian: ids and sealed seeds of one block's reports, never their shares."""
+    """Build the question to the custodian: ids and sealed seeds of one block's reports, never their shares."""
     seeds = tuple(SealedSeed(report.report_id, report.sealed_seed) for report in reports)
     return Batch(task.hash, block, seeds)
 
 
 def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: one block's sum with both parties' noise; `decode(task.plan, …)` gives its parts.
+    """Sum one block with both parties' noise, (plan.length,) int32; `decode(task.plan, …)` gives its parts.
 
     shares: service share of each report id of the block. Those the custodian did not count are left out; raises
     BatchRefused if one it counted is missing.

@@ -37,13 +37,13 @@ class FixedList:
 
 
 def popularity(train: Interactions) -> FixedList:
-    """Number of events of each item in the whole log, dislikes left out."""
+    """Count the events of each item in the whole log, dislikes left out."""
     items = train.item_idx[train.kind != EventKind.DISLIKE]
     return FixedList("popularity", np.bincount(items, minlength=train.n_items).astype(np.float32))
 
 
 def recent_popularity(train: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> FixedList:
-    """Number of events of each item, each halved for every half_life_days of its age at `now` (µs), no dislikes.
+    """Count the events of each item, each halved for every half_life_days of its age at `now` (µs), no dislikes.
 
     An event later than now counts as of now.
     """

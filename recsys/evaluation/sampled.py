@@ -101,7 +101,7 @@ def evaluate_sampled(
 def draw_negatives(
     histories: Interactions, targets: npt.NDArray[np.int32], n_negatives: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """(batch, n_negatives) int64 distinct item_idx that the user neither had nor has as a target, uniformly."""
+    """Draw distinct item_idx that the user neither had nor has as a target, uniformly. (batch, n_negatives) int64."""
     lot = rng.random((histories.n_users, histories.n_items), dtype=np.float32)
     lot[histories.user_idx, histories.item_idx] = np.inf
     lot[np.arange(len(targets)), targets] = np.inf

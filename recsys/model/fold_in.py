@@ -85,7 +85,9 @@ def cart_query(
     config: ProfileConfig,
     profile_vector: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What goes with a cart: the fold-in of its distinct items as purchases of weight 1, (dim,) float32 of length ≤ 1.
+    """Compute what goes with a cart: the fold-in of its distinct items as purchases of weight 1.
+
+    (dim,) float32 of length ≤ 1.
 
     profile_vector: (dim,), blended in at 1 − CART_WEIGHT; None for a shopper without one. An empty cart says nothing.
     Raises ModelError for an item_idx that the table does not have.
@@ -109,7 +111,9 @@ def context_query(
     profile_vector: npt.NDArray[np.float32] | None,
     weight: float = CONTEXT_WEIGHT,
 ) -> npt.NDArray[np.float32]:
-    """What goes on the product page of an item, (dim,) float32 of length ≤ 1: its direction and the profile's, blended.
+    """Compute what goes on the product page of an item, (dim,) float32 of length ≤ 1.
+
+    Its direction and the profile's are blended.
 
     profile_vector: (dim,); None for a shopper without one, who gets the item's direction alone.
     Raises ModelError for an item_idx that the table does not have.

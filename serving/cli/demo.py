@@ -39,7 +39,7 @@ def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")] = False,
     seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
 ) -> None:
-    """Real purchases in, federated training, personalized against global, then a device asks the service."""
+    """Train federatedly on real purchases, compare personalized with global, then let a device ask the service."""
     say = errors if as_json else console
     started = time.monotonic()
     say.rule("[bold]1  read a real purchase log")

@@ -57,7 +57,7 @@ def list_(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Every key, without its secret."""
+    """List every key, without its secret."""
     entries = _keys(federation, state).all(app_name)
     lines = [
         f"{one.key_id}  {one.app}  {','.join(one.scopes)}  {'revoked' if one.revoked_at else 'good'}" for one in entries
@@ -80,7 +80,7 @@ def service(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """The public key that the custodian is to know this service by; made if there is none."""
+    """Print the public key that the custodian is to know this service by; made if there is none."""
     from federation.storage.key_files import load_or_make_key
     from serving.process.federation_file import SERVICE_KEY
 
@@ -90,7 +90,7 @@ def service(
 
 
 def _keys(federation: Path | None, state: str | None) -> ApiKeys:
-    """The keys of a federation file's store, or of a state."""
+    """Open the keys of a federation file's store, or of a state."""
     if federation is not None:
         return ApiKeys(FederationFile.read(federation).store().engine)
     if state is None:

@@ -46,11 +46,11 @@ class Commands(OneLineErrors):
     """The commands of COMMANDS, each imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, in the order of the table."""
+        """List their names, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, or None for an unknown name."""
+        """Find the command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         where, line = COMMANDS[cmd_name]

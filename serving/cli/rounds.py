@@ -23,7 +23,7 @@ def list_(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """The newest rounds, newest first."""
+    """List the newest rounds, newest first."""
     rows = [
         {"round": one.number, "state": one.state, "reports": one.counted, "failure": one.failure, **one.record}
         for one in FederationFile.read(federation).store().rounds(n)
@@ -34,7 +34,7 @@ def list_(
 
 @app.command()
 def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """The kept bundles, newest first."""
+    """List the kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
     rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]

@@ -97,7 +97,9 @@ def create_app(
     releases: Releases | None = None,
     coordinator: Any = None,
 ) -> FastAPI:
-    """The application. bundles: of the app `shop`, or by app: the first is current, the others are still answered.
+    """Create the application.
+
+    bundles: of the app `shop`, or by app: the first is current, the others are still answered.
 
     access: who may ask; without it anybody may. state: asks the state something small, or raises. observers: are told
     of every request. stores: shared by all workers; without them changes are gone with the process. releases: who

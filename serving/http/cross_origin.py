@@ -20,7 +20,7 @@ class CrossOrigin:
     """Origins such as https://shop.example, each exactly; or `*` alone for any."""
 
     def __init__(self, origins: Sequence[str]) -> None:
-        """Raises ServingError for what is no origin."""
+        """Check every origin; raises ServingError for what is none."""
         for origin in origins:
             if origin != "*" and not is_origin(origin):
                 raise ServingError(f"cors_origins={origin!r}: must be such as https://shop.example, or * alone")

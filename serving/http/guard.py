@@ -51,7 +51,7 @@ class GuardBounds:
 
 
 def error_json(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
-    """The one error body."""
+    """Write the one error body."""
     return json.dumps({"error": {"code": code, "message": message, "details": dict(details or {})}}).encode()
 
 
@@ -81,7 +81,7 @@ class Guard:
         self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the application's own start and end; there are no web sockets."""
+        """Answer one request, or the application's own start and end; there are no web sockets."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -266,7 +266,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     def seen(self, seconds: float) -> RequestRecord:
-        """What observers may know."""
+        """Record what observers may know."""
         route, state = self.route, self.state
         return RequestRecord(
             self.request_id,

@@ -29,7 +29,9 @@ ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
 def document(
     app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True, is_open: bool = False
 ) -> dict[str, Any]:
-    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
+    """Write the whole document.
+
+    bundles: those that are served, for the widths of profiles and the fields of filters.
 
     named: whether attributes may be named; not where apps share the service, for everybody can read the document.
     is_open: requests without a key are answered.

@@ -135,7 +135,7 @@ class FederationFile:
         return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
-        """Experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        """Open experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
         return ExperimentRounds(
             ExperimentStore(coordinator.store.engine),
             self._custodian(),

@@ -40,7 +40,7 @@ class Addition:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
-        """JSON bytes for the vault's log."""
+        """Encode as JSON bytes for the vault's log."""
         stored: dict[str, Any] = dict(self.unknown)
         if self.event is not None:
             event = self.event

@@ -122,7 +122,7 @@ def recommend(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """A list, made on this device unless --service is given."""
+    """Make a list, on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
     mode = mode or ("device" if service is None else "profile")
     if (service is None) != (mode == "device"):
@@ -181,7 +181,7 @@ def consent(
 
 @device_app.command()
 def show(home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """Everything that is stored on this device."""
+    """Show everything that is stored on this device."""
     stored = Device.open(_home(home)).show()
     lines = [f"{name}: {value}" for name, value in stored.items() if name != "events"]
     lines += [

@@ -61,7 +61,7 @@ def lines_of(plan: dict[str, Any]) -> list[str]:
 
 
 def _covariate_lines(row: dict[str, Any]) -> list[str]:
-    """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
+    """Say what a metric's covariate takes of the variance, and warn where noise hides its coefficient."""
     if "covariate" not in row:
         return []
     under, error = row["covariate"], row["covariate"]["coefficient_error"]

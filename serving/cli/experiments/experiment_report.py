@@ -23,7 +23,7 @@ def report(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """Verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
+    """Report verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
     from recsys.experiments.analysis.verdict_report import check_reading, reading_of, write_report
 
     folder = Path(experiment)

@@ -104,7 +104,7 @@ def status(
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
-    """The app's experiments, or one with its windows."""
+    """Show the app's experiments, or one with its windows."""
     if experiment is None:
         told = ask("GET", "", service, key, ca)
         lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
@@ -122,14 +122,14 @@ def status(
 def results(
     experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
 ) -> None:
-    """What the sums say so far."""
+    """Show what the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
     words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
-    """The service's answer. Raises ServingError with its own words for a refusal."""
+    """Ask the service. Raises ServingError with its own words for a refusal."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:

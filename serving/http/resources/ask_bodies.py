@@ -150,7 +150,7 @@ class CandidateAnswer(Strict):
 
 
 def parse_ask(body: bytes | Any) -> Ask:
-    """A request from JSON bytes, or from a value of a batch. Raises Refusal, which never quotes what was sent."""
+    """Parse a request from JSON bytes, or from a value of a batch. Raises Refusal, which never quotes what was sent."""
     try:
         return _ASK.validate_json(body) if isinstance(body, bytes) else _ASK.validate_python(body)
     except ValidationError as error:
@@ -166,7 +166,7 @@ def parse_ask(body: bytes | Any) -> Ask:
 
 
 def _told(problem: Any) -> dict[str, Any]:
-    """A problem without the tag of the mode in its place, and without quoting what was sent as mode."""
+    """Describe a problem without the tag of the mode in its place, and without quoting what was sent as mode."""
     loc = problem["loc"]
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         missing = problem["type"] == "union_tag_not_found"

@@ -50,7 +50,7 @@ def add_asking(app: FastAPI, apps: Apps) -> None:
 
 
 def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes]]:
-    """What answers `POST /v1/recommendations`, for the hot path."""
+    """Make what answers `POST /v1/recommendations`, for the hot path."""
     batcher = Batcher(search_all)
 
     async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
@@ -71,7 +71,7 @@ def mode_of(request: Ask) -> str:
 
 
 def answer(shelf: ServedBundles, asked: Ask) -> bytes:
-    """The answer to one question. Raises Refusal."""
+    """Answer one question. Raises Refusal."""
     one = served(shelf, asked)
     if not isinstance(asked, ProfileRequest):
         candidates, unknown = candidates_for(one, asked)
@@ -86,7 +86,7 @@ def answer(shelf: ServedBundles, asked: Ask) -> bytes:
 
 
 def list_answer(one: ServedBundle, found: ListResult) -> bytes:
-    """A list as it is answered."""
+    """Write a list as it is answered."""
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
         ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
@@ -105,7 +105,9 @@ def list_answer(one: ServedBundle, found: ListResult) -> bytes:
 
 
 def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
-    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch.
+    """Find the bundle that is asked for, if it is still answered.
+
+    Raises Refusal, which says what to fetch.
 
     `current` is any version at all, which is good enough where nothing that is sent was made for one.
     """
@@ -126,7 +128,7 @@ def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
 
 
 def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
-    """A JSON object with a list that is JSON already as its last member."""
+    """Write a JSON object with a list that is JSON already as its last member."""
     return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
 
 

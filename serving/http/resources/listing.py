@@ -78,7 +78,7 @@ def list_for(served: ServedBundle, request: ProfileRequest) -> ListResult:
 
 
 def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
-    """What is to be searched for. Raises Refusal as list_for."""
+    """Resolve a request into what is to be searched for. Raises Refusal as list_for."""
     live = one.live
     exclude, unknown_exclude = places(one, asked.exclude)
     around = asked.cart if asked.context is None else [asked.context, *asked.cart]
@@ -153,7 +153,7 @@ def _held_back(question: Question, items: Items) -> bool:
 
 
 def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
-    """Candidates as they travel, and the excluded ids that the bundle does not have. Raises Refusal."""
+    """Encode candidates as they travel, and list the excluded ids that the bundle does not have. Raises Refusal."""
     exclude, unknown = places(one, asked.exclude)
     shown = shown_for(one, asked.filter)
     if isinstance(asked, ClusterRequest):
@@ -209,7 +209,7 @@ def shown_for(served: ServedBundle, sent: dict[str, Any] | None) -> VisibleItems
 
 
 def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence[Reason] | None = None) -> bytes:
-    """A JSON array of items; scores have the nine digits that identify a float32."""
+    """Write a JSON array of items; scores have the nine digits that identify a float32."""
     parts: list[Any] = [None] * (2 * len(items) if reasons is None else 3 * len(items))
     step = 2 if reasons is None else 3
     parts[::step], parts[1::step] = one.texts_of(items), scores.tolist()
@@ -220,19 +220,19 @@ def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence
 
 @lru_cache(maxsize=64)
 def _list_form(n: int, with_reasons: bool) -> bytes:
-    """Of a list of n: one form filled once takes half the time of n of them."""
+    """Make the form of a list of n: one form filled once takes half the time of n of them."""
     row = b'%b%.9g, "reason": "%b"}' if with_reasons else b"%b%.9g}"
     return b"[" + b",".join([row] * n) + b"]"
 
 
 def row_text(one: ServedBundle, item_idx: int) -> str:
-    """An item's embedding as base64 of dim little-endian float32."""
+    """Encode an item's embedding as base64 of dim little-endian float32."""
     row = one.live.vectors(np.array([item_idx]))[0]
     return base64.b64encode(row.astype("<f4").tobytes()).decode()
 
 
 def plain(value: Any) -> Any:
-    """A catalogue's value as JSON has it."""
+    """Convert a catalogue's value to what JSON has."""
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
 
 
