@@ -29,7 +29,6 @@ State = Annotated[
 ]
 App = Annotated[str, typer.Option("--app", help="The shop (tenant) that the key belongs to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Seed = Annotated[int, typer.Option(help="Accepted by every command; keys are never seeded.")]
 
 
 @app.command()
@@ -41,7 +40,6 @@ def create(
         str, typer.Option(help="By comma: app, catalogue, analyst, admin; or device alone, which may be published.")
     ] = "app",
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Make an API key. It is shown once; only its hash is stored. A running service takes it within a second."""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
@@ -55,7 +53,6 @@ def list_(
     state: State = None,
     app_name: Annotated[str | None, typer.Option("--app", help="Of one shop only.")] = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Every key, without its secret."""
     entries = _keys(federation, state).all(app_name)
@@ -66,9 +63,7 @@ def list_(
 
 
 @app.command()
-def revoke(
-    key_id: str, federation: MaybeFile = None, state: State = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def revoke(key_id: str, federation: MaybeFile = None, state: State = None, as_json: AsJson = False) -> None:
     """End a key, on every worker within a second. Tokens it minted stay good until they expire."""
     _keys(federation, state).revoke(key_id, int(time.time()))
     _print({"revoked": key_id}, f"revoked {key_id}", as_json)
@@ -78,7 +73,6 @@ def revoke(
 def service(
     folder: Annotated[Path, typer.Argument(help="The service's folder, store.folder of its federation file.")],
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """The public key that the custodian is to know this service by; made if there is none."""
     from federation.storage.key_files import load_or_make_key

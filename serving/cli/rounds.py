@@ -11,7 +11,7 @@ import typer
 
 from federation.service.round_store import activate as activate_release
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson, File, Seed
+from serving.cli.keys import AsJson, File
 from serving.process.federation_file import FederationFile
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -22,7 +22,6 @@ def list_(
     federation: File,
     n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """The newest rounds, newest first."""
     rows = [
@@ -34,7 +33,7 @@ def list_(
 
 
 @app.command()
-def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
+def releases(federation: File, as_json: AsJson = False) -> None:
     """The kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
@@ -48,7 +47,6 @@ def activate(
     version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
     federation: File,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""
     store = FederationFile.read(Path(federation)).store()

@@ -78,10 +78,8 @@ def ingest_command(
         typer.Option(help="parts of the log in memory one at a time; by default 1, and more for a log above 2 GB"),
     ] = None,
     as_json: Json = False,
-    seed: Seed = 0,
 ) -> None:
     """Read a log into a dataset: checked, deduplicated, sorted; bad rows go to rejects.jsonl with their reason."""
-    del seed  # nothing is drawn; every command takes it
     options = LogOptions(
         preset=preset,
         mapping=pairs("--map", mapping) or None,
@@ -198,7 +196,7 @@ def evaluate_command(
         str | None, typer.Option(help="ISO time: train before, test after; default: last fifth")
     ] = None,
     protocol: Annotated[str, typer.Option(help="auto, temporal, sessions or leave-last-out")] = "auto",
-    given: Annotated[float, typer.Option(help="sessions: share of a session that is known")] = 0.5,
+    given: Annotated[float | None, typer.Option(help="sessions: share of a session that is known; default 0.5")] = None,
     recipe_name: RecipeName = "auto",
     rounds: Rounds = None,
     cohort_size: Cohort = None,
@@ -226,6 +224,8 @@ def evaluate_command(
     seed: Seed = 0,
 ) -> None:
     """Train, then compare personalized with global models on what came later; full ranking, intervals over users."""
+    if choose and bundle is not None:
+        raise ModelError("--select: chooses settings of a training, and --bundle trains nothing; leave one of them out")
     opened = Dataset.open(dataset)
     log = opened.interactions()
     if out is not None:
@@ -233,6 +233,10 @@ def evaluate_command(
     found = find_recipe(recipe_name, log)
     name = found.base
     kind = protocol_for(name, log) if protocol == "auto" else protocol
+    if given is not None and kind != "sessions":
+        raise DataError(f"--given={given:g}: is for the protocol sessions, and this is {kind}; leave it out")
+    if split_at is not None and kind == "leave-last-out":
+        raise DataError(f"--split-at={split_at}: leave-last-out has no moment of a split; leave it out")
     chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
     table = loaded = None
     if bundle is not None:
@@ -244,11 +248,11 @@ def evaluate_command(
             f"negatives={negatives}: sampled metrics can order models differently from full ranking; "
             "leave it out, or pass --accept-sampled-metrics to repeat a published table"
         )
-    asked = question(log, kind, parse_time(split_at) if split_at else None, given)
+    asked = question(log, kind, parse_time(split_at) if split_at else None, 0.5 if given is None else given)
     inspection = inspect_question(asked, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
         errors.print(warning, highlight=False, markup=False)
-    if choose and table is None:
+    if choose:
         chosen, _ = selected(asked.split.train, name, chosen, seed)
     if epsilon is not None:
         devices = int((asked.split.train.counts > 0).sum())
