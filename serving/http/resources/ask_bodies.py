@@ -72,7 +72,8 @@ class ProfileRequest(_Ask):
     rules: dict[str, Any] | None = Field(None, description="pin, boost, bury, cap; docs/api.md.")
     context: ItemId | None = Field(None, description="The item of a product page: its like, for this profile.")
     cart: Annotated[list[ItemId], Field(max_length=MAX_CART, fail_fast=True)] = Field(
-        default_factory=list, description="What goes with these items. They are never in the list."
+        default_factory=list,
+        description="What goes with these items, on a page of `context` too. They are never in the list.",
     )
     reasons: bool = Field(False, description="Say why of each item: trend, similar, pinned, boosted or profile.")
 

@@ -16,7 +16,7 @@ from recsys.catalogue.candidates import encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
 from recsys.lists.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
-from recsys.model.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
+from recsys.model.fold_in import CART_WEIGHT, blend, cart_query, context_query
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import parse_filter
@@ -81,8 +81,10 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
     """What is to be searched for. Raises Refusal as list_for."""
     live = one.live
     exclude, unknown_exclude = places(one, asked.exclude)
-    around = asked.cart if asked.context is None else [asked.context, *asked.cart]
-    near, unknown_items = places(one, around)
+    page, unknown_items = places(one, [] if asked.context is None else [asked.context])
+    cart, unknown_cart = places(one, asked.cart)
+    unknown_items = [*unknown_items, *unknown_cart]
+    near = np.concatenate((page, cart)) if len(page) or len(cart) else _NO_ITEMS
     before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
     hidden = (
         np.concatenate((exclude, near, before[before < live.n_items]))
@@ -90,7 +92,7 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
         else _NO_ITEMS
     )
     shown = shown_for(one, asked.filter)
-    query = _query(one, asked, near)
+    query = _query(one, asked, int(page[0]) if len(page) else None, cart)
     prepared = None
     if asked.rules:
         prepared = _prepared(one, asked.rules, before)
@@ -234,21 +236,35 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
 
 
-def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
+def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: Items) -> _Query:
+    """What is searched for: the profile, and before it what the cart says, and before both the page's item.
+
+    context: of an item, None for no page. cart: (n,) item_idx. With both, the cart's query stands where the profile
+    stands on a page without a cart.
+    """
     bundle, live = one.bundle, one.live
     profile = None if asked.profile is None else profile_vector(asked.profile, bundle.table.dim)[0]
     weight = bundle.config.trend_weight
-    like = None
-    share = CONTEXT_WEIGHT
-    if len(near) and asked.context is not None and live.index_of([asked.context])[0] >= 0:
-        like = live.vectors(near[:1])[0]
-    elif len(near):
-        share = CART_WEIGHT
-        known = near[near < live.n_known]
-        like = cart_query(bundle.table, known, bundle.config) if len(known) else live.vectors(near).mean(axis=0)
+    vector, like = profile, None
+    if len(cart):
+        like = _cart_direction(one, cart)
+        vector = blend(like, profile, CART_WEIGHT)
+    if context is not None:
+        row = live.vectors(np.array([context], dtype=np.int32))[0]
+        vector = context_query(bundle.table, row, vector)
+        like = context_query(bundle.table, row, like)
     if like is None or not like.any():
         return _Query(profile, weight, profile, None)
-    return _Query(blend(like, profile, share), weight, profile, like)
+    return _Query(vector, weight, profile, like)
+
+
+def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
+    """(dim,) of what goes with a cart; where the bundle knows none of its items, their mean by content."""
+    table = one.bundle.table
+    known = cart[cart < one.live.n_known]
+    if len(known):
+        return cart_query(table, known, one.bundle.config)
+    return context_query(table, one.live.vectors(cart).mean(axis=0), None)
 
 
 def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k: int) -> tuple[Items, Vector]:
