@@ -171,7 +171,7 @@ def _counted(stores: Stores) -> Observer:
         if not seen.mode and seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
             kind = "catalogue"
         if seen.app:
-            stores.traffic.count(seen.app, "profile" if kind == "trend" else kind, seen.status, int(time.time()))
+            stores.traffic.count(seen.app, kind, seen.status, int(time.time()))
 
     return count
 
