@@ -13,7 +13,6 @@ from data.errors import ServingError
 from federation.device.reasons import POPULAR, Reason, reasons_for
 from federation.device.state import DeviceState, OwnRows, known_columns
 from recsys.catalogue.catalogue import Catalogue
-from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
@@ -100,6 +99,8 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
+    from recsys.evaluation.device_settings import choose_config, neighbours  # torch, which a device need not wait for
+
     config = choose_config(catalogue.table, *columns, catalogue.config, neighbours(catalogue.config))
     return replace(catalogue, config=config)
 

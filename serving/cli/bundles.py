@@ -12,7 +12,7 @@ import typer
 
 from data.errors import ServingError
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import App, AsJson, State
+from serving.cli.options import App, AsJson, State
 from serving.state.bundle_store import BundleStore
 from serving.state.state_url import url_of
 from serving.state.stores import Stores

@@ -12,28 +12,17 @@ import typer
 
 from data.errors import ServingError
 from serving.cli.errors import OneLineErrors
-from serving.process.federation_file import FederationFile
+from serving.cli.options import App, AsJson, MaybeFederationPath, State
 from serving.state.api_keys import ApiKeys
 from serving.state.key_book import open_book
 from serving.state.state_url import url_of
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
-File = Annotated[Path, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")]
-MaybeFile = Annotated[
-    Path | None, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")
-]
-State = Annotated[
-    str | None,
-    typer.Option("--state", envvar="OWNSHELF_STATE", help="The folder or URL that `ownshelf serve --state` is given."),
-]
-App = Annotated[str, typer.Option("--app", help="The shop (tenant) that the key belongs to.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
 
 @app.command()
 def create(
-    federation: MaybeFile = None,
+    federation: MaybeFederationPath = None,
     state: State = None,
     app_name: App = "shop",
     scopes: Annotated[
@@ -49,7 +38,7 @@ def create(
 
 @app.command("list")
 def list_(
-    federation: MaybeFile = None,
+    federation: MaybeFederationPath = None,
     state: State = None,
     app_name: Annotated[str | None, typer.Option("--app", help="Of one shop only.")] = None,
     as_json: AsJson = False,
@@ -63,7 +52,7 @@ def list_(
 
 
 @app.command()
-def revoke(key_id: str, federation: MaybeFile = None, state: State = None, as_json: AsJson = False) -> None:
+def revoke(key_id: str, federation: MaybeFederationPath = None, state: State = None, as_json: AsJson = False) -> None:
     """End a key, on every worker within a second. Tokens it minted stay good until they expire."""
     _keys(federation, state).revoke(key_id, int(time.time()))
     _print({"revoked": key_id}, f"revoked {key_id}", as_json)
@@ -86,6 +75,8 @@ def service(
 def _keys(federation: Path | None, state: str | None) -> ApiKeys:
     """The keys of a federation file's store, or of a state."""
     if federation is not None:
+        from serving.process.federation_file import FederationFile  # loads the whole of live training
+
         return ApiKeys(FederationFile.read(federation).store().engine)
     if state is None:
         raise ServingError("--state: must be given, or --federation")

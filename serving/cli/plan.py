@@ -10,9 +10,8 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
-from federation.lab.recipes import PRIVATE_CLIPS
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.learning.taste_update import Clips
+from federation.learning.taste_update import PRIVATE_CLIPS, Clips
 from serving.cli.output import console, print_json
 
 

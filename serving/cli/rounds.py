@@ -11,7 +11,7 @@ import typer
 
 from federation.service.round_store import activate as activate_release
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson, File
+from serving.cli.options import AsJson, FederationPath
 from serving.process.federation_file import FederationFile
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -19,7 +19,7 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_ena
 
 @app.command("list")
 def list_(
-    federation: File,
+    federation: FederationPath,
     n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +33,7 @@ def list_(
 
 
 @app.command()
-def releases(federation: File, as_json: AsJson = False) -> None:
+def releases(federation: FederationPath, as_json: AsJson = False) -> None:
     """The kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
@@ -45,7 +45,7 @@ def releases(federation: File, as_json: AsJson = False) -> None:
 @app.command()
 def activate(
     version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
-    federation: File,
+    federation: FederationPath,
     as_json: AsJson = False,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""

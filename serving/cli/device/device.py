@@ -21,7 +21,7 @@ from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import Ca, contribute_command
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
-from serving.cli.device.fleet import simulate_command
+from serving.cli.device.simulate import simulate_command
 from serving.cli.errors import OneLineErrors
 
 

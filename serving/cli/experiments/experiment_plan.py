@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from data.atomic import write_atomically
-from data.dataset import Dataset
 from recsys.experiments.definition.definition_file import read_experiment
-from recsys.experiments.rehearsal.log_planning import UNSURE
 from serving.cli.experiments.experiment_rehearsal import Epsilon, Json, On, with_epsilon
 from serving.cli.experiments.service_commands import File
 from serving.cli.output import console, jsonable, print_json
@@ -25,6 +23,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Plan an experiment on a log: how many shoppers and days its minimum effect needs, with and without covariate."""
+    from data.dataset import Dataset
     from federation.lab.rehearsal import plan_on
     from recsys.experiments.analysis.experiment_plots import plot_plan
 
@@ -62,6 +61,8 @@ def _covariate_lines(row: dict[str, Any]) -> list[str]:
     """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
     if "covariate" not in row:
         return []
+    from recsys.experiments.rehearsal.log_planning import UNSURE
+
     under, error = row["covariate"], row["covariate"]["coefficient_error"]
     lines = [
         f"  the covariate takes {row['reduction']:.1%} of the variance away, with noise {under['reduction']:.1%} at "

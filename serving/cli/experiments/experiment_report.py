@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.experiments.service_commands import Ca, Key, ask
-from serving.cli.keys import AsJson
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
 
 Out = Annotated[Path | None, typer.Option(help="folder for report.html, experiment.json, CSV tables and plots")]

@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from data.errors import ServingError
-from federation.device.asking.client import service_client
-from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition_file import content_hash, read_experiment, to_dict
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson
+from serving.cli.options import AsJson
 from serving.cli.output import errors
 
 MUCH_SCATTER = 0.1
@@ -36,6 +33,7 @@ Ca = Annotated[Path | None, typer.Option(help="Certificate authority (PEM) of th
 def validate(file: File, as_json: AsJson = False) -> None:
     """Say what a definition is, or what is wrong with it."""
     from federation.learning.experiment_sum import experiment_plan
+    from recsys.experiments.analysis.layout import layout_of
     from recsys.experiments.rehearsal.log_planning import least_scatter
 
     experiment = read_experiment(file)
@@ -121,6 +119,10 @@ def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
     """The service's answer. Raises ServingError with its own words for a refusal."""
+    import httpx
+
+    from federation.device.asking.client import service_client
+
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:
