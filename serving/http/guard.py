@@ -33,7 +33,8 @@ PAGE_HEADERS: Headers = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", API_POLICY.encode()))
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own, which environment variables switch on: it tells of paths, addresses and user agents. Ours does not."""
