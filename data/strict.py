@@ -48,12 +48,13 @@ def read_strictly(
     """Read plain values as a dataclass, and what they hold as the dataclasses of its fields.
 
     where: what the values are, for messages ("" names fields alone). base: what a field is where it is not given;
-    without it the dataclass's default, and a field without one must be given. left_out: fields that may not be given.
+    without it the dataclass's default, and a field without one must be given. Either
+    completes what is given in part. left_out: fields that may not be given.
     infinite: numbers may be infinite, and "inf" is one. Raises `error` with place, value and what it must be.
     """
     reader = _Reader(where, infinite, error)
     try:
-        struct = msgspec.convert(raw, _struct(kind, left_out, infinite))
+        struct = msgspec.convert(raw, _struct(kind, left_out, infinite))  # type: ignore[arg-type]  # a class is hashable
     except msgspec.ValidationError as problem:
         raise reader.refusal(kind, raw, str(problem), left_out) from None
     made: T = reader.made(kind, struct, where, base)
@@ -107,7 +108,7 @@ class _Reader:
             value = getattr(struct, field.name, msgspec.UNSET)
             place = f"{where}.{field.name}" if where else field.name
             if value is not msgspec.UNSET:
-                values[field.name] = self._value(hints[field.name], value, place, getattr(base, field.name, None))
+                values[field.name] = self._value(hints[field.name], value, place, _before(field, base))
             elif base is not None:
                 values[field.name] = getattr(base, field.name)
             elif field.default is MISSING and field.default_factory is MISSING:
@@ -160,6 +161,15 @@ class _Reader:
             kinds = [_WORDS[one] for one in expected[1].split(" | ") if one in _WORDS]
             return self._error(f"{told}: must be {' or '.join(kinds) or expected[1]}")
         return self._error(f"{told}: {text[:1].lower()}{text[1:]}")
+
+
+def _before(field: Any, base: Any) -> Any:
+    """What completes a field that is given in part: the base's, else its default."""
+    if base is not None:
+        return getattr(base, field.name)
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
 
 
 def _some(hint: Any) -> Any:

@@ -55,8 +55,9 @@ def experiment_of(raw: object) -> Experiment:
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
-        if isinstance(raw.get("metrics"), list | tuple):
-            raw["metrics"] = [{"kind": "mean"} | one if isinstance(one, dict) else one for one in raw["metrics"]]
+        metrics: object = raw.get("metrics")
+        if isinstance(metrics, list | tuple):
+            raw["metrics"] = [{"kind": "mean"} | one if isinstance(one, dict) else one for one in metrics]
     return read_strictly(Experiment, raw, "experiment")
 
 
