@@ -17,14 +17,10 @@ def render(folder: Path, template: str, **values: Any) -> str:
 @lru_cache(maxsize=8)
 def _environment(folder: Path) -> Environment:
     return Environment(
-        loader=FileSystemLoader([folder, COMMON]),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-COMMON = Path(__file__).with_name("templates")
-"""Of templates that reports share."""
