@@ -267,7 +267,7 @@ def test_a_body_beyond_the_bound_is_413_whether_it_says_so_or_not(bundle: Bundle
 @pytest.mark.parametrize(
     ("method", "path", "code"),
     [
-        ("GET", "/", "not_found"),
+        ("GET", "/v1", "not_found"),
         ("GET", "/v1/recommendations/", "not_found"),
         ("GET", RECOMMEND, "method_not_allowed"),
         ("DELETE", RECOMMEND, "method_not_allowed"),
@@ -280,7 +280,7 @@ def test_a_body_beyond_the_bound_is_413_whether_it_says_so_or_not(bundle: Bundle
         ("GET", "/v1/items/sku-1/similar?top_k=many", "invalid_request"),
         ("GET", "/v1/items/sku-1/similar?top=3", "invalid_request"),
         ("GET", "/v1/catalogue/0123456789abcdef", "unknown_bundle"),
-        ("GET", "/docs", "not_found"),
+        ("GET", "/redoc", "not_found"),
     ],
 )
 def test_every_error_has_the_one_shape(client: httpx.Client, method: str, path: str, code: str) -> None:
