@@ -126,7 +126,7 @@ def test_a_list_is_filtered_spread_and_explained_here(run: Run, tmp_path: Path) 
     assert {item["category"] for item in listed["items"]} == {"shelf 1"}
     reasons = [item["reason"] for item in listed["items"]]
     assert reasons[0]["text"] in ("because you bought it before", "because you have bought it before")
-    assert set(reasons[0]) == {"kind", "item_id", "share", "text"}
+    assert set(reasons[0]) == {"kind", "item_id", "share", "signals", "text"}
     first = run(*asked).stdout.splitlines()[0]
     assert "sku-1" in first
     assert first.endswith("%)")
