@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data.atomic import write_atomically
 from data.errors import FederationError, OwnshelfError
 from data.interactions import Interactions
+from data.strict import read_strictly
 from federation.lab.defaults import fitted, settle
 from federation.lab.recipes import RECIPES, Recipe, recipe
-from recsys.model.intent_config import IntentConfig
-from recsys.model.profile_config import finite
+from federation.simulation.training import TrainConfig
+from recsys.model.profile_config import ProfileConfig, finite
 
-_T = TypeVar("_T")
-_KEYS = ("base", "train", "serve", "participations", "about")
+
+@dataclass(frozen=True)
+class _Content:
+    """The file's own keys; train, serve: what is changed about the base."""
+
+    base: str
+    train: dict[str, Any] = field(default_factory=dict)
+    serve: dict[str, Any] = field(default_factory=dict)
+    participations: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ def read_recipe(path: Path) -> RecipeFile:
     if not isinstance(content, Mapping) or content.get("base") not in RECIPES:
         raise FederationError(f"{path}: base must be one of {', '.join(RECIPES)}")
     try:
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
         _known("", content, _KEYS)
         base = recipe(content["base"])
         return RecipeFile(
@@ -70,7 +80,18 @@ def read_recipe(path: Path) -> RecipeFile:
             ),
             _like(0, content.get("participations", 0), "participations"),
             content.get("about", {}),
+=======
+        said = read_strictly(_Content, content, "", error=FederationError)
+        found = recipe(said.base)
+        train = read_strictly(
+            TrainConfig, said.train, "train", base=found.train, left_out=("privacy",), infinite=True,
+            error=FederationError,
+        )  # fmt: skip
+        serve = read_strictly(
+            ProfileConfig, said.serve, "serve", base=found.serve, infinite=True, error=FederationError
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
         )
+        return RecipeFile(said.base, Recipe(train, serve, found.mix), said.participations, said.about)
     except OwnshelfError as error:
         raise FederationError(f"{path}: {error}") from None
 
@@ -94,6 +115,7 @@ def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
     )
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def _replace_settings(settings: _T, values: object, where: str) -> _T:
     """Replace the given settings of a dataclass, nested ones too."""
     if not isinstance(values, Mapping):
@@ -127,5 +149,7 @@ def _known(where: str, values: Mapping[str, Any], names: Any) -> None:
         raise FederationError(f"{where}{unknown[0]}: no such setting; must be among {', '.join(names)}")
 
 
+=======
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson, File, Seed
+from serving.cli.options import AsJson, FederationPath
 from serving.process.federation_file import FederationFile
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -18,10 +18,9 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_ena
 
 @app.command("list")
 def list_(
-    federation: File,
+    federation: FederationPath,
     n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """List the newest rounds, newest first."""
     rows = [
@@ -33,8 +32,13 @@ def list_(
 
 
 @app.command()
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
     """List the kept bundles, newest first."""
+=======
+def releases(federation: FederationPath, as_json: AsJson = False) -> None:
+    """The kept bundles, newest first."""
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     store = FederationFile.read(federation).store().releases
     active = store.active()
     rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]
@@ -45,9 +49,8 @@ def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
 @app.command()
 def activate(
     version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
-    federation: File,
+    federation: FederationPath,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""
     chosen = FederationFile.read(Path(federation)).store().activate(version, int(time.time()))

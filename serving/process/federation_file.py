@@ -15,15 +15,12 @@ has a default. The plan is the very file that the custodian was started with.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from data.errors import ServingError
-from federation.learning.item_step import GUARDED
+from data.errors import OwnshelfError, ServingError
+from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.private_sum.sealing import Suite
 from federation.protocol.transport import check_address, is_loopback
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
@@ -56,6 +53,43 @@ class TokenSettings:
 
 
 @dataclass(frozen=True)
+class _CustodianTable:
+    """url, public_key: of the custodian; ca: the only authority that is believed, for one of its own."""
+
+    url: str
+    public_key: str
+    ca: str | None = None
+
+
+@dataclass(frozen=True)
+class _StoreTable:
+    """folder: of bundles, shares and keys; url: of a database elsewhere."""
+
+    folder: str = "rounds"
+    url: str | None = None
+    advances: bool = True
+
+
+@dataclass(frozen=True)
+class _PrivacyTable:
+    """plan: the file that the custodian was started with."""
+
+    plan: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The file's tables."""
+
+    custodian: _CustodianTable
+    privacy: _PrivacyTable
+    store: _StoreTable = _StoreTable()
+    rounds: RoundSettings = field(default_factory=RoundSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
+
+
+@dataclass(frozen=True)
 class FederationFile:
     """The settings of a federation file, checked.
 
@@ -83,26 +117,24 @@ class FederationFile:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ServingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
-        tables = _tables(content, ("custodian", "store", "privacy", "rounds", "tokens", "intake"))
-        custodian = _known(tables["custodian"], "custodian", {"url": str, "public_key": str, "ca": str})
-        store = _known(tables["store"], "store", {"folder": str, "url": str, "advances": bool})
-        privacy = _known(tables["privacy"], "privacy", {"plan": str})
-        for where, name in (("custodian", "url"), ("custodian", "public_key"), ("privacy", "plan")):
-            if name not in tables[where]:
-                raise ServingError(f"{path}: {where}.{name} is missing")
-        folder = path.parent / store.get("folder", "rounds")
-        key = str(custodian["public_key"])
+        try:
+            said = read_strictly(_Said, content, "", error=ServingError)
+        except OwnshelfError as error:
+            raise ServingError(f"{path}: {error}") from None
+        custodian, store = said.custodian, said.store
+        folder = path.parent / store.folder
+        key = custodian.public_key
         return FederationFile(
-            custodian_url=str(custodian["url"]),
+            custodian_url=custodian.url,
             custodian_key=read_public_key(key if len(key) == 64 else str(path.parent / key)),
-            custodian_ca=path.parent / custodian["ca"] if "ca" in custodian else None,
+            custodian_ca=None if custodian.ca is None else path.parent / custodian.ca,
             folder=folder,
-            url=str(store.get("url", sqlite_url(folder / DATABASE))),
-            advances=bool(store.get("advances", True)),
-            plan=_plan(path.parent / str(privacy["plan"])),
-            rounds=_rounds(tables["rounds"]),
-            tokens=_made(TokenSettings(), tables["tokens"], "tokens"),
-            intake=_made(IntakeSettings(), tables["intake"], "intake"),
+            url=store.url or sqlite_url(folder / DATABASE),
+            advances=store.advances,
+            plan=_plan(path.parent / said.privacy.plan),
+            rounds=said.rounds,
+            tokens=said.tokens,
+            intake=said.intake,
         )
 
     def store(self) -> CoordinatorStore:
@@ -153,6 +185,7 @@ class FederationFile:
         )
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     for name, value in content.items():
         if name not in names or not isinstance(value, dict):
@@ -190,6 +223,8 @@ def _rounds(table: Mapping[str, Any]) -> RoundSettings:
     return settings
 
 
+=======
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _plan(path: Path) -> PrivacyPlan:
     try:
         return PrivacyPlan.from_json(path.read_bytes())

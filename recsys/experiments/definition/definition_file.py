@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import types
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from data.errors import DataError
+from data.strict import brief, read_strictly
 from recsys.experiments.definition.definition import Experiment
-from recsys.experiments.definition.metric_definitions import Metric, brief
+from recsys.experiments.definition.metric_definitions import Metric
 
 TIMES = ("starts_at", "ends_at")
 """Fields that people write as dates: ISO 8601 with an offset, UTC without one."""
 
 MAX_FILE_BYTES = 200_000
-
-FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
-
-MAX_NUMBER = 2**53
-"""Every number below is the same in each language that reads a definition."""
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -61,9 +55,16 @@ def experiment_of(raw: object) -> Experiment:
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     experiment = _object(Experiment, raw, "experiment")
     assert isinstance(experiment, Experiment)
     return experiment
+=======
+        metrics: object = raw.get("metrics")
+        if isinstance(metrics, list | tuple):
+            raw["metrics"] = [{"kind": "mean"} | one if isinstance(one, dict) else one for one in metrics]
+    return read_strictly(Experiment, raw, "experiment")
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def _once(keys: Sequence[str]) -> None:
         raise DataError(f"{brief(twice[0])}: is given twice in one object")
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def _object(kind: type, raw: object, where: str) -> object:
     if not isinstance(raw, Mapping):
         raise DataError(f"{where}={brief(raw)}: must be an object")
@@ -155,6 +157,8 @@ def _text(raw: object, where: str) -> str:
     return raw
 
 
+=======
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _seconds(name: str, raw: object) -> object:
     """Convert a date or time to seconds since 1970; anything else is left for _value to refuse."""
     if isinstance(raw, str):

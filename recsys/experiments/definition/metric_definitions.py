@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from data.errors import DataError
+from data.strict import brief
 
 Pair = tuple[str, str]
 
@@ -26,6 +26,7 @@ SESSIONS_CAP = 3
 """Sessions won, and sessions lost, that count of one shopper: a few say whom one prefers, and bound what one adds."""
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def brief(value: object) -> str:
     """Shorten a value of somebody else's file for an error message: a few of its parts, however many there are."""
     try:
@@ -34,6 +35,8 @@ def brief(value: object) -> str:
         return "an integer of too many digits"
 
 
+=======
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 class MetricKind(StrEnum):
     """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,21 +16,13 @@ from serving.access import caller
 from serving.http.batching import Batcher
 from serving.http.bodies import invalid
 from serving.http.hot_path import check_json
-from serving.http.resources.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
-from serving.http.resources.listing import (
-    ListResult,
-    candidates_for,
-    list_for,
-    list_json,
-    listed,
-    question_of,
-    search_all,
-)
+from serving.http.resources.ask_bodies import CURRENT, Ask, BatchRequest, ProfileRequest, parse_ask
+from serving.http.resources.item_json import list_json
+from serving.http.resources.listing import ListResult, candidates_for, list_for, listed, question_of, search_all
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle, ServedBundles
 
 NO_STORE = {"cache-control": "no-store"}
-CURRENT = "current"
 
 
 def add_asking(app: FastAPI, apps: Apps) -> None:
@@ -60,7 +52,7 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
         if not isinstance(asked, ProfileRequest):
             return answer(shelf, asked)
         question = question_of(served(shelf, asked), asked)
-        return list_answer(question.one, listed(question, await batcher.submit(question)))
+        return list_answer(question.one, listed(question, await batcher.submit(question)), asked.fields)
 
     return answered
 
@@ -82,11 +74,16 @@ def answer(shelf: ServedBundles, asked: Ask) -> bytes:
             "candidates": candidates,
         }
         return json.dumps(whole, ensure_ascii=False).encode()
-    return list_answer(one, list_for(one, asked))
+    return list_answer(one, list_for(one, asked), asked.fields)
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def list_answer(one: ServedBundle, found: ListResult) -> bytes:
     """Write a list as it is answered."""
+=======
+def list_answer(one: ServedBundle, found: ListResult, fields: Sequence[str] | None) -> bytes:
+    """Write a list as it is answered. fields: of its items; None for the usual ones."""
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
         ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
@@ -100,17 +97,21 @@ def list_answer(one: ServedBundle, found: ListResult) -> bytes:
         b'"trend"' if found.fallback else b"null",
         missing,
         b"null" if found.cursor is None else b'"%b"' % found.cursor.encode(),
-        list_json(one, found.items, found.scores, found.reasons),
+        list_json(one, found.items, found.scores, found.reasons, fields),
     )
 
 
 def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     """Find the bundle that is asked for, if it is still answered.
 
     Raises Refusal, which says what to fetch.
 
     `current` is any version at all, which is good enough where nothing that is sent was made for one.
     """
+=======
+    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch."""
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     one = shelf.get(asked.bundle_version)
     if one is None:
         current = shelf.current

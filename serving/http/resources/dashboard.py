@@ -6,12 +6,8 @@ in memory alone.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI, Query
@@ -23,21 +19,20 @@ from serving.http.bodies import refusals
 from serving.http.resources.dashboard_bodies import Budget, DashboardAnswer, TrafficMinute, Version
 from serving.http.resources.dashboard_experiments import experiments_of
 from serving.http.resources.federation_bodies import entry_of
+from serving.http.web_pages import web_page
 from serving.shelf.served import Apps, ServedBundle
 from serving.state.traffic import Traffic
 
 if TYPE_CHECKING:
     from federation.service.coordinator import Coordinator
 
-PAGE = Path(__file__).with_name("pages") / "dashboard.html"
 SHOWN_ROUNDS = 200
 HOURS = 6
 
 
 def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coordinator | None) -> None:
     """Mount the page and its figures."""
-    page = PAGE.read_bytes()
-    policy = page_policy(page)
+    page = web_page("dashboard.html")
 
     @app.get(
         "/dashboard",
@@ -46,8 +41,7 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         responses={200: {"content": {"text/html": {}}, "description": "The page, without any figure"}, **refusals()},
     )
     async def shown() -> Response:
-        headers = {"content-security-policy": policy, "cache-control": "no-cache"}
-        return Response(page, 200, headers, "text/html; charset=utf-8")
+        return page.response()
 
     @app.get("/v1/dashboard", summary="What the dashboard shows", responses=refusals(401, 403, 422))
     def figures(request: Request, hours: Annotated[int, Query(ge=1, le=168)] = HOURS) -> DashboardAnswer:
@@ -72,6 +66,7 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         )
 
 
+<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
 def page_policy(page: bytes) -> str:
     """Write the content security policy under which a page's own script and style run, and nothing else does."""
     text = page.decode()
@@ -88,6 +83,10 @@ def page_policy(page: bytes) -> str:
 
 def _version(bundle: ServedBundle, current: bool) -> Version:
     manifest = bundle.bundle.manifest
+=======
+def _version(one: ServedBundle, current: bool) -> Version:
+    manifest = one.bundle.manifest
+>>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     training = manifest["training"]
     measured = training.get("round", training)  # a live round's own figure, never that of the bundle it began from
     return Version(
