@@ -68,30 +68,16 @@ def read_recipe(path: Path) -> RecipeFile:
     if not isinstance(content, Mapping) or content.get("base") not in RECIPES:
         raise FederationError(f"{path}: base must be one of {', '.join(RECIPES)}")
     try:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-        _known("", content, _KEYS)
-        base = recipe(content["base"])
-        return RecipeFile(
-            content["base"],
-            Recipe(
-                _replace_settings(base.train, content.get("train", {}), "train"),
-                _replace_settings(base.serve, content.get("serve", {}), "serve"),
-                base.mix,
-            ),
-            _like(0, content.get("participations", 0), "participations"),
-            content.get("about", {}),
-=======
-        said = read_strictly(_Content, content, "", error=FederationError)
-        found = recipe(said.base)
+        stored = read_strictly(_Content, content, "", error=FederationError)
+        base = recipe(stored.base)
         train = read_strictly(
-            TrainConfig, said.train, "train", base=found.train, left_out=("privacy",), infinite=True,
+            TrainConfig, stored.train, "train", base=base.train, left_out=("privacy",), infinite=True,
             error=FederationError,
         )  # fmt: skip
         serve = read_strictly(
-            ProfileConfig, said.serve, "serve", base=found.serve, infinite=True, error=FederationError
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
+            ProfileConfig, stored.serve, "serve", base=base.serve, infinite=True, error=FederationError
         )
-        return RecipeFile(said.base, Recipe(train, serve, found.mix), said.participations, said.about)
+        return RecipeFile(stored.base, Recipe(train, serve, base.mix), stored.participations, stored.about)
     except OwnshelfError as error:
         raise FederationError(f"{path}: {error}") from None
 
@@ -115,41 +101,5 @@ def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
     )
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def _replace_settings(settings: _T, values: object, where: str) -> _T:
-    """Replace the given settings of a dataclass, nested ones too."""
-    if not isinstance(values, Mapping):
-        raise FederationError(f"{where}: is a {type(values).__name__}, must be an object")
-    _known(f"{where}.", values, [field.name for field in fields(settings) if field.name != "privacy"])  # type: ignore[arg-type]
-    new = {}
-    for name, value in values.items():
-        now = getattr(settings, name)
-        inside = f"{where}.{name}"
-        if name == "intent":  # the one part that a recipe may be without
-            new[name] = None if value is None else _replace_settings(now or IntentConfig(), value, inside)
-        else:
-            new[name] = _replace_settings(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
-    return replace(settings, **new)  # type: ignore[type-var]
-
-
-def _like(now: _T, value: Any, where: str) -> _T:
-    """Check that the value is of the kind of what stands there now, and return it."""
-    if isinstance(now, float) and value == "inf":
-        return float("inf")  # type: ignore[return-value]
-    if isinstance(now, tuple) and isinstance(value, list) and (len(value) == len(now) or not (value and now)):
-        return tuple(_like(0.0, item, where) for item in value)  # type: ignore[return-value]
-    kinds: tuple[type, ...] = (int, float) if isinstance(now, float) else (type(now),)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise FederationError(f"{where}={json.dumps(value)}: must be like {json.dumps(now)}")
-    return type(now)(value)  # type: ignore[call-arg]
-
-
-def _known(where: str, values: Mapping[str, Any], names: Any) -> None:
-    if unknown := [name for name in values if name not in names]:
-        raise FederationError(f"{where}{unknown[0]}: no such setting; must be among {', '.join(names)}")
-
-
-=======
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")

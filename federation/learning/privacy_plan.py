@@ -174,20 +174,6 @@ class PrivacyPlan:
         return plan
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def _checked(raw: object, kind: type, what: str) -> dict[str, Any]:
-    """Check raw as the fields of kind, each a number or an object."""
-    names = {field.name for field in fields(kind)}
-    if not isinstance(raw, Mapping) or set(raw) != names:
-        raise PlanRefused(f"{what}: must have the fields {', '.join(sorted(names))}")
-    for name, value in raw.items():
-        if name != "clips" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise PlanRefused(f"{name}={value!r}: must be a number")
-    return dict(raw)
-
-
-=======
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def least_sigma(z: float, sensitivity_squared: int) -> int:
     """Find the least integer σ with σ² ≥ z²·Δ², compared as a device compares it."""
     wanted = z**2 * sensitivity_squared

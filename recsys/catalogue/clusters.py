@@ -73,16 +73,12 @@ def cluster_count(n_items: int) -> int:
 
 
 def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     """Cluster a table into (k, dim) float32 centroids of length 1, k by `cluster_count`.
 
     They are the same for the same table and seed, on any thread count.
     """
-=======
-    """(k, dim) float32 of length 1, k by `cluster_count`; the same for the same table and seed, on any thread count."""
     import faiss  # here: a device reads centroids and makes none
 
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     length = np.linalg.norm(table.item_embeddings, axis=1, keepdims=True)
     rows = table.item_embeddings[length[:, 0] > 0]
     if len(rows) == 0:

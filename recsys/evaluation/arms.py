@@ -23,15 +23,11 @@ MakeSolver = Callable[[ItemTable, ProfileConfig], "Solver"]
 
 
 def closed_form(table: ItemTable, config: ProfileConfig) -> Solver:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     """Make the fold-in solver of a table's taste."""
-=======
-    """The fold-in solver of a table's taste."""
     import torch  # here: a device has this module's scoring, and never solves for many
 
     from recsys.model.solver import Solver
 
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     return Solver(torch.from_numpy(np.array(table.rows_of(TASTE))), alpha=config.alpha, reg=config.reg)
 
 

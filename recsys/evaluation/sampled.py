@@ -112,7 +112,7 @@ def draw_negatives(
 
 
 def _lowest(lot: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
-    """Column indices (batch, n) of the n lowest values ≥ 0 of each row, in any order; of equal ones the first columns.
+    """Find the columns of the n lowest values ≥ 0 of each row, (batch, n), in any order; of equal ones the first.
 
     A lot has 2²⁴ values, so some tie; a partition of the lots alone leaves the choice to the processor.
     """

@@ -111,13 +111,7 @@ def context_query(
     profile_vector: npt.NDArray[np.float32] | None,
     weight: float = CONTEXT_WEIGHT,
 ) -> npt.NDArray[np.float32]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-    """Compute what goes on the product page of an item, (dim,) float32 of length ≤ 1.
-
-    Its direction and the profile's are blended.
-=======
     """Blend an item's direction with a profile's, for the item's product page: (dim,) float32 of length ≤ 1.
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 
     row: (dim,), the item's embedding, which may be newer than the table. Its part TASTE alone speaks: other parts of a
     row are what is looked for, not what is looked for by. profile_vector: (dim,); None for a shopper without one, who

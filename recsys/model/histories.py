@@ -129,13 +129,9 @@ class PaddedBatch:
 def batches(
     histories: Histories, devices: npt.NDArray[np.int64], dtype: torch.dtype, cells: int = 16_384
 ) -> Iterator[PaddedBatch]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     """Yield devices with a history, in batches of about `cells` padded entries, shortest histories first."""
-=======
-    """Devices with a history, in batches of about `cells` padded entries, shortest histories first."""
     import torch  # here: a device merges its own history, and never pads many
 
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     lengths = histories.counts[devices]
     order = devices[np.argsort(lengths, kind="stable")]
     order = order[histories.counts[order] > 0]

@@ -34,13 +34,8 @@ def add(
 
 
 @app.command("list")
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False, seed: Seed = 0) -> None:
-    """List the bundles of a shop, the last added first."""
-=======
 def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False) -> None:
-    """The bundles of a shop, the last added first."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
+    """List the bundles of a shop, the last added first."""
     store = _store(state)
     active = store.active(app_name)
     rows = [asdict(one) | {"current": one == active} for one in store.all(app_name)]

@@ -78,7 +78,7 @@ def demo_command(
 
 
 def _heading(say: Console, text: str) -> None:
-    """A line across a terminal; in a pipe, whose lines have no end, the text alone."""
+    """Draw a line across a terminal; in a pipe, whose lines have no end, print the text alone."""
     if say.is_terminal:
         say.rule(text)
     else:

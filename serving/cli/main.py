@@ -52,13 +52,8 @@ class Commands(OneLineErrors):
     """The commands of COMMANDS, each imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-        """List their names, in the order of the table."""
-        return list(COMMANDS)
-=======
         """List their names, in the order of the table; those of a checkout only in one."""
         return [name for name in COMMANDS if name != "bench" or in_checkout()]
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find the command, or None for an unknown name."""
@@ -87,7 +82,7 @@ def _command(function: Any, name: str, line: str | None = None) -> Any:
 
 
 def in_checkout(root: Path = ROOT) -> bool:
-    """Whether the package lies in a checkout of the repository; its root is then where `tests` is imported from."""
+    """Check if the package lies in a checkout of the repository. Its root is then where `tests` is imported from."""
     if not (root / "tests" / "benchmarks" / "command.py").is_file():
         return False
     if str(root) not in sys.path:

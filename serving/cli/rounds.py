@@ -32,13 +32,8 @@ def list_(
 
 
 @app.command()
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """List the kept bundles, newest first."""
-=======
 def releases(federation: FederationPath, as_json: AsJson = False) -> None:
-    """The kept bundles, newest first."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
+    """List the kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
     rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]

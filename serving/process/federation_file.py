@@ -185,46 +185,6 @@ class FederationFile:
         )
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    for name, value in content.items():
-        if name not in names or not isinstance(value, dict):
-            raise ServingError(f"{name}: must be a table, one of {', '.join(names)}")
-    return {name: dict(content.get(name, {})) for name in names}
-
-
-def _known(table: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> dict[str, Any]:
-    for name, value in table.items():
-        if name not in kinds:
-            raise ServingError(f"{where}.{name}: must be one of {', '.join(kinds)}")
-        if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
-            raise ServingError(f"{where}.{name}={value!r}: must be of type {kinds[name].__name__}")
-    return dict(table)
-
-
-def _made(defaults: Any, table: Mapping[str, Any], where: str) -> Any:
-    """Replace defaults by what a table says instead; they tell the types."""
-    kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
-    return replace(defaults, **_known(table, where, kinds))
-
-
-def _rounds(table: Mapping[str, Any]) -> RoundSettings:
-    values = dict(table)
-    step = values.pop("step", {})
-    if not isinstance(step, dict):
-        raise ServingError("rounds.step: must be a table")
-    values_of_step = _made(GUARDED, step, "rounds.step")
-    if "suite" in values:
-        try:
-            values["suite"] = Suite(values["suite"])
-        except ValueError:
-            raise ServingError(f"rounds.suite={values['suite']!r}: must be one of {', '.join(Suite)}") from None
-    settings: RoundSettings = _made(RoundSettings(), {**values, "step": values_of_step}, "rounds")
-    return settings
-
-
-=======
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _plan(path: Path) -> PrivacyPlan:
     try:
         return PrivacyPlan.from_json(path.read_bytes())

@@ -55,16 +55,10 @@ def experiment_of(raw: object) -> Experiment:
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-    experiment = _object(Experiment, raw, "experiment")
-    assert isinstance(experiment, Experiment)
-    return experiment
-=======
         metrics: object = raw.get("metrics")
         if isinstance(metrics, list | tuple):
             raw["metrics"] = [{"kind": "mean"} | one if isinstance(one, dict) else one for one in metrics]
     return read_strictly(Experiment, raw, "experiment")
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
@@ -102,63 +96,6 @@ def _once(keys: Sequence[str]) -> None:
         raise DataError(f"{brief(twice[0])}: is given twice in one object")
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def _object(kind: type, raw: object, where: str) -> object:
-    if not isinstance(raw, Mapping):
-        raise DataError(f"{where}={brief(raw)}: must be an object")
-    if kind is Metric:
-        return Metric.from_dict(dict(raw))
-    known = {field.name: field for field in fields(kind)}
-    for key in raw:
-        if key not in known:
-            raise DataError(f"{where}.{key}: is unknown, must be one of {', '.join(known)}")
-    for name, field in known.items():
-        if name not in raw and field.default is MISSING and field.default_factory is MISSING:
-            raise DataError(f"{where}.{name}: is missing")
-    hints = get_type_hints(kind)
-    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in raw.items()})
-
-
-def _value(kind: Any, raw: object, where: str) -> Any:
-    """Convert raw to a value of an annotation: a dataclass, a tuple, an enumeration, or a plain type."""
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        if raw is None and type(None) in get_args(kind):
-            return None
-        return _value(next(part for part in get_args(kind) if part is not type(None)), raw, where)
-    if origin is tuple:
-        if not isinstance(raw, list | tuple):
-            raise DataError(f"{where}={brief(raw)}: must be a list")
-        return tuple(_value(get_args(kind)[0], part, f"{where}[{at}]") for at, part in enumerate(raw))
-    if origin is Literal:
-        return _text(raw, where)
-    if is_dataclass(kind):
-        assert isinstance(kind, type)
-        return _object(kind, raw, where)
-    if issubclass(kind, StrEnum):
-        text = _text(raw, where)
-        if text not in list(kind):
-            raise DataError(f"{where}={text!r}: must be one of {', '.join(kind)}")
-        return kind(text)
-    if kind is str:
-        return _text(raw, where)
-    if kind is float and isinstance(raw, str) and FLOAT_WITHOUT_POINT.fullmatch(raw):
-        raise DataError(f"{where}={brief(raw)}: must be a number, with a point for YAML to see one: 1.0e-6")
-    if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int) or not abs(raw) < MAX_NUMBER:
-        raise DataError(f"{where}={brief(raw)}: must be {'a finite number' if kind is float else 'an integer'}")
-    return kind(raw) + 0  # of 0 and -0.0 one text
-
-
-def _text(raw: object, where: str) -> str:
-    if not isinstance(raw, str):
-        raise DataError(f"{where}={brief(raw)}: must be text")
-    if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
-        raise DataError(f"{where}={brief(raw)}: must be text without NUL and lone surrogates")
-    return raw
-
-
-=======
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 def _seconds(name: str, raw: object) -> object:
     """Convert a date or time to seconds since 1970; anything else is left for _value to refuse."""
     if isinstance(raw, str):

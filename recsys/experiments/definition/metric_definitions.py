@@ -26,17 +26,6 @@ SESSIONS_CAP = 3
 """Sessions won, and sessions lost, that count of one shopper: a few say whom one prefers, and bound what one adds."""
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def brief(value: object) -> str:
-    """Shorten a value of somebody else's file for an error message: a few of its parts, however many there are."""
-    try:
-        return f"{reprlib.repr(value):.80}"
-    except ValueError:
-        return "an integer of too many digits"
-
-
-=======
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
 class MetricKind(StrEnum):
     """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means.
 

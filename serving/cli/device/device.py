@@ -197,13 +197,8 @@ def consent(
 
 
 @device_app.command()
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def show(home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
-    """Show everything that is stored on this device."""
-=======
 def show(home: Home = None, as_json: AsJson = False) -> None:
-    """Everything that is stored on this device."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
+    """Show everything that is stored on this device."""
     stored = Device.open(_home(home)).show()
     lines = [f"{name}: {value}" for name, value in stored.items() if name != "events"]
     lines += [
@@ -289,7 +284,7 @@ OPTIONS_OF_MODE: dict[str, frozenset[str]] = {
 
 
 def _check_options(mode: str, options: list[str]) -> None:
-    """Raises ServingError for an option that this mode would ignore."""
+    """Check options; raises ServingError for one that this mode would ignore."""
     taken = OPTIONS_OF_MODE.get(mode)
     for option in options:
         if taken is not None and option not in taken:

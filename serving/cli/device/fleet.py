@@ -77,7 +77,7 @@ def waiting_s(come_back_at: Sequence[int], now: float, most_s: float) -> float:
 
 
 def create_fleet(folder: Path, dataset: str, until: str | None, n: int, seed: int) -> tuple[Fleet, int]:
-    """Devices of n users of the log that have a history, and the moment as of which they weigh it (µs)."""
+    """Create devices of n users of the log that have a history, and the moment as of which they weigh it (µs)."""
     opened = Dataset.open(dataset)
     log = opened.interactions()
     at = parse_time(until) if until else int(log.time.max()) + 1

@@ -110,30 +110,19 @@ def status(
 
 
 @app.command()
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def results(
-    experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
-    """Show what the sums say so far."""
-=======
 def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
-    """What the sums say so far."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
+    """Show what the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
     words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
     """Ask the service. Raises ServingError with its own words for a refusal."""
-=======
-    """The service's answer. Raises ServingError with its own words for a refusal."""
     import httpx
 
     from federation.device.asking.client import service_client
 
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:

@@ -46,13 +46,13 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
     batcher = Batcher(search_all)
 
     async def answered(state: MutableMapping[str, Any], body: bytes) -> bytes:
-        asked = parse_ask(body)
-        state["mode"] = mode_of(asked)
+        request = parse_ask(body)
+        state["mode"] = mode_of(request)
         shelf = apps.of(state["caller"].app)
-        if not isinstance(asked, ProfileRequest):
-            return answer(shelf, asked)
-        question = question_of(served(shelf, asked), asked)
-        return list_answer(question.one, listed(question, await batcher.submit(question)), asked.fields)
+        if not isinstance(request, ProfileRequest):
+            return answer(shelf, request)
+        question = question_of(served(shelf, request), request)
+        return list_answer(question.one, listed(question, await batcher.submit(question)), request.fields)
 
     return answered
 
@@ -62,62 +62,48 @@ def mode_of(request: Ask) -> str:
     return "trend" if isinstance(request, ProfileRequest) and request.profile is None else request.mode
 
 
-def answer(shelf: ServedBundles, asked: Ask) -> bytes:
+def answer(shelf: ServedBundles, request: Ask) -> bytes:
     """Answer one question. Raises Refusal."""
-    one = served(shelf, asked)
-    if not isinstance(asked, ProfileRequest):
-        candidates, unknown = candidates_for(one, asked)
+    bundle = served(shelf, request)
+    if not isinstance(request, ProfileRequest):
+        candidates, unknown = candidates_for(bundle, request)
         whole = {
-            "bundle_version": one.version,
-            "mode": asked.mode,
+            "bundle_version": bundle.version,
+            "mode": request.mode,
             "unknown_exclude": unknown,
             "candidates": candidates,
         }
         return json.dumps(whole, ensure_ascii=False).encode()
-    return list_answer(one, list_for(one, asked), asked.fields)
+    return list_answer(bundle, list_for(bundle, request), request.fields)
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def list_answer(one: ServedBundle, found: ListResult) -> bytes:
-    """Write a list as it is answered."""
-=======
-def list_answer(one: ServedBundle, found: ListResult, fields: Sequence[str] | None) -> bytes:
+def list_answer(bundle: ServedBundle, result: ListResult, fields: Sequence[str] | None) -> bytes:
     """Write a list as it is answered. fields: of its items; None for the usual ones."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     missing = b'[], "unknown_items": []'
-    if found.unknown_exclude or found.unknown_items:
-        ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
+    if result.unknown_exclude or result.unknown_items:
+        ids = [json.dumps(ids_of, ensure_ascii=False) for ids_of in (result.unknown_exclude, result.unknown_items)]
         missing = f'{ids[0]}, "unknown_items": {ids[1]}'.encode()
     return (
         b'{"bundle_version": "%b", "mode": "profile", "recommendation_id": "%b", "fallback": %b, '
         b'"unknown_exclude": %b, "cursor": %b, "recommendations": %b}'
     ) % (
-        one.version.encode(),
+        bundle.version.encode(),
         os.urandom(16).hex().encode(),
-        b'"trend"' if found.fallback else b"null",
+        b'"trend"' if result.fallback else b"null",
         missing,
-        b"null" if found.cursor is None else b'"%b"' % found.cursor.encode(),
-        list_json(one, found.items, found.scores, found.reasons, fields),
+        b"null" if result.cursor is None else b'"%b"' % result.cursor.encode(),
+        list_json(bundle, result.items, result.scores, result.reasons, fields),
     )
 
 
-def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-    """Find the bundle that is asked for, if it is still answered.
-
-    Raises Refusal, which says what to fetch.
-
-    `current` is any version at all, which is good enough where nothing that is sent was made for one.
-    """
-=======
-    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch."""
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
-    one = shelf.get(asked.bundle_version)
-    if one is None:
+def served(shelf: ServedBundles, request: Ask) -> ServedBundle:
+    """Find the bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch."""
+    bundle = shelf.get(request.bundle_version)
+    if bundle is None:
         current = shelf.current
         problem = "not served"
-        if asked.bundle_version == CURRENT:
-            if isinstance(asked, ProfileRequest) and asked.profile is None:
+        if request.bundle_version == CURRENT:
+            if isinstance(request, ProfileRequest) and request.profile is None:
                 return current
             problem = "`current` is for questions without a profile; profiles and clusters belong to one version"
         raise Refusal(
@@ -125,7 +111,7 @@ def served(shelf: ServedBundles, asked: Ask) -> ServedBundle:
             f"bundle_version: {problem}; the current one is {current.version}",
             {"current": current.version, "fetch": f"/v1/catalogue/{current.version}"},
         )
-    return one
+    return bundle
 
 
 def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:

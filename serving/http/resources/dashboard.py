@@ -66,27 +66,8 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         )
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def page_policy(page: bytes) -> str:
-    """Write the content security policy under which a page's own script and style run, and nothing else does."""
-    text = page.decode()
-    allowed = {
-        name: "'sha256-" + base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() + "'"
-        for name in ("script", "style")
-        for block in re.findall(rf"<{name}>(.*?)</{name}>", text, flags=re.S)
-    }
-    return (
-        f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
-        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
 def _version(bundle: ServedBundle, current: bool) -> Version:
     manifest = bundle.bundle.manifest
-=======
-def _version(one: ServedBundle, current: bool) -> Version:
-    manifest = one.bundle.manifest
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
     training = manifest["training"]
     measured = training.get("round", training)  # a live round's own figure, never that of the bundle it began from
     return Version(

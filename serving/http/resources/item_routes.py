@@ -108,13 +108,13 @@ def _stored(change: Callable[[], int], look: Callable[[], None]) -> int:
     return sequence
 
 
-def _similar(one: ServedBundle, item_id: str, asked: SimilarRequest) -> Response:
-    place = _place(one, item_id)
-    check_fields(one, asked.fields)
-    hidden, _ = places(one, asked.exclude)
-    items, scores = similar_to(one, place, asked.top_k, shown_for(one, asked.filter), hidden)
-    listed = list_json(one, items, scores, fields=asked.fields)
-    body = with_items({"bundle_version": one.version, "item_id": item_id}, "similar", listed)
+def _similar(bundle: ServedBundle, item_id: str, request: SimilarRequest) -> Response:
+    place = _place(bundle, item_id)
+    check_fields(bundle, request.fields)
+    hidden, _ = places(bundle, request.exclude)
+    items, scores = similar_to(bundle, place, request.top_k, shown_for(bundle, request.filter), hidden)
+    listed = list_json(bundle, items, scores, fields=request.fields)
+    body = with_items({"bundle_version": bundle.version, "item_id": item_id}, "similar", listed)
     return Response(body, 200, NO_STORE, "application/json")
 
 

@@ -76,28 +76,28 @@ def list_for(served: ServedBundle, request: ProfileRequest) -> ListResult:
     return listed(question, search(question))
 
 
-def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
+def question_of(served: ServedBundle, request: ProfileRequest) -> Question:
     """Resolve a request into what is to be searched for. Raises Refusal as list_for."""
-    live = one.live
-    check_fields(one, asked.fields)
-    exclude, unknown_exclude = places(one, asked.exclude)
-    page, unknown_items = places(one, [] if asked.context is None else [asked.context])
-    cart, unknown_cart = places(one, asked.cart)
+    live = served.live
+    check_fields(served, request.fields)
+    exclude, unknown_exclude = places(served, request.exclude)
+    page, unknown_items = places(served, [] if request.context is None else [request.context])
+    cart, unknown_cart = places(served, request.cart)
     unknown_items = [*unknown_items, *unknown_cart]
     near = np.concatenate((page, cart)) if len(page) or len(cart) else _NO_ITEMS
-    before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
+    before = _NO_ITEMS if request.cursor is None else decode_cursor(request.cursor, served.version)
     hidden = (
         np.concatenate((exclude, near, before[before < live.n_items]))
         if len(exclude) or len(near) or len(before)
         else _NO_ITEMS
     )
-    shown = shown_for(one, asked.filter)
-    query = _query(one, asked, int(page[0]) if len(page) else None, cart)
+    shown = shown_for(served, request.filter)
+    query = _query(served, request, int(page[0]) if len(page) else None, cart)
     prepared = None
-    if asked.rules:
-        prepared = _prepared(one, asked.rules, before)
+    if request.rules:
+        prepared = _prepared(served, request.rules, before)
         unknown_items = [*unknown_items, *prepared.unknown]
-    return Question(one, asked, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
+    return Question(served, request, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
 
 
 def search(question: Question) -> SearchHits:
@@ -154,34 +154,30 @@ def _held_back(question: Question, items: Items) -> bool:
     return bool(left.any())
 
 
-def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
+def candidates_for(served: ServedBundle, request: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
     """Encode candidates as they travel, and list the excluded ids that the bundle does not have. Raises Refusal."""
-=======
-    """Candidates as they travel, and the excluded ids that the bundle does not have. Raises Refusal."""
-    check_fields(one, asked.fields)
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
-    exclude, unknown = places(one, asked.exclude)
-    shown = shown_for(one, asked.filter)
-    if isinstance(asked, ClusterRequest):
+    check_fields(served, request.fields)
+    exclude, unknown = places(served, request.exclude)
+    shown = shown_for(served, request.filter)
+    if isinstance(request, ClusterRequest):
         try:
-            queries = cluster_queries(one.clusters, asked.clusters)
+            queries = cluster_queries(served.clusters, request.clusters)
         except ModelError as error:
             raise invalid_field("clusters", str(error).partition(": ")[2]) from None
     else:
-        vector = profile_vector(asked.noised, one.bundle.table.dim, "noised")
-        mean = in_shares(one.bundle.table.mean_profile, one.bundle.table.parts, one.bundle.config)
+        vector = profile_vector(request.noised, served.bundle.table.dim, "noised")
+        mean = in_shares(served.bundle.table.mean_profile, served.bundle.table.parts, served.bundle.config)
         queries = direction_queries(vector, mean)
-    weight = one.bundle.config.trend_weight
+    weight = served.bundle.config.trend_weight
     lists = [
-        one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
+        served.live.search(query, request.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
         for query in queries
     ]
-    chosen = np.sort(interleave(np.stack(lists), asked.candidates)) if len(lists[0]) else _NO_ITEMS
-    candidates = encode_candidates(one.quantized, chosen)
-    if asked.fields is not None:
+    chosen = np.sort(interleave(np.stack(lists), request.candidates)) if len(lists[0]) else _NO_ITEMS
+    candidates = encode_candidates(served.quantized, chosen)
+    if request.fields is not None:
         kept = {name: value for name, value in candidates.items() if name not in COLUMNS or name == "item_id"}
-        candidates = kept | field_columns(one, chosen, asked.fields)
+        candidates = kept | field_columns(served, chosen, request.fields)
     return candidates, unknown
 
 
@@ -218,50 +214,18 @@ def shown_for(served: ServedBundle, sent: dict[str, Any] | None) -> VisibleItems
         raise _refused(error) from None
 
 
-<<<<<<< 594a53d5d33a9232e8ae19d02305b5d09fe692a8
-def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence[Reason] | None = None) -> bytes:
-    """Write a JSON array of items; scores have the nine digits that identify a float32."""
-    parts: list[Any] = [None] * (2 * len(items) if reasons is None else 3 * len(items))
-    step = 2 if reasons is None else 3
-    parts[::step], parts[1::step] = one.texts_of(items), scores.tolist()
-    if reasons is not None:
-        parts[2::step] = [reason.encode() for reason in reasons]
-    return _list_form(len(items), reasons is not None) % tuple(parts)
-
-
-@lru_cache(maxsize=64)
-def _list_form(n: int, with_reasons: bool) -> bytes:
-    """Make the form of a list of n: one form filled once takes half the time of n of them."""
-    row = b'%b%.9g, "reason": "%b"}' if with_reasons else b"%b%.9g}"
-    return b"[" + b",".join([row] * n) + b"]"
-
-
-def row_text(one: ServedBundle, item_idx: int) -> str:
-    """Encode an item's embedding as base64 of dim little-endian float32."""
-    row = one.live.vectors(np.array([item_idx]))[0]
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()
-
-
-def plain(value: Any) -> Any:
-    """Convert a catalogue's value to what JSON has."""
-    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
-
-
-def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
-=======
-def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: Items) -> _Query:
-    """What is searched for: the profile, and before it what the cart says, and before both the page's item.
+def _query(served: ServedBundle, request: ProfileRequest, context: int | None, cart: Items) -> _Query:
+    """Make the query: the profile, and before it what the cart says, and before both the page's item.
 
     context: of an item, None for no page. cart: (n,) item_idx. With both, the cart's query stands where the profile
     stands on a page without a cart.
     """
->>>>>>> ea23e44b3ced13195a32f91710e8c85903686ec4
-    bundle, live = one.bundle, one.live
-    profile = None if asked.profile is None else profile_vector(asked.profile, bundle.table.dim)[0]
+    bundle, live = served.bundle, served.live
+    profile = None if request.profile is None else profile_vector(request.profile, bundle.table.dim)[0]
     weight = bundle.config.trend_weight
     vector, like = profile, None
     if len(cart):
-        like = _cart_direction(one, cart)
+        like = _cart_direction(served, cart)
         vector = blend(like, profile, CART_WEIGHT)
     if context is not None:
         row = live.vectors(np.array([context], dtype=np.int32))[0]
@@ -273,7 +237,7 @@ def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: 
 
 
 def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
-    """(dim,) of what goes with a cart; where the bundle knows none of its items, their mean by content."""
+    """Compute what goes with a cart, (dim,). Where the bundle knows none of its items, it is their mean by content."""
     table = one.bundle.table
     known = cart[cart < one.live.n_known]
     if len(known):
