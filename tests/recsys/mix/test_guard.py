@@ -26,7 +26,8 @@ def planted(seed: int, n: int = 200, size: int = 60) -> Examples:
 
 def judged(examples: Examples, mix: np.ndarray, prior: np.ndarray) -> str:
     figures = {
-        name: pool_ndcg(examples.pools, examples.offsets, examples.items, w) for name, w in candidates(mix, prior).items()
+        name: pool_ndcg(examples.pools, examples.offsets, examples.items, w)
+        for name, w in candidates(mix, prior).items()
     }
     return choose(guard_sums(figures))
 

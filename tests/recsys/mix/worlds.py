@@ -15,7 +15,9 @@ POOLS = (0.9, 0.0)
 CONFIG = ProfileConfig(intent_pools=POOLS, half_life=20.0)
 
 
-def shop_log(seed: int, *, n_users: int = 12, n_items: int = 130, n_events: int = 400, dislikes: bool = True) -> Interactions:
+def shop_log(
+    seed: int, *, n_users: int = 12, n_items: int = 130, n_events: int = 400, dislikes: bool = True
+) -> Interactions:
     """Events in time order with repeats; the last user has none, and moments of purchase hold several items."""
     rng = np.random.default_rng(seed)
     kinds = [EventKind.VIEW, EventKind.PURCHASE, EventKind.PURCHASE, EventKind.CART]
