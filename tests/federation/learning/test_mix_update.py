@@ -81,7 +81,7 @@ def test_every_device_is_within_the_clips():
 
 
 def test_a_private_sum_gives_what_a_newton_step_needs():
-    """The protocol's own fixed point over the devices' vectors: rounding alone, below a thousandth of a clip a device."""
+    """The protocol's own fixed point over the devices' vectors: rounding, below a thousandth of a clip a device."""
     every, plan = examples(), step_plan(0, 0.0, min_reports=1, max_reports=20)
     n = len(every["all"].pools)
     vectors = [mix_update(one_of(every, device), WEIGHTS, 0).parts for device in range(n)]

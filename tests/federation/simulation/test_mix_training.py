@@ -67,7 +67,7 @@ def test_a_small_fleet_serves_its_prior():
 
 
 def test_little_noise_changes_little_and_much_noise_is_caught():
-    """At noise that drowns 300 devices, weights stay near the prior, for the eigenvalues' floor holds the steps back."""
+    """Noise that drowns 300 devices leaves the weights near the prior: the eigenvalues' floor holds the steps back."""
     earlier = habits(3, 300)
     exact = learned(earlier, MixConfig()).weights["all"]
     quiet = learned(earlier, MixConfig(noise_multiplier=0.01)).weights["all"]

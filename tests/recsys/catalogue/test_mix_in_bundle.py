@@ -1,9 +1,10 @@
-"""A bundle and the catalogue of it carry the mix under their hashes; one without a mix is as it was before there was one."""
+"""A bundle and its catalogue carry the mix under their hashes; one without a mix is as it was before there was one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_weights_without_tables_are_refused(tmp_path):
 def test_a_delta_brings_a_device_from_a_bundle_without_a_mix_to_one_with_it_and_on(tmp_path):
     bundles = [save(tmp_path / "0"), save(tmp_path / "1", mix=a_mix()), save(tmp_path / "2", mix=a_mix(1))]
     files = [encode_catalogue(bundle) for bundle in bundles]
-    for old, new in zip(files, files[1:], strict=False):
+    for old, new in pairwise(files):
         assert apply_delta(old, encode_delta(old, new)) == new
 
 

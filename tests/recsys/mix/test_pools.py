@@ -94,7 +94,7 @@ def test_a_pool_is_bounded_by_the_signals_not_by_the_catalogue():
 
 
 def test_by_hand():
-    """One device: bought item 0 twice (10 days and 1 day ago) and item 1 once in between; 2 events came after the first.
+    """One device bought item 0 twice (10 days and 1 day ago) and item 1 in between; 2 events came after the first.
 
     own_2_events of item 0: log(1 + 2^(−2/2) + 2^0); bought_60d of item 0: log(1 + 2^(−10/60) + 2^(−1/60));
     bought_5_baskets of item 1: log(1 + 2^(−1/5)).
