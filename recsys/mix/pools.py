@@ -1,7 +1,7 @@
 """Pools: the few hundred items that a device ranks by the mix, and every feature of each of them, for many devices.
 
 A pool is all own items and the POOL best others of each signal. Training and serving rank inside the same pools. The
-obvious version for one device is recsys/mix/reference.py.
+obvious version for one device is recsys/mix/plain_loops.py.
 """
 
 from __future__ import annotations

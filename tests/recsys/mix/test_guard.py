@@ -40,7 +40,7 @@ def test_a_good_fit_is_served_and_a_diverged_one_is_not():
 
 
 def test_the_mix_stays_where_nothing_is_clearly_better():
-    """10 devices, differences of mean .1 and standard deviation .3: 1.05 standard errors, 2 are asked."""
+    """10 devices, differences of mean .1 and standard deviation .3: 1.05 standard errors, below 2."""
     difference = np.full(10, 0.1) + np.tile([0.3, -0.3], 5)
     sums = GuardSums(10.0, {"taste": difference.sum()}, {"taste": (difference**2).sum()})
     assert choose(sums) == "mix"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from data.interactions import MICROS_PER_DAY, EventKind, interactions
 from recsys.mix import pools as fast
 from recsys.mix.features import FEATURES, OWN_COLUMNS, POOL
+from recsys.mix.plain_loops import pool_features
 from recsys.mix.pools import all_pools, form_pools, halves, pool_of_history
-from recsys.mix.reference import pool_features
 from recsys.model.profile import make_profile
 from tests.recsys.mix.worlds import CONFIG, NOW, shop_log, signals_of
 
@@ -94,9 +94,10 @@ def test_a_pool_is_bounded_by_the_signals_not_by_the_catalogue():
 
 
 def test_by_hand():
-    """One device bought item 0 twice (10 days and 1 day ago) and item 1 in between; 2 events came after the first.
+    """One device: bought item 0 twice (10 days and 1 day ago) and item 1 once in between; 2 came after the first.
 
-    own_2_events of item 0: log(1 + 2^(−2/2) + 2^0); bought_60d of item 0: log(1 + 2^(−10/60) + 2^(−1/60));
+    own_2_events of item 0: log(1 + 2^(−2/2) + 2^0);
+    bought_60d of item 0: log(1 + 2^(−10/60) + 2^(−1/60));
     bought_5_baskets of item 1: log(1 + 2^(−1/5)).
     """
     ago = [NOW - days * MICROS_PER_DAY for days in (10, 5, 1)]
