@@ -140,7 +140,8 @@ def _guard(
             GuardSums(
                 sums[name].n,
                 dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True)),
-                dict(zip(names, (parts[f"square_{name}"] + spread**2).tolist(), strict=True)),
+                dict(zip(names, parts[f"square_{name}"].tolist(), strict=True)),
+                spread,
             )
         )
     return {name: judged[name][chosen[name]] for name in LISTS}, chosen
