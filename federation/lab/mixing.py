@@ -9,10 +9,10 @@ from data.interactions import Interactions
 from data.split import Split
 from federation.lab.defaults import protocol_for
 from federation.lab.questions import Question
-from federation.lab.recipes import Recipe
+from federation.lab.recipes import MIX_PARTICIPATIONS, Recipe
 from federation.learning.mix_update import NOISE_OF_MIX
 from federation.simulation.mix_training import Earlier, MixConfig, train_mix
-from federation.simulation.training import train
+from federation.simulation.training import Training, train
 from recsys.mix.mix_tables import ItemAttributes, MixTables, build_tables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
@@ -73,6 +73,13 @@ def shipped_mix(
     everything = Split(log, log, "everything", None)
     asked = Question(everything, log, now, protocol_for(log))
     return learn_mix(asked, recipe, recipe.mix, table, seed=seed, attributes=attributes)
+
+
+def participations_of(training: Training, mix: MixModel | None) -> int:
+    """Rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
+    asked = int(training.participations.max(initial=0))
+    learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
+    return asked + (MIX_PARTICIPATIONS if learned else 0)
 
 
 def prior_mix(tables: MixTables, prior: str) -> MixModel:

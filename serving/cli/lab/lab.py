@@ -24,7 +24,7 @@ from federation.lab.comparison import DEFAULT_MODELS, compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.intent_check import check_intent
-from federation.lab.mixing import shipped_mix
+from federation.lab.mixing import participations_of, shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -38,6 +38,7 @@ from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
 from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
@@ -180,7 +181,7 @@ def train_command(
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
-    report = training_report(trained)
+    report = training_report(trained, mix)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {
         "bundle": str(out),
@@ -386,10 +387,10 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
             raise
 
 
-def training_report(trained: Training) -> dict[str, Any]:
+def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
     """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    asked = int(trained.participations.max(initial=0))
+    asked = participations_of(trained, mix)
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),
