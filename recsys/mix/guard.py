@@ -81,8 +81,8 @@ def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
     )
 
 
-def choose(sums: GuardSums) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than STANDARD_ERRORS.
+def choose(sums: GuardSums, errors: float = STANDARD_ERRORS) -> str:
+    """What is served: the candidate furthest above the mix, of those above it by more than so many standard errors.
 
     Without hold-out devices it is the mix.
     """
@@ -92,7 +92,7 @@ def choose(sums: GuardSums) -> str:
     for name, total in sums.difference.items():
         mean = total / sums.n
         variance = max(sums.square[name] / sums.n - mean**2, 0.0)
-        lead = mean - STANDARD_ERRORS * float(np.sqrt(variance / (sums.n - 1)))
+        lead = mean - errors * float(np.sqrt(variance / (sums.n - 1)))
         if lead > margin:
             best, margin = name, lead
     return best
