@@ -1,7 +1,7 @@
 """Pools: the few hundred items that a device ranks by the mix, and every feature of each of them, for many devices.
 
 A pool is all own items and the POOL best others of each signal. Training and serving rank inside the same pools. The
-obvious version for one device is recsys/mix/reference.py.
+obvious version for one device is recsys/mix/plain_loops.py.
 """
 
 from __future__ import annotations
@@ -221,8 +221,10 @@ def _ordered(scores: Floats, barred: npt.NDArray[np.bool_]) -> Floats:
 
 def _kth_best(ordered: Floats) -> Floats:
     n_items = ordered.shape[1]
-    kth: Floats = ordered[:, n_items - min(POOL, n_items)]
-    return np.where(kth < ordered[:, -1], kth, np.float32(np.inf))  # where all are alike none is better
+    first = np.minimum(np.isneginf(ordered).sum(axis=1), n_items - 1)
+    worst = ordered[np.arange(len(ordered)), first]
+    kth: Floats = np.where(worst < ordered[:, -1], ordered[:, n_items - min(POOL, n_items)], np.float32(np.inf))
+    return kth  # inf where all are alike, so that none is better
 
 
 def _log_rank(value: Floats, device: npt.NDArray[np.int64], ordered: Floats, some: npt.NDArray[np.bool_]) -> Floats:

@@ -39,6 +39,7 @@ def test_what_a_file_does_not_mention_is_as_in_its_base(tmp_path: Path) -> None:
     assert read_recipe(path).recipe == Recipe(
         replace(base.train, dim=32, step=replace(base.train.step, final_step=0.1)),
         replace(base.serve, half_life=np.inf),
+        "purchases",
     )
 
 
