@@ -80,11 +80,12 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
     every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
     enough = len(users) >= MIN_DEVICES
     judging = rng.random(len(users)) < config.judging_share if enough else np.ones(len(users), dtype=np.bool_)
+    safe = {name: cautious_weights(prior, name) for name in LISTS}
     if enough:
         weights, allowed = _fit(_by_list(every.devices(~judging)), start, config, rng), None
     else:  # of many candidates on few devices the best is noise
-        weights, allowed = {name: cautious_weights(prior, name) for name in LISTS}, ("prior",)
-    weights, served = _guard(_by_list(every.devices(judging)), weights, start, config, rng, allowed)
+        weights, allowed = safe, ("prior",)
+    weights, served = _guard(_by_list(every.devices(judging)), weights, start, safe, config, rng, allowed)
     if not enough:
         served = {name: CAUTIOUS if chosen == "mix" else chosen for name, chosen in served.items()}
     return MixModel(weights, served, len(users), tables)
@@ -126,6 +127,7 @@ def _guard(
     examples: Mapping[ListName, Examples],
     weights: Mapping[ListName, Floats],
     start: Mapping[ListName, Floats],
+    safe: Mapping[ListName, Floats],
     config: MixConfig,
     rng: np.random.Generator,
     allowed: tuple[str, ...] | None,
@@ -135,7 +137,7 @@ def _guard(
     allowed: names of what may be served instead of `weights`, wherever it judges better; None for everything, where it
     judges clearly better.
     """
-    judged = {name: candidates(weights[name], start[name]) for name in LISTS}
+    judged = {name: candidates(weights[name], start[name], safe[name]) for name in LISTS}
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
         held = examples[name]
@@ -152,9 +154,9 @@ def _guard(
         names = list(sums[name].difference)
         spread = _noise_of(plan, f"apart_{name}")
         apart = dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True))
-        square = dict(zip(names, (parts[f"square_{name}"] + spread**2).tolist(), strict=True))
+        square = dict(zip(names, parts[f"square_{name}"].tolist(), strict=True))
         keep = names if allowed is None else allowed
-        told_of = GuardSums(sums[name].n, {one: apart[one] for one in keep}, {one: square[one] for one in keep})
+        told_of = GuardSums(sums[name].n, {one: apart[one] for one in keep}, {one: square[one] for one in keep}, spread)
         chosen[name] = choose(told_of) if allowed is None else choose(told_of, errors=0.0)
     return {name: judged[name][chosen[name]] for name in LISTS}, chosen
 

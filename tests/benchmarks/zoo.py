@@ -122,7 +122,9 @@ def measure(member: Member, seed: int = 0) -> dict[str, Any]:
         rival = rivals.get(part) or max((name for name in SIMPLE if name in means), key=lambda name: means[name])
         if rival not in means:
             continue
-        pair = paired_difference(own, compared.evaluation.column(rival, f"ndcg@{K}", part), resamples=RESAMPLES, seed=seed)
+        pair = paired_difference(
+            own, compared.evaluation.column(rival, f"ndcg@{K}", part), resamples=RESAMPLES, seed=seed
+        )
         central = {name: means[name] for name in CENTRAL if name in means}
         rows.append(
             {
