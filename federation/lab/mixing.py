@@ -11,12 +11,11 @@ from federation.lab.defaults import protocol_for
 from federation.lab.questions import Question
 from federation.lab.recipes import MIX_PARTICIPATIONS, Recipe
 from federation.learning.mix_update import NOISE_OF_MIX
-from federation.simulation.mix_training import Earlier, MixConfig, train_mix
+from federation.simulation.mix_training import Earlier, MixConfig, cautious_mix, train_mix
 from federation.simulation.training import Training, train
-from recsys.mix.mix_tables import ItemAttributes, MixTables, build_tables
+from recsys.mix.mix_tables import ItemAttributes, build_tables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.priors import LISTS, prior_weights
 from recsys.model.items import ItemTable
 
 PRIVATE_DEVICES = 20_000
@@ -45,7 +44,7 @@ def learn_mix(
     try:
         before = asked.earlier()
     except DataError:
-        return prior_mix(tables, prior)
+        return cautious_mix(tables, prior)
     if exact:
         config = replace(recipe.train, measure_every=0, patience=0)
         table = train(before.split.train, config, seed=seed, now=before.now).table
@@ -80,9 +79,3 @@ def participations_of(training: Training, mix: MixModel | None) -> int:
     asked = int(training.participations.max(initial=0))
     learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
     return asked + (MIX_PARTICIPATIONS if learned else 0)
-
-
-def prior_mix(tables: MixTables, prior: str) -> MixModel:
-    """The recipe's weights with a log's tables."""
-    weights = {name: prior_weights(prior, name) for name in LISTS}
-    return MixModel(weights, dict.fromkeys(LISTS, "prior"), 0, tables)

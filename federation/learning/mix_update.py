@@ -27,8 +27,8 @@ from recsys.mix.priors import LISTS, ListName
 Floats = npt.NDArray[np.float64]
 
 TRIANGLE = np.triu_indices(N_FEATURES)
-JUDGED = 1 + len(FEATURES)
-"""Candidates of the guard beside the mix: the prior and every feature alone."""
+JUDGED = 2 + len(FEATURES)
+"""Candidates of the guard beside the mix: the prior, the cautious weights and every feature alone."""
 
 NOISE_OF_MIX = math.sqrt(STEPS)
 """Noise multiplier of these sums in units of a training round's: all STEPS together then cost as much as one round."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recsys.evaluation.metrics import ndcg, ranked_hits
 from recsys.mix.features import FEATURES
 from recsys.mix.pools import Pools
-from recsys.mix.priors import weights_of
+from recsys.mix.priors import CAUTIOUS, weights_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,10 +30,13 @@ TIE_BREAK = 1e-3
 """Weight of the season's trend in a single signal: most of them say nothing about most items."""
 
 
-def candidates(mix: Floats, prior: Floats) -> dict[str, Floats]:
-    """Weights (F,) of everything that the guard judges, by name; the mix comes first."""
+def candidates(mix: Floats, prior: Floats, cautious: Floats) -> dict[str, Floats]:
+    """Weights (F,) of everything that the guard judges, by name; the mix comes first.
+
+    cautious: the trend and own items first (recsys/mix/priors.py), which no single feature is.
+    """
     alone = {name: weights_of({"trend_90d": TIE_BREAK, name: 1.0}) for name in FEATURES}
-    return {"mix": mix, "prior": prior} | alone
+    return {"mix": mix, "prior": prior, CAUTIOUS: cautious} | alone
 
 
 def rank_pools(pools: Pools, weights: Floats, k: int) -> npt.NDArray[np.int32]:
@@ -97,8 +100,8 @@ def within(values: Floats, bound: float) -> Floats:
     return scaled
 
 
-def choose(sums: GuardSums) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than STANDARD_ERRORS.
+def choose(sums: GuardSums, errors: float = STANDARD_ERRORS) -> str:
+    """What is served: the candidate furthest above the mix, of those above it by more than so many standard errors.
 
     Without hold-out devices it is the mix. Noise counts twice: in the mean, and as a square that may have been larger.
     """
@@ -108,7 +111,7 @@ def choose(sums: GuardSums) -> str:
     for name, total in sums.difference.items():
         mean = total / sums.n
         variance = max((sums.square[name] + 2.0 * sums.noise) / sums.n - mean**2, 0.0) / (sums.n - 1)
-        lead = mean - STANDARD_ERRORS * float(np.sqrt(variance + (sums.noise / sums.n) ** 2))
+        lead = mean - errors * float(np.sqrt(variance + (sums.noise / sums.n) ** 2))
         if lead > margin:
             best, margin = name, lead
     return best

@@ -15,12 +15,12 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable
 from data.dataset import Dataset, open_known
 from data.errors import DataError, ModelError
-from data.interactions import EventKind, Interactions
+from data.interactions import Interactions
 from data.log_reading.log_source import LogOptions
 from data.log_reading.partitions import ingest_folder
 from data.log_reading.recognition import AUTO
 from data.split import known_at, parse_time
-from federation.lab.comparison import DEFAULT_MODELS, compare_models
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.intent_check import check_intent
@@ -41,7 +41,8 @@ from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
-from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
+from serving.cli.lab.evaluation import models_asked, parse_target, print_evaluation
+from serving.cli.output import console, errors, jsonable, print_json, progress
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
@@ -293,39 +294,7 @@ def evaluate_command(
     if as_json:
         print_json(result)
     else:
-        console.print(models_table(result, f"ndcg@{k}"))
-        figures = result["protocol"]
-        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
-        console.print(
-            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
-            + (f" at {figures['cut']}" if figures["cut"] else "")
-            + f"; at most {result['training']['max_participations']} participations a device",
-            highlight=False,
-        )
-        if figures["unseen_test_items"]:
-            console.print(
-                f"items that occur only after the split: {figures['unseen_test_items']:,} "
-                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
-                "figure counts them",
-                highlight=False,
-            )
-        for reason in result["reasons"]:
-            console.print(reason, highlight=False, markup=False)
-        console.print(result["conclusion"]["sentence"], highlight=False, markup=False)
-
-
-def parse_target(word: str) -> EventKind | None:
-    """The kind of event that --target names; None for `any`. Raises DataError for another word."""
-    kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
-    if word != "any" and word not in kinds:
-        raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
-    return kinds.get(word)
-
-
-def models_asked(models: str, baselines: str) -> list[str]:
-    """The models of --models, by default those of `evaluate`, and the further ones of --baselines."""
-    wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
-    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
+        print_evaluation(result, f"ndcg@{k}")
 
 
 def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:

@@ -10,7 +10,7 @@ from recsys.mix.features import FEATURES
 from recsys.mix.mix_tables import build_tables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.priors import MIN_DEVICES, prior_weights
+from recsys.mix.priors import CAUTIOUS, MIN_DEVICES, prior_weights
 from tests.recsys.mix.worlds import CONFIG, NOW, item_table
 
 N_ITEMS = 150
@@ -78,9 +78,9 @@ def test_little_noise_changes_little_and_much_noise_is_caught():
         assert np.abs(loud.weights["all"] - prior).max() < 2.0
 
 
-def test_nobody_with_an_example_is_served_the_prior():
+def test_where_nobody_has_an_example_the_cautious_weights_are_served():
     earlier = habits(4, 50)
     nothing = earlier.later.where(np.zeros(earlier.later.n_events, dtype=bool))
     mix = learned(Earlier(earlier.signals, earlier.histories, nothing, NOW), MixConfig())
     assert mix.devices == 0
-    assert mix.served == {"all": "prior", "new": "prior"}
+    assert mix.served == {"all": CAUTIOUS, "new": CAUTIOUS}

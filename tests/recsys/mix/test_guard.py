@@ -9,7 +9,7 @@ from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
 from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg, rank_pools
 from recsys.mix.pools import Pools
-from recsys.mix.priors import weights_of
+from recsys.mix.priors import cautious_weights, weights_of
 
 
 def planted(seed: int, n: int = 200, size: int = 60) -> Examples:
@@ -27,7 +27,7 @@ def planted(seed: int, n: int = 200, size: int = 60) -> Examples:
 def judged(examples: Examples, mix: np.ndarray, prior: np.ndarray) -> str:
     figures = {
         name: pool_ndcg(examples.pools, examples.offsets, examples.items, w)
-        for name, w in candidates(mix, prior).items()
+        for name, w in candidates(mix, prior, cautious_weights("sessions", "new")).items()
     }
     return choose(guard_sums(figures))
 
