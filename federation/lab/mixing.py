@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data.errors import DataError
+from data.errors import DataError, FederationError
 from data.interactions import Interactions
 from data.split import Split
 from federation.lab.defaults import protocol_for
@@ -26,7 +26,7 @@ def learn_mix(
     asked: Question,
     recipe: Recipe,
     prior: str,
-    table: ItemTable,
+    table: ItemTable | None = None,
     *,
     seed: int,
     attributes: ItemAttributes | None = None,
@@ -40,12 +40,14 @@ def learn_mix(
     """
     plan = recipe.train.privacy
     exact = plan is None or not plan.private
+    if table is None and not exact:
+        raise FederationError("learn_mix: a private plan needs the table that was trained for the question")
     tables = build_tables(asked.split.train, asked.now, attributes, transitions=exact)
     try:
         before = asked.earlier()
     except DataError:
         return cautious_mix(tables, prior)
-    if exact:
+    if table is None or exact:
         config = replace(recipe.train, measure_every=0, patience=0)
         table = train(before.split.train, config, seed=seed, now=before.now).table
     earlier_tables = build_tables(before.split.train, before.now, attributes, transitions=exact)
@@ -61,7 +63,7 @@ def shipped_mix(
     log: Interactions,
     now: int,
     recipe: Recipe,
-    table: ItemTable,
+    table: ItemTable | None = None,
     *,
     seed: int,
     attributes: ItemAttributes | None = None,

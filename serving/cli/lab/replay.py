@@ -37,7 +37,7 @@ def replay_command(
         str,
         typer.Option(
             help="comma-separated: personalized, personalized_no_repeat, global, global_profile, local, central, "
-            "popularity, or MODULE:NAME of a Python object"
+            "popularity, mixed, or MODULE:NAME of a Python object"
         ),
     ] = ",".join(DEFAULT_ARMS),
     targets: Annotated[str, typer.Option(help="comma-separated: next_item, next_purchase, session")] = "next_item",
