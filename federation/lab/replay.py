@@ -57,7 +57,7 @@ def replay(
     DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
-    chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
+    chosen = settings or settle(dataset.interactions(), validate=False).recipe
     made = [named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms]
     trainer = ContinualTrainer(chosen.train, config.seed)
     return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
