@@ -64,7 +64,7 @@ def replay(
     DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
-    chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
+    chosen = settings or settle(dataset.interactions(), validate=False).recipe
     made: list[Arm | Answers] = []
     for arm in arms:
         if arm == MIXED:

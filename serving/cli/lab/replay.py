@@ -73,7 +73,7 @@ def replay_command(
     if out is not None:
         check_replaceable(out, FILES)
         out.parent.mkdir(parents=True, exist_ok=True)
-    given = find_recipe(recipe_name, opened.interactions(), seed=seed)
+    given = find_recipe(recipe_name, opened.interactions(), validate=False)
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, None)
     config = ReplayConfig(
         k=k,
