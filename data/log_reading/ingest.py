@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.dataset import REJECTS, Dataset, Known
+from data.checked_log import REJECTS, CheckedLog, Known
 from data.log_reading.canonical import NOT_AN_INT, Plan, canonical
 from data.log_reading.catalogue import describe, items_table, make_catalogue, told_plainly
 from data.log_reading.ingest_summary import nothing_usable, only_cancellations, reasons, summary, tally
@@ -36,9 +36,9 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: Dataset | Known | Vocabulary | None = None,
+    base: CheckedLog | Known | Vocabulary | None = None,
     name: str | None = None,
-) -> Dataset:
+) -> CheckedLog:
     """Read a log, check every row, number users and items, and keep what is usable.
 
     source: a csv, parquet or jsonl file, or a polars or pandas frame. out: a folder to save to. name: of the dataset,
@@ -52,7 +52,7 @@ def ingest(
     return dataset if out is None else dataset.save(out)
 
 
-def ingest_whole(source: Table, options: LogOptions, name: str | None = None) -> Dataset:
+def ingest_whole(source: Table, options: LogOptions, name: str | None = None) -> CheckedLog:
     """As `ingest`."""
     log = open_log(source, options)
     plan, (rows, refused) = read_planned(log, _rows)
@@ -75,7 +75,7 @@ def ingest_whole(source: Table, options: LogOptions, name: str | None = None) ->
     if not counted.events:
         raise only_cancellations(log.source.name, counted.cancellations)
     told = summary(log, plan, counted, rejected, refused.lazy(), catalogue, numbered.users, rows=n_rows)
-    return Dataset(name or log.preset.name, events, catalogue, numbered.items, numbered.users, told, refused)
+    return CheckedLog(name or log.preset.name, events, catalogue, numbered.items, numbered.users, told, refused)
 
 
 def _rows(plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from data.dataset import Dataset, Known
+from data.checked_log import CheckedLog, Known
 from data.errors import DataError
 from data.log_reading.canonical import Plan, make_plan
 from data.log_reading.columns import Columns, match_columns
@@ -34,7 +34,7 @@ class LogOptions:
     keep: extra columns to keep with the events; generic keeps all by default.
     timezone: of times without offset; never the machine's. time_format, time_unit: instead of inferring.
     items: a catalogue file or frame; by default the preset's own beside the log.
-    base: a dataset (`open_known` reads one without its events) or an item vocabulary to grow, so that no item_idx
+    base: a dataset (`data.dataset.open_known` reads one without its events) or an item vocabulary to grow, so that no item_idx
         (and with a dataset no user_idx) ever changes.
     """
 
@@ -48,12 +48,12 @@ class LogOptions:
     time_format: str | None = None
     time_unit: str | None = None
     items: Table | None = None
-    base: Dataset | Known | Vocabulary | None = None
+    base: CheckedLog | Known | Vocabulary | None = None
 
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
         """Items, users and catalogue of the base."""
-        if isinstance(self.base, (Dataset, Known)):
+        if isinstance(self.base, (CheckedLog, Known)):
             return self.base.items, self.base.users, self.base.catalogue
         return self.base or Vocabulary(), Vocabulary(), None
 

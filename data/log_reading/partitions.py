@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.atomic import atomic_folder, check_replaceable
-from data.dataset import REJECTS, WRITTEN, content_hash, name_events, scan_log, stored, write_rest
+from data.checked_log import REJECTS, WRITTEN, content_hash, name_events, scan_log, stored, write_rest
 from data.errors import DataError
 from data.limits import LARGE_LOG_BYTES, MAX_PARTITIONS, PARQUET_GROWS, PARTITION_BYTES
 from data.log_reading.canonical import EVENT, ITEM, Plan, canonical

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import data.dataset
+import data.checked_log
 import data.log_reading.csv_repair
 import data.log_reading.partitions
 from data.dataset import Dataset
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_clear_error_that_leaves_nothing(where, tmp_path, mon
     monkeypatch.setattr(data.log_reading.partitions, where, full)
     with pytest.raises(DataError, match=r"^out=.*shop: the disk is full; until it is done, a partitioned ingest needs"):
         ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=2)
-    monkeypatch.setattr(data.dataset, "write_rest", full)
+    monkeypatch.setattr(data.checked_log, "write_rest", full)
     with pytest.raises(DataError, match=r"^out=.*shop: the disk is full$"):
         ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=1)
     assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
