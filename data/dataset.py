@@ -12,7 +12,7 @@ from data.errors import DataError
 from data.samples import sample_file
 
 if TYPE_CHECKING:
-    from data.log_reading.sources import Table
+    from data.log_reading.opening.sources import Table
 
 _SAMPLE = "sample:"
 

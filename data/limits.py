@@ -3,6 +3,9 @@
 MAX_ID_CHARS = 128
 """Longest item_id: what logs, bundles, and the service's addresses can carry."""
 
+MAX_PRICE = 1e12
+"""Highest price that any door takes: log, items file, frame and HTTP."""
+
 LARGE_LOG_BYTES = 2 << 30
 """Largest text log that ingest reads whole: it takes 1.3 times its size in memory, so a machine of 4 GB holds it."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from data.errors import DataError
 from data.log_reading.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, PRESETS, REQUIRED, ROLES, Preset
+from data.log_reading.opening.source import LINE
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,12 @@ class Columns:
 
 
 def match_columns(
-    preset: Preset, columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None
+    preset: Preset,
+    columns: Sequence[str],
+    mapping: Mapping[str, str],
+    keep: Sequence[str] | None,
+    *,
+    no_time: bool = False,
 ) -> Columns:
     """The columns of a source by role: those the caller maps, else those the preset knows.
 
@@ -45,7 +51,20 @@ def match_columns(
             notes.append(f"{role}: {' and '.join(fits)} both fit, neither was taken; say which by {role}=COLUMN")
         elif fits:
             roles[role] = fits[0]
+    if "event" not in roles and "event" not in preset.columns:
+        events = _fitting(PRESETS["generic"].columns["event"], free)
+        if len(events) == 1:
+            roles["event"] = events[0]
+            notes.append(f"event: column {events[0]!r} says what happened, though a log of {preset.name} has none")
     lacking = [role for role in REQUIRED if role not in roles]
+    if no_time and "time" not in mapping:
+        roles["time"], lacking = LINE, [role for role in lacking if role != "time"]
+    elif lacking == ["time"] and not set(columns).difference(*(c.split("+") for c in roles.values()), roles.values()):
+        roles["time"], lacking = LINE, []
+    if roles.get("time") == LINE:
+        notes.append(
+            "time: no column, so events are in the order of the file, a second apart; only leave-last-out fits"
+        )
     if lacking:
         raise DataError(_lacking(preset, columns, lacking))
     attributes = {name: fits[0] for name, names in preset.attributes.items() if (fits := _fitting(names, free))}
@@ -104,6 +123,12 @@ def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> 
         all(_fitting(other.columns[role], columns) for role in FEEDBACK_REQUIRED) for other in FEEDBACK_PRESETS.values()
     ):
         hint = "; it has propensities: such a log is read by `ownshelf off-policy`"
+    if "user" in lacking and (sessions := _fitting((*PRESETS["generic"].columns["session"], "sid"), columns)):
+        hint += f"; a session may stand for a shopper: user={sessions[0]}"
+    if lacking == ["time"]:
+        hint += "; for a log without times say no_time (--no-time): its order is that of the file"
+    if any(re.fullmatch(r"-?[\d.:/TZ \-]+", column) for column in columns):
+        hint += "; the first line looks like a row: say no_header (--no-header) and user=column_1 item=column_2 …"
     return f"preset={preset.name}: no column for {known}; found {listed(columns)}{hint}"
 
 

@@ -12,10 +12,13 @@ import polars as pl
 from data.checked_log import CheckedLog, Known
 from data.errors import DataError
 from data.log_reading.canonical import Plan, make_plan
-from data.log_reading.columns import Columns, match_columns
+from data.log_reading.columns import Columns, listed, match_columns
 from data.log_reading.formats import FEEDBACK_PRESETS, PRESETS, Preset
+from data.log_reading.opening.source import Source
+from data.log_reading.opening.sources import Table, open_source, unreadable
 from data.log_reading.recognition import AUTO, recognise
-from data.log_reading.sources import Source, Table, open_source, unreadable
+from data.log_reading.validation import kind_codes
+from data.values.numbers import Locale
 from data.vocabulary import Vocabulary
 
 T = TypeVar("T")
@@ -33,9 +36,16 @@ class LogOptions:
         event names → view, cart, purchase, like, dislike, or -purchase, -cart, … for one that undoes.
     keep: extra columns to keep with the events; generic keeps all by default.
     timezone: of times without offset; never the machine's. time_format, time_unit: instead of inferring.
+    locale: how numbers and dates are written, such as de_DE; None: what is not open.
     items: a catalogue file or frame; by default the preset's own beside the log.
-    base: a dataset (`data.dataset.open_known` reads one without its events) or an item vocabulary to grow, so that no item_idx
-        (and with a dataset no user_idx) ever changes.
+    base: a dataset (`data.dataset.open_known` reads one without its events) or an item vocabulary to grow, so that no
+        item_idx (and with a dataset no user_idx) ever changes.
+    null: words that mean nothing, beside NULL, None, nan and the like. guests: ids that stand for many people.
+    max_refused: share of rows that may be refused (guests and rows of no product aside) before all is an error; None:
+        20 %, of more than 10 rows.
+    no_header: the first line of a text file is a row; its columns are column_1, column_2, …
+    no_time: the log has no times; its order is that of the file.
+    max_per_day: events of one shopper on one day (UTC) above which that shopper is a bot; None: nobody is.
     """
 
     preset: str = AUTO
@@ -49,6 +59,19 @@ class LogOptions:
     time_unit: str | None = None
     items: Table | None = None
     base: CheckedLog | Known | Vocabulary | None = None
+    locale: str | None = None
+    null: Sequence[str] = ()
+    guests: Sequence[str] = ()
+    max_refused: float | None = None
+    no_header: bool = False
+    no_time: bool = False
+    max_per_day: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_refused is not None and not 0 <= self.max_refused <= 1:
+            raise DataError(f"max_refused={self.max_refused}: must be a share in 0..1")
+        if self.max_per_day is not None and self.max_per_day < 1:
+            raise DataError(f"max_per_day={self.max_per_day}: must be at least 1")
 
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
@@ -83,27 +106,35 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
         known=_known_names(preset, mapping, options.keep or ()),
         events_in=preset.events_in,
         scratch=scratch,
+        no_header=options.no_header,
     )
-    return OpenedLog(opened, preset, match_columns(preset, opened.columns, mapping, options.keep), options, told)
+    columns = match_columns(preset, opened.columns, mapping, options.keep, no_time=options.no_time)
+    kind_codes(options.kinds or {})
+    if options.kinds and "event" not in columns.roles:
+        raise DataError(
+            f"kinds: no column says what happened; say which by event=COLUMN; found {listed(opened.columns)}"
+        )
+    return OpenedLog(opened, preset, columns, options, told)
 
 
-def read_planned(log: OpenedLog, read: Callable[[Plan], T]) -> tuple[Plan, T]:
+def read_planned(log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:
     """The plan of a log, and what `read` makes of it: the quick way, or the patient one where polars gives up.
 
-    Raises DataError when both fail.
+    read: gives the plan back that it ended with. Raises DataError when both ways fail.
     """
     return _read(log.source, log, read)
 
 
-def _read(source: Source, log: OpenedLog, read: Callable[[Plan], T]) -> tuple[Plan, T]:
+def _read(source: Source, log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:
     options = log.options
     try:
         plan = make_plan(
             source, log.columns, log.preset,
             kind=options.kind, kinds=options.kinds or {}, timezone=options.timezone,
             time_format=options.time_format, time_unit=options.time_unit,
+            locale=Locale.of(options.locale), null=options.null, guests=options.guests,
         )  # fmt: skip
-        return plan, read(plan)
+        return read(plan)
     except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
         if source.patient is not None:
             return _read(source.patient(), log, read)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from data.errors import DataError
 from data.log_reading.columns import fits_all
 from data.log_reading.formats import PRESETS
-from data.log_reading.sources import Table, peek
+from data.log_reading.opening.sources import Table, peek
 
 AUTO = "auto"
 
@@ -20,7 +20,7 @@ def recognise(source: Table, *, separators: Sequence[str] = ()) -> tuple[str, st
     views) is the better fit. Raises DataError when two fit equally well.
     """
     every = tuple(dict.fromkeys(mark for preset in PRESETS.values() for mark in preset.separators if len(mark) == 1))
-    line, columns = peek(source, tuple(separators) or every)
+    line, columns, _ = peek(source, tuple(separators) or every)
     for preset in PRESETS.values():
         if preset.first_line and re.fullmatch(preset.first_line, line):
             return preset.name, "its first line"

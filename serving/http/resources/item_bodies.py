@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from data.limits import MAX_PRICE
 from serving.http.bodies import MAX_EXCLUDE, MAX_TOP_K, Item, ItemId, Strict
 from serving.http.resources.ask_bodies import whole
 
 MAX_PUT = 1_000
 MAX_ATTRIBUTES = 50
 MAX_TEXT = 1_000
-MAX_PRICE = 1e12
+
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 FIELDS = ("title", "category", "price", "available")
