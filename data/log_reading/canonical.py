@@ -36,6 +36,7 @@ class Plan:
     what kind the events of a log without an event column are, neither the caller nor a preset of one log.
     words: event words that the field's table knows, and what each was taken for. nobody: role → ids that are none.
     wide_numbers: numbers with currencies, thousands and words for nothing are read too, which is slower.
+    aliases: ids of variants → the item that they are of.
     """
 
     preset: Preset
@@ -55,12 +56,14 @@ class Plan:
     words: Mapping[str, str] = field(default_factory=dict)
     nobody: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     wide_numbers: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_plan(
     source: Source, columns: Columns, preset: Preset, *, kind: str | None, kinds: Mapping[str, str],
     timezone: str, time_format: str | None, time_unit: str | None,
     locale: Locale = PLAIN, null: Sequence[str] = (), guests: Sequence[str] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> Plan:  # fmt: skip
     """Decide how to read each role, from the types and the first rows of the source.
 
@@ -93,7 +96,9 @@ def make_plan(
         preset, source, columns, kind or preset.kind, meanings, times, sample, integers, assumed,
         locale, timezone, tuple(null), tuple(guests),
     )  # fmt: skip
-    plan = replace(plan, nobody=dict.fromkeys(("user", "item"), plan.null) if null else {})
+    nobody = dict.fromkeys(("user", "item"), plan.null) if null else {}
+    integers = integers - {"item"} if aliases else integers
+    plan = replace(plan, nobody=nobody, aliases=aliases or {}, integer_ids=integers)
     return with_words(plan, sample[columns.roles["event"]]) if "event" in columns.roles else plan
 
 
@@ -189,6 +194,8 @@ def _id(plan: Plan, role: str, dtype: pl.DataType) -> pl.Expr:
         read = pl.when(number.is_not_null() & plain).then(number).when(raw != "").then(NOT_AN_INT)
         return pl.when(~raw.is_in(nobody)).then(read) if nobody else read
     text = id_text(raw, dtype)
+    if role == "item" and plan.aliases:
+        text = text.replace(list(plan.aliases), list(plan.aliases.values()))
     stands = (text != "") & ~text.is_in(nobody) if nobody else text != ""
     return pl.when(stands).then(text).cast(_categorical(column))
 

@@ -66,6 +66,9 @@ def items_table(log: OpenedLog, beside: Table, scratch: Path | None = None) -> I
     Raises DataError when it has no column of item ids, or a word for availability that is unknown.
     """
     preset, items, locale = log.preset, log.options.items, Locale.of(log.options.locale)
+    if log.feed is not None:
+        checked = _checked(log.feed.frame, [n for n in log.feed.frame.columns if n not in (*TYPES, "item_id")], locale)
+        return ItemsTable(checked.frame, True, (*log.feed.notes, *checked.notes))
     if items is not None:
         opened = open_source(items, separators=(",", ";", "\t", "|"), scratch=scratch)
         return replace(_described(opened, log, locale), joins=True)

@@ -11,11 +11,16 @@ import polars as pl
 
 from data.checked_log import CheckedLog, Known
 from data.errors import DataError
+from data.exports.flat import FIELDS
+from data.exports.registry import EXPORTS
+from data.feeds.feed import Feed
 from data.log_reading.canonical import Plan, make_plan
 from data.log_reading.columns import Columns, listed, match_columns
-from data.log_reading.formats import FEEDBACK_PRESETS, PRESETS, Preset
+from data.log_reading.formats import EVENT_ROLES, FEEDBACK_PRESETS, PRESETS, Preset
+from data.log_reading.opening.export_files import open_export
+from data.log_reading.opening.feed_files import open_feed
 from data.log_reading.opening.source import Source
-from data.log_reading.opening.sources import Table, open_source, unreadable
+from data.log_reading.opening.sources import Table, files_of, open_source, unreadable
 from data.log_reading.recognition import AUTO, recognise
 from data.log_reading.validation import kind_codes
 from data.values.numbers import Locale
@@ -83,13 +88,14 @@ class LogOptions:
 
 @dataclass(frozen=True)
 class OpenedLog:
-    """told: how the preset was recognised, "" where the caller named it."""
+    """told: how the preset was recognised, "" where the caller named it. feed: the items file, if it is a feed."""
 
     source: Source
     preset: Preset
     columns: Columns
     options: LogOptions
     told: str
+    feed: Feed | None = None
 
 
 def open_log(source: Table, options: LogOptions, scratch: Path | None = None) -> OpenedLog:
@@ -99,6 +105,11 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
     if name == AUTO:
         name, told = recognise(source, separators=separators)
     preset, mapping = _preset(name), options.mapping or {}
+    feed = None if options.items is None else open_feed(options.items, scratch, Locale.of(options.locale))
+    if name in EXPORTS:
+        opened = open_export(EXPORTS[name], files_of(source), scratch)
+        columns = match_columns(preset, opened.columns, mapping, options.keep)
+        return OpenedLog(opened, preset, columns, options, told, feed)
     opened = open_source(
         source,
         separators=separators or preset.separators,
@@ -114,7 +125,7 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
         raise DataError(
             f"kinds: no column says what happened; say which by event=COLUMN; found {listed(opened.columns)}"
         )
-    return OpenedLog(opened, preset, columns, options, told)
+    return OpenedLog(opened, preset, columns, options, told, feed)
 
 
 def read_planned(log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:
@@ -133,6 +144,7 @@ def _read(source: Source, log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]
             kind=options.kind, kinds=options.kinds or {}, timezone=options.timezone,
             time_format=options.time_format, time_unit=options.time_unit,
             locale=Locale.of(options.locale), null=options.null, guests=options.guests,
+            aliases={} if log.feed is None else log.feed.aliases,
         )  # fmt: skip
         return read(plan)
     except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
@@ -154,6 +166,9 @@ def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]
 def _preset(name: str) -> Preset:
     if name in FEEDBACK_PRESETS and name not in PRESETS:
         raise DataError(f"preset={name!r}: such a log names no shoppers; read it with `ownshelf off-policy`")
+    if name in EXPORTS:
+        columns = {role: (role,) for role in (*EVENT_ROLES, "title", "category") if role in FIELDS}
+        return Preset(name, columns=columns, extras=("order_id",))
     if name not in PRESETS:
-        raise DataError(f"preset={name!r}: must be one of {AUTO}, {', '.join(PRESETS)}")
+        raise DataError(f"preset={name!r}: must be one of {AUTO}, {', '.join((*PRESETS, *EXPORTS))}")
     return PRESETS[name]

@@ -15,14 +15,14 @@ _WORDS: dict[str, str] = {
     "product_view product_viewed viewed_product view_product product_detail product_detail_view detail detail_view "
     "view_content viewcontent product_page_view product_click product_clicked select_item select_content "
     "product_impression_click catalog_product_view ecommerce_product_view prodview prod_view item_viewed open_item "
-    "quick_view quickview details",
+    "quick_view quickview details prod_view prodview",
     "cart": "cart carts add_to_cart addtocart added_to_cart add_to_basket addtobasket added_to_basket basket "
     "add_basket add_cart cart_add product_added product_added_to_cart add_product add_to_bag addtobag added_to_bag "
     "add_to_trolley basket_add item_added sc_add scadd ecommerce_add_to_cart checkout_cart_add add",
     "purchase": "purchase purchases purchased order orders ordered buy buys bought order_completed completed_order "
     "order_complete complete_order transaction transactions checkout_completed checkout_complete order_placed "
     "placed_order place_order order_paid order_created sale sold ecommerce_purchase payment_completed paid "
-    "completed_purchase complete_payment purchase_completed in_app_purchase transaction_item",
+    "completed_purchase complete_payment purchase_completed in_app_purchase transaction_item prodpurchase",
     "like": "like likes liked favorite favourite favorited favourited add_to_wishlist addtowishlist added_to_wishlist "
     "wishlist wishlist_add product_added_to_wishlist wish save saved bookmark heart thumbs_up thumbsup upvote",
     "dislike": "dislike disliked thumbs_down thumbsdown downvote not_interested",

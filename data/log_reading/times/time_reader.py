@@ -107,7 +107,7 @@ def read_times(
 
     form: the strptime format, which then is the only one; None: the first of the `likely` ones that fits, else of the
     common ones. unit: s, ms, us or ns of integer times, the only one too; usual_unit: of the preset; inferred from
-    their size when both are None. whole: the log, asked when the sample holds no time. timezone: of times without offset.
+    their size when both are None. whole: the log, asked when the sample holds no time. timezone: where none is named.
     Raises DataError when nothing fits the sample, when two formats fit it differently, or for an unknown time zone.
     Day and month that the sample leaves open are decided by TimeReader.settled, or by the locale.
     """
