@@ -140,6 +140,17 @@ def price_column(column: pl.Series, locale: Locale = PLAIN) -> tuple[pl.Series, 
     return price.alias(column.name), faults
 
 
+def strict_numbers(catalogue: pl.DataFrame) -> pl.DataFrame:
+    """A catalogue whose numbers JSON has: floats that are nan or infinite, and prices that are none, become null."""
+    floats = [name for name, dtype in catalogue.schema.items() if dtype.is_float()]
+    finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats]
+    catalogue = catalogue.with_columns(finite)
+    if "price" not in catalogue.columns or not catalogue.schema["price"].is_numeric():
+        return catalogue
+    price = pl.col("price")
+    return catalogue.with_columns(pl.when(price.is_between(0, MAX_PRICE)).then(price).alias("price"))
+
+
 def currency_of(text: str) -> str:
     """The currency that a price names, "" where it names none: ``12.50 EUR`` is EUR, ``$5`` is $."""
     match = _CURRENCY.search(text)
