@@ -147,13 +147,11 @@ def _read(source: Source, log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]
             aliases={} if log.feed is None else log.feed.aliases,
         )  # fmt: skip
         return read(plan)
-    except (pl.exceptions.ComputeError, pl.exceptions.NoDataError) as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         if source.patient is not None:
             return _read(source.patient(), log, read)
         if isinstance(error, pl.exceptions.NoDataError):
             raise DataError(f"source={source.name}: the log is empty, it has columns but no rows") from None
-        raise unreadable(source, error) from None
-    except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from None
 
 

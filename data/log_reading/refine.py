@@ -34,7 +34,7 @@ def refine(plan: Plan, refused: Mapping[str, int], names: Mapping[str, pl.Series
     nobody = dict(better.nobody)
     for role, ids in names.items():
         words = tuple(word for word in ids.filter(ids.str.len_chars() <= _LONGEST).to_list() if is_nobody(word))
-        fresh = [word for word in words if word not in nobody.get(role, ())]
+        fresh = sorted(word for word in words if word not in nobody.get(role, ()))
         if fresh:
             nobody[role] = (*nobody.get(role, ()), *fresh)
     if nobody != better.nobody:

@@ -18,8 +18,9 @@ from data.log_reading.opening.source import LINE, Source
 _PIECE = 1 << 20
 _HEAD_LINES = 1_000
 _BLANK = re.compile(rb"\n[ \t\r]*\n")
-# Polars writes NUL for half a surrogate pair, which is no character.
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# Polars writes NUL for half of a surrogate pair, which is no character.
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F]"
+_SURROGATE = re.compile(_HIGH + b"(?!" + _LOW + b")|(?<!" + _HIGH + b")" + _LOW)
 
 
 @dataclass(frozen=True)
