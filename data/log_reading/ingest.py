@@ -97,7 +97,8 @@ def _ingest(source: Table, options: LogOptions, name: str | None, scratch: Path)
         described = describing.result()
         known = items_table(log, source, scratch)
         catalogue = make_catalogue(described, plan, known, older)
-    items = numbered.items.extend(catalogue["item_id"])
+    items = numbered.items
+    items = items.extend(catalogue["item_id"]) if len(catalogue) > len(items) else items
     events, counts = make_log(rows, numbered, log.columns)
     counted = tally(events, numbered.duplicates, counts, datetime.now(UTC))
     if not counted.events:

@@ -125,8 +125,8 @@ def checks(roles: Collection[str], log: Conditions) -> list[Check]:
     for role in ("quantity", "price", "order"):
         if role in roles:
             raw = pl.col(f"raw.{role}")
-            told = raw.cast(pl.String).str.strip_chars()
-            told = told.str.to_lowercase().is_in(["", *log.null]) if log.null else told == ""
+            text = raw.cast(pl.String)
+            told = text.str.strip_chars().str.to_lowercase().is_in(["", *log.null]) if log.null else text == ""
             found.append(Check(NOT_A_NUMBER.format(role), pl.col(role).is_null() & ~told, raw))
     if "quantity" in roles:
         none_of = (pl.col("quantity") == 0) | (

@@ -143,15 +143,17 @@ def _number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def _members(value: dict[str, Any]) -> str:
+    return ", ".join(f'"{key}": {_inner(member)}' for key, member in value.items())
+
+
 _WRITE: dict[type, Callable[[Any], str]] = {
-    str: lambda value: json.dumps(_SURROGATE.sub("\ufffd", value), ensure_ascii=False),
+    str: lambda value: f'"{_SURROGATE.sub(chr(0xFFFD), value)}"',  # unescaped, as polars does
     bool: lambda value: "true" if value else "false",
     int: str,
     float: _number,
     list: lambda value: f"[{', '.join(map(_inner, value))}]",
-    dict: lambda value: (
-        "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {_inner(v)}" for k, v in value.items()) + "}"
-    ),
+    dict: lambda value: "{" + _members(value) + "}",
 }
 
 

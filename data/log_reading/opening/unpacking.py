@@ -17,8 +17,6 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-
 from data.errors import DataError
 
 _CHUNK = 1 << 20
@@ -55,7 +53,7 @@ def unpack(path: Path, scratch: Path | None) -> tuple[Path, tuple[str, ...]]:
     try:
         with _opened(path, packing) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, _CHUNK)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowInvalid, RuntimeError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise DataError(f"source={path}: cannot be unpacked ({str(error).splitlines()[0]})") from None
     inner, notes = unpack(target, scratch)
     return inner, (f"file: unpacked from {packing}", *notes)
@@ -70,6 +68,8 @@ def _opened(path: Path, packing: str) -> Iterator[IO[bytes] | Any]:
         with bz2.open(path) as stream:
             yield stream
     elif packing == "zst":
+        import pyarrow as pa  # a tenth of a second, for those who need it
+
         with pa.OSFile(str(path)) as raw, pa.CompressedInputStream(raw, "zstd") as stream:
             yield stream
     else:
