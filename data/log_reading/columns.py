@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from data.errors import DataError
 from data.log_reading.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, PRESETS, REQUIRED, ROLES, Preset
-from data.log_reading.opening.source import LINE
+from data.log_reading.opening.source import LINE, Source
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,23 @@ def match_columns(
     else:
         extras = tuple(c for c in columns if c not in used and (preset.extras is None or c in preset.extras))
     return Columns(roles, attributes, extras, tuple(notes))
+
+
+def check_currency(source: Source, roles: Mapping[str, str]) -> None:
+    """Raise DataError where a log has prices and a column of currencies with more than one."""
+    fits = _fitting(("currency", "currency_code", "price_currency"), source.columns)
+    if "price" not in roles or len(fits) != 1:
+        return
+    told = source.frame.filter(pl.col(roles["price"]).is_not_null()).select(pl.col(fits[0]).cast(pl.String).unique())
+    try:
+        names = sorted(name for name in told.collect(engine="streaming").to_series().drop_nulls() if name.strip())
+    except pl.exceptions.PolarsError:
+        return  # a file that polars gives up on is read by hand later
+    if len({name.strip().upper() for name in names}) > 1:
+        raise DataError(
+            f"source={source.name}: {fits[0]}: prices in {names[0]} and in {names[1]}: one catalogue has one currency; "
+            "ingest one of them, or convert"
+        )
 
 
 def match_names(names: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dict[str, str]:

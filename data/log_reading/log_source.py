@@ -15,7 +15,7 @@ from data.exports.flat import FIELDS
 from data.exports.registry import EXPORTS
 from data.feeds.feed import Feed
 from data.log_reading.canonical import Plan, make_plan
-from data.log_reading.columns import Columns, listed, match_columns
+from data.log_reading.columns import Columns, check_currency, listed, match_columns
 from data.log_reading.formats import EVENT_ROLES, FEEDBACK_PRESETS, PRESETS, Preset
 from data.log_reading.opening.export_files import open_export
 from data.log_reading.opening.feed_files import open_feed
@@ -120,6 +120,7 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
         no_header=options.no_header,
     )
     columns = match_columns(preset, opened.columns, mapping, options.keep, no_time=options.no_time)
+    check_currency(opened, columns.roles)
     kind_codes(options.kinds or {})
     if options.kinds and "event" not in columns.roles:
         raise DataError(

@@ -1,14 +1,18 @@
 """Small logs that once went wrong, each in a file of its own: what is right is read, what is not is accounted for."""
 
+import bz2
+import gzip
 import json
 import math
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from data.dataset import read_log
+from data.dataset import Dataset, read_log
 from data.errors import DataError
 from data.log_reading.log_source import LogOptions
 from data.log_reading.partitions import ingest_folder
@@ -331,3 +335,52 @@ def test_addresses_are_refused_in_one_line():
     for name in ("https://shop.example/log.csv", "s3://bucket/log.parquet"):
         with pytest.raises(DataError, match="is an address; download it first"):
             read_log(name)
+
+
+def test_two_currencies_in_a_log_are_an_error_that_names_both(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,time,price,currency\nu,a,2024-01-01,5,EUR\nu,b,2024-01-02,5,CZK\n")
+    with pytest.raises(DataError, match="currency: prices in CZK and in EUR"):
+        read_log(path)
+
+
+def test_frames_of_every_library_and_files_in_a_list_are_one_log(tmp_path):
+    frame = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["a", "b"], "time": ["2024-01-01", "2024-01-02"]})
+    for number in range(2):
+        frame[number : number + 1].write_parquet(tmp_path / f"part{number}.parquet")
+    parts = sorted(tmp_path.glob("part*.parquet"))
+    sources = [
+        frame, frame.lazy(), frame.to_pandas(), frame.to_arrow(), parts, [str(part) for part in parts],
+        f"{tmp_path}/part*.parquet",
+    ]  # fmt: skip
+    assert len({Dataset.open(source).hash for source in sources}) == 1
+
+
+def test_nested_events_of_other_programs_are_mapped_by_dotted_paths(tmp_path):
+    path = tmp_path / "mixpanel.jsonl"
+    path.write_text(
+        '{"event": "Product Viewed", "properties": {"distinct_id": "u", "product_id": "A", "time": 1705276800}}\n'
+        '{"event": "Product Added", "properties": {"distinct_id": "u", "product_id": "A", "time": 1705276860}}\n'
+    )
+    mapping = {role: f"properties.{name}" for role, name in
+               (("user", "distinct_id"), ("item", "product_id"), ("time", "time"))}  # fmt: skip
+    assert both(path, tmp_path, mapping=mapping).summary["kinds"] == {"view": 1, "cart": 1}
+
+
+@pytest.mark.parametrize("packing", ["gz", "bz2", "zst", "zip"])
+def test_a_packed_log_is_read(tmp_path, packing):
+    text = rows_of(*["2024-01-15 00:00:00"] * 30).encode()
+    path = tmp_path / f"log.csv.{packing}"
+    if packing == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("log.csv", text)
+    elif packing == "zst":
+        path.write_bytes(pa.compress(text, codec="zstd", asbytes=True))
+    else:
+        path.write_bytes({"gz": gzip, "bz2": bz2}[packing].compress(text))
+    dataset = both(path, tmp_path)
+    assert dataset.summary["events"] == 30
+    assert f"file: unpacked from {packing}" in dataset.summary["notes"]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        read_log(path)
