@@ -21,6 +21,8 @@ BATCH_MAGIC = b"OSB1"
 ANSWER_MAGIC = b"OSA1"
 DIGEST_BYTES = 32
 MAX_REPORTS = 2**22
+MAX_BATCH_BYTES = 128 * 2**20
+"""The largest batch that a custodian reads, unless it is told otherwise."""
 MAX_SEALED_BYTES = 4_096
 U32 = 2**32 - 1
 
@@ -52,6 +54,12 @@ class Batch:
         """The batch on the wire."""
         seeds = (seed.report_id + sized(seed.sealed_seed) for seed in self.seeds)
         return b"".join((BATCH_MAGIC, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
+
+    @staticmethod
+    def most_reports(max_bytes: int, sealed_bytes: int) -> int:
+        """Compute how many reports a batch of so many bytes has room for. sealed_bytes: of one sealed seed."""
+        head = len(BATCH_MAGIC) + TASK_HASH_BYTES + 4 + 4
+        return min(max(max_bytes - head, 0) // (REPORT_ID_BYTES + 4 + sealed_bytes), MAX_REPORTS)
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:

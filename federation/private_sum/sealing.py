@@ -46,7 +46,7 @@ class Suite(StrEnum):
         return _KEMS[self].enc_length() + SEED_BYTES + TAG_BYTES
 
 
-_KEMS = {Suite.X25519: hpke.KEM.X25519, Suite.HYBRID: hpke.KEM.MLKEM768_X25519}
+_KEMS: dict[Suite, hpke.KEM] = {Suite.X25519: hpke.KEM.X25519, Suite.HYBRID: hpke.KEM.MLKEM768_X25519}
 _HPKE = {suite: hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM) for suite, kem in _KEMS.items()}
 
 

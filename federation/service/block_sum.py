@@ -11,8 +11,8 @@ from data.errors import BatchTooSmall
 from federation.private_sum.exchange import Answer, Batch, SealedSeed
 from federation.private_sum.refusals import BatchRefused
 from federation.protocol.messages import Task
-from federation.service.intake.report_store import Kept
-from federation.service.intake.share_files import Place, ShareFolder
+from federation.service.intake.report_store import StoredReport
+from federation.service.intake.share_files import Place, ShareFolder, ShareLost
 from federation.service.round_store import StoredSum
 from federation.service.summing import sum_of
 from federation.storage.crash_points import reached
@@ -26,11 +26,11 @@ class Custodian(Protocol):
     """What the coordinator asks of the other party. Every call may be repeated."""
 
     def open_round(self, draft: Task) -> Task:
-        """The draft, signed and with a round key. Raises TaskRefused and BudgetExhausted."""
+        """Sign a draft and give it a round key. Raises TaskRefused and BudgetExhausted."""
         ...
 
     def answer(self, batch: Batch) -> Answer:
-        """Its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
+        """Compute its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
         ...
 
     def close(self, task_id: str) -> None:
@@ -38,25 +38,28 @@ class Custodian(Protocol):
         ...
 
 
-def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, custodian: Custodian) -> StoredSum:
-    """The sum of a block's reports; NOT_SUMMED when they are too few, or unreadable, or just this batch is refused.
+def sum_block(
+    task: Task, block: int, reports: list[StoredReport], folder: ShareFolder, custodian: Custodian
+) -> StoredSum:
+    """Sum a block's reports; NOT_SUMMED when they are too few, a share is lost, or just this batch is refused.
 
-    kept: in the same order every time, so that the custodian finds the same batch when it is asked again.
+    reports: in the same order every time, so that the custodian finds the same batch when it is asked again. Raises
+    OSError when a share cannot be read now, and what the custodian's client raises; then the same may be tried again.
     """
-    if len(kept) < task.plan.min_reports:
+    if len(reports) < task.plan.min_reports:
         return NOT_SUMMED
-    batch = Batch(task.hash, block, tuple(SealedSeed(one.report_id, one.sealed_seed) for one in kept))
+    batch = Batch(task.hash, block, tuple(SealedSeed(report.report_id, report.sealed_seed) for report in reports))
     try:
         answer = custodian.answer(batch)
     except (BatchTooSmall, BatchRefused) as refusal:
         log.warning("task_id=%s block=%d: not summed (%s)", task.task_id, block, type(refusal).__name__)
         return NOT_SUMMED
     reached("block answered")
-    shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
+    shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
     try:
         return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
-    except OSError as error:  # a share is gone: no sum, but the custodian has counted the reports
-        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
+    except ShareLost as error:  # no sum, but the custodian has counted the reports
+        log.error("task_id=%s block=%d: not summed (%s)", task.task_id, block, error)
         return NOT_SUMMED
 
 
