@@ -15,5 +15,8 @@ PARTITION_BYTES = 1 << 29
 PARQUET_GROWS = 5
 """How many times as large as a parquet file its log is as text: 5 for a browsing log with session ids."""
 
+PACKED_GROWS = 8
+"""How many times as large as a gz, zst, bz2 or zip file its log is as text."""
+
 MAX_PARTITIONS = 1_000
 """Each is a folder of small files while it is made: more would cost more in files than they spare in memory."""

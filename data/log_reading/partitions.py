@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from data.atomic import atomic_folder, check_replaceable
 from data.checked_log import REJECTS, WRITTEN, content_hash, name_events, scan_log, stored, write_rest
 from data.errors import DataError
-from data.limits import LARGE_LOG_BYTES, MAX_PARTITIONS, PARQUET_GROWS, PARTITION_BYTES
+from data.limits import LARGE_LOG_BYTES, MAX_PARTITIONS, PACKED_GROWS, PARQUET_GROWS, PARTITION_BYTES
 from data.log_reading.account import check_account, check_refused
 from data.log_reading.canonical import EVENT, ITEM, Plan, canonical
 from data.log_reading.catalogue import describe, make_catalogue, told_plainly
@@ -34,7 +34,8 @@ from data.log_reading.log import make_log
 from data.log_reading.log_source import LogOptions, OpenedLog, open_log, read_planned
 from data.log_reading.numbering import Index, arrange, in_time_order
 from data.log_reading.opening.source import LINE
-from data.log_reading.opening.sources import Table
+from data.log_reading.opening.sources import Table, files_of
+from data.log_reading.opening.unpacking import is_packed
 from data.log_reading.refine import ROUNDS, refine
 from data.log_reading.refusals import placed, refusals
 from data.log_reading.shoppers import heavy_users, largest_shopper
@@ -132,13 +133,21 @@ def _room(target: Path, partitions: int) -> Iterator[None]:
 
 
 def partitions_of(source: Table) -> int:
-    """1 for a frame and for a file that is read whole; of a larger one, as many as bound the memory of each."""
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    if path is None or not path.is_file():
+    """1 for a frame and for files that are read whole; of larger ones, as many as bound the memory of each."""
+    try:
+        paths = files_of(source)
+    except DataError:  # a frame, or what cannot be opened and is told so when it is
         return 1
-    with path.open("rb") as stream:
-        size = path.stat().st_size * (PARQUET_GROWS if stream.read(4) == b"PAR1" else 1)
+    size = sum(_text_bytes(path) for path in paths)
     return 1 if size <= LARGE_LOG_BYTES else min(-(-size // PARTITION_BYTES), MAX_PARTITIONS)
+
+
+def _text_bytes(path: Path) -> int:
+    """About how large a file is as plain text."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    grows = PARQUET_GROWS if head == b"PAR1" else PACKED_GROWS if is_packed(head) else 1
+    return path.stat().st_size * grows
 
 
 @dataclass(frozen=True)

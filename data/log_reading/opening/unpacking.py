@@ -34,6 +34,11 @@ def scratch_folder() -> Path:
     return Path(folder)
 
 
+def is_packed(head: bytes) -> bool:
+    """Whether a file begins as a packed one does."""
+    return any(head.startswith(magic) for magic in _MAGIC)
+
+
 def unpack(path: Path, scratch: Path | None) -> tuple[Path, tuple[str, ...]]:
     """Return a plain file with the content of a gz, zst, bz2, zip or UTF-16 file, and a note; others as they are.
 

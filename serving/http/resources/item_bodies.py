@@ -26,7 +26,11 @@ AttributeName = Annotated[
     AfterValidator(lambda name: _attribute(name)),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "not": {"enum": ["item_id", *FIELDS]}}),
 ]
-PutItemId = Annotated[ItemId, Field(pattern=r"^[^\x00]*$")]  # no database's text holds NUL
+PutItemId = Annotated[
+    ItemId,
+    Field(pattern=r"^[^\x00-\x1f\x7f]*$", json_schema_extra={"not": {"enum": [".", ".."]}}),
+    AfterValidator(lambda item_id: _addressable(item_id)),
+]  # the bounds of a log's item ids
 Attribute = Text | Annotated[float, Field(allow_inf_nan=False)] | bool | None
 
 
@@ -35,6 +39,13 @@ def _attribute(name: str) -> str:
     if name in FIELDS or name == "item_id":
         raise PydanticCustomError("attribute_name", "a field, which is no attribute")
     return name
+
+
+def _addressable(item_id: str) -> str:
+    """A path of ``.`` or ``..`` is another path."""
+    if item_id in (".", ".."):
+        raise PydanticCustomError("item_id", "an id that an address can carry")
+    return item_id
 
 
 class SimilarQuery(BaseModel):

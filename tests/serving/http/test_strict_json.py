@@ -73,3 +73,11 @@ def test_a_price_that_is_none_is_refused_at_the_door(price, tmp_path):
         answer = client.put("/v1/items", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 422
         strict(answer.content)
+
+
+@pytest.mark.parametrize("item_id", [".", "..", "a\\u0000b", "a\\nb"])
+def test_an_id_that_a_log_may_not_have_is_refused_at_the_door_too(item_id, tmp_path):
+    with keyed_service(tmp_path) as keyed, keyed.client(scope="catalogue") as client:
+        body = f'{{"items": [{{"item_id": "{item_id}", "price": 1}}]}}'
+        answer = client.put("/v1/items", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 422
