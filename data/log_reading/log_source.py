@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,7 +109,7 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
     if name in EXPORTS:
         opened = open_export(EXPORTS[name], files_of(source), scratch)
         columns = match_columns(preset, opened.columns, mapping, options.keep)
-        return OpenedLog(opened, preset, columns, options, told, feed)
+        return OpenedLog(opened, preset, _with_variants(columns, feed), options, told, feed)
     opened = open_source(
         source,
         separators=separators or preset.separators,
@@ -126,7 +126,15 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
         raise DataError(
             f"kinds: no column says what happened; say which by event=COLUMN; found {listed(opened.columns)}"
         )
-    return OpenedLog(opened, preset, columns, options, told, feed)
+    return OpenedLog(opened, preset, _with_variants(columns, feed), options, told, feed)
+
+
+def _with_variants(columns: Columns, feed: Feed | None) -> Columns:
+    """Keep the id of the variant beside its product's: two variants in one order are two events."""
+    item = columns.roles["item"]
+    if feed is None or not feed.aliases or item in columns.extras:
+        return columns
+    return replace(columns, extras=(*columns.extras, item))
 
 
 def read_planned(log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:

@@ -104,3 +104,13 @@ def test_a_table_that_is_no_feed_is_none(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title,price\na,Pan,1\n")
     assert open_feed(tmp_path / "items.csv") is None
     assert open_feed(pl.DataFrame({"item_id": ["a"]})) is None
+
+
+def test_two_variants_of_a_product_in_one_order_are_two_events(tmp_path):
+    (tmp_path / "feed.xml").write_text(GOOGLE_XML)
+    text = "user_id,item_id,time,event,order\nu,A-red,2024-01-01,buy,1\nu,A-blue,2024-01-01,buy,1\nu,A-red,2024-01-01,buy,1\n"
+    (tmp_path / "log.csv").write_text(text)
+    dataset = read_log(tmp_path / "log.csv", items=tmp_path / "feed.xml")
+    assert dataset.events["item_id"].to_list() == ["A", "A"]
+    assert dataset.events["source_item_id"].to_list() == ["A-red", "A-blue"]
+    assert dataset.summary["duplicates"] == 1
