@@ -128,7 +128,7 @@ def peek(source: Table, separators: Sequence[str]) -> tuple[str, tuple[str, ...]
         frame = _as_frame(source)
         if frame is not None:
             return "", tuple(frame.collect_schema().names()), None
-        path, _ = unpack(files_of(source)[0], None)
+        path, _ = unpack(files_of(source)[0], None, limit=_HEAD_BYTES)
         return _peek_file(path, separators)
     return "", (), None
 

@@ -39,11 +39,11 @@ def is_packed(head: bytes) -> bool:
     return any(head.startswith(magic) for magic in _MAGIC)
 
 
-def unpack(path: Path, scratch: Path | None) -> tuple[Path, tuple[str, ...]]:
+def unpack(path: Path, scratch: Path | None, *, limit: int | None = None) -> tuple[Path, tuple[str, ...]]:
     """Return a plain file with the content of a gz, zst, bz2, zip or UTF-16 file, and a note; others as they are.
 
-    The unpacked copy is on disk, in `scratch`. Raises DataError for a broken archive, an archive of several files, and
-    a spreadsheet.
+    The unpacked copy is on disk, in `scratch`. limit: bytes to unpack of a packed file, None: all. Raises DataError for a
+    broken archive, an archive of several files, and a spreadsheet.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
@@ -57,10 +57,13 @@ def unpack(path: Path, scratch: Path | None) -> tuple[Path, tuple[str, ...]]:
         return target, ("text: is UTF-16, it is read as such",)
     try:
         with _opened(path, packing) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, _CHUNK)
+            if limit is None:
+                shutil.copyfileobj(source, sink, _CHUNK)
+            else:
+                sink.write(source.read(limit))
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise DataError(f"source={path}: cannot be unpacked ({str(error).splitlines()[0]})") from None
-    inner, notes = unpack(target, scratch)
+    inner, notes = unpack(target, scratch, limit=limit)
     return inner, (f"file: unpacked from {packing}", *notes)
 
 
