@@ -30,15 +30,21 @@ class Dataset(CheckedLog):
     def open(cls, source: Table, **options: Any) -> Dataset:
         """Open a saved folder, a bundled log (sample:online-retail, sample:eshop-2008), or read a log.
 
-        source: a folder made by `ownshelf ingest`; sample:NAME; else all that `read_log` reads: a file, a list of
-        files, a glob, a polars or pandas frame, a LazyFrame, a pyarrow table. options: of `read_log`, for a log only.
+        source: a folder made by `ownshelf ingest`; sample:NAME; else a list of files, a glob, a polars or pandas frame,
+        a LazyFrame, a pyarrow table. One file is a log only with options, or by `read_log`: it may be given for a
+        folder by mistake. options: of `read_log`.
         Raises DataError for a folder that is missing, is no dataset, or was changed after it was written.
         """
         if isinstance(source, (str, Path)):
             if str(source).startswith(_SAMPLE):
                 return _open_sample(str(source).removeprefix(_SAMPLE))
             path = Path(source)
-            if not options and (path.is_dir() or not (path.exists() or set(str(path)) & set("*?["))):
+            if not options and path.is_file():
+                said = f"call read_log({str(source)!r}) to read it as a log with its notes"
+                raise DataError(
+                    f"dataset={path}: is a file, must be a folder; make one with `ownshelf ingest`, or {said}"
+                )
+            if not options and (path.is_dir() or not set(str(path)) & set("*?[")):
                 return _dataset(load(path))
         return read_log(source, **options)
 

@@ -169,7 +169,10 @@ def test_the_names_that_a_guess_finds_work_or_say_what_to_call(tmp_path):
     assert PublicDataset.open(LOG).hash == PublicDataset.open(LOG.to_pandas()).hash == made.hash
     assert PublicDataset.open(LOG.lazy()).hash == made.hash
     LOG.write_parquet(tmp_path / "log.parquet")
-    assert PublicDataset.open(tmp_path / "log.parquet").hash == made.hash
+    assert public_read_log(tmp_path / "log.parquet").hash == made.hash
+    assert PublicDataset.open(tmp_path / "log.parquet", timezone="UTC").hash == made.hash
+    with pytest.raises(DataError, match=r"is a file, must be a folder; .* or call read_log\("):
+        PublicDataset.open(tmp_path / "log.parquet")
     with pytest.raises(DataError, match=r"Dataset\(DataFrame\): call Dataset.open\(log\)"):
         PublicDataset(LOG)
     saved = made.save(tmp_path / "shop")

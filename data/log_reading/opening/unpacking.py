@@ -42,8 +42,8 @@ def is_packed(head: bytes) -> bool:
 def unpack(path: Path, scratch: Path | None, *, limit: int | None = None) -> tuple[Path, tuple[str, ...]]:
     """Return a plain file with the content of a gz, zst, bz2, zip or UTF-16 file, and a note; others as they are.
 
-    The unpacked copy is on disk, in `scratch`. limit: bytes to unpack of a packed file, None: all. Raises DataError for a
-    broken archive, an archive of several files, and a spreadsheet.
+    The unpacked copy is on disk, in `scratch`. limit: bytes to unpack of a packed file, None: all. Raises DataError for
+    a broken archive, an archive of several files, and a spreadsheet.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
