@@ -19,8 +19,9 @@ from data.errors import DataError, ServingError
 from data.feeds.feed import Feed
 from data.log_reading.opening.feed_files import open_feed
 from data.values.numbers import Locale as NumberLocale
-from serving.cli.data.ingest import Json, Locale, Seed
+from serving.cli.data.ingest import Locale
 from serving.cli.errors import OneLineErrors
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -53,14 +54,12 @@ def import_(
     watch: Annotated[bool, typer.Option("--watch", help="go on, and put what changes in the feed")] = False,
     every_s: Annotated[float, typer.Option(min=0.1, help="seconds between two looks at the feed")] = 5.0,
     locale: Locale = None,
-    as_json: Json = False,
-    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Put the items of a feed whose title, category, price or availability changed since the last import.
 
     An item that the feed has no more becomes unavailable.
     """
-    del seed  # nothing is drawn; every command takes it
     book = state or Path(f"{feed}.imported.json")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=service, headers=headers, timeout=_TIMEOUT_S) as client:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from data.erasure import erase_users
-from serving.cli.data.ingest import Json, Seed
 from serving.cli.errors import OneLineErrors
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -24,11 +24,9 @@ def options() -> None:
 def erase_user(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="folder made by ingest")],
     users: Annotated[list[str], typer.Argument(metavar="USER…", help="ids as the log wrote them")],
-    as_json: Json = False,
-    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Remove shoppers' events and ids for good; the numbers of all others stay, and the log is the shop's to clean."""
-    del seed  # the ids that stand for nobody are drawn, and must not be drawn again
     counts = erase_users(dataset, users)
     if as_json:
         print_json(counts)

@@ -12,6 +12,7 @@ from data.dataset import open_known
 from data.log_reading.log_source import LogOptions
 from data.log_reading.partitions import ingest_folder
 from data.log_reading.recognition import AUTO
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json, progress
 from serving.cli.pairs import pairs
 
@@ -37,8 +38,6 @@ NoHeader = Annotated[
 NoTime = Annotated[bool, typer.Option("--no-time", help="the log has no times: its order is that of the file")]
 MaxPerDay = Annotated[int | None, typer.Option(min=1, help="events a day above which a shopper is a bot")]
 Items = Annotated[str | None, typer.Option(help="items file or catalogue feed: csv, jsonl, parquet, xml, html")]
-Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
 
 
 def ingest_command(
@@ -70,11 +69,9 @@ def ingest_command(
         int | None,
         typer.Option(help="parts of the log in memory one at a time; by default 1, and more for a log above 2 GB"),
     ] = None,
-    as_json: Json = False,
-    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Read a log into a dataset: checked, deduplicated, sorted; bad rows go to rejects.jsonl with their reason."""
-    del seed  # nothing is drawn; every command takes it
     options = LogOptions(
         preset=preset,
         mapping=pairs("--map", mapping) or None,

@@ -15,7 +15,6 @@ from data.log_reading.recognition import AUTO
 from serving.cli.data.ingest import (
     Format,
     Guests,
-    Json,
     Kind,
     Kinds,
     Locale,
@@ -23,12 +22,12 @@ from serving.cli.data.ingest import (
     NoHeader,
     NoTime,
     Null,
-    Seed,
     Separator,
     TimeFormat,
     TimeUnit,
     Timezone,
 )  # fmt: skip
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
 from serving.cli.pairs import pairs
 
@@ -48,11 +47,9 @@ def inspect_command(
     guests: Guests = None,
     no_header: NoHeader = False,
     no_time: NoTime = False,
-    as_json: Json = False,
-    seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a file is, what each column would be, ten rows as read, and what would be refused; writes nothing."""
-    del seed  # nothing is drawn; every command takes it
     options = LogOptions(
         preset=preset,
         mapping=pairs("--map", mapping) or None,

@@ -41,7 +41,7 @@ from serving.cli.output import console, errors, jsonable, models_table, print_js
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of every draw; the same bytes again on the same machine")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions, ratings, or a file made by tune")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]
@@ -134,7 +134,7 @@ def evaluate_command(
         str | None, typer.Option(help="ISO time: train before, test after; default: last fifth")
     ] = None,
     protocol: Annotated[str, typer.Option(help="auto, temporal, sessions or leave-last-out")] = "auto",
-    given: Annotated[float, typer.Option(help="sessions: share of a session that is known")] = 0.5,
+    given: Annotated[float | None, typer.Option(help="sessions: share of a session that is known; default 0.5")] = None,
     recipe_name: RecipeName = "auto",
     rounds: Rounds = None,
     cohort_size: Cohort = None,
@@ -164,6 +164,8 @@ def evaluate_command(
     seed: Seed = 0,
 ) -> None:
     """Train, then compare personalized with global models on what came later; full ranking, intervals over users."""
+    if choose and bundle is not None:
+        raise ModelError("--select: chooses settings of a training, and --bundle trains nothing; leave one of them out")
     opened = Dataset.open(dataset)
     log = opened.interactions()
     if out is not None:
@@ -178,7 +180,12 @@ def evaluate_command(
             "leave it out, or pass --accept-sampled-metrics to repeat a published table"
         )
     kind = protocol_of(protocol, log)
-    asked = question(log, kind, parse_time(split_at) if split_at else None, given, parse_target(target))
+    if given is not None and kind != "sessions":
+        raise DataError(f"--given={given:g}: is for the protocol sessions, and this is {kind}; leave it out")
+    if split_at is not None and kind == "leave-last-out":
+        raise DataError(f"--split-at={split_at}: leave-last-out has no moment of a split; leave it out")
+    share = 0.5 if given is None else given
+    asked = question(log, kind, parse_time(split_at) if split_at else None, share, parse_target(target))
     found = find_recipe(recipe_name, asked.split.train, seed=seed)
     name = found.base
     chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
@@ -187,7 +194,7 @@ def evaluate_command(
     inspection = inspect_question(asked, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
         errors.print(warning, highlight=False, markup=False)
-    if choose and table is None:
+    if choose:
         chosen, _ = selected(asked.split.train, name, chosen, seed)
     if epsilon is not None:
         devices = int((asked.split.train.counts > 0).sum())

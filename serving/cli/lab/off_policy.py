@@ -50,6 +50,8 @@ def off_policy_command(
     """Estimate a policy from the log of another one; refused where the log says too little about it."""
     named = pairs("--map", mapping)
     if log.startswith("sample:"):
+        if named or preset != AUTO:
+            raise DataError(f"{log}: its columns are known; leave --map and --format out")
         whole = open_logged_feedback(log)
     else:
         whole = read_logged_feedback(log, preset=preset, mapping=named)
