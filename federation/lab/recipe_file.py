@@ -82,14 +82,20 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: {error}") from None
 
 
+<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
 def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
     """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
+=======
+def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
+    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
+>>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
-    in about["reasons"]. log: what may be looked at, nothing of a test. seed: of the validation near a boundary.
+    in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a
+    boundary, as in defaults.settle.
     """
     if word == "auto":
-        settled = settle(log, seed=seed)
+        settled = settle(log, seed=seed, validate=validate)
         return RecipeFile(settled.name, settled.recipe, settled.participations, {"reasons": list(settled.reasons)})
     if word in RECIPES:
         fits, words = fitted(word, log)

@@ -48,7 +48,7 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
         "items": _columns(json.loads(old_texts["items"]), json.loads(new_texts["items"])),
         "tensors": [[name, after[name].dtype.name, list(after[name].shape)] for name in changed],
     }
-    text = json.dumps(header, ensure_ascii=False).encode()
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     raw = b"".join(_differences(before.get(name), after[name]) for name in changed)
     return zlib.compress(_MARK + struct.pack("<Q", len(text)) + text + raw, 6)
 
@@ -70,8 +70,15 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
             raise ModelError("delta: is not for the catalogue at hand")
         before, old_texts = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
+<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
         texts = {**old_texts, **header["texts"]}
         texts["items"] = json.dumps(_patch(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False)
+=======
+        texts = {**told, **header["texts"]}
+        texts["items"] = json.dumps(
+            _patch(json.loads(told["items"]), header["items"]), ensure_ascii=False, allow_nan=False
+        )
+>>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
         )

@@ -15,13 +15,13 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable
 from data.dataset import Dataset
 from data.errors import DataError, ModelError
-from data.interactions import EventKind, Interactions
+from data.interactions import Interactions
 from data.split import known_at, parse_time
-from federation.lab.comparison import DEFAULT_MODELS, compare_models
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.intent_check import check_intent
-from federation.lab.mixing import shipped_mix
+from federation.lab.mixing import participations_of, shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -35,9 +35,11 @@ from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
-from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
+from serving.cli.lab.evaluation import models_asked, parse_target, print_evaluation
+from serving.cli.output import console, errors, jsonable, print_json, progress
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
@@ -102,7 +104,7 @@ def train_command(
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
-    report = training_report(trained)
+    report = training_report(trained, mix)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {
         "bundle": str(out),
@@ -221,6 +223,7 @@ def evaluate_command(
     if as_json:
         print_json(result)
     else:
+<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
         console.print(models_table(result, f"ndcg@{k}"))
         figures = result["protocol"]
         ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
@@ -254,6 +257,9 @@ def models_asked(models: str, baselines: str) -> list[str]:
     """List the models of --models, by default those of `evaluate`, and the further ones of --baselines."""
     wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
     return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
+=======
+        print_evaluation(result, f"ndcg@{k}")
+>>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
 
 def inspect_question(question: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
@@ -320,10 +326,17 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
             raise
 
 
+<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
 def training_report(trained: Training) -> dict[str, Any]:
     """Report curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
     participations = int(trained.participations.max(initial=0))
+=======
+def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
+    """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
+    window = last_rounds(trained.records, trained.config.smoothing)
+    asked = participations_of(trained, mix)
+>>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),
