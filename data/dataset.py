@@ -60,45 +60,9 @@ def read_log(source: Table, **options: Any) -> Dataset:
     return _dataset(ingest(source, **options))
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def stored(events: pl.DataFrame) -> pl.DataFrame:
-    """Events as events.parquet holds them."""
-    return events.with_columns(pl.col("kind").cast(_KINDS))
-
-
-def write_rest(
-    folder: Path, items: Vocabulary, users: Vocabulary, catalogue: pl.DataFrame, summary: dict[str, Any], content: str
-) -> None:
-    """Complete a dataset folder that has events.parquet and rejects.jsonl. content: Dataset.hash."""
-    catalogue.write_parquet(folder / "catalogue.parquet")
-    items.ids.to_frame().write_parquet(folder / "items.parquet")
-    users.ids.to_frame().write_parquet(folder / "users.parquet")
-    manifest = {
-        "format": FORMAT,
-        "hash": content,
-        "files": {file: file_hash(folder / file) for file in _FILES},
-        "summary": summary,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class DatasetAxes:
-    """A dataset's items, users and catalogue without its events: enough to grow it by a newer log."""
-
-    items: Vocabulary
-    users: Vocabulary
-    catalogue: pl.DataFrame
-
-
-def open_known(source: Path | str) -> DatasetAxes:
-    """Of a dataset as of Dataset.open, whose events are neither read nor checked."""
-    if isinstance(source, str) and source.startswith("sample:"):
-=======
 def open_known(source: Path | str) -> Known:
     """Open what a dataset numbers and describes, as of Dataset.open; events are neither read nor checked."""
     if str(source).startswith(_SAMPLE):
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
         dataset = Dataset.open(source)
         return Known(dataset.items, dataset.users, dataset.catalogue)
     return load_known(Path(source))
@@ -106,7 +70,7 @@ def open_known(source: Path | str) -> Known:
 
 @cache
 def _open_sample(name: str) -> Dataset:
-    """A bundled log by its name; kept in memory for the next call."""
+    """Open a bundled log by its name; kept in memory for the next call."""
     preset, file = sample_file(name)
     return replace(read_log(file, preset=preset), name=f"{_SAMPLE}{name}")
 

@@ -121,7 +121,7 @@ def _known_share(log: Interactions) -> float:
 
 
 def _distinct_pairs(log: Interactions) -> npt.NDArray[np.int64]:
-    """The keys user · n_items + item that occur, ascending."""
+    """List the keys user · n_items + item that occur, ascending."""
     return np.unique(log.user_idx.astype(np.int64) * log.n_items + log.item_idx)
 
 

@@ -12,7 +12,7 @@ from data.log_reading.numbering import NumberedRows
 
 
 def make_log(rows: pl.DataFrame, numbered: NumberedRows, columns: Columns) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The log of a Dataset in its final order, and the counts of cancellations.
+    """Make the log of a Dataset in its final order, and the counts of cancellations.
 
     Empties rows of what the log does not keep: two copies of a large log need not fit.
     """

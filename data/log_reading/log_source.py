@@ -99,7 +99,7 @@ class OpenedLog:
 
 
 def open_log(source: Table, options: LogOptions, scratch: Path | None = None) -> OpenedLog:
-    """scratch: as of `open_source`. Raises DataError when the source is no log or a column is missing."""
+    """Open a log and plan how it is read. Raises DataError when the source is no log or a column is missing."""
     separators = (options.separator,) if options.separator else ()
     name, told = options.preset, ""
     if name == AUTO:
@@ -138,7 +138,9 @@ def _with_variants(columns: Columns, feed: Feed | None) -> Columns:
 
 
 def read_planned(log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:
-    """The plan of a log, and what `read` makes of it: the quick way, or the patient one where polars gives up.
+    """Plan a log and read it: the quick way, or the patient one where polars gives up.
+
+    Returns the plan, and what `read` makes of the log.
 
     read: gives the plan back that it ended with. Raises DataError when both ways fail.
     """
@@ -165,7 +167,7 @@ def _read(source: Source, log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]
 
 
 def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]) -> frozenset[str]:
-    """Columns that would mean something if the source had them."""
+    """List columns that would mean something if the source had them."""
     names = [name for known in (*preset.columns.values(), *preset.attributes.values()) for name in known]
     return frozenset(part for name in (*names, *mapping.values(), *keep) for part in (name, *name.split("+")))
 

@@ -57,11 +57,7 @@ class ComparisonResult:
     def to_dict(self) -> dict[str, Any]:
         """Convert protocol, models, the training's curves, paired comparisons and what follows to JSON values."""
         config = asdict(self.training.config)
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-        participations = int(self.training.participations.max(initial=0))
-=======
-        asked = participations_of(self.training, self.mix)
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+        participations = participations_of(self.training, self.mix)
         plan = self.training.config.privacy
         others = [name for name in self.evaluation.models if name != "personalized"]
         pairs = compare_several(self.evaluation, [("personalized", name) for name in others], self.metric)

@@ -191,29 +191,11 @@ def settle(
     """
     statistics = measure_log(log)
     defaults = choose_defaults(statistics)
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-    recipes = {name: fitted(name, log, statistics) for name in defaults.tried}
+    tried = defaults.tried if validate else defaults.tried[:1]
+    recipes = {name: fitted(name, log, statistics) for name in tried}
     chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
     if len(recipes) > 1:
-        judged = cross_validate(
-            Folds(log, defaults.protocol, devices=devices, seed=seed),
-            [recipe for recipe, _ in recipes.values()],
-            seed=seed,
-            on_step=on_step,
-        )
         names = {recipe: name for name, (recipe, _) in recipes.items()}
-        chosen, participations = names[judged.best], judged.participations
-        figures = ", ".join(
-            f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
-        )
-        reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
-    recipe, words = recipes[chosen]
-=======
-    tried = defaults.tried if validate else defaults.tried[:1]
-    made = {name: fitted(name, log, statistics) for name in tried}
-    chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
-    if len(made) > 1:
-        names = {recipe: name for name, (recipe, _) in made.items()}
         try:
             judged = cross_validate(
                 Folds(log, defaults.protocol, devices=2, seed=seed), list(names), seed=seed, on_step=on_step
@@ -226,6 +208,5 @@ def settle(
                 f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
             )
             reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
-    recipe, words = made[chosen]
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+    recipe, words = recipes[chosen]
     return Settled(chosen, recipe, defaults, (*reasons, *words), participations)

@@ -78,15 +78,8 @@ def shipped_mix(
     return learn_mix(question, recipe, recipe.mix, table, seed=seed, attributes=attributes)
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def prior_mix(tables: MixTables, prior: str) -> MixModel:
-    """Combine the recipe's weights with a log's tables."""
-    weights = {name: prior_weights(prior, name) for name in LISTS}
-    return MixModel(weights, dict.fromkeys(LISTS, "prior"), 0, tables)
-=======
 def participations_of(training: Training, mix: MixModel | None) -> int:
-    """Rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
+    """Count the rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
     asked = int(training.participations.max(initial=0))
     learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
     return asked + (MIX_PARTICIPATIONS if learned else 0)
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005

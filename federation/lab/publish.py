@@ -19,13 +19,8 @@ from recsys.model.items import INTENT, TASTE
 PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def privacy_words(training: Training) -> str:
-    """Describe what protected the devices of a training, in words, for the manifest."""
-=======
 def privacy_words(training: Training, mix: MixModel | None = None) -> str:
-    """What protected the devices of a training, in words, for the manifest."""
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+    """Describe what protected the devices of a training, in words, for the manifest."""
     plan = training.config.privacy
     if plan is None or not plan.private:
         return PRIVACY_OFF

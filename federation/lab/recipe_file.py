@@ -82,13 +82,8 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: {error}") from None
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
-    """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
-=======
 def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
-    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+    """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
     in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a

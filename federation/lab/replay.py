@@ -64,26 +64,19 @@ def replay(
     DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-    chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
-    made_arms = [
-        named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms
-    ]
-=======
     chosen = settings or settle(dataset.interactions(), validate=False).recipe
-    made: list[Arm | TimedRecommender] = []
+    made_arms: list[Arm | TimedRecommender] = []
     for arm in arms:
         if arm == MIXED:
-            made.append(mixed_arm(dataset, chosen, config))
+            made_arms.append(mixed_arm(dataset, chosen, config))
         else:
-            made.append(named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm)
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+            made_arms.append(named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm)
     trainer = ContinualTrainer(chosen.train, config.seed)
     return replay_log(dataset, made_arms, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
 
 
 def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedArm:
-    """The arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
+    """Make the arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
     if config.start_us is None:
         raise DataError("arm='mixed': needs a start: its weights are learned from what came before")
     known, attributes = known_at(dataset.interactions(), config.start_us), attributes_of(dataset.catalogue)

@@ -93,7 +93,7 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
 
 
 def cautious_mix(tables: MixTables, prior: str) -> MixModel:
-    """What is served where no device can prove any weights."""
+    """Choose what is served where no device can prove any weights."""
     weights = {name: cautious_weights(prior, name, seen=False) for name in LISTS}
     return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables)
 
@@ -133,17 +133,12 @@ def _guard(
     rng: np.random.Generator,
     allowed: tuple[str, ...] | None,
 ) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-    """Choose what is served for each list, and its name, by the figures of the devices that judge."""
-    judged = {name: candidates(weights[name], start[name]) for name in LISTS}
-=======
-    """What is served for each list, and its name, by the figures of the devices that judge.
+    """Choose what is served for each list, and its name, by the figures of the devices that judge.
 
     allowed: names of what may be served instead of `weights`, wherever it judges better; None for everything, where it
     judges clearly better.
     """
     judged = {name: candidates(weights[name], start[name], safe[name]) for name in LISTS}
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
         examples_of = examples[name]

@@ -70,15 +70,10 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
             raise ModelError("delta: is not for the catalogue at hand")
         before, old_texts = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
         texts = {**old_texts, **header["texts"]}
-        texts["items"] = json.dumps(_patch(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False)
-=======
-        texts = {**told, **header["texts"]}
         texts["items"] = json.dumps(
-            _patch(json.loads(told["items"]), header["items"]), ensure_ascii=False, allow_nan=False
+            _patch(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False, allow_nan=False
         )
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
         )

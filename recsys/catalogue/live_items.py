@@ -345,15 +345,9 @@ def _convert(name: str, value: Any, dtype: pl.DataType) -> Any:
         number = dtype.is_numeric() and column.dtype.is_numeric()
         word = column.dtype == pl.String and dtype in (pl.Categorical, pl.Enum)
         if same or number or word:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-            cast = column.cast(dtype).item()
-            if not number or (np.isfinite(value) and (dtype.is_float() or cast == value)):
-                return cast
-=======
             found = column.cast(dtype).item()
             if not number or (np.isfinite(found) and (dtype.is_float() or found == value)):
                 return found
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}={value!r}: must be {dtype} ({type(error).__name__})") from None
     raise ModelError(f"{name}={value!r}: must be {dtype}")

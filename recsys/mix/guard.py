@@ -30,16 +30,11 @@ TIE_BREAK = 1e-3
 """Weight of the season's trend in a single signal: most of them say nothing about most items."""
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def candidates(mix: Floats, prior: Floats) -> dict[str, Floats]:
-    """Collect the weights (F,) of everything that the guard judges, by name; the mix comes first."""
-=======
 def candidates(mix: Floats, prior: Floats, cautious: Floats) -> dict[str, Floats]:
     """Weights (F,) of everything that the guard judges, by name; the mix comes first.
 
     cautious: the trend and own items first (recsys/mix/priors.py), which no single feature is.
     """
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
     alone = {name: weights_of({"trend_90d": TIE_BREAK, name: 1.0}) for name in FEATURES}
     return {"mix": mix, "prior": prior, CAUTIOUS: cautious} | alone
 
@@ -100,22 +95,15 @@ def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
     )
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def choose(sums: GuardSums) -> str:
-    """Choose what is served: the candidate furthest above the mix.
-
-    It is of those above it by more than STANDARD_ERRORS.
-=======
 def within(values: Floats, bound: float) -> Floats:
-    """Each row of values (devices, n) scaled down to a norm of at most `bound`."""
+    """Scale each row of values (devices, n) down to a norm of at most `bound`."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     scaled: Floats = values * np.minimum(1.0, bound / np.maximum(norms, 1e-300))
     return scaled
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
 
 def choose(sums: GuardSums, errors: float = STANDARD_ERRORS) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than so many standard errors.
+    """Choose what is served: the candidate furthest above the mix, by more than so many standard errors.
 
     Without hold-out devices it is the mix. Noise counts twice: in the mean, and as a square that may have been larger.
     """

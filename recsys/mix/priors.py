@@ -59,7 +59,7 @@ def prior_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
 
 
 def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.NDArray[np.float64]:
-    """What is served of a recipe for a list where nothing has proved any weights, (F,); KeyError for another name.
+    """Return the weights (F,) served of a recipe for a list where nothing proved any; KeyError for another name.
 
     The trend, own items, and as much of the other signals as orders equals: a taste from a log in which hardly anybody
     came back may be noise, and would be shown to everybody. seen: whether anybody came back at all; where nobody did,

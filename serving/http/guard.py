@@ -52,15 +52,10 @@ class GuardBounds:
 
 
 def error_json(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
     """Write the one error body."""
-    return json.dumps({"error": {"code": code, "message": message, "details": dict(details or {})}}).encode()
-=======
-    """The one error body."""
     return json.dumps(
         {"error": {"code": code, "message": message, "details": dict(details or {})}}, allow_nan=False
     ).encode()
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
 
 class Guard:

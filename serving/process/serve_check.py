@@ -46,11 +46,7 @@ def print_checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, An
     """Print the table; 1 if anything in it is an error, else 0."""
     results = list(checks(bundle, older, options))
     if as_json:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-        typer.echo(json.dumps({"checks": [asdict(check) for check in results]}))
-=======
-        typer.echo(json.dumps({"checks": [asdict(one) for one in found]}, allow_nan=False))
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+        typer.echo(json.dumps({"checks": [asdict(check) for check in results]}, allow_nan=False))
     else:
         for check in results:
             typer.echo(

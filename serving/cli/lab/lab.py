@@ -223,43 +223,7 @@ def evaluate_command(
     if as_json:
         print_json(result)
     else:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-        console.print(models_table(result, f"ndcg@{k}"))
-        figures = result["protocol"]
-        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
-        console.print(
-            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
-            + (f" at {figures['cut']}" if figures["cut"] else "")
-            + f"; at most {result['training']['max_participations']} participations a device",
-            highlight=False,
-        )
-        if figures["unseen_test_items"]:
-            console.print(
-                f"items that occur only after the split: {figures['unseen_test_items']:,} "
-                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
-                "figure counts them",
-                highlight=False,
-            )
-        for reason in result["reasons"]:
-            console.print(reason, highlight=False, markup=False)
-        console.print(result["conclusion"]["sentence"], highlight=False, markup=False)
-
-
-def parse_target(word: str) -> EventKind | None:
-    """Parse the kind of event that --target names; None for `any`. Raises DataError for another word."""
-    kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
-    if word != "any" and word not in kinds:
-        raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
-    return kinds.get(word)
-
-
-def models_asked(models: str, baselines: str) -> list[str]:
-    """List the models of --models, by default those of `evaluate`, and the further ones of --baselines."""
-    wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
-    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
-=======
         print_evaluation(result, f"ndcg@{k}")
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
 
 def inspect_question(question: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
@@ -326,17 +290,10 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
             raise
 
 
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-def training_report(trained: Training) -> dict[str, Any]:
+def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
     """Report curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    participations = int(trained.participations.max(initial=0))
-=======
-def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
-    """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
-    window = last_rounds(trained.records, trained.config.smoothing)
-    asked = participations_of(trained, mix)
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+    participations = participations_of(trained, mix)
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),

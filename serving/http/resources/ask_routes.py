@@ -73,28 +73,18 @@ def answer(shelf: ServedBundles, request: Ask) -> bytes:
             "unknown_exclude": unknown,
             "candidates": candidates,
         }
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
-        return json.dumps(whole, ensure_ascii=False).encode()
-    return list_answer(bundle, list_for(bundle, request), request.fields)
-=======
         return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
-    return list_answer(one, list_for(one, asked), asked.fields)
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
+    return list_answer(bundle, list_for(bundle, request), request.fields)
 
 
 def list_answer(bundle: ServedBundle, result: ListResult, fields: Sequence[str] | None) -> bytes:
     """Write a list as it is answered. fields: of its items; None for the usual ones."""
     missing = b'[], "unknown_items": []'
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
     if result.unknown_exclude or result.unknown_items:
-        ids = [json.dumps(ids_of, ensure_ascii=False) for ids_of in (result.unknown_exclude, result.unknown_items)]
-=======
-    if found.unknown_exclude or found.unknown_items:
         ids = [
-            json.dumps(some, ensure_ascii=False, allow_nan=False)
-            for some in (found.unknown_exclude, found.unknown_items)
+            json.dumps(unknown, ensure_ascii=False, allow_nan=False)
+            for unknown in (result.unknown_exclude, result.unknown_items)
         ]
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
         missing = f'{ids[0]}, "unknown_items": {ids[1]}'.encode()
     return (
         b'{"bundle_version": "%b", "mode": "profile", "recommendation_id": "%b", "fallback": %b, '
@@ -128,13 +118,8 @@ def served(shelf: ServedBundles, request: Ask) -> ServedBundle:
 
 
 def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
     """Write a JSON object with a list that is JSON already as its last member."""
-    return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
-=======
-    """A JSON object with a list that is JSON already as its last member."""
     return json.dumps(head, ensure_ascii=False, allow_nan=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
 
 
 def _one_of_many(shelf: ServedBundles, sent: Any) -> bytes:

@@ -60,13 +60,8 @@ def add_candidates(app: FastAPI, apps: Apps) -> None:
         bundle = shelf.get(version)
         if bundle is None:
             raise unknown_bundle(shelf, "clusters")
-<<<<<<< 6284735ddb89d09624ce8b3aacb4c1beaea5cf91
         state = [_FORM, version, shelf.epoch, bundle.live.sequence, query.clusters, query.candidates, query.fields]
-        tag = hashlib.sha256(json.dumps(state).encode()).hexdigest()
-=======
-        state = [_FORM, version, shelf.epoch, one.live.sequence, query.clusters, query.candidates, query.fields]
         tag = hashlib.sha256(json.dumps(state, allow_nan=False).encode()).hexdigest()
->>>>>>> 73cbe3f5cab0e304c53ebdd80dfcf4ba5a491005
         headers = {"etag": f'"{tag}"', "cache-control": REVALIDATED}
         if if_none_match is not None and names(if_none_match, tag):
             return Response(None, 304, headers)

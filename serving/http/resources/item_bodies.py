@@ -42,7 +42,7 @@ def _attribute(name: str) -> str:
 
 
 def _addressable(item_id: str) -> str:
-    """A path of ``.`` or ``..`` is another path."""
+    """Refuse ``.`` and ``..``, which as a path are another path."""
     if item_id in (".", ".."):
         raise PydanticCustomError("item_id", "an id that an address can carry")
     return item_id
