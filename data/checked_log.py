@@ -131,7 +131,7 @@ def write_rest(
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetAxes:
     """What a dataset numbers and describes, without its events: enough to grow it by a newer log."""
 
     items: Vocabulary
@@ -139,14 +139,14 @@ class Known:
     catalogue: pl.DataFrame
 
 
-def load_known(folder: Path) -> Known:
+def load_known(folder: Path) -> DatasetAxes:
     """Read what a saved dataset knows; its events are neither read nor checked."""
     _manifest(folder, ("catalogue.parquet", "items.parquet", "users.parquet"))
     return _known(folder)
 
 
-def _known(folder: Path) -> Known:
-    return Known(
+def _known(folder: Path) -> DatasetAxes:
+    return DatasetAxes(
         items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
         users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
         catalogue=pl.read_parquet(folder / "catalogue.parquet"),

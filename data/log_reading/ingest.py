@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.checked_log import REJECTS, CheckedLog, Known
+from data.checked_log import REJECTS, CheckedLog, DatasetAxes
 from data.log_reading.account import check_account, check_refused
 from data.log_reading.canonical import NOT_AN_INT, Plan, canonical
 from data.log_reading.catalogue import describe, make_catalogue, told_plainly
@@ -44,7 +44,7 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: CheckedLog | Known | Vocabulary | None = None,
+    base: CheckedLog | DatasetAxes | Vocabulary | None = None,
     locale: str | None = None,
     null: Sequence[str] = (),
     guests: Sequence[str] = (),

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from data.checked_log import CheckedLog, Known
+from data.checked_log import CheckedLog, DatasetAxes
 from data.errors import DataError
 from data.exports.flat import FIELDS
 from data.exports.registry import EXPORTS
@@ -63,7 +63,7 @@ class LogOptions:
     time_format: str | None = None
     time_unit: str | None = None
     items: Table | None = None
-    base: CheckedLog | Known | Vocabulary | None = None
+    base: CheckedLog | DatasetAxes | Vocabulary | None = None
     locale: str | None = None
     null: Sequence[str] = ()
     guests: Sequence[str] = ()
@@ -81,7 +81,7 @@ class LogOptions:
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
         """Items, users and catalogue of the base."""
-        if isinstance(self.base, (CheckedLog, Known)):
+        if isinstance(self.base, (CheckedLog, DatasetAxes)):
             return self.base.items, self.base.users, self.base.catalogue
         return self.base or Vocabulary(), Vocabulary(), None
 

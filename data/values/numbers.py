@@ -143,7 +143,7 @@ def price_column(column: pl.Series, locale: Locale = PLAIN) -> tuple[pl.Series, 
 
 
 def strict_numbers(catalogue: pl.DataFrame) -> pl.DataFrame:
-    """Make a catalogue whose numbers JSON has: floats that are nan or infinite, and prices that are none, become null."""
+    """Keep the numbers that JSON has: floats that are nan or infinite, and prices that are none, become null."""
     floats = [name for name, dtype in catalogue.schema.items() if dtype.is_float()]
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats]
     catalogue = catalogue.with_columns(finite)
