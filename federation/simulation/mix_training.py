@@ -23,6 +23,7 @@ from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
+from recsys.mix.features import SIGNALS
 from recsys.mix.fit import STEPS, newton_step
 from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.mix_tables import MixTables
@@ -155,7 +156,8 @@ def _guard(
         spread = _noise_of(plan, f"apart_{name}")
         apart = dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True))
         square = dict(zip(names, parts[f"square_{name}"].tolist(), strict=True))
-        keep = names if allowed is None else allowed
+        useful = names if name == "all" else [one for one in names if one not in SIGNALS["own"]]
+        keep = useful if allowed is None else allowed
         told_of = GuardSums(sums[name].n, {one: apart[one] for one in keep}, {one: square[one] for one in keep}, spread)
         chosen[name] = choose(told_of) if allowed is None else choose(told_of, errors=0.0)
     return {name: judged[name][chosen[name]] for name in LISTS}, chosen

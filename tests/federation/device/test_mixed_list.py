@@ -10,6 +10,7 @@ import pytest
 
 from data.interactions import EventKind
 from federation.device.device import Device
+from federation.device.lists import join
 from federation.device.mixed_list import mixed_list
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_catalogue
@@ -138,3 +139,24 @@ def test_a_mixed_list_prints_nothing_of_a_history(bundle):
     assert made is not None
     assert "array" not in repr(made)
     assert "array" not in repr(made.pool)
+
+
+def test_candidates_of_a_coarse_question_are_ranked_by_the_mix_and_own_items_join(tmp_path, bundle):
+    device, held = device_of(tmp_path / "d", bundle, 4), catalogue_of(bundle)
+    rows = LOG.of(4)
+    history = (LOG.item_idx[rows], LOG.kind[rows], LOG.time[rows])
+    offered = np.arange(0, N_ITEMS, 3, dtype=np.int32)
+    candidates = ([f"sku-{item}" for item in offered], np.zeros(len(offered), dtype=np.float32))
+    listed = join(device.state, held, NOW, candidates, 15, ["sku-3"], True, "cluster")
+    allowed = np.zeros(N_ITEMS, dtype=bool)
+    allowed[np.concatenate((offered, history[0]))] = True
+    allowed[3] = False
+    made = mixed_list(held, history, NOW, "all", allowed=allowed)
+    assert made is not None
+    expected = rank(np.where(allowed, made.scores, -np.inf)[None].astype(np.float32), 15)[0]
+    assert listed.item_ids == [f"sku-{item}" for item in expected]
+    assert listed.mode == "cluster"
+    alone = join(device.state, held, NOW, candidates, 15, [], False, "cluster")
+    assert set(alone.item_ids) <= set(candidates[0])
+    plain = join(device.state, replace(held, mix=None), NOW, candidates, 15, [], True, "cluster")
+    assert plain.item_ids != listed.item_ids
