@@ -22,6 +22,7 @@ from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.refusals import PlanRefused
+from federation.private_sum.report_share import proof_plan
 
 STATEMENT = {
     "unit": "installation",
@@ -92,10 +93,12 @@ class PrivacyPlan:
         """ε of the installation that was asked most after so many rounds: its cap bounds it."""
         return self.epsilon_after(min(rounds, self.max_participations))
 
-    def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
+    def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
         """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
-        Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits.
+        Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits, and
+        with verified reports until the field of their proofs has room for the squares. One round has one such plan:
+        whoever is asked for another refuses the task.
         """
         bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
         parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
@@ -103,7 +106,10 @@ class PrivacyPlan:
             quiet = SumPlan(parts, **bounds, sigma=0)
             sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
             try:
-                return replace(quiet, sigma=sigma)
+                plan = replace(quiet, sigma=sigma)
+                if verified:
+                    proof_plan(plan)
+                return plan
             except PlanRefused:
                 if min(part.clip_norm * part.scale for part in parts) < 1.0:
                     raise

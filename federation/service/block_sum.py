@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data.errors import BatchTooSmall
-from federation.private_sum.exchange import Answer, Batch, SealedSeed
+from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import BatchRefused
+from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import Kept
 from federation.service.intake.share_files import Place, ShareFolder
 from federation.service.round_store import StoredSum
-from federation.service.summing import sum_of
+from federation.service.summing import seed_of, sum_of
 from federation.storage.crash_points import reached
 
 log = logging.getLogger("ownshelf.federation")
@@ -45,7 +46,11 @@ def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, cus
     """
     if len(kept) < task.plan.min_reports:
         return NOT_SUMMED
-    batch = Batch(task.hash, block, tuple(SealedSeed(one.report_id, one.sealed_seed) for one in kept))
+    try:
+        batch = _batch(task, block, kept, folder)
+    except OSError as error:
+        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
+        return NOT_SUMMED
     try:
         answer = custodian.answer(batch)
     except (BatchTooSmall, BatchRefused) as refusal:
@@ -60,6 +65,16 @@ def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, cus
         return NOT_SUMMED
 
 
+def _batch(task: Task, block: int, kept: list[Kept], folder: ShareFolder) -> Batch:
+    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened."""
+    shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
+    seeds = (
+        seed_of(task, block, one.report_id, one.sealed_seed, shares[one.report_id] if task.suite.verified else b"")
+        for one in kept
+    )
+    return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
+
+
 @dataclass(frozen=True)
 class _Shares(Mapping[bytes, bytes]):
     """Shares by report id, read when asked for: one at a time in memory."""
@@ -69,7 +84,7 @@ class _Shares(Mapping[bytes, bytes]):
     places: dict[bytes, Place] = field(repr=False)
 
     def __getitem__(self, report_id: bytes) -> bytes:
-        return self.folder.read(self.task.task_id, self.places[report_id], 4 * self.task.plan.length)
+        return self.folder.read(self.task.task_id, self.places[report_id], share_bytes(self.task.plan, self.task.suite))
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.places)

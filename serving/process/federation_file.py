@@ -135,7 +135,7 @@ class FederationFile:
             self.folder / EXPERIMENT_SHARES,
             desk.tokens,
             custodian_key=self.custodian_key,
-            suite=self.rounds.suite,
+            suite=self.rounds.suite.without_proofs,
         )
 
     def _custodian(self) -> CustodianClient:

@@ -56,7 +56,7 @@ class Transcript:
 
     def projection_key(self, seed_commitment: bytes, vector: bytes) -> bytes:
         """First challenge: the random projections."""
-        return _hash(b"projection key", self.context, seed_commitment, vector)
+        return _hash(b"projection key", seed_commitment, vector)
 
     def weights_key(self, projection_key: bytes, projections: bytes) -> bytes:
         """Second challenge: weights of parts and of rows of bits."""

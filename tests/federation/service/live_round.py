@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from federation.custodian.policy import CustodianPolicy, open_round
+from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
-from federation.learning.training_sum import training_plan
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
@@ -39,7 +39,8 @@ def training_task(
     """A signed training task for a bundle, and the round its custodian keeps. noise: σ over sensitivity, or more."""
     part = bundle.table.trained
     width = bundle.table.rows_of(part).shape[1]
-    plan = training_plan(n_block, width, CLIPS, min_reports=min_reports, max_reports=1000, trained=part)
+    off = PrivacyPlan.off(CLIPS, max_participations=6, min_reports=min_reports, max_reports=1000)
+    plan = off.sum_plan(n_block, width, part, verified=suite.verified)
     plan = replace(plan, sigma=int(noise * plan.sensitivity_squared**0.5) + (noise > 0))
     draft = Task(
         task_id=f"training-{round_}",

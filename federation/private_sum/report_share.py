@@ -1,0 +1,28 @@
+"""A report's share by the suite of its task: how long it is, and what two parties do with their halves of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from federation.private_sum.plan import SumPlan
+from federation.private_sum.sealing import Suite
+from federation.private_sum.shares import WIRE_WORD
+from federation.private_sum.verified import proof
+from federation.private_sum.verified.field import ELEMENT_BYTES
+from federation.private_sum.verified.proof_plan import ProofPlan
+
+
+@lru_cache(maxsize=64)
+def proof_plan(plan: SumPlan) -> ProofPlan:
+    """The proofs of a sum's reports. Raises PlanRefused for a plan whose steps are too fine to prove anything of."""
+    return ProofPlan(plan)
+
+
+def share_bytes(plan: SumPlan, suite: Suite) -> int:
+    """Length of a report's share."""
+    return proof.share_bytes(proof_plan(plan)) if suite.verified else WIRE_WORD.itemsize * plan.length
+
+
+def half_bytes(plan: SumPlan, suite: Suite) -> int:
+    """Length of one party's half of a sum."""
+    return (ELEMENT_BYTES if suite.verified else WIRE_WORD.itemsize) * plan.length
