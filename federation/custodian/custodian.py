@@ -19,6 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import BudgetExhausted, ServingError
+from federation.custodian.log_store import (
+    begin_log,
+    check_no_open_round,
+    entries_from,
+    log_proof,
+    log_task,
+    signed_head,
+)
 from federation.custodian.policy import CustodianPolicy, ExperimentTerms, answer_batch, open_round
 from federation.custodian.round_keys import RoundKeys
 from federation.custodian.rows import (
@@ -32,6 +40,7 @@ from federation.custodian.rows import (
 )
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.round_plan import check_round_plan
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.exchange import Answer, Batch
@@ -39,6 +48,7 @@ from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRef
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
+from federation.protocol.transparency import entries_to_bytes
 from federation.storage.crash_points import reached
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
@@ -117,7 +127,10 @@ class Custodian:
         self.round_keys.release()
 
     def open_round(self, draft: bytes, now: int) -> bytes:
-        """The signed task (bytes) of a draft (bytes). Raises TaskRefused, TaskConflict, BudgetExhausted."""
+        """The signed task (bytes) of a draft (bytes), which is in the log then.
+
+        Raises TaskRefused, TaskConflict, BudgetExhausted, and RoundOpen while another training round takes reports.
+        """
         asked, digest = Task.from_draft_bytes(draft), hashlib.sha256(draft).digest()
         with self._lock:
             self._expire(now)
@@ -128,6 +141,8 @@ class Custodian:
             if not now <= asked.deadline <= now + MAX_OPEN_S:
                 raise TaskRefused(f"deadline={asked.deadline}: must be {now}..{now + MAX_OPEN_S}")
             task, opened = open_round(asked, self._policy(asked), self.key)
+            if asked.purpose is Purpose.TRAINING:
+                check_round_plan(asked, self.plan)
             assert opened.key is not None
             self.round_keys.write(task.hash, opened.key.private)
             reached("custodian: round key written")
@@ -137,9 +152,11 @@ class Custodian:
                     held = held_task(connection, task.task_id, digest)
                     if held is None:
                         self._check_budget(connection, task.purpose)
+                        check_no_open_round(connection, task, now)
                         connection.execute(ROUNDS.insert(), round_row(task, digest))
                         if task.purpose is Purpose.EXPERIMENT:
                             connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
+                        log_task(connection, task)
                         reached("custodian: round stored")
             except BaseException:
                 self.round_keys.destroy(task.hash)
@@ -223,6 +240,21 @@ class Custodian:
             epsilon=self.plan.epsilon_of_rounds(n_answered - int(windows)),
             windows_answered=int(windows),
         )
+
+    def log_head(self, now: int) -> bytes:
+        """The signed head (bytes) of the public log."""
+        with reading(self.engine) as connection:
+            return signed_head(connection, self.key, now).to_bytes()
+
+    def log_proof(self, task_id: str, since: int, now: int) -> bytes:
+        """The proof (bytes) of a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
+        with reading(self.engine) as connection:
+            return log_proof(connection, self.key, task_id, since, now).to_bytes()
+
+    def log_entries(self, start: int) -> bytes:
+        """Entries (bytes) of the log from a position on."""
+        with reading(self.engine) as connection:
+            return entries_to_bytes(entries_from(connection, start))
 
     def ready(self) -> bool:
         """Whether the database answers."""
@@ -318,8 +350,9 @@ class Custodian:
             row = connection.execute(sa.select(CUSTODIAN)).mappings().one_or_none()
             if row is None:
                 connection.execute(CUSTODIAN.insert(), mine)
-            elif dict(row) != mine:
+            elif (PrivacyPlan.from_json(row["plan"]), row["public_key"]) != (self.plan, self.key.public):
                 raise ServingError("store: was made for another plan or key; a new plan needs a store of its own")
+            begin_log(connection, self.plan.to_json())
         self._expire(now)
         with reading(self.engine) as connection:
             still_open = connection.execute(sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.closed_at.is_(None))).scalars()

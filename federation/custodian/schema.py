@@ -64,3 +64,21 @@ LEDGER = Table(
     Column("epsilon", Float),  # of the installation asked most, after this round; none with privacy off
     Column("delta", Float, nullable=False),
 )
+
+LOG = Table(
+    "custodian_log",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # from 0, without gaps
+    Column("entry", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary(32), nullable=False),
+)
+"""Everything that was signed, in order, for anybody to see."""
+
+BUNDLES = Table(
+    "custodian_bundles",
+    metadata,
+    Column("purpose", String(16), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("bundle_hash", LargeBinary(32), nullable=False),
+)
+"""The one hash of each version."""

@@ -47,6 +47,7 @@ class PrivacyPlan:
     device keeps this count itself. min_reports, max_reports: of one block's sum. delta: of (ε, δ). max_rounds: rounds
     the custodian answers for, whatever devices say; then the budget is spent and a new plan is needed. max_per_period:
     of the participations, within any period_s, also counted by each device; 0 for no bound beside the lifetime's.
+    min_items, min_dim: of a table that rounds may train; a catalogue of one item would ask of one item.
     """
 
     clips: Clips
@@ -58,6 +59,8 @@ class PrivacyPlan:
     max_rounds: int = 1_000
     max_per_period: int = 0
     period_s: int = 86_400
+    min_items: int = 1
+    min_dim: int = 1
 
     def __post_init__(self) -> None:
         for name, clip in asdict(self.clips).items():
@@ -67,6 +70,7 @@ class PrivacyPlan:
             raise PlanRefused(f"noise_multiplier={self.noise_multiplier}: must be 0..{_MAX_Z:.0f}")
         for name, least in (
             ("max_participations", 1), ("max_rounds", 1), ("min_reports", 1), ("period_s", 1), ("max_per_period", 0),
+            ("min_items", 1), ("min_dim", 1),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise PlanRefused(f"{name}={getattr(self, name)}: must be {least} or more")
@@ -164,15 +168,23 @@ class PrivacyPlan:
 
     @staticmethod
     def from_json(text: str | bytes) -> PrivacyPlan:
-        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
+        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
+
+        A plan agreed on before there were min_items and min_dim goes without them.
+        """
         try:
             raw = json.loads(text)
         except ValueError as error:
             raise PlanRefused(f"plan: is no JSON ({error})") from None
+        if isinstance(raw, dict):
+            raw = {"min_items": 1, "min_dim": 1} | raw
         values = _checked(raw, PrivacyPlan, "plan")
         clips = _checked(values["clips"], Clips, "clips")
         plan = PrivacyPlan(**{**values, "clips": Clips(**clips)})
-        for name in ("max_participations", "min_reports", "max_reports", "max_rounds", "max_per_period", "period_s"):
+        for name in (
+            "max_participations", "min_reports", "max_reports", "max_rounds", "max_per_period", "period_s",
+            "min_items", "min_dim",
+        ):  # fmt: skip
             if not isinstance(getattr(plan, name), int):
                 raise PlanRefused(f"{name}={getattr(plan, name)}: must be an integer")
         return plan
