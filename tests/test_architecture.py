@@ -1,6 +1,6 @@
 """The structure holds: imports point one way, public names resolve, and ARCHITECTURE.md tells the truth.
 
-`python -m tests.test_architecture` rewrites the file map from the modules' own first lines.
+`python -m tests.test_architecture` rewrites the table of rooms from the folders' own first lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data", "recsys", "federation", "serving")
 MAP = ROOT / "ARCHITECTURE.md"
-START, END = "<!-- file map -->\n", "<!-- end of file map -->"
+START, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
 
 
 def modules() -> list[Path]:
@@ -33,20 +33,33 @@ def first_line(path: Path) -> str:
     return doc.partition("\n")[0]
 
 
-def file_map() -> str:
-    lines = []
-    for package in PACKAGES:
-        own = [path for path in modules() if path.parts[0] == package]
-        lines.append(
-            f"\n**{package}/** {first_line(Path(package) / '__init__.py')}\n\n| file | what it is |\n|---|---|"
-        )
-        lines += [f"| {path.as_posix()} | {first_line(path)} |" for path in own if path.name != "__init__.py"]
-    return "\n".join(lines) + "\n"
+def rooms() -> str:
+    """One row a folder: its path, how many modules it has, and what it is."""
+    folders = sorted({path.parent for path in modules()})
+    lines = ["\n| folder | modules | what it is |\n|---|---|---|"]
+    for folder in folders:
+        count = sum(path.parent == folder and path.name != "__init__.py" for path in modules())
+        lines.append(f"| {folder.as_posix()}/ | {count} | {first_line(folder / '__init__.py')} |")
+    return "\n".join(lines) + "\n\n"
 
 
-def test_the_file_map_of_architecture_is_the_tree() -> None:
+def test_the_rooms_of_architecture_are_the_tree() -> None:
     written = MAP.read_text().partition(START)[2].partition(END)[0]
-    assert written == file_map(), "run: .venv/bin/python -m tests.test_architecture"
+    assert written == rooms(), "run: .venv/bin/python -m tests.test_architecture"
+
+
+def test_every_step_of_the_walks_exists() -> None:
+    steps = re.findall(r"`([a-z_/]+\.py): (\w+)`", MAP.read_text())
+    assert len(steps) >= 30
+    for file, name in steps:
+        top = {node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")}
+        assert name in top, f"ARCHITECTURE.md: {file} has no {name}"
+
+
+def test_every_module_says_what_it_is_in_one_line() -> None:
+    for path in modules():
+        line = first_line(path)
+        assert line.endswith((".", "?", ")")), f"{path}: {line}"
 
 
 def test_imports_point_one_way() -> None:
@@ -145,4 +158,4 @@ def test_one_word_for_one_thing(path: Path) -> None:
 
 if __name__ == "__main__":
     before, _, rest = MAP.read_text().partition(START)
-    MAP.write_text(before + START + file_map() + END + rest.partition(END)[2])
+    MAP.write_text(before + START + rooms() + END + rest.partition(END)[2])

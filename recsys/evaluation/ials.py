@@ -1,5 +1,6 @@
-"""Central implicit ALS: the upper bound that federated training is compared with. It sees every user's rows, so it is
-for benchmarks on logs one may hold centrally, never part of the service.
+"""Central implicit ALS: the upper bound that federated training is compared with.
+
+It sees every user's rows. It is for benchmarks on logs one may hold centrally, never part of the service.
 
 It minimizes, over all users u and items i, with event weights w ≥ 0 (events of one user and item add up),
 

@@ -1,5 +1,6 @@
-"""Shoppers who click, for rehearsing experiments: the synthetic shop's tastes and a model of attention. Assumed, not
-measured: nothing found here says what real shoppers would do.
+"""Shoppers who click, for rehearsing experiments: the synthetic shop's tastes and a model of attention.
+
+Assumed, not measured: nothing found here says what real shoppers would do.
 
 What is assumed of everybody:
 

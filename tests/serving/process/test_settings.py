@@ -88,7 +88,7 @@ def test_every_variable_that_the_code_reads_is_known() -> None:
     import re
 
     read = set()
-    for path in ROOT.glob("serving/*.py"):
+    for path in ROOT.glob("serving/**/*.py"):
         read |= set(re.findall(r"\"(OWNSHELF_[A-Z_]+)\"", path.read_text()))
     assert read <= {variable(name) for name in Settings.model_fields} | OTHERS | {"OWNSHELF_"}
     assert read >= OTHERS
