@@ -8,11 +8,12 @@ import time as clock
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
 from data.errors import ServingError
+from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
 from federation.device.ledger import Pending
 from federation.protocol.messages import MAX_TASK_BYTES, Task
 
@@ -67,7 +68,7 @@ def fetch_task(
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
-                    return Task.from_bytes(_bounded(response))
+                    return Task.from_bytes(read_bounded(response, "task", MAX_TASK_BYTES))
                 why = f"status {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     break
@@ -101,13 +102,13 @@ def deliver(
             return Delivery("unsent", "deadline")
         try:
             with closing(_send(client, "POST", path, pending.report)) as response:
-                response.read()
-        except httpx.HTTPError as error:
+                answer = read_json(response, "answer")
+        except (httpx.HTTPError, ServingError) as error:
             why, at_least = type(error).__name__, 0.0
         else:
             if response.status_code in (200, 201):
                 return Delivery("accepted")
-            why, at_least = _code(response), _retry_after(response, 0.0)
+            why, at_least = _code(response.status_code, answer), _retry_after(response, 0.0)
             if response.status_code not in _TRY_AGAIN:
                 return Delivery("rejected", why)
         if attempt + 1 < patience.attempts:
@@ -119,7 +120,9 @@ def _send(
     client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
 ) -> httpx.Response:
     """A request without what the client may hold of its shopper: a login must not be tied to a report."""
-    request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
+    request = client.build_request(
+        method, path, content=content, headers=PACKED if content is None else PACKED | OCTETS
+    )
     for name in ("cookie", "authorization"):
         request.headers.pop(name, None)
     if key is not None:
@@ -127,24 +130,13 @@ def _send(
     return client.send(request, stream=True, auth=None, follow_redirects=False)
 
 
-def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > MAX_TASK_BYTES:
-            raise ServingError(f"task: larger than {MAX_TASK_BYTES} bytes")
-    return bytes(content)
-
-
 def _retry_after(response: httpx.Response, otherwise: float) -> float:
     text = response.headers.get("retry-after", "")
     return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else otherwise
 
 
-def _code(response: httpx.Response) -> str:
+def _code(status: int, answer: dict[str, Any] | None) -> str:
     """The error's code, which is the only word of an answer that is kept."""
-    try:
-        code = response.json()["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        code = None
-    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{response.status_code}"
+    error = (answer or {}).get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{status}"

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 
 from data.errors import ServingError
+from federation.device.asking.bounded_answer import PACKED, read_json
 from federation.device.asking.client import service_client
 from federation.device.delivery import Patience, deliver, fetch_task
 from federation.device.device import Device
@@ -66,9 +67,10 @@ def fetch_definitions(
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:
-            answer = client.get("/v1/experiments", headers=headers)
-            answer.raise_for_status()
-            running = [one for one in answer.json()["experiments"] if one["state"] == "running"]
+            with client.stream("GET", "/v1/experiments", headers=headers | PACKED) as response:
+                response.raise_for_status()
+                answer = read_json(response, "experiments") or {}
+            running = [one for one in answer["experiments"] if one["state"] == "running"]
             found = [experiment_of(one["definition"]) for one in running]
             failed = {one["id"]: [int(window) for window in one["failed_windows"]] for one in running}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
