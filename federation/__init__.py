@@ -7,8 +7,8 @@ from data.lazy import lazy_names
 if TYPE_CHECKING:
     from federation.device.device import Device as Device
     from federation.lab.comparison import compare_models as compare_models
-    from federation.lab.comparison import question as question
     from federation.lab.folds import Folds as Folds
+    from federation.lab.questions import question as question
     from federation.lab.recipes import Recipe as Recipe
     from federation.lab.replay import replay as replay
     from federation.lab.selection import cross_validate as cross_validate
@@ -29,7 +29,7 @@ __getattr__ = lazy_names(
         "Training": "federation.simulation.training",
         "compare_models": "federation.lab.comparison",
         "cross_validate": "federation.lab.selection",
-        "question": "federation.lab.comparison",
+        "question": "federation.lab.questions",
         "replay": "federation.lab.replay",
         "select": "federation.lab.selection",
         "train": "federation.simulation.training",

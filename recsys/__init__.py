@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from recsys.catalogue.live_items import LiveItems as LiveItems
     from recsys.evaluation.arms import Personalized as Personalized
     from recsys.evaluation.evaluation import Evaluation as Evaluation
-    from recsys.evaluation.evaluation import Recommender as Recommender
     from recsys.evaluation.evaluation import compare as compare
     from recsys.evaluation.evaluation import evaluate as evaluate
+    from recsys.evaluation.recommender import Recommender as Recommender
     from recsys.model.items import ItemTable as ItemTable
     from recsys.model.profile import Profile as Profile
     from recsys.model.profile import ProfileConfig as ProfileConfig

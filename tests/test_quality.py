@@ -7,7 +7,8 @@ import pytest
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import Compared, compare_models, question
+from federation.lab.comparison import Compared, compare_models
+from federation.lab.questions import question
 from federation.lab.recipes import recipe
 
 

@@ -43,7 +43,7 @@ from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
-from federation.private_sum.exchange import Answer, Batch
+from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
@@ -82,7 +82,8 @@ class Spent:
 class Custodian:
     """One custodian: plan, signing key, database and round keys. Safe in threads; one process at a time.
 
-    experiments: on which terms it signs windows of experiments; None signs none.
+    experiments: on which terms it signs windows of experiments; None signs none. max_batch_bytes: it signs no task
+    whose batches could be larger.
     """
 
     plan: PrivacyPlan
@@ -90,6 +91,7 @@ class Custodian:
     engine: sa.Engine
     round_keys: RoundKeys
     experiments: ExperimentTerms | None = None
+    max_batch_bytes: int = MAX_BATCH_BYTES
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @staticmethod
@@ -99,6 +101,8 @@ class Custodian:
         now: int,
         database: str | None = None,
         experiments: ExperimentTerms | None = None,
+        *,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
     ) -> Custodian:
         """The custodian of a folder, made if there is none; database: URL, default an SQLite file in the folder.
 
@@ -113,7 +117,7 @@ class Custodian:
                 engine = open_engine(sqlite_url(folder / "custodian.sqlite") if database is None else database)
                 opened.callback(engine.dispose)
                 key = load_or_make_key(folder / "signing.key")
-                custodian = Custodian(plan, key, engine, round_keys, experiments)
+                custodian = Custodian(plan, key, engine, round_keys, experiments, max_batch_bytes)
                 custodian._settle(now)
             except (SQLAlchemyError, ImportError) as error:
                 # Not the error's own words: they hold the URL, and so its password.
@@ -264,11 +268,11 @@ class Custodian:
     def _policy(self, draft: Task) -> CustodianPolicy:
         """The weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
         if draft.purpose is Purpose.TRAINING:
-            return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier)
+            return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier, self.max_batch_bytes)
         if self.experiments is None:
             raise TaskRefused("experiments: this custodian signs none; it is started without terms for them")
         self.experiments.check(draft)
-        return CustodianPolicy(self.experiments.min_reports, 0.0)
+        return CustodianPolicy(self.experiments.min_reports, 0.0, self.max_batch_bytes)
 
     def _round(self, connection: sa.Connection, batch: Batch) -> tuple[Task, Round]:
         """The signed task and the round of a batch, with the answer to its block if there is one."""
@@ -303,7 +307,7 @@ class Custodian:
                 **block,
                 "at": now,
                 "reports": len(given.counted),
-                "broken": len(given.broken),
+                "broken": len(given.broken) + len(given.failed),
                 "sigma": task.plan.sigma,
                 "noise_multiplier": task.plan.noise_multiplier,
                 "rounds": rounds,

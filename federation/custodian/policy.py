@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round, answer
-from federation.private_sum.exchange import Answer, Batch
+from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
 from federation.private_sum.sealing import new_round_key
 from federation.private_sum.signing import SigningKey
@@ -18,10 +18,14 @@ from federation.protocol.messages import Task
 
 @dataclass(frozen=True)
 class CustodianPolicy:
-    """The weakest task that the custodian signs. min_noise_multiplier=0 signs sums without noise: loopback only."""
+    """The weakest task that the custodian signs. min_noise_multiplier=0 signs sums without noise: loopback only.
+
+    max_batch_bytes: the largest batch that it reads; a task whose blocks may outgrow it could never be summed.
+    """
 
     min_reports: int
     min_noise_multiplier: float
+    max_batch_bytes: int = MAX_BATCH_BYTES
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ def open_round(draft: Task, policy: CustodianPolicy, key: SigningKey) -> tuple[T
     if not draft.plan.sigma**2 >= policy.min_noise_multiplier**2 * draft.plan.sensitivity_squared:
         raise TaskRefused(
             f"noise_multiplier={draft.plan.noise_multiplier:.4g}: must be at least {policy.min_noise_multiplier}"
+        )
+    most = Batch.most_reports(policy.max_batch_bytes, draft.suite.sealed_bytes)
+    if draft.plan.max_reports > most:
+        raise TaskRefused(
+            f"max_reports={draft.plan.max_reports}: must be at most {most} with suite={draft.suite}, for a batch of"
+            f" {policy.max_batch_bytes} bytes"
         )
     round_key = new_round_key(draft.suite)
     task = replace(draft, round_public_key=round_key.public).signed_by(key)

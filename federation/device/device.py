@@ -243,7 +243,7 @@ class Device:
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked), exclude)
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked, unseen), exclude)
 
     def recommend_from(
         self,

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ServingError
-from federation.device.reasons import POPULAR, Reason, reasons_for
+from federation.device.mixed_list import mixed_list
+from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
 from federation.device.state import DeviceState, OwnRows, known_columns
 from recsys.catalogue.catalogue import Catalogue
 from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
-from recsys.model.scoring import score
+from recsys.model.scoring import score, score_without_profile
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 
@@ -121,8 +122,12 @@ def rank(
     exclude: Sequence[str],
     repeat: bool,
     asked: Selection | None = None,
+    new: bool = False,
 ) -> Recommendations:
-    """The best top_k of the whole catalogue; own purchases joined by their repeat count if `repeat`."""
+    """The best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
+
+    new: whether it is a list of new items, whose signals weigh otherwise; exclude then names the own history too.
+    """
     asked = asked or Selection()
     hidden, unknown = _hidden(catalogue, exclude)
     if asked.only is not None:
@@ -130,8 +135,17 @@ def rank(
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
     profile = profile_of(state, catalogue, now)
     own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
-    if profile is None:
-        every = catalogue.table.trend
+    mixed = None
+    if profile is not None and catalogue.mix is not None:
+        allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
+        allowed[hidden] = False
+        mixed = mixed_list(
+            catalogue, _used(state, catalogue), now, "new" if new else "all", own=repeat, allowed=allowed
+        )
+    if mixed is not None:
+        every = mixed.scores
+    elif profile is None:
+        every = score_without_profile(catalogue.table)
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
         every[own] += bonus
@@ -145,7 +159,9 @@ def rank(
     if not asked.reasons:
         return listed
     reasons: Sequence[Reason | None] = [POPULAR] * len(items)
-    if profile is not None:
+    if mixed is not None:
+        reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
+    elif profile is not None:
         reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
     told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
     return replace(listed, items=tuple(told))

@@ -40,7 +40,8 @@ class Enrolment:
     exposure. sent: (2, slots) what reports have said so far, in steps. window: of the last report, -1 before the first.
     pending: a report on its way. spoke: the windows whose reports said something. left: a report was lost, so its later
     increments would be of nobody the sums know: from then on the device says nothing but zeros. tally, open_list: of
-    interleaved lists, sessions so far and the last list while it is not settled.
+    interleaved lists, sessions so far and the last list while it is not settled. come_back_at: when to ask for a task
+    again, seconds since 1970-01-01 UTC.
     """
 
     experiment_id: str
@@ -54,6 +55,7 @@ class Enrolment:
     tally: Tally | None = field(default=None, repr=False)
     open_list: OpenList | None = field(default=None, repr=False)
     spoke: tuple[int, ...] = ()
+    come_back_at: int = 0
 
     def sent_so_far(self, layout: Layout) -> Integers:
         """(2, slots) int64."""
@@ -74,6 +76,7 @@ class Enrolment:
             "tally": self.tally and [self.tally.wins, self.tally.losses, self.tally.cap],
             "open_list": self.open_list and self.open_list.encode(),
             "spoke": self.spoke,
+            "come_back_at": self.come_back_at,
         }
 
     @staticmethod
@@ -93,6 +96,7 @@ class Enrolment:
             tally=tally and Tally(*tally),
             open_list=open_list and OpenList.decode(open_list),
             spoke=tuple(stored.get("spoke", ())),  # vaults of before have none
+            come_back_at=stored.get("come_back_at", 0),  # nor this
         )
 
 

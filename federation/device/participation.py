@@ -1,77 +1,27 @@
-"""A device takes part in a round: one task, one report, and free to vanish between any two steps.
-
-The order of steps is the protection. The exact bytes of the report and its ledger entry are one durable write into
-the vault before the first byte is sent, so that whatever is killed or lost, a report id never gets a second content
-and the ledger is never behind what others may have received.
-"""
+"""A device takes part in a training round: one task, one report, and free to vanish between any two steps."""
 
 from __future__ import annotations
 
-import random
 import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import httpx
-import numpy as np
 
-from federation.device.asking.client import service_client
 from federation.device.contribution import OwnHistory, training_vectors
-from federation.device.delivery import Patience, deliver, fetch_task
+from federation.device.delivery import REPORTS, TASK, Patience
 from federation.device.device import Device
 from federation.device.ledger import Entry, Pending
-from federation.device.report import DevicePolicy, check_task, draw_block, make_report
+from federation.device.report import DevicePolicy
+from federation.device.reporting import Contribution, Draws, Outcome, Reporter, Status, Step
 from federation.device.state import DeviceState, known_columns
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
-from federation.protocol.messages import Task
-from federation.protocol.transport import is_loopback
+from federation.protocol.messages import Purpose, Task
 from recsys.catalogue.catalogue import Catalogue
 
 LEAST_WAIT_S = 60
-HOLDOUT_SHARE = 0.1
-"""Chance that a device never trains and only measures; drawn once, by itself."""
-
-Status = Literal[
-    "accepted",
-    "rejected",
-    "unsent",
-    "no_consent",
-    "no_round",
-    "too_early",
-    "took_part",
-    "cap_reached",
-    "period_full",
-    "budget_spent",
-]
-Step = Literal["fetched", "checked", "computed", "stored", "sent", "cleared"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one attempt.
-
-    accepted: the service has the report durably. rejected: it refused it for good, detail is its error code. unsent:
-    it could not be reached in time; the same bytes go out next time. The others: no report was made, and why.
-    come_back_at: seconds since 1970-01-01 UTC; asking earlier is answered without a request.
-    """
-
-    status: Status
-    come_back_at: int = 0
-    detail: str = ""
-    report_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A device's own chances. rounding: None is cryptographic randomness; a reproducible simulation gives its own."""
-
-    block: Callable[[Task], int] = draw_block
-    measures_only: Callable[[], bool] = field(default=lambda: random.SystemRandom().random() < HOLDOUT_SHARE)
-    rounding: np.random.Generator | None = None
-    waiting: random.Random = field(default_factory=random.SystemRandom)
 
 
 def take_part(
@@ -94,96 +44,86 @@ def take_part(
     UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
-    draws, patience = draws or Draws(), patience or Patience()
-    state = device.state
-    if state.consent != "contribute":
-        return Outcome("no_consent")
-    with service_client(service, ca) as client:
-        if state.participation.pending is not None:
-            finished = _deliver(device, client, patience, draws, now, on_step)
-            if finished is not None:
-                return finished
-            state = device.state
-        at = int(now())
-        if at < state.participation.come_back_at:
-            return Outcome("too_early", state.participation.come_back_at)
-        found = fetch_task(client, patience, draws.waiting)
-        on_step("fetched")
-        if isinstance(found, int):
-            wait = min(found, policy.max_wait_s)
-            return _wait(device, "no_round", at + wait + int(draws.waiting.uniform(0, wait / 10)))
-        check_task(found, policy, at)
-        _check_clear(found, client)
-        on_step("checked")
-        refused = _refused(state, found, policy, at)
-        if refused is not None:
-            return _wait(device, refused, _back(state, found, policy, at))
-        _make(device, client, found, policy, token(), draws, patience, at, history_at, on_step)
-        return _deliver(device, client, patience, draws, now, on_step) or Outcome("took_part", found.come_back_at)
+    target = TrainingRound(history_at)
+    reporter = Reporter(device, target, policy, token, draws or Draws(), patience or Patience(), now, on_step)
+    return reporter.report(service, ca)
 
 
-def _refused(state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
-    """Why the device has no report for this task, although the task is as agreed."""
-    own = state.participation
-    if own.took_part_in(task.hash):
-        return "took_part"
-    if own.count_since(0) >= policy.max_participations:
-        return "cap_reached"
-    if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
-        return "period_full"
-    if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
-        return "budget_spent"
-    return None
+@dataclass(frozen=True)
+class TrainingRound:
+    """The service's open training round. history_at: as of take_part."""
 
+    history_at: int | None = None
+    purpose: Purpose = Purpose.TRAINING
+    task_path: str = TASK
+    report_path: str = REPORTS
+    key: str | None = None
+    none_open: Status = "no_round"
 
-def _back(state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> int:
-    """When to look again: when the task says, but not sooner than as long again as since the last report."""
-    entries = state.participation.entries
-    since = at - entries[-1].at if entries else 0
-    return min(max(task.come_back_at, at + max(since, LEAST_WAIT_S)), at + policy.max_wait_s)
+    def unavailable(self, state: DeviceState) -> Status | None:
+        """Say no_consent unless the shopper agreed to contribute."""
+        return None if state.consent == "contribute" else "no_consent"
 
+    def pending(self, state: DeviceState) -> Pending | None:
+        """Read the report on its way."""
+        return state.participation.pending
 
-def _make(
-    device: Device,
-    client: httpx.Client,
-    task: Task,
-    policy: DevicePolicy,
-    token: bytes,
-    draws: Draws,
-    patience: Patience,
-    at: int,
-    history_at: int | None,
-    on_step: Callable[[Step], None],
-) -> None:
-    """Compute, clip, split and seal; then store bytes and ledger entry, unless consent or cap were lost meanwhile."""
-    state, catalogue = device.state, _catalogue_of(device, client, task)
-    coin = state.participation.measures_only
-    measures_only = draws.measures_only() if coin is None else coin
-    block = draws.block(task)
-    events = known_columns(state.events, catalogue.items)
-    own = OwnHistory(*events, at=at * 1_000_000 if history_at is None else history_at)
-    vectors = training_vectors(own, catalogue, task, block, measures_only=measures_only)
-    report = make_report(task, block, vectors, token, draws.rounding).to_bytes()
-    on_step("computed")
-    window = min(patience.spread_s, (task.deadline - at) / 2)
-    pending = Pending(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
-    entry = Entry(task.hash, task.round, at, rho_of(task.plan))
-    come_back_at = min(task.come_back_at, at + policy.max_wait_s)
+    def come_back_at(self, state: DeviceState) -> int:
+        """Read when to ask for a task again."""
+        return state.participation.come_back_at
 
-    def store(now: DeviceState) -> DeviceState:
-        own = now.participation
-        if now.consent != "contribute" or own.pending is not None or _refused(now, task, policy, at) is not None:
-            return now
-        own = replace(own, measures_only=measures_only)
-        return replace(now, participation=own.with_report(entry, pending, come_back_at))
+    def with_come_back_at(self, state: DeviceState, until: int) -> DeviceState:
+        """Remember when to ask again."""
+        return replace(state, participation=replace(state.participation, come_back_at=until))
 
-    device.change(store)
-    on_step("stored")
+    def check(self, task: Task) -> None:
+        """Accept any parts: training_vectors refuses those that training does not have."""
+
+    def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
+        """Say why the device has no report for this task, although the task is as agreed."""
+        own = state.participation
+        if own.took_part_in(task.hash):
+            return "took_part"
+        if own.count_since(0) >= policy.max_participations:
+            return "cap_reached"
+        if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
+            return "period_full"
+        if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
+            return "budget_spent"
+        return None
+
+    def look_again_at(self, state: DeviceState, task: Task, at: int) -> int:
+        """Look again when the task says, but not sooner than as long again as since the last report."""
+        entries = state.participation.entries
+        since = at - entries[-1].at if entries else 0
+        return max(task.come_back_at, at + max(since, LEAST_WAIT_S))
+
+    def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
+        """Compute and clip the device's update to one block, or only its figures if it measures only."""
+        state, catalogue = device.state, _catalogue_of(device, client, task)
+        coin = state.participation.measures_only
+        measures_only = draws.measures_only() if coin is None else coin
+        block = draws.block(task)
+        events = known_columns(state.events, catalogue.items)
+        own = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
+        entry = Entry(task.hash, task.round, at, rho_of(task.plan))
+
+        def charge(now: DeviceState, pending: Pending, come_back_at: int) -> DeviceState:
+            account = replace(now.participation, measures_only=measures_only)
+            return replace(now, participation=account.with_report(entry, pending, come_back_at))
+
+        vectors = training_vectors(own, catalogue, task, block, measures_only=measures_only)
+        return Contribution(block, vectors, charge)
+
+    def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
+        """Forget the report on its way; what it cost stays, lost or not."""
+        return replace(state, participation=state.participation.without_report())
 
 
 def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue:
-    """The catalogue that the custodian signed for, without what changed about items since: the signed table has no row
-    for a new item. Fetched if the device holds another. Raises TaskRefused.
+    """Get the catalogue that the custodian signed for, fetched if the device holds another. Raises TaskRefused.
+
+    Without what changed about items since: the signed table has no row for a new item.
     """
     held = device.catalogue
     if held is None or held.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
@@ -194,51 +134,3 @@ def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue
     if device.catalogue_hash != task.bundle_hash:
         raise TaskRefused(f"bundle_hash={task.bundle_hash.hex()[:16]}…: the service hands out another catalogue")
     return held.of_bundle
-
-
-def _deliver(
-    device: Device,
-    client: httpx.Client,
-    patience: Patience,
-    draws: Draws,
-    now: Callable[[], float],
-    on_step: Callable[[Step], None],
-) -> Outcome | None:
-    """Send the stored report until it is answered; None when there is none, or its time is over."""
-    state = device.state
-    pending, back = state.participation.pending, state.participation.come_back_at
-    if pending is None:
-        return None
-    if now() > pending.deadline:
-        _clear(device, pending)
-        return None
-
-    def still_wanted() -> bool:
-        return device.state.participation.pending == pending
-
-    found = deliver(client, pending, patience, draws.waiting, now, still_wanted)
-    on_step("sent")
-    if found.status != "unsent" or now() > pending.deadline:
-        _clear(device, pending)
-    on_step("cleared")
-    return Outcome(found.status, back, found.detail, len(pending.report))
-
-
-def _clear(device: Device, pending: Pending) -> None:
-    def clear(state: DeviceState) -> DeviceState:
-        if state.participation.pending != pending:
-            return state
-        return replace(state, participation=state.participation.without_report())
-
-    device.change(clear)
-
-
-def _wait(device: Device, status: Status, until: int) -> Outcome:
-    """Remember when to come back."""
-    device.change(lambda state: replace(state, participation=replace(state.participation, come_back_at=until)))
-    return Outcome(status, until)
-
-
-def _check_clear(task: Task, client: httpx.Client) -> None:
-    if not task.plan.private and not is_loopback(client.base_url.host):
-        raise TaskRefused("sigma=0: a sum without noise is for this machine only")

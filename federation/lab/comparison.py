@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from data.errors import DataError
-from data.interactions import MICROS_PER_DAY, EventKind, Interactions
-from data.sessions import split_sessions
-from data.split import Split, leave_last_out, temporal
+from data.interactions import EventKind, Interactions
+from federation.lab.mixing import learn_mix
+from federation.lab.questions import Question
 from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepConfig
 from federation.learning.taste_update import Clips
@@ -23,36 +24,38 @@ from federation.simulation.strategy import arm_of
 from federation.simulation.training import Training, train
 from recsys.evaluation.arms import GlobalProfile, Personalized, without_repeat
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
-from recsys.evaluation.evaluation import Evaluation, Recommender, compare_several, evaluate, moment_of
+from recsys.evaluation.conclusion import PartConclusion, conclude, say
+from recsys.evaluation.evaluation import Evaluation, compare_several, evaluate
 from recsys.evaluation.ials import fit_ials
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.sampled import evaluate_sampled
+from recsys.evaluation.strong_baselines import ease, own_counter
+from recsys.mix.mix_tables import ItemAttributes
+from recsys.mix.mixed_arm import Mixed, without_own
+from recsys.mix.model import MixModel
+from recsys.mix.pools import Signals
+from recsys.mix.transition_arm import transition
 from recsys.model.histories import log_weights
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.trend import trend
 
-Protocol = Literal["temporal", "sessions", "leave-last-out"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What the arms are asked: learn from split.train, know histories, foretell split.test at the moment now (µs)."""
-
-    split: Split
-    histories: Interactions
-    now: int
-
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The arms' figures, and the federated training behind `personalized`."""
+    """The arms' figures, and the federated training and the mix (None: plain score) behind `personalized`."""
 
     evaluation: Evaluation
     training: Training
     metric: str
+    mix: MixModel | None = None
+
+    @cached_property
+    def conclusions(self) -> tuple[PartConclusion, ...]:
+        """`personalized` against the best simple baseline, part by part."""
+        return conclude(self.evaluation, self.metric)
 
     def to_dict(self) -> dict[str, Any]:
-        """Protocol and models as Evaluation.to_dict, with the training's curves and paired comparisons."""
+        """Protocol and models as Evaluation.to_dict, the training's curves, paired comparisons and what follows."""
         config = asdict(self.training.config)
         asked = int(self.training.participations.max(initial=0))
         plan = self.training.config.privacy
@@ -69,6 +72,11 @@ class Compared:
                 "config": config,
                 "records": [asdict(record) for record in self.training.records],
             },
+            "mix": None if self.mix is None else self.mix.settings,
+            "conclusion": {
+                "sentence": say(self.conclusions, self.metric),
+                "parts": [one.to_dict() for one in self.conclusions],
+            },
             "comparisons": [
                 {
                     "a": pair.a,
@@ -83,56 +91,6 @@ class Compared:
         }
 
 
-def recipe_for(log: Interactions) -> str:
-    """The named recipe that fits what a log holds: purchases or carts; likes and dislikes only; else views."""
-    kinds = set(np.unique(log.kind).tolist())
-    if kinds & {EventKind.PURCHASE, EventKind.CART}:
-        return "purchases"
-    return "ratings" if kinds <= {EventKind.LIKE, EventKind.DISLIKE} else "sessions"
-
-
-def protocol_for(recipe: str, log: Interactions) -> Protocol:
-    """The protocol that suits a named recipe and a log: sessions where most users are seen within one day only, so that
-    each is a new device; where users come back, a moment."""
-    if recipe != "sessions":
-        return "temporal"
-    several = log.counts > 1
-    span = log.time[log.offsets[1:][several] - 1] - log.time[log.offsets[:-1][several]]
-    return "sessions" if np.count_nonzero(span < MICROS_PER_DAY) * 2 > len(span) else "temporal"
-
-
-def protocol_of(word: str, recipe: str, log: Interactions) -> Protocol:
-    """The protocol that a command was given: `auto` for the one that suits. Raises DataError for another word."""
-    for protocol in PROTOCOLS:
-        if protocol == word:
-            return protocol
-    if word == "auto":
-        return protocol_for(recipe, log)
-    raise DataError(f"protocol={word!r}: must be auto, {', '.join(PROTOCOLS)}")
-
-
-def default_cut(log: Interactions) -> int:
-    """The moment (µs) after which the last fifth of the events lie."""
-    if log.n_events == 0:
-        raise DataError("log: has no events to split")
-    return int(np.quantile(log.time, 0.8))
-
-
-def question(log: Interactions, protocol: str, at: int | None = None, given: float = 0.5) -> Question:
-    """Hold events out. at: the moment of the split (µs), default_cut by default; given: see split_sessions."""
-    at = default_cut(log) if at is None else at
-    if protocol == "temporal":
-        split, histories = temporal(log, at), None
-    elif protocol == "sessions":
-        split, histories = split_sessions(log, at, given)
-    elif protocol == "leave-last-out":
-        split, histories = leave_last_out(log), None
-    else:
-        raise DataError(f"protocol={protocol!r}: must be one of {', '.join(PROTOCOLS)}")
-    histories = split.train if histories is None else histories
-    return Question(split, histories, moment_of(split, histories))
-
-
 def compare_models(
     asked: Question,
     recipe: Recipe,
@@ -143,11 +101,14 @@ def compare_models(
     models: Sequence[str] = (),
     table: ItemTable | None = None,
     n_negatives: int | None = None,
+    attributes: ItemAttributes | None = None,
+    mix: MixModel | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
 ) -> Compared:
     """Train, then measure every arm on the same held-out events.
 
-    models: names from MODELS, all but fine_tune by default. table: a trained table to evaluate instead of training one.
+    models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one,
+    with its mix, if it has one. attributes: of the items, which the mix reads beside the log.
     n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
     table.
     """
@@ -157,19 +118,21 @@ def compare_models(
             f"split {asked.split.name}: none of the users with later events has a history; "
             "try the protocol sessions, or another moment"
         )
-    wanted = tuple(models) or tuple(name for name in MODELS if name != "fine_tune")
+    wanted = tuple(models) or DEFAULT_MODELS
     if unknown := [name for name in wanted if name not in MODELS]:
         raise DataError(f"models={','.join(unknown)}: must be among {', '.join(MODELS)}")
     log = asked.split.train
     rounds = replace(recipe.train, rounds=0, intent=None) if table is not None else recipe.train
     training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
     if table is not None:
-        training = replace(training, table=replace(table, trend=trend(log, asked.now)))
+        training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
+    if table is None and recipe.mix is not None and recipe.train.strategy == "profile":
+        mix = learn_mix(asked, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):
-        if name == "personalized_no_repeat" and not recipe.serve.repeat_weight:
+        if name == "personalized_no_repeat" and mix is None and not recipe.serve.repeat_weight:
             continue
-        arms.append(_arm(name, asked, recipe, training, seed))
+        arms.append(_arm(name, asked, recipe, training, mix, seed))
     if n_negatives is None:
         evaluation = evaluate(
             arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
@@ -179,7 +142,7 @@ def compare_models(
             arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
             seed=seed,
         )  # fmt: skip
-    return Compared(evaluation, training, f"ndcg@{k}")
+    return Compared(evaluation, training, f"ndcg@{k}", mix)
 
 
 MODELS = (
@@ -191,28 +154,52 @@ MODELS = (
     "central",
     "popularity",
     "item_knn",
+    "own_counter",
+    "transition",
     "fine_tune",
+    "ease",
+    "ials",
 )
 """personalized: federated table, own profile, repeat counter. global: recent trend. global_profile: mean profile.
-local: never federated. central: iALS on the pooled log, served like personalized. fine_tune: gradient steps."""
+local: never federated. central: iALS on the pooled log, served like personalized. item_knn, own_counter, transition,
+ease: baselines on pooled rows. ials: central iALS with the recipe's recency and nothing beside it. fine_tune: gradient
+steps."""
+
+ON_DEMAND = ("fine_tune", "ease", "ials")
+"""Models that nobody gets without asking: they take long."""
+DEFAULT_MODELS = tuple(name for name in MODELS if name not in ON_DEMAND)
 
 
-def _arm(name: str, asked: Question, recipe: Recipe, training: Training, seed: int) -> Recommender:
+def _arm(
+    name: str, asked: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
+) -> Recommender:
     log, now = asked.split.train, asked.now
     if name == "global":
-        return replace(recent_popularity(log, now), name="global")
+        return replace(recent_popularity(log, now, recipe.train.trend_half_life), name="global")
     if name == "global_profile":
         return GlobalProfile(training.table, recipe.serve)
     if name == "popularity":
         return popularity(log)
     if name == "item_knn":
         return item_knn(log)
+    if name == "own_counter":
+        return own_counter(log, now, recipe.train.trend_half_life)
+    if name == "transition":
+        return transition(log, now)
+    if name == "ease":
+        return ease(log)
+    if name == "ials":
+        alone = Recipe(replace(recipe.train, intent=None), replace(recipe.serve.without_repeat(), trend_weight=0.0))
+        return Personalized("ials", central_table(log, alone, now, seed), alone.serve)
     if name == "central":
         return Personalized("central", central_table(log, recipe, now, seed), recipe.serve)
     if name in ("local", "fine_tune"):
         strategy: Literal["local", "fine-tune"] = "local" if name == "local" else "fine-tune"
         other = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now)
         return arm_of(strategy, other.table, recipe.serve, name)
+    if mix is not None:
+        mixed = Mixed("personalized", Signals(training.table, recipe.serve, mix.tables), mix)
+        return mixed if name == "personalized" else without_own(mixed)
     own = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
     return own if name == "personalized" or isinstance(own, GlobalProfile) else without_repeat(own)
 
@@ -226,7 +213,7 @@ def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> Ite
     config = recipe.train.profile
     weights = np.where(log.kind == EventKind.DISLIKE, np.float32(0), log_weights(log, config, now))
     V = fit_ials(log, weights, dim=recipe.train.dim, alpha=config.alpha, reg=config.reg, seed=seed)
-    table = ItemTable(V, trend(log, now), np.zeros(recipe.train.dim, dtype=np.float32))
+    table = ItemTable(V, trend(log, now, recipe.train.trend_half_life), np.zeros(recipe.train.dim, dtype=np.float32))
     if recipe.train.intent is None:
         return table
     everybody = np.flatnonzero(log.counts > 0)

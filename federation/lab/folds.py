@@ -17,7 +17,7 @@ import numpy.typing as npt
 from data.errors import FederationError
 from data.interactions import Interactions
 from data.split import Split, iso, known_at, leave_last_out
-from federation.lab.comparison import Protocol, Question, default_cut, question
+from federation.lab.questions import Protocol, Question, default_cut, question
 
 _FOLD = 5
 MEASURED_AT_MOST = 20_000

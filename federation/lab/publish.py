@@ -12,6 +12,7 @@ from federation.lab.recipes import Recipe
 from federation.simulation.learning_curve import last_rounds, mean_holdout, rounds_of
 from federation.simulation.training import Training
 from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 
 PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
@@ -36,6 +37,7 @@ def publish(
     recipe: Recipe,
     *,
     now: int,
+    mix: MixModel | None = None,
     selection_participations: int = 0,
     overwrite: bool = False,
 ) -> Bundle:
@@ -66,5 +68,6 @@ def publish(
             "selection_participations": selection_participations,
             "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,
         },
+        mix=mix,
         overwrite=overwrite,
     )

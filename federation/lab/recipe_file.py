@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from data.atomic import write_atomically
 from data.errors import FederationError, OwnshelfError
 from data.interactions import Interactions
-from federation.lab.comparison import recipe_for
+from federation.lab.defaults import fitted, settle
 from federation.lab.recipes import RECIPES, Recipe, recipe
 from recsys.model.intent_config import IntentConfig
 from recsys.model.profile_config import finite
@@ -66,6 +66,7 @@ def read_recipe(path: Path) -> RecipeFile:
             Recipe(
                 _changed(found.train, content.get("train", {}), "train"),
                 _changed(found.serve, content.get("serve", {}), "serve"),
+                found.mix,
             ),
             _like(0, content.get("participations", 0), "participations"),
             content.get("about", {}),
@@ -74,12 +75,18 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: {error}") from None
 
 
-def find_recipe(word: str, log: Interactions) -> RecipeFile:
-    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file."""
+def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
+    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
+
+    A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
+    in about["reasons"]. log: what may be looked at, nothing of a test. seed: of the validation near a boundary.
+    """
     if word == "auto":
-        word = recipe_for(log)
+        settled = settle(log, seed=seed)
+        return RecipeFile(settled.name, settled.recipe, settled.participations, {"reasons": list(settled.reasons)})
     if word in RECIPES:
-        return RecipeFile(word, recipe(word))
+        fits, words = fitted(word, log)
+        return RecipeFile(word, fits, about={"reasons": list(words)})
     if Path(word).is_file():
         return read_recipe(Path(word))
     raise FederationError(

@@ -23,10 +23,16 @@ ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices."""
+    """How to train, and what is then served.
+
+    train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices.
+    mix: name of the prior (recsys/mix/priors.py) that the weights of the mix are learned from; None serves the plain
+    score, without a mix.
+    """
 
     train: TrainConfig = field(default_factory=TrainConfig)
     serve: ProfileConfig = field(default_factory=ProfileConfig)
+    mix: str | None = None
 
 
 _PURCHASES = ProfileConfig(
@@ -42,20 +48,25 @@ _RATINGS = ProfileConfig(
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
-    "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0)),
+    "purchases": Recipe(TrainConfig(profile=_PURCHASES), replace(_PURCHASES, half_life=30.0), "purchases"),
     "sessions": Recipe(
         TrainConfig(dim=96, cohort_size=500, intent=IntentConfig(), profile=_SESSIONS),
         replace(_SESSIONS, reg=0.06, half_life=0.25, floor=0.05),
+        "sessions",
     ),
     "ratings": Recipe(
         TrainConfig(rounds=60, cohort_size=100, max_participations=10, profile=_RATINGS),
         replace(_RATINGS, reg=0.03, half_life=3.0, floor=0.02),
+        "ratings",
     ),
 }
 
 
 PRIVATE_CLIPS = Clips(rows=1.0, counts=3.0, second=0.4, first=0.6)
 """About the median norms of honest devices on Online Retail: what is clipped is the loud half."""
+
+MIX_PARTICIPATIONS = 1
+"""What the sums of the mix cost an installation, in training rounds: their noise is larger by as much."""
 
 PRIVATE_ROUNDS = 4
 """Of each part."""
@@ -65,13 +76,13 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
     """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
 
     epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
-    has one, of as many of the intent. n_devices: that are expected.
+    has one, of as many of the intent; the sums of the mix count as one round more. n_devices: that are expected.
     """
     cohort = max(n_devices, 2)
     intent = base.train.trained_intent
     if intent is not None:
         intent = replace(intent, rounds=PRIVATE_ROUNDS, cohort_size=cohort, max_participations=PRIVATE_ROUNDS)
-    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2)
+    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2) + (0 if base.mix is None else MIX_PARTICIPATIONS)
     plan = PrivacyPlan.calibrated(
         epsilon,
         delta,

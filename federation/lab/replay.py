@@ -9,8 +9,9 @@ from pathlib import Path
 from data.dataset import Dataset
 from data.errors import DataError
 from data.interactions import Interactions
-from federation.lab.comparison import central_table, recipe_for
-from federation.lab.recipes import Recipe, recipe
+from federation.lab.comparison import central_table
+from federation.lab.defaults import settle
+from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepState
 from federation.simulation.continual import ContinualTrainer
 from recsys.model.items import ItemTable
@@ -52,11 +53,11 @@ def replay(
 ) -> Replay:
     """recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
 
-    settings: how to train and to serve; by default the named recipe that fits what the log holds. Raises DataError for
-    an unknown name, and as recsys.replay.replay does.
+    settings: how to train and to serve; by default what federation/lab/defaults.py chooses for the log. Raises
+    DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
-    chosen = settings or recipe(recipe_for(dataset.interactions()))
+    chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
     made = [named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms]
     trainer = ContinualTrainer(chosen.train, config.seed)
     return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.errors import FederationError
+from data.log_statistics import LogStatistics
 from federation.lab.recipes import Recipe
 
 _T = TypeVar("_T")
@@ -82,6 +83,30 @@ SPACE: tuple[Knob, ...] = (
     Knob("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
 )
 """Training first: a serve.* value of a later knob is a factor of what an earlier one made of it."""
+
+
+UNSEEN_PER_ITEM = (0.5, 60.0)
+"""Bounds of α·n_items over the mean history length m in space_for."""
+RIDGE_SHARES = (0.001, 0.3)
+"""Bounds of λ·(m + α·n_items) over m in space_for, at the α of the start."""
+
+
+def space_for(start: Recipe, statistics: LogStatistics) -> tuple[Knob, ...]:
+    """SPACE with α and λ between bounds on the log's own scale, so that good values are in reach of any start.
+
+    Bounds that are factors of a start which is ten times off cannot reach what is good; what α and λ do depends on the
+    mean history length and the catalogue (federation/lab/defaults.py). The start's own values stay within the bounds.
+    """
+    m, n, now = statistics.history_length, statistics.items, start.train.profile
+    alphas = tuple(unseen * m / n / now.alpha for unseen in UNSEEN_PER_ITEM)
+    regs = tuple(ridge * m / (m + now.alpha * n) / now.reg for ridge in RIDGE_SHARES)
+    bounds = {"alpha": alphas, "reg": regs}
+    return tuple(
+        replace(knob, low=min(bounds[knob.name][0], 0.9), high=max(bounds[knob.name][1], 1.1))
+        if knob.name in bounds
+        else knob
+        for knob in SPACE
+    )
 
 
 Point = Mapping[str, float]

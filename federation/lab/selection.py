@@ -8,7 +8,7 @@ leave a device. So a candidate is judged by devices that it never saw, on what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import process_time
@@ -19,15 +19,23 @@ import numpy.typing as npt
 
 from data.errors import FederationError
 from data.interactions import Interactions
+from data.log_statistics import LogStatistics, measure_log
 from federation.lab.folds import Fold, Folds
+from federation.lab.guards import GUARDED, Parts, PartSum, refusal
 from federation.lab.recipes import Recipe
 from federation.lab.result_cache import Memo
 from federation.simulation.strategy import arm_of
 from federation.simulation.training import TrainConfig, Training, train
+from recsys.evaluation.baselines import FixedList
 from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.model.profile_config import ProfileConfig, finite
 
 _Vector = npt.NDArray[np.float64]
+
+TREND = "trend"
+"""The model of that name beside those that are judged: the list of a shopper without a profile."""
+JUDGED = ("all", *GUARDED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +43,16 @@ class CrossValidation:
     """What was tried, best first.
 
     candidates: recipes; mean, error: their mean NDCG@k over hold-out devices and its standard error, (n,) float64;
-    devices: how many measured, a device counted once a window. participations: how often a device was asked to train or
-    to measure, at most. cpu_s: what it cost, also where a kept result was read.
+    parts: the same of the guarded parts, candidate by candidate; trend: of the trend alone, under the half-life of each
+    candidate's training. devices: how many measured, a device counted once a window. participations: how often a device
+    was asked to train or to measure, at most. cpu_s: what it cost, also where a kept result was read.
     """
 
     candidates: tuple[Recipe, ...]
     mean: _Vector
     error: _Vector
+    parts: tuple[Parts, ...]
+    trend: tuple[Parts, ...]
     devices: int
     participations: int
     cpu_s: float
@@ -50,6 +61,19 @@ class CrossValidation:
     def best(self) -> Recipe:
         """The candidate with the highest mean."""
         return self.candidates[0]
+
+    def parts_of(self, recipe: Recipe) -> Parts:
+        """The guarded parts of one of the candidates."""
+        return self.parts[self.candidates.index(recipe)]
+
+    def refusals(self, start: Parts) -> tuple[str, ...]:
+        """Why each candidate is refused beside a start, "" where it is not."""
+        return tuple(refusal(own, start, plain) for own, plain in zip(self.parts, self.trend, strict=True))
+
+    def best_allowed(self, start: Recipe) -> Recipe:
+        """The best of the candidates that no guard refuses beside `start`, which is one of them."""
+        refused = self.refusals(self.parts_of(start))
+        return next(one for one, why in zip(self.candidates, refused, strict=True) if not why or one == start)
 
 
 def cross_validate(
@@ -73,7 +97,8 @@ def cross_validate(
     memo = Memo() if memo is None else memo
     tables = list(dict.fromkeys(candidate.train for candidate in candidates))
     members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
-    sums = np.zeros((len(candidates), 3))
+    sums: list[dict[str, PartSum]] = [{} for _ in candidates]
+    trends: list[dict[str, PartSum]] = [{} for _ in candidates]
     asked: list[list[int]] = [[] for _ in tables]
     cpu_s = 0.0
     for fold in folds:
@@ -81,25 +106,28 @@ def cross_validate(
             serves = [candidates[i].serve for i in members[config]]
             words = {
                 "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
-                "seed": seed, "k": k, "part": part,
+                "seed": seed, "k": k, "parts": JUDGED,
             }  # fmt: skip
-            found = memo.of(words, partial(_sums, fold, config, serves, seed, k, part))
-            sums[members[config]] += np.array(found["sums"])
+            found = memo.of(words, partial(_sums, fold, config, serves, seed, k))
+            for own, candidate in zip(found["sums"], members[config], strict=True):
+                _add(sums[candidate], own)
+                _add(trends[candidate], found["trend"])
             asked[place].append(found["asked"])
             cpu_s += found["cpu_s"]
             if on_step is not None:
                 on_step()
-    n, total, squares = sums.T
-    if not (n > 0).all():
+    if not all(own[part].devices for own in sums):
         raise FederationError("folds: no device could measure; there are too few users with later events")
-    mean = total / n
-    error = np.sqrt(np.maximum(squares / n - mean**2, 0.0) / n)
+    mean = np.array([own[part].mean for own in sums])
+    error = np.array([own[part].error for own in sums])
     order = np.argsort(-mean, kind="stable")
     return CrossValidation(
         tuple(candidates[i] for i in order),
         mean[order],
         error[order],
-        devices=int(n[0]),
+        tuple(sums[i] for i in order),
+        tuple(trends[i] for i in order),
+        devices=int(sums[0][part].devices),
         participations=sum(_participations(one, folds) for one in asked),
         cpu_s=cpu_s,
     )
@@ -115,16 +143,24 @@ def _participations(asked: Sequence[int], folds: Folds) -> int:
     return int((trained + 1).sum())
 
 
-def _sums(
-    fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int, part: str
-) -> dict[str, Any]:
-    """Devices, sum and sum of squares of their figure for each of the serves: all that leaves the devices."""
+def _add(to: dict[str, PartSum], sums: Mapping[str, Sequence[float]]) -> None:
+    for part, values in sums.items():
+        to[part] = to.get(part, PartSum()) + PartSum(*values)
+
+
+def _sums(fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int) -> dict[str, Any]:
+    """Devices, sum and sum of squares of each part's figure, by serve and of the trend: all that leaves the devices."""
     start = process_time()
     training, figures = judge(fold, config, serves, seed=seed, k=k)
-    columns = [figures.column(str(place), f"ndcg@{k}", part) for place in range(len(serves))]
-    values = [column[~np.isnan(column)] for column in columns]
+
+    def sums_of(model: str) -> dict[str, list[float]]:
+        columns = {part: figures.column(model, f"ndcg@{k}", part) for part in JUDGED}
+        values = {part: column[~np.isnan(column)] for part, column in columns.items()}
+        return {part: [float(len(one)), float(one.sum()), float(one @ one)] for part, one in values.items()}
+
     return {
-        "sums": [[len(one), float(one.sum()), float(one @ one)] for one in values],
+        "sums": [sums_of(str(place)) for place in range(len(serves))],
+        "trend": sums_of(TREND),
         "asked": int(training.participations.max(initial=0)),
         "cpu_s": process_time() - start,
     }
@@ -140,22 +176,25 @@ def judge(
     log: Interactions | None = None,
     users: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Training, Evaluation]:
-    """Train one table on a fold and measure it with each of the profile settings: models "0", "1", … and popularity.
+    """Train one table on a fold and measure it with each of the profile settings, as models "0", "1", …
 
-    log: what is trained on, fold.training by default; what is ranked stays the items of fold.training. users: who is
-    asked, fold.users by default.
+    TREND and popularity are measured beside them. log: what is trained on, fold.training by default; what is ranked
+    stays the items of fold.training. users: who is asked, fold.users by default.
     """
     learned = fold.training if log is None else log
     training = train(learned, config, seed=seed, now=fold.asked.now)
-    arms = [arm_of(config.strategy, training.table, serve, str(place)) for place, serve in enumerate(serves)]
+    arms: list[Recommender] = [
+        arm_of(config.strategy, training.table, serve, str(place)) for place, serve in enumerate(serves)
+    ]
     figures = evaluate(
-        arms,
+        [*arms, FixedList(TREND, training.table.trend)],
         fold.split,
         histories=fold.asked.histories,
         users=fold.users if users is None else users,
         k=k,
         now=fold.asked.now,
         bootstrap=2,
+        parts=JUDGED,
     )
     return training, figures
 
@@ -170,35 +209,48 @@ def select(
     memo: Memo | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> tuple[Recipe, list[CrossValidation]]:
-    """A recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
+    """Choose a recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
 
-    α and λ are judged without the repeat counter, which hides much of what a table is good for. memo: see
-    cross_validate; with it the same call goes on where it was stopped.
+    α and λ are judged without the repeat counter, which hides much of what a table is good for. In every stage the best
+    that no guard refuses is taken. memo: see cross_validate; with it the same call goes on where it was stopped.
     """
 
     def judged(candidates: Iterable[Recipe]) -> CrossValidation:
         return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, memo=memo, on_step=on_step)
 
     bare = replace(start, serve=start.serve.without_repeat())
-    stages = [judged(training_grid(bare))]
-    found = stages[0].best
+    stages = [judged(training_grid(bare, measure_log(folds.log)))]
+    found = stages[0].best_allowed(bare)
     found = replace(found, serve=replace(found.serve, repeat_weight=start.serve.repeat_weight))
     for _ in range(PROFILE_STAGES):
         stages.append(judged(serving_grid(found)))
-        found = stages[-1].best
+        found = stages[-1].best_allowed(found)
     return found, stages
 
 
 PROFILE_STAGES = 3
-TABLES_OF_SELECT = 9 + PROFILE_STAGES
+UNSEEN_PER_ITEM = (1.5, 6.0, 24.0)
+"""α·n_items over the mean history length m, as tried by training_grid."""
+RIDGE_SHARES = (0.003, 0.02, 0.1)
+"""λ·(m + α·n_items) over m, as tried by training_grid."""
+TABLES_OF_SELECT = 1 + len(UNSEEN_PER_ITEM) * len(RIDGE_SHARES) + PROFILE_STAGES
 """Tables that select trains in each fold."""
 
 
-def training_grid(start: Recipe) -> Iterable[Recipe]:
-    """α and λ of training at half, once and twice the start's; the profile's keep their ratio to them."""
-    for a in (0.5, 1.0, 2.0):
-        for r in (0.5, 1.0, 2.0):
-            yield Recipe(replace(start.train, profile=_scaled(start.train.profile, a, r)), _scaled(start.serve, a, r))
+def training_grid(start: Recipe, statistics: LogStatistics) -> Iterable[Recipe]:
+    """Yield the start, and it with α and λ of training on the log's own scale; the profile's keep their ratio to them.
+
+    The scale is that of federation/lab/defaults.py: what a good α or λ is depends on how long histories are beside the
+    catalogue, not on what one began with.
+    """
+    yield start
+    m, n, now = statistics.history_length, statistics.items, start.train.profile
+    for unseen in UNSEEN_PER_ITEM:
+        for ridge in RIDGE_SHARES:
+            alpha = unseen * m / n
+            a, r = alpha / now.alpha, ridge * m / (m + alpha * n) / now.reg
+            train = replace(start.train, profile=_scaled(now, a, r))
+            yield replace(start, train=train, serve=_scaled(start.serve, a, r))
 
 
 def serving_grid(start: Recipe) -> Iterable[Recipe]:

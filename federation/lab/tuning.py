@@ -18,6 +18,7 @@ import polars as pl
 
 from data.errors import FederationError
 from federation.lab.folds import Folds
+from federation.lab.guards import GUARDED, PartSum
 from federation.lab.recipes import Recipe
 from federation.lab.result_cache import Memo
 from federation.lab.search_space import SPACE, Knob, Point, near, recipe_at, values
@@ -69,7 +70,8 @@ class Trial:
 
     number: 0 is the start. points: where the profile settings are in the space; recipes: of the points, with the rounds
     they were judged with. found: what cross-validation said of them, best first; None for a setting that cannot work on
-    this log, and why is in note.
+    this log, and why is in note. refused: why the guards refuse each of found's candidates beside the start, "" where
+    they do not.
     """
 
     number: int
@@ -79,11 +81,32 @@ class Trial:
     recipes: tuple[Recipe, ...]
     found: CrossValidation | None
     note: str = ""
+    refused: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> int | None:
+        """Where in found the best recipe is that no guard refuses; None where there is none."""
+        allowed = (place for place, why in enumerate(self.refused) if not why)
+        return None if self.found is None else next(allowed, None)
 
     @property
     def mean(self) -> float:
-        """The best figure; −inf for what cannot work."""
-        return -np.inf if self.found is None else float(self.found.mean[0])
+        """The best figure that no guard refuses; −inf without one."""
+        place = self.place
+        return -np.inf if self.found is None or place is None else float(self.found.mean[place])
+
+    @property
+    def promise(self) -> tuple[float, float]:
+        """What trials are ordered by in a rung: the best figure that is allowed, then the best of all."""
+        return self.mean, -np.inf if self.found is None else float(self.found.mean[0])
+
+    @property
+    def best(self) -> Recipe:
+        """The best recipe that no guard refuses. Raises FederationError where there is none."""
+        place, judged = self.place, self.judged
+        if place is None:
+            raise FederationError(f"trial={self.number}: every setting is refused: {self.refused[0]}")
+        return judged.candidates[place]
 
     @property
     def judged(self) -> CrossValidation:
@@ -95,7 +118,7 @@ class Trial:
     @property
     def best_point(self) -> Point:
         """Where its best recipe is, but for the rounds."""
-        return self.points[self.recipes.index(self.judged.best)]
+        return self.points[self.recipes.index(self.best)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +138,18 @@ class Tuned:
     @property
     def best(self) -> Recipe:
         """The recipe with the best figure."""
-        return self.winner.judged.best
+        return self.winner.best
+
+    @property
+    def refusals(self) -> tuple[tuple[int, float, str], ...]:
+        """Of settings whose figure was above the winner's and that a guard refused: trial, figure, why."""
+        return tuple(
+            (trial.number, float(mean), why)
+            for trial in self.trials
+            if trial.found is not None
+            for mean, why in zip(trial.found.mean, trial.refused, strict=True)
+            if why and mean > self.winner.mean
+        )
 
     @property
     def participations(self) -> int:
@@ -124,7 +158,8 @@ class Tuned:
 
     def to_frame(self) -> pl.DataFrame:
         """A row for each trial and profile setting: trial, bracket, share, one column a knob (as judged: a share of the
-        rounds), mean, error, devices, chosen; what cannot work has null figures and a note."""
+        rounds), mean, error, devices, chosen, and the mean in each guarded part; what cannot work has null figures, and
+        what a guard refuses its figures, and a note that says why."""
         rows: list[dict[str, Any]] = []
         for trial in self.trials:
             judged = trial.found
@@ -132,15 +167,17 @@ class Tuned:
                 rows.append(
                     {"trial": trial.number, "bracket": trial.bracket, "share": trial.share}
                     | {name: float(value) for name, value in values(recipe, self.space).items()}
+                    | {part: None if judged is None else _mean(judged.parts[place].get(part)) for part in GUARDED}
                     | {
                         "mean": None if judged is None else float(judged.mean[place]),
                         "error": None if judged is None else float(judged.error[place]),
                         "devices": None if judged is None else judged.devices,
-                        "chosen": trial is self.winner and place == 0,
-                        "note": trial.note,
+                        "chosen": trial is self.winner and place == trial.place,
+                        "note": trial.refused[place] if trial.refused else trial.note,
                     }
                 )
-        return pl.DataFrame(rows, schema_overrides={"mean": pl.Float64, "error": pl.Float64, "devices": pl.Int64})
+        figures = dict.fromkeys(("mean", "error", *GUARDED), pl.Float64)
+        return pl.DataFrame(rows, schema_overrides={**figures, "devices": pl.Int64})
 
 
 def tune(
@@ -157,7 +194,8 @@ def tune(
 ) -> Tuned:
     """Search for a recipe by NDCG@k on the folds, from a recipe that works: it is the first trial, so nothing is lost.
 
-    Everything drawn is a function of the seed. memo: keeps every fold of every trial, so that the same call goes on
+    A setting that falls in a guarded part (federation/lab/guards.py) is refused, however good its figure is.
+        Everything drawn is a function of the seed. memo: keeps every fold of every trial, so that the same call goes on
     where it was stopped, and one with a larger budget where the smaller ended. Ctrl-C ends the search with what was
     found, unless the start itself is not judged yet. on_trial: told after each trial.
     """
@@ -172,7 +210,8 @@ def tune(
             entrants = [(first + i, search.settings(point, bracket)) for i, point in enumerate(drawn)]
             for share in RUNGS:
                 judged = [search.judge(who, bracket, share, points) for who, points in entrants]
-                order = sorted(range(len(judged)), key=lambda i: -judged[i].mean)[: -(-len(judged) // KEEP)]
+                order = sorted(range(len(judged)), key=lambda i: judged[i].promise, reverse=True)
+                order = order[: -(-len(judged) // KEEP)]
                 entrants = [entrants[i] for i in order]
     except KeyboardInterrupt:
         stopped = "interrupted"
@@ -217,6 +256,12 @@ class _Search:
         rngs = np.random.default_rng([self.seed, _TUNE, bracket, 1]).spawn(self.budget.settings - 1)
         return (point, *(near(point, knobs, rng) for rng in rngs))
 
+    def refusals(self, found: CrossValidation) -> tuple[str, ...]:
+        """Why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
+        begun = self.trials[0].judged if self.trials else found
+        reasons = found.refusals(begun.parts_of(self.start))
+        return tuple("" if one == self.start else why for one, why in zip(found.candidates, reasons, strict=True))
+
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
         """Cross-validate one setting of training; the trial is kept and told. Raises _BudgetSpent instead of beginning
         one beyond the budget."""
@@ -231,11 +276,16 @@ class _Search:
             if not may_fail:
                 raise
             note = str(error)
-        trial = Trial(number, bracket, share, points, recipes, found, note)
+        refused = () if found is None else self.refusals(found)
+        trial = Trial(number, bracket, share, points, recipes, found, note, refused)
         self.trials.append(trial)
         if self.on_trial is not None:
             self.on_trial(trial)
         return trial
+
+
+def _mean(part: PartSum | None) -> float | None:
+    return part.mean if part is not None and part.devices else None
 
 
 def _halved(size: int) -> int:

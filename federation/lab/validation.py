@@ -18,9 +18,9 @@ import polars as pl
 from data.errors import FederationError
 from data.interactions import Interactions
 from data.split import iso
-from federation.lab.comparison import Protocol
 from federation.lab.folds import Fold, Folds, digest_of, windows_of
 from federation.lab.nested_cv import Nested, nested
+from federation.lab.questions import Protocol
 from federation.lab.recipes import Recipe
 from federation.lab.result_cache import Memo
 from federation.lab.selection import judge
@@ -29,8 +29,8 @@ from federation.simulation.strategy import arm_of
 from federation.simulation.training import train
 from recsys.evaluation.arms import Personalized
 from recsys.evaluation.canary import canary
-from recsys.evaluation.evaluation import Recommender
 from recsys.evaluation.holdout import HoldOut, basket_ndcg, hold_out_last
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.statistics import PairedDifference, mean_intervals, paired_difference
 from recsys.model.profile_config import finite
 

@@ -26,6 +26,8 @@ ANSWER_MAGIC = b"OSA1"
 VERIFIED_ANSWER_MAGIC = b"OSA2"
 DIGEST_BYTES = 32
 MAX_REPORTS = 2**22
+MAX_BATCH_BYTES = 128 * 2**20
+"""The largest batch that a custodian reads, unless it is told otherwise."""
 MAX_SEALED_BYTES = 4_096
 MAX_OPENED_BYTES = 2**18
 U32 = 2**32 - 1
@@ -69,6 +71,12 @@ class Batch:
     def _fields(self, seed: SealedSeed) -> tuple[bytes, ...]:
         plain = (seed.report_id, seed.sealed_seed)
         return (*plain, seed.commitments, seed.opened) if self.verified else plain
+
+    @staticmethod
+    def most_reports(max_bytes: int, sealed_bytes: int) -> int:
+        """Compute how many reports a batch of so many bytes has room for. sealed_bytes: of one sealed seed."""
+        head = len(BATCH_MAGIC) + TASK_HASH_BYTES + 4 + 4
+        return min(max(max_bytes - head, 0) // (REPORT_ID_BYTES + 4 + sealed_bytes), MAX_REPORTS)
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:

@@ -60,7 +60,7 @@ class Suite(StrEnum):
         return _KEMS[self].enc_length() + SEED_BYTES + TAG_BYTES
 
 
-_KEMS = {
+_KEMS: dict[Suite, hpke.KEM] = {
     Suite.X25519: hpke.KEM.X25519,
     Suite.HYBRID: hpke.KEM.MLKEM768_X25519,
     Suite.VERIFIED: hpke.KEM.X25519,

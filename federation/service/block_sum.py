@@ -12,8 +12,8 @@ from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
-from federation.service.intake.report_store import Kept
-from federation.service.intake.share_files import Place, ShareFolder
+from federation.service.intake.report_store import StoredReport
+from federation.service.intake.share_files import Place, ShareFolder, ShareLost
 from federation.service.round_store import StoredSum
 from federation.service.summing import seed_of, sum_of
 from federation.storage.crash_points import reached
@@ -27,11 +27,11 @@ class Custodian(Protocol):
     """What the coordinator asks of the other party. Every call may be repeated."""
 
     def open_round(self, draft: Task) -> Task:
-        """The draft, signed and with a round key. Raises TaskRefused and BudgetExhausted."""
+        """Sign a draft and give it a round key. Raises TaskRefused and BudgetExhausted."""
         ...
 
     def answer(self, batch: Batch) -> Answer:
-        """Its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
+        """Compute its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
         ...
 
     def close(self, task_id: str) -> None:
@@ -39,39 +39,45 @@ class Custodian(Protocol):
         ...
 
 
-def sum_block(task: Task, block: int, kept: list[Kept], folder: ShareFolder, custodian: Custodian) -> StoredSum:
-    """The sum of a block's reports; NOT_SUMMED when they are too few, or unreadable, or just this batch is refused.
+def sum_block(
+    task: Task, block: int, reports: list[StoredReport], folder: ShareFolder, custodian: Custodian
+) -> StoredSum:
+    """Sum a block's reports; NOT_SUMMED when they are too few, a share is lost, or just this batch is refused.
 
-    kept: in the same order every time, so that the custodian finds the same batch when it is asked again.
+    reports: in the same order every time, so that the custodian finds the same batch when it is asked again. Raises
+    OSError when a share cannot be read now, and what the custodian's client raises; then the same may be tried again.
     """
-    if len(kept) < task.plan.min_reports:
+    if len(reports) < task.plan.min_reports:
         return NOT_SUMMED
-    try:
-        batch = _batch(task, block, kept, folder)
-    except OSError as error:
-        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
-        return NOT_SUMMED
+    batch = _batch(task, block, reports, folder)
     try:
         answer = custodian.answer(batch)
     except (BatchTooSmall, BatchRefused) as refusal:
         log.warning("task_id=%s block=%d: not summed (%s)", task.task_id, block, type(refusal).__name__)
         return NOT_SUMMED
     reached("block answered")
-    shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
+    shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
     try:
-        return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
-    except OSError as error:  # a share is gone: no sum, but the custodian has counted the reports
-        log.error("task_id=%s block=%d: shares cannot be read (%s)", task.task_id, block, type(error).__name__)
+        return StoredSum(len(answer.counted), len(reports) - len(answer.counted), sum_of(task, shares, answer))
+    except ShareLost as error:  # no sum, but the custodian has counted the reports
+        log.error("task_id=%s block=%d: not summed (%s)", task.task_id, block, error)
         return NOT_SUMMED
 
 
-def _batch(task: Task, block: int, kept: list[Kept], folder: ShareFolder) -> Batch:
-    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened."""
-    shares = _Shares(folder, task, {one.report_id: one.place for one in kept})
-    seeds = (
-        seed_of(task, block, one.report_id, one.sealed_seed, shares[one.report_id] if task.suite.verified else b"")
-        for one in kept
-    )
+def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFolder) -> Batch:
+    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
+
+    A report whose share is lost, or is none, is left out.
+    """
+    shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
+    seeds = []
+    for report in reports:
+        try:
+            share = shares[report.report_id] if task.suite.verified else b""
+        except ShareLost as error:
+            log.error("task_id=%s block=%d: one report left out (%s)", task.task_id, block, error)
+            continue
+        seeds.append(seed_of(task, block, report.report_id, report.sealed_seed, share))
     return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
 
 

@@ -91,6 +91,7 @@ class BundleLine:
             data_hash=f"live:{task_id}",
             privacy=privacy,
             training={**base.manifest["training"], **training},
+            mix=base.mix,
             overwrite=True,
         )
         return Release(made.version, str(folder.absolute()), task_id, state.steps)

@@ -1,48 +1,42 @@
-"""The service's side of live rounds: drafted → open → closed → summed → stepped → published, resumable anywhere.
+"""Training rounds: to what every round goes through (round_machine.py) they add summed → stepped → published.
 
-Every arrow is one transaction, taken after everything it promises is durable; what a crash leaves half done is done
-again to the same end: the custodian replays its answers, files are replaced whole, and a sum that nobody saw may get
-fresh noise. One process advances rounds; any number take reports.
+Files are replaced whole, so that a transition which a crash left half done is done again with the same result. One
+process advances rounds; any number take reports.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import secrets
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy.exc import IntegrityError
 
-from data.errors import BudgetExhausted, FederationError, ModelError, ReportRejected
+from data.errors import FederationError, ModelError, ReportRejected
 from federation.learning.item_step import item_step
 from federation.learning.plausibility import plausible
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.training_sum import round_sums
-from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
 from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
-from federation.service.block_sum import Custodian, sum_block
+from federation.service.block_sum import Custodian
 from federation.service.bundle_lineage import BundleLine
 from federation.service.intake.intake import Intake, TakenRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
 from federation.service.releases import Release
+from federation.service.round_machine import RoundMachine
 from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
-from federation.service.round_store import CoordinatorStore, StoredRound, activate
+from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.crash_points import reached
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
-
-log = logging.getLogger("ownshelf.federation")
-
-SUM_WITHIN_S = 2 * 86_400
-"""A closed round that cannot be summed is given up so long after its deadline: its key is destroyed by then."""
 
 
 class Coordinator:
@@ -61,14 +55,13 @@ class Coordinator:
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with."""
         self.store, self.plan, self.settings = store, plan, settings
-        self._custodian, self._custodian_key = custodian, custodian_key
+        shares = ShareFolder(folder / "shares")
+        self.machine = RoundMachine(store, shares, custodian, custodian_key)
         self._line = BundleLine(folder)
-        self._shares = ShareFolder(folder / "shares")
         self._newest: StoredRound | None = None
-        self._budget_spent = False
         self.intake = Intake(
             store.reports,
-            self._shares,
+            shares,
             tokens,
             round_of=self._round_of,
             issuer_reports=settings.issuer_reports,
@@ -86,25 +79,25 @@ class Coordinator:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 
     def bundles(self) -> list[Bundle]:
-        """The active bundle, then the other kept ones, newest first."""
+        """List the active bundle, then the other kept ones, newest first."""
         active = self.store.releases.active()
         if active is None:
             return []
-        kept = [release for release in self.store.releases.all() if release != active]
-        return [self._line.bundle(release) for release in (active, *kept)]
+        others = [release for release in self.store.releases.all() if release != active]
+        return [self._line.bundle(release) for release in (active, *others)]
 
     def task(self) -> Task | None:
-        """The open round's task."""
+        """Read the open round's task."""
         newest = self._newest
         return newest.task if newest is not None and newest.state is RoundState.OPEN else None
 
     def max_report_bytes(self) -> int:
-        """The longest report that any round under these settings can have."""
+        """Bound the bytes of a report to any round under these settings."""
         newest = self._newest
         return MAX_HEAD_BYTES if newest is None else max_report_bytes(newest.task) + MAX_ID_CHARS
 
     def come_back_s(self, now: int) -> int:
-        """Seconds until asking for a task makes sense, spread so that devices do not come all at once."""
+        """Draw the seconds until asking for a task makes sense, spread so that devices do not come all at once."""
         newest = self._newest
         if newest is None:
             wait = 0
@@ -115,7 +108,7 @@ class Coordinator:
         return wait + 1 + random.SystemRandom().randrange(max(self.settings.pause_s, 1))
 
     def epsilon(self) -> float:
-        """ε of the installation that was asked most so far; inf with privacy off and a sum made."""
+        """Compute ε of the installation that was asked most so far; inf with privacy off and a sum made."""
         return self.plan.epsilon_of_rounds(self.store.spent_rounds())
 
     def accept(self, report: bytes, now: int) -> Status:
@@ -125,30 +118,24 @@ class Coordinator:
         """
         try:
             head = read_head(memoryview(report)[:MAX_HEAD_BYTES])
-            found = self.intake.screen(head, now)
-            if isinstance(found, ReportRejected) and not self.intake.known(head):
-                raise found
+            judgement = self.intake.screen(head, now)
+            if isinstance(judgement, ReportRejected) and not self.intake.known(head):
+                raise judgement
         except ReportRejected as refusal:
             self.intake.count(refusal)
             raise
-        return self.intake.take(head, report, found).result()
+        return self.intake.take(head, report, judgement).result()
 
     def advance(self, now: int) -> bool:
-        """Make the next transition that is due; False when none is. Raises what the custodian's client raises."""
-        self._clean()
-        newest = self.store.newest()
-        if newest is None or newest.state.final:
-            moved = self._start_if_due(newest, now)
-        elif newest.state is RoundState.DRAFTED:
-            moved = self._open(newest, now)
-        elif newest.state is RoundState.OPEN:
-            moved = self._close_if_due(newest, now)
-        elif newest.state is RoundState.CLOSED:
-            moved = self._sum(newest, now)
-        elif newest.state is RoundState.SUMMED:
-            moved = self._step(newest, now)
-        else:
-            moved = self._publish(newest, now)
+        """Make the next transition that is due; False when none is, or it failed and waits to be tried again.
+
+        A step or a bundle that cannot be made is tried for as long as it takes: the next round would meet the same
+        error, and cost devices ε once more. Raises only what the store raises.
+        """
+        self.machine.clean(now)
+        moved = self.machine.advance_all(now, is_full=self._is_full, finish=self._finish)
+        if not moved:
+            moved = self.machine.attempts.run("next round", now, partial(self._start_if_due, now))
         self.refresh()
         return moved
 
@@ -156,10 +143,11 @@ class Coordinator:
         """See what other processes did."""
         self._newest = self.store.newest()
 
-    def activate(self, version: str, now: int) -> None:
-        """Serve and train on another kept release, by version or `previous`."""
-        activate(self.store, version, now)
+    def activate(self, asked: str, now: int) -> str:
+        """Serve and train on another kept release, by version or `previous`; its version. Raises ServingError."""
+        version = self.store.activate(asked, now)
         self.refresh()
+        return version
 
     def stop(self) -> None:
         """Commit what is waiting."""
@@ -198,73 +186,34 @@ class Coordinator:
             return None
         return TakenRound(newest.task, newest.state is RoundState.OPEN)
 
-    def _start_if_due(self, newest: StoredRound | None, now: int) -> bool:
-        active = self.store.releases.active()
-        if active is None or active.steps >= self.settings.rounds or self._budget_spent:
+    def _start_if_due(self, now: int) -> bool:
+        newest, active = self.store.newest(), self.store.releases.active()
+        if newest is not None and (newest.finished_at is None or now < newest.finished_at + self.settings.pause_s):
             return False
-        if newest is not None and newest.finished_at is not None and now < newest.finished_at + self.settings.pause_s:
+        if active is None or active.steps >= self.settings.rounds or self.machine.budget_spent:
             return False
         self.start_round(now)
         return True
 
-    def _open(self, round_: StoredRound, now: int) -> bool:
-        if now > round_.task.deadline:
-            return self._fail(round_, "the custodian was not reached in time", now)
-        try:
-            task = self._custodian.open_round(round_.task)
-        except (BudgetExhausted, TaskRefused, PlanRefused) as refusal:
-            self._budget_spent = isinstance(refusal, BudgetExhausted)
-            return self._fail(round_, f"refused by the custodian: {refusal}", now)
-        reached("round signed")
-        if not task.is_signed_by(self._custodian_key):
-            return self._fail(round_, "the task is not signed with the custodian's key", now)
-        self.store.opened(task)
-        reached("round opened")
-        return True
-
-    def _close_if_due(self, round_: StoredRound, now: int) -> bool:
+    def _is_full(self, round_: StoredRound) -> bool:
+        """Tell whether a round may close early: with goal_reports in all, and min_reports in every block."""
         tally = self.store.reports.tally(round_.task_id)
         blocks = [tally.get(f"block:{block}", 0) for block in range(len(round_.task.blocks))]
-        enough = sum(blocks) >= self.settings.goal_reports and min(blocks) >= round_.task.plan.min_reports
-        if not enough and now <= round_.task.deadline:
-            return False
-        self.store.close(round_.task_id)
-        reached("round closed")
-        return True
+        return sum(blocks) >= self.settings.goal_reports and min(blocks) >= round_.task.plan.min_reports
 
-    def _sum(self, round_: StoredRound, now: int) -> bool:
-        if now > round_.task.deadline + SUM_WITHIN_S:
-            return self._fail(round_, "was not summed in time", now)
-        done = self.store.sums(round_.task_id)
-        for block in range(len(round_.task.blocks)):
-            if block in done:
-                continue
-            try:
-                kept = self.store.reports.of_block(round_.task_id, block)
-                if len(kept) >= round_.task.plan.min_reports:
-                    self.store.asked(round_.task_id)
-                found = sum_block(round_.task, block, kept, self._shares, self._custodian)
-            except (ForeignTask, BudgetExhausted) as refusal:
-                return self._fail(round_, f"refused by the custodian: {refusal}", now)
-            self.store.keep_sum(round_.task_id, block, found)
-            done[block] = found
-            reached("block summed")
-        if all(found.words is None for found in done.values()):
-            return self._fail(round_, f"no block has min_reports={round_.task.plan.min_reports}", now)
-        self.store.summed(round_.task_id)
-        reached("round summed")
-        return True
+    def _finish(self, round_: StoredRound, now: int) -> bool:
+        return self._step(round_, now) if round_.state is RoundState.SUMMED else self._publish(round_, now)
 
     def _step(self, round_: StoredRound, now: int) -> bool:
         release = self._base(round_)
         bundle, state = self._line.bundle(release), self._line.state(release)
         task, stored = round_.task, self.store.sums(round_.task_id)
-        summed = {block: found.words for block, found in stored.items() if found.words is not None}
+        summed = {block: block_sum.words for block, block_sum in stored.items() if block_sum.words is not None}
         believed = {
             block: words for block, words in summed.items() if plausible(words, task.plan, stored[block].counted)
         }
         if not believed:
-            return self._fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
+            return self.machine.fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
         n_items, width = state.item_embeddings.shape
         n_block = max(block.stop - block.start for block in task.blocks)
         sums = round_sums(task.plan, believed, n_items=n_items, n_block=n_block, dim=width)
@@ -272,7 +221,7 @@ class Coordinator:
         config = intent_config(bundle) or training_config(bundle)
         after = item_step(state, sums, self.settings.step, alpha=config.alpha, reg=config.reg, step=step)
         if not np.isfinite(after.item_embeddings).all():
-            return self._fail(round_, "the sums moved items to where no number is", now)
+            return self.machine.fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
         reached("step written")
         record = round_record(
@@ -282,7 +231,7 @@ class Coordinator:
             blocks=len(believed),
             discarded=len(summed) - len(believed),
             counted=round_.counted,
-            broken=sum(found.broken for found in stored.values()),
+            broken=sum(block_sum.broken for block_sum in stored.values()),
             step=step,
             spent=self.store.spent_rounds(),
         )
@@ -296,7 +245,7 @@ class Coordinator:
         try:
             made = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
         except ModelError as error:
-            return self._fail(round_, f"no bundle: {error}", now)
+            return self.machine.fail(round_, f"no bundle: {error}", now)
         reached("bundle written")
         self.store.published(made, record | {"bundle": made.version}, now)
         reached("round published")
@@ -304,9 +253,8 @@ class Coordinator:
         return True
 
     def _forget_old(self) -> None:
-        kept = self.store.releases.all()
-        active = self.store.releases.active()
-        for release in kept[self.settings.keep_bundles :]:
+        releases, active = self.store.releases.all(), self.store.releases.active()
+        for release in releases[self.settings.keep_bundles :]:
             if release != active:
                 self.store.releases.forget(release.version)
         self.store.drop_sums(self.settings.keep_sums)
@@ -318,30 +266,3 @@ class Coordinator:
             if release.version == round_.base_version:
                 return release
         raise FederationError(f"task_id={round_.task_id}: its bundle {round_.base_version} is gone")
-
-    def _fail(self, round_: StoredRound, reason: str, now: int) -> bool:
-        log.warning("task_id=%s: failed, %s", round_.task_id, reason)
-        self.store.failed(round_.task_id, round_.state, reason, now)
-        reached("round failed")
-        return True
-
-    def _clean(self) -> None:
-        """Destroy shares and keys that no round needs any more; an unreachable custodian is asked again next time."""
-        strays = self._shares.rounds()  # before the rounds: a round is there before its first share
-        uncleaned = self.store.uncleaned()
-        for task_id in strays.difference(round_.task_id for round_ in uncleaned):
-            self._shares.destroy(task_id)  # of a report that came while its round was being cleaned
-        for round_ in uncleaned:
-            if round_.state in (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED):
-                continue
-            self._shares.destroy(round_.task_id)
-            reached("shares destroyed")
-            try:
-                self._custodian.close(round_.task_id)
-            except ForeignTask:
-                pass  # it never had a key
-            except (FederationError, OSError) as error:
-                log.warning("task_id=%s: not closed yet (%s)", round_.task_id, type(error).__name__)
-                continue
-            reached("key destroyed")
-            self.store.cleaned(round_.task_id)

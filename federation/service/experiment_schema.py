@@ -6,6 +6,7 @@ Reports of windows are in the same table as those of training rounds (federation
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
@@ -60,3 +61,8 @@ WINDOWS = Table(
     Column("finished_at", BigInteger),
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
 )
+
+
+def rows_of(table: Table, app: str, experiment_id: str) -> Any:
+    """Select the rows of one experiment of one app, of any of these tables."""
+    return (table.c.app == app) & (table.c.experiment_id == experiment_id)

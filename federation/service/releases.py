@@ -33,22 +33,27 @@ class ReleaseStore:
             release(connection, Release(version, folder, None, 0), now)
 
     def all(self) -> list[Release]:
-        """Kept releases, newest first."""
+        """List the kept releases, newest first."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(releases).order_by(releases.c.sequence.desc())).all()
         return [_release(row) for row in rows]
 
     def active(self) -> Release | None:
-        """The release that is served and trained on; None before the first."""
+        """Read the release that is served and trained on; None before the first."""
         last = select(activations.c.version).order_by(activations.c.sequence.desc()).limit(1).scalar_subquery()
         with reading(self._engine) as connection:
             row = connection.execute(select(releases).where(releases.c.version == last)).one_or_none()
         return None if row is None else _release(row)
 
     def forget(self, version: str) -> None:
-        """A release whose folder is to be deleted."""
+        """Forget a release, whose folder is to be deleted."""
         with self._engine.begin() as connection:
             connection.execute(releases.delete().where(releases.c.version == version))
+
+
+def activated_versions(connection: Connection) -> list[str]:
+    """List the versions that were activated, in order."""
+    return list(connection.execute(select(activations.c.version).order_by(activations.c.sequence)).scalars())
 
 
 def release(connection: Connection, made: Release, now: int) -> None:

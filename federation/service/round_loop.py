@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
+from federation.service.attempts import Attempts
 from federation.service.coordinator import Coordinator
 from federation.service.experiment_windows import ExperimentRounds
-from federation.service.lease import Lease
+from federation.service.round_lock import round_lock
 from recsys.catalogue.bundle import Bundle
-
-log = logging.getLogger("ownshelf.federation")
 
 LONGEST_WAIT_S = 30.0
 
 
 class RoundLoop:
-    """Advances a coordinator until it is stopped. What fails is tried again, ever less often."""
+    """Advances training and experiments until it is stopped. What fails is tried again, and stops nothing else."""
 
     def __init__(
         self,
@@ -31,12 +28,13 @@ class RoundLoop:
         experiments: ExperimentRounds | None = None,
     ) -> None:
         """serve: told the bundles to serve, the active one first. advances: False only follows other processes; of
-        those with True, the one that holds the lease advances. experiments: whose windows are advanced beside rounds.
+        those with True, the one that holds the lock advances. experiments: whose windows are advanced beside rounds.
         """
         self._experiments = experiments
         self._coordinator, self._serve = coordinator, serve
         self._advances, self._idle_s = advances, idle_s
-        self._lease = Lease(coordinator.store.engine)
+        self._attempts = Attempts(idle_s, LONGEST_WAIT_S)
+        self._lock = round_lock(coordinator.store.engine)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
 
@@ -45,28 +43,35 @@ class RoundLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the transition in progress and end; what it waits for outside is cut off by the process's end."""
+        """Finish the transition in progress and end.
+
+        A transition that still waits for the custodian ends with the process, and so does the lock then.
+        """
         self._stopped.set()
         self._thread.join(timeout=5.0)
-        self._lease.drop()
-
-    def _ours(self) -> bool:
-        return self._advances and not self._stopped.is_set() and self._lease.hold()
+        if not self._thread.is_alive():
+            self._lock.drop()
 
     def _run(self) -> None:
+        tasks = {"serving": self._follow, "training": self._advance_training, "experiments": self._advance_experiments}
         wait = 0.0
         while not self._stopped.wait(wait):
-            try:
-                self._coordinator.refresh()
-                self._serve(self._coordinator.bundles())
-                if self._experiments is not None:
-                    self._experiments.refresh()
-                while self._ours() and self._coordinator.advance(int(time.time())):
-                    self._serve(self._coordinator.bundles())
-                while self._ours() and self._experiments is not None and self._experiments.advance(int(time.time())):
-                    pass
-                wait = self._idle_s
-            except Exception as error:  # noqa: BLE001  # rounds go on when whatever it was is over
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                log.error("%s at %s:%s", type(error).__name__, place.filename, place.lineno)
-                wait = min(2 * max(wait, self._idle_s), LONGEST_WAIT_S)
+            moved = [self._attempts.run(name, time.time(), task) for name, task in tasks.items()]
+            wait = 0.0 if any(moved) else self._idle_s
+
+    def _is_ours(self) -> bool:
+        return self._advances and not self._stopped.is_set() and self._lock.hold()
+
+    def _follow(self) -> bool:
+        """See and serve what this or another process did."""
+        self._coordinator.refresh()
+        self._serve(self._coordinator.bundles())
+        if self._experiments is not None:
+            self._experiments.refresh()
+        return False
+
+    def _advance_training(self) -> bool:
+        return self._is_ours() and self._coordinator.advance(int(time.time()))
+
+    def _advance_experiments(self) -> bool:
+        return self._experiments is not None and self._is_ours() and self._experiments.advance(int(time.time()))

@@ -106,11 +106,3 @@ activations = Table(
     Column("version", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),
 )
-
-leases = Table(
-    "leases",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("holder", String(128), nullable=False),
-    Column("until", BigInteger, nullable=False),
-)

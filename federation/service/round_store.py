@@ -3,22 +3,138 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Table, func, insert, select, update
 
 from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
-from federation.service.releases import Release, ReleaseStore, release
-from federation.service.round_schema import RoundState, activations, metadata, rounds, sums
+from federation.service.releases import Release, ReleaseStore, activated_versions, release
+from federation.service.round_schema import RoundState, activations, metadata, releases, rounds, sums
+from federation.storage.activations import chosen_version
 from federation.storage.database import open_engine, reading, truncate_log
 
 WIRE_INT = np.dtype("<i4")
+BEFORE_SUM = (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED)
+
+
+class _Round(Protocol):
+    @property
+    def task(self) -> Task:
+        """The draft until the round is open."""
+        ...
+
+    @property
+    def state(self) -> RoundState: ...
+
+
+AnyRound = TypeVar("AnyRound", bound=_Round)
+
+
+@dataclass(frozen=True)
+class StoredSum:
+    """A block's sum: reports in it, and reports left out: broken seals, failed proofs. words is None if it was not summed."""
+
+    counted: int
+    broken: int
+    words: npt.NDArray[np.int32] | None = field(repr=False)
+
+
+class RoundStore(ABC, Generic[AnyRound]):
+    """The rounds of one table, and the reports to them: `.reports`."""
+
+    def __init__(self, engine: Engine, table: Table, last: RoundState) -> None:
+        """table: of rounds, with their state and task. last: the state after which nothing follows."""
+        self.engine, self.table, self.last = engine, table, last
+        self.reports = ReportStore(engine, table)
+
+    @abstractmethod
+    def decode(self, row: Row[Any]) -> AnyRound:
+        """Read a round from a row of the table."""
+
+    @abstractmethod
+    def keep_sum(self, task_id: str, block: int, block_sum: StoredSum) -> None:
+        """Store that a block of a closed round is summed, or given up; a block keeps its first sum."""
+
+    @abstractmethod
+    def sums(self, task_id: str) -> dict[int, StoredSum]:
+        """Read the sums of a round's blocks so far."""
+
+    def asked(self, task_id: str) -> None:
+        """Note that the custodian is about to be asked for a sum of a closed round, if anybody counts that."""
+
+    def of_task(self, task_id: str) -> AnyRound | None:
+        """Read the round of a task."""
+        return next(iter(self._select(self.table.c.task_id == task_id)), None)
+
+    def unfinished(self) -> list[AnyRound]:
+        """Read the rounds that something may still become of."""
+        return self._select(self.table.c.state.not_in([self.last, RoundState.FAILED]))
+
+    def uncleaned_ids(self) -> list[str]:
+        """List the task_ids of rounds that may have shares here, or a key at the custodian."""
+        return self._ids(self.table.c.cleaned == 0)
+
+    def cleanable_ids(self) -> list[str]:
+        """List those of them whose shares and key nobody needs any more."""
+        return self._ids((self.table.c.cleaned == 0) & self.table.c.state.not_in(BEFORE_SUM))
+
+    def opened(self, task: Task) -> None:
+        """Change drafted → open, with the task as the custodian signed it."""
+        with self.engine.begin() as connection:
+            self._change(connection, task.task_id, RoundState.DRAFTED, RoundState.OPEN, task=task.to_bytes())
+
+    def close(self, task_id: str) -> None:
+        """Change open → closed: not one report more."""
+        with self.engine.begin() as connection:
+            self._change(connection, task_id, RoundState.OPEN, RoundState.CLOSED)
+
+    def summed(self, task_id: str, now: int) -> None:
+        """Change closed → summed; of its reports only ids and digests remain."""
+        values = {"finished_at": now} if self.last is RoundState.SUMMED else {}
+        with self.engine.begin() as connection:
+            self._change(connection, task_id, RoundState.CLOSED, RoundState.SUMMED, **values)
+            blank(connection, task_id)
+
+    def failed(self, task_id: str, state: RoundState, reason: str, now: int) -> None:
+        """Change state → failed; of its reports only ids and digests remain."""
+        with self.engine.begin() as connection:
+            self._change(connection, task_id, state, RoundState.FAILED, failure=reason, finished_at=now)
+            blank(connection, task_id)
+
+    def cleaned(self, task_id: str) -> None:
+        """Note that shares and the custodian's key are gone; so is SQLite's log of what was deleted."""
+        with self.engine.begin() as connection:
+            connection.execute(update(self.table).where(self.table.c.task_id == task_id).values(cleaned=1))
+        truncate_log(self.engine)
+
+    def _select(self, where: Any) -> list[AnyRound]:
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(self.table).where(where).order_by(*self.table.primary_key)).all()
+        return [self.decode(row) for row in rows]
+
+    def _ids(self, where: Any) -> list[str]:
+        query = select(self.table.c.task_id).where(where).order_by(*self.table.primary_key)
+        with reading(self.engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def _change(
+        self, connection: Connection, task_id: str, before: RoundState, after: RoundState, **values: Any
+    ) -> None:
+        where = (self.table.c.task_id == task_id) & (self.table.c.state == before)
+        if connection.execute(update(self.table).where(where).values(state=after, **values)).rowcount != 1:
+            raise FederationError(f"task_id={task_id}: must be {before} to become {after}")
+
+
+def task_of(row: Row[Any]) -> Task:
+    """Read a row's task: the draft until the round is open."""
+    return Task.from_draft_bytes(row.draft) if row.task is None else Task.from_bytes(row.task)
 
 
 @dataclass(frozen=True)
@@ -44,55 +160,56 @@ class StoredRound:
     failure: str | None
 
 
-@dataclass(frozen=True)
-class StoredSum:
-    """A block's sum: how many reports are in it, how many seals were broken. words is None if it was not summed."""
-
-    counted: int
-    broken: int
-    words: npt.NDArray[np.int32] | None = field(repr=False)
-
-
-class CoordinatorStore:
-    """Rounds, with the reports and releases that belong to them: `.reports`, `.releases`."""
+class CoordinatorStore(RoundStore[StoredRound]):
+    """Training rounds, with the reports and releases that belong to them: `.reports`, `.releases`."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        super().__init__(engine, rounds, RoundState.PUBLISHED)
         metadata.create_all(engine)
-        self.reports = ReportStore(engine)
         self.releases = ReleaseStore(engine)
 
     @staticmethod
     def open(url: str) -> CoordinatorStore:
-        """The store of a URL, its tables made if they are missing."""
+        """Open the store of a URL, its tables made if they are missing."""
         return CoordinatorStore(open_engine(url))
 
+    def decode(self, row: Row[Any]) -> StoredRound:
+        """Read a training round from its row."""
+        return StoredRound(
+            number=row.number,
+            task_id=row.task_id,
+            state=RoundState(row.state),
+            task=task_of(row),
+            base_version=row.base_version,
+            opened_at=row.opened_at,
+            finished_at=row.finished_at,
+            summed_blocks=row.summed_blocks,
+            counted=row.counted,
+            cleaned=bool(row.cleaned),
+            record=json.loads(row.record),
+            failure=row.failure,
+        )
+
     def newest(self) -> StoredRound | None:
-        """The round of the highest number."""
+        """Read the round of the highest number."""
         with reading(self.engine) as connection:
             row = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(1)).one_or_none()
-        return None if row is None else _round(row)
+        return None if row is None else self.decode(row)
 
     def rounds(self, limit: int) -> list[StoredRound]:
-        """The newest rounds, newest first."""
+        """Read the newest rounds, newest first."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(limit)).all()
-        return [_round(row) for row in rows]
-
-    def uncleaned(self) -> list[StoredRound]:
-        """Rounds that still have shares or a key at the custodian, oldest first."""
-        with reading(self.engine) as connection:
-            rows = connection.execute(select(rounds).where(rounds.c.cleaned == 0).order_by(rounds.c.number)).all()
-        return [_round(row) for row in rows]
+        return [self.decode(row) for row in rows]
 
     def states(self) -> dict[str, int]:
-        """Rounds by state."""
+        """Count rounds by state."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(rounds.c.state, func.count()).group_by(rounds.c.state)).all()
         return {state: int(n) for state, n in rows}
 
     def spent_rounds(self) -> int:
-        """Rounds that the custodian was asked to sum: each of them may have been one participation of a device.
+        """Count the rounds that the custodian was asked to sum: each may have been one participation of a device.
 
         Never fewer than the custodian's own count, whatever became of the sum.
         """
@@ -100,12 +217,12 @@ class CoordinatorStore:
             return connection.execute(select(func.count()).where(rounds.c.asked == 1)).scalar_one()
 
     def asked(self, task_id: str) -> None:
-        """The custodian is about to be asked for a sum of a closed round."""
+        """Note that the custodian is about to be asked for a sum of a closed round: that may cost devices ε."""
         with self.engine.begin() as connection:
-            _change(connection, task_id, RoundState.CLOSED, RoundState.CLOSED, asked=1)
+            self._change(connection, task_id, RoundState.CLOSED, RoundState.CLOSED, asked=1)
 
     def draft(self, draft: Task, now: int) -> None:
-        """A new round, drafted. Raises FederationError if somebody else took its number."""
+        """Store a new round, drafted. Raises FederationError if somebody else took its number."""
         values = {
             "number": draft.round,
             "task_id": draft.task_id,
@@ -121,33 +238,23 @@ class CoordinatorStore:
                 raise FederationError(f"round={draft.round}: exists already")
             connection.execute(insert(rounds).values(values))
 
-    def opened(self, task: Task) -> None:
-        """drafted → open, with the task as the custodian signed it."""
+    def keep_sum(self, task_id: str, block: int, block_sum: StoredSum) -> None:
+        """Store that a block of a closed round is summed, or given up; a block keeps its first sum."""
+        words = b"" if block_sum.words is None else block_sum.words.astype(WIRE_INT, copy=False).tobytes()
+        values = {"counted": block_sum.counted, "broken": block_sum.broken, "words": words}
         with self.engine.begin() as connection:
-            _change(connection, task.task_id, RoundState.DRAFTED, RoundState.OPEN, task=task.to_bytes())
-
-    def close(self, task_id: str) -> None:
-        """open → closed: not one report more."""
-        with self.engine.begin() as connection:
-            _change(connection, task_id, RoundState.OPEN, RoundState.CLOSED)
-
-    def keep_sum(self, task_id: str, block: int, found: StoredSum) -> None:
-        """One block of a closed round is summed, or given up; a block keeps its first sum."""
-        words = b"" if found.words is None else found.words.astype(WIRE_INT, copy=False).tobytes()
-        values = {"counted": found.counted, "broken": found.broken, "words": words}
-        with self.engine.begin() as connection:
-            _change(
+            self._change(
                 connection,
                 task_id,
                 RoundState.CLOSED,
                 RoundState.CLOSED,
-                summed_blocks=rounds.c.summed_blocks + int(found.words is not None),
-                counted=rounds.c.counted + found.counted,
+                summed_blocks=rounds.c.summed_blocks + int(block_sum.words is not None),
+                counted=rounds.c.counted + block_sum.counted,
             )
             connection.execute(insert(sums).values(task_id=task_id, block=block, **values))
 
     def sums(self, task_id: str) -> dict[int, StoredSum]:
-        """The sums of a round's blocks so far."""
+        """Read the sums of a round's blocks so far."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(sums).where(sums.c.task_id == task_id)).all()
         return {
@@ -155,33 +262,27 @@ class CoordinatorStore:
             for row in rows
         }
 
-    def summed(self, task_id: str) -> None:
-        """closed → summed; of its reports only ids and digests remain."""
-        with self.engine.begin() as connection:
-            _change(connection, task_id, RoundState.CLOSED, RoundState.SUMMED)
-            blank(connection, task_id)
-
     def stepped(self, task_id: str, record: Mapping[str, Any]) -> None:
-        """summed → stepped."""
+        """Change summed → stepped."""
         with self.engine.begin() as connection:
-            _change(connection, task_id, RoundState.SUMMED, RoundState.STEPPED, record=json.dumps(record))
+            self._change(connection, task_id, RoundState.SUMMED, RoundState.STEPPED, record=json.dumps(record))
 
     def published(self, made: Release, record: Mapping[str, Any], now: int) -> None:
-        """stepped → published, for the round that made a release; the release is active."""
+        """Change stepped → published, for the round that made a release; the release is active."""
         values = {"record": json.dumps(record), "finished_at": now}
         with self.engine.begin() as connection:
-            _change(connection, str(made.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
+            self._change(connection, str(made.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
             release(connection, made, now)
 
-    def failed(self, task_id: str, state: RoundState, reason: str, now: int) -> None:
-        """state → failed; of its reports only ids and digests remain."""
-        with self.engine.begin() as connection:
-            _change(connection, task_id, state, RoundState.FAILED, failure=reason, finished_at=now)
-            blank(connection, task_id)
+    def activate(self, asked: str, now: int) -> str:
+        """Serve a kept release again, by version or `previous`; its version.
 
-    def activate(self, version: str, now: int) -> None:
-        """Serve a kept release again; a round in progress that started from another bundle fails."""
+        A round in progress that started from another bundle fails. Raises ServingError for a version that is not kept,
+        NoEarlierVersion for `previous` of the first.
+        """
         with self.engine.begin() as connection:
+            available = set(connection.execute(select(releases.c.version)).scalars())
+            version = chosen_version(asked, activated_versions(connection), available)
             connection.execute(insert(activations).values(version=version, at=now))
             others = rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]) & (
                 rounds.c.base_version != version
@@ -191,12 +292,7 @@ class CoordinatorStore:
                 still = (rounds.c.task_id == task_id) & others  # unless it was published meanwhile
                 if connection.execute(update(rounds).where(still).values(values)).rowcount:
                     blank(connection, task_id)
-
-    def cleaned(self, task_id: str) -> None:
-        """A round's shares and the custodian's key are gone; so is SQLite's log of what was deleted."""
-        with self.engine.begin() as connection:
-            connection.execute(update(rounds).where(rounds.c.task_id == task_id).values(cleaned=1))
-        truncate_log(self.engine)
+        return version
 
     def drop_sums(self, keep: int) -> None:
         """Delete all sums but those of the newest `keep` rounds."""
@@ -204,38 +300,3 @@ class CoordinatorStore:
             newest = select(rounds.c.task_id).order_by(rounds.c.number.desc()).limit(keep)
             kept = connection.execute(newest).scalars().all()
             connection.execute(sums.delete().where(sums.c.task_id.not_in(kept)))
-
-
-def _change(connection: Connection, task_id: str, before: RoundState, after: RoundState, **values: Any) -> None:
-    where = (rounds.c.task_id == task_id) & (rounds.c.state == before)
-    if connection.execute(update(rounds).where(where).values(state=after, **values)).rowcount != 1:
-        raise FederationError(f"task_id={task_id}: must be {before} to become {after}")
-
-
-def _round(row: Row[Any]) -> StoredRound:
-    return StoredRound(
-        number=row.number,
-        task_id=row.task_id,
-        state=RoundState(row.state),
-        task=Task.from_draft_bytes(row.draft) if row.task is None else Task.from_bytes(row.task),
-        base_version=row.base_version,
-        opened_at=row.opened_at,
-        finished_at=row.finished_at,
-        summed_blocks=row.summed_blocks,
-        counted=row.counted,
-        cleaned=bool(row.cleaned),
-        record=json.loads(row.record),
-        failure=row.failure,
-    )
-
-
-def activate(store: CoordinatorStore, version: str, now: int) -> str:
-    """Activate a kept release, by version or `previous`; its version. Raises FederationError if none is kept."""
-    active, kept = store.releases.active(), store.releases.all()
-    if version == "previous":
-        older = [one.version for one in kept if active is not None and one.steps < active.steps]
-        version = older[0] if older else version
-    if version not in {one.version for one in kept}:
-        raise FederationError(f"version={version}: must be one of {', '.join(one.version for one in kept)}")
-    store.activate(version, now)
-    return version

@@ -25,8 +25,9 @@ from data.interactions import EventKind, Interactions
 from data.vocabulary import Vocabulary
 from federation.device.delivery import REPORTS, Patience, fetch_task
 from federation.device.device import Device
-from federation.device.participation import Draws, Outcome, Step, take_part
+from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Draws, Outcome, Step
 from federation.device.state import DeviceState, Event
 from federation.device.vault import Vault
 from federation.protocol.messages import Task

@@ -38,7 +38,7 @@ from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 from recsys.model.solver import Solver
-from recsys.model.trend import trend
+from recsys.model.trend import HALF_LIFE_DAYS, trend
 
 _NOISE, _INTENT = 6, 7
 """Purposes of draws, beside those of federation.simulation.cohort."""
@@ -57,6 +57,7 @@ class TrainConfig:
     privacy off.
     intent: how the output table of the current intent is learned, in rounds after the others; needs pools in profile,
     and the strategy profile. None trains the taste alone.
+    trend_half_life: of the trend, in days, > 0.
     profile: how devices weigh their histories in training. What a bundle tells devices to serve with may differ: its
     recency is shorter (federation/lab/recipes.py).
     """
@@ -76,6 +77,7 @@ class TrainConfig:
     step: StepConfig = field(default_factory=StepConfig)
     privacy: PrivacyPlan | None = None
     intent: IntentConfig | None = None
+    trend_half_life: float = HALF_LIFE_DAYS
     profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     @property
@@ -109,6 +111,8 @@ class TrainConfig:
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise FederationError(f"{name}={getattr(self, name)}: must be {low}..{high}")
+        if not self.trend_half_life > 0:
+            raise FederationError(f"trend_half_life={self.trend_half_life}: must be > 0")
         parse_strategy(self.strategy)
         if self.intent is not None and not self.profile.intent_pools:
             raise FederationError("intent: needs at least one of profile.intent_pools")
@@ -183,7 +187,7 @@ def train(
         raise
     keep()
     chosen = run.choice()
-    table = ItemTable(chosen.item_embeddings, trend(log, now), chosen.mean_profile)
+    table = ItemTable(chosen.item_embeddings, trend(log, now, config.trend_half_life), chosen.mean_profile)
     if shop.intent is not None:
         output = run.intent or start_intent(table, config.profile, shop.intent_seed)
         table = with_intent(table, output.item_embeddings, output.mean_profile)

@@ -2,6 +2,7 @@
 
     tensors.safetensors   item_embeddings, trend, mean_profile
     catalogue.parquet     item_id, title, category, price, available, …; row i is item_idx i
+    mix.safetensors       transitions and trends of the mix; its weights are in the manifest. Not every bundle has one
     manifest.json         name, version, config, seed, hashes of data and files, code version, privacy
 
 Written atomically, read mapped and read-only, refused when a byte differs from its manifest. Nothing in it is
@@ -24,18 +25,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from data.atomic import atomic_folder, check_replaceable, file_hash
 from data.errors import DataError, ModelError
 from data.vocabulary import Vocabulary
+from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig, finite, read_config
 
 FORMAT = 1
 TENSORS, CATALOGUE, MANIFEST = "tensors.safetensors", "catalogue.parquet", "manifest.json"
-BUNDLE_FILES = (TENSORS, CATALOGUE, MANIFEST)
+MIX = "mix.safetensors"
+BUNDLE_FILES = (TENSORS, CATALOGUE, MIX, MANIFEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,8 @@ class Bundle:
     """One version of the shared model.
 
     version: 16 hex digits of the content's hash; name: the table's name, the same over its versions. folder: where it
-    was read from. made_at: seconds since 1970-01-01 UTC, of the manifest's file: not part of the content.
+    was read from. made_at: seconds since 1970-01-01 UTC, of the manifest's file: not part of the content. mix: None
+    for a bundle that serves the plain score.
     """
 
     version: str
@@ -54,6 +59,7 @@ class Bundle:
     manifest: Mapping[str, Any]
     folder: Path
     made_at: int
+    mix: MixModel | None = None
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -78,15 +84,17 @@ class Bundle:
         table = _read_table(folder / TENSORS, manifest)
         config = _read_config(folder / MANIFEST, manifest)
         intent_share(table.parts, config)
+        catalogue = _read_catalogue(folder / CATALOGUE, table)
         return Bundle(
             version=manifest["version"],
             name=manifest["name"],
             table=table,
-            catalogue=_read_catalogue(folder / CATALOGUE, table),
+            catalogue=catalogue,
             config=config,
             manifest=manifest,
             folder=folder,
             made_at=int((folder / MANIFEST).stat().st_mtime),
+            mix=_read_mix(folder, manifest, catalogue),
         )
 
 
@@ -101,12 +109,14 @@ def save_bundle(
     data_hash: str,
     privacy: str,
     training: Mapping[str, Any] | None = None,
+    mix: MixModel | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle and open it again.
 
     catalogue: n_items rows, row i describes item_idx i; needs item_id. privacy: what protects the shoppers whose
     updates went into the table, in words; it stands on every artifact. training: figures for the reader.
+    mix: learned weights and their tables, over the same items.
     """
     _check_catalogue(catalogue, table, "catalogue")
     folder = Path(folder)
@@ -117,6 +127,11 @@ def save_bundle(
         save_file(tensors, fresh / TENSORS)
         (fresh / TENSORS).chmod(0o644)  # safetensors leaves it to its owner; the service may be another user
         catalogue.write_parquet(fresh / CATALOGUE)
+        written = [TENSORS, CATALOGUE]
+        if mix is not None:
+            save_file({name: np.ascontiguousarray(tensor) for name, tensor in mix.tensors.items()}, fresh / MIX)
+            (fresh / MIX).chmod(0o644)
+            written.append(MIX)
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "name": name,
@@ -129,8 +144,10 @@ def save_bundle(
             "code_version": package_version("ownshelf"),
             "privacy": privacy,
             "training": finite(training or {}),
-            "files": {file: file_hash(fresh / file) for file in (TENSORS, CATALOGUE)},
+            "files": {file: file_hash(fresh / file) for file in written},
         }
+        if mix is not None:
+            manifest["mix"] = mix.settings
         manifest["version"] = _version(manifest)
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False))
     return Bundle.load(folder)
@@ -153,9 +170,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not a bundle's manifest ({error!r})") from None
     if found != FORMAT:
         raise ModelError(f"{path}: format={found}: this version reads format {FORMAT}")
-    if not isinstance(files, dict) or set(files) != {TENSORS, CATALOGUE}:
-        raise ModelError(f"{path}: files={files}: must be the hashes of {TENSORS} and {CATALOGUE}")
+    expected = {TENSORS, CATALOGUE} | ({MIX} if "mix" in manifest else set())
+    if not isinstance(files, dict) or set(files) != expected:
+        raise ModelError(f"{path}: files={files}: must be the hashes of {' and '.join(sorted(expected))}")
     return dict(manifest)
+
+
+def _read_mix(folder: Path, manifest: Mapping[str, Any], catalogue: pl.DataFrame) -> MixModel | None:
+    if "mix" not in manifest:
+        return None
+    try:
+        return read_mix(manifest["mix"], load_file(folder / MIX), attributes_of(catalogue))
+    except (ModelError, SafetensorError) as error:
+        raise ModelError(f"{folder / MIX}: {error}") from None
 
 
 def _read_config(path: Path, manifest: Mapping[str, Any]) -> ProfileConfig:

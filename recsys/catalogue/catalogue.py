@@ -5,7 +5,7 @@ One safetensors file, so that a browser reads it with a length, JSON and typed a
     item_embeddings int8 (n_items, dim), scale float32 (n_items,), trend float32 (n_items,),
     gram float32 (taste, taste), of the part TASTE alone; mean_profile float32 (dim,)
     __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
-    available), and intent for a table with such a part
+    available), intent for a table with such a part, and mix for a bundle that has one, with its tensors mix_*
 
 Written here rather than by safetensors, whose metadata comes in random order: an ETag needs the same bytes each time.
 """
@@ -30,6 +30,8 @@ from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.changes import CatalogueChange
+from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
 from recsys.model.intent_config import IntentConfig, read_intent_config
 from recsys.model.items import INTENT, TASTE, ItemTable, columns_of, frozen
@@ -37,6 +39,8 @@ from recsys.model.profile_config import ProfileConfig, finite, read_config
 from recsys.model.quantization import dequantize, quantize
 
 FORMAT = "1"
+KINDS = {"int8": "I8", "uint8": "U8", "uint16": "U16", "int32": "I32", "float32": "F32"}
+"""Types of tensors in the file, numpy's name → that of safetensors."""
 SHOWN = {
     "item_id": pl.String,
     "title": pl.String,
@@ -54,7 +58,7 @@ class Catalogue:
     config: how to serve; training: how a device that takes part in training weighs its history.
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
-    intent: how the part INTENT is learned, None for a table without one.
+    intent: how the part INTENT is learned, None for a table without one. mix: None where the plain score ranks.
     before: the bundle's own catalogue, where this one has changes since; its items come first, new ones after them.
     """
 
@@ -68,6 +72,7 @@ class Catalogue:
     digest: str | None = None
     before: Catalogue | None = None
     intent: IntentConfig | None = None
+    mix: MixModel | None = None
 
     @property
     def of_bundle(self) -> Catalogue:
@@ -127,7 +132,8 @@ class Catalogue:
             base.table.parts,
             (base.table.gram + wide.T @ wide).astype(np.float32),
         )
-        return replace(self, table=table, shown=shown, before=base)
+        mix = None if self.mix is None else self.mix.grown(attributes_of(shown))
+        return replace(self, table=table, shown=shown, before=base, mix=mix)
 
 
 def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
@@ -144,8 +150,9 @@ def catalogue_of(bundle: Bundle) -> Catalogue:
     training = training_config(bundle)
     shown, intent = _shown(bundle.catalogue), intent_config(bundle)
     return Catalogue(
-        bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent
-    )
+        bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent,
+        mix=None if bundle.mix is None else bundle.mix.grown(attributes_of(shown)),
+    )  # fmt: skip
 
 
 def training_config(bundle: Bundle) -> ProfileConfig:
@@ -171,8 +178,11 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         "mean_profile": table.mean_profile,
         "scale": scale,
         "trend": table.trend,
-        "item_embeddings": quantized,  # last: the float32 tensors stay aligned
     }
+    if bundle.mix is not None:
+        tensors |= bundle.mix.tensors
+    tensors = dict(sorted(tensors.items(), key=lambda entry: -entry[1].dtype.itemsize))  # wide words stay aligned
+    tensors["item_embeddings"] = quantized
     metadata = {
         "bundle_version": bundle.version,
         "config": json.dumps(finite(asdict(bundle.config))),
@@ -185,6 +195,8 @@ def encode_catalogue(bundle: Bundle) -> bytes:
     intent = intent_config(bundle)
     if intent is not None:
         metadata["intent"] = json.dumps(asdict(intent))
+    if bundle.mix is not None:
+        metadata["mix"] = json.dumps(bundle.mix.settings)
     return tensor_file(tensors, metadata)
 
 
@@ -212,8 +224,12 @@ def decode_catalogue(content: bytes) -> Catalogue:
         intent_share(parts, training)
         learned = metadata.get("intent")
         intent = None if learned is None else read_intent_config(json.loads(learned))
-        name = metadata["name"]
-        return Catalogue(metadata["bundle_version"], name, table, config, training, shown, False, digest, intent=intent)
+        weighed = metadata.get("mix")
+        mix = None if weighed is None else read_mix(json.loads(weighed), tensors, attributes_of(shown))
+        return Catalogue(
+            metadata["bundle_version"], metadata["name"], table, config, training, shown, False, digest,
+            intent=intent, mix=mix,
+        )  # fmt: skip
     except OwnshelfError as error:
         raise ModelError(f"catalogue: {error}") from None
     except (
@@ -257,14 +273,13 @@ def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, st
 
 
 def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of int8 and float32 tensors: the same bytes for the same arguments."""
-    kinds = {"int8": "I8", "float32": "F32"}
+    """A safetensors file of tensors of KINDS: the same bytes for the same arguments."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     body = b""
     for name, tensor in tensors.items():
         content = np.ascontiguousarray(tensor).tobytes()
         header[name] = {
-            "dtype": kinds[tensor.dtype.name],
+            "dtype": KINDS[tensor.dtype.name],
             "shape": list(tensor.shape),
             "data_offsets": [len(body), len(body) + len(content)],
         }

@@ -27,7 +27,7 @@ from recsys.catalogue.catalogue import read_tensors, tensor_file
 FORMAT = 1
 MAX_BYTES = 2**28
 _MARK = b"OSDELTA1"
-_KINDS = {"int8": "i1", "float32": "<f4"}
+_KINDS = {"int8": "i1", "uint8": "u1", "uint16": "<u2", "int32": "<i4", "float32": "<f4"}
 _BROKEN = (
     SafetensorError, zlib.error, struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError,
     RecursionError,

@@ -14,7 +14,7 @@ from recsys.model.histories import Histories, merge_histories
 from recsys.model.intent import in_shares, intent_queries, intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile import ProfileConfig, repeat_score
-from recsys.model.scoring import score
+from recsys.model.scoring import score, score_without_profile
 from recsys.model.solver import Solver
 
 MakeSolver = Callable[[ItemTable, ProfileConfig], Solver]
@@ -45,7 +45,7 @@ def profiles_of(
 class Personalized:
     """Every user's own profile, computed from the history as a device would.
 
-    An empty history has the zero profile, so its list is the trend.
+    Without a history, or with none that weighs anything, the list is that of scoring.score_without_profile.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Personalized:
         log = histories.users(users)
         profiles = profiles_of(self.table, self.config, log, now, self.make_solver)
         scores = score(self.table, profiles, self.config.trend_weight)
+        scores[~profiles.any(axis=1)] = score_without_profile(self.table)
         if self.config.repeat_weight > 0:
             own = own_purchases(log, now, self.config.repeat_half_life)
             scores[np.repeat(np.arange(len(users)), own.counts), own.item_idx] += (

@@ -19,7 +19,8 @@ from scipy.special import stdtrit
 from data.errors import DataError
 from data.interactions import Interactions
 from data.split import Split
-from recsys.evaluation.evaluation import Evaluation, Recommender, evaluate
+from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.statistics import RESAMPLES, PairedDifference, paired_difference
 
 Floats = npt.NDArray[np.float64]

@@ -23,7 +23,7 @@ from recsys.evaluation.holdout import basket_ndcg, hold_out_last
 from recsys.evaluation.metrics import ndcg
 from recsys.model.items import ItemTable
 from recsys.model.profile import ProfileConfig, make_profile, repeat_counts, repeat_score
-from recsys.model.scoring import score
+from recsys.model.scoring import score, score_without_profile
 from recsys.search.ranking import rank
 
 BASKETS = 4
@@ -86,6 +86,8 @@ def own_scores(
 ) -> npt.NDArray[np.float32]:
     """Scores of all items (n_items,) float32 on one device: profile, trend and repeat counter."""
     vector = make_profile(table, item_idx, kind, time, now, config, "").vector
+    if not vector.any():
+        return score_without_profile(table).copy()
     scores: npt.NDArray[np.float32] = score(table, vector[None], config.trend_weight)[0]
     if config.repeat_weight > 0:
         own, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)

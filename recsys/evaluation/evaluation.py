@@ -6,8 +6,12 @@ What counts, so that figures of two models can be compared:
   out of the relevant set and counted in the protocol (`unseen_test_items`, `unseen_test_targets`).
 - Relevant are a user's distinct test items; a dislike is no target.
 - Parts: `all`; `new`, where items of the user's own history are taken out of the ranking and of the relevant set;
-  `repeat`, where only items of the own history are relevant and all are ranked; these three over users with a history.
-  `cold`: all items, users without one. A user with nothing relevant in a part is nan there, not 0.
+  `repeat`, where only items of the own history are relevant and all are ranked; `again`, where only they are ranked
+  too, as in a row of what to buy again; these over users with a history. `cold`: all items, users without one. On
+  request `head` and `tail`: all are ranked, relevant are the most popular items that have half of all events, or the
+  others. A user with nothing relevant in a part is nan there, not 0.
+- `repeat` asks only those who came back for an item, so a list that bets all its places on that wins there and loses in
+  `all`; `again` asks whether own items are in a good order.
 - Popularity stands in every evaluation, added when it is not among the models.
 
 Not replay (what was shown, event by event) and not the sampled protocol of old papers: that is
@@ -20,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +34,7 @@ from data.interactions import Interactions
 from data.split import Split
 from recsys.evaluation.baselines import item_matrix, popularity
 from recsys.evaluation.metrics import METRICS, coverage, gini, novelty, ranked_hits, self_information, user_metrics
+from recsys.evaluation.recommender import Recommender, list_scores
 from recsys.evaluation.statistics import RESAMPLES, PairedDifference, holm, mean_intervals, paired_difference
 from recsys.evaluation.targets import Targets, collect_targets
 from recsys.search.ranking import NEVER, best, sort_keys
@@ -38,26 +42,10 @@ from recsys.search.ranking import NEVER, best, sort_keys
 Floats = npt.NDArray[np.float64]
 Part = Mapping[str, Floats]
 
-PARTS = ("all", "new", "repeat", "cold")
+PARTS = ("all", "new", "repeat", "again", "cold")
+ON_REQUEST = ("head", "tail")
 CELLS_AT_ONCE = 8_000_000
 """Scores held at a time, users × items: 32 MB as float32, 64 MB as sort keys."""
-
-
-class Recommender(Protocol):
-    """Anything that scores items for users from their histories."""
-
-    @property
-    def name(self) -> str:
-        """The model's name in tables."""
-        ...
-
-    def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
-
-        histories: what each user did before `now` (µs since 1970 UTC). A row of nan means no answer, which only a
-        user without a history may get.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +152,15 @@ def evaluate(
     batch: int | None = None,
     bootstrap: int = RESAMPLES,
     seed: int = 0,
+    parts: Sequence[str] = PARTS,
 ) -> Evaluation:
     """Rank all items of split.train for every user with a target, and measure the first k.
 
     histories: what each user did before the targets, on the split's axes; split.train unless a session's first events
         are known too. Its users with events are warm, the others cold; its items are those that are not `new`.
     users: the users to look at, all by default. now: split.at by default, or just after the last event of histories.
-    batch: users scored at a time, by default as many as fit in CELLS_AT_ONCE, 512 at most.
+    batch: users scored at a time, by default as many as fit in CELLS_AT_ONCE, 512 at most. parts: of PARTS and
+    ON_REQUEST.
     """
     histories = split.train if histories is None else histories
     models = with_popularity(models, split.train)
@@ -179,12 +169,14 @@ def evaluate(
     batch = max(1, min(512, CELLS_AT_ONCE // split.train.n_items)) if batch is None else batch
     if k < 1 or batch < 1:
         raise ModelError(f"k={k}, batch={batch}: both must be 1 or more")
-    tallies = {model.name: _Tally(known, k, split.train) for model in models}
+    if unknown := [part for part in parts if part not in (*PARTS, *ON_REQUEST)]:
+        raise ModelError(f"parts={unknown}: must be among {', '.join((*PARTS, *ON_REQUEST))}")
+    tallies = {model.name: _Tally(known, k, split.train, parts) for model in models}
     for start in range(0, len(known.users), batch):
         rows = slice(start, min(start + batch, len(known.users)))
         for model in models:
-            scores = model_scores(model, histories, known.users[rows], now, split.train.n_items)
-            tallies[model.name].add(scores, rows, histories)
+            scores, of_new = list_scores(model, histories, known.users[rows], now, split.train.n_items)
+            tallies[model.name].add(scores, of_new, rows, histories)
     warm = int(known.warm.sum())
     protocol: dict[str, str | int | float | None] = {
         "ranking": "full",
@@ -213,32 +205,53 @@ def evaluate(
 class _Tally:
     """Figures of one model, filled batch by batch."""
 
-    def __init__(self, known: Targets, k: int, train: Interactions) -> None:
-        self._known, self._k = known, k
+    def __init__(self, known: Targets, k: int, train: Interactions, parts: Sequence[str]) -> None:
+        self._known, self._k, self._parts = known, k, parts
+        self._head = head_items(train)
         had = np.bincount(item_matrix(train).indices, minlength=train.n_items)
         self._information = self_information(had, train.n_users)
         n = len(known.users)
-        self.values = {part: {f"{m}@{k}": np.full(n, np.nan) for m in METRICS} for part in PARTS}
-        self._bits = {part: np.full(n, np.nan) for part in PARTS}
-        self._exposure = {part: np.zeros(train.n_items, dtype=np.int64) for part in PARTS}
+        self.values = {part: {f"{m}@{k}": np.full(n, np.nan) for m in METRICS} for part in parts}
+        self._bits = {part: np.full(n, np.nan) for part in parts}
+        self._exposure = {part: np.zeros(train.n_items, dtype=np.int64) for part in parts}
 
-    def add(self, scores: npt.NDArray[np.float32], rows: slice, histories: Interactions) -> None:
-        """Measure one batch: scores (rows, n_items), nan rows where the model has no answer."""
+    def add(
+        self,
+        scores: npt.NDArray[np.float32],
+        of_new: npt.NDArray[np.float32],
+        rows: slice,
+        histories: Interactions,
+    ) -> None:
+        """Measure one batch: scores (rows, n_items), nan rows for no answer; of_new: for the part new."""
         known = self._known
         answered = ~np.isnan(scores[:, 0])
-        keys = sort_keys(np.where(answered[:, None], scores, np.float32(0.0)))
-        keys[:, ~known.candidates] = NEVER
+        keys = self._keys(scores)
         listed = best(keys, self._k)
         warm = known.warm[rows]
-        for part, users, wanted in (
-            ("all", warm, None),
-            ("repeat", warm, True),
-            ("cold", ~warm & answered, None),
+        everything = np.ones(len(self._head), dtype=np.bool_)
+        for part, users, wanted, among in (
+            ("all", warm, None, everything),
+            ("repeat", warm, True, everything),
+            ("cold", ~warm & answered, None, everything),
+            ("head", warm, None, self._head),
+            ("tail", warm, None, ~self._head),
         ):
-            self._measure(part, listed, rows, users, wanted)
+            self._measure(part, listed, rows, users, wanted, among)
         own = histories.users(known.users[rows])
-        keys[own.user_idx, own.item_idx] = NEVER
-        self._measure("new", best(keys, self._k), rows, warm, False)
+        if "again" in self._parts:
+            among_own = np.full_like(keys, NEVER)
+            among_own[own.user_idx, own.item_idx] = keys[own.user_idx, own.item_idx]
+            self._measure("again", best(among_own, self._k), rows, warm, True, everything)
+        if "new" in self._parts:
+            keys = keys if of_new is scores else self._keys(of_new)
+            keys[own.user_idx, own.item_idx] = NEVER
+            self._measure("new", best(keys, self._k), rows, warm, False, everything)
+
+    def _keys(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """Sort keys of the candidates, (rows, n_items)."""
+        keys = sort_keys(np.where(np.isnan(scores[:, :1]), np.float32(0.0), scores))
+        keys[:, ~self._known.candidates] = NEVER
+        return keys
 
     def _measure(
         self,
@@ -247,9 +260,17 @@ class _Tally:
         rows: slice,
         users: npt.NDArray[np.bool_],
         seen: bool | None,
+        among: npt.NDArray[np.bool_],
     ) -> None:
-        """Figures of `users` (rows,) bool; seen: only targets (not) in the user's history count, None: all do."""
+        """Figures of `users` (rows,) bool; seen: only targets (not) in the user's history count, None: all do.
+
+        among: (n_items,) bool, items that can be a target at all. Does nothing for a part that is not asked for.
+        """
+        if part not in self._parts:
+            return
         offsets, items = self._known.relevant(rows, seen)
+        keep = among[items]
+        offsets, items = np.concatenate(([0], np.cumsum(keep)))[offsets], items[keep]
         n_relevant = np.diff(offsets)
         inside = users & (n_relevant > 0)
         measured = user_metrics(ranked_hits(listed, offsets, items), n_relevant, self._k)
@@ -272,26 +293,22 @@ class _Tally:
         }
 
 
+def head_items(train: Interactions) -> npt.NDArray[np.bool_]:
+    """The most popular items that together have half of all events, (n_items,) bool; ties by lower item_idx."""
+    counts = np.bincount(train.item_idx, minlength=train.n_items)
+    order = np.argsort(-counts, kind="stable")
+    before = np.cumsum(counts[order]) - counts[order]
+    head = np.zeros(train.n_items, dtype=np.bool_)
+    head[order[before * 2 < counts.sum()]] = True
+    return head
+
+
 def with_popularity(models: Sequence[Recommender], train: Interactions) -> list[Recommender]:
     """The models, popularity added at the end if it is missing; names must be distinct."""
     names = [model.name for model in models]
     if len(set(names)) != len(names):
         raise ModelError(f"models={names}: names must be distinct")
     return [*models] if "popularity" in names else [*models, popularity(train)]
-
-
-def model_scores(
-    model: Recommender, histories: Interactions, users: npt.NDArray[np.int64], now: int, n_items: int
-) -> npt.NDArray[np.float32]:
-    """Scores of a batch, checked: (len(users), n_items) float32, nan only in whole rows of users without a history."""
-    scores = np.asarray(model.scores(histories, users, now), dtype=np.float32)
-    if scores.shape != (len(users), n_items):
-        raise ModelError(f"{model.name}: scores of shape {scores.shape}, must be {(len(users), n_items)}")
-    missing = np.isnan(scores)
-    silent = missing.any(axis=1)
-    if (missing.sum(axis=1)[silent] != n_items).any() or (histories.counts[users][silent] > 0).any():
-        raise ModelError(f"{model.name}: nan scores, allowed only for all items of a user without a history")
-    return scores
 
 
 def moment_of(split: Split, histories: Interactions) -> int:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from data.errors import DataError, ModelError
 from data.interactions import Interactions
 from data.split import Split
-from recsys.evaluation.evaluation import Evaluation, Recommender, iso, model_scores, moment_of, with_popularity
+from recsys.evaluation.evaluation import Evaluation, iso, moment_of, with_popularity
 from recsys.evaluation.metrics import user_metrics
+from recsys.evaluation.recommender import Recommender, model_scores
 from recsys.evaluation.statistics import RESAMPLES
 from recsys.evaluation.targets import collect_targets
 

@@ -12,7 +12,7 @@ from data.interactions import Interactions
 from data.leakage import Leak
 from data.split import iso, known_at
 from recsys.evaluation.baselines import FixedList
-from recsys.evaluation.evaluation import Recommender
+from recsys.evaluation.recommender import Recommender
 
 ASKED = 64
 """Users whose scores are compared: a model that reads the future reads it for all."""

@@ -13,7 +13,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from data.leakage import CoreFilter
 from data.split import Split
-from recsys.evaluation.evaluation import Recommender
+from recsys.evaluation.recommender import Recommender
 from recsys.leakage.behaviour import ScoringProtocol
 from recsys.leakage.learned import Features, Fitted, PropertyJoin
 

@@ -46,6 +46,14 @@ def score(table: ItemTable, profiles: npt.NDArray[np.float32], trend_weight: flo
     return profiles @ table.item_embeddings.T + np.float32(trend_weight) * table.trend
 
 
+def score_without_profile(table: ItemTable) -> npt.NDArray[np.float32]:
+    """Score all items for a shopper of whom nothing is known, (n_items,) float32: the trend, whatever its weight.
+
+    Every list without a profile is ordered by it: on a device, in the service, in evaluations and in replays.
+    """
+    return table.trend
+
+
 def top_k(
     scores: npt.NDArray[np.float32], k: int, exclude: npt.NDArray[np.int32] | None = None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:

@@ -34,7 +34,7 @@ Kind = Literal["text", "number", "flag"]
 Value = str | float | bool
 FIELDS: Mapping[str, Kind] = {"item_id": "text", "category": "text", "price": "number", "available": "flag"}
 _ATTRIBUTE = "attributes."
-_WORDS = {"text": "text", "number": "a finite number", "flag": "true or false"}
+_WORDS: Mapping[Kind, str] = {"text": "text", "number": "a finite number", "flag": "true or false"}
 _SHOWABLE = re.compile(r"[A-Za-z_][\w. \-]{0,39}")
 
 

@@ -19,6 +19,7 @@ def bench_command(
     name: Annotated[str, typer.Argument(help="name of a benchmark, such as simulation")],
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")] = False,
     seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
+    members: Annotated[str, typer.Option(help="zoo: names of members, comma-separated; default all")] = "",
 ) -> None:
     """Run a benchmark. Benchmarks live in the repository's tests/, so this needs a checkout."""
     known = sorted(path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if "def run(" in path.read_text())
@@ -27,7 +28,13 @@ def bench_command(
         raise OwnshelfError(f"bench {name!r}: {where}")
     module = importlib.import_module(f"tests.benchmarks.{name.replace('-', '_')}")
     accepted = inspect.signature(module.run).parameters
-    offered = {"seed": seed, "say": lambda text: errors.print(f"[dim]{text}[/dim]", highlight=False)}
+    if members and "members" not in accepted:
+        raise OwnshelfError(f"bench {name}: has no members to choose from; leave --members out")
+    offered = {
+        "seed": seed,
+        "members": members,
+        "say": lambda text: errors.print(f"[dim]{text}[/dim]", highlight=False),
+    }
     figures = module.run(**{key: value for key, value in offered.items() if key in accepted})
     machine = importlib.import_module("tests.benchmarks").machine()
     if as_json:

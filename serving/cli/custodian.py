@@ -53,7 +53,9 @@ def custodian_command(
         Path | None,
         typer.Option(help="Terms (JSON) on which it signs windows of experiments: docs/experiments.md; else none."),
     ] = None,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest batch it reads.")] = 128,
+    max_body_mb: Annotated[
+        int, typer.Option(min=1, help="Largest batch it reads; no task that could have a larger one is signed.")
+    ] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
     seed: Annotated[int, typer.Option(help="Accepted by every command; a custodian's randomness is never seeded.")] = 0,
 ) -> None:
@@ -64,12 +66,13 @@ def custodian_command(
     if not noisy and not is_loopback(host):
         raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
     os.umask(0o077)  # report ids and ledger are nobody else's on this machine
-    custodian = Custodian.open(folder, promise, int(time.time()), database, terms)
+    max_bytes = max_body_mb * 2**20
+    custodian = Custodian.open(folder, promise, int(time.time()), database, terms, max_batch_bytes=max_bytes)
     ended = threading.Event()
     keeping = threading.Thread(target=_expire, args=(custodian, ended), daemon=True)
     keeping.start()
     try:
-        http = create_custodian_app(custodian, service, CustodianSettings(max_body_mb * 2**20))
+        http = create_custodian_app(custodian, service, CustodianSettings(max_bytes))
         _listen(http, custodian, host, port, tls, as_json)
     finally:
         ended.set()

@@ -21,8 +21,9 @@ from data.interactions import EventKind, Interactions
 from data.split import parse_time
 from federation.device.device import Device
 from federation.device.lists import Recommendations
-from federation.lab.comparison import Compared, compare_models, question
+from federation.lab.comparison import Compared, compare_models
 from federation.lab.publish import publish
+from federation.lab.questions import question
 from federation.lab.recipes import recipe
 from recsys.catalogue.bundle import Bundle
 from serving.cli.lab.lab import adjusted, train_with_progress, write_evaluation

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from federation.service.round_store import activate as activate_release
 from serving.cli.errors import OneLineErrors
 from serving.cli.keys import AsJson, File, Seed
 from serving.process.federation_file import FederationFile
@@ -51,8 +50,7 @@ def activate(
     seed: Seed = 0,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""
-    store = FederationFile.read(Path(federation)).store()
-    chosen = activate_release(store, version, int(time.time()))
+    chosen = FederationFile.read(Path(federation)).store().activate(version, int(time.time()))
     _print({"active": chosen}, f"active: {chosen}", as_json)
 
 

@@ -40,6 +40,7 @@ from serving.state.tokens import SignedTokens
 
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
 EXPERIMENT_SHARES = "experiment-shares"
+CUSTODIAN_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ class FederationFile:
         )
 
     def _custodian(self) -> CustodianClient:
+        """Make a client that gives up soon: each round is tried again later by itself, and others wait meanwhile."""
         key = load_or_make_key(self.folder / SERVICE_KEY)
-        return CustodianClient(self.custodian_url, key, self.custodian_key, ca=self.custodian_ca)
+        return CustodianClient(
+            self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
+        )
 
 
 def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

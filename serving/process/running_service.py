@@ -160,13 +160,9 @@ class _Rounds:
 
     def activate(self, app: str, version: str, now: int) -> str:
         """Serve and train on another release. There is one line of bundles: of the app `shop`."""
-        from federation.service.round_store import activate
-
         if app != OPEN_APP:
             raise ServingError(f"app={app}: has no line of bundles here")
-        chosen = activate(self.coordinator.store, version, now)
-        self.coordinator.refresh()
-        return chosen
+        return self.coordinator.activate(version, now)
 
     def retire(self, app: str, version: str) -> None:
         """Never by hand. Raises ServingError, BundleInUse for a release that training keeps."""

@@ -23,6 +23,7 @@ from recsys.catalogue.content import LazyContentMap
 from recsys.catalogue.index_files import open_index
 from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
 from recsys.lists.rules import Prepared, Rules, prepare
+from recsys.model.scoring import score_without_profile
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 from serving.refusal import Refusal
@@ -193,7 +194,7 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
         clusters=decode_clusters(files.clusters),
         clusters_file=File.of(files.clusters),
         rows=files.quantized,
-        by_trend=_by_trend(bundle.table.trend),
+        by_trend=_by_trend(score_without_profile(bundle.table)),
         recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
     )
 

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import ServingError
+from federation.storage.activations import chosen_version, path_to_current
 from federation.storage.database import reading
 from recsys.catalogue.bundle import Bundle
 from serving.state.counters import ensure, last, take
 from serving.state.schema import bundle_activations, metadata, served_bundles
 
 COUNTER = "bundles"
-PREVIOUS = "previous"
 
 
 class BundleInUse(ServingError):
@@ -62,27 +62,29 @@ class BundleStore:
         return bundle.version
 
     def all(self, app: str) -> list[ServedVersion]:
-        """Bundles of an app, the last added first."""
+        """List the bundles of an app, the last added first."""
         order = (served_bundles.c.added_at.desc(), served_bundles.c.version)
         with reading(self._engine) as connection:
             rows = connection.execute(select(served_bundles).where(served_bundles.c.app == app).order_by(*order)).all()
         return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
 
     def kept(self, app: str, n: int) -> list[ServedVersion]:
-        """The current bundle first, then the n others that were added or current last; none before the first."""
+        """List the current bundle first, then the n others that were added or current last; none before the first."""
         known = self.all(app)
         where = bundle_activations.c.app == app
         columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)
         with reading(self._engine) as connection:
             history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
         last = {row.version: (row.at, row.sequence) for row in history}
-        versions = {one.version for one in known}
+        versions = {bundle.version for bundle in known}
         current = next((row.version for row in reversed(history) if row.version in versions), None)
         if current is None:
             return []
-        latest = sorted(known, key=lambda one: max((one.added_at, 0), last.get(one.version, (0, 0))), reverse=True)
-        others = [one for one in latest if one.version != current]
-        return [one for one in latest if one.version == current] + others[:n]
+        latest = sorted(
+            known, key=lambda bundle: max((bundle.added_at, 0), last.get(bundle.version, (0, 0))), reverse=True
+        )
+        others = [bundle for bundle in latest if bundle.version != current]
+        return [bundle for bundle in latest if bundle.version == current] + others[:n]
 
     def retire(self, app: str, version: str) -> None:
         """Serve a bundle no more; its folder stays. It may be added again.
@@ -94,51 +96,46 @@ class BundleStore:
             take(connection, app, COUNTER, 1)  # so that all take notice, and no activation comes in between
             if version not in _versions(connection, app):
                 raise ServingError(f"version={version}: app {app} has no such bundle")
-            if _history(connection, app, 1) == [version]:
+            if _current(connection, app) == version:
                 raise BundleInUse(f"version={version}: is the current one; activate another before it is retired")
-            where = (served_bundles.c.app == app) & (served_bundles.c.version == version)
-            connection.execute(served_bundles.delete().where(where))
+            for table in (served_bundles, bundle_activations):  # added again, it comes after what came after it
+                connection.execute(table.delete().where((table.c.app == app) & (table.c.version == version)))
 
     def active(self, app: str) -> ServedVersion | None:
-        """The current bundle; None before the first."""
+        """Read the current bundle; None before the first."""
         with reading(self._engine) as connection:
-            history = _history(connection, app, 1)
-        return next((one for one in self.all(app) if history and one.version == history[0]), None)
+            current = _current(connection, app)
+        return next((bundle for bundle in self.all(app) if bundle.version == current), None)
 
     def activate(self, app: str, version: str, now: int) -> str:
         """Make a bundle current, by version or `previous`; its version.
 
-        Raises ServingError for an unknown one, ModelError for one that cannot be read any more.
+        Raises ServingError for an unknown one, NoEarlierVersion for `previous` of the first, ModelError for one that
+        cannot be read any more.
         """
-        known = {one.version: one for one in self.all(app)}
+        folders = {bundle.version: bundle.folder for bundle in self.all(app)}
+        with reading(self._engine) as connection:
+            chosen = chosen_version(version, _activated(connection, app), folders)
+        Bundle.load(Path(folders[chosen]))
         ensure(self._engine, app, COUNTER)
-        if version == PREVIOUS:
-            with reading(self._engine) as connection:
-                history = _history(connection, app, 2)
-            if len(history) < 2:
-                raise ServingError("version=previous: there is none before the current one")
-            version = history[1]
-        if version not in known:
-            raise ServingError(f"version={version}: must be one of {', '.join(sorted(known)) or 'none'}")
-        Bundle.load(Path(known[version].folder))
         with self._engine.begin() as connection:
-            _activate(connection, app, version, now)
-        return version
+            _activate(connection, app, chosen, now)
+        return chosen
 
     def sequence(self, app: str) -> int:
-        """Of the last activation; 0 before the first."""
+        """Read the number of the last activation; 0 before the first."""
         with reading(self._engine) as connection:
             return last(connection, app, COUNTER)
 
     def apps(self) -> list[str]:
-        """Every app that has a bundle."""
+        """List every app that has a bundle."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(served_bundles.c.app).distinct().order_by(served_bundles.c.app)).all()
         return [row.app for row in rows]
 
 
 def _activate(connection: Connection, app: str, version: str, now: int) -> None:
-    """Raises ServingError for one that was retired in the meantime."""
+    """Record an activation. Raises ServingError for a version that was retired in the meantime."""
     sequence = take(connection, app, COUNTER, 1)
     if version not in _versions(connection, app):
         raise ServingError(f"version={version}: app {app} has no such bundle any more")
@@ -151,11 +148,13 @@ def _versions(connection: Connection, app: str) -> set[str]:
     return {row.version for row in rows}
 
 
-def _history(connection: Connection, app: str, n: int) -> list[str]:
-    """The versions last activated, newest first, each once, those that were retired left out."""
-    known = _versions(connection, app)
-    where = bundle_activations.c.app == app
-    rows = connection.execute(
-        select(bundle_activations.c.version).where(where).order_by(bundle_activations.c.sequence.desc())
-    )
-    return list(dict.fromkeys(row.version for row in rows if row.version in known))[:n]
+def _activated(connection: Connection, app: str) -> list[str]:
+    """List the versions that were activated, in order."""
+    query = select(bundle_activations.c.version).where(bundle_activations.c.app == app)
+    return list(connection.execute(query.order_by(bundle_activations.c.sequence)).scalars())
+
+
+def _current(connection: Connection, app: str) -> str | None:
+    """Find the version activated last."""
+    path = path_to_current(_activated(connection, app), _versions(connection, app))
+    return path[-1] if path else None

@@ -20,7 +20,7 @@ import torch
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import Question, question
+from federation.lab.questions import Question, question
 from federation.lab.recipes import recipe
 from federation.simulation.training import train
 from recsys.catalogue.content import ContentMap

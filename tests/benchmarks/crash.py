@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.federation.custodian.custodian_keeper import Nursery
-from tests.federation.service.killed_rounds import Killings, a_world, cold_recovery_s, kill_at_random
+from tests.federation.service.killed_rounds import Killings, a_world, cold_recovery, kill_at_random
 
 KILLS = 200
 
@@ -30,7 +30,7 @@ def run(seed: int = 0, kills: int = KILLS, say: Callable[[str], None] = lambda _
             say("restarts from nothing")
             with a_world(_new(Path(name), "cold"), custodians, services) as world:
                 world.custodian.start()
-                cold = [cold_recovery_s(world) for _ in range(3)]
+                cold = [cold_recovery(world).wall_s for _ in range(3)]
     finally:
         custodians.end()
         services.end()
@@ -43,12 +43,19 @@ def figures(killings: Killings) -> dict[str, Any]:
         "kills_by_party": killings.kills,
         "rounds_with_exact_sums": killings.rounds,  # kill_at_random ends with an error at the first that is not
         "reports_acknowledged": killings.acknowledged,
-        "recovery_s": {
-            victim: {"median": float(np.median(times)), "most": max(times)}
-            for victim, times in killings.recovery_s.items()
-            if times
-        },
+        "recovery_s": _summary(killings, "wall_s"),
+        "recovery_cpu_s": _summary(killings, "cpu_s"),
     }
+
+
+def _summary(killings: Killings, clock: str) -> dict[str, dict[str, float]]:
+    """Median and maximum of one clock of the recoveries, by party."""
+    seconds = {
+        party: [getattr(recovery, clock) for recovery in recoveries]
+        for party, recoveries in killings.recoveries.items()
+        if recoveries
+    }
+    return {party: {"median": float(np.median(times)), "most": max(times)} for party, times in seconds.items()}
 
 
 def _new(folder: Path, name: str) -> Path:

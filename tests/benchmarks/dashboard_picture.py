@@ -74,10 +74,11 @@ def _experiment(deployment: Deployment) -> None:
     for window, words in windows_of(experiment, SHOPPERS, 0).items():
         if experiment.window(window)[1] < now:
             task = window_task(experiment, window, f"w-{window}", deadline=now, come_back_at=now, suite=Suite.X25519)
-            store.draft(app, experiment, task)
-            store.opened(replace(task, round_public_key=bytes(32), signature=bytes(64)))
-            store.close(task.task_id)
-            store.summed(task.task_id, StoredSum(SHOPPERS, 0, words.astype(np.int32)), now)
+            store.windows.draft(app, experiment, task)
+            store.windows.opened(replace(task, round_public_key=bytes(32), signature=bytes(64)))
+            store.windows.close(task.task_id)
+            store.windows.keep_sum(task.task_id, 0, StoredSum(SHOPPERS, 0, words.astype(np.int32)))
+            store.windows.summed(task.task_id, now)
 
 
 def _apps(deployment: Deployment) -> list[str]:

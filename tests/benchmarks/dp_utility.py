@@ -20,7 +20,7 @@ from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import parse_time
 from data.synthetic import SyntheticShop
-from federation.lab.comparison import Question, default_cut, question
+from federation.lab.questions import Question, default_cut, question
 from federation.lab.recipes import recipe
 from federation.learning.item_step import StepConfig
 from federation.learning.privacy_plan import PrivacyPlan

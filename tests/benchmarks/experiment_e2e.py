@@ -21,9 +21,10 @@ from data.interactions import MICROS_PER_DAY
 from federation.device.delivery import Patience
 from federation.device.device import Device
 from federation.device.experiments.enrolment import expose, increments_at, note
-from federation.device.experiments.window_report import WindowOutcome, fetch_definitions, report_window
+from federation.device.experiments.window_report import fetch_definitions, report_window
 from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Outcome
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import experiment_plan, looks_of
 from federation.learning.privacy_plan import PrivacyPlan
@@ -163,7 +164,7 @@ class LiveExperiment:
             note(device, one.event, one.time, one.value)
         return device
 
-    def report(self, number: int, shopper: Shopper) -> WindowOutcome:
+    def report(self, number: int, shopper: Shopper) -> Outcome:
         """One device's report to the open window."""
         return report_window(
             self.device(number, shopper),

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import Split
-from federation.lab.comparison import Question, protocol_for, question, recipe_for
+from federation.lab.defaults import protocol_for, settle
 from federation.lab.folds import set_apart
-from federation.lab.recipes import Recipe, recipe
+from federation.lab.questions import Question, question
+from federation.lab.recipes import Recipe
 from federation.lab.tuning import Budget
 from federation.lab.validation import validate
 from recsys.evaluation.baselines import item_knn, item_matrix
@@ -65,10 +66,10 @@ def run(
     for name in logs or samples:
         if logs is None:
             log, _ = set_apart(Dataset.open(f"sample:{name}").interactions(), "auto")
-            chosen = recipe(recipe_for(log))
+            chosen = settle(log, seed=seed).recipe
         else:
             log, chosen = logs[name]
-        protocol = protocol_for(recipe_for(log), log)
+        protocol = protocol_for(log)
         tell(f"{name}: folds, gap, canary, curves, nested search")
         found = validate(log, protocol, chosen, search=search, seed=seed).to_dict()
         tell(f"{name}: canaries that should sing, and that should not")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from data.dataset import Dataset
 from data.interactions import Interactions
 from data.split import parse_time
-from federation.lab.comparison import Question, question
+from federation.lab.questions import Question, question
 from federation.lab.recipes import Recipe, recipe
 from federation.learning.item_step import GUARDED, RoundSums, StepConfig, StepState, item_step
 from federation.learning.plausibility import plausible

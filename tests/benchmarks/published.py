@@ -18,8 +18,9 @@ from federation.lab.recipes import recipe
 from federation.simulation.training import train
 from recsys.evaluation.arms import Personalized
 from recsys.evaluation.baselines import popularity
-from recsys.evaluation.evaluation import Recommender, evaluate, moment_of
+from recsys.evaluation.evaluation import evaluate, moment_of
 from recsys.evaluation.ials import fit_ials
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.sampled import evaluate_sampled
 from recsys.model.items import ItemTable
 from recsys.model.profile import event_weights

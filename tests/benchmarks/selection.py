@@ -19,7 +19,7 @@ from scipy import sparse
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import Question, question
+from federation.lab.questions import Question, question
 from federation.lab.recipes import recipe
 from federation.simulation.training import train
 from recsys.evaluation.arms import Personalized, closed_form

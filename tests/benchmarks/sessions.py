@@ -14,10 +14,12 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import Question, compare_models, question
+from federation.lab.comparison import compare_models
+from federation.lab.questions import Question, question
 from federation.lab.recipes import Recipe, recipe
 from recsys.evaluation.arms import Personalized
-from recsys.evaluation.evaluation import Evaluation, Recommender, evaluate
+from recsys.evaluation.evaluation import Evaluation, evaluate
+from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.statistics import paired_difference
 from tests.reference_ease import fit_ease
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import question
+from federation.lab.questions import question
 from federation.lab.recipes import recipe
 from tests.benchmarks import sessions
 

@@ -22,6 +22,7 @@ import federation.device.participation as participant
 import federation.private_sum.device_part as splitting
 from federation.device.delivery import REPORTS, Patience
 from federation.device.device import Device
+from federation.device.reporting import Draws
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.simulation.shop_tokens import TokenPurse
 from serving.cli.device.contribute import policy_of
@@ -94,7 +95,7 @@ def main() -> None:
                     policy,
                     TokenPurse(shop, orders["api_key"], lot=1).token,
                     history_at=orders["history_at"],
-                    draws=participant.Draws(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
+                    draws=Draws(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
                     patience=Patience(spread_s=0.0),
                 )
         outcomes[name] = asdict(found)

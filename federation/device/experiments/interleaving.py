@@ -109,11 +109,13 @@ def arm_list(
 ) -> Recommendations:
     """The list of an arm's settings, made on the device: those of definition.DRAFTED_MODELS."""
     weights: dict[str, Any] = {name: getattr(settings, name) for name in ("trend_weight", "repeat_weight")}
-    config = replace(catalogue.config, **{name: value for name, value in weights.items() if value is not None})
+    given = {name: value for name, value in weights.items() if value is not None}
+    config = replace(catalogue.config, **given)
+    mix = None if given else catalogue.mix  # weights of an arm's own are those of the plain score
     of = replace(state, events=()) if settings.model == "global" else state
     repeat = settings.model in (None, "personalized")
     asked = replace(asked or Selection(), diversity=settings.diversity or 0.0)
-    return rank(of, replace(catalogue, config=config), now, top_k, exclude, repeat, asked)
+    return rank(of, replace(catalogue, config=config, mix=mix), now, top_k, exclude, repeat, asked)
 
 
 def _captains(experiment: Experiment) -> tuple[Arm, Arm]:

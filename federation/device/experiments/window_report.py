@@ -18,48 +18,32 @@ import numpy as np
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_json
 from federation.device.asking.client import service_client
-from federation.device.delivery import Patience, deliver, fetch_task
+from federation.device.delivery import Patience
 from federation.device.device import Device
 from federation.device.experiments.enrolment import assigned_arm, increments_at, keep_definitions
 from federation.device.ledger import Entry, Pending
-from federation.device.outcome_log import Enrolment
-from federation.device.participation import Draws
-from federation.device.report import DevicePolicy, check_task, make_report
+from federation.device.report import DevicePolicy
+from federation.device.reporting import Contribution, Draws, Outcome, Reporter, Status
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import PART, check_window
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
 from federation.protocol.messages import Purpose, Task
-from federation.protocol.transport import is_loopback
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.definition_file import experiment_of
 from recsys.experiments.device.outcomes import MICROS
 
-Status = Literal[
-    "accepted", "rejected", "unsent", "no_consent", "unknown_experiment", "not_assigned", "no_window", "took_part",
-    "budget_spent",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class WindowOutcome:
-    """What became of one attempt; detail: the code of a refusal. rejected: this device says no more from here on."""
-
-    status: Status
-    detail: str = ""
-    report_bytes: int = 0
-
 
 def experiment_path(experiment_id: str, what: Literal["task", "reports"]) -> str:
-    """Where a device asks for a window's task, or sends its report."""
+    """Name the path where a device asks for a window's task, or sends its report."""
     return f"/v1/experiments/{experiment_id}/{what}"
 
 
 def fetch_definitions(
     device: Device, service: str | httpx.Client, *, key: str | None = None, ca: Path | None = None
 ) -> tuple[str, ...]:
-    """Know the service's running experiments, and no others; their ids. Raises ServingError or DataError.
+    """Fetch the service's running experiments and know no others; their ids. Raises ServingError or DataError.
 
     All devices are told the same: which of them it is in, and whether it lost a report with a window that failed, a
     device finds by itself.
@@ -70,13 +54,13 @@ def fetch_definitions(
             with client.stream("GET", "/v1/experiments", headers=headers | PACKED) as response:
                 response.raise_for_status()
                 answer = read_json(response, "experiments") or {}
-            running = [one for one in answer["experiments"] if one["state"] == "running"]
-            found = [experiment_of(one["definition"]) for one in running]
-            failed = {one["id"]: [int(window) for window in one["failed_windows"]] for one in running}
+            running = [entry for entry in answer["experiments"] if entry["state"] == "running"]
+            definitions = [experiment_of(entry["definition"]) for entry in running]
+            failed = {entry["id"]: [int(window) for window in entry["failed_windows"]] for entry in running}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise ServingError(f"service: has no experiments to give ({type(error).__name__})") from None
-    keep_definitions(device, found, failed)
-    return tuple(one.id for one in found)
+    keep_definitions(device, definitions, failed)
+    return tuple(experiment.id for experiment in definitions)
 
 
 def report_window(
@@ -91,125 +75,107 @@ def report_window(
     draws: Draws | None = None,
     patience: Patience | None = None,
     now: Callable[[], float] = clock.time,
-) -> WindowOutcome:
+) -> Outcome:
     """Send one report to the experiment's open window, or finish sending the last one; arguments as of `take_part`.
 
     key: the one of scope `device` that the shop published, where a service has keys; it goes with the question for a
-    task only.
+    task only. After a report that was rejected the device says nothing but zeros.
     Raises TaskRefused for a task that the pinned custodian did not sign, or that is other or weaker than the definition
     held promises, and ServingError when the service cannot be asked.
     """
-    draws, patience = draws or Draws(), patience or Patience()
     state = device.state
     if state.consent != "contribute":
-        return WindowOutcome("no_consent")
+        return Outcome("no_consent")
     experiment = state.experiments.definition(experiment_id)
     if experiment is None:
-        return WindowOutcome("unknown_experiment")
-    if assigned_arm(state, experiment) is None:
-        return WindowOutcome("not_assigned")
-    with service_client(service, ca) as client:
-        finished = _deliver(device, client, experiment, patience, draws, now)
-        if finished is not None:
-            return finished
-        at = int(now())
-        task = fetch_task(client, patience, draws.waiting, experiment_path(experiment_id, "task"), key)
-        if isinstance(task, int):
-            return WindowOutcome("no_window")
-        check_task(task, policy, at, Purpose.EXPERIMENT)
-        check_window(task, experiment)
-        if not task.plan.private and not is_loopback(client.base_url.host):
-            raise TaskRefused("sigma=0: a sum without noise is for this machine only")
-        refused = _refused(device.state, experiment, task, policy)
-        if refused is not None:
-            return WindowOutcome(refused)
-        _make(device, experiment, task, policy, token(), draws, patience, at)
-        return _deliver(device, client, experiment, patience, draws, now) or WindowOutcome("took_part")
+        return Outcome("unknown_experiment")
+    target = ExperimentWindow(experiment, key)
+    return Reporter(device, target, policy, token, draws or Draws(), patience or Patience(), now).report(service, ca)
 
 
-def _refused(state: DeviceState, experiment: Experiment, task: Task, policy: DevicePolicy) -> Status | None:
-    """Why the device has no report for this window. Nothing that its shopper did decides about it."""
-    own, account = state.experiments.enrolment(experiment), state.participation
-    if own.window >= task.round or own.pending is not None:
-        return "took_part"
-    charged = [entry.rho for entry in account.experiments if entry.task_hash == own.fixed_hash]
-    if charged:
-        return None if rho_of(task.plan) <= charged[0] else "budget_spent"
-    return "budget_spent" if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon else None
+@dataclass(frozen=True)
+class ExperimentWindow:
+    """The open window of an experiment. A lost report ends what the device says in it.
 
-
-def _make(
-    device: Device,
-    experiment: Experiment,
-    task: Task,
-    policy: DevicePolicy,
-    token: bytes,
-    draws: Draws,
-    patience: Patience,
-    at: int,
-) -> None:
-    """Count, split and seal; store bytes, what they say and what they cost, unless something changed meanwhile."""
-    state, layout = device.state, layout_of(experiment)
-    before = state.experiments.enrolment(experiment)
-    arm = assigned_arm(state, experiment)
-    if arm is None:
-        return
-    after, increments = increments_at(state.experiments, experiment, before, at * MICROS)
-    vector = layout.contribution(experiment.group_of(arm.name), before.cell, increments)
-    report = make_report(task, 0, {PART: vector.astype(np.float64)}, token, draws.rounding).to_bytes()
-    window = min(patience.spread_s, (task.deadline - at) / 2)
-    pending = Pending(task.hash, task.deadline, at + draws.waiting.uniform(0, window), report)
-
-    def store(now: DeviceState) -> DeviceState:
-        unchanged = now.experiments.enrolment(experiment) == before and assigned_arm(now, experiment) == arm
-        if not unchanged or _refused(now, experiment, task, policy) is not None:
-            return now
-        account = now.participation
-        if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
-            account = account.with_experiment(Entry(before.fixed_hash, 0, at, rho_of(task.plan)))
-        spoke = (*before.spoke, task.round) if increments.any() else before.spoke
-        made = replace(after, window=task.round, pending=pending, spoke=spoke)
-        return replace(now, participation=account, experiments=now.experiments.with_enrolment(made))
-
-    device.change(store)
-
-
-def _deliver(
-    device: Device,
-    client: httpx.Client,
-    experiment: Experiment,
-    patience: Patience,
-    draws: Draws,
-    now: Callable[[], float],
-) -> WindowOutcome | None:
-    """Send the stored report until it is answered; None when there is none, or its time is over.
-
-    A report that was refused or never arrived is lost, and the device with it: its later increments would count
-    outcomes of a shopper whom the sums do not have.
+    Its later increments would count outcomes of a shopper whom the sums do not have.
     """
-    pending = device.state.experiments.enrolment(experiment).pending
-    if pending is None:
-        return None
-    if now() > pending.deadline:
-        _settle(device, experiment, pending, lost=True)
-        return None
 
-    def still_wanted() -> bool:
-        return device.state.experiments.enrolment(experiment).pending == pending
+    experiment: Experiment
+    key: str | None = None
+    purpose: Purpose = Purpose.EXPERIMENT
+    none_open: Status = "no_window"
 
-    path = experiment_path(experiment.id, "reports")
-    found = deliver(client, pending, patience, draws.waiting, now, still_wanted, path)
-    if found.status != "unsent" or now() > pending.deadline:
-        _settle(device, experiment, pending, lost=found.status != "accepted")
-    return WindowOutcome(found.status, found.detail, len(pending.report))
+    @property
+    def task_path(self) -> str:
+        """Name the path where its task is asked for."""
+        return experiment_path(self.experiment.id, "task")
 
+    @property
+    def report_path(self) -> str:
+        """Name the path where its reports go."""
+        return experiment_path(self.experiment.id, "reports")
 
-def _settle(device: Device, experiment: Experiment, pending: Pending, *, lost: bool) -> None:
-    def settle(state: DeviceState) -> DeviceState:
-        own: Enrolment = state.experiments.enrolment(experiment)
-        if own.pending != pending:
-            return state
+    def unavailable(self, state: DeviceState) -> Status | None:
+        """Say no_consent or not_assigned of a device that no arm takes."""
+        if state.consent != "contribute":
+            return "no_consent"
+        return "not_assigned" if assigned_arm(state, self.experiment) is None else None
+
+    def pending(self, state: DeviceState) -> Pending | None:
+        """Read the report on its way."""
+        return state.experiments.enrolment(self.experiment).pending
+
+    def come_back_at(self, state: DeviceState) -> int:
+        """Read when to ask for a task again."""
+        return state.experiments.enrolment(self.experiment).come_back_at
+
+    def with_come_back_at(self, state: DeviceState, until: int) -> DeviceState:
+        """Remember when to ask again."""
+        own = replace(state.experiments.enrolment(self.experiment), come_back_at=until)
+        return replace(state, experiments=state.experiments.with_enrolment(own))
+
+    def check(self, task: Task) -> None:
+        """Raise TaskRefused for a task that is other than the definition promises."""
+        check_window(task, self.experiment)
+
+    def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
+        """Say why the device has no report for this window. Nothing that its shopper did decides about it."""
+        own, account = state.experiments.enrolment(self.experiment), state.participation
+        if own.window >= task.round:
+            return "took_part"
+        charged = [entry.rho for entry in account.experiments if entry.task_hash == own.fixed_hash]
+        if charged:
+            return None if rho_of(task.plan) <= charged[0] else "budget_spent"
+        return "budget_spent" if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon else None
+
+    def look_again_at(self, state: DeviceState, task: Task, at: int) -> int:
+        """Look again when the task says that the next window may be open."""
+        return task.come_back_at
+
+    def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
+        """Count how much each outcome has grown since the last report. Raises TaskRefused for a device in no arm."""
+        state, layout = device.state, layout_of(self.experiment)
+        before = state.experiments.enrolment(self.experiment)
+        arm = assigned_arm(state, self.experiment)
+        if arm is None:
+            raise TaskRefused(f"experiment {self.experiment.id}: this device is in none of its arms any more")
+        after, increments = increments_at(state.experiments, self.experiment, before, at * MICROS)
+        vector = layout.contribution(self.experiment.group_of(arm.name), before.cell, increments)
+        spoke = (*before.spoke, task.round) if increments.any() else before.spoke
+
+        def charge(now: DeviceState, pending: Pending, come_back_at: int) -> DeviceState:
+            if now.experiments.enrolment(self.experiment) != before or assigned_arm(now, self.experiment) != arm:
+                return now
+            account = now.participation
+            if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
+                account = account.with_experiment(Entry(before.fixed_hash, 0, at, rho_of(task.plan)))
+            own = replace(after, window=task.round, pending=pending, spoke=spoke, come_back_at=come_back_at)
+            return replace(now, participation=account, experiments=now.experiments.with_enrolment(own))
+
+        return Contribution(0, {PART: vector.astype(np.float64)}, charge)
+
+    def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
+        """Forget the report on its way; from a lost one on, the device says nothing but zeros."""
+        own = state.experiments.enrolment(self.experiment)
         settled = replace(own, pending=None, left=own.left or lost)
         return replace(state, experiments=state.experiments.with_enrolment(settled))
-
-    device.change(settle)

@@ -44,7 +44,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredReport:
     """What the sum needs of a report."""
 
     report_id: bytes
@@ -91,7 +91,7 @@ class ReportStore:
         with reading(self._engine) as connection:
             return _tally(connection, task_id)
 
-    def of_block(self, task_id: str, block: int) -> list[Kept]:
+    def of_block(self, task_id: str, block: int) -> list[StoredReport]:
         """A block's reports by id, the same order every time."""
         query = (
             select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at)
@@ -100,7 +100,8 @@ class ReportStore:
         )
         with reading(self._engine) as connection:
             return [
-                Kept(row.report_id, row.sealed_seed, Place(row.segment, row.at)) for row in connection.execute(query)
+                StoredReport(row.report_id, row.sealed_seed, Place(row.segment, row.at))
+                for row in connection.execute(query)
             ]
 
     def count(self, task_id: str) -> int:

@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.atomic import sync
+from data.errors import FederationError
 from federation.storage.crash_points import reached
+
+
+class ShareLost(FederationError):
+    """A share that is not on the disk whole, and never will be."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,20 @@ class ShareFolder:
         return places
 
     def read(self, task_id: str, place: Place, n_bytes: int) -> bytes:
-        """One share. Raises OSError when it is not there whole."""
-        with (self._folder / task_id / place.segment).open("rb", buffering=0) as file:
-            os.posix_fadvise(file.fileno(), place.at, n_bytes, os.POSIX_FADV_WILLNEED)
-            share = os.pread(file.fileno(), n_bytes, place.at)
-        if len(share) != n_bytes:
-            raise OSError(f"share of {len(share)} bytes: must be {n_bytes}")
+        """Read one share. Raises ShareLost when it is not there whole, OSError when it may be read another time."""
+        share = b""
+        try:
+            with (self._folder / task_id / place.segment).open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), place.at, n_bytes, os.POSIX_FADV_WILLNEED)
+                while len(share) < n_bytes:
+                    more = os.pread(file.fileno(), n_bytes - len(share), place.at + len(share))
+                    if not more:
+                        raise ShareLost(f"share of {len(share)} bytes: must be {n_bytes}")
+                    share += more
+        except FileNotFoundError:
+            if not (self._folder / task_id).exists():  # no segment was lost: the file system is not there
+                raise
+            raise ShareLost(f"segment {place.segment}: is gone") from None
         return share
 
     def destroy(self, task_id: str) -> None:

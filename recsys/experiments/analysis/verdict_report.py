@@ -19,22 +19,24 @@ from typing import Any
 from data.atomic import atomic_folder, check_replaceable
 from data.errors import DataError
 from recsys.experiments.analysis.experiment_plots import effects_figure, plot_effects
+from recsys.experiments.analysis.verdict import Guard, State
 from recsys.experiments.definition.definition_file import experiment_of
 from recsys.reports.page import document, figure, svg_of, table
 
 READING = "experiment.json"
 TABLES = {"effects.csv": "effects", "looks.csv": "history", "segments.csv": "segments"}
 KEYS = ("definition", "state", "results", "windows", "rehearsal")
-STATES = {
-    "invalid": "invalid",
-    "guardrail_hurt": "worse than allowed in a guardrail",
-    "better": "better",
-    "worse": "worse",
-    "no_difference_shown": "no difference shown",
-    "still_running": "still running",
-    "too_few": "nothing to say yet",
+STATES: dict[State, str] = {
+    State.INVALID: "invalid",
+    State.GUARDRAIL_HURT: "worse than allowed in a guardrail",
+    State.BETTER: "better",
+    State.WORSE: "worse",
+    State.CONTRADICTORY: "contradictory",
+    State.NO_DIFFERENCE: "no difference shown",
+    State.RUNNING: "still running",
+    State.TOO_FEW: "nothing to say yet",
 }
-GUARDS = {"hurt": "hurt", "held": "unharmed", "open": "not yet known"}
+GUARDS: dict[Guard, str] = {Guard.HURT: "hurt", Guard.HELD: "unharmed", Guard.OPEN: "not yet known"}
 
 _P = ".4f"
 """How p is written: never as 0, which it is not."""

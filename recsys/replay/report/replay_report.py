@@ -16,10 +16,11 @@ import polars as pl
 from data.errors import DataError
 from recsys.evaluation.statistics import LEVEL
 from recsys.replay.report import report_plots as plots
+from recsys.replay.settings import Target
 from recsys.reports.page import document, figure, table, upper
 
 TABLES = ("cuts", "comparisons", "rounds", "lists", "adaptation")
-TARGETS = {
+TARGETS: dict[Target, str] = {
     "next_item": "the next item",
     "next_purchase": "the next purchase",
     "session": "the rest of the session",
@@ -99,7 +100,7 @@ class _Report:
             f"before every event, and was it what they then wanted?</p><nav>{nav}</nav></header>{verdicts}"
         )
 
-    def _verdict(self, target: str) -> str:
+    def _verdict(self, target: Target) -> str:
         rows = self._rows("comparisons", target=target, cut="all")
         if not rows:
             return ""
@@ -123,7 +124,7 @@ class _Report:
             f"{self._number('comparisons', row, 'users', ',')} shoppers)."
         )
 
-    def _target(self, target: str) -> str:
+    def _target(self, target: Target) -> str:
         overall = self._frame("cuts", target=target, cut="all")
         asked = self._said("questions", target)
         unlistable = self._said("unlistable", target)

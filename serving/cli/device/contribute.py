@@ -16,6 +16,7 @@ from federation.device.delivery import Patience
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Status
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.storage.key_files import read_public_key
 from serving.cli.device.device_home import default_home
@@ -26,15 +27,19 @@ CustodianKey = Annotated[
 ]
 Plan = Annotated[Path, typer.Option("--plan", help="The privacy plan (JSON) that was agreed on; less is refused.")]
 Ca = Annotated[Path | None, typer.Option("--ca", help="Believe certificates of this authority (PEM) and no other.")]
-SAID = {
+SAID: dict[Status, str] = {
     "accepted": "the service has the report",
     "rejected": "the service refused the report for good",
     "unsent": "the service could not be reached; the same report goes out next time",
     "no_consent": "consent is not `contribute`: nothing was sent",
     "no_round": "no round is open",
+    "no_window": "no window of the experiment is open",
+    "unknown_experiment": "this device knows no experiment of that id",
+    "not_assigned": "this device is in none of the experiment's arms",
     "too_early": "the service asked to come back later",
     "took_part": "this device has taken part in this round",
     "cap_reached": "this device has taken part as often as was agreed",
+    "period_full": "this device has taken part as often as was agreed for one period",
     "budget_spent": "this device's privacy budget is spent",
 }
 
@@ -77,9 +82,9 @@ def contribute_command(
     policy = read_policy(plan, custodian_key)
     device = Device.open(home or default_home())
     with keyed_client(service, key, ca) as client:
-        found = take_part(device, client, policy, _token, patience=Patience(spread_s=spread))
-    detail = f" ({found.detail})" if found.detail else ""
-    typer.echo(json.dumps(asdict(found)) if as_json else f"{SAID[found.status]}{detail}")
+        outcome = take_part(device, client, policy, _token, patience=Patience(spread_s=spread))
+    detail = f" ({outcome.detail})" if outcome.detail else ""
+    typer.echo(json.dumps(asdict(outcome)) if as_json else f"{SAID[outcome.status]}{detail}")
 
 
 def _token() -> bytes:

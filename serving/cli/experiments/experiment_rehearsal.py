@@ -38,15 +38,13 @@ def run(
     seed: Seed = 0,
 ) -> None:
     """Rehearse an experiment on a log: the live code from assignment to verdict, with simulated answers."""
-    from federation.lab.comparison import recipe_for
-    from federation.lab.recipes import recipe
+    from federation.lab.recipe_file import find_recipe
     from federation.lab.rehearsal import rehearse_on
     from recsys.experiments.analysis.verdict_report import write_report
 
     experiment = with_epsilon(read_experiment(file), epsilon)
     dataset = Dataset.open(on)
-    name = recipe_for(dataset.interactions()) if recipe_name == "auto" else recipe_name
-    chosen = recipe(name)
+    chosen = find_recipe(recipe_name, dataset.interactions(), seed=seed).recipe
     if rounds is not None:
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
     with progress("federated rounds", chosen.train.all_rounds) as bar:

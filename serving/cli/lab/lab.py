@@ -15,14 +15,18 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable
 from data.dataset import Dataset, open_known
 from data.errors import DataError, ModelError
-from data.interactions import Interactions
+from data.interactions import EventKind, Interactions
 from data.log_reading.log_source import LogOptions
 from data.log_reading.partitions import ingest_folder
 from data.log_reading.recognition import AUTO
 from data.split import known_at, parse_time
-from federation.lab.comparison import Question, compare_models, protocol_for, question
+from federation.lab.comparison import DEFAULT_MODELS, compare_models
+from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
+from federation.lab.intent_check import check_intent
+from federation.lab.mixing import shipped_mix
 from federation.lab.publish import publish
+from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
 from federation.lab.recipes import Recipe, privately
 from federation.lab.result_cache import Memo
@@ -33,6 +37,7 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
+from recsys.mix.mix_tables import attributes_of
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
 from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
@@ -155,7 +160,7 @@ def train_command(
     out.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
     at = parse_time(until) if until else int(log.time.max()) + 1
     known = known_at(log, at)
-    given = find_recipe(recipe_name, known)
+    given = find_recipe(recipe_name, known, seed=seed)
     name, spent = given.base, given.participations
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
     selection = out.with_name(f".{out.name}.selection")
@@ -166,7 +171,13 @@ def train_command(
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
-    bundle = publish(out, opened, trained, chosen, now=at, selection_participations=spent, overwrite=overwrite)
+    reasons = list(given.about.get("reasons", []))
+    if recipe_name in ("auto", name) and epsilon is None:  # a file's share is what its user wants
+        checked = check_intent(trained, chosen.serve, known)
+        chosen = replace(chosen, serve=checked.config)
+        reasons += [checked.reason] if checked.reason else []
+    mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
+    bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
     report = training_report(trained)
@@ -175,12 +186,15 @@ def train_command(
         "bundle": str(out),
         "version": bundle.version,
         "recipe": name,
+        "reasons": reasons,
         "selection_participations": spent,
     } | report
     if as_json:
         print_json(summary)
     else:
         last = trained.records[-1] if trained.records else None
+        for reason in reasons:
+            console.print(reason, highlight=False, markup=False)
         console.print(f"bundle {bundle.version} of {bundle.name}: {out}", highlight=False)
         if last is not None:
             console.print(
@@ -208,7 +222,9 @@ def evaluate_command(
     delta: Delta = 1e-6,
     choose: Select = False,
     bundle: Annotated[Path | None, typer.Option(help="evaluate this bundle's table instead of training one")] = None,
-    models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune")] = "",
+    models: Annotated[str, typer.Option(help="comma-separated names; default all but fine_tune, ease and ials")] = "",
+    baselines: Annotated[str, typer.Option(help="more models beside the default ones: ease, ials, fine_tune")] = "",
+    target: Annotated[str, typer.Option(help="kind of event to foretell: any, purchase, cart, view, like")] = "any",
     k: Annotated[int, typer.Option(min=1, max=1000, help="length of a list")] = 20,
     negatives: Annotated[
         int | None, typer.Option(min=1, help="rank among so many random items, as published tables do")
@@ -230,21 +246,22 @@ def evaluate_command(
     log = opened.interactions()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # now, not after the training
-    found = find_recipe(recipe_name, log)
-    name = found.base
-    kind = protocol_for(name, log) if protocol == "auto" else protocol
-    chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
-    table = loaded = None
+    loaded = None
     if bundle is not None:
         loaded = Bundle.load(bundle)
         log = on_items_of(loaded, opened, log)
-        table, chosen = loaded.table, replace(chosen, serve=loaded.config)
     if negatives is not None and not accept_sampled:
         raise ModelError(
             f"negatives={negatives}: sampled metrics can order models differently from full ranking; "
             "leave it out, or pass --accept-sampled-metrics to repeat a published table"
         )
-    asked = question(log, kind, parse_time(split_at) if split_at else None, given)
+    kind = protocol_of(protocol, log)
+    asked = question(log, kind, parse_time(split_at) if split_at else None, given, parse_target(target))
+    found = find_recipe(recipe_name, asked.split.train, seed=seed)
+    name = found.base
+    chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
+    table, mix = (None, None) if loaded is None else (loaded.table, loaded.mix)
+    chosen = chosen if loaded is None else replace(chosen, serve=loaded.config)
     inspection = inspect_question(asked, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
         errors.print(warning, highlight=False, markup=False)
@@ -259,12 +276,15 @@ def evaluate_command(
             chosen,
             seed=seed,
             k=k,
-            models=[model for model in models.split(",") if model],
+            models=models_asked(models, baselines),
             table=table,
             n_negatives=negatives,
+            attributes=attributes_of(opened.catalogue),
+            mix=mix,
             on_round=lambda _: bar.advance(TaskID(0)),
         )
     result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})
+    result["reasons"] = list(found.about.get("reasons", []))
     result["serve"] = jsonable(asdict(chosen.serve))
     result["leakage"] = jsonable(inspection.to_dict())
     if out is not None:
@@ -281,6 +301,30 @@ def evaluate_command(
             + f"; at most {result['training']['max_participations']} participations a device",
             highlight=False,
         )
+        if figures["unseen_test_items"]:
+            console.print(
+                f"items that occur only after the split: {figures['unseen_test_items']:,} "
+                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
+                "figure counts them",
+                highlight=False,
+            )
+        for reason in result["reasons"]:
+            console.print(reason, highlight=False, markup=False)
+        console.print(result["conclusion"]["sentence"], highlight=False, markup=False)
+
+
+def parse_target(word: str) -> EventKind | None:
+    """The kind of event that --target names; None for `any`. Raises DataError for another word."""
+    kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
+    if word != "any" and word not in kinds:
+        raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
+    return kinds.get(word)
+
+
+def models_asked(models: str, baselines: str) -> list[str]:
+    """The models of --models, by default those of `evaluate`, and the further ones of --baselines."""
+    wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
+    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
 
 
 def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
@@ -314,7 +358,7 @@ def adjusted(
 
 def selected(log: Interactions, name: str, start: Recipe, seed: int, memo: Memo | None = None) -> tuple[Recipe, int]:
     """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
-    folds = Folds(log, protocol_for(name, log), seed=seed)
+    folds = Folds(log, protocol_for(log), seed=seed)
     with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
         try:
             best, stages = select(folds, start, seed=seed, memo=memo, on_step=lambda: bar.advance(TaskID(0)))

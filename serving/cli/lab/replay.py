@@ -73,7 +73,7 @@ def replay_command(
     if out is not None:
         check_replaceable(out, FILES)
         out.parent.mkdir(parents=True, exist_ok=True)
-    given = find_recipe(recipe_name, opened.interactions())
+    given = find_recipe(recipe_name, opened.interactions(), seed=seed)
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, None)
     config = ReplayConfig(
         k=k,

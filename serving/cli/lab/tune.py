@@ -14,12 +14,14 @@ from data.atomic import check_replaceable, write_atomically
 from data.dataset import Dataset
 from data.errors import FederationError
 from data.interactions import Interactions
+from data.log_statistics import measure_log
 from data.split import iso, parse_time
-from federation.lab.comparison import protocol_of
+from federation.lab.defaults import protocol_of
 from federation.lab.folds import Folds, Window, set_apart, windows_of
+from federation.lab.guards import GUARDED
 from federation.lab.recipe_file import RecipeFile, find_recipe
 from federation.lab.result_cache import Memo
-from federation.lab.search_space import SPACE, values
+from federation.lab.search_space import SPACE, space_for, values
 from federation.lab.tuning import Budget, Trial, Tuned, tune
 from recsys.reports.search_plots import plot_trials
 from serving.cli.lab.lab import Cohort, DatasetArgument, Dim, Json, RecipeName, Rounds, Seed, adjusted
@@ -62,8 +64,8 @@ def tune_command(
     check_replaceable(out, TUNE_FILES)
     out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
-    begun = find_recipe(recipe_name, known)
-    asked = protocol_of(protocol, begun.base, known)
+    begun = find_recipe(recipe_name, known, seed=seed)
+    asked = protocol_of(protocol, known)
     start = adjusted(begun.recipe, rounds, cohort_size, dim, None)
     judged_on = Folds(known, asked, windows_of(known, windows), folds, seed)
     budget = Budget(trials, np.inf if minutes is None else 60 * minutes, settings)
@@ -76,7 +78,9 @@ def tune_command(
             best = max(best, trial.mean)
             bar.update(TaskID(0), advance=1, description=f"trials, best {part} ndcg@{k} {best:.4f}")
 
-        found = tune(judged_on, start, budget, seed=seed, k=k, part=part, memo=Memo(out / "kept"), on_trial=tell)
+        space = space_for(start, measure_log(known))
+        memo = Memo(out / "kept")
+        found = tune(judged_on, start, budget, space=space, seed=seed, k=k, part=part, memo=memo, on_trial=tell)
     figures = _figures(found, begun.participations) | {
         "dataset": Path(dataset).name if not dataset.startswith("sample:") else dataset,
         "protocol": asked,
@@ -95,7 +99,7 @@ def tune_command(
     if as_json:
         print_json(figures)
     else:
-        _say(figures, out)
+        _say(figures, dataset, out)
     if found.stopped == "interrupted":
         errors.print(f"stopped; kept in {out}: the same command goes on from there", highlight=False)
         raise typer.Exit(INTERRUPTED)
@@ -118,11 +122,17 @@ def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> st
 def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:
     """What tune prints, but for what it was asked."""
     start, best = found.trials[0].judged, found.winner.judged
-    place = start.candidates.index(found.trials[0].recipes[0])
+    place, won = start.candidates.index(found.start), best.candidates.index(found.best)
     before, after = values(found.start, SPACE), values(found.best, SPACE)
     return {
-        "best": {"mean": float(best.mean[0]), "error": float(best.error[0]), "trial": found.winner.number},
+        "best": {"mean": float(best.mean[won]), "error": float(best.error[won]), "trial": found.winner.number},
         "start": {"mean": float(start.mean[place]), "error": float(start.error[place])},
+        "parts": {
+            part: {"start": start.parts[place][part].mean, "best": best.parts[won][part].mean}
+            for part in GUARDED
+            if start.parts[place][part].devices
+        },
+        "refused": [{"trial": trial, "mean": mean, "why": why} for trial, mean, why in found.refusals],
         "devices": best.devices,
         "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
         "participations": found.participations + spent_before,
@@ -132,24 +142,33 @@ def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:
             {
                 "trial": trial.number,
                 "share": trial.share,
-                "mean": None if trial.found is None else float(trial.found.mean[0]),
-                "error": None if trial.found is None else float(trial.found.error[0]),
+                "mean": None if trial.found is None else float(trial.found.mean[trial.place or 0]),
+                "error": None if trial.found is None else float(trial.found.error[trial.place or 0]),
             }
             for trial in found.trials
         ],
     }
 
 
-def _say(figures: Mapping[str, Any], out: Path) -> None:
+def _say(figures: Mapping[str, Any], dataset: str, out: Path) -> None:
     best, start = figures["best"], figures["start"]
     for name, row in (("began with", start), ("found", best)):
         console.print(f"{name:>10}  {figures['metric']} {row['mean']:.4f} ± {row['error']:.4f} (s.e.)", highlight=False)
     for name, (before, after) in figures["changed"].items():
         console.print(f"{name:>18}  {before:g} → {after:g}", highlight=False)
+    for part, row in figures["parts"].items():
+        console.print(f"{part:>18}  {row['start']:.4f} → {row['best']:.4f}", highlight=False)
+    if refused := figures["refused"]:
+        first = max(refused, key=lambda row: row["mean"])
+        console.print(
+            f"{len(refused)} settings with a higher figure were refused; the highest, {first['mean']:.4f} in trial "
+            f"{first['trial']}: {first['why']}",
+            highlight=False,
+        )
     console.print(
         f"{len(figures['trials'])} trials, {figures['devices']:,} devices measured, nothing from "
         f"{figures['until'][:10]} on was looked at\nthe best of many is flattered by having been chosen; judge it on "
-        f"what it has not seen:\n  ownshelf evaluate {figures['dataset']} --recipe {out / 'recipe.json'}\n"
-        f"  ownshelf train {figures['dataset']} --recipe {out / 'recipe.json'} --out bundle",
+        f"what it has not seen:\n  ownshelf evaluate {dataset} --recipe {out / 'recipe.json'}\n"
+        f"  ownshelf train {dataset} --recipe {out / 'recipe.json'} --out bundle",
         highlight=False,
     )

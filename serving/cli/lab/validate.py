@@ -13,7 +13,7 @@ from rich.table import Table
 from data.atomic import check_replaceable, write_atomically
 from data.dataset import Dataset
 from data.split import iso, parse_time
-from federation.lab.comparison import protocol_of
+from federation.lab.defaults import protocol_of
 from federation.lab.folds import set_apart, windows_of
 from federation.lab.recipe_file import find_recipe
 from federation.lab.result_cache import Memo
@@ -52,8 +52,8 @@ def validate_command(
         check_replaceable(out, VALIDATE_FILES)
         out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
-    given = find_recipe(recipe_name, known)
-    asked = protocol_of(protocol, given.base, known)
+    given = find_recipe(recipe_name, known, seed=seed)
+    asked = protocol_of(protocol, known)
     errors.print(windows_said(known, windows_of(known, windows), windows), highlight=False, soft_wrap=True)
     sections = len(SECTIONS) - (nested == 0)
     with progress("validation", sections) as bar:

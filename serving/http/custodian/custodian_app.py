@@ -24,6 +24,7 @@ from data.errors import BatchTooSmall, BudgetExhausted, FederationError
 from federation.custodian.custodian import Custodian
 from federation.custodian.log_store import RoundOpen
 from federation.custodian.rows import TaskConflict
+from federation.private_sum.exchange import MAX_BATCH_BYTES
 from federation.private_sum.refusals import (
     AlreadyCounted,
     BatchRefused,
@@ -77,9 +78,9 @@ _TASK_ID = Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]{1,64}$")
 
 @dataclass(frozen=True)
 class CustodianSettings:
-    """max_body_bytes: a batch of 500,000 sealed seeds is 50 MB, with the hybrid suite 600 MB."""
+    """max_body_bytes: a batch of 500,000 sealed seeds is 50 MB, with the hybrid suite 600 MB. As of the custodian."""
 
-    max_body_bytes: int = 128 * 2**20
+    max_body_bytes: int = MAX_BATCH_BYTES
 
 
 def create_custodian_app(

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from data.errors import FederationError, ModelError, ServingError
+from federation.storage.activations import NoEarlierVersion
 from recsys.catalogue.delta import encode_delta
 from serving.access import caller
 from serving.http.bodies import refusals
@@ -37,7 +38,7 @@ class Releases(Protocol):
     """Who decides which bundle of an app is current."""
 
     def activate(self, app: str, version: str, now: int) -> str:
-        """Make a bundle current, by version or `previous`. Raises ServingError, FederationError or ModelError."""
+        """Make a bundle current, by version or `previous`; its version. Raises ServingError or ModelError."""
         ...
 
     def retire(self, app: str, version: str) -> None:
@@ -117,6 +118,8 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
 
         try:
             return Activated(version=await run_in_threadpool(switch))
+        except NoEarlierVersion as error:
+            raise unknown_bundle(_shelf(apps, request), "catalogue", str(error)) from None
         except (ServingError, FederationError, ModelError):
             raise unknown_bundle(_shelf(apps, request), "catalogue") from None
 
@@ -149,12 +152,12 @@ def _bundle(shelf: Shelf, version: str, kind: str) -> ServedBundle:
     return one
 
 
-def unknown_bundle(shelf: Shelf, kind: str) -> Refusal:
-    """The refusal of a version that is not served; kind: catalogue or clusters, which is to be fetched."""
+def unknown_bundle(shelf: Shelf, kind: str, why: str = "version: not served") -> Refusal:
+    """Refuse a version that is not served; kind: catalogue or clusters, which is to be fetched."""
     current = shelf.current.version
     return Refusal(
         "unknown_bundle",
-        f"version: not served; the current one is {current}",
+        f"{why}; the current one is {current}",
         {"current": current, "fetch": f"/v1/{kind}/{current}"},
     )
 

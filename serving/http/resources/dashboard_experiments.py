@@ -25,7 +25,7 @@ def experiments_of(rounds: ExperimentRounds | None, app: str) -> list[Experiment
     started.sort(key=lambda one: (one.state != "running", -(one.started_at or 0), one.experiment.id))
     shown = []
     for held in started[:SHOWN]:
-        windows = rounds.store.windows(app, held.experiment.id)
+        windows = rounds.store.windows.of(app, held.experiment.id)
         summed = tuple((one.window, one.words.tobytes()) for one in windows if one.words is not None)
         figures = _figures(held.experiment, summed)
         reports = sum(one.counted for one in windows if one.words is not None)

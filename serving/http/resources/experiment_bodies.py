@@ -12,7 +12,8 @@ from recsys.experiments.definition.definition_file import TIMES, content_hash, t
 from serving.http.bodies import Strict
 
 if TYPE_CHECKING:
-    from federation.service.experiment_store import StoredExperiment, StoredWindow
+    from federation.service.experiment_store import StoredExperiment
+    from federation.service.window_store import StoredWindow
 
 _MOMENT = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "description": "Seconds, or ISO 8601."}
 

@@ -54,7 +54,7 @@ def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
         every = rounds.store.all(asked.app)
         if asked.scopes.isdisjoint({"analyst", "admin"}):
             every = [one for one in every if one.state == "running"]
-        failed = rounds.store.failed_windows(asked.app)
+        failed = rounds.store.windows.failed_numbers(asked.app)
         return ExperimentList(experiments=[ExperimentEntry(**entry_of(one, failed)) for one in every])
 
     @app.put("/v1/experiments", summary="Define an experiment, or amend a running one",
@@ -65,14 +65,14 @@ def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
             held = rounds.store.put(owner, experiment_of(definition), int(time.time()))
         except (DataError, PlanRefused, WrongState) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
+        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
 
     @app.get("/v1/experiments/{experiment_id}", summary="One experiment and its windows", responses=refusals(404, 422))
     def one(experiment_id: _ID, request: Request) -> ExperimentAnswer:
         held = _held(rounds, request, experiment_id)
-        windows = rounds.store.windows(held.app, experiment_id)
+        windows = rounds.store.windows.of(held.app, experiment_id)
         return ExperimentAnswer(
-            **entry_of(held, rounds.store.failed_windows(held.app)),
+            **entry_of(held, rounds.store.windows.failed_numbers(held.app)),
             windows=[window_entry(window) for window in windows],
         )
 
@@ -85,7 +85,7 @@ def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
             held = rounds.store.start(caller(request.scope).app, experiment_id, int(time.time()))
         except (DataError, WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
+        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
 
     @app.post("/v1/experiments/{experiment_id}/stop", summary="Stop it for good; what has come is summed",
               responses=refusals(404, 409, 422))  # fmt: skip
@@ -95,14 +95,14 @@ def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
         except (WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
         rounds.refresh()
-        return ExperimentEntry(**entry_of(held, rounds.store.failed_windows(held.app)))
+        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
 
     @app.get("/v1/experiments/{experiment_id}/results", summary="What the sums say",
              description="From sums with noise alone. An arm or cell of fewer than min_reports shoppers is null.",
              responses=refusals(404, 422))  # fmt: skip
     def result(experiment_id: _ID, request: Request) -> ResultsAnswer:
         held = _held(rounds, request, experiment_id)
-        windows = rounds.store.windows(held.app, experiment_id)
+        windows = rounds.store.windows.of(held.app, experiment_id)
         summed = {one.window: one.words for one in windows if one.words is not None}
         shown = results(held.experiment, looks_of(held.experiment, summed))
         return ResultsAnswer(**shown, windows=[window_entry(one) for one in windows])

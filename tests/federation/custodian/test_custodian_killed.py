@@ -21,13 +21,13 @@ from federation.protocol.messages import Task
 from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of, sum_of
 from tests.federation.custodian.a_custodian import a_promise, draft
-from tests.federation.custodian.custodian_keeper import ROOT, Keeper, Nursery, check_books, wait_for, waited_s
+from tests.federation.custodian.custodian_keeper import ROOT, Keeper, Nursery, Recovery, check_books, cpu_s, wait_for
 from tests.federation.private_sum.a_round import a_vector, reports_of
 
 PLAN = a_promise(0.0, max_rounds=1_000)
 BLOCKS = 2
 DEVICES = 6
-RECOVERY_S = 5.0
+RECOVERY_CPU_S = 5.0
 
 POINTS = {
     "custodian: round key written": 1,
@@ -135,7 +135,7 @@ def kill_at_random(nursery: Nursery, folder: Path, deaths: int, seed: int, datab
         keeper.start()
         wait_for(keeper.url)
 
-        recoveries: list[float] = []
+        recoveries: list[Recovery] = []
 
         def kill() -> None:
             while len(recoveries) < deaths:
@@ -151,24 +151,23 @@ def kill_at_random(nursery: Nursery, folder: Path, deaths: int, seed: int, datab
             check_still_there(client, one)
         client.shut()
         assert len(recoveries) == deaths <= keeper.deaths
-        assert max(recoveries) <= RECOVERY_S
+        assert max(recovery.cpu_s for recovery in recoveries) <= RECOVERY_CPU_S
     check_books(keeper.folder, database)
 
 
-def test_a_cold_start_after_a_kill_takes_less_than_five_seconds(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_cold_start_after_a_kill_takes_less_than_five_processor_seconds(nursery: Nursery, tmp_path: Path) -> None:
     """A process of its own from nothing, interpreter and imports included, on a store with a round in the middle."""
     with Keeper(nursery, tmp_path, PLAN) as keeper:
         keeper.start()
         client = keeper.client()
         task = client.open_round(draft(PLAN, "half-way"))
         client.shut()
-    started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "serving.cli.custodian", *keeper.arguments], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     try:
         wait_for(keeper.url)
-        assert time.monotonic() - started - waited_s(process.pid) <= RECOVERY_S
+        assert cpu_s(process.pid) <= RECOVERY_CPU_S
         client = keeper.client()
         assert client.open_round(task) == task
         client.shut()

@@ -15,10 +15,11 @@ from typing import Any
 
 import httpcore._backends.sync as sockets
 
-from federation.device import participation as participant
 from federation.device.delivery import Patience
 from federation.device.device import Device
+from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Draws
 from federation.device.vault import Vault
 from tests.federation.forking import answer_each
 from tests.federation.service.live_round import CUSTODIAN, NOW
@@ -93,12 +94,12 @@ def run(folder: Path, url: str, kill_at: int | None, *, is_careless: bool) -> di
         killer.moment()
         late(name)
 
-    outcome = participant.take_part(
+    outcome = take_part(
         device,
         url,
         POLICY,
         lambda: b"token",
-        draws=participant.Draws(waiting=random.Random(0)),
+        draws=Draws(waiting=random.Random(0)),
         patience=Patience(spread_s=0.0, attempts=1),
         now=lambda: NOW,
         on_step=step,

@@ -15,8 +15,9 @@ from federation.custodian.policy import answer_batch
 from federation.device.contribution import OwnHistory, training_vectors
 from federation.device.delivery import Patience
 from federation.device.device import Device
-from federation.device.participation import Draws, Outcome, take_part
+from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Draws, Outcome
 from federation.device.state import known_columns
 from federation.private_sum.fixed_point import decode
 from federation.private_sum.in_process import sum_in_process
@@ -310,6 +311,19 @@ def test_the_participation_cap_holds_within_its_period(device: Device, bundle: B
     later.slept = [1001.0]
     task, _ = training_task(bundle, round_=4, come_back_at=NOW, deadline=NOW + 2000)
     assert part(device, FakeService(task, bundle), capped, waits=later).status == "accepted"
+
+
+def test_the_lifetime_cap_holds_however_long_it_waits(device: Device, bundle: Bundle) -> None:
+    capped, statuses = replace(POLICY, max_participations=2), []
+    for round_ in range(4):
+        at, wait = NOW + 10_000_000 * round_, Waits()
+        wait.slept = [10_000_000.0 * round_]
+        task, _ = training_task(bundle, round_=round_, come_back_at=at, deadline=at + 50)
+        service = FakeService(task, bundle)
+        statuses.append(part(device, service, capped, waits=wait).status)
+        assert len(service.received) == (statuses[-1] == "accepted")
+    assert statuses == ["accepted", "accepted", "cap_reached", "cap_reached"]
+    assert len(device.state.participation.entries) == 2
 
 
 def test_who_has_taken_part_looks_again_ever_less_often(device: Device, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""What is compared how: the recipe and the protocol that a log gets when nobody says."""
+"""What is compared how: what a protocol asks, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 
 from data.errors import DataError, FederationError
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interactions
-from federation.lab.comparison import compare_models, protocol_for, question, recipe_for
+from federation.lab.comparison import compare_models
+from federation.lab.defaults import protocol_for
+from federation.lab.questions import question
 from federation.lab.recipes import Recipe
 from federation.simulation.training import TrainConfig
 
@@ -23,21 +25,9 @@ def views(visits: int, gap: int, n_users: int = 40, kind: EventKind = EventKind.
     )
 
 
-def test_views_are_sessions_only_where_most_users_are_seen_on_one_day():
-    short, long = views(4, HOUR), views(4, 20 * MICROS_PER_DAY)
-    assert [recipe_for(log) for log in (short, long)] == ["sessions", "sessions"]
-    assert [protocol_for("sessions", log) for log in (short, long)] == ["sessions", "temporal"]
-    assert protocol_for("purchases", short) == "temporal"
-
-
-def test_the_kinds_of_events_decide_the_recipe():
-    assert recipe_for(views(2, HOUR, kind=EventKind.CART)) == "purchases"
-    assert recipe_for(views(2, HOUR, kind=EventKind.LIKE)) == "ratings"
-
-
 def test_nobody_is_asked_about_less_than_most_returning_users():
     log = views(10, 7 * MICROS_PER_DAY)
-    asked = question(log, protocol_for(recipe_for(log), log))
+    asked = question(log, protocol_for(log))
     assert np.count_nonzero(asked.split.test.counts) > log.n_users / 2
 
 

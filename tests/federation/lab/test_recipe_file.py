@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import FederationError
+from federation.lab.defaults import fitted
 from federation.lab.recipe_file import RecipeFile, find_recipe, read_recipe
 from federation.lab.recipes import RECIPES, Recipe, privately, recipe
 from federation.lab.search_space import SPACE, near, recipe_at
@@ -38,6 +39,7 @@ def test_what_a_file_does_not_mention_is_as_in_its_base(tmp_path: Path) -> None:
     assert read_recipe(path).recipe == Recipe(
         replace(base.train, dim=32, step=replace(base.train.step, final_step=0.1)),
         replace(base.serve, half_life=np.inf),
+        "purchases",
     )
 
 
@@ -71,8 +73,10 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, content: str, words: str) 
 
 def test_a_command_finds_names_files_and_what_fits_the_log(tmp_path: Path) -> None:
     log = tastes(n_users=20)
-    assert find_recipe("auto", log) == RecipeFile("sessions", RECIPES["sessions"])
-    assert find_recipe("ratings", log).recipe == RECIPES["ratings"]
+    auto = find_recipe("auto", log)
+    assert (auto.base, auto.recipe) == ("sessions", fitted("sessions", log)[0])
+    assert auto.about["reasons"][0].startswith("recipe sessions: ")
+    assert find_recipe("ratings", log).recipe == fitted("ratings", log)[0]
     RecipeFile("ratings", RECIPES["purchases"]).save(tmp_path / "odd")
     assert find_recipe(str(tmp_path / "odd"), log) == RecipeFile("ratings", RECIPES["purchases"])
     for word in ("soup", str(tmp_path / "recipe.json")):

@@ -10,10 +10,19 @@ import pytest
 
 from data.errors import FederationError
 from data.interactions import Interactions
+from data.log_statistics import measure_log
 from federation.lab.folds import Folds
 from federation.lab.recipes import RECIPES, Recipe, recipe
 from federation.lab.result_cache import Memo
-from federation.lab.selection import cross_validate, judge, select, serving_grid, training_grid
+from federation.lab.selection import (
+    PROFILE_STAGES,
+    TABLES_OF_SELECT,
+    cross_validate,
+    judge,
+    select,
+    serving_grid,
+    training_grid,
+)
 from tests.federation.learning.test_taste_update import NOW
 from tests.federation.simulation.test_training import CONFIG, PROFILE, tastes
 
@@ -126,8 +135,9 @@ def test_select_returns_the_best_of_its_last_stage() -> None:
 
 
 def test_grids_hold_the_start_and_change_what_they_say() -> None:
-    assert BASE in list(training_grid(BASE))
-    assert len(list(training_grid(BASE))) == 9
+    grid = list(training_grid(BASE, measure_log(LOG)))
+    assert grid[0] == BASE
+    assert len(grid) + PROFILE_STAGES == TABLES_OF_SELECT
     assert all(candidate.train == BASE.train for candidate in serving_grid(BASE))
 
 
@@ -137,3 +147,17 @@ def test_too_few_folds_and_unknown_recipes_are_clear_errors() -> None:
     with pytest.raises(FederationError, match="recipe='x': must be one of purchases, sessions, ratings"):
         recipe("x")
     assert recipe("purchases") is RECIPES["purchases"]
+
+
+def test_the_grid_of_training_does_not_depend_on_what_it_begins_with() -> None:
+    """What is ten times off comes to the same settings: on the scale of the log, not in factors of the start."""
+    statistics = measure_log(LOG)
+    off = Recipe(replace(BASE.train, profile=replace(BASE.train.profile, alpha=50.0, reg=20.0)), BASE.serve)
+    here, there = (
+        [(one.train.profile.alpha, one.train.profile.reg) for one in training_grid(start, statistics)][1:]
+        for start in (BASE, off)
+    )
+    np.testing.assert_allclose(here, there)
+    m, n = statistics.history_length, statistics.items
+    shares = [reg * (m + alpha * n) / m for alpha, reg in here]
+    np.testing.assert_allclose(shares, [0.003, 0.02, 0.1] * 3)

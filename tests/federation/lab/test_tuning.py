@@ -18,8 +18,9 @@ from data.split import known_at
 from federation.lab.folds import Folds
 from federation.lab.recipes import RECIPES, Recipe
 from federation.lab.result_cache import Memo
-from federation.lab.search_space import SPACE, Knob, near, recipe_at, setting
+from federation.lab.search_space import SPACE, Knob, near, recipe_at, setting, space_for
 from federation.lab.tuning import KEEP, Budget, Trial, Tuned, tune
+from tests.federation.lab.test_defaults import STATISTICS
 from tests.federation.learning.test_taste_update import NOW
 from tests.federation.simulation.test_training import CONFIG, PROFILE, tastes
 
@@ -72,7 +73,7 @@ def test_the_best_third_of_a_rung_goes_on_with_three_times_the_rounds() -> None:
         ]
         assert len(rungs[0]) == size
         for low, high in pairwise(rungs):
-            ranked = sorted(low, key=lambda trial: -trial.mean)
+            ranked = sorted(low, key=lambda trial: trial.promise, reverse=True)
             assert [trial.number for trial in high] == [trial.number for trial in ranked[: -(-len(low) // KEEP)]]
     assert {trial.number for trial in tuned.trials} == set(range(14))
 
@@ -178,3 +179,21 @@ def test_impossible_budgets_knobs_and_paths_are_clear_errors() -> None:
         Knob("x", ("serve.reg",), high=1.0, log=True)
     with pytest.raises(FederationError, match="a recipe has no luck there"):
         setting(QUICK, "serve.luck")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(("items", "length"), [(200, 3.0), (50_000, 2.0), (3_000, 60.0)])
+def test_the_space_of_a_log_reaches_its_own_scale_from_any_start(name: str, items: int, length: float) -> None:
+    """α·n from half to sixty times the history's length, a ridge from a thousandth to three tenths of it."""
+    statistics = replace(STATISTICS, items=items, history_length=length)
+    start = RECIPES[name]
+    knobs = {knob.name: knob for knob in space_for(start, statistics)}
+    assert list(knobs) == [knob.name for knob in SPACE]
+    now = start.train.profile
+    assert now.alpha * knobs["alpha"].low <= 0.5 * length / items * (1 + 1e-9)
+    assert now.alpha * knobs["alpha"].high >= 60 * length / items * (1 - 1e-9)
+    assert knobs["alpha"].low < 1 < knobs["alpha"].high
+    ridge = (length + now.alpha * items) / length
+    assert now.reg * knobs["reg"].low * ridge <= 0.001 * (1 + 1e-9)
+    assert now.reg * knobs["reg"].high * ridge >= 0.3 * (1 - 1e-9)
+    assert knobs["reg"].low < 1 < knobs["reg"].high

@@ -34,7 +34,16 @@ from federation.storage.key_files import load_or_make_key
 from serving.process.federation_file import DATABASE, SERVICE_KEY, TOKEN_KEY
 from serving.state.tokens import SignedTokens
 from tests.federation.custodian.a_custodian import SERVICE
-from tests.federation.custodian.custodian_keeper import ROOT, Keeper, Nursery, free_port, wait_for, waited_s
+from tests.federation.custodian.custodian_keeper import (
+    ROOT,
+    Keeper,
+    Nursery,
+    Recovery,
+    cpu_s,
+    free_port,
+    wait_for,
+    waited_s,
+)
 from tests.federation.service.a_lineage import CLIPS, a_vector
 from tests.shop import make_bundle
 
@@ -58,10 +67,10 @@ class Sent:
 
 @dataclass(frozen=True)
 class Killings:
-    """How often each party was killed, how long it took to answer again, and what was done meanwhile."""
+    """How often each party was killed, how it recovered each time, and what was done meanwhile."""
 
     kills: dict[str, int]
-    recovery_s: dict[str, list[float]]
+    recoveries: dict[str, list[Recovery]]
     rounds: int
     acknowledged: int
 
@@ -206,10 +215,10 @@ def a_world(folder: Path, custodians: Nursery, services: Nursery, **rounds: int)
         yield World(folder, custodian, service)
 
 
-def cold_recovery_s(world: World) -> float:
-    """Kill a service in the middle of a round, start another from nothing: seconds until it answers and goes on.
+def cold_recovery(world: World) -> Recovery:
+    """Kill a service in the middle of a round, and start another from nothing, which answers and goes on.
 
-    Time in which the process was ready to run and the machine busy with others does not count.
+    Time in which its main thread was ready to run and the machine busy with others does not count.
     """
     first = world.service.start_cold()
     wait_for(world.service.url)
@@ -222,7 +231,7 @@ def cold_recovery_s(world: World) -> float:
     second = world.service.start_cold()
     try:
         wait_for(world.service.url)
-        took = time.monotonic() - began - waited_s(second.pid)
+        took = Recovery(time.monotonic() - began - waited_s(second.pid), cpu_s(second.pid))
         with world.client() as http:
             assert world.task(http) == task
             world.send(http, task, 1)
@@ -254,7 +263,7 @@ def kill_at_random(world: World, kills: int, seed: int, streams: int = 3) -> Kil
     threads = [threading.Thread(target=keep_sending, args=(world, stop, faults, stream)) for stream in range(streams)]
     for thread in threads:
         thread.start()
-    recoveries: dict[str, list[float]] = {"service": [], "custodian": []}
+    recoveries: dict[str, list[Recovery]] = {"service": [], "custodian": []}
     try:
         for _ in range(kills):
             time.sleep(rng.choice((rng.uniform(0.0, 0.3), rng.uniform(0.3, 1.5))))

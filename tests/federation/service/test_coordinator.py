@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from data.errors import BudgetExhausted, FederationError
+from data.errors import BudgetExhausted, FederationError, ServingError
 from federation.device.report import make_report
 from federation.learning.item_step import StepState, item_step
 from federation.learning.training_sum import round_sums
@@ -18,10 +19,11 @@ from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.refusals import BatchRefused, ForeignTask, LateReport
 from federation.protocol.messages import Report, Task
-from federation.service.coordinator import SUM_WITHIN_S
+from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
 from federation.service.round_store import CoordinatorStore
 from federation.storage import crash_points as write_points
+from federation.storage.activations import NoEarlierVersion
 from federation.storage.database import sqlite_url
 from recsys.catalogue.bundle import Bundle, save_bundle
 from tests.federation.service.a_lineage import NOW, PLAN, SETTINGS, Line, a_line, a_vector, stop
@@ -283,7 +285,7 @@ class Refusing:
 
 
 def test_a_spent_budget_ends_the_rounds(line: Line) -> None:
-    line.coordinator._custodian = Refusing(BudgetExhausted("rounds=9: must be at most max_rounds=8"))
+    line.coordinator.machine.custodian = Refusing(BudgetExhausted("rounds=9: must be at most max_rounds=8"))
     line.settle()
     newest = line.coordinator.store.newest()
     assert newest is not None
@@ -295,7 +297,7 @@ def test_a_spent_budget_ends_the_rounds(line: Line) -> None:
 def test_a_round_whose_batch_is_refused_fails_without_a_sum(line: Line) -> None:
     task = line.open()
     line.fill(task, 4)
-    line.coordinator._custodian = Refusing(BatchRefused("block=0: was answered for another batch"))
+    line.coordinator.machine.custodian = Refusing(BatchRefused("block=0: was answered for another batch"))
     line.settle()
     assert state_of(line) == "failed"
     assert line.coordinator.store.spent_rounds() == 1  # it has answered another batch, and so counted it
@@ -303,13 +305,13 @@ def test_a_round_whose_batch_is_refused_fails_without_a_sum(line: Line) -> None:
 
 def test_a_custodian_that_lost_the_round_fails_it(line: Line) -> None:
     line.fill(line.open(), 4)
-    line.coordinator._custodian = Refusing(ForeignTask("task_hash: was not signed here"))
+    line.coordinator.machine.custodian = Refusing(ForeignTask("task_hash: was not signed here"))
     line.settle()
     assert state_of(line) == "failed"
 
 
 def test_a_task_under_another_key_is_not_opened(line: Line) -> None:
-    line.coordinator._custodian_key = bytes(32)
+    line.coordinator.machine.custodian_key = bytes(32)
     line.settle()
     newest = line.coordinator.store.newest()
     assert newest is not None
@@ -318,21 +320,21 @@ def test_a_task_under_another_key_is_not_opened(line: Line) -> None:
 
 
 def test_an_unreachable_custodian_is_asked_again_with_the_same_draft(line: Line) -> None:
-    there = line.coordinator._custodian
-    line.coordinator._custodian = Refusing(FederationError("custodian: cannot be asked"))
+    there = line.coordinator.machine.custodian
+    line.coordinator.machine.custodian = Refusing(FederationError("custodian: cannot be asked"))
     assert line.coordinator.advance(NOW)
     drafted = line.coordinator.store.newest()
-    for _ in range(2):
-        with pytest.raises(FederationError, match="cannot be asked"):
-            line.coordinator.advance(NOW)
-    line.coordinator._custodian = there
-    task = line.open()
+    for moment in range(NOW, NOW + 3):
+        assert not line.coordinator.advance(moment)
+    line.coordinator.machine.custodian = there
+    assert not line.coordinator.advance(NOW + 2)  # it failed at NOW and NOW + 1, and waits until NOW + 3
+    task = line.open(NOW + 3)
     assert drafted is not None
     assert (task.task_id, task.draft_bytes()) == (drafted.task_id, drafted.task.draft_bytes())
 
 
 def test_a_custodian_that_cannot_close_yet_stops_nothing(line: Line) -> None:
-    there = line.coordinator._custodian
+    there = line.coordinator.machine.custodian
     line.fill(line.open(), 4)
     while state_of(line) != "summed":
         line.coordinator.advance(NOW)
@@ -341,12 +343,12 @@ def test_a_custodian_that_cannot_close_yet_stops_nothing(line: Line) -> None:
         def close(self, task_id: str) -> None:
             raise FederationError("custodian: cannot be asked")
 
-    line.coordinator._custodian = Gone(FederationError("custodian: cannot be asked"))
+    line.coordinator.machine.custodian = Gone(FederationError("custodian: cannot be asked"))
     line.settle()
     assert state_of(line) == "published"
     assert [one.cleaned for one in line.coordinator.store.rounds(1)] == [False]
-    line.coordinator._custodian = there
-    line.coordinator.advance(NOW)
+    line.coordinator.machine.custodian = there
+    line.coordinator.advance(NOW + 1)
     assert [one.cleaned for one in line.coordinator.store.rounds(1)] == [True]
     assert line.custodian.calls[-1] == "close"
 
@@ -382,8 +384,25 @@ def test_the_previous_bundle_can_be_activated_again_and_trained_on(line: Line) -
     assert line.open(NOW + 200).bundle_version == first
     line.coordinator.activate(bad, NOW + 300)
     assert line.coordinator.bundles()[0].version == bad
-    with pytest.raises(FederationError, match="version=other: must be one of"):
+    with pytest.raises(ServingError, match="version=other: must be one of"):
         line.coordinator.activate("other", NOW)
+
+
+@pytest.mark.parametrize("keep", [2, 3])
+def test_previous_never_leads_to_a_bundle_that_was_rolled_back(tmp_path: Path, keep: int) -> None:
+    line = a_line(tmp_path, keep_bundles=keep)
+    first = line.coordinator.bundles()[0].version
+    line.fill(line.open(), 4)
+    line.settle()
+    line.coordinator.activate("previous", NOW + 1)
+    line.fill(line.open(NOW + 100), 4, NOW + 100)
+    line.settle(NOW + 100)
+    assert [release.steps for release in line.coordinator.store.releases.all()][:2] == [1, 1]
+    if keep == 3:
+        assert line.coordinator.activate("previous", NOW + 101) == first
+    with pytest.raises(NoEarlierVersion):
+        line.coordinator.activate("previous", NOW + 102)
+    stop(line)
 
 
 def test_the_line_goes_on_in_its_folder_and_refuses_another_shop(tmp_path: Path) -> None:
@@ -423,8 +442,8 @@ def test_devices_are_told_to_come_back_when_there_is_something_to_do(line: Line)
     assert SETTINGS.pause_s - 10 < min(waits) <= max(waits) <= 2 * SETTINGS.pause_s
 
 
-class Killed(Exception):
-    """The process ends here."""
+class Killed(BaseException):
+    """The process ends here; no round is tried again by it."""
 
 
 POINTS = (
@@ -453,13 +472,13 @@ POINTS = (
 def test_a_round_ends_the_same_wherever_it_is_cut(
     tmp_path: Path, point: str, occurrence: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real processes are killed in test_crash.py; here every point is met exactly, twice over."""
+    """Real processes are killed in test_service_killed.py; here every point is met exactly, twice over."""
     seen: list[str] = []
 
     def react(here: str) -> None:
         seen.append(here)
         if here == point and seen.count(point) == occurrence:
-            raise Killed(point)
+            raise Killed(point) if threading.current_thread() is threading.main_thread() else RuntimeError(point)
 
     line = a_line(tmp_path)
     monkeypatch.setattr(write_points, "react", react)
@@ -557,9 +576,8 @@ def test_a_closed_round_that_cannot_be_summed_is_given_up_in_the_end(line: Line)
     line.fill(task, 4)
     line.coordinator.store.close(task.task_id)
     line.coordinator.refresh()
-    line.coordinator._custodian = Refusing(FederationError("custodian: status 413"))
-    with pytest.raises(FederationError):
-        line.coordinator.advance(task.deadline)
+    line.coordinator.machine.custodian = Refusing(FederationError("custodian: status 413"))
+    assert not line.coordinator.advance(task.deadline)
     assert state_of(line) == "closed"
     line.coordinator.advance(task.deadline + SUM_WITHIN_S + 1)
     assert state_of(line) == "failed"

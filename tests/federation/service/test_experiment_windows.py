@@ -111,7 +111,7 @@ def started(desk: Desk, app: str = "shop", experiment: Experiment = EXPERIMENT) 
 
 
 def states(desk: Desk) -> list[RoundState]:
-    return [one.state for one in desk.rounds.store.windows("shop", "personal-home")]
+    return [one.state for one in desk.rounds.store.windows.of("shop", "personal-home")]
 
 
 def test_windows_follow_each_other_and_their_sums_add_up(desk: Desk) -> None:
@@ -127,7 +127,7 @@ def test_windows_follow_each_other_and_their_sums_add_up(desk: Desk) -> None:
             assert [desk.take(report, day) for _ in "ab"] == ["accepted", "duplicate"]
     desk.at(28)
     assert states(desk) == [RoundState.SUMMED] * 3
-    windows = desk.rounds.store.windows("shop", "personal-home")
+    windows = desk.rounds.store.windows.of("shop", "personal-home")
     assert [one.counted for one in windows] == [4, 3, 5]
     sums = sums_of_windows(EXPERIMENT, [one.words for one in windows if one.words is not None])
     assert (sums["personal"][0].n, sums["global"][0].n) == (9.0, 3.0)
@@ -146,11 +146,11 @@ def test_a_window_with_too_few_reports_is_never_summed(desk: Desk) -> None:
         desk.take(desk.report(task), 1.5)
     desk.at(7.1)
     assert states(desk)[0] is RoundState.FAILED
-    failed = desk.rounds.store.windows("shop", "personal-home")[0]
+    failed = desk.rounds.store.windows.of("shop", "personal-home")[0]
     assert failed.failure == "has no min_reports=3"
     assert failed.words is None
-    assert desk.rounds.store.failed_windows("shop") == {"personal-home": [0]}
-    assert desk.rounds.store.failed_windows("other") == {}
+    assert desk.rounds.store.windows.failed_numbers("shop") == {"personal-home": [0]}
+    assert desk.rounds.store.windows.failed_numbers("other") == {}
     assert desk.custodian.custodian.spent().batches == 0
     with pytest.raises(LateReport):
         desk.take(desk.report(task), 7.1)
@@ -188,7 +188,7 @@ def test_an_app_sees_its_own_experiments_alone(desk: Desk) -> None:
     assert [one.app for one in store.all("shop")] == ["shop"]
     with pytest.raises(UnknownExperiment):
         store.get("third", "personal-home")
-    assert store.windows("third", "personal-home") == store.versions("third", "personal-home") == []
+    assert store.windows.of("third", "personal-home") == store.versions("third", "personal-home") == []
     assert desk.task("shop").task_id != desk.task("other").task_id
     with pytest.raises(TokenInvalid, match="is of another app than the round"):
         desk.take(desk.report(desk.task("other")), 1.5)
@@ -302,7 +302,7 @@ def test_a_refusal_of_the_custodian_is_told(tmp_path: Path) -> None:
     desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
     started(desk)
     desk.at(1.5)
-    (window,) = desk.rounds.store.windows("shop", "personal-home")
+    (window,) = desk.rounds.store.windows.of("shop", "personal-home")
     assert window.failure is not None
     assert window.failure.startswith("refused by the custodian: experiments: this custodian signs none")
     desk.rounds.stop()
@@ -326,7 +326,7 @@ def test_the_service_adds_its_noise_too(tmp_path: Path) -> None:
             desk.take(desk.report(desk.task(), experiment=experiment), DAYS[window])
     desk.at(28)
     layout, sigma = layout_of(experiment), experiment_plan(experiment).sigma
-    for one in desk.rounds.store.windows("shop", "personal-home"):
+    for one in desk.rounds.store.windows.of("shop", "personal-home"):
         assert one.words is not None
         found.append(one.words[layout.where("global", 0)] / sigma)
         found.append(one.words[layout.where("global", 1)] / sigma)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from data.synthetic import SyntheticShop
-from federation.lab.comparison import default_cut
+from federation.lab.questions import default_cut
 from federation.learning.item_step import GUARDED, StepConfig, item_step
 from federation.learning.plausibility import implausible_parts, plausible
 from federation.learning.taste_update import Clips

@@ -11,7 +11,7 @@ from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interacti
 from recsys.evaluation.arms import GlobalProfile, Personalized, closed_form, own_purchases, without_repeat
 from recsys.model.items import ItemTable
 from recsys.model.profile import ProfileConfig, make_profile, repeat_counts, repeat_score
-from recsys.model.scoring import score
+from recsys.model.scoring import score, score_without_profile
 
 NOW = 60 * MICROS_PER_DAY
 CONFIG = ProfileConfig(trend_weight=0.3, repeat_weight=0.5, repeat_half_life=20.0, half_life=10.0)
@@ -39,6 +39,8 @@ def random_log(seed: int, n_users: int = 9, n_items: int = 25, n_events: int = 1
 def on_the_device(table: ItemTable, log: Interactions, user: int, config: ProfileConfig) -> np.ndarray:
     """What one device does: its profile, the score, and its repeat counter."""
     own = (log.item_idx[log.of(user)], log.kind[log.of(user)], log.time[log.of(user)])
+    if not len(own[0]):
+        return score_without_profile(table)
     vector = make_profile(table, *own, NOW, config, "v").vector
     scores = score(table, vector[None], config.trend_weight)[0]
     items, counts = repeat_counts(*own, NOW, config.repeat_half_life)
@@ -60,7 +62,17 @@ def test_the_personalized_arm_scores_as_each_device_does(seed, unit):
 def test_the_list_of_an_empty_history_is_the_trend():
     table, log = random_table(0), random_log(0)
     found = Personalized("personalized", table, CONFIG).scores(log, np.array([8]), NOW)
-    np.testing.assert_allclose(found[0], CONFIG.trend_weight * table.trend, rtol=1e-6)
+    np.testing.assert_array_equal(found[0], table.trend)
+
+
+def test_the_list_of_an_empty_history_is_the_trend_whatever_its_weight():
+    """Without it, cold shoppers of a recipe whose scores have no trend would get items 0, 1, 2, …"""
+    table, log, untrended = random_table(0), random_log(0), replace(CONFIG, trend_weight=0.0)
+    found = Personalized("personalized", table, untrended).scores(log, np.array([8]), NOW)
+    np.testing.assert_array_equal(found[0], score_without_profile(table))
+    weightless = replace(untrended, kind_weights=(0.0,) * 5, repeat_weight=0.0)
+    found = Personalized("personalized", table, weightless).scores(log, np.array([0]), NOW)
+    np.testing.assert_array_equal(found[0], score_without_profile(table))
 
 
 def test_without_repeat_is_the_same_arm_by_another_name_without_the_counter():

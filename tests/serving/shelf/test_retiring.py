@@ -86,7 +86,7 @@ def test_a_bundle_is_retired_over_http_and_the_current_one_is_not(stores: Stores
 
 def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stores, bundles: list[Bundle]) -> None:
     store = stores.bundles
-    first, second, third, _ = added(stores, bundles[:3] + bundles[:1])
+    third, second, first = added(stores, bundles[2::-1])
     sequence = store.sequence("shop")
     store.retire("shop", second)
     assert store.sequence("shop") > sequence  # so that every worker takes notice
@@ -100,6 +100,7 @@ def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stor
         store.retire("another", first)
     assert store.add("shop", bundles[1].folder, NOW + 6) == second
     assert [one.version for one in store.kept("shop", 1)] == [second, third]
+    assert store.activate("shop", "previous", NOW + 7) == third
 
 
 def test_retiring_all_but_bundles_that_were_never_current_leaves_what_is_served(

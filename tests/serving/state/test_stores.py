@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from data.errors import ModelError, ServingError
+from federation.storage.activations import NoEarlierVersion
 from federation.storage.database import sqlite_url
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.live_items import ItemChange
@@ -160,7 +161,9 @@ def test_bundles_are_added_activated_and_rolled_back(stores: Stores, bundles: li
 
     assert active() == second
     assert store.activate("a", "previous", NOW) == first == active()
-    assert store.activate("a", "previous", NOW) == second == active()
+    with pytest.raises(NoEarlierVersion):
+        store.activate("a", "previous", NOW)
+    assert store.activate("a", second, NOW) == second == active()
     assert store.activate("a", third, NOW) == third == active()
     assert store.activate("a", "previous", NOW) == second
     with pytest.raises(ServingError, match="must be one of"):

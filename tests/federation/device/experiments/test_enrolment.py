@@ -16,11 +16,12 @@ from federation.custodian.policy import CustodianPolicy, answer_batch, open_roun
 from federation.device.delivery import Patience
 from federation.device.device import Device
 from federation.device.experiments.enrolment import arm_for, expose, facts_of, increments_at, keep_definitions, note
-from federation.device.experiments.window_report import WindowOutcome, report_window
+from federation.device.experiments.window_report import report_window
 from federation.device.noise_ledger import Draw, NoiseAccount
 from federation.device.outcome_log import Enrolment, ExperimentLog
-from federation.device.participation import Draws, take_part
+from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
+from federation.device.reporting import Draws, Outcome
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import PART, check_window, experiment_plan, sums_of_windows, window_task
 from federation.private_sum.accounting import epsilon_of, rho_of
@@ -57,6 +58,7 @@ class Windows:
     reports: dict[int, list[Report]] = field(default_factory=dict)
     faults: list[Callable[[], httpx.Response]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    retry_after: str | None = None
 
     def task(self, **changes: Any) -> Task:
         if self.window not in self.tasks:
@@ -72,6 +74,8 @@ class Windows:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.paths.append(request.url.path)
+        if request.url.path.endswith("/task") and self.retry_after is not None:
+            return httpx.Response(204, headers={"retry-after": self.retry_after})
         if request.url.path.endswith("/task"):
             return httpx.Response(200, content=self.task().to_bytes())
         if self.faults:
@@ -98,7 +102,7 @@ def a_device(folder: Path, secret: bytes = SECRET_OF_PERSONAL, experiment: Exper
     return device
 
 
-def report(device: Device, windows: Windows, days: float, policy: DevicePolicy = OPEN, **url: str) -> WindowOutcome:
+def report(device: Device, windows: Windows, days: float, policy: DevicePolicy = OPEN, **url: str) -> Outcome:
     """The device's report to the open window, some days after the start."""
     with windows.client(**url) as client:
         return report_window(
@@ -158,10 +162,60 @@ def test_one_report_a_window_and_one_charge_an_experiment(tmp_path: Path) -> Non
         found += [
             report(device, windows, (1, 8, 22)[window], STRICT, base_url="https://shop.test").status for _ in "ab"
         ]
-    assert found == ["accepted", "took_part"] * 3
+    assert found == ["accepted", "too_early"] * 3
     account = device.state.participation
     assert (len(account.experiments), account.count_since(0)) == (1, 0)
     assert 0.99 < account.epsilon(1e-6) <= 1.0  # what the definition promised, however often one looks
+
+
+def test_it_comes_back_when_told_and_not_earlier(device: Device) -> None:
+    windows = Windows(EXPERIMENT, retry_after="7200")
+    outcome, asked_at = report(device, windows, 1), START + DAY
+    assert outcome.status == "no_window"
+    assert asked_at + 7_200 <= outcome.come_back_at <= asked_at + 7_920
+    windows.retry_after = None
+    assert report(device, windows, 1 + 7_100 / DAY) == Outcome("too_early", outcome.come_back_at)
+    assert len(windows.paths) == 1
+    assert report(device, windows, 1 + 8_000 / DAY).status == "accepted"
+    _, end = EXPERIMENT.window(0)
+    assert device.state.experiments.enrolment(EXPERIMENT).come_back_at == end
+    assert report(device, windows, 6) == Outcome("too_early", end)
+    assert len(windows.paths) == 3  # a task and a report more
+
+
+def test_no_service_can_silence_it_for_longer_than_agreed(device: Device) -> None:
+    silent = report(device, Windows(EXPERIMENT, retry_after="999999999"), 1)
+    assert silent.come_back_at <= START + DAY + 1.1 * OPEN.max_wait_s
+
+
+def test_a_device_reports_once_to_a_window_however_early_it_may_come_back(device: Device) -> None:
+    windows = Windows(EXPERIMENT)
+    windows.task(come_back_at=START)
+    assert [report(device, windows, days).status for days in (1, 2, 3)] == ["accepted", "took_part", "took_part"]
+    assert len(windows.reports[0]) == 1
+
+
+def test_what_a_device_has_said_is_never_taken_back_by_forgetting(device: Device) -> None:
+    """Its ε rests on it: increments that fall would be charged to nobody."""
+    windows, layout = Windows(EXPERIMENT), layout_of(EXPERIMENT)
+    expose(device, "list_shown", None, AT)
+    note(device, "purchase", AT + 1, 50.0, item_id="sku-1")
+    note(device, "purchase", AT + 2, 20.0, item_id="sku-2")
+    assert report(device, windows, 1).status == "accepted"
+    said = device.state.experiments.enrolment(EXPERIMENT)
+    device.forget("sku-1")
+    own, moved = increments_at(device.state.experiments, EXPERIMENT, said, AT + 2 * DAY * 1_000_000)
+    assert not moved.any()
+    assert own.sent == said.sent
+    windows.window = 1
+    assert report(device, windows, 8).status == "accepted"
+    assert not windows.sum(1).any()
+    note(device, "purchase", AT + 6 * DAY * 1_000_000, 80.0, item_id="sku-3")  # 100 in all, of which 70 were said
+    _, moved = increments_at(device.state.experiments, EXPERIMENT, said, AT + 10 * DAY * 1_000_000)
+    assert (moved >= 0).all()
+    assert moved.any()
+    together = (said.sent_so_far(layout) + moved).ravel()
+    assert together @ together <= layout.bound_squared
 
 
 def test_increments_of_all_windows_are_within_what_one_was_charged_for(device: Device) -> None:
@@ -243,7 +297,9 @@ def test_a_refused_report_ends_what_the_device_says_but_not_its_reporting(device
     """Its later increments would be outcomes of a shopper whom the sums do not count."""
     windows = Windows(EXPERIMENT, faults=[lambda: refusal(410, "report_late")])
     expose(device, "list_shown", None, AT)
-    assert report(device, windows, 1) == WindowOutcome("rejected", "report_late", pytest.approx(500, abs=200))
+    assert report(device, windows, 1) == Outcome(
+        "rejected", START + 7 * DAY, "report_late", pytest.approx(500, abs=200)
+    )
     windows.window = 1
     note(device, "purchase", AT + 1, 50.0)
     assert report(device, windows, 8).status == "accepted"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.service.intake.share_files import Place, ShareFolder
+from federation.service.intake.share_files import Place, ShareFolder, ShareLost
 
 
 def test_shares_come_back_from_their_places(tmp_path: Path) -> None:
@@ -38,10 +38,12 @@ def test_only_the_owner_may_read(tmp_path: Path) -> None:
 def test_a_share_that_is_not_there_whole_is_an_error(tmp_path: Path) -> None:
     folder = ShareFolder(tmp_path)
     place = folder.append("t-1", [b"share"])[0]
-    with pytest.raises(OSError, match="share of 5 bytes: must be 6"):
+    with pytest.raises(ShareLost, match="share of 5 bytes: must be 6"):
         folder.read("t-1", place, 6)
+    with pytest.raises(ShareLost, match="segment x: is gone"):
+        folder.read("t-1", Place("x", 0), 1)
     with pytest.raises(FileNotFoundError):
-        folder.read("t-2", Place("x", 0), 1)
+        folder.read("t-2", place, 5)  # of a file system that is not mounted: to be read later
     folder.release()
 
 

@@ -94,6 +94,17 @@ def test_a_device_contributes_once(run: Run, service: FakeService) -> None:
     assert (shown["participations"], shown["epsilon"]) == (1, None)
 
 
+def test_a_full_period_is_said(run: Run, service: FakeService, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(replace(PLAN, max_per_period=1, period_s=86_400).to_json())
+    now = int(time.time())
+    for round_, status in enumerate(("accepted", "period_full")):
+        changes = {"deadline": now + 600, "come_back_at": now}
+        service.task, _ = training_task(bundle, round_=round_, noise=0.0, min_reports=1, **changes)
+        said = run()
+        assert (said.exit_code, said.stdout) == (0, f"{SAID[status]}\n")
+    assert len(service.received) == 1
+
+
 def test_a_refusal_is_said_with_its_code(run: Run, service: FakeService) -> None:
     service.faults = [lambda _: refusal(403, "token_spent")]
     assert run().stdout == f"{SAID['rejected']} (token_spent)\n"

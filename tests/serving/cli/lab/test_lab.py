@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,50 @@ def test_evaluate_prints_the_agreed_json(shop: Path) -> None:
         low, high = row["all"]["ci95"]["ndcg@20"]
         assert low <= row["all"]["ndcg@20"] <= high
         assert row["users"] == result["protocol"]["n_users"]
+
+
+def test_evaluate_ends_with_a_sentence_and_says_why_the_recipe(shop: Path) -> None:
+    code, out, err = invoke("evaluate", shop, *QUICK)
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "recipe " in said
+    assert "protocol " in said
+    assert said.endswith(".")
+    assert "On this log, by ndcg@20: " in said
+    result = json.loads(invoke("evaluate", shop, *QUICK, "--json")[1])
+    assert result["conclusion"]["sentence"] in said
+    assert all(reason in said for reason in result["reasons"])
+    assert {row["part"] for row in result["conclusion"]["parts"]} >= {"all", "new"}
+    models = {row["model"] for row in result["models"]}
+    assert {"popularity", "global", "own_counter", "item_knn", "transition"} <= models
+    assert not {"ease", "ials", "fine_tune"} & models
+
+
+def test_more_baselines_are_measured_on_demand_beside_the_default_ones(shop: Path) -> None:
+    code, out, err = invoke("evaluate", shop, *QUICK, "--baselines", "ease,ials", "--json")
+    assert code == 0, err
+    models = {row["model"]: row for row in json.loads(out)["models"]}
+    assert {"ease", "ials", "personalized", "central", "own_counter"} <= set(models)
+    assert models["ease"]["all"]["ndcg@20"] > models["popularity"]["all"]["ndcg@20"]
+
+
+def test_purchases_can_be_the_target_of_an_evaluation(shop: Path) -> None:
+    command = ("evaluate", shop, *QUICK, "--models", "personalized,global", "--json")
+    every, bought = (json.loads(invoke(*command, "--target", word)[1]) for word in ("any", "purchase"))
+    assert 0 < bought["protocol"]["targets"] < every["protocol"]["targets"]
+    assert bought["protocol"]["split"] == "temporal, purchase only"
+    assert bought["protocol"]["n_items"] == every["protocol"]["n_items"]  # what is ranked stays the same
+
+
+def test_items_that_only_the_test_has_are_counted_and_said(shop: Path, tmp_path: Path) -> None:
+    events = pl.read_csv(shop.parent / "events.csv")
+    late = events.sort("at").tail(3).with_columns(pl.lit("brand-new").alias("sku"))
+    pl.concat([events, late]).write_csv(tmp_path / "events.csv")
+    kinds = ("--kinds", "buy=purchase look=view")
+    assert invoke("ingest", tmp_path / "events.csv", "--out", tmp_path / "log", "--map", COLUMNS, *kinds)[0] == 0
+    code, out, err = invoke("evaluate", tmp_path / "log", *QUICK, "--models", "global")
+    assert code == 0, err
+    assert re.search(r"items that occur only after the split: 1 \([123] targets\)", " ".join(out.split()))
 
 
 def test_the_same_seed_prints_the_same_json(shop: Path) -> None:
@@ -162,6 +207,9 @@ def test_evaluate_writes_plots_and_tables(shop: Path, tmp_path: Path) -> None:
         (("evaluate", "SHOP", "--protocol", "sessions", "--given", "2"), ["given=2", "between 0 and 1"]),
         (("evaluate", "SHOP", "--models", "magic"), ["models=magic", "personalized"]),
         (("evaluate", "SHOP", "--protocol", "psychic"), ["protocol='psychic'", "temporal"]),
+        (("evaluate", "SHOP", "--target", "theft"), ["target='theft'", "any, view, cart, purchase, like"]),
+        (("evaluate", "SHOP", "--target", "cart"), ["target=cart", "no such event after the split"]),
+        (("bench", "synthetic", "--members", "x"), ["bench synthetic", "leave --members out"]),
         (("evaluate", "SHOP", "--recipe", "soup"), ["recipe='soup'", "purchases"]),
         (("train", "SHOP", "--out", "OUT", "--strategy", "luck"), ["strategy='luck'", "fine-tune"]),
         (("ingest", "OUT/none.csv", "--out", "OUT"), ["none.csv"]),

@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from federation.custodian.custodian import Custodian
+from federation.private_sum.exchange import Batch, SealedSeed
+from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, check_answer, sign_request
@@ -190,6 +192,34 @@ def test_a_body_beyond_the_bound_is_refused(custodian: Custodian) -> None:
         answer = http.post("/v1/batches", content=pieces(), headers=headers)
         assert answer.status_code == 413
         error_of(answer, "body_too_large")
+
+
+@pytest.mark.parametrize("suite", list(Suite))
+def test_a_task_is_signed_only_if_its_largest_batch_can_be_read(tmp_path: Path, suite: Suite) -> None:
+    """One report more than the bound lets in, and the task is refused in one line before any device is asked."""
+    n = 20
+    sealed = SealedSeed(bytes(16), bytes(suite.sealed_bytes))
+    max_bytes = len(Batch(bytes(32), 0, (sealed,) * n).to_bytes())
+    custodian = Custodian.open(tmp_path / "c", a_promise(), now(), max_batch_bytes=max_bytes)
+    app = create_custodian_app(custodian, SERVICE.public, CustodianSettings(max_bytes))
+    fits, quiet = draft(suite=suite), draft(suite=suite).plan
+    with httpx.Client(base_url="http://localhost", transport=InProcess(app)) as http:
+        fits = replace(fits, plan=replace(quiet, max_reports=n))
+        signed = Task.from_bytes(ask(http, "/v1/rounds", fits.draft_bytes()).content)
+        full = Batch(signed.hash, 0, tuple(replace(sealed, report_id=bytes([at] * 16)) for at in range(n)))
+        error_of(ask(http, "/v1/batches", full.to_bytes()), "batch_too_small")  # it was read: no seal opens
+        error_of(ask(http, "/v1/batches", full.to_bytes() + b"0"), "body_too_large")
+        larger = replace(fits, task_id="larger", plan=replace(quiet, max_reports=n + 1))
+        answer = ask(http, "/v1/rounds", larger.draft_bytes())
+        assert answer.status_code == 422
+        message = error_of(answer, "task_refused")["message"]
+    assert message == f"max_reports={n + 1}: must be at most {n} with suite={suite}, for a batch of {max_bytes} bytes"
+    custodian.shut()
+
+
+def test_with_the_hybrid_suite_the_usual_bound_is_112_977_reports() -> None:
+    most = Batch.most_reports(CustodianSettings().max_body_bytes, Suite.HYBRID.sealed_bytes)
+    assert most == 112_977  # (128 · 2**20 − 44) / (16 + 4 + 1,168)
 
 
 def test_unknown_paths_and_methods_have_the_one_shape(http: httpx.Client) -> None:

@@ -56,10 +56,11 @@ def begin(live: Live, name: str, rates: dict[str, float], shoppers: int, app: st
         task = window_task(experiment, window, f"{app}-{name}-{window}", deadline=now(), come_back_at=now(),
                            suite=Suite.X25519)  # fmt: skip
         assert experiment_plan(experiment).length == layout.length
-        store.draft(app, experiment, task)
-        store.opened(replace(task, round_public_key=bytes(32), signature=bytes(64)))
-        store.close(task.task_id)
-        store.summed(task.task_id, StoredSum(2 * shoppers, 0, total.astype(np.int32)), now())
+        store.windows.draft(app, experiment, task)
+        store.windows.opened(replace(task, round_public_key=bytes(32), signature=bytes(64)))
+        store.windows.close(task.task_id)
+        store.windows.keep_sum(task.task_id, 0, StoredSum(2 * shoppers, 0, total.astype(np.int32)))
+        store.windows.summed(task.task_id, now())
 
 
 def shown(live: Live, app: str = "shop") -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""A device's list by the mix: its own pool, ranked by public weights. Pool, features and scores never leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data.interactions import Interactions, interactions
+from recsys.catalogue.catalogue import Catalogue
+from recsys.mix.features import FEATURES, OWN_COLUMNS, SIGNALS
+from recsys.mix.mixed_arm import dense_scores
+from recsys.mix.pools import Pools, Signals, halves, pool_of_history
+from recsys.mix.priors import ListName
+from recsys.model.profile import make_profile
+
+History = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+"""item_idx, kind and time of the events in use, oldest first."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MixedList:
+    """What one device makes of the mix. weights: (F,) float32; scores: (n_items,) float32, the pool's items first."""
+
+    pool: Pools
+    weights: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+
+    def shares(self, listed: npt.NDArray[np.int32]) -> list[dict[str, float]]:
+        """What each signal adds to the score of each listed item: weight · feature, summed within the signal.
+
+        They add up to the score. An item that is in no pool has none.
+        """
+        place = np.searchsorted(self.pool.item_idx, listed)
+        found: list[dict[str, float]] = []
+        for item, at in zip(listed.tolist(), place.tolist(), strict=True):
+            if at == len(self.pool.item_idx) or self.pool.item_idx[at] != item:
+                found.append({})
+                continue
+            parts = dict(zip(FEATURES, (self.pool.features[at] * self.weights).tolist(), strict=True))
+            found.append({name: sum(parts[feature] for feature in features) for name, features in SIGNALS.items()})
+        return found
+
+
+def mixed_list(
+    catalogue: Catalogue,
+    history: History,
+    now: int,
+    name: ListName,
+    *,
+    own: bool = True,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> MixedList | None:
+    """Rank the catalogue for one history at `now` (µs); None where the catalogue has no mix.
+
+    name: whose weights. own: whether the signals of the own history count. allowed: (n_items,) bool, what may be in it.
+    """
+    if catalogue.mix is None:
+        return None
+    signals = Signals(catalogue.table, catalogue.config, catalogue.mix.tables)
+    vector = make_profile(catalogue.table, *history, now, halves(catalogue.config), catalogue.bundle_version).vector
+    pool = pool_of_history(signals, events_of(history, catalogue.table.n_items), now, vector, allowed)
+    weights = catalogue.mix.weights[name].astype(np.float32)
+    if not own:
+        weights[list(OWN_COLUMNS)] = 0.0
+    return MixedList(pool, weights, dense_scores(pool, pool.features @ weights, catalogue.table.trend)[0])
+
+
+def events_of(history: History, n_items: int) -> Interactions:
+    """One history as the events of user 0."""
+    item_idx, kind, time = history
+    return interactions(np.zeros(len(item_idx)), item_idx, time, n_users=1, n_items=n_items, kind=kind)

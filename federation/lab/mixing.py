@@ -1,0 +1,81 @@
+"""The mix of a log: the question one step earlier, whose answer is known, teaches the weights that are served now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from data.errors import DataError
+from data.interactions import Interactions
+from data.split import Split
+from federation.lab.defaults import protocol_for
+from federation.lab.questions import Question
+from federation.lab.recipes import Recipe
+from federation.learning.mix_update import NOISE_OF_MIX
+from federation.simulation.mix_training import Earlier, MixConfig, train_mix
+from federation.simulation.training import train
+from recsys.mix.mix_tables import ItemAttributes, MixTables, build_tables
+from recsys.mix.model import MixModel
+from recsys.mix.pools import Signals
+from recsys.mix.priors import LISTS, prior_weights
+from recsys.model.items import ItemTable
+
+PRIVATE_DEVICES = 20_000
+"""Whose examples a private fit reads at most: noise is a sum's, so every further device helps; each holds 20 kB."""
+
+
+def learn_mix(
+    asked: Question,
+    recipe: Recipe,
+    prior: str,
+    table: ItemTable,
+    *,
+    seed: int,
+    attributes: ItemAttributes | None = None,
+) -> MixModel:
+    """The mix for a question: tables of everything it may know, weights from the same question one step earlier.
+
+    A table is trained anew on what was known then, so that no signal has seen what it is weighed by. Under a privacy
+    plan that would cost its rounds again: there `table`, trained for the question, stands in for it, which has seen the
+    examples through its noise only; and there are no transitions, for pairs of items have no private sum yet.
+    Where the log has no earlier question, the weights are the recipe's prior.
+    """
+    plan = recipe.train.privacy
+    exact = plan is None or not plan.private
+    tables = build_tables(asked.split.train, asked.now, attributes, transitions=exact)
+    try:
+        before = asked.earlier()
+    except DataError:
+        return prior_mix(tables, prior)
+    if exact:
+        config = replace(recipe.train, measure_every=0, patience=0)
+        table = train(before.split.train, config, seed=seed, now=before.now).table
+    earlier_tables = build_tables(before.split.train, before.now, attributes, transitions=exact)
+    signals = Signals(table, recipe.serve, earlier_tables)
+    earlier = Earlier(signals, before.histories, before.split.test, before.now)
+    if plan is None or not plan.private:
+        return train_mix(earlier, tables, prior, MixConfig(), seed=seed)
+    noise = plan.noise_multiplier * NOISE_OF_MIX
+    return train_mix(earlier, tables, prior, MixConfig(max_devices=PRIVATE_DEVICES, noise_multiplier=noise), seed=seed)
+
+
+def shipped_mix(
+    log: Interactions,
+    now: int,
+    recipe: Recipe,
+    table: ItemTable,
+    *,
+    seed: int,
+    attributes: ItemAttributes | None = None,
+) -> MixModel | None:
+    """The mix that a bundle of a log ships, as of `now` (µs); None for a recipe without one."""
+    if recipe.mix is None or recipe.train.strategy != "profile":
+        return None
+    everything = Split(log, log, "everything", None)
+    asked = Question(everything, log, now, protocol_for(log))
+    return learn_mix(asked, recipe, recipe.mix, table, seed=seed, attributes=attributes)
+
+
+def prior_mix(tables: MixTables, prior: str) -> MixModel:
+    """The recipe's weights with a log's tables."""
+    weights = {name: prior_weights(prior, name) for name in LISTS}
+    return MixModel(weights, dict.fromkeys(LISTS, "prior"), 0, tables)

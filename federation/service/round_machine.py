@@ -1,0 +1,156 @@
+"""Advance one round: drafted → open → closed → summed, or failed. Training rounds and experiment windows alike.
+
+Each arrow is one transaction, taken after everything it promises is durable. What a crash leaves half done is done
+again with the same result: the custodian replays its answers, and a sum that nobody saw may get fresh noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Generic
+
+from data.errors import BudgetExhausted
+from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
+from federation.protocol.messages import Task
+from federation.service.attempts import Attempts
+from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
+from federation.service.intake.share_files import ShareFolder
+from federation.service.round_schema import RoundState
+from federation.service.round_store import AnyRound, RoundStore, StoredSum
+from federation.storage.crash_points import reached
+
+log = logging.getLogger("ownshelf.federation")
+
+SUM_WITHIN_S = 2 * 86_400
+"""A closed round is summed within this time after its deadline, or not at all: its key is destroyed by then."""
+
+
+class RoundMachine(Generic[AnyRound]):
+    """The transitions that all rounds share. One process at a time may use it."""
+
+    def __init__(
+        self, store: RoundStore[AnyRound], shares: ShareFolder, custodian: Custodian, custodian_key: bytes
+    ) -> None:
+        """custodian_key: Ed25519 public key (32 bytes) that tasks must be signed with."""
+        self.store, self.custodian, self.custodian_key = store, custodian, custodian_key
+        self.attempts = Attempts()
+        self.budget_spent = False
+        self._shares = shares
+
+    def advance_all(
+        self, now: int, *, is_full: Callable[[AnyRound], bool], finish: Callable[[AnyRound, int], bool]
+    ) -> bool:
+        """Make the next transition of every unfinished round by itself; whether there was one.
+
+        A round that fails is tried again later, ever less often, and no other round notices. is_full, finish: as of
+        advance_one.
+        """
+        moved = False
+        for round_ in self.store.unfinished():
+            advance = partial(self.advance_one, round_, now, is_full=is_full, finish=finish)
+            moved |= self.attempts.run(round_.task.task_id, now, advance)
+        return moved
+
+    def advance_one(
+        self,
+        round_: AnyRound,
+        now: int,
+        *,
+        is_full: Callable[[AnyRound], bool],
+        finish: Callable[[AnyRound, int], bool],
+    ) -> bool:
+        """Make the round's next transition if it is due. Raises what custodian, disk, store and finish raise.
+
+        is_full: whether an open round may close before its deadline. finish: makes the transitions after the sum.
+        """
+        if round_.state is RoundState.DRAFTED:
+            return self._open(round_, now)
+        if round_.state is RoundState.OPEN:
+            return self._close_if_due(round_, now, is_full)
+        if round_.state is RoundState.CLOSED:
+            return self._sum(round_, now)
+        return finish(round_, now)
+
+    def fail(self, round_: AnyRound, reason: str, now: int) -> bool:
+        """End the round without a result."""
+        task_id = round_.task.task_id
+        log.warning("task_id=%s: failed, %s", task_id, reason)
+        self.store.failed(task_id, round_.state, reason, now)
+        reached("round failed")
+        return True
+
+    def clean(self, now: int) -> None:
+        """Destroy the shares and keys that no round needs any more, each round by itself."""
+        strays = self._shares.rounds()  # before the rounds: a round is there before its first share
+        for task_id in strays.difference(self.store.uncleaned_ids()):
+            self.attempts.run(f"shares of {task_id}", now, partial(self._destroy_shares, task_id))
+        for task_id in self.store.cleanable_ids():
+            self.attempts.run(f"key of {task_id}", now, partial(self._clean_one, task_id))
+
+    def _open(self, round_: AnyRound, now: int) -> bool:
+        if now > round_.task.deadline:
+            return self.fail(round_, "the custodian was not reached in time", now)
+        try:
+            task = self.custodian.open_round(round_.task)
+        except (BudgetExhausted, TaskRefused, PlanRefused) as refusal:
+            self.budget_spent |= isinstance(refusal, BudgetExhausted)
+            return self.fail(round_, f"refused by the custodian: {refusal}", now)
+        reached("round signed")
+        if not task.is_signed_by(self.custodian_key):
+            return self.fail(round_, "the task is not signed with the custodian's key", now)
+        self.store.opened(task)
+        reached("round opened")
+        return True
+
+    def _close_if_due(self, round_: AnyRound, now: int, is_full: Callable[[AnyRound], bool]) -> bool:
+        if now <= round_.task.deadline and not is_full(round_):
+            return False
+        self.store.close(round_.task.task_id)
+        reached("round closed")
+        return True
+
+    def _sum(self, round_: AnyRound, now: int) -> bool:
+        task = round_.task
+        sums = self.store.sums(task.task_id)
+        missing = [block for block in range(len(task.blocks)) if block not in sums]
+        late = now > task.deadline + SUM_WITHIN_S
+        if late and not any(block_sum.words is not None for block_sum in sums.values()):
+            return self.fail(round_, "was not summed in time", now)
+        first = self.attempts.failures(task.task_id) % max(len(missing), 1)  # so that a bad block costs no good one
+        for block in missing[first:] + missing[:first]:
+            try:
+                block_sum = NOT_SUMMED if late else self._sum_block(task, block)
+            except (ForeignTask, BudgetExhausted) as refusal:
+                return self.fail(round_, f"refused by the custodian: {refusal}", now)
+            self.store.keep_sum(task.task_id, block, block_sum)
+            sums[block] = block_sum
+            reached("block summed")
+        if all(block_sum.words is None for block_sum in sums.values()):
+            none = "has no" if len(task.blocks) == 1 else "no block has"
+            return self.fail(round_, f"{none} min_reports={task.plan.min_reports}", now)
+        self.store.summed(task.task_id, now)
+        reached("round summed")
+        return True
+
+    def _sum_block(self, task: Task, block: int) -> StoredSum:
+        reports = self.store.reports.of_block(task.task_id, block)
+        if len(reports) >= task.plan.min_reports:
+            self.store.asked(task.task_id)
+        return sum_block(task, block, reports, self._shares, self.custodian)
+
+    def _destroy_shares(self, task_id: str) -> bool:
+        """Destroy the shares of a report that came while its round was being cleaned."""
+        self._shares.destroy(task_id)
+        return True
+
+    def _clean_one(self, task_id: str) -> bool:
+        self._shares.destroy(task_id)
+        reached("shares destroyed")
+        with contextlib.suppress(ForeignTask):  # it never had a key
+            self.custodian.close(task_id)
+        reached("key destroyed")
+        self.store.cleaned(task_id)
+        return True

@@ -1,0 +1,160 @@
+"""Simulated training of the mix: devices' gradients in sums, Newton steps, and the guard.
+
+Roles are a device's own coin, so that one that judges never fits: what an installation spends on the mix is the STEPS
+of its fit, or one sum as a judge, whichever it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data.interactions import EventKind, Interactions
+from federation.learning.mix_update import (
+    guard_plan,
+    mix_update,
+    step_plan,
+    step_sums,
+)
+from federation.private_sum.fixed_point import decode
+from federation.private_sum.plan import SumPlan
+from federation.simulation.simulated_noise import both_parties_noise
+from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
+from recsys.mix.fit import STEPS, newton_step
+from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
+from recsys.mix.mix_tables import MixTables
+from recsys.mix.model import MixModel
+from recsys.mix.pools import Signals
+from recsys.mix.priors import LISTS, MIN_DEVICES, ListName, prior_weights
+
+Floats = npt.NDArray[np.float64]
+Sums = dict[str, Floats]
+
+_DRAW = 8
+"""Purpose of draws, beside those of federation.simulation.training."""
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """How the mix is learned.
+
+    judging_share: devices that judge and never fit. max_devices: whose examples a simulation reads, of each role
+    together. noise_multiplier: of every sum, one party's noise over what one report can add; 0 is privacy off.
+    """
+
+    judging_share: float = 0.25
+    max_devices: int = MAX_EXAMPLES
+    noise_multiplier: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A moment in the past, and what came after it.
+
+    signals: as of `now` (µs), from nothing later. histories: what each user had done by then; later: what came next.
+    """
+
+    signals: Signals
+    histories: Interactions
+    later: Interactions
+    now: int
+
+
+def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig, *, seed: int) -> MixModel:
+    """Learn the weights from what came after an earlier moment; tables: of now, which the weights are served with.
+
+    prior: a name of recsys.mix.priors.PRIORS. Of fewer than MIN_DEVICES the prior is judged and served.
+    """
+    rng = np.random.default_rng([seed, _DRAW])
+    targeted = earlier.later.where(earlier.later.kind != EventKind.DISLIKE).counts > 0
+    users = np.flatnonzero((earlier.histories.counts > 0) & targeted)
+    if len(users) > config.max_devices:
+        users = np.sort(rng.choice(users, config.max_devices, replace=False))
+    start: dict[ListName, Floats] = {name: prior_weights(prior, name) for name in LISTS}
+    if not len(users):
+        return MixModel(start, dict.fromkeys(LISTS, "prior"), 0, tables)
+    every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
+    enough = len(users) >= MIN_DEVICES
+    judging = rng.random(len(users)) < config.judging_share if enough else np.ones(len(users), dtype=np.bool_)
+    weights = _fit(_by_list(every.devices(~judging)), start, config, rng) if enough else start
+    weights, served = _guard(_by_list(every.devices(judging)), weights, start, config, rng)
+    if not enough:
+        served = {name: "prior" if chosen == "mix" else chosen for name, chosen in served.items()}
+    return MixModel(weights, served, len(users), tables)
+
+
+def _by_list(examples: Examples) -> dict[ListName, Examples]:
+    return {"all": examples, "new": examples.new()}
+
+
+def _fit(
+    examples: Mapping[ListName, Examples],
+    start: Mapping[ListName, Floats],
+    config: MixConfig,
+    rng: np.random.Generator,
+) -> dict[ListName, Floats]:
+    """Newton steps of both lists over the devices that fit."""
+    n = len(examples["all"].pools)
+    weights, noise = dict(start), 0.0
+    hessians: dict[ListName, Floats] = {}
+    for step in range(STEPS):
+        plan = step_plan(step, config.noise_multiplier, min_reports=1, max_reports=n)
+        parts = _published(mix_update(examples, weights, step).parts, plan, rng)
+        if step == 0:
+            noise = _noise_of(plan, "hessian_all")
+        for name in LISTS:
+            sums = step_sums(parts, name, n, hessians.get(name), noise)
+            hessians[name] = sums.hessian
+            weights[name] = newton_step(weights[name], sums, start[name])
+    return weights
+
+
+def _guard(
+    examples: Mapping[ListName, Examples],
+    weights: Mapping[ListName, Floats],
+    start: Mapping[ListName, Floats],
+    config: MixConfig,
+    rng: np.random.Generator,
+) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
+    """What is served for each list, and its name, by the figures of the devices that judge."""
+    judged = {name: candidates(weights[name], start[name]) for name in LISTS}
+    sums: dict[ListName, GuardSums] = {}
+    for name in LISTS:
+        held = examples[name]
+        figures = {what: pool_ndcg(held.pools, held.offsets, held.items, w) for what, w in judged[name].items()}
+        sums[name] = guard_sums(figures)
+    plan = guard_plan(config.noise_multiplier, min_reports=1, max_reports=max(len(examples["all"].pools), 1))
+    told: Sums = {}
+    for name in LISTS:
+        told[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
+        told[f"square_{name}"] = np.array(list(sums[name].square.values()))
+    parts = _published(told, plan, rng)
+    chosen: dict[ListName, str] = {}
+    for name in LISTS:
+        names = list(sums[name].difference)
+        spread = _noise_of(plan, f"apart_{name}")
+        chosen[name] = choose(
+            GuardSums(
+                sums[name].n,
+                dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True)),
+                dict(zip(names, (parts[f"square_{name}"] + spread**2).tolist(), strict=True)),
+            )
+        )
+    return {name: judged[name][chosen[name]] for name in LISTS}, chosen
+
+
+def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
+    """The parts of a sum as both parties would publish them."""
+    if not plan.private:
+        return sums
+    noise = decode(plan, both_parties_noise(plan, rng))
+    return {name: value + noise[name] for name, value in sums.items()}
+
+
+def _noise_of(plan: SumPlan, part: str) -> float:
+    """Standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
+    (scale,) = (one.scale for one in plan.parts if one.name == part)
+    return float(np.sqrt(2.0) * plan.sigma / scale)

@@ -1,0 +1,98 @@
+"""The guard: what is served for a list is the mix, unless something simpler ranks better on devices that never fitted.
+
+Judged are the mix, the prior and each feature alone, by NDCG@20 on hold-out devices. A device reports its figures and
+their differences to the mix, all bounded by 1, into one private sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.evaluation.metrics import ndcg, ranked_hits
+from recsys.mix.features import FEATURES
+from recsys.mix.pools import Pools
+from recsys.mix.priors import weights_of
+
+Floats = npt.NDArray[np.float64]
+
+GUARD_K = 20
+STANDARD_ERRORS = 2.0
+"""By how many the mix must be beaten: the best of twenty noisy figures is above its mean."""
+
+TIE_BREAK = 1e-3
+"""Weight of the season's trend in a single signal: most of them say nothing about most items."""
+
+
+def candidates(mix: Floats, prior: Floats) -> dict[str, Floats]:
+    """Weights (F,) of everything that the guard judges, by name; the mix comes first."""
+    alone = {name: weights_of({"trend_90d": TIE_BREAK, name: 1.0}) for name in FEATURES}
+    return {"mix": mix, "prior": prior} | alone
+
+
+def rank_pools(pools: Pools, weights: Floats, k: int) -> npt.NDArray[np.int32]:
+    """The first k item_idx of each pool, (devices, k), −1 where it ends early; equal scores by item_idx."""
+    score = (pools.features @ weights.astype(np.float32)).astype(np.float32)
+    device = pools.device
+    order = np.lexsort((pools.item_idx, -score, device))
+    place = np.arange(len(order)) - pools.offsets[device]
+    listed = np.full((len(pools), k), -1, dtype=np.int32)
+    first = place < k
+    listed[device[first], place[first]] = pools.item_idx[order[first]]
+    return listed
+
+
+def pool_ndcg(
+    pools: Pools,
+    target_offsets: npt.NDArray[np.int64],
+    target_items: npt.NDArray[np.int32],
+    weights: Floats,
+    k: int = GUARD_K,
+) -> Floats:
+    """NDCG@k of each device's targets (ascending within a device) in its ranked pool, (devices,); nan without targets.
+
+    A target outside of the pool is missed, as it would be when the list is served.
+    """
+    counts = np.diff(target_offsets)
+    return ndcg(ranked_hits(rank_pools(pools, weights, k), target_offsets, target_items), counts, k)
+
+
+@dataclass(frozen=True)
+class GuardSums:
+    """Sums over hold-out devices: n, and by candidate the figure's difference to the mix's and its square."""
+
+    n: float
+    difference: Mapping[str, float]
+    square: Mapping[str, float]
+
+
+def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
+    """From every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
+    mix = figures["mix"]
+    counted = ~np.isnan(mix)
+    apart = {name: figure[counted] - mix[counted] for name, figure in figures.items() if name != "mix"}
+    return GuardSums(
+        n=float(counted.sum()),
+        difference={name: float(values.sum()) for name, values in apart.items()},
+        square={name: float((values**2).sum()) for name, values in apart.items()},
+    )
+
+
+def choose(sums: GuardSums) -> str:
+    """What is served: the candidate furthest above the mix, of those above it by more than STANDARD_ERRORS.
+
+    Without hold-out devices it is the mix.
+    """
+    best, margin = "mix", 0.0
+    if sums.n < 2:
+        return best
+    for name, total in sums.difference.items():
+        mean = total / sums.n
+        variance = max(sums.square[name] / sums.n - mean**2, 0.0)
+        lead = mean - STANDARD_ERRORS * float(np.sqrt(variance / (sums.n - 1)))
+        if lead > margin:
+            best, margin = name, lead
+    return best

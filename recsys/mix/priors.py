@@ -1,0 +1,57 @@
+"""Weights to start from, one set a recipe: what a log of that kind usually rewards, for fleets too small to learn more.
+
+A prior over all kinds of logs is bad: what repeats on groceries never repeats among ratings. Learned weights are drawn
+towards these with the strength of recsys/mix/fit.RIDGE; below MIN_DEVICES they are served as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.mix.features import FEATURES
+
+ListName = Literal["all", "new"]
+LISTS: tuple[ListName, ...] = get_args(ListName)
+"""The two lists with weights of their own: of all items, and of those that are not in the own history."""
+
+MIN_DEVICES = 100
+"""Devices with an example that a fit needs; of fewer the prior is served."""
+
+_PURCHASES_NEW = {"taste": 0.3, "taste_rank": 0.4, "next": 0.1, "near": 0.2, "trend_7d": 0.6, "category": 0.3}
+_SESSIONS_NEW = {
+    "taste_rank": 0.2, "intent": 1.5, "intent_rank": 0.3, "next": 0.4, "near": 0.4, "trend_90d": 0.1, "category": 0.3,
+}  # fmt: skip
+_RATINGS_NEW = {"taste": 1.5, "taste_rank": 0.5, "next": 0.6, "near": 0.6}
+_OWN_PURCHASES = {
+    "own": 0.8, "own_2_events": 0.2, "own_20_events": 0.6, "bought_60d": 0.4, "bought_180d": 0.8,
+    "bought_5_baskets": 1.0,
+}  # fmt: skip
+
+_PRIORS: Mapping[str, Mapping[ListName, Mapping[str, float]]] = MappingProxyType(
+    {
+        "purchases": {"all": _PURCHASES_NEW | _OWN_PURCHASES, "new": _PURCHASES_NEW},
+        "sessions": {"all": _SESSIONS_NEW | {"own_2_events": 1.0}, "new": _SESSIONS_NEW},
+        "ratings": {"all": _RATINGS_NEW | {"own": -2.0}, "new": _RATINGS_NEW},
+    }
+)
+
+PRIORS: tuple[str, ...] = tuple(_PRIORS)
+"""Names of the priors."""
+
+
+def prior_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
+    """The prior of a recipe for a list, (F,); raises KeyError for another name."""
+    return weights_of(_PRIORS[name][listed])
+
+
+def weights_of(named: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Weights (F,) of the features named, 0 for all others."""
+    weights = np.zeros(len(FEATURES))
+    for feature, weight in named.items():
+        weights[FEATURES.index(feature)] = weight
+    return weights

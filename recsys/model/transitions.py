@@ -1,0 +1,83 @@
+"""What comes after what: a row-normalised count of the next events, the nearest items of each item kept.
+
+    C[a, b] = Σ 0.7^(gap − 1) over events b that came at most 10 events after an event a of the same device;
+    C + Cᵀ/2, rows divided by (their sum + 5), columns by (count of b)^¼
+
+A first-order Markov chain (Rendle et al. 2010) smoothed over a window, as item-to-item tables of sessions are
+(Ludewig and Jannach 2018). The window forgives order within a visit; half backward serves items that were seen last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from data.interactions import EventKind, Interactions
+
+Transitions = sparse.csr_array[np.float32, tuple[int, int]]
+
+WINDOW = 10
+DECAY = 0.7
+BACKWARD = 0.5
+SHRINK = 5.0
+POPULARITY_POWER = 0.25
+NEIGHBOURS = 50
+
+PAIRS_AT_ONCE = 4_000_000
+
+
+def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:
+    """C, (n_items, n_items): how often and how soon an item followed another; no dislikes, no repeats."""
+    events = log.where(log.kind != EventKind.DISLIKE)
+    shape = (log.n_items, log.n_items)
+    total: sparse.csr_array[np.float64, tuple[int, int]] = sparse.csr_array(shape, dtype=np.float64)
+    sources: list[npt.NDArray[np.int32]] = []
+    targets: list[npt.NDArray[np.int32]] = []
+    weights: list[npt.NDArray[np.float64]] = []
+    held = 0
+    for gap in range(1, WINDOW + 1):
+        same = events.user_idx[gap:] == events.user_idx[:-gap]
+        a, b = events.item_idx[:-gap][same], events.item_idx[gap:][same]
+        other = a != b
+        sources.append(a[other])
+        targets.append(b[other])
+        weights.append(np.full(int(other.sum()), DECAY ** (gap - 1)))
+        held += len(sources[-1])
+        if held >= PAIRS_AT_ONCE or gap == WINDOW:
+            entries = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
+            total = total + sparse.coo_array(entries, shape=shape).tocsr()
+            sources, targets, weights, held = [], [], [], 0
+    return total
+
+
+def transition_table(
+    counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]
+) -> Transitions:
+    """The table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
+
+    counts: of count_transitions, or a private sum of it. popularity: (n_items,) events of each item.
+    """
+    both = (counts + BACKWARD * counts.T).tocsr()
+    rows: npt.NDArray[np.float64] = np.asarray(both.sum(axis=1)).ravel()
+    damped = sparse.diags_array(1.0 / (rows + SHRINK)) @ both
+    table = damped @ sparse.diags_array(np.maximum(popularity, 1.0) ** -POPULARITY_POWER)
+    return keep_nearest(sparse.csr_array(table), NEIGHBOURS)
+
+
+def keep_nearest(table: sparse.csr_array[np.float64, tuple[int, int]], k: int) -> Transitions:
+    """The k largest positive entries of each row; of equal ones those of the lower column."""
+    table.sum_duplicates()
+    kept = table.data > 0
+    for row in np.flatnonzero(np.diff(table.indptr) > k):
+        inside = slice(table.indptr[row], table.indptr[row + 1])
+        values = table.data[inside]
+        kth = np.partition(values, len(values) - k)[len(values) - k]
+        better, equal = values > kth, np.flatnonzero(values == kth)
+        better[equal[: k - int(better.sum())]] = True
+        kept[inside] &= better
+    counts = np.add.reduceat(np.append(kept, False), table.indptr[:-1], dtype=np.int64)
+    counts[np.diff(table.indptr) == 0] = 0
+    indptr = np.concatenate(([0], np.cumsum(counts)))
+    nearest = (table.data[kept].astype(np.float32), table.indices[kept].astype(np.int32), indptr)
+    return sparse.csr_array(nearest, shape=table.shape)
