@@ -81,6 +81,7 @@ ROUTES = _table(
     ("POST", "/v1/device-tokens", "app", "keyed"),
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
+    ("GET", "/v1/federation/log/{task_id}", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),

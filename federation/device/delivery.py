@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time as clock
@@ -16,8 +17,10 @@ from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
 from federation.device.ledger import Pending
 from federation.protocol.messages import MAX_TASK_BYTES, Task
+from federation.protocol.transparency import LogProof
 
-TASK, REPORTS = "/v1/federation/task", "/v1/federation/reports"
+TASK, REPORTS, LOG = "/v1/federation/task", "/v1/federation/reports", "/v1/federation/log"
+MAX_PROOF_BYTES = 8_192
 OCTETS = {"content-type": "application/octet-stream"}
 ASK_AGAIN_S = 3600
 """When the service says neither what to do nor when to come back."""
@@ -27,13 +30,16 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing.
+    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
+    default of nearly all the time there is. stay_s: how long it waits for that moment; one that is later comes when
+    the device is started again.
 
     attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
     doubles and is drawn uniformly from 0 up ("full jitter").
     """
 
-    spread_s: float = 60.0
+    spread_s: float = math.inf
+    stay_s: float = 60.0
     attempts: int = 6
     first_s: float = 0.5
     most_s: float = 60.0
@@ -47,7 +53,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a report; detail: the error code of a refusal, or why it could not be sent."""
+    """What became of a report; detail: the error code of a refusal, or why it was not sent: not_yet is no failure."""
 
     status: Literal["accepted", "rejected", "unsent"]
     detail: str = ""
@@ -61,6 +67,33 @@ def fetch_task(
     key: one that a shop published for all of its devices, and so says nothing of this one.
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
     """
+    found = _fetch(client, patience, chance, "task", path, MAX_TASK_BYTES, key)
+    return found if isinstance(found, int) else Task.from_bytes(found)
+
+
+def fetch_log_proof(
+    client: httpx.Client, patience: Patience, chance: random.Random, task_id: str, since: int
+) -> LogProof:
+    """The proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
+
+    Raises ServingError when the service has none to give, LogRefused for broken bytes.
+    """
+    content = _fetch(client, patience, chance, "log proof", f"{LOG}/{task_id}?since={since}", MAX_PROOF_BYTES)
+    if isinstance(content, int):
+        raise ServingError("service: has no log proof to give (status 204)")
+    return LogProof.from_bytes(content)
+
+
+def _fetch(
+    client: httpx.Client,
+    patience: Patience,
+    chance: random.Random,
+    name: str,
+    path: str,
+    most_bytes: int,
+    key: str | None = None,
+) -> bytes | int:
+    """The content at a path, asked for again and again, or the seconds until to ask when there is none."""
     why = ""
     for attempt in range(patience.attempts):
         try:
@@ -68,7 +101,7 @@ def fetch_task(
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
-                    return Task.from_bytes(read_bounded(response, "task", MAX_TASK_BYTES))
+                    return read_bounded(response, name, most_bytes)
                 why = f"status {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     break
@@ -77,7 +110,7 @@ def fetch_task(
             why, at_least = type(error).__name__, 0.0
         if attempt + 1 < patience.attempts:
             patience.wait(attempt, at_least, chance)
-    raise ServingError(f"service: has no task to give ({why})")
+    raise ServingError(f"service: has no {name} to give ({why})")
 
 
 def deliver(
@@ -93,6 +126,8 @@ def deliver(
 
     still_wanted: asked before each attempt; a withdrawn consent ends the matter.
     """
+    if pending.post_at - now() > patience.stay_s:
+        return Delivery("unsent", "not_yet")
     patience.sleep(max(0.0, pending.post_at - now()))
     why = "deadline"
     for attempt in range(patience.attempts):

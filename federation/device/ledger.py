@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from federation.private_sum.accounting import epsilon_of
+from federation.protocol.transparency import SeenHead
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Participation:
     """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
 
     entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
-    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash.
+    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head:
+    the last head of the custodian's log that this device has seen.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -79,14 +81,15 @@ class Participation:
     come_back_at: int = 0
     measures_only: bool | None = None
     experiments: tuple[Entry, ...] = ()
+    log_head: SeenHead | None = None
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
-    def count_since(self, since: int) -> int:
-        """Participations at or after a moment in seconds."""
-        return sum(entry.at >= since for entry in self.entries)
+    def count_since(self, since: int, until: float = math.inf) -> int:
+        """Participations from one moment to another, in seconds."""
+        return sum(since <= entry.at <= until for entry in self.entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
         """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
@@ -114,16 +117,18 @@ class Participation:
             "come_back_at": self.come_back_at,
             "measures_only": self.measures_only,
             "experiments": [entry.encode() for entry in self.experiments],
+            "log_head": self.log_head and [self.log_head.size, self.log_head.root.hex()],
         }
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Participation:
         """The state of encode."""
-        pending = stored["pending"]
+        pending, head = stored["pending"], stored.get("log_head")
         return Participation(
             entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
             pending=pending and Pending.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
             experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+            log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
         )

@@ -86,7 +86,10 @@ class TrainingRound:
             return "took_part"
         if own.count_since(0) >= policy.max_participations:
             return "cap_reached"
-        if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
+        if (
+            policy.max_per_period
+            and own.count_since(at - policy.period_s, at + policy.period_s) >= policy.max_per_period
+        ):
             return "period_full"
         if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
             return "budget_spent"

@@ -73,10 +73,10 @@ class Batch:
         return (*plain, seed.commitments, seed.opened) if self.verified else plain
 
     @staticmethod
-    def most_reports(max_bytes: int, sealed_bytes: int) -> int:
-        """Compute how many reports a batch of so many bytes has room for. sealed_bytes: of one sealed seed."""
+    def most_reports(max_bytes: int, seed_bytes: int) -> int:
+        """Compute how many reports a batch of so many bytes has room for. seed_bytes: as report_share has it."""
         head = len(BATCH_MAGIC) + TASK_HASH_BYTES + 4 + 4
-        return min(max(max_bytes - head, 0) // (REPORT_ID_BYTES + 4 + sealed_bytes), MAX_REPORTS)
+        return min(max(max_bytes - head, 0) // (REPORT_ID_BYTES + 4 + seed_bytes), MAX_REPORTS)
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:

@@ -10,6 +10,7 @@ from federation.private_sum.shares import WIRE_WORD
 from federation.private_sum.verified import proof
 from federation.private_sum.verified.field import ELEMENT_BYTES
 from federation.private_sum.verified.proof_plan import ProofPlan
+from federation.private_sum.verified.transcript import COMMITMENTS_BYTES
 
 
 @lru_cache(maxsize=64)
@@ -23,6 +24,7 @@ def share_bytes(plan: SumPlan, suite: Suite) -> int:
     return proof.share_bytes(proof_plan(plan)) if suite.verified else WIRE_WORD.itemsize * plan.length
 
 
-def half_bytes(plan: SumPlan, suite: Suite) -> int:
-    """Length of one party's half of a sum."""
-    return (ELEMENT_BYTES if suite.verified else WIRE_WORD.itemsize) * plan.length
+def seed_bytes(plan: SumPlan, suite: Suite) -> int:
+    """Length of what a batch holds of one report after its id and one length: sealed seed, commitments, opened proof."""
+    proofs = 4 + COMMITMENTS_BYTES + 4 + ELEMENT_BYTES * proof_plan(plan).n_opened if suite.verified else 0
+    return suite.sealed_bytes + proofs

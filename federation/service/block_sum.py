@@ -34,6 +34,10 @@ class Custodian(Protocol):
         """Compute its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
         ...
 
+    def log_proof(self, task_id: str, since: int) -> bytes:
+        """Prove that a task is in its public log. Raises ForeignTask and LogRefused."""
+        ...
+
     def close(self, task_id: str) -> None:
         """Destroy the round's key. Raises ForeignTask for a task it never signed."""
         ...

@@ -25,6 +25,7 @@ from federation.storage.key_files import read_public_key
 from serving.cli.errors import OneLineCommand
 from serving.http.custodian.custodian_app import CustodianSettings, create_custodian_app
 from serving.http.wire_protocol import BoundedHttp
+from serving.process.core_dumps import forbid_core_dumps
 from serving.process.tls import TlsCert, TlsKey, listening_at, uvicorn_tls
 
 log = logging.getLogger("ownshelf.federation")
@@ -60,6 +61,7 @@ def custodian_command(
     seed: Annotated[int, typer.Option(help="Accepted by every command; a custodian's randomness is never seeded.")] = 0,
 ) -> None:
     """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
+    forbid_core_dumps()
     tls, promise, service = uvicorn_tls(host, tls_cert, tls_key), read_plan(plan), read_public_key(service_key)
     terms = None if experiments is None else read_terms(experiments)
     noisy = promise.private and (terms is None or math.isfinite(terms.max_epsilon))

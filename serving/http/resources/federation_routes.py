@@ -6,15 +6,21 @@ How a report is read: report_receiver.py. No route logs a body.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path, Query
 from prometheus_client.metrics_core import Metric
 from starlette.requests import Request
 from starlette.responses import Response
 
+from data.errors import FederationError
+from federation.private_sum.refusals import ForeignTask
+from federation.protocol.merkle_log import MAX_SIZE, LogRefused
 from federation.protocol.report_tokens import Tokens
 from federation.service.coordinator import Coordinator
 from federation.service.round_schema import RoundState
@@ -22,7 +28,7 @@ from serving.access import OPEN_APP, caller
 from serving.http.bodies import refusals
 from serving.http.metrics import Metrics, gauge
 from serving.http.resources.federation_bodies import RoundList, TokenAnswer, TokenRequest, entry_of
-from serving.http.resources.report_receiver import OCTETS, REPORT_ROUTE, IntakeSettings, Receiver
+from serving.http.resources.report_receiver import BUSY_RETRY_S, OCTETS, REPORT_ROUTE, IntakeSettings, Receiver
 from serving.refusal import Refusal
 from serving.state.api_keys import IssuerBound, Mints
 
@@ -45,6 +51,7 @@ def add_federation(
     metrics: Metrics = app.state.metrics
     metrics.add(lambda: gauges(coordinator), OPEN_APP)
     _add_task(app, coordinator)
+    _add_log(app, coordinator)
     receiver = app.state.receiver = Receiver.of(settings, metrics)
     _add_reports(app, coordinator, receiver)
     _add_tokens(app, desk)
@@ -69,6 +76,56 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
             wait = str(coordinator.come_back_s(int(time.time())))
             return Response(None, 204, {"retry-after": wait, "cache-control": "no-store"})
         return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+
+
+def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
+    custodian, proofs = coordinator.machine.custodian, ProofCache()
+
+    @app.get(
+        "/v1/federation/log/{task_id}",
+        summary="That a task is in the custodian's public log",
+        description="Passed on from the custodian, who signed it; since: the size of the log that was seen before.",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}, "description": "A proof"}, **refusals(404, 422, 503)},
+    )
+    def log_proof(
+        task_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
+        since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
+    ) -> Response:
+        try:
+            content = proofs.get_or_ask(task_id, since, custodian.log_proof)
+        except ForeignTask:
+            raise Refusal("not_found", "task_id: the custodian signed no such task") from None
+        except LogRefused:
+            raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
+        except FederationError:
+            busy = {"retry-after": str(BUSY_RETRY_S)}
+            raise Refusal("intake_unavailable", "log: the custodian cannot be asked", headers=busy) from None
+        return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
+
+
+class ProofCache:
+    """Proofs that were asked for lately: devices of a round ask the same, and the custodian need not hear of each."""
+
+    def __init__(self, most: int = 256, keep_s: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._keep_s, self._now = most, keep_s, now
+        self._held: OrderedDict[tuple[str, int], tuple[float, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_or_ask(self, task_id: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
+        """The held proof, or a fresh one."""
+        key, now = (task_id, since), self._now()
+        with self._lock:
+            held = self._held.get(key)
+        if held is not None and now < held[0]:
+            return held[1]
+        content = ask(task_id, since)
+        with self._lock:
+            self._held[key] = now + self._keep_s, content
+            self._held.move_to_end(key)
+            while len(self._held) > self._most:
+                self._held.popitem(last=False)
+        return content
 
 
 def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> None:

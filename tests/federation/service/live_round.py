@@ -15,7 +15,9 @@ from federation.learning.taste_update import Clips
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
+from federation.protocol.merkle_log import LogHead, leaf_hash, prove_consistency, prove_inclusion, root_of
 from federation.protocol.messages import Report, Task, blocks_of
+from federation.protocol.transparency import LogProof, task_entry
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import encode_catalogue
 
@@ -68,6 +70,8 @@ class FakeService:
     received: list[bytes] = field(default_factory=list)
     kept: dict[bytes, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+    log_key: SigningKey = CUSTODIAN
 
     def client(self, base_url: str = "https://shop.test") -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self.answer), base_url=base_url)
@@ -85,10 +89,22 @@ class FakeService:
             if self.faults:
                 return self.faults.pop(0)(request)
             return self.take(body)
+        if path.startswith("/v1/federation/log/"):
+            return self.proof(int(request.url.params["since"]))
         if path.endswith("/changes"):
             return refusal(404, "not_found")
         content = encode_catalogue(self.bundle)
         return httpx.Response(200, content=content, headers={"etag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
+    def proof(self, since: int) -> httpx.Response:
+        """The custodian's log, with the open round's task after whatever leaves there are."""
+        assert self.task is not None
+        leaf = leaf_hash(task_entry(self.task))
+        leaves = self.leaves if leaf in self.leaves else [*self.leaves, leaf]
+        head = LogHead(len(leaves), root_of(leaves), NOW).signed_by(self.log_key)
+        inclusion, index = prove_inclusion(leaves, leaves.index(leaf)), leaves.index(leaf)
+        proof = LogProof(head, index, inclusion, since, prove_consistency(leaves, min(since, len(leaves))))
+        return httpx.Response(200, content=proof.to_bytes())
 
     def take(self, body: bytes) -> httpx.Response:
         assert self.task is not None
