@@ -45,6 +45,7 @@ from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
+from federation.private_sum.report_share import proof_error
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
@@ -330,7 +331,9 @@ class Custodian:
     def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
         """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
         if task.purpose is Purpose.TRAINING:
-            epsilon = self.plan.epsilon_of_rounds(rounds) if self.plan.private else None
+            epsilon = (
+                self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite)) if self.plan.private else None
+            )
             return {"epsilon": epsilon, "delta": self.plan.delta}
         assert self.experiments is not None
         delta = self.experiments.delta

@@ -20,23 +20,26 @@ from federation.protocol.transparency import SeenHead
 class Entry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
-    task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise.
+    task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise. proof_error: what
+    the proof of a verified report adds to δ.
     """
 
     task_hash: bytes = field(repr=False)
     round: int
     at: int
     rho: float
+    proof_error: float = 0.0
 
     def encode(self) -> list[Any]:
         """For the vault's JSON."""
-        return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
+        plain = [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
+        return [*plain, self.proof_error] if self.proof_error else plain
 
     @staticmethod
     def decode(stored: list[Any]) -> Entry:
         """The entry of encode."""
-        task_hash, round_, at, rho = stored
-        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
+        task_hash, round_, at, rho, *proof_error = stored
+        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho, *proof_error)
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,15 @@ class Participation:
         """Participations from one moment to another, in seconds."""
         return sum(since <= entry.at <= until for entry in self.entries)
 
-    def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
-        """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
-        spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
-        return epsilon_of(spent + and_rho, delta)
+    def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
+        """ε of this device over its whole life, at δ of which proofs take their part.
+
+        and_rho, and_proof_error: as it would be after one more sum.
+        """
+        entries = (*self.entries, *self.experiments)
+        spent = math.fsum(entry.rho for entry in entries) + and_rho
+        left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
+        return epsilon_of(spent, left) if left > 0 else math.inf
 
     def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
         """After a report was made."""

@@ -89,13 +89,17 @@ class PrivacyPlan:
         """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
         return self.epsilon_after(self.max_participations)
 
-    def epsilon_after(self, participations: int) -> float:
-        """ε of one installation that took part so many times: 0 of none, inf with privacy off."""
-        return _epsilon(self.noise_multiplier, participations, self.delta)
+    def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
+        """ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
-    def epsilon_of_rounds(self, rounds: int) -> float:
+        proof_error: what each verified report takes of δ.
+        """
+        left = self.delta - participations * proof_error
+        return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
+
+    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
         """ε of the installation that was asked most after so many rounds: its cap bounds it."""
-        return self.epsilon_after(min(rounds, self.max_participations))
+        return self.epsilon_after(min(rounds, self.max_participations), proof_error)
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
         """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².

@@ -24,7 +24,12 @@ def share_bytes(plan: SumPlan, suite: Suite) -> int:
     return proof.share_bytes(proof_plan(plan)) if suite.verified else WIRE_WORD.itemsize * plan.length
 
 
+def proof_error(plan: SumPlan, suite: Suite) -> float:
+    """What a report's proof adds to δ: the zero-knowledge error of each attempt that a device may make; 0 without."""
+    return proof.MAX_ATTEMPTS * proof_plan(plan).attempt_error if suite.verified else 0.0
+
+
 def seed_bytes(plan: SumPlan, suite: Suite) -> int:
-    """Length of what a batch holds of one report after its id and one length: sealed seed, commitments, opened proof."""
+    """Length of what a batch holds of one report beside its id and one length: sealed seed, and its opened proof."""
     proofs = 4 + COMMITMENTS_BYTES + 4 + ELEMENT_BYTES * proof_plan(plan).n_opened if suite.verified else 0
     return suite.sealed_bytes + proofs
