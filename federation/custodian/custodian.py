@@ -331,10 +331,8 @@ class Custodian:
     def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
         """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
         if task.purpose is Purpose.TRAINING:
-            epsilon = (
-                self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite)) if self.plan.private else None
-            )
-            return {"epsilon": epsilon, "delta": self.plan.delta}
+            epsilon = self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
+            return {"epsilon": epsilon if self.plan.private else None, "delta": self.plan.delta}
         assert self.experiments is not None
         delta = self.experiments.delta
         return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}

@@ -1,5 +1,7 @@
-"""HTTP/1.1 as uvicorn reads it with httptools, but for three things: bytes that are no HTTP are refused in the one
-error shape, a request's head must be there within a short time, and what an upgrade asks for is not logged.
+"""HTTP/1.1 as uvicorn reads it with httptools, with bounds on a request's head and the one error shape.
+
+Bytes that are no HTTP are refused in that shape, a head must be there within a short time, and what an upgrade asks for
+is not logged.
 """
 
 from __future__ import annotations
