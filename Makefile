@@ -7,7 +7,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: setup system demo test check fuzz bench clean
+.PHONY: setup system demo test check mutation fuzz bench clean
 
 $(VENV)/.ready: pyproject.toml
 	$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ownshelf needs Python 3.11 or newer")'
@@ -42,6 +42,9 @@ check: setup ## format, lint, types, direction of imports, known holes
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit -q -c pyproject.toml -r data recsys federation serving
 	$(PY) -m tests.audit
+
+mutation: setup ## mutants of the code that privacy rests on, against their nearest tests: MUTATION="--sample 150 --seed 0"
+	$(PY) -m tests.mutation $(MUTATION)
 
 fuzz: setup ## every HTTP route against its own document: all checks of schemathesis, 500 examples an operation
 	$(VENV)/bin/ownshelf bench fuzz --json

@@ -38,7 +38,7 @@ from federation.custodian.rows import (
     round_row,
     take_turn,
 )
-from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
+from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.accounting import epsilon_of, rho_of
@@ -53,6 +53,7 @@ from federation.protocol.transparency import entries_to_bytes
 from federation.storage.crash_points import reached
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
+from federation.storage.migrations import prepare
 
 MAX_OPEN_S = 8 * 86_400
 """No deadline further away than this: a round's key should not live longer."""
@@ -350,8 +351,8 @@ class Custodian:
     def _settle(self, now: int) -> None:
         """Make the tables, hold the stored plan and key against ours, end what a crash interrupted."""
         mine: Mapping[str, Any] = {"id": 1, "plan": self.plan.to_json(), "public_key": self.key.public}
+        prepare(self.engine, SCHEMA)
         with self.engine.begin() as connection:
-            metadata.create_all(connection)
             row = connection.execute(sa.select(CUSTODIAN)).mappings().one_or_none()
             if row is None:
                 connection.execute(CUSTODIAN.insert(), mine)

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from federation.storage.migrations import Schema
 
 metadata = MetaData()
 
@@ -82,3 +96,13 @@ BUNDLES = Table(
     Column("bundle_hash", LargeBinary(32), nullable=False),
 )
 """The one hash of each version."""
+
+
+def _make_log(connection: Connection) -> None:
+    """From version 1 to 2: the log and the bundles' hashes are new tables, made whole after this.
+
+    A program of before them must not sign beside them.
+    """
+
+
+SCHEMA = Schema("custodian", metadata, (_make_log,))

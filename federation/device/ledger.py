@@ -12,8 +12,13 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from federation.device.unknown_fields import Unknown, unknown_fields
 from federation.private_sum.accounting import epsilon_of
 from federation.protocol.transparency import SeenHead
+
+_ENTRY = ("task_hash", "round", "at", "rho", "proof_error")
+_PENDING = ("task_hash", "deadline", "post_at", "report")
+_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head")
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,28 @@ class Entry:
     at: int
     rho: float
     proof_error: float = 0.0
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
-    def encode(self) -> list[Any]:
+    def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
-        plain = [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
-        return [*plain, self.proof_error] if self.proof_error else plain
+        return {
+            **self.unknown,
+            "task_hash": self.task_hash.hex(),
+            "round": self.round,
+            "at": self.at,
+            "rho": None if math.isinf(self.rho) else self.rho,
+            "proof_error": self.proof_error,
+        }
 
     @staticmethod
-    def decode(stored: list[Any]) -> Entry:
-        """The entry of encode."""
-        task_hash, round_, at, rho, *proof_error = stored
-        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho, *proof_error)
+    def decode(stored: dict[str, Any] | list[Any]) -> Entry:
+        """Read the entry of encode; format 1 had an array of the four values."""
+        if isinstance(stored, list):
+            stored = dict(zip(_ENTRY, stored, strict=False))
+        rho = math.inf if stored["rho"] is None else stored["rho"]
+        unknown = unknown_fields(stored, _ENTRY)
+        error = stored.get("proof_error", 0.0)  # entries of before reports were proved have none
+        return Entry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
 
 
 @dataclass(frozen=True)
@@ -53,10 +69,12 @@ class Pending:
     deadline: int
     post_at: float
     report: bytes = field(repr=False)
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
         return {
+            **self.unknown,
             "task_hash": self.task_hash.hex(),
             "deadline": self.deadline,
             "post_at": self.post_at,
@@ -67,7 +85,8 @@ class Pending:
     def decode(stored: dict[str, Any]) -> Pending:
         """The report of encode."""
         report = base64.b64decode(stored["report"])
-        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
+        unknown = unknown_fields(stored, _PENDING)
+        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report, unknown)
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,7 @@ class Participation:
     measures_only: bool | None = None
     experiments: tuple[Entry, ...] = ()
     log_head: SeenHead | None = None
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
@@ -120,6 +140,7 @@ class Participation:
         """For the vault's JSON."""
         pending = self.pending
         return {
+            **self.unknown,
             "entries": [entry.encode() for entry in self.entries],
             "pending": pending and pending.encode(),
             "come_back_at": self.come_back_at,
@@ -139,4 +160,5 @@ class Participation:
             measures_only=stored["measures_only"],
             experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
             log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
+            unknown=unknown_fields(stored, _PARTICIPATION),
         )

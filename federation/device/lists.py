@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from data.errors import ServingError
 from federation.device.mixed_list import mixed_list
 from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
-from federation.device.state import DeviceState, OwnRows, known_columns
+from federation.device.state import DeviceState, Event, OwnRows, known_columns, observed
+from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
 from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
@@ -230,6 +232,34 @@ def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bun
     others = [place for place, known in enumerate(held.item_ids) if known != item_id]
     ids = (*(held.item_ids[place] for place in others), item_id)
     return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
+
+
+def recorded(
+    state: DeviceState, event: Event, exact: Catalogue | None, page: tuple[npt.NDArray[np.float32], str] | None
+) -> DeviceState | Addition:
+    """Record an event, with the exact row of its item where one is at hand: an addition unless a row is replaced.
+
+    Without consent the state itself. exact: a full-precision catalogue if there is one; else page: the item's row
+    (dim,) as its page had it, and of which bundle.
+    """
+    if state.consent == "nothing":
+        return state
+    row, bundle_version = page or (None, "")
+    if exact is not None:
+        bundle_version = exact.bundle_version
+        place = int(exact.items.index_of([event.item_id])[0])
+        row = None if place < 0 else exact.table.item_embeddings[place]
+    held = state.own_rows
+    if row is None or held is None:
+        return Addition(event, None if row is None else OwnRows(bundle_version, (event.item_id,), row[None]))
+    if held.bundle_version == bundle_version:
+        if event.item_id not in held.item_ids:
+            behind = len(held.item_ids) if exact is None else bisect.bisect_left(held.item_ids, event.item_id)
+            return Addition(event, OwnRows(bundle_version, (event.item_id,), row[None]), behind)
+        if np.array_equal(held.rows[held.item_ids.index(event.item_id)], row):
+            return Addition(event)
+    after = replace(state, events=observed(state.events, event))
+    return keep_rows(after, exact) if exact is not None else keep_row(after, event.item_id, row, bundle_version)
 
 
 def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:

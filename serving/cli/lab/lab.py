@@ -44,7 +44,7 @@ from serving.cli.output import console, errors, jsonable, models_table, print_js
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of every draw; the same bytes again on the same machine")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions, ratings, or a file made by tune")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]

@@ -66,4 +66,4 @@ def test_what_proofs_take_of_delta_stays_in_the_ledger() -> None:
     assert proved.epsilon(1e-6, and_rho=rho, and_proof_error=error) == epsilon_of(4 * rho, 1e-6 - 4 * error)
     assert proved.epsilon(3e-7) == math.inf
     assert Participation.decode(proved.encode()) == proved
-    assert len(plain.encode()["entries"][0]) == 4  # as vaults of before have them
+    assert Entry.decode([bytes(32).hex(), 1, 2, 0.5]) == Entry(bytes(32), 1, 2, 0.5)  # of a vault of before

@@ -18,6 +18,7 @@ import pytest
 from federation.custodian.custodian import Custodian
 from federation.device.report import make_report
 from federation.learning.experiment_sum import PART
+from federation.private_sum.exchange import Answer, Batch
 from federation.protocol.messages import Task
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.service import bundle_lineage, coordinator
@@ -191,7 +192,7 @@ def test_a_full_disk_at_one_window_stops_no_other(shops: Shops, monkeypatch: pyt
 def test_a_custodian_that_signs_nothing_for_one_app_opens_the_window_of_the_other(
     shops: Shops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, signed = shops.rounds.machine.custodian, []
+    client, signed = shops.rounds.machine.custodian, list[str]()
     sign = client.open_round
 
     def refuse_the_first(draft: Task) -> Task:
@@ -257,7 +258,7 @@ def test_a_block_without_an_answer_costs_no_other_block(line: Line) -> None:
     class Answers:
         open_round, close = line.custodian.open_round, line.custodian.close
 
-        def answer(self, batch):  # type: ignore[no-untyped-def]
+        def answer(self, batch: Batch) -> Answer:
             if batch.block == 0:
                 raise httpx.ReadTimeout("no answer")
             return answer(batch)

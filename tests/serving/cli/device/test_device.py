@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from federation.device.vault import KEY, VAULT
+from federation.device.vault.vault import VAULT
+from federation.device.vault.vault_key import KEY
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.device import default_home, device_app
 from serving.http.app import create_app
@@ -191,7 +192,7 @@ def test_a_wrong_key_and_a_tampered_vault_are_one_line(run: Run, tmp_path: Path)
     run("init", "--key-store", "file")
     vault, key = tmp_path / "home" / VAULT, tmp_path / "home" / KEY
     content = bytearray(vault.read_bytes())
-    content[-1] ^= 1
+    content[200] ^= 1
     vault.write_bytes(content)
     assert "tampered with" in refused(run("show"))
     key.write_bytes(bytes(32))
