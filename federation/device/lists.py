@@ -16,7 +16,6 @@ from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_fo
 from federation.device.state import DeviceState, Event, OwnRows, known_columns, observed
 from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
-from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
@@ -103,6 +102,8 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
+    from recsys.evaluation.device_settings import choose_config, neighbours  # torch, which a device need not wait for
+
     config = choose_config(catalogue.table, *columns, catalogue.config, neighbours(catalogue.config))
     return replace(catalogue, config=config)
 

@@ -37,10 +37,8 @@ def verify_command(
     ] = None,
     ca: Annotated[Path | None, typer.Option(help="Believe certificates of this authority (PEM) and no other.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; nothing is drawn.")] = 0,
 ) -> None:
     """Fetch every entry, and compare them with the signed head and with the head that was seen before."""
-    del seed
     key = read_public_key(custodian_key)
     with httpx.Client(
         base_url=check_address(custodian), verify=pinned_context(ca), timeout=TIMEOUT_S, trust_env=False

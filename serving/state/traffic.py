@@ -14,7 +14,8 @@ from federation.storage.migrations import prepare
 from serving.state.schema import SCHEMA, traffic
 
 KEPT_S = 7 * 86_400
-KINDS = ("profile", "cluster", "noised", "batch", "similar", "catalogue", "other")
+KINDS = ("profile", "trend", "cluster", "noised", "batch", "similar", "catalogue", "other")
+"""Of requests: the mode of a question, where `trend` is one without a profile, or what else was asked for."""
 OUTCOMES = ("ok", "refused", "error")
 
 
