@@ -43,7 +43,7 @@ def plan_entry(plan_json: str) -> bytes:
 
 
 def bundle_entry(task: Task) -> bytes:
-    """A version of a bundle, or of an experiment's definition, has this hash and never another."""
+    """A version of a bundle has this hash and never another."""
     version = task.bundle_version.encode("ascii")
     return framed(EntryKind.BUNDLE.encode(), task.purpose.value, version, task.bundle_hash)
 
