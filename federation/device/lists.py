@@ -184,12 +184,24 @@ def join(
 
     Exact when k ≥ top_k + len(exclude), since the bonus only ever lifts own items: an item that is not the device's
     own and has fewer than top_k others above it with the bonus had no more above it without.
+
+    Candidates of a coarse question are ranked by the mix where the catalogue has one, own items among them. Those of
+    mode profile are few and in the order of the plain score, by which they stay.
     """
     hidden, unknown = _hidden(catalogue, exclude)
     profile = profile_of(state, catalogue, now)
     items, scores = catalogue.items.index_of(list(candidates[0])), candidates[1]
     if (items < 0).any():
         raise ServingError(f"service: lists items that bundle {catalogue.bundle_version} does not have")
+    if profile is not None and catalogue.mix is not None and mode in ("cluster", "noised"):
+        history = _used(state, catalogue)
+        allowed = np.zeros(catalogue.table.n_items, dtype=np.bool_)
+        allowed[np.concatenate((items, history[0])) if repeat else items] = True
+        allowed[hidden] = False
+        mixed = mixed_list(catalogue, history, now, "all", own=repeat, allowed=allowed)
+        if mixed is not None:
+            chosen, heights = best(mixed.scores, top_k, np.flatnonzero(~allowed).astype(np.int32))
+            return _listed(catalogue, chosen, heights, mode, False, unknown)
     if profile is not None and repeat:
         own, bonus = _bonus(state, catalogue, now)
         absent = own[~np.isin(own, items)]

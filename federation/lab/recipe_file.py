@@ -82,14 +82,15 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: {error}") from None
 
 
-def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
+def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
     """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
-    in about["reasons"]. log: what may be looked at, nothing of a test. seed: of the validation near a boundary.
+    in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a
+    boundary, as in defaults.settle.
     """
     if word == "auto":
-        settled = settle(log, seed=seed)
+        settled = settle(log, seed=seed, validate=validate)
         return RecipeFile(settled.name, settled.recipe, settled.participations, {"reasons": list(settled.reasons)})
     if word in RECIPES:
         fits, words = fitted(word, log)

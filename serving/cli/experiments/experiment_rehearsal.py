@@ -44,7 +44,7 @@ def run(
 
     experiment = with_epsilon(read_experiment(file), epsilon)
     dataset = Dataset.open(on)
-    chosen = find_recipe(recipe_name, dataset.interactions(), seed=seed).recipe
+    chosen = find_recipe(recipe_name, dataset.interactions(), validate=False).recipe
     if rounds is not None:
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
     with progress("federated rounds", chosen.train.all_rounds) as bar:

@@ -15,13 +15,13 @@ from rich.progress import TaskID
 from data.atomic import check_replaceable
 from data.dataset import Dataset
 from data.errors import DataError, ModelError
-from data.interactions import EventKind, Interactions
+from data.interactions import Interactions
 from data.split import known_at, parse_time
-from federation.lab.comparison import DEFAULT_MODELS, compare_models
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.intent_check import check_intent
-from federation.lab.mixing import shipped_mix
+from federation.lab.mixing import participations_of, shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -35,9 +35,11 @@ from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
-from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
+from serving.cli.lab.evaluation import models_asked, parse_target, print_evaluation
+from serving.cli.output import console, errors, jsonable, print_json, progress
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
@@ -102,7 +104,7 @@ def train_command(
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
-    report = training_report(trained)
+    report = training_report(trained, mix)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {
         "bundle": str(out),
@@ -221,39 +223,7 @@ def evaluate_command(
     if as_json:
         print_json(result)
     else:
-        console.print(models_table(result, f"ndcg@{k}"))
-        figures = result["protocol"]
-        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
-        console.print(
-            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
-            + (f" at {figures['cut']}" if figures["cut"] else "")
-            + f"; at most {result['training']['max_participations']} participations a device",
-            highlight=False,
-        )
-        if figures["unseen_test_items"]:
-            console.print(
-                f"items that occur only after the split: {figures['unseen_test_items']:,} "
-                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
-                "figure counts them",
-                highlight=False,
-            )
-        for reason in result["reasons"]:
-            console.print(reason, highlight=False, markup=False)
-        console.print(result["conclusion"]["sentence"], highlight=False, markup=False)
-
-
-def parse_target(word: str) -> EventKind | None:
-    """The kind of event that --target names; None for `any`. Raises DataError for another word."""
-    kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
-    if word != "any" and word not in kinds:
-        raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
-    return kinds.get(word)
-
-
-def models_asked(models: str, baselines: str) -> list[str]:
-    """The models of --models, by default those of `evaluate`, and the further ones of --baselines."""
-    wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
-    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
+        print_evaluation(result, f"ndcg@{k}")
 
 
 def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
@@ -315,10 +285,10 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
             raise
 
 
-def training_report(trained: Training) -> dict[str, Any]:
+def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
     """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    asked = int(trained.participations.max(initial=0))
+    asked = participations_of(trained, mix)
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),

@@ -80,8 +80,9 @@ def test_a_command_finds_names_files_and_what_fits_the_log(tmp_path: Path) -> No
     assert (auto.base, auto.recipe) == ("sessions", fitted("sessions", log)[0])
     assert auto.about["reasons"][0].startswith("recipe sessions: ")
     assert find_recipe("ratings", log).recipe == fitted("ratings", log)[0]
-    RecipeFile("ratings", RECIPES["purchases"]).save(tmp_path / "odd")
-    assert find_recipe(str(tmp_path / "odd"), log) == RecipeFile("ratings", RECIPES["purchases"])
+    odd = RecipeFile("ratings", replace(RECIPES["purchases"], mix="ratings"))
+    odd.save(tmp_path / "odd")
+    assert find_recipe(str(tmp_path / "odd"), log) == odd
     for word in ("soup", str(tmp_path / "recipe.json")):
         with pytest.raises(FederationError) as refused:
             find_recipe(word, log)
