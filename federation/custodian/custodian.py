@@ -135,14 +135,10 @@ class Custodian:
         self.round_keys.release()
 
     def open_round(self, draft: bytes, now: int) -> bytes:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-        """Sign the task of a draft, both in bytes. Raises TaskRefused, TaskConflict, BudgetExhausted."""
-=======
-        """The signed task (bytes) of a draft (bytes), which is in the log then.
+        """Sign the task of a draft, both in bytes; it is in the log then.
 
         Raises TaskRefused, TaskConflict, BudgetExhausted, and RoundOpen while another training round takes reports.
         """
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
         asked, digest = Task.from_draft_bytes(draft), hashlib.sha256(draft).digest()
         with self._lock:
             self._expire(now)
@@ -254,12 +250,12 @@ class Custodian:
         )
 
     def log_head(self, now: int) -> bytes:
-        """The signed head (bytes) of the public log."""
+        """Sign the head (bytes) of the public log."""
         with reading(self.engine) as connection:
             return signed_head(connection, self.key, now).to_bytes()
 
     def log_proof(self, task_id: str, since: int, now: int) -> bytes:
-        """The proof (bytes) of a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
+        """Prove (bytes) a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
         with reading(self.engine) as connection:
             return log_proof(connection, self.key, task_id, since, now).to_bytes()
 

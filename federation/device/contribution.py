@@ -69,17 +69,11 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
         "one": 1,
         "metrics": len(METRICS),
     }
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
     if lengths != expected:
         raise TaskRefused(f"parts={lengths}: must be {expected}")
-    if any(block.stop > n_items or block.stop - block.start > n_block for block in task.blocks):
-=======
-    if found != expected:
-        raise TaskRefused(f"parts={found}: must be {expected}")
     if task.blocks[-1].stop != n_items:
         raise TaskRefused(f"blocks: end at row {task.blocks[-1].stop}, must end at the table's {n_items}")
-    if any(one.stop > n_items or one.stop - one.start > n_block for one in task.blocks):
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
+    if any(block.stop > n_items or block.stop - block.start > n_block for block in task.blocks):
         raise TaskRefused(f"blocks: must be of at most {n_block} of the {n_items} rows of {catalogue.bundle_version}")
     return n_block
 

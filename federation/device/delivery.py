@@ -30,15 +30,11 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 @dataclass(frozen=True)
 class RetryPolicy:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
     """Bounds of a device's attempts.
 
-    spread_s: it posts at a random moment of so many seconds, so that times say nothing.
-=======
-    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
+    spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
     default of nearly all the time there is. stay_s: how long it waits for that moment; one that is later comes when
     the device is started again.
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
     attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
     doubles and is drawn uniformly from 0 up ("full jitter").
@@ -59,11 +55,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Delivery:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    """The outcome of sending a report; detail: the error code of a refusal, or why it could not be sent."""
-=======
-    """What became of a report; detail: the error code of a refusal, or why it was not sent: not_yet is no failure."""
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
+    """The outcome of sending a report.
+
+    detail: the error code of a refusal, or why it was not sent: not_yet is no failure.
+    """
 
     status: Literal["accepted", "rejected", "unsent"]
     detail: str = ""
@@ -84,7 +79,7 @@ def fetch_task(
 def fetch_log_proof(
     client: httpx.Client, retry: RetryPolicy, chance: random.Random, task_id: str, since: int
 ) -> LogProof:
-    """The proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
+    """Fetch the proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
 
     Raises ServingError when the service has none to give, LogRefused for broken bytes.
     """
@@ -103,7 +98,7 @@ def _fetch(
     most_bytes: int,
     key: str | None = None,
 ) -> bytes | int:
-    """The content at a path, asked for again and again, or the seconds until to ask when there is none."""
+    """Fetch the content at a path, asked for again and again, or the seconds until to ask when there is none."""
     why = ""
     for attempt in range(retry.attempts):
         try:
@@ -164,15 +159,10 @@ def deliver(
 def _send(
     client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
 ) -> httpx.Response:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
     """Send a request without what the client may hold of its shopper: a login must not be tied to a report."""
-    request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
-=======
-    """A request without what the client may hold of its shopper: a login must not be tied to a report."""
     request = client.build_request(
         method, path, content=content, headers=PACKED if content is None else PACKED | OCTETS
     )
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
     for name in ("cookie", "authorization"):
         request.headers.pop(name, None)
     if key is not None:
@@ -185,18 +175,8 @@ def _retry_after(response: httpx.Response, otherwise: float) -> float:
     return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else otherwise
 
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-def _code(response: httpx.Response) -> str:
-    """Read the error's code, which is the only word of an answer that is kept."""
-    try:
-        code = response.json()["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        code = None
-    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{response.status_code}"
-=======
 def _code(status: int, answer: dict[str, Any] | None) -> str:
-    """The error's code, which is the only word of an answer that is kept."""
+    """Read the error's code, which is the only word of an answer that is kept."""
     error = (answer or {}).get("error")
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{status}"
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b

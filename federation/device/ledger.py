@@ -110,22 +110,12 @@ class Participation:
         """Check if a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    def count_since(self, since: int) -> int:
-        """Count participations at or after a moment in seconds."""
-        return sum(entry.at >= since for entry in self.entries)
-
-    def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
-        """Compute ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
-        spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
-        return epsilon_of(spent + and_rho, delta)
-=======
     def count_since(self, since: int, until: float = math.inf) -> int:
-        """Participations from one moment to another, in seconds."""
+        """Count participations from one moment to another, in seconds."""
         return sum(since <= entry.at <= until for entry in self.entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
-        """ε of this device over its whole life, at δ of which proofs take their part.
+        """Compute ε of this device over its whole life, at δ of which proofs take their part.
 
         and_rho, and_proof_error: as it would be after one more sum.
         """
@@ -133,7 +123,6 @@ class Participation:
         spent = math.fsum(entry.rho for entry in entries) + and_rho
         left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
         return epsilon_of(spent, left) if left > 0 else math.inf
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
     def with_report(self, entry: LedgerEntry, pending: PendingReport, come_back_at: int) -> Participation:
         """Charge a report that was made."""
@@ -162,13 +151,8 @@ class Participation:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Participation:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
         """Decode the state of encode."""
-        pending = stored["pending"]
-=======
-        """The state of encode."""
         pending, head = stored["pending"], stored.get("log_head")
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
         return Participation(
             entries=tuple(LedgerEntry.decode(entry) for entry in stored["entries"]),
             pending=pending and PendingReport.decode(pending),

@@ -89,17 +89,11 @@ class TrainingRound:
             return "took_part"
         if account.count_since(0) >= policy.max_participations:
             return "cap_reached"
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-        if policy.max_per_period and account.count_since(at - policy.period_s) >= policy.max_per_period:
-            return "period_full"
-        if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
-=======
-        lately = own.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
+        lately = account.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
         if policy.max_per_period and lately >= policy.max_per_period:
             return "period_full"
         error = proof_error(task.plan, task.suite)
-        if own.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
+        if account.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
             return "budget_spent"
         return None
 
@@ -118,13 +112,8 @@ class TrainingRound:
         measures_only = draws.measures_only() if coin is None else coin
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
         history = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
-        entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan))
-=======
-        own = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
         entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
         def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             account = replace(now.participation, measures_only=measures_only)

@@ -89,20 +89,8 @@ class PrivacyPlan:
         """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
         return self.epsilon_after(self.max_participations)
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    def epsilon_after(self, participations: int) -> float:
-        """Compute ε of one installation that took part so many times: 0 of none, inf with privacy off."""
-        return _epsilon(self.noise_multiplier, participations, self.delta)
-
-    def epsilon_of_rounds(self, rounds: int) -> float:
-        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it."""
-        return self.epsilon_after(min(rounds, self.max_participations))
-
-    def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
-        """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
-=======
     def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
-        """ε of one installation that took part so many times: 0 of none, inf with privacy off.
+        """Compute ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
         proof_error: what each verified report takes of δ.
         """
@@ -110,12 +98,11 @@ class PrivacyPlan:
         return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
 
     def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
-        """ε of the installation that was asked most after so many rounds: its cap bounds it."""
+        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it."""
         return self.epsilon_after(min(rounds, self.max_participations), proof_error)
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
-        """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
+        """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
         Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits, and
         with verified reports until the field of their proofs has room for the squares. One round has one such plan:
@@ -190,14 +177,10 @@ class PrivacyPlan:
 
     @staticmethod
     def from_json(text: str | bytes) -> PrivacyPlan:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-        """Read the plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
-=======
-        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
+        """Read the plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
 
         A plan agreed on before there were min_items and min_dim goes without them.
         """
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
         try:
             raw = json.loads(text)
         except ValueError as error:

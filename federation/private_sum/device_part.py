@@ -33,10 +33,7 @@ def contribute(
     binding: Binding,
     random: RandomBytes,
 ) -> Contribution:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    """Make one device's halves. random rounds; the seed always comes from the operating system."""
-=======
-    """One device's halves. random rounds; the seed always comes from the operating system.
+    """Make one device's halves. random rounds; the seed always comes from the operating system.
 
     With a verified suite the service's half holds the proof of the bounds too.
     """
@@ -45,7 +42,6 @@ def contribute(
         halves = prove(proof_plan(plan), to_signed(words), binding.info)
         bound = replace(binding, commitments=halves.commitments.to_bytes())
         return Contribution(halves.share, seal(halves.seed, suite, round_public_key, bound))
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
     seed = os.urandom(SEED_BYTES)
     return Contribution(
         service_share=service_share(words, seed),

@@ -63,12 +63,7 @@ class Batch:
         return hashlib.sha256(head + body).digest()
 
     def to_bytes(self) -> bytes:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
         """Encode the batch for the wire."""
-        seeds = (seed.report_id + encode_sized(seed.sealed_seed) for seed in self.seeds)
-        return b"".join((BATCH_MAGIC, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
-=======
-        """The batch on the wire."""
         magic = VERIFIED_BATCH_MAGIC if self.verified else BATCH_MAGIC
         seeds = (b"".join((first, *map(encode_sized, rest))) for first, *rest in map(self._fields, self.seeds))
         return b"".join((magic, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
@@ -76,7 +71,6 @@ class Batch:
     def _fields(self, seed: SealedSeed) -> tuple[bytes, ...]:
         plain = (seed.report_id, seed.sealed_seed)
         return (*plain, seed.commitments, seed.opened) if self.verified else plain
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
     @staticmethod
     def most_reports(max_bytes: int, seed_bytes: int) -> int:
@@ -119,17 +113,11 @@ class Answer:
         return np.frombuffer(self.half, dtype=WIRE_WORD)
 
     def to_bytes(self) -> bytes:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
         """Encode the answer for the wire."""
-        ids = (u32(len(listed)) + b"".join(listed) for listed in (self.counted, self.broken))
-        return b"".join((ANSWER_MAGIC, u32(self.block), self.batch_digest, *ids, encode_sized(self.half)))
-=======
-        """The answer on the wire."""
         lists = (self.counted, self.broken, self.failed) if self.verified else (self.counted, self.broken)
         ids = (u32(len(listed)) + b"".join(listed) for listed in lists)
         magic = VERIFIED_ANSWER_MAGIC if self.verified else ANSWER_MAGIC
         return b"".join((magic, u32(self.block), self.batch_digest, *ids, encode_sized(self.half)))
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
     @staticmethod
     def from_bytes(data: bytes) -> Answer:

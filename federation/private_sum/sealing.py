@@ -83,14 +83,10 @@ class RoundKey:
 
 @dataclass(frozen=True)
 class Binding:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    """The context of a sealed seed: one report to one block of one task, and the length of its vector in words."""
-=======
-    """What a sealed seed belongs to: one report to one block of one task, and the length of its vector in words.
+    """The context of a sealed seed: one report to one block of one task, and the length of its vector in words.
 
     commitments: of a verified report, to the service's share; else empty.
     """
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
     task_hash: bytes
     report_id: bytes

@@ -24,7 +24,7 @@ from federation.private_sum.verified.proof import ServiceShare, open_service_sha
 def seed_for_custodian(
     plan: SumPlan, suite: Suite, binding: Binding, sealed_seed: bytes, share: bytes | memoryview
 ) -> SealedSeed:
-    """What the custodian gets of one report. Of a verified one, also the service's share of the opened proof.
+    """Build what the custodian gets of one report. Of a verified one, also the service's share of the opened proof.
 
     Raises ProofFailed for a share that is none, which the service leaves out itself.
     """
@@ -50,13 +50,8 @@ def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
     return total
 
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-def finished_sum(plan: SumPlan, shares: Iterable[bytes], custodian_half: Words) -> npt.NDArray[np.int32]:
-    """Sum all reports with both parties' noise: (plan.length,) int32; `decode` gives its units."""
-    return to_signed(combine(service_half(plan, shares), custodian_half))
-=======
 def verified_service_half(plan: SumPlan, shares: Iterable[bytes]) -> field.Elements:
-    """(plan.length,) of F: as `service_half`, of verified reports. Raises ProofFailed for a share that is none."""
+    """Sum verified reports as `service_half` does, (plan.length,) of F. Raises ProofFailed for a share that is none."""
     proof, total, n = proof_plan(plan), np.zeros(plan.length, dtype=np.uint64), 0
     for share in _checked(plan, Suite.VERIFIED, shares):
         n += 1
@@ -70,7 +65,7 @@ def verified_service_half(plan: SumPlan, shares: Iterable[bytes]) -> field.Eleme
 
 
 def finished_sum(plan: SumPlan, suite: Suite, shares: Iterable[bytes], answer: Answer) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: the integer sum of all reports with both parties' noise; `decode` gives its units.
+    """Sum all reports with both parties' noise: (plan.length,) int32; `decode` gives its units.
 
     Raises BatchRefused for an answer that is not of the suite, too.
     """
@@ -96,4 +91,3 @@ def _checked(plan: SumPlan, suite: Suite, shares: Iterable[bytes]) -> Iterable[b
 def _check_enough(plan: SumPlan, n: int) -> None:
     if n < plan.min_reports:
         raise BatchTooSmall(f"reports={n}: must be at least min_reports={plan.min_reports}")
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b

@@ -63,19 +63,13 @@ def read_head(front: bytes | bytearray | memoryview) -> ReportHead:
 
 
 def check_head(head: ReportHead, task: Task) -> None:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
     """Check that a report with this head fits the task, which it names.
 
     Raises OversizedReport or MismatchedReport otherwise.
     """
-    if head.share_bytes > 4 * task.plan.length:
-        raise OversizedReport(f"service_share of {head.share_bytes} bytes: must be {4 * task.plan.length}")
-=======
-    """Raises OversizedReport or MismatchedReport unless a report with this head fits the task, which it names."""
     share = share_bytes(task.plan, task.suite)
     if head.share_bytes > share:
         raise OversizedReport(f"service_share of {head.share_bytes} bytes: must be {share}")
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
     if head.block >= len(task.blocks):
         raise MismatchedReport(f"block={head.block}: must be 0..{len(task.blocks) - 1}")
     for name, found, wanted in (

@@ -69,7 +69,7 @@ def sum_block(
 
 
 def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFolder) -> Batch:
-    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
+    """Build the question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
 
     A report whose share is lost, or is none, is left out.
     """

@@ -100,8 +100,10 @@ class CustodianClient:
         return answer
 
     def log_proof(self, task_id: str, since: int) -> bytes:
-        """A LogProof (bytes) for devices, who check it themselves. Raises ForeignTask, LogRefused for an unknown size,
-        CustodianUnreachable at once: whoever waits for it may ask again.
+        """Fetch a LogProof (bytes) for devices, who check it themselves.
+
+        Raises ForeignTask, LogRefused for an unknown size, CustodianUnreachable at once: whoever waits for it may ask
+        again.
         """
         try:
             response = self._http.get(f"/v1/log/proofs/{task_id}", params={"since": since}, follow_redirects=False)

@@ -15,12 +15,7 @@ from federation.protocol.messages import Report, Task
 
 
 def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    """Build the question to the custodian: ids and sealed seeds of one block's reports, never their shares."""
-    seeds = tuple(SealedSeed(report.report_id, report.sealed_seed) for report in reports)
-    return Batch(task.hash, block, seeds)
-=======
-    """The question to the custodian: ids and sealed seeds of one block's reports, never their shares.
+    """Build the question to the custodian: ids and sealed seeds of one block's reports, never their shares.
 
     Of a verified suite also what the service opens of each proof; a report whose share is none is left out.
     """
@@ -29,13 +24,15 @@ def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
 
 
 def seed_of(task: Task, block: int, report_id: bytes, sealed_seed: bytes, share: bytes) -> SealedSeed | None:
-    """What the custodian gets of one report; None if its share cannot be opened. share: not read if not verified."""
+    """Build what the custodian gets of one report.
+
+    None if its share cannot be opened. share: not read if not verified.
+    """
     binding = Binding(task.hash, report_id, block, task.plan.length)
     try:
         return seed_for_custodian(task.plan, task.suite, binding, sealed_seed, share)
     except ProofFailed:
         return None
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 
 
 def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDArray[np.int32]:

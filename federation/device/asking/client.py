@@ -188,11 +188,7 @@ class _BadDelta(Exception):
 def _fetch(
     client: httpx.Client, name: str, most_bytes: int, digest: str | None, older: CatalogueFile | None = None
 ) -> bytes | None:
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    headers = {} if digest is None else {"if-none-match": f'"{digest}"'}
-=======
-    headers = PACKED if held is None else PACKED | {"if-none-match": f'"{held}"'}
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
+    headers = PACKED if digest is None else PACKED | {"if-none-match": f'"{digest}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
     params = None if older is None else {"since": older.bundle_version}
     try:
@@ -251,7 +247,7 @@ def _question(client: httpx.Client, body: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
-    """The JSON of a streamed answer. Raises ServingError for any but a good one."""
+    """Read the JSON of a streamed answer. Raises ServingError for any but a good one."""
     answer = read_json(response, "answer")
     if answer is None:
         raise ServingError(f"service: status {response.status_code}, not an Ownshelf service")

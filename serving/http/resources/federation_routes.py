@@ -81,52 +81,6 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
 def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
     custodian, proofs = coordinator.machine.custodian, ProofCache()
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-    @property
-    def intake(self) -> Intake:
-        """Where they come in."""
-
-    def max_report_bytes(self) -> int:
-        """Return the length of the longest report that any round can have."""
-
-    def come_back_s(self, now: int) -> int:
-        """Compute the seconds until asking for a next task makes sense."""
-
-
-REPORT_ROUTE: dict[str, Any] = {
-    "status_code": 201,
-    "response_model": ReportAnswer,
-    "responses": {
-        200: {"model": ReportAnswer, "description": "Was accepted before"},
-        **refusals(401, 403, 409, 410, 413, 415, 422, 503),
-    },
-    "openapi_extra": {
-        "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
-    },
-}
-"""How a route that takes reports describes itself."""
-
-
-@dataclass(frozen=True)
-class Receiver:
-    """Takes reports from requests, whichever desk they are for; all routes share the memory."""
-
-    settings: IntakeSettings
-    metrics: Metrics
-    memory: UploadMemory
-
-    @staticmethod
-    def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
-        """Make a receiver with all its memory free."""
-        chosen = settings or IntakeSettings()
-        return Receiver(chosen, metrics, UploadMemory(chosen.memory_bytes))
-
-    async def take(self, request: Request, desk: ReportDesk) -> Response:
-        """Take one report; return the answer once the report is durable. Raises Refusal."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
-            raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
-        upload = _Upload(desk)
-=======
     @app.get(
         "/v1/federation/log/{task_id}",
         summary="That a task is in the custodian's public log",
@@ -138,7 +92,6 @@ class Receiver:
         task_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
         since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
     ) -> Response:
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
         try:
             content = proofs.get_or_ask(task_id, since, custodian.log_proof)
         except ForeignTask:
@@ -160,7 +113,7 @@ class ProofCache:
         self._lock = threading.Lock()
 
     def get_or_ask(self, task_id: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
-        """The held proof, or a fresh one."""
+        """Return the held proof, or a fresh one."""
         key, now = (task_id, since), self._now()
         with self._lock:
             held = self._held.get(key)
@@ -187,100 +140,6 @@ def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> 
         return await receiver.take(request, coordinator)
 
 
-<<<<<<< 17c2f559fbaad280df1ebcbdfebcfa76874ee969
-class _Upload:
-    """One report on its way in."""
-
-    def __init__(self, desk: ReportDesk) -> None:
-        self._intake = desk.intake
-        self._bound = desk.max_report_bytes()
-        self._body = bytearray()
-        self._head: ReportHead | None = None
-        self._found: Right | ReportRejected | None = None
-        self._counted, self._promised = False, False
-
-    @property
-    def report_id(self) -> str:
-        return "" if self._head is None else self._head.report_id.hex()
-
-    @property
-    def issuer(self) -> str:
-        """Whose token it carries; "" where that is not known, or it is not good."""
-        return self._found.issuer if isinstance(self._found, Right) else ""
-
-    @property
-    def ending(self) -> dict[str, str]:
-        """Headers of an early answer. The server goes on receiving what was promised, unless it is told to hang up."""
-        return {} if self._promised else {"connection": "close"}
-
-    def check_length(self, declared: str | None) -> int:
-        """Check a declared length and return the bytes to make room for. Raises OversizedReport."""
-        length = int(declared) if declared is not None and declared.isdigit() else None
-        if length is not None and length > self._bound:
-            raise OversizedReport(f"report of {length} bytes: must be at most {self._bound}")
-        self._promised = length is not None
-        return self._bound if length is None else length
-
-    async def add(self, piece: bytes) -> None:
-        """Add the next bytes. Raises ReportRejected as soon as it is certain."""
-        self._body += piece
-        if len(self._body) > self._bound:
-            raise OversizedReport(f"report: must be at most {self._bound} bytes")
-        if self._head is None and len(self._body) >= MAX_HEAD_BYTES:
-            await self._judge()
-
-    async def finish(self) -> Status:
-        """Commit the whole report."""
-        if self._head is None:
-            await self._judge()
-        assert self._head is not None
-        assert self._found is not None
-        self._counted = True
-        return await asyncio.wrap_future(self._intake.take(self._head, self._body, self._found))
-
-    def count(self, refusal: ReportRejected) -> None:
-        """Count a refusal once."""
-        if not self._counted:
-            self._intake.count(refusal)
-
-    async def _judge(self) -> None:
-        head = read_head(bytes(self._body[:MAX_HEAD_BYTES]))
-        verdict = self._intake.screen(head, int(time.time()))
-        if isinstance(verdict, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
-            raise verdict
-        self._head, self._found = head, verdict
-
-
-class UploadMemory:
-    """Bytes of bodies on their way in, all of them in the event loop's one thread."""
-
-    def __init__(self, bound: int) -> None:
-        self._left = bound
-
-    @contextmanager
-    def reserved(self, n_bytes: int) -> Iterator[None]:
-        """Reserve room for one body while it comes in. Raises IntakeUnavailable."""
-        if n_bytes > self._left:
-            raise IntakeUnavailable("report: too many are on their way in, send it again later")
-        self._left -= n_bytes
-        try:
-            yield
-        finally:
-            self._left += n_bytes
-
-
-def _refusal(refusal: ReportRejected, desk: ReportDesk, headers: dict[str, str]) -> Refusal:
-    code = code_of(refusal)
-    if code == "intake_unavailable":
-        return Refusal(code, str(refusal), headers=headers | {"retry-after": str(BUSY_RETRY_S)})
-    if code in ("report_late", "report_stale", "round_full"):
-        wait = desk.come_back_s(int(time.time()))
-        return Refusal(code, str(refusal), {"come_back_s": wait}, headers | {"retry-after": str(wait)})
-    return Refusal(code, str(refusal), headers=headers)
-
-
-=======
->>>>>>> 58b062cbdf3a465c5fdcf66f380452782795145b
 def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
     @app.post(
         "/v1/device-tokens",
