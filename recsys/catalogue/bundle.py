@@ -29,6 +29,7 @@ from safetensors.numpy import load_file, save_file
 
 from data.atomic import atomic_folder, check_replaceable, file_hash
 from data.errors import DataError, ModelError
+from data.values.numbers import strict_numbers
 from data.vocabulary import Vocabulary
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
@@ -118,6 +119,7 @@ def save_bundle(
     updates went into the table, in words; it stands on every artifact. training: figures for the reader.
     mix: learned weights and their tables, over the same items.
     """
+    catalogue = strict_numbers(catalogue)
     _check_catalogue(catalogue, table, "catalogue")
     folder = Path(folder)
     if overwrite:
@@ -155,7 +157,7 @@ def save_bundle(
 
 def _version(manifest: Mapping[str, Any]) -> str:
     content = {key: value for key, value in manifest.items() if key != "version"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _check_catalogue(catalogue: pl.DataFrame, table: ItemTable, where: object) -
 
 def _read_catalogue(path: Path, table: ItemTable) -> pl.DataFrame:
     try:
-        catalogue = pl.read_parquet(path)
+        catalogue = strict_numbers(pl.read_parquet(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ModelError(f"{path}: not a parquet file ({error})") from None
     _check_catalogue(catalogue, table, path)

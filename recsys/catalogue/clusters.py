@@ -204,11 +204,11 @@ def encode_clusters(made: Bundle | Clusters) -> bytes:
     }
     metadata = {
         "bundle_version": clusters.bundle_version,
-        "config": json.dumps(finite(asdict(clusters.config))),
+        "config": json.dumps(finite(asdict(clusters.config)), allow_nan=False),
         "format": FORMAT,
         "n_items": str(clusters.n_items),
         "name": clusters.name,
-        "parts": json.dumps(clusters.parts),
+        "parts": json.dumps(clusters.parts, allow_nan=False),
     }
     return tensor_file(tensors, metadata)
 

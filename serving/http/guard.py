@@ -53,7 +53,9 @@ class GuardBounds:
 
 def error_json(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
     """The one error body."""
-    return json.dumps({"error": {"code": code, "message": message, "details": dict(details or {})}}).encode()
+    return json.dumps(
+        {"error": {"code": code, "message": message, "details": dict(details or {})}}, allow_nan=False
+    ).encode()
 
 
 class Guard:
