@@ -38,6 +38,7 @@ COMMANDS = {
         "A shopper's own device: history and profile in an encrypted file.",
     ),
     "custodian": ("serving.cli.custodian:custodian_command", "The other party of every private sum."),
+    "log": ("serving.cli.log:app", "A custodian's public log: whether it is one log, as anybody may check."),
     "plan": ("serving.cli.plan:plan_command", "A privacy plan: ε, noise, clips and caps, agreed on by all parties."),
     "rounds": ("serving.cli.rounds:app", "Live training rounds: what became of them, and going back."),
     "bundles": ("serving.cli.bundles:app", "Which bundles a running service has, and which is current."),
