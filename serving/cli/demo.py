@@ -116,15 +116,9 @@ def _device_story(
         full = device.recommend(10, now=now)
         same = len({listed.item_id for listed in before.items} & {listed.item_id for listed in on_device.items})
         lines += _shelf("over HTTP, mode profile (the vector is used once and forgotten)", before, titles, bought_later)
-<<<<<<< 9907a63e85d626d4fe98482955d906371b07c27e
-        lines.append(f"  the same list made on the device, nothing sent: {same} of 10 items agree (int8 catalogue)")
-        lines += _shelf("on the device, with its repeat counter", full, titles, bought_later)
-        liked = next(listed.item_id for listed in on_device.items[::-1] if listed.item_id not in bought_later)
-=======
         lines += _shelf("on the device, nothing sent, by the mix of all signals", full, titles, bought_later)
         lines.append(f"  without what the shopper had before, {same} of 10 items are also in the list over HTTP")
-        liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
->>>>>>> 6f33808bc05fbb05e4c81141bf861a66e6482b46
+        liked = next(listed.item_id for listed in on_device.items[::-1] if listed.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
         after = device.recommend_from(url, 10, repeat=False, now=now)
         moved = 10 - len({listed.item_id for listed in before.items} & {listed.item_id for listed in after.items})
