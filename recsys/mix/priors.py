@@ -48,6 +48,7 @@ _PRIORS: Mapping[str, Mapping[ListName, Mapping[str, float]]] = MappingProxyType
 _TREND = {"trend_7d": 0.5, "trend_90d": 0.5}
 _CAUTIOUS_NEW = _TREND | {"taste": 0.1, "taste_rank": 0.2, "next": 0.1, "near": 0.1, "category": 0.1}
 _CAUTIOUS_OWN = _OWN_PURCHASES | {"own": 1.6}  # views that repeat are own items too
+_OWN_FIRST = _OWN_PURCHASES | {"own": 4.0}
 
 PRIORS: tuple[str, ...] = tuple(_PRIORS)
 """Names of the priors."""
@@ -63,9 +64,9 @@ def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.N
 
     The trend, own items, and as much of the other signals as orders equals: a taste from a log in which hardly anybody
     came back may be noise, and would be shown to everybody. seen: whether anybody came back at all; where nobody did,
-    the other signals say nothing.
+    it is the own counter: own items before all others, then the trend.
     """
-    own = _OWN[name] if name == "ratings" else _CAUTIOUS_OWN
+    own = _OWN[name] if name == "ratings" else _CAUTIOUS_OWN if seen else _OWN_FIRST
     return weights_of((_CAUTIOUS_NEW if seen else _TREND) | (own if listed == "all" else {}))
 
 
