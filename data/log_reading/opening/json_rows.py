@@ -15,6 +15,8 @@ from typing import Any
 _CHUNK = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = " \t\r\n,"
+_ESCAPES = str.maketrans({'"': '\\"', "\n": "\\n", "\r": "\\r"})
+"""All that polars escapes of a text within a list or an object; a backslash stays as it is."""
 
 Row = list[str | int | None]
 Record = tuple[int, dict[str, Any] | None]
@@ -148,7 +150,7 @@ def _members(value: dict[str, Any]) -> str:
 
 
 _WRITE: dict[type, Callable[[Any], str]] = {
-    str: lambda value: f'"{_SURROGATE.sub(chr(0xFFFD), value)}"',  # unescaped, as polars does
+    str: lambda value: f'"{_SURROGATE.sub(chr(0xFFFD), value).translate(_ESCAPES)}"',
     bool: lambda value: "true" if value else "false",
     int: str,
     float: _number,
