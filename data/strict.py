@@ -50,13 +50,15 @@ def read_strictly(
     where: what the values are, for messages ("" names fields alone). base: what a field is where it is not given;
     without it the dataclass's default, and a field without one must be given. Either
     completes what is given in part. left_out: fields that may not be given.
-    infinite: numbers may be infinite, and "inf" is one. Raises `error` with place, value and what it must be.
+    infinite: numbers may be infinite, and "inf" is one. Raises `error` with place, value and what it must be, of every
+    mistake in names and types, or of every one in bounds.
     """
     reader = _Reader(where, infinite, error)
     try:
         struct = msgspec.convert(raw, _struct(kind, left_out, infinite))  # type: ignore[arg-type]  # a class is hashable
     except msgspec.ValidationError as problem:
-        raise reader.refusal(kind, raw, str(problem), left_out) from None
+        found = reader.mistakes(kind, raw, where, left_out, complete=base is None)
+        raise error("; ".join(found)) if found else reader.refusal(kind, raw, str(problem), left_out) from None
     made: T = reader.made(kind, struct, where, base)
     return made
 
@@ -103,27 +105,67 @@ class _Reader:
     def made(self, kind: Any, struct: msgspec.Struct, where: str, base: Any) -> Any:
         """Make the dataclass of a struct."""
         hints = get_type_hints(kind)
-        values = {}
+        values, mistakes = {}, []
         for field in fields(kind):
             value = getattr(struct, field.name, msgspec.UNSET)
             place = f"{where}.{field.name}" if where else field.name
             if value is not msgspec.UNSET:
-                values[field.name] = self._value(hints[field.name], value, place, _before(field, base))
+                try:
+                    values[field.name] = self._value(hints[field.name], value, place, _before(field, base))
+                except OwnshelfError as mistake:
+                    mistakes.append(mistake)
             elif base is not None:
                 values[field.name] = getattr(base, field.name)
             elif field.default is MISSING and field.default_factory is MISSING:
-                raise self._error(f"{place}: is missing")
+                mistakes.append(self._error(f"{place}: is missing"))
+        if mistakes:
+            raise _together(mistakes, self._error)
         return kind(**values)
+
+    def mistakes(
+        self, hint: Any, raw: object, where: str, left_out: tuple[str, ...] = (), *, complete: bool = True
+    ) -> list[str]:
+        """Name every mistake in names and types, each with its place; none where msgspec takes the values."""
+        inside = _some(hint)
+        if isinstance(inside, type) and is_dataclass(inside) and isinstance(raw, dict):
+            hints, known = get_type_hints(inside), [one for one in fields(inside) if one.name not in left_out]
+            names = [one.name for one in known]
+            told = [
+                f"{where}.{key}".removeprefix(".") + f": is unknown, must be one of {', '.join(names)}"
+                for key in raw
+                if key not in names
+            ]
+            for one in known:
+                place = f"{where}.{one.name}".removeprefix(".")
+                if one.name in raw:
+                    told += self.mistakes(hints[one.name], raw[one.name], place, complete=_before(one, None) is None)
+                elif complete and one.default is MISSING and one.default_factory is MISSING:
+                    told.append(f"{place}: is missing")
+            return told
+        kinds = get_args(inside) if get_origin(inside) is tuple else ()
+        if kinds and kinds[-1] is ... and isinstance(raw, list | tuple):
+            return [told for at, one in enumerate(raw) for told in self.mistakes(kinds[0], one, f"{where}[{at}]")]
+        try:
+            msgspec.convert(raw, _type(hint, self._infinite))
+        except msgspec.ValidationError as problem:
+            return [str(_Reader(where, self._infinite, self._error).refusal(hint, raw, str(problem), left_out))]
+        return []
 
     def _value(self, hint: Any, value: Any, where: str, base: Any) -> Any:
         if isinstance(value, msgspec.Struct):
             return self.made(_dataclass_in(hint), value, where, base)
         if isinstance(value, tuple):
             kinds = get_args(_some(hint))
-            return tuple(
-                self._value(kinds[0] if len(kinds) < 2 or kinds[1] is ... else kinds[at], one, f"{where}[{at}]", None)
-                for at, one in enumerate(value)
-            )
+            made, mistakes = [], []
+            for at, one in enumerate(value):
+                own = kinds[0] if len(kinds) < 2 or kinds[1] is ... else kinds[at]
+                try:
+                    made.append(self._value(own, one, f"{where}[{at}]", None))
+                except OwnshelfError as mistake:
+                    mistakes.append(mistake)
+            if mistakes:
+                raise _together(mistakes, self._error)
+            return tuple(made)
         if isinstance(value, float) or (value == "inf" and _some(hint) is float):
             number = float(value) + 0.0  # of 0 and -0.0 one text
             if math.isnan(number) or (not self._infinite and not abs(number) < MAX_NUMBER):
@@ -161,6 +203,11 @@ class _Reader:
             kinds = [_WORDS[one] for one in expected[1].split(" | ") if one in _WORDS]
             return self._error(f"{told}: must be {' or '.join(kinds) or expected[1]}")
         return self._error(f"{told}: {text[:1].lower()}{text[1:]}")
+
+
+def _together(mistakes: list[OwnshelfError], error: type[OwnshelfError]) -> OwnshelfError:
+    """Return the one mistake as it is, or one error with all of them."""
+    return mistakes[0] if len(mistakes) == 1 else error("; ".join(map(str, mistakes)))
 
 
 def _before(field: Any, base: Any) -> Any:

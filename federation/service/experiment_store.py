@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 
-from data.errors import FederationError
+from data.errors import DataError, FederationError
 from federation.learning.experiment_sum import experiment_plan
 from federation.service.experiment_schema import EXPERIMENTS, SCHEMA, VERSIONS, WINDOWS, ExperimentState, rows_of
 from federation.service.round_schema import SCHEMA as ROUNDS
@@ -17,7 +17,7 @@ from federation.service.window_store import WindowStore
 from federation.storage.database import reading
 from federation.storage.migrations import prepare
 from recsys.experiments.definition.amendments import check_amendment, check_beside
-from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition import Experiment, date_of
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
 
 
@@ -87,7 +87,7 @@ class ExperimentStore:
             return _get(connection, app, experiment.id)
 
     def start(self, app: str, experiment_id: str, now: int) -> StoredExperiment:
-        """Change draft → running. Raises DataError beside another experiment that needs the same shoppers."""
+        """Change draft → running. Raises DataError for dates that are past, and beside one that needs its shoppers."""
         with self.engine.begin() as connection:
             _lock_app(connection, app)
             stored = _get(connection, app, experiment_id)
@@ -95,6 +95,11 @@ class ExperimentStore:
                 return stored
             if stored.state is not ExperimentState.DRAFT:
                 raise WrongState(f"experiment {experiment_id}: is {stored.state}, must be draft to start")
+            if stored.experiment.window(stored.experiment.looks.count - 1)[1] <= now:
+                end = date_of(stored.experiment.ends_at)
+                raise DataError(
+                    f"experiment {experiment_id}: ends_at={end} is past, and so is every window: define dates to come"
+                )
             check_beside(stored.experiment, _running(connection, app))
             self._set(connection, stored, state=ExperimentState.RUNNING, started_at=now)
             return _get(connection, app, experiment_id)

@@ -13,6 +13,7 @@ from data.errors import DataError
 from data.logged_feedback import LoggedFeedback
 from recsys.evaluation.statistics import LEVEL, RESAMPLES, PairedDifference, bootstrap_means, difference_of_means
 from recsys.off_policy.estimators import ESTIMATORS, Rounds, Terms
+from recsys.off_policy.log_checks import check_log
 from recsys.off_policy.overlap import OverlapLimits, check_overlap, measure_overlap
 from recsys.off_policy.policies import TargetPolicy, chance_of_shown
 from recsys.off_policy.reward_model import RewardModel, SlotItemMeans
@@ -84,8 +85,10 @@ def estimate_policy(
 
     One estimate an estimator.
 
-    Raises DataError for an unknown estimator and, for all but `clipped`, where the log's overlap is too thin.
+    Raises DataError for an unknown estimator, for a log without exploration or with propensities that contradict it,
+    and, for all but `clipped`, where the log's overlap is too thin.
     """
+    check_log(log)
     rounds = rounds_for(log, policy, reward_bound=reward_bound, reward_model=reward_model, seed=seed)
     if any(name != "clipped" for name in estimators):
         check_overlap(measure_overlap(rounds.weights, log.reward, log.unit_idx), policy.name, limits)

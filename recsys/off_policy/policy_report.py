@@ -18,6 +18,7 @@ from recsys.off_policy.estimate import (
     terms_of,
     with_intervals,
 )
+from recsys.off_policy.log_checks import check_log
 from recsys.off_policy.overlap import Overlap, OverlapLimits, check_overlap, measure_overlap
 from recsys.off_policy.policies import TargetPolicy
 
@@ -31,7 +32,7 @@ class OffPolicyReport:
     logged: what the logging policy earned. on_policy: what the policy itself earned in a log of its own, if there is
     one: what an estimate should have been. difference: policy − `against` (by default the logging policy) on the same
     rounds, by `difference_by`; None where only clipped estimates were asked for. The intervals of estimates take the
-    policy's chances as given.
+    policy's chances as given. warnings: what the log's own propensities make doubtful.
     """
 
     log: str
@@ -47,6 +48,7 @@ class OffPolicyReport:
     against: str
     on_policy: Estimate | None
     limits: OverlapLimits = field(default_factory=OverlapLimits)
+    warnings: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -84,6 +86,7 @@ class OffPolicyReport:
             else asdict(self.difference) | {"by": self.difference_by, "against": self.against},
             "on_policy": None if self.on_policy is None else self.on_policy.to_dict(),
             "verdict": self.verdict,
+            "warnings": list(self.warnings),
         }
 
     def to_frame(self) -> pl.DataFrame:
@@ -114,8 +117,10 @@ def evaluate_policy(
 ) -> OffPolicyReport:
     """Estimate a policy from a log, beside what was live and, from own_log, what the policy really earned.
 
-    Raises DataError where the log's overlap is too thin for what was asked.
+    Raises DataError for a log without exploration, one whose propensities contradict what it shows, and one whose
+    overlap is too thin for what was asked.
     """
+    warnings = check_log(log)
     options = {"interval": interval, "resamples": resamples, "seed": seed}
     rounds = rounds_for(log, policy, reward_bound=reward_bound, seed=seed)
     overlap = measure_overlap(rounds.weights, log.reward, log.unit_idx)
@@ -141,4 +146,5 @@ def evaluate_policy(
         against=WHAT_WAS_LIVE if against is None else against.name,
         on_policy=None if own_log is None else logged_value(own_log, **options),  # type: ignore[arg-type]
         limits=limits or OverlapLimits(),
+        warnings=warnings,
     )

@@ -13,7 +13,7 @@ LIMITS = {
     "gbstats": {
         **dict.fromkeys(["mean", "ratio", "cuped", "always_valid", "always_valid_cuped"], 1e-9),
         "proportion": 1e-4,  # its variance is p(1 − p), ours with n/(n − 1)
-        "relative": 0.03,  # its relative interval is symmetric, ours of the log of the ratio
+        "relative": 0.03,  # its relative interval is symmetric, ours Fieller's
     },
     "spotify": {
         "mean": 1e-9,

@@ -155,3 +155,19 @@ def test_whatever_it_is_given_it_makes_it_or_refuses_it_in_one_way(raw: object) 
 def test_a_value_in_a_message_is_short() -> None:
     assert len(brief("x" * 10_000)) <= 80
     assert brief(10**5_000) == "an integer of too many digits"
+
+
+def test_every_mistake_is_told_of_names_and_types_and_of_bounds() -> None:
+    with pytest.raises(DataError) as refused:
+        tree(nam=3, kind="fir", leaves=[{"share": "x"}, {"share": 0}, {"n": 1.5}], best=7)
+    assert str(refused.value).split("; ") == [
+        "tree.nam: is unknown, must be one of name, kind, leaves, pair, best, flag, own, fresh",
+        "tree.kind='fir': must be one of oak, elm",
+        "tree.leaves[0].share='x': must be a finite number",
+        "tree.leaves[2].share: is missing",
+        "tree.leaves[2].n=1.5: must be an integer",
+        "tree.best=7: must be an object or null",
+    ]
+    with pytest.raises(DataError) as refused:
+        tree(leaves=[{"share": 2}, {"share": 0}, {"share": -1}], best={"share": 3})
+    assert str(refused.value).split("; ") == [f"share={n}: must be 0..1" for n in ("2.0", "-1.0", "3.0")]

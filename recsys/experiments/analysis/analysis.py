@@ -39,8 +39,10 @@ class Look:
 class Effect:
     """One arm against control in one metric, of all shoppers or of a level of a segment.
 
-    Figures are None where there is a problem. relative: to control. p_value: valid at this look; adjusted_p: for the
-    family's number. reduction: share of variance that the covariate took away; noise_share: that privacy's noise is.
+    Figures are None where there is a problem. relative: to control. low..high, relative_low..relative_high: hold at
+    once for all of the family, and at every look; a figure is shown exactly where they leave 0. p_value: valid at this
+    look; adjusted_p: for the family's number. reduction: share of variance that the covariate took away; noise_share:
+    that privacy's noise is.
     """
 
     metric: str
@@ -101,7 +103,8 @@ class Analysis:
     """The results of all sums at the last look.
 
     effects: every metric and arm, at the last look. history: the same at every look, without p-values. segments:
-    primary metric by level. sample_ratio: None while an arm is below min_reports, and where both arms make every list.
+    primary metric by level. sample_ratio: None while an arm is expected to be below min_reports, whatever is in it, and
+    where both arms make every list.
     """
 
     experiment: str
@@ -132,12 +135,12 @@ class Analysis:
 def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     """Analyse an experiment from the cumulative sums of its looks, oldest first.
 
-    Primary and secondary metrics are each corrected by Holm over metrics and arms, interactions over segments and arms,
-    their levels by Benjamini and Hochberg, guardrails not: each alone may stop an experiment. Raises DataError for
-    looks that are not of this experiment.
+    Primary and secondary metrics are each corrected by Bonferroni over metrics and arms, intervals as p-values;
+    interactions by Holm over segments and arms; their levels by Benjamini and Hochberg, with the intervals of Benjamini
+    and Yekutieli (2005); guardrails not: each alone may stop an experiment. Raises DataError for looks that are not of
+    this experiment.
     """
     _check(experiment, looks)
-    design = Design.of(experiment)
     rivals = [arm.name for arm in experiment.arms if arm.name != experiment.control]
     whole = [{arm: _merge_cells(cells, range(len(cells))) for arm, cells in look.arms.items()} for look in looks]
     numbers = [look.number for look in looks]
@@ -145,6 +148,7 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     history: list[Effect] = []
     ended: list[FinalEffect] = []
     for metric in experiment.metrics:
+        design = Design.of(experiment, metric.role)
         for arm in rivals:
             seen, problem = _look_differences(experiment, metric, arm, numbers, whole)
             points = _points(design, seen, Effect(metric.name, arm, numbers[-1]))
@@ -152,6 +156,7 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
             effects.append(_last(design, seen, points, Effect(metric.name, arm, numbers[-1], problem=problem)))
             if metric.role is Role.PRIMARY and design.method is Method.GROUP_SEQUENTIAL and seen:
                 ended.extend(_final_effects(design, arm, seen))
+    design = Design.of(experiment)
     segments, interactions = _segments(experiment, design, rivals, looks)
     return Analysis(
         experiment=experiment.id,
@@ -161,9 +166,9 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
         method=str(design.method),
         alpha=design.alpha,
         sample_ratio=_sample_ratio(experiment, whole),
-        effects=tuple(_correct(effects, experiment.metrics)),
+        effects=tuple(effects),
         history=tuple(history),
-        segments=tuple(_adjust(segments, benjamini_hochberg)),
+        segments=tuple(segments),
         interactions=tuple(_adjust(interactions, holm)),
         stopped=tuple(ended),
     )
@@ -238,7 +243,8 @@ def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effec
     if not seen:
         return blank
     p = p_value(design, seen)
-    return replace(blank, p_value=p) if blank.problem else replace(points[-1], p_value=p)
+    last = blank if blank.problem else points[-1]
+    return replace(last, p_value=p, adjusted_p=min(1.0, p * design.comparisons))
 
 
 def _final_effects(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[FinalEffect]:
@@ -247,21 +253,20 @@ def _final_effects(design: Design, arm: str, seen: Sequence[LookDifference]) -> 
     if not crossed and seen[-1].number < design.count:
         return []
     k = crossed[0] if crossed else len(seen) - 1
-    if timing(design, seen[: k + 1]).spend(design.spending, design.alpha)[-1] < NEVER:
+    if timing(design, seen[: k + 1]).spend(design.spending, design.level)[-1] < NEVER:
         return []
-    estimate = stagewise_estimate(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
-    unit = math.sqrt(seen[k].difference.variance)
-    return [
-        FinalEffect(
-            arm, seen[k].number, estimate.estimate * unit, estimate.low * unit, estimate.high * unit, estimate.p_value
-        )
-    ]
+    made = stagewise_estimate(timing(design, seen[: k + 1]), design.spending, design.level, z[k])
+    at = seen[k].difference
+    unit = math.sqrt(at.variance)
+    estimate = at.effect * made.estimate / z[k] if z[k] else made.estimate * unit  # z is Student's as a normal's
+    low, high = (estimate + (bound - made.estimate) * unit for bound in (made.low, made.high))
+    return [FinalEffect(arm, seen[k].number, estimate, low, high, made.p_value)]
 
 
 def _segments(
     experiment: Experiment, design: Design, rivals: Sequence[str], looks: Sequence[Look]
 ) -> tuple[list[Effect], list[Interaction]]:
-    effects: list[Effect] = []
+    levels: list[tuple[Effect, list[LookDifference]]] = []
     interactions: list[Interaction] = []
     numbers = [look.number for look in looks]
     for position, segment in enumerate(experiment.segments):
@@ -272,10 +277,29 @@ def _segments(
                 merged = [{name: _merge_cells(sums, cells) for name, sums in look.arms.items()} for look in looks]
                 seen, problem = _look_differences(experiment, experiment.primary, arm, numbers, merged)
                 blank = Effect(experiment.primary.name, arm, numbers[-1], segment.name, level, problem=problem)
-                effects.append(_last(design, seen, _points(design, seen, blank), blank))
+                levels.append((blank, seen))
                 by_level.append(seen)
             interactions.append(_interaction(design, segment, arm, by_level))
-    return effects, interactions
+    return _selected(design, levels), interactions
+
+
+def _selected(design: Design, levels: Sequence[tuple[Effect, Sequence[LookDifference]]]) -> list[Effect]:
+    """Levels' effects by Benjamini and Hochberg, each with the interval of which it is read.
+
+    Of m levels, R selected, intervals are of level R·alpha/m (Benjamini and Yekutieli 2005), of alpha/m where none is:
+    a level is selected exactly where that interval leaves 0, and 1 − alpha of those selected hold the effect.
+    """
+    if not levels:
+        return []
+    p = _adjust(
+        [_last(design, seen, _points(design, seen, blank), blank) for blank, seen in levels], benjamini_hochberg
+    )
+    selected = sum(one.adjusted_p is not None and one.adjusted_p <= design.alpha for one in p)
+    narrowed = replace(design, comparisons=len(levels) / max(selected, 1))
+    return [
+        replace(_last(narrowed, seen, _points(narrowed, seen, blank), blank), adjusted_p=one.adjusted_p)
+        for (blank, seen), one in zip(levels, p, strict=True)
+    ]
 
 
 def _interaction(
@@ -290,32 +314,28 @@ def _interaction(
 
 
 def _sample_ratio(experiment: Experiment, looks: Sequence[Mapping[str, ArmSums]]) -> SampleRatio | None:
-    if experiment.interleaved or any(sums.n < experiment.privacy.min_reports for sums in looks[-1].values()):
+    """Return the test, once every arm is expected to reach min_reports; what is below is hidden as a figure alone."""
+    total, weights = (
+        sum(sums.n for sums in looks[-1].values()),
+        {arm.name: float(arm.weight) for arm in experiment.arms},
+    )
+    least = experiment.privacy.min_reports
+    if experiment.interleaved or total * min(weights.values()) / sum(weights.values()) < least:
         return None
     return sample_ratio(
         [{arm: sums.n for arm, sums in look.items()} for look in looks],
-        {arm.name: float(arm.weight) for arm in experiment.arms},
+        weights,
         [{arm: sums.noise.n for arm, sums in look.items()} for look in looks],
+        least_shown=least,
     )
 
 
-def _correct(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Effect]:
-    roles = {metric.name: metric.role for metric in metrics}
-    done: dict[tuple[str, str], Effect] = {}
-    for role in Role:
-        family = [effect for effect in effects if roles[effect.metric] is role]
-        adjusted = _adjust(family, None if role is Role.GUARDRAIL else holm)
-        done |= {(effect.metric, effect.arm): effect for effect in adjusted}
-    return [done[effect.metric, effect.arm] for effect in effects]
-
-
-def _adjust(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
-    """Adjust the family's p-values; one without p counts as 1, so that what is missing helps nobody."""
-    p = [1.0 if effect.p_value is None else effect.p_value for effect in family]
-    adjusted = p if correct is None else correct(p).tolist()
+def _adjust(family: Sequence[Tested], correct: Callable[[list[float]], Floats]) -> list[Tested]:
+    """Return the family with adjusted p-values; one without p counts as 1, so that what is missing helps nobody."""
+    adjusted = correct([1.0 if one.p_value is None else one.p_value for one in family]).tolist()
     return [
-        replace(effect, adjusted_p=None if effect.p_value is None else value)
-        for effect, value in zip(family, adjusted, strict=True)
+        replace(one, adjusted_p=None if one.p_value is None else value)
+        for one, value in zip(family, adjusted, strict=True)
     ]
 
 

@@ -16,27 +16,45 @@ from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.analysis.intervals import ALPHA, check_alpha, fixed_p, normal_z
 from recsys.experiments.analysis.spending import LookSchedule, bounds, repeated_p
 from recsys.experiments.definition.definition import Experiment, Method, Spending
+from recsys.experiments.definition.metric_definitions import Role
 
 
 @dataclass(frozen=True)
 class Design:
-    """method, spending: as defined. count: planned looks; one look of GROUP_SEQUENTIAL is a fixed test."""
+    """How one figure is tested.
+
+    method, spending: as defined. count: planned looks; one look of GROUP_SEQUENTIAL is a fixed test. alpha: of the
+    family. comparisons: figures that share it, so that all of their intervals hold at once (Bonferroni).
+    """
 
     method: Method = Method.GROUP_SEQUENTIAL
     count: int = 1
     spending: Spending = Spending.OBRIEN_FLEMING
     alpha: float = ALPHA
+    comparisons: float = 1.0
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
+        if not self.comparisons >= 1.0:
+            raise DataError(f"comparisons={self.comparisons}: must be 1 or more")
         if self.count < 1:
             raise DataError(f"count={self.count}: must be 1 or more")
 
+    @property
+    def level(self) -> float:
+        """The level of one interval."""
+        return self.alpha / self.comparisons
+
     @staticmethod
-    def of(experiment: Experiment) -> Design:
-        """Read the design of an experiment."""
+    def of(experiment: Experiment, role: Role = Role.GUARDRAIL) -> Design:
+        """Return the design of an experiment, for its metrics of a role.
+
+        Metrics of one role over all arms are one family; guardrails are not, each alone may stop an experiment.
+        """
         looks = experiment.looks
-        return Design(looks.method, looks.count, looks.spending, experiment.alpha)
+        family = sum(metric.role is role for metric in experiment.metrics) * (len(experiment.arms) - 1)
+        comparisons = 1 if role is Role.GUARDRAIL else max(family, 1)
+        return Design(looks.method, looks.count, looks.spending, experiment.alpha, comparisons)
 
 
 @dataclass(frozen=True)
@@ -84,16 +102,14 @@ def criticals(design: Design, seen: Sequence[LookDifference]) -> list[float]:
     seen: one or more looks, oldest first. Values of earlier looks do not change when later ones come.
     """
     if design.method is Method.GROUP_SEQUENTIAL:
-        return list(bounds(timing(design, seen), design.spending, design.alpha))
+        return list(bounds(timing(design, seen), design.spending, design.level))
     times = clocks(seen)
     scale = mixture(design, seen[0].number, times[0])
-    return [anytime_critical(design.alpha, time, scale) for time in times]
+    return [anytime_critical(design.level, time, scale) for time in times]
 
 
 def p_value(design: Design, seen: Sequence[LookDifference]) -> float:
-    """Compute the p-value at the last look, valid whatever made one stop there.
-
-    It is at most alpha once a look's interval left 0.
+    """p-value at the last look, valid whatever made one stop there; at most `level` once a look's interval left 0.
 
     Welch's for a single planned look, the repeated p-value of planned looks, 1/the greatest e-value at any time.
     """

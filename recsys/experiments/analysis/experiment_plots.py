@@ -66,7 +66,7 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
 
     plan: as recsys.experiments.rehearsal.planning.plan. Dashed lines are without the covariate.
     """
-    rows = plan["metrics"]
+    rows = [row for row in plan["metrics"] if "problem" not in row]
     figure = Figure(figsize=(4.0 * len(rows), 3.3), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(rows)))
     for axes, row in zip(panels, rows, strict=True):

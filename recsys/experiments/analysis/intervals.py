@@ -13,6 +13,7 @@ from scipy import special
 
 from data.errors import DataError
 from recsys.experiments.analysis.estimates import Difference
+from recsys.experiments.analysis.student_tails import normal_of_student, student_of_normal
 
 ALPHA = 0.05
 """Two-sided level, the convention of the tools that testers come from."""
@@ -22,7 +23,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds on an effect, absolute and relative to control; the relative ones are nan unless both arms are above 0."""
+    """Bounds on an effect, absolute and relative to control; the relative ones are nan where control may be 0."""
 
     low: float
     high: float
@@ -31,35 +32,41 @@ class Interval:
 
 
 def interval(difference: Difference, critical: float) -> Interval:
-    """Compute effect ± critical standard errors, and treatment/control by the log of the ratio (delta method).
+    """Bound the effect: ± critical standard errors, and treatment/control − 1 by Fieller's theorem (1954).
 
     critical is of a normal statistic; Student's of the same tail stands in for it. An infinite one bounds nothing.
+    Both intervals are of one test: treatment/control = ρ is within where treatment − ρ·control is no further from 0
+    than critical standard errors, so the relative interval holds 0 exactly where the absolute one does.
     """
-    half = student(critical, difference.df) * math.sqrt(difference.variance)
+    reach = student_of_normal(critical, difference.df)
+    half = reach * math.sqrt(difference.variance)
     low, high = difference.effect - half, difference.effect + half
-    if math.isnan(difference.log_variance):
-        return Interval(low, high, math.nan, math.nan)
-    ratio = difference.treatment / difference.control
-    exponent = student(critical, difference.log_df) * math.sqrt(difference.log_variance)
-    spread = math.exp(exponent) if exponent < 700.0 else math.inf
-    return Interval(low, high, ratio / spread - 1.0, ratio * spread - 1.0)
+    return Interval(low, high, *_fieller(difference, reach))
 
 
-def student(critical: float, df: float) -> float:
-    """Find the value of Student's t that is exceeded as often as critical ≥ 0 by a standard normal."""
-    tail = float(special.ndtr(-critical))
-    if tail < 1e-300:
-        return math.inf
-    return -float(special.stdtrit(df, tail))
+def _fieller(difference: Difference, reach: float) -> tuple[float, float]:
+    """Roots of (treatment − ρ·control)² = reach²·(its variance), less 1; nan where control is within reach of 0."""
+    control, treatment = difference.control, difference.treatment
+    if not control > 0.0 or math.isnan(difference.control_variance):
+        return math.nan, math.nan
+    if math.isinf(reach):
+        return -1.0, math.inf
+    own = difference.control_variance
+    square = control**2 - reach**2 * own
+    if not square > 0.0:
+        return math.nan, math.nan
+    rest = treatment**2 - reach**2 * (difference.variance - own)
+    root = math.sqrt(max((treatment * control) ** 2 - square * rest, 0.0))
+    lowest = min(-1.0, difference.relative)  # no outcome is below 0, noise of privacy alone takes one there
+    return max((treatment * control - root) / square - 1.0, lowest), (treatment * control + root) / square - 1.0
 
 
 def normal_z(difference: Difference) -> float:
-    """Express the effect in standard errors, as the normal value of the same tail as Student's.
+    """Return the effect in standard errors, as the normal value of the same tail as Student's.
 
-    It is what boundaries compare.
+    What boundaries compare.
     """
-    tail = float(special.stdtr(difference.df, -abs(difference.z)))
-    return math.copysign(-float(special.ndtri(tail)) if tail > 0 else 38.0, difference.effect)
+    return math.copysign(normal_of_student(abs(difference.z), difference.df), difference.effect)
 
 
 def fixed_critical(alpha: float) -> float:

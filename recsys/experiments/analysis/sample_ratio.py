@@ -27,9 +27,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """A test of the counts at the last look. p_value: always valid, the least over the looks. mismatch: p ≤ alpha."""
+    """What the counts say at the last look.
 
-    observed: dict[str, float]
+    p_value: always valid, the least over the looks. mismatch: p ≤ alpha. observed: None for an arm below what may be
+    shown; then `expected` is by the shown arms alone and p_value a bound, alpha or 1: neither tells its count.
+    """
+
+    observed: dict[str, float | None]
     expected: dict[str, float]
     p_value: float
     mismatch: bool
@@ -42,10 +46,12 @@ def sample_ratio(
     *,
     alpha: float = ALPHA,
     concentration: float = CONCENTRATION,
+    least_shown: float = 0.0,
 ) -> SampleRatio:
     """Judge cumulative counts of each look, arm → shoppers, against weights, arm → positive number of any sum.
 
-    noise: variance of each count's noise, at each look; without, counts are whole numbers.
+    noise: variance of each count's noise, at each look; without, counts are whole numbers. least_shown: a count below
+    it is judged, and not told.
     """
     if len(weights) < 2 or not all(math.isfinite(w) and w > 0 for w in weights.values()):
         raise DataError(f"weights={weights}: must be 2 or more, each above 0")
@@ -61,10 +67,13 @@ def sample_ratio(
             greatest = max(greatest, float(judge(seen, shares, variances, concentration)))
     p_value = math.exp(-greatest)
     last = counts[-1]
-    total = sum(last.values())
+    told = {arm: count for arm, count in last.items() if count >= least_shown}
+    by_weight = sum(told.values()) / sum(weights[arm] for arm in told) if told else 0.0
+    if len(told) < len(weights):
+        p_value = alpha if p_value <= alpha else 1.0
     return SampleRatio(
-        observed={arm: float(last[arm]) for arm in weights},
-        expected={arm: float(share * total) for arm, share in zip(weights, shares, strict=True)},
+        observed={arm: float(told[arm]) if arm in told else None for arm in weights},
+        expected={arm: float(weight * by_weight) for arm, weight in weights.items()},
         p_value=p_value,
         mismatch=p_value <= alpha,
     )

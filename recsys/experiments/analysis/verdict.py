@@ -5,6 +5,7 @@ No figure is computed here. "No difference shown" is not "no difference": what i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,9 +19,11 @@ class State(StrEnum):
 
     INVALID = "invalid"
     GUARDRAIL_HURT = "guardrail_hurt"
+    GUARDRAIL_UNKNOWN = "guardrail_unknown"
     BETTER = "better"
     WORSE = "worse"
     CONTRADICTORY = "contradictory"
+    NOT_HELD = "not_held"
     NO_DIFFERENCE = "no_difference_shown"
     RUNNING = "still_running"
     TOO_FEW = "too_few"
@@ -32,6 +35,7 @@ class Guard(StrEnum):
     HURT = "hurt"
     HELD = "held"
     OPEN = "open"
+    NO_FIGURE = "no_figure"
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,27 @@ def verdicts(experiment: Experiment, analysis: Analysis) -> tuple[Verdict, ...]:
 
 
 def guard(metric: Metric, effect: Effect) -> Guard:
-    """Judge a guardrail metric by its interval.
+    """hurt: the whole interval is beyond the margin on the worse side; held: none of it is; open: else.
 
-    hurt: the whole interval is beyond the margin on the worse side; held: none of it; open: else, or no figure.
+    Of the relative interval; without one, of the absolute, the margin being of control's value.
     """
-    low, high = effect.relative_low, effect.relative_high
-    if low is None or high is None or low != low:
-        if not effect.control or effect.low is None or effect.high is None:
-            return Guard.OPEN
-        low, high = effect.low / abs(effect.control), effect.high / abs(effect.control)
+    if effect.effect is None or effect.control is None or effect.low is None or effect.high is None:
+        return Guard.NO_FIGURE
+    low, high, margin = effect.relative_low, effect.relative_high, metric.margin
+    if low is None or high is None or math.isnan(low):
+        low, high, margin = effect.low, effect.high, metric.margin * abs(effect.control)
     if metric.direction is Direction.DOWN:
         low, high = -high, -low
-    if high < -metric.margin:
+    if high < -margin:
         return Guard.HURT
-    return Guard.HELD if low > -metric.margin else Guard.OPEN
+    return Guard.HELD if low > -margin else Guard.OPEN
+
+
+def sign(effect: Effect) -> int:
+    """On which side of 0 the interval lies: 1 above, −1 below, 0 where it holds 0 or there is none."""
+    if effect.low is None or effect.high is None:
+        return 0
+    return int(effect.low > 0.0) - int(effect.high < 0.0)
 
 
 def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
@@ -74,9 +85,11 @@ def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
     words = {
         State.INVALID: lambda: _invalid(analysis),
         State.GUARDRAIL_HURT: lambda: _hurt(effects, guards, primary),
+        State.GUARDRAIL_UNKNOWN: lambda: _unknown(experiment, effects, guards, primary, analysis),
         State.BETTER: lambda: _say_shown(primary, _better(experiment, arm, "better"), analysis),
         State.WORSE: lambda: _say_shown(primary, _better(experiment, arm, "worse"), analysis),
         State.CONTRADICTORY: lambda: _contradictory(analysis, primary),
+        State.NOT_HELD: lambda: _not_held(analysis, primary),
         State.NO_DIFFERENCE: lambda: _none(experiment, primary),
         State.RUNNING: lambda: _running(analysis, primary),
         State.TOO_FEW: lambda: f"Nothing to say yet: {primary.problem}.",
@@ -93,31 +106,34 @@ def _state(experiment: Experiment, analysis: Analysis, primary: Effect, guards: 
         return State.GUARDRAIL_HURT
     if primary.effect is None:
         return State.TOO_FEW
-    if primary.adjusted_p is not None and primary.adjusted_p <= analysis.alpha:
-        decided = _deciding_effect(analysis, primary).effect or 0.0
-        if (primary.low or 0.0) > 0 > decided or (primary.high or 0.0) < 0 < decided:
-            return State.CONTRADICTORY
-        return State.BETTER if (decided > 0) is (experiment.primary.direction is Direction.UP) else State.WORSE
+    now, shown = sign(primary), {sign(point) for point in _shown_before(analysis, primary)}
+    if now and -now in shown:
+        return State.CONTRADICTORY
+    if now:
+        if now != (1 if experiment.primary.direction is Direction.UP else -1):
+            return State.WORSE
+        return State.GUARDRAIL_UNKNOWN if Guard.NO_FIGURE in guards.values() else State.BETTER
+    if shown:
+        return State.NOT_HELD
     return State.NO_DIFFERENCE if analysis.final else State.RUNNING
 
 
-def _deciding_effect(analysis: Analysis, primary: Effect) -> Effect:
-    """Find the effect at the look that decided: the one whose interval first left 0.
-
-    The last look's if no interval alone did.
-    """
+def _shown_before(analysis: Analysis, primary: Effect) -> list[Effect]:
+    """Return the figures of earlier looks whose interval had left 0, oldest first."""
     points = [e for e in analysis.history if (e.metric, e.arm) == (primary.metric, primary.arm)]
-    return next((e for e in points if (e.low or 0.0) > 0 or (e.high or 0.0) < 0), primary)
+    return [e for e in points if sign(e) and e.look < primary.look]
 
 
 def _invalid(analysis: Analysis) -> str:
     ratio = analysis.sample_ratio
     assert ratio is not None
+    equal = "≤" if None in ratio.observed.values() else "="
     counts = ", ".join(
-        f"{arm} {seen:,.0f} (expected {ratio.expected[arm]:,.0f})" for arm, seen in ratio.observed.items()
+        f"{arm} {'fewer than are shown' if count is None else f'{count:,.0f}'} (expected {ratio.expected[arm]:,.0f})"
+        for arm, count in ratio.observed.items()
     )
     return (
-        f"Invalid: the arms do not hold the shoppers they should: {counts}; p = {ratio.p_value:.2g}. "
+        f"Invalid: the arms do not hold the shoppers they should: {counts}; p {equal} {ratio.p_value:.2g}. "
         "Something loses or moves shoppers in one arm more than in another: no effect can be read from these figures."
     )
 
@@ -135,20 +151,23 @@ def _better(experiment: Experiment, arm: str, word: str) -> str:
     return f"Shoppers click {liked} rather than {other}, which is not yet what it earns; {arm}'s sessions won less lost"
 
 
+def _unknown(
+    experiment: Experiment, effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect, analysis: Analysis
+) -> str:
+    missing = [f"{name} ({effects[name].problem})" for name, known in guards.items() if known is Guard.NO_FIGURE]
+    return f"Not to be decided: {', '.join(missing)} has no figure, and is a guardrail. " + _say_shown(
+        primary, _better(experiment, primary.arm, "better"), analysis
+    )
+
+
 def _say_shown(primary: Effect, what: str, analysis: Analysis) -> str:
-    decided = _deciding_effect(analysis, primary)
+    first = next(iter(_shown_before(analysis, primary)), primary)
     text = f"{what}: {_interval(primary)}."
-    if decided.look < analysis.looks:
-        text += f" Shown at look {decided.look} of {analysis.looks}."
-    if (
-        decided.low is not None
-        and primary.low is not None
-        and primary.high is not None
-        and primary.low < 0 < primary.high
-    ):
-        text += f" It was {_interval(decided)} then; since, the interval holds 0 again."
+    if first.look < analysis.looks:
+        text += f" Shown at look {first.look} of {analysis.looks}."
     crossed = next((s for s in analysis.stopped if (s.arm, s.look) == (primary.arm, primary.look)), None)
-    if crossed is not None and primary.control and abs(crossed.estimate) < abs(primary.effect or 0.0):
+    several = analysis.looks > 1 and crossed is not None
+    if several and crossed and primary.control and abs(crossed.estimate) < abs(primary.effect or 0.0):
         text += (
             f" Allowing for when it was decided, the effect is rather {crossed.estimate / abs(primary.control):+.1%}."
         )
@@ -156,10 +175,22 @@ def _say_shown(primary: Effect, what: str, analysis: Analysis) -> str:
 
 
 def _contradictory(analysis: Analysis, primary: Effect) -> str:
-    then = _deciding_effect(analysis, primary)
+    then = next(e for e in _shown_before(analysis, primary) if sign(e) == -sign(primary))
     return (
         f"Contradictory in {primary.metric}: {_interval(then)} at look {then.look}, {_interval(primary)} at look "
         f"{primary.look}. The effect changed with time or with who came: nothing may be concluded for all."
+    )
+
+
+def _not_held(analysis: Analysis, primary: Effect) -> str:
+    """Return an effect that an earlier look showed, and the last one does not.
+
+    No arm is called better or worse for it.
+    """
+    then = _shown_before(analysis, primary)[-1]
+    return (
+        f"Shown at look {then.look} of {analysis.looks}, not held since: {primary.metric} was {_interval(then)} then, "
+        f"and is {_interval(primary)} at look {primary.look}. The effect faded or came of who was there first."
     )
 
 
@@ -183,10 +214,10 @@ def _running(analysis: Analysis, primary: Effect) -> str:
 
 
 def _open(state: State, guards: dict[str, Guard]) -> list[str]:
-    names = [name for name, guard_state in guards.items() if guard_state is Guard.OPEN]
+    names = [name for name, found in guards.items() if found in (Guard.OPEN, Guard.NO_FIGURE)]
     if not names or state not in (State.BETTER, State.NO_DIFFERENCE):
         return []
-    return [f"Not yet known to be unharmed: {', '.join(names)}."]
+    return [f"Not yet known to be within its margin: {', '.join(names)}."]
 
 
 def _segments(analysis: Analysis, arm: str) -> list[str]:

@@ -29,14 +29,21 @@ KEYS = ("definition", "state", "results", "windows", "rehearsal")
 STATES: dict[State, str] = {
     State.INVALID: "invalid",
     State.GUARDRAIL_HURT: "worse than allowed in a guardrail",
+    State.GUARDRAIL_UNKNOWN: "a guardrail has no figure",
     State.BETTER: "better",
     State.WORSE: "worse",
     State.CONTRADICTORY: "contradictory",
+    State.NOT_HELD: "shown earlier, not held since",
     State.NO_DIFFERENCE: "no difference shown",
     State.RUNNING: "still running",
     State.TOO_FEW: "nothing to say yet",
 }
-GUARDS: dict[Guard, str] = {Guard.HURT: "hurt", Guard.HELD: "unharmed", Guard.OPEN: "not yet known"}
+GUARDS: dict[Guard, str] = {
+    Guard.HURT: "worse than its margin",
+    Guard.HELD: "within its margin",
+    Guard.OPEN: "not yet known",
+    Guard.NO_FIGURE: "no figure",
+}
 
 _P = ".4f"
 """How p is written: never as 0, which it is not."""
@@ -210,8 +217,8 @@ class _Report:
         names = ["metric", "control", "arm", "effect", "p, corrected", "gain by covariate", "privacy's share"]
         return (
             '<section><h2>All metrics at the last look</h2><p class="soft">Gain by covariate: the share of the '
-            "variance that it took away. Privacy's share: of the variance, what the noise is. p is corrected over "
-            "the metrics of a role and the arms; guardrails are not corrected, since each alone may stop an "
+            "variance that it took away. Privacy's share: of the variance, what the noise is. p and intervals are "
+            "corrected over the metrics of a role and the arms; guardrails are not, since each alone may stop an "
             f"experiment.</p>{table(names, rows)}</section>"
         )
 
@@ -245,7 +252,7 @@ class _Report:
                 "<p>Both make every list together, so no shopper is in one arm alone and there is nothing to test.</p>"
             )
         elif ratio is None:
-            body = "<p>An arm is below min_reports: its shoppers are not shown.</p>"
+            body = "<p>An arm is not yet expected to hold min_reports shoppers: nothing is tested.</p>"
         else:
             path = ("results", "analysis", "sample_ratio")
             rows = [

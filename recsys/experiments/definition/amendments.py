@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable
 
 from data.errors import DataError
-from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition import Experiment, date_of
 from recsys.experiments.definition.definition_file import to_dict
 
 AMENDABLE = ("version", "description", "ends_at", "layer")
@@ -40,9 +40,8 @@ def check_amendment(before: Experiment, after: Experiment) -> None:
         if name not in AMENDABLE and value != old.get(name):
             raise DataError(f"{name}: cannot change once the experiment has started; only {', '.join(AMENDABLE[1:])}")
     if after.ends_at < before.ends_at:
-        raise DataError(
-            f"ends_at={after.ends_at}: must not be before {before.ends_at}: shoppers of the end would be lost"
-        )
+        end, least = date_of(after.ends_at), date_of(before.ends_at)
+        raise DataError(f"ends_at={end}: must not be before {least}: shoppers of the end would be lost")
     if after.layer.name != before.layer.name:
         raise DataError(f"layer.name={after.layer.name!r}: must stay {before.layer.name!r}")
     if after.layer.start > before.layer.start or after.layer.stop < before.layer.stop:

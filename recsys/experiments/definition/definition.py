@@ -7,8 +7,9 @@ recsys/experiments/definition/amendments.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import product
 from typing import Any, Literal, get_args
@@ -229,32 +230,45 @@ class Experiment:
         if self.interleaved and not self.metrics:
             object.__setattr__(self, "metrics", (preference_metric(),))
         check_name("id", self.id, ID)
-        within("version", self.version, 1, 1_000_000)
         names = [arm.name for arm in self.arms]
-        within("arms", len(names), 2, MAX_ARMS)
-        _distinct("arms", names)
-        one_of("control", self.control, names)
-        within("holdout_share", self.holdout_share, 0, 0.5)
-        within("outcome_days", self.outcome_days, 1, MAX_DAYS)
-        within("minimum_effect", self.minimum_effect, 0, 10, open_low=True)
-        within("alpha", self.alpha, 0, 0.2, open_low=True)
-        within("power", self.power, 0.5, 0.999)
+        every_check(
+            lambda: within("version", self.version, 1, 1_000_000),
+            lambda: within("arms", len(names), 2, MAX_ARMS),
+            lambda: _distinct("arms", names),
+            lambda: one_of("control", self.control, names),
+            lambda: within("holdout_share", self.holdout_share, 0, 0.5),
+            lambda: within("outcome_days", self.outcome_days, 1, MAX_DAYS),
+            lambda: within("minimum_effect", self.minimum_effect, 0, 10, open_low=True),
+            lambda: within("alpha", self.alpha, 0, 0.2, open_low=True),
+            lambda: within("power", self.power, 0.5, 0.999),
+            self._check_dates,
+            self._check_description,
+            self._check_metrics,
+            lambda: _distinct("segments", [segment.name for segment in self.segments]),
+            lambda: within("segments: cells", self.n_cells, 1, MAX_CELLS),
+        )
+
+    def _check_dates(self) -> None:
         if not 0 <= self.starts_at < self.ends_at <= self.starts_at + MAX_DAYS * DAY_S:
             raise DataError(
-                f"ends_at={self.ends_at}: must be after starts_at={self.starts_at}, at most {MAX_DAYS} days"
+                f"ends_at={date_of(self.ends_at)}: must be after starts_at={date_of(self.starts_at)}, at most "
+                f"{MAX_DAYS} days"
             )
-        within("ends_at", self.ends_at, 0, LATEST_S)
+        if self.ends_at > LATEST_S:
+            raise DataError(f"ends_at={date_of(self.ends_at)}: must be {date_of(LATEST_S)} or before")
+
+    def _check_description(self) -> None:
         if len(self.description) > 2_000:
             raise DataError(f"description of {len(self.description)} characters: must be at most 2000")
+
+    def _check_metrics(self) -> None:
         check_metrics(self.metrics, interleaved=self.interleaved)
-        if self.interleaved:
-            check_drafted(self.arms)
-            if self.outcomes:
-                raise DataError("outcomes: must be left out of an interleaved design, it measures the preference alone")
-        else:
+        if not self.interleaved:
             self._check_columns()
-        _distinct("segments", [segment.name for segment in self.segments])
-        within("segments: cells", self.n_cells, 1, MAX_CELLS)
+            return
+        check_drafted(self.arms)
+        if self.outcomes:
+            raise DataError("outcomes: must be left out of an interleaved design, it measures the preference alone")
 
     def _check_columns(self) -> None:
         """Check that every column of the metrics has its outcome.
@@ -322,6 +336,26 @@ class Experiment:
             return whole, whole + REPORTING_DAYS * DAY_S
         start, end = (begin + (whole - begin) * k // self.looks.count for k in (number, number + 1))
         return max(start, end - REPORTING_DAYS * DAY_S), end
+
+
+def date_of(seconds: int) -> str:
+    """Write seconds since 1970 as ISO 8601 in UTC; as a number what no date is."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def every_check(*checks: Callable[[], object]) -> None:
+    """Run every check, and raise DataError with all that they found, not with the first alone."""
+    mistakes = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("; ".join(mistakes))
 
 
 def _distinct(what: str, names: Sequence[Any]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
 from data.strict import brief, read_strictly
-from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition import Experiment, every_check
 from recsys.experiments.definition.metric_definitions import Metric
 
 TIMES = ("starts_at", "ends_at")
@@ -52,7 +53,16 @@ def read_experiment(path: Path) -> Experiment:
 def experiment_of(raw: object) -> Experiment:
     """Read an experiment from plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
     if isinstance(raw, Mapping):
-        raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
+        raw, wrong = dict(raw), list[str]()
+        for key in TIMES:
+            try:
+                raw |= {key: _seconds(key, raw[key])} if key in raw else {}
+            except DataError as error:
+                wrong.append(str(error))
+        if wrong:  # other dates stand in, so that what else is wrong is told as well
+            every_check(
+                partial(_refuse, "; ".join(wrong)), partial(experiment_of, raw | dict(zip(TIMES, (0, 1), strict=True)))
+            )
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
         metrics: object = raw.get("metrics")
@@ -94,6 +104,10 @@ def _once(keys: Sequence[str]) -> None:
     twice = sorted(key for key, times in Counter(keys).items() if times > 1)
     if twice:
         raise DataError(f"{brief(twice[0])}: is given twice in one object")
+
+
+def _refuse(message: str) -> None:
+    raise DataError(message)
 
 
 def _seconds(name: str, raw: object) -> object:

@@ -26,7 +26,7 @@ END = 2**62
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """All enrolled shoppers, with what they do under each arm. places (parts + 1,): of their events in the scope.
+    """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope.
 
     sessions: of lists that both arms draft, else None.
     """
@@ -51,7 +51,7 @@ class Population:
         lift: float,
         rng: np.random.Generator,
     ) -> Population:
-        """Simulate everybody's answers to the lists made, (n,) a visit and arm, at the dial lift."""
+        """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
         rows, list_of, places = _events(logged, parts)
         scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
         if experiment.interleaved:
@@ -68,12 +68,12 @@ class Population:
             list_of=list_of,
             places=places,
             answers=answers(logged.log, scope, made, experiment.control, lift, rng),
-            diversity={arm: _diversity(arm_list, lists[arm].rows, wanted) for arm, arm_list in made.items()},
+            diversity={arm: _diversity(one, lists[arm].rows, wanted) for arm, one in made.items()},
         )
 
     @staticmethod
     def as_logged(experiment: Experiment, logged: LoggedVisits, parts: Sequence[EnrolledShopper]) -> Population:
-        """Take everybody as logged, under control; no list is made for them, so their diversity is 0."""
+        """Everybody under control, for whom no list is made: their diversity is 0."""
         rows, list_of, places = _events(logged, parts)
         usual = ShopperResponse(np.ones(len(rows), dtype=np.int64), {})
         nothing = np.zeros(int(list_of.max(initial=0)) + 1)
@@ -81,37 +81,44 @@ class Population:
         return Population(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
 
     def outcomes(self, place: int, arm: str) -> Callable[[int], Mapping[str, float]]:
-        """Make a function of a moment (µs): what one shopper's device would then know of its columns under an arm."""
+        """Return what the device of one shopper would know of its columns at a moment (µs), under an arm."""
         part = self.parts[place]
         if self.sessions is not None:
             return partial(self.sessions.values, part.at, len(part.visits), int(self.experiment.primary.cap))
         return partial(columns_at, self.experiment, self.notes(place, arm), part.exposed_at)
 
     def preference(self) -> float:
-        """Average the sessions won less lost at the end, each up to the cap; of drafted lists."""
+        """Mean of sessions won less lost at the end, each up to the cap; of drafted lists."""
         assert self.sessions is not None
-        outcomes = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
-        return float(np.mean([columns[WON] - columns[LOST] for columns in outcomes]))
+        found = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
+        return float(np.mean([one[WON] - one[LOST] for one in found]))
 
     def sums(self, arm: str, on_progress: Callable[[], None] | None = None) -> ArmSums:
-        """Sum everybody's capped columns at the end of their outcomes exactly, had all been in one arm."""
+        """Exact sums of everybody's capped columns at the end of their outcomes, had all been in one arm."""
+        return ArmSums.from_rows(self.values(arm, on_progress), self.experiment.metrics)
+
+    def values(self, arm: str, on_progress: Callable[[], None] | None = None) -> dict[str, npt.NDArray[np.float64]]:
+        """Column → (parts,) everybody's capped value at the end of their outcomes, had all been in one arm."""
         experiment, described = self.experiment, columns(self.experiment.metrics)
-        values: dict[str, list[float]] = {column.name: [] for column in described}
+        found: dict[str, list[float]] = {column.name: [] for column in described}
         for place, part in enumerate(self.parts):
             last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
             at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
             for column in described:
-                values[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
+                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
             if on_progress is not None:
                 on_progress()
-        return ArmSums.from_rows(values, experiment.metrics)
+        return {name: np.array(values) for name, values in found.items()}
 
     def notes(self, place: int, arm: str) -> list[OutcomeRecord]:
-        """List what one shopper's device would have noted under an arm, as far as outcomes and covariates reach."""
+        """Return what the device of one shopper would have noted under an arm, as far as outcomes and.
+
+        Ovariates reach.
+        """
         part, logged = self.parts[place], self.logged
         reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
-        log, shopper_rows = logged.log, logged.log.of(part.user)
-        start = shopper_rows.start + int(np.searchsorted(log.time[shopper_rows], part.exposed_at - reach))
+        log, own = logged.log, logged.log.of(part.user)
+        start = own.start + int(np.searchsorted(log.time[own], part.exposed_at - reach))
         exposing = int(logged.first[part.visits.start])
         notes = [note for row in range(start, exposing) for note in self._logged_records(row, 1)]
         answer = self.answers[arm]
@@ -144,10 +151,7 @@ class Population:
 def _events(
     logged: LoggedVisits, parts: Sequence[EnrolledShopper]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Collect everybody's events from the exposure on.
-
-    Returns their rows, the place of each one's list, and where each shopper's begin.
-    """
+    """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
     spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
     rows = np.concatenate([np.arange(*span) for span in spans])
     places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
@@ -156,8 +160,8 @@ def _events(
 
 
 def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt.NDArray[np.float64]:
-    """Compute one minus the mean cosine of each list, (n,) 0..2; zeros where no outcome asks for it."""
+    """(n,) one minus the mean cosine of each list, 0..2; zeros where no outcome asks for it."""
     if not wanted:
         return np.zeros(len(lists))
-    alike = [intra_list_similarity(rows[items[items >= 0]]) for items in lists]
+    alike = [intra_list_similarity(rows[one[one >= 0]]) for one in lists]
     return np.array([0.0 if math.isnan(value) else max(1.0 - value, 0.0) for value in alike])

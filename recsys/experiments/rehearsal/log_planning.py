@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import DataError
+from recsys.experiments.analysis.designs import Design
 from recsys.experiments.analysis.layout import layout_of
-from recsys.experiments.analysis.sums import SumsNoise
+from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import DAY_S, LAYER_BUCKETS, Experiment
 from recsys.experiments.rehearsal.crowd import Population
 from recsys.experiments.rehearsal.logged import LoggedVisits
-from recsys.experiments.rehearsal.planning import plan
+from recsys.experiments.rehearsal.plan_advice import hidden_variance, skew_warning, with_centres
+from recsys.experiments.rehearsal.planning import plan, smallest_share
 from recsys.experiments.rehearsal.rehearsal import enrol_shoppers
 
 UNSURE = 0.5
@@ -25,10 +27,11 @@ UNSURE = 0.5
 def plan_on_log(
     experiment: Experiment, logged: LoggedVisits, head: npt.NDArray[np.bool_], *, sigma: int = 0
 ) -> dict[str, Any]:
-    """Plan with `planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
+    """`planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
 
     experiment: at a time that the log covers. head (n_items,): which items are of the head. sigma: of one party's
-    noise, in steps. Raises DataError where nobody comes in, SumsTooSmall for a metric that does not vary in the log.
+    noise, in steps. Each metric says what its skewness and the noise do at the declared dates; `centres` is what the
+    log's means would save. Raises DataError where nobody comes in.
     """
     if experiment.interleaved:
         raise DataError(
@@ -37,11 +40,44 @@ def plan_on_log(
         )
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     parts = enrol_shoppers(experiment, logged, dict.fromkeys(there, experiment.control), head)
-    sums = Population.as_logged(experiment, logged, parts).sums(experiment.control)
+    values = Population.as_logged(experiment, logged, parts).values(experiment.control)
+    sums = ArmSums.from_rows(values, experiment.metrics)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)
-    planned = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
-    return planned | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
+    noise = arm_noise(experiment, sigma)
+    found = plan(experiment, sums, per_day, days=days, noise=noise)
+    ratio = smallest_share(experiment)
+    arms = (int(per_day * days / (1.0 + ratio)), int(per_day * days * ratio / (1.0 + ratio)))
+    for metric, row in zip(experiment.metrics, found["metrics"], strict=True):
+        if "problem" not in row:
+            level = Design.of(experiment, metric.role).level
+            row["skew"] = skew_warning(metric, values, sums, arms, level)
+            row["hidden_variance"] = hidden_variance(metric, sums, noise, min(arms))
+    on_progress = {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
+    return found | on_progress | {"centres": _centres(experiment, values, found, sigma) if sigma else None}
+
+
+def _centres(
+    experiment: Experiment, values: dict[str, npt.NDArray[np.float64]], found: dict[str, Any], sigma: int
+) -> dict[str, Any] | None:
+    """Return what the log's means as centres would save.
+
+    Columns, and shoppers of the primary metric before and after.
+    """
+    before = _shoppers(found)
+    centred, put = with_centres(experiment, ArmSums.from_rows(values, experiment.metrics))
+    if before is None or not put:
+        return None
+    sums = ArmSums.from_rows(values, centred.metrics)
+    after = _shoppers(plan(centred, sums, found["shoppers_per_day"], noise=arm_noise(centred, sigma)))
+    return None if after is None or after >= before else {"columns": put, "before": before, "shoppers": after}
+
+
+def _shoppers(found: dict[str, Any]) -> int | None:
+    row = next(one for one in found["metrics"] if one["role"] == "primary")
+    if "problem" in row:
+        return None
+    return int(next(iter(row["designs"][found["method"]].values()))["shoppers"])
 
 
 def share_of_two_arms(experiment: Experiment) -> float:
@@ -54,9 +90,7 @@ def share_of_two_arms(experiment: Experiment) -> float:
 
 
 def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
-    """Compute the noise's variances in one arm's sums when every window is in.
-
-    All cells and both parties are counted together.
+    """Variances of the noise in one arm's sums when every window is in, all cells and both parties together.
 
     sigma: of one party, in steps.
     """
@@ -67,9 +101,7 @@ def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
 
 
 def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
-    """Compute how much each metric's covariate must at least scatter, for a coefficient known to a half.
-
-    Returns metric → a share of the covariate's cap.
+    """Metric → how much its covariate must at least scatter, as a share of its cap, for a coefficient known to a half.
 
     With the most shoppers that may report, half of them in each of two arms, of a correlation of a half, outcome and
     covariate scattering by the same share f of their caps b, b': r² = (4·v(xz)/(b·b')² + v(zz)/b'⁴) / (n²·f⁴) with v
@@ -77,15 +109,15 @@ def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
     """
     noise = arm_noise(experiment, sigma)
     noise = noise + noise
-    scatter = {}
+    found = {}
     for metric in experiment.metrics:
         if metric.covariate is None:
             continue
-        x, z, cap, covariate_cap = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
+        x, z, cap, own = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
         square = noise.product(z, z)
         if metric.covariate_indicator:
             c = metric.covariate_centre
             square = (1.0 - 2.0 * c) ** 2 * noise.totals[z] + (c * (1.0 - c)) ** 2 * noise.n
-        total = 4.0 * noise.product(x, z) / (cap * covariate_cap) ** 2 + square / covariate_cap**4
-        scatter[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
-    return scatter
+        total = 4.0 * noise.product(x, z) / (cap * own) ** 2 + square / own**4
+        found[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
+    return found

@@ -39,6 +39,9 @@ NEARLY_NORMAL = 1e8
 SURELY = 20.0
 """Standard errors beyond the critical value at which power is 1 and SciPy's noncentral t begins to overflow."""
 
+LEAST_DECLARED = 8.0
+"""Shoppers of both arms below which no least effect is told."""
+
 QUIET = SumsNoise()
 """No noise: privacy off."""
 
@@ -48,7 +51,7 @@ MOST_SHOPPERS = 1e12
 
 @dataclass(frozen=True)
 class CovariateSpread:
-    """The variance that a covariate takes of a metric. covariance, variance: with it and of it, of one shopper.
+    """What a covariate takes of a metric's variance. covariance, variance: with it and of it, of one shopper.
 
     joint_noise, noise: of privacy in an arm's summed deviations, as Spread.noise. error: of its coefficient, relative
     and squared, times the shoppers of both arms squared (recsys/experiments/analysis/covariate.py).
@@ -61,23 +64,23 @@ class CovariateSpread:
     error: float = 0.0
 
     def relative_error(self, shoppers: float) -> float:
-        """Compute how uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
+        """How uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
         return math.sqrt(self.error) / shoppers
 
     def gain(self, arms: tuple[float, float]) -> float:
-        """Compute the variance that it takes from the difference of two arms of so many shoppers.
+        """Variance that it takes from the difference of two arms of so many shoppers.
 
         J²/K, J the covariance of the two means and K the variance of the covariate's, noise in both; over 1 + r², which
         is what a coefficient known to the relative error r leaves if it is shrunk as is best.
         """
         joint = sum(self.covariance / n + self.joint_noise / n**2 for n in arms)
-        variance = sum(self.variance / n + self.noise / n**2 for n in arms)
-        return joint**2 / variance / (1.0 + self.relative_error(sum(arms)) ** 2)
+        own = sum(self.variance / n + self.noise / n**2 for n in arms)
+        return joint**2 / own / (1.0 + self.relative_error(sum(arms)) ** 2)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of one shopper. value: of the metric. variance: of one shopper, with the covariate if there is one.
+    """How one shopper scatters. value: of the metric. variance: of one shopper, with the covariate if there is one.
 
     plain: without it. noise: variance of privacy's noise in an arm's summed deviations at the end, all looks' together,
     without the covariate, whose own is in `covariate`.
@@ -90,7 +93,7 @@ class Spread:
     covariate: CovariateSpread | None = None
 
     def standard_error(self, shoppers: float, ratio: float = 1.0) -> float:
-        """Compute the standard error of the difference of two arms. ratio: treated shoppers for one in control."""
+        """Of the difference of two arms with ratio treated shoppers for one in control."""
         arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
         if self.covariate is None:
             return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))
@@ -102,7 +105,7 @@ class Spread:
 
 
 def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
-    """Estimate the spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
+    """Return the spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
 
     noise: of privacy in one arm's sums at the end of the experiment.
     """
@@ -117,15 +120,15 @@ def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
     if covariate is None or not sums.cov(covariate, covariate) > 0:
         return Spread(value, plain, plain, added)
     joint = sum(g * sums.cov(x, covariate) for x, g in gradient.items())
-    covariate_variance = sums.cov(covariate, covariate)
-    covariate_spread = CovariateSpread(
+    own = sums.cov(covariate, covariate)
+    found = CovariateSpread(
         joint,
-        covariate_variance,
+        own,
         drift * off[covariate] * noise.n,
         noise.totals.get(covariate, 0.0) + off[covariate] ** 2 * noise.n,
         relative_error_squared(gradient, covariate, sums, noise + noise) * sums.n**2 if joint else 0.0,
     )
-    return Spread(value, plain - joint**2 / covariate_variance, plain, added, covariate_spread)
+    return Spread(value, plain - joint**2 / own, plain, added, found)
 
 
 def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
@@ -133,24 +136,21 @@ def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
 
 
 def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> Floats:
-    """Compute the probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
+    """Probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
     error = spread.standard_error(shoppers, ratio)
     if design.method is Method.GROUP_SEQUENTIAL and design.count == 1:
-        return np.array([_student_power(spread, design.alpha, shoppers, effect, ratio)])
+        return np.array([_student_power(spread, design.level, shoppers, effect, ratio)])
     times = [(k + 1) / design.count for k in range(design.count)]
     if design.method is Method.GROUP_SEQUENTIAL:
-        limits: Sequence[float] = bounds(LookSchedule.planned(times), design.spending, design.alpha)
+        limits: Sequence[float] = bounds(LookSchedule.planned(times), design.spending, design.level)
     else:
-        limits = [anytime_critical(design.alpha, time, mixture_scale(design.alpha, 1.0)) for time in times]
+        limits = [anytime_critical(design.level, time, mixture_scale(design.alpha, 1.0)) for time in times]
     above, below = crossing(times, limits, effect / error)
     return np.cumsum(above + below)
 
 
 def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float, ratio: float) -> float:
-    """Compute the power of Welch's test: noncentral t, the same of both signs.
-
-    Its degrees of freedom are of both arms' variances.
-    """
+    """Of Welch's test: noncentral t with the degrees of freedom of both arms' variances, the same of both signs."""
     arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
     error = spread.standard_error(shoppers, ratio)
     sampling = [spread.variance / n for n in arms]
@@ -166,28 +166,24 @@ def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float,
 
 
 def power_of(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Compute the probability that an absolute effect is shown at some look."""
+    """Probability that an absolute effect is shown at some look."""
     return float(power_by_look(spread, design, shoppers, effect, ratio)[-1])
 
 
 def minimum_effect(
     spread: Spread, design: Design, shoppers: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """Find the least absolute effect that is shown with probability power, in the metric's unit."""
+    """Return the least absolute effect that is shown with probability power, in the metric's unit."""
     _check(design, power, shoppers)
     error = spread.standard_error(shoppers, ratio)
-    drift_needed = _solve(
-        lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3
-    )
-    return drift_needed * error
+    found = _solve(lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3)
+    return found * error
 
 
 def shoppers_needed(
     spread: Spread, design: Design, effect: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """Find the shoppers of both arms at the last look with which an effect is shown with probability power.
-
-    The effect is absolute.
+    """Return the shoppers of both arms at the last look with which an absolute effect is shown with probability power.
 
     A real number: round up. Raises DataError where more than 10¹² would be needed.
     """
@@ -205,24 +201,21 @@ def shoppers_needed(
 
 
 def expected_shoppers(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Compute the mean shoppers when the first look that shows something ends the experiment.
-
-    The last look ends it in any case.
-    """
+    """Mean shoppers when the first look that shows something ends the experiment, and the last one in any case."""
     reached = power_by_look(spread, design, shoppers, effect, ratio)
     ends = np.append(np.diff(reached[:-1], prepend=0.0), 1.0 - (reached[-2] if len(reached) > 1 else 0.0))
     return shoppers * float(ends @ np.arange(1, design.count + 1)) / design.count
 
 
 def _check(design: Design, power: float, shoppers: float) -> None:
-    if not design.alpha < power < 1.0:
-        raise DataError(f"power={power}: must be above alpha={design.alpha} and below 1")
+    if not design.level < power < 1.0:
+        raise DataError(f"power={power}: must be above alpha={design.level} and below 1")
     if not shoppers >= 4:
         raise DataError(f"shoppers={shoppers}: must be 4 or more")
 
 
 def _solve(short: Callable[[float], float], low: float, high: float, most: float) -> float:
-    """Find the root of a rising function between low and most, looked for from low..high on."""
+    """Return the root of a rising function between low and most, looked for from low..high on."""
     while short(high) < 0:
         if high >= most:
             raise DataError("no number of shoppers and no effect within reach has this power")
@@ -235,63 +228,84 @@ def plan(
     sums: ArmSums,
     shoppers_per_day: float,
     *,
+    days: float | None = None,
     noise: SumsNoise = QUIET,
 ) -> dict[str, Any]:
-    """Plan every metric, as JSON: shoppers and days for the minimum effect, and what can be shown by when.
+    """Every metric's plan as JSON: shoppers and days for the minimum effect, and what can be shown by when.
 
     sums: of shoppers under control, as a replayed log has them. shoppers_per_day: new ones of control and one arm.
-    noise: of privacy in one arm's sums at the end. Each metric is planned by the experiment's own design, by one fixed
-    look and by the other methods beside it, with and without its covariate; effects are relative to control.
+    days: of the declared dates, for the least effect by their end. noise: of privacy in one arm's sums at the end.
+    Each metric is planned at the level of its family by the experiment's own design, with its own number of looks, by
+    one fixed look and by the other methods beside it, with and without its covariate; effects are relative to control.
+    A metric that cannot be planned has its `problem` instead.
     """
     if not shoppers_per_day > 0:
         raise DataError(f"shoppers_per_day={shoppers_per_day}: must be above 0")
-    weights = {arm.name: arm.weight for arm in experiment.arms}
-    control = weights.pop(experiment.control)
-    ratio = min(weights.values()) / control
-    planned = Design.of(experiment)
-    several = max(planned.count, 5)
-    designs = {
-        "fixed": Design(alpha=planned.alpha),
-        "group_sequential": replace(planned, method=Method.GROUP_SEQUENTIAL, count=several),
-        "always_valid": replace(planned, method=Method.ALWAYS_VALID, count=several),
-    }
-    rows = [
-        _metric_plan(experiment, metric, spread(metric, sums, noise), designs, shoppers_per_day, ratio)
-        for metric in experiment.metrics
-    ]
+    ratio = smallest_share(experiment)
+    own = Design.of(experiment)
+    rows = []
+    for metric in experiment.metrics:
+        described = {"metric": metric.name, "kind": str(metric.kind), "role": str(metric.role)}
+        try:
+            found = spread(metric, sums, noise)
+            if found.value == 0.0:
+                raise SumsTooSmall(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
+        except SumsTooSmall as error:
+            rows.append(described | {"problem": str(error)})
+            continue
+        designs = _designs(Design.of(experiment, metric.role))
+        rows.append(described | _metric_plan(experiment, metric, found, designs, shoppers_per_day, ratio, days))
     return {
         "experiment": experiment.id,
-        "alpha": planned.alpha,
+        "alpha": own.alpha,
         "power": experiment.power,
         "minimum_effect": experiment.minimum_effect,
-        "looks": several,
+        "looks": own.count,
         "shoppers_per_day": shoppers_per_day,
-        "method": str(planned.method),
+        "declared_days": days,
+        "method": str(own.method),
         "metrics": rows,
     }
+
+
+def smallest_share(experiment: Experiment) -> float:
+    """Shoppers of the smallest other arm for one in control."""
+    weights = {arm.name: arm.weight for arm in experiment.arms}
+    control = weights.pop(experiment.control)
+    return min(weights.values()) / control
+
+
+def _designs(own: Design) -> dict[str, Design]:
+    """Return the experiment's own design under its method's name, one fixed look, and the other method at.
+
+    Everal looks.
+    """
+    several = max(own.count, 5)
+    made = {
+        "fixed": replace(own, method=Method.GROUP_SEQUENTIAL, count=1),
+        "group_sequential": replace(own, method=Method.GROUP_SEQUENTIAL, count=several),
+        "always_valid": replace(own, method=Method.ALWAYS_VALID, count=several),
+    }
+    return made | {str(own.method): own}
 
 
 def _metric_plan(
     experiment: Experiment,
     metric: Metric,
-    metric_spread: Spread,
+    found: Spread,
     designs: dict[str, Design],
     per_day: float,
     ratio: float,
+    days: float | None,
 ) -> dict[str, Any]:
-    if metric_spread.value == 0.0:
-        raise DataError(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
-    ways = {"with_covariate": metric_spread} if metric.covariate else {}
-    ways["plain"] = metric_spread.without_covariate()
-    effect = experiment.minimum_effect * abs(metric_spread.value)
+    ways = {"with_covariate": found} if metric.covariate else {}
+    ways["plain"] = found.without_covariate()
+    effect = experiment.minimum_effect * abs(found.value)
     row: dict[str, Any] = {
-        "metric": metric.name,
-        "kind": str(metric.kind),
-        "role": str(metric.role),
-        "value": metric_spread.value,
-        "sd": math.sqrt(metric_spread.plain),
-        "reduction": 1.0 - metric_spread.variance / metric_spread.plain,
-        "noise": metric_spread.noise,
+        "value": found.value,
+        "sd": math.sqrt(found.plain),
+        "reduction": 1.0 - found.variance / found.plain,
+        "noise": found.noise,
         "designs": {},
     }
     for name, design in designs.items():
@@ -310,18 +324,24 @@ def _metric_plan(
                         "shoppers": n,
                         "days": n / per_day,
                         "minimum_effect": minimum_effect(scatter, design, n, power=experiment.power, ratio=ratio)
-                        / abs(metric_spread.value),
+                        / abs(found.value),
                     }
                     for n in curve
                 ],
             }
-    if metric_spread.covariate is not None:
-        n_shoppers = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
-        arms = (n_shoppers / (1.0 + ratio), n_shoppers * ratio / (1.0 + ratio))
-        whole = ways["plain"].standard_error(n_shoppers, ratio) ** 2
+    shoppers = 0.0 if days is None else days * per_day
+    if shoppers >= LEAST_DECLARED:
+        own = designs[str(Design.of(experiment).method)]
+        best = next(iter(ways.values()))
+        least = minimum_effect(best, own, shoppers, power=experiment.power, ratio=ratio) / abs(found.value)
+        row["declared"] = {"shoppers": math.floor(shoppers), "minimum_effect": least}
+    if found.covariate is not None:
+        asked = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
+        arms = (asked / (1.0 + ratio), asked * ratio / (1.0 + ratio))
+        whole = ways["plain"].standard_error(asked, ratio) ** 2
         row["covariate"] = {
-            "shoppers": n_shoppers,
-            "coefficient_error": metric_spread.covariate.relative_error(n_shoppers),
-            "reduction": metric_spread.covariate.gain(arms) / whole,
+            "shoppers": asked,
+            "coefficient_error": found.covariate.relative_error(asked),
+            "reduction": found.covariate.gain(arms) / whole,
         }
     return row

@@ -14,6 +14,9 @@ from serving.cli.experiments.experiment_rehearsal import Epsilon, Json, On, with
 from serving.cli.experiments.service_commands import File
 from serving.cli.output import console, jsonable, print_json
 
+HIDDEN = 0.05
+"""Chance that noise hides a metric's variance from which a warning is due."""
+
 
 def plan(
     file: File,
@@ -31,34 +34,71 @@ def plan(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "plan.json", json.dumps(jsonable(found), indent=1).encode())
-        plot_plan(found, out / "plan.png")
+        if any("problem" not in row for row in found["metrics"]):
+            plot_plan(found, out / "plan.png")
     if as_json:
         print_json(found)
     else:
         console.print("\n".join(lines_of(found)), highlight=False, markup=False, soft_wrap=True)
 
 
-def lines_of(plan: dict[str, Any]) -> list[str]:
-    """Put a plan in words: every metric by the experiment's own method and by one fixed look."""
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """Return a plan in words: every metric by the experiment's own method and by one fixed look."""
     lines = [
-        f"{plan['experiment']} on {plan['dataset']}: {plan['log_shoppers']:,} shoppers in {plan['log_days']:g} "
-        f"days, {plan['shoppers_per_day']:,.1f} a day in control and one arm; {plan['minimum_effect']:.1%} with "
-        f"power {plan['power']:.0%} at alpha {plan['alpha']:g}"
+        f"{found['experiment']} on {found['dataset']}: {found['log_shoppers']:,} shoppers in {found['log_days']:g} "
+        f"days, {found['shoppers_per_day']:,.1f} a day in control and one arm; {found['minimum_effect']:.1%} with "
+        f"power {found['power']:.0%} at alpha {found['alpha']:g}"
     ]
-    for row in plan["metrics"]:
+    for row in found["metrics"]:
+        if "problem" in row:
+            lines.append(f"{row['metric']} ({row['role']}): not planned: {row['problem']}")
+            continue
         lines.append(f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}")
         lines += _covariate_lines(row)
-        for design in ("fixed", plan["method"]):
+        for design in ("fixed", found["method"]):
             for way, needed in row["designs"][design].items():
                 lines.append(
                     f"  {design.replace('_', ' ')}, {way.replace('_', ' ')}: {needed['shoppers']:,} shoppers, "
                     f"{needed['days']:,.0f} days (expected {needed['expected_days']:,.0f})"
                 )
+        lines += _declared_lines(row, found)
+    if found["centres"]:
+        centres = found["centres"]
+        told = ", ".join(f"{name} {value:g}" for name, value in centres["columns"].items())
+        lines.append(
+            f"suggested centres: {told}: the primary metric then needs {centres['shoppers']:,} shoppers instead of "
+            f"{centres['before']:,}"
+        )
+    return lines
+
+
+def _declared_lines(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Return what the declared dates can show, and what skewness and noise do by then."""
+    lines = []
+    if "declared" in row:
+        lines.append(
+            f"  by the declared dates: {row['declared']['shoppers']:,} shoppers in {found['declared_days']:,.0f} days, "
+            f"least effect {row['declared']['minimum_effect']:.1%}"
+        )
+    if row["skew"]:
+        skew = row["skew"]
+        cap = "no cap is enough" if skew["cap"] is None else f"cap it at {skew['cap']:.4g}"
+        lines.append(
+            f"  warning: skewness {skew['skewness']:.1f}: {skew['size']:.1%} false alarms instead of "
+            f"{skew['alpha']:.1%} with {' against '.join(f'{n:,}' for n in skew['arms'])} shoppers: {cap}, or have "
+            f"{skew['shoppers']:,} in the smaller arm"
+        )
+    if row["hidden_variance"] > HIDDEN:
+        lines.append(
+            f"  warning: noise hides its variance in {row['hidden_variance']:.0%} of arms of that size, where its "
+            "interval is the widest that caps allow: lower the caps, declare centres, look less often, or have more "
+            "shoppers"
+        )
     return lines
 
 
 def _covariate_lines(row: dict[str, Any]) -> list[str]:
-    """Say what a metric's covariate takes of the variance, and warn where noise hides its coefficient."""
+    """Return what a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
     if "covariate" not in row:
         return []
     from recsys.experiments.rehearsal.log_planning import UNSURE

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from data.errors import ServingError
+from recsys.experiments.definition.definition import date_of
 from recsys.experiments.definition.definition_file import content_hash, read_experiment, to_dict
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import AsJson
@@ -39,7 +40,7 @@ def validate(file: File, as_json: AsJson = False) -> None:
     experiment = read_experiment(file)
     layout, plan = layout_of(experiment), experiment_plan(experiment)
     scatter = least_scatter(experiment, plan.sigma)
-    windows = [experiment.window(number) for number in range(experiment.looks.count)]
+    windows = [[date_of(at) for at in experiment.window(number)] for number in range(experiment.looks.count)]
     told = {
         "id": experiment.id,
         "version": experiment.version,
@@ -62,7 +63,8 @@ def validate(file: File, as_json: AsJson = False) -> None:
                 highlight=False,
             )
     shape = "{id} version {version}: {arms}, {cells} cells, {coordinates} coordinates".format(**told)
-    _print(told, f"{shape}\n{len(windows)} looks, hash {told['hash']}", as_json)
+    looks = f"{len(windows)} looks, reports from {windows[0][0]} to {windows[-1][1]}, hash {told['hash']}"
+    _print(told, f"{shape}\n{looks}", as_json)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from data.atomic import write_atomically
@@ -18,7 +19,7 @@ from recsys.evaluation.statistics import RESAMPLES
 from recsys.off_policy.policies import SlotPolicy
 from recsys.off_policy.policy_plot import plot_off_policy
 from recsys.off_policy.policy_report import evaluate_policy
-from serving.cli.output import console, jsonable, print_json
+from serving.cli.output import console, errors, jsonable, print_json
 from serving.cli.pairs import pairs
 
 
@@ -149,4 +150,6 @@ def _show(result: dict[str, Any]) -> None:
         f"{overlap['mean_weight_error']:.3f}",
         highlight=False,
     )
+    for warning in result["warnings"]:
+        errors.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
     console.print(result["verdict"], highlight=False)

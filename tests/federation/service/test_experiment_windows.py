@@ -351,3 +351,12 @@ def test_terms_that_are_none_are_refused(text: str, message: str) -> None:
     with pytest.raises(PlanRefused, match=message):
         ExperimentTerms.from_json(text)
     assert ExperimentTerms.from_json("{}") == ExperimentTerms()
+
+
+def test_an_experiment_whose_dates_are_past_does_not_start(desk):
+    store = desk.rounds.store
+    past = replace(EXPERIMENT, id="past", starts_at=1_577_836_800, ends_at=1_577_836_800 + 14 * 86_400)
+    store.put("shop", past, START)
+    with pytest.raises(DataError, match=r"past: ends_at=2020-01-15T00:00:00\+00:00 is past"):
+        store.start("shop", "past", START)
+    assert store.all(app="shop", state=ExperimentState.DRAFT)[0].experiment.id == "past"

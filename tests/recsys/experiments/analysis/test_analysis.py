@@ -70,7 +70,8 @@ def test_several_arms_are_corrected_together_and_guardrails_not():
     made = experiment(arms=arms, looks=Looks(count=1))
     done = analyse(made, looks(made, LIFTED | {"diverse": [0.11]}, seed=4))
     primary = [effect(done, arm=arm) for arm in ("personal", "diverse")]
-    assert [e.adjusted_p for e in primary] == holm([e.p_value for e in primary]).tolist()
+    assert [e.adjusted_p for e in primary] == [min(1.0, 2 * e.p_value) for e in primary]
+    assert [(e.low > 0 or e.high < 0) for e in primary] == [e.adjusted_p <= 0.05 for e in primary]
     guard = effect(done, "load")
     assert guard.adjusted_p == guard.p_value
 
@@ -113,7 +114,7 @@ def test_an_arm_or_level_below_min_reports_is_hidden():
     assert all(e.effect is None and e.shoppers is None and "hidden" in e.problem for e in done.segments)
     assert done.interactions[0].p_value is None
     few = analyse(made, looks(made, {"global_list": [0.1, 0.1], "personal": [0.1, 0.1]}, per_look=70, count=1))
-    assert few.sample_ratio is None
+    assert few.sample_ratio is None  # 140 shoppers an arm are expected, below 150
     assert few.history == ()
     assert all(e.effect is None and e.control is None for e in few.effects)
 
@@ -136,7 +137,7 @@ def test_no_arm_and_no_level_below_min_reports_is_ever_shown(sizes, seed):
         figures = [value for name, value in vars(e).items() if isinstance(value, float)]
         assert large or not figures
         assert not large or e.effect is not None or "variance" in e.problem
-    assert (done.sample_ratio is None) == (2 * min(sum(sizes[:2]), sum(sizes[2:])) < 150)
+    assert (done.sample_ratio is None) == (sum(sizes) < 150)
 
 
 def test_noise_is_in_the_interval_and_its_share_is_told():

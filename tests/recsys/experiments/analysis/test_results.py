@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.analysis.results import HIDDEN, results
+from recsys.experiments.analysis.sample_ratio import ALPHA
 from tests.recsys.experiments.an_experiment import an_experiment
 
 EXPERIMENT = an_experiment(privacy={"epsilon": 1.0, "min_reports": 50, "max_reports": 1_000})
@@ -55,7 +56,12 @@ def test_no_arm_below_min_reports_is_ever_shown(control: tuple[int, int], treatm
         assert (shown["arms"][arm]["note"] == HIDDEN) == (min(counts) < 50)
     analysis = shown["analysis"]
     if any(small.values()):
-        assert analysis["sample_ratio"] is None
+        ratio = analysis["sample_ratio"]
+        assert ratio is None or ratio["p_value"] in (1.0, ALPHA)  # the alarm alone, no figure to count back from
+        shown_shoppers = sum(
+            sum(counts) for arm, counts in (("global", control), ("personal", treatment)) if not small[arm]
+        )
+        assert ratio is None or set(ratio["expected"].values()) <= {float(shown_shoppers)}
         for effect in (*analysis["effects"], *analysis["history"]):
             assert numbers({key: effect[key] for key in effect if key != "look"}) == []
     for effect in analysis["segments"]:

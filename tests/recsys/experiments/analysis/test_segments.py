@@ -9,7 +9,7 @@ from recsys.experiments.definition.definition import Method
 
 
 def level(effect: float, variance: float, shoppers: float = 1000.0) -> Difference:
-    return Difference(1.0, 1.0 + effect, variance, variance, 1e9, 1.0, 1e9, 0.0, 0.0, shoppers)
+    return Difference(1.0, 1.0 + effect, variance, variance, 0.0, 1e9, 0.0, 0.0, shoppers)
 
 
 def test_of_two_levels_it_is_the_z_test_of_their_difference():

@@ -43,9 +43,9 @@ def test_a_proportion_is_the_two_sample_z_test_but_for_students_tail_and_the_div
     bounds = interval(ours, fixed_critical(0.05))
     theirs = confint_proportions_2indep(*counts[0], *counts[1], method="wald", compare="diff")
     assert (bounds.low, bounds.high) == pytest.approx(theirs, abs=0.002 * (bounds.high - bounds.low))
-    # a log ratio's variance is (1 − p)/(p·n) in both
+    # theirs of the log of the ratio, ours Fieller's: the same to second order in the arms' standard errors
     log_wald = confint_proportions_2indep(*counts[0], *counts[1], method="log", compare="ratio")
-    assert (1 + bounds.relative_low, 1 + bounds.relative_high) == pytest.approx(log_wald, rel=1e-3)
+    assert (1 + bounds.relative_low, 1 + bounds.relative_high) == pytest.approx(log_wald, rel=1e-2)
 
 
 def test_cuped_has_the_effect_of_a_regression_with_the_covariate_to_second_order():

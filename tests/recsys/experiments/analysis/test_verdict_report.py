@@ -176,7 +176,7 @@ def test_before_the_first_sum_and_below_min_reports_nothing_is_shown() -> None:
     shown = results(few, looks(few, {"global_list": [0.5], "personal": [0.5]}, per_look=20, count=2))
     reading = json.loads(json.dumps(a_reading() | {"definition": to_dict(few), "results": shown}))
     page = report_html(reading)
-    assert "An arm is below min_reports" in page
+    assert "An arm is not yet expected to hold min_reports shoppers" in page
     assert "<svg" not in page
 
 

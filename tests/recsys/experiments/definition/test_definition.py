@@ -151,7 +151,7 @@ def test_numbers_written_otherwise_are_the_same_experiment() -> None:
 
 
 def test_dates_that_no_clock_reaches_are_refused() -> None:
-    with pytest.raises(DataError, match=r"ends_at=1000000000000000: must be 0\.\.4\.10244e\+09"):
+    with pytest.raises(DataError, match=r"ends_at=1000000000000000: must be 2100-01-01T00:00:00\+00:00 or before"):
         an_experiment(starts_at=10**15 - 1, ends_at=10**15)
 
 
@@ -193,3 +193,30 @@ def test_the_guides_example_is_an_experiment() -> None:
     experiment = experiment_of(yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0]))
     assert experiment.cells == (("new",), ("returning",))
     assert experiment.primary.name == "conversion"
+
+
+def test_every_mistake_is_named_with_its_place_and_dates_are_dates():
+    with pytest.raises(DataError) as told:
+        an_experiment(alpha="small", colour="red", looks={"count": 2.5}, segments=[{"name": "a"}, 7])
+    for place in (
+        "experiment.alpha='small': must be a finite number",
+        "experiment.colour: is unknown",
+        "experiment.looks.count=2.5: must be an integer",
+        "experiment.segments[0].fact: is missing",
+        "experiment.segments[0].cuts: is missing",
+        "experiment.segments[1]=7: must be an object",
+    ):
+        assert place in str(told.value)
+    with pytest.raises(DataError) as told:
+        an_experiment(alpha=0.5, holdout_share=0.9, ends_at="2025-11-01T00:00:00Z")
+    assert "alpha=0.5: must be" in str(told.value)
+    assert "holdout_share=0.9: must be" in str(told.value)
+    assert (
+        "ends_at=2025-11-01T00:00:00+00:00: must be after starts_at=2025-12-01T00:00:00+00:00, at most 366 days"
+        in str(told.value)
+    )
+    assert "\n" not in str(told.value)
+    with pytest.raises(DataError) as told:
+        an_experiment(ends_at="tomorrow", alpha=0.5, colour="red")
+    assert "experiment.ends_at='tomorrow': must be a date or time as" in str(told.value)
+    assert "experiment.colour: is unknown" in str(told.value)

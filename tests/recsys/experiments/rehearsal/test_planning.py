@@ -11,6 +11,7 @@ from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.intervals import normal_z
 from recsys.experiments.analysis.spending import LookSchedule, inflation
 from recsys.experiments.analysis.sums import ArmSums
+from recsys.experiments.definition.arm import Arm
 from recsys.experiments.definition.definition import Looks, Method, Spending
 from recsys.experiments.rehearsal.planning import (
     Spread,
@@ -158,3 +159,39 @@ def test_what_cannot_be_planned_is_refused():
         minimum_effect(one, FIXED, 100, power=0.01)
     with pytest.raises(DataError, match="shoppers=1"):
         minimum_effect(one, FIXED, 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_always_valid_is_planned_with_its_own_number_of_looks(count):
+    """One look has less to be kept from than five: five's plan would ask for other shoppers."""
+    made = experiment(looks=Looks(Method.ALWAYS_VALID, count))
+    sums = ArmSums.from_rows(rows(5000, 0.1, np.random.default_rng(1)), made.metrics)
+    found = plan(made, sums, 1000.0)
+    own = spread(made.primary, sums).without_covariate()
+    needed = shoppers_needed(own, Design(Method.ALWAYS_VALID, count), made.minimum_effect * own.value)
+    assert found["looks"] == count
+    assert found["metrics"][0]["designs"]["always_valid"]["plain"]["shoppers"] == int(np.ceil(needed))
+
+
+def test_arms_and_metrics_of_a_family_are_planned_at_its_level():
+    made = experiment(arms=(Arm("global_list"), Arm("personal"), Arm("diverse")), looks=Looks(count=1))
+    sums = ArmSums.from_rows(rows(5000, 0.1, np.random.default_rng(1)), made.metrics)
+    own = spread(made.primary, sums)
+    needed = shoppers_needed(own, Design(alpha=0.025), made.minimum_effect * own.value)
+    row = plan(made, sums, 1000.0)["metrics"][0]
+    assert row["designs"]["group_sequential"]["plain"]["shoppers"] == int(np.ceil(needed))
+
+
+def test_a_metric_without_variance_stops_no_plan_and_the_declared_dates_have_a_least_effect():
+    made = experiment(looks=Looks(count=4))
+    flat = rows(5000, 0.1, np.random.default_rng(1))
+    flat["spent"] = np.zeros(5000)
+    sums = ArmSums.from_rows(flat, made.metrics)
+    found = plan(made, sums, 1000.0, days=35.0)
+    conversion, revenue, load = found["metrics"]
+    assert revenue["problem"] == "metric revenue: variance=0: must be above 0 to plan"
+    assert load["designs"]["fixed"]
+    assert conversion["declared"]["shoppers"] == 35_000
+    own = spread(made.primary, sums)
+    least = minimum_effect(own, Design.of(made, made.primary.role), 35_000) / own.value
+    assert conversion["declared"]["minimum_effect"] == pytest.approx(least, rel=1e-9)

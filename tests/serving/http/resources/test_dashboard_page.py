@@ -112,7 +112,7 @@ def test_tiles_plots_and_tables_hold_the_figures_of_the_answer(
         assert shown["items"] == str(current["n_items"])
         assert shown["requests"] == str(sum(one["n"] for one in answer["traffic"])) == "14"
         assert (shown["refused (4xx)"], shown["errors (5xx)"]) == ("2", "1")
-        spent, lifetime = (float(word) for word in shown["ε spent"].split(" of "))
+        spent, lifetime = (float(word) for word in shown["ε spent in training"].split(" of "))
         assert spent == pytest.approx(answer["epsilon"]["spent"], rel=5e-3)
         assert lifetime == pytest.approx(answer["epsilon"]["lifetime"], rel=5e-3)
 
@@ -197,7 +197,7 @@ def test_a_service_without_keys_rounds_and_traffic_says_so(browser: Browser, tmp
     app = create_app([make_bundle(tmp_path / "bundle")])
     with listening(app) as url, visit(browser, f"{url}/dashboard", phone=True) as seen:
         sign_in(seen, "")
-        assert tiles(seen)["ε spent"] == "–"
+        assert tiles(seen)["ε spent in training"] == "–"
         assert tiles(seen)["requests"] == "0"
         texts = {
             name: seen.page.locator(f"#{name}").inner_text() for name in ("quality", "epsilon", "rounds", "traffic")
