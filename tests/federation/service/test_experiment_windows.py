@@ -341,9 +341,9 @@ def test_the_service_adds_its_noise_too(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "experiments: is no JSON"),
-        ('{"epsilon": 1}', "experiments: must be an object of"),
-        ('{"max_epsilon": 0}', r"experiments\.max_epsilon=0: must be above 0"),
-        ('{"max_epsilon": true}', r"experiments\.max_epsilon=True: must be a number"),
+        ('{"epsilon": 1}', r"experiments\.epsilon: is unknown"),
+        ('{"max_epsilon": 0}', r"experiments\.max_epsilon=0\.0: must be above 0"),
+        ('{"max_epsilon": true}', r"experiments\.max_epsilon=True: must be a finite number"),
         ('{"min_reports": 0.5}', r"experiments\.min_reports=0\.5: must be an integer"),
     ],
 )
