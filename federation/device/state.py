@@ -18,6 +18,7 @@ import numpy.typing as npt
 from data.errors import ServingError
 from data.interactions import EventKind
 from data.vocabulary import Vocabulary
+from federation.device.cluster_ledger import ClusterAccount
 from federation.device.ledger import Participation
 from federation.device.noise_ledger import NoiseAccount
 from federation.device.outcome_log import ExperimentLog
@@ -53,7 +54,8 @@ class OwnRows:
 class DeviceState:
     """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
-    noise: what was said in mode noised, and what it cost. experiments: what happened in them, and what was said of it.
+    noise: what was said in mode noised, and what it cost. named: what was in mode cluster, how often, and by which
+    files. experiments: what happened in them, and what was said of it.
     """
 
     consent: Consent = "nothing"
@@ -64,6 +66,7 @@ class DeviceState:
     clusters: str | None = None
     noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
     experiments: ExperimentLog = field(default_factory=ExperimentLog, repr=False)
+    named: ClusterAccount = field(default_factory=ClusterAccount, repr=False)
 
     def encode(self) -> bytes:
         """JSON bytes for the vault."""
@@ -84,6 +87,7 @@ class DeviceState:
                 "clusters": self.clusters,
                 "noise": self.noise.encode(),
                 "experiments": self.experiments.encode(),
+                "named": self.named.encode(),
             }
         ).encode()
 
@@ -103,6 +107,8 @@ class DeviceState:
         noise = NoiseAccount() if said is None else NoiseAccount.decode(said)
         tried = stored.get("experiments")  # nor of before there were experiments
         experiments = ExperimentLog() if tried is None else ExperimentLog.decode(tried)
+        answered = stored.get("named")  # nor of before answers of mode cluster were counted
+        named = ClusterAccount() if answered is None else ClusterAccount.decode(answered)
         return DeviceState(
             stored["consent"],
             _events(stored["events"]),
@@ -112,6 +118,7 @@ class DeviceState:
             stored.get("clusters"),
             noise,
             experiments,
+            named,
         )
 
 

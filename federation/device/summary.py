@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.outcome_log import Enrolment
 from federation.device.state import DeviceState
 from federation.device.timestamps import iso
@@ -28,8 +29,9 @@ def shown(state: DeviceState) -> dict[str, Any]:
     """What the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
-    noised, by basic composition; another guarantee of other messages, so the two are not one number. experiments: id,
-    when the shopper was exposed, the last window reported; the notes are what experiments may count.
+    noised, by basic composition; another guarantee of other messages, so the two are not one number.
+    cluster_answers: of a lifetime in mode cluster, and how many the default bound leaves. experiments: id, when the
+    shopper was exposed, the last window reported; the notes are what experiments may count.
     """
     spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
     return {
@@ -38,6 +40,8 @@ def shown(state: DeviceState) -> dict[str, Any]:
         "epsilon": spent if np.isfinite(spent) else None,
         "noised_messages": state.noise.drawn,
         "noised_epsilon": state.noise.epsilon,
+        "cluster_answers": state.named.answered,
+        "cluster_answers_left": max(ClusterPolicy.max_answers - state.named.answered, 0),
         "unsent_report_bytes": 0 if pending is None else len(pending.report),
         "experiments": [
             {

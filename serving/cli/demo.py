@@ -98,7 +98,7 @@ def _device_story(
         device.refresh(url)
         for row in range(own.start, own.stop):
             device.observe(ids[train.item_idx[row]], EventKind.PURCHASE, int(train.time[row]))
-        before = device.recommend_from(url, 10, repeat=False, now=now)
+        before = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")
         on_device = device.recommend(10, repeat=False, now=now)
         full = device.recommend(10, now=now)
         same = len({one.item_id for one in before.items} & {one.item_id for one in on_device.items})
@@ -107,7 +107,7 @@ def _device_story(
         lines += _shelf("on the device, with its repeat counter", full, titles, bought_later)
         liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
-        after = device.recommend_from(url, 10, repeat=False, now=now)
+        after = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")
         moved = 10 - len({one.item_id for one in before.items} & {one.item_id for one in after.items})
         lines.append(f"  one dislike of “{titles[liked]}”: {moved} of 10 items change at once")
         device.erase()

@@ -13,7 +13,9 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
-from federation.device.device import Device, erase_device
+from federation.device.cluster_ledger import ClusterPolicy
+from federation.device.device import Device
+from federation.device.erasure import erase_device
 from federation.device.lists import Recommendation, Recommendations
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
@@ -97,7 +99,8 @@ def recommend(
     service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
     key: Key = None,
     mode: Annotated[
-        str | None, typer.Option(help="device, profile, cluster or noised; with --service: profile.")
+        str | None,
+        typer.Option(help="device, cluster, noised or profile; by default device where a catalogue fits."),
     ] = None,
     clusters: Annotated[int, typer.Option(help="mode cluster: how many cluster ids are sent, 1 to 4.")] = 1,
     candidates: Annotated[int | None, typer.Option(help="modes cluster, noised: how many to rank, up to 2000.")] = None,
@@ -124,9 +127,8 @@ def recommend(
 ) -> None:
     """A list, made on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
-    mode = mode or ("device" if service is None else "profile")
-    if (service is None) != (mode == "device"):
-        raise ServingError(f"mode={mode}: {'sends nothing, so leave --service out' if service else 'needs --service'}")
+    if service is None and mode not in (None, "device"):
+        raise ServingError(f"mode={mode}: needs --service")
     if service is None:
         listed = device.recommend(
             top_k,
@@ -153,7 +155,7 @@ def recommend(
                 unseen=unseen,
                 repeat=repeat,
             )
-        typer.echo(_gives_up(device, listed, clusters, max_epsilon), err=True)
+        typer.echo(_gives_up(device, listed, max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
         for place, item in enumerate(listed.items, 1)
@@ -259,16 +261,23 @@ device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
 
 
-def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilon: float) -> str:
+def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> str:
     """What the service has just learned."""
+    if listed.mode == "device":
+        return "mode=device: the service saw nothing of the shopper; the list was made here"
     if listed.mode == "profile":
-        return "mode=profile: the service saw the profile of this request; without --service it does not"
+        return "mode=profile: the service saw the profile of this request; no other mode shows it"
+    state = device.state
     if listed.fallback:
-        return f"mode={listed.mode}: the service saw that there is no profile yet, and nothing else"
+        return f"mode={listed.mode}: the service saw that there is nothing to say now, and nothing else"
     if listed.mode == "cluster":
-        named = "a public cluster id" if clusters == 1 else f"{clusters} public cluster ids"
-        return f"mode=cluster: the service saw {named}, roughly what is liked, not the profile"
-    said = device.state.noise
+        ids = () if state.named.last is None else state.named.last.clusters
+        named = "a public cluster id" if len(ids) == 1 else f"{len(ids)} public cluster ids"
+        return (
+            f"mode=cluster: the service saw {named}, the same for the whole period, roughly what is liked, not the "
+            f"profile; {state.named.answered} of at most {ClusterPolicy.max_answers} answers in this device's life"
+        )
+    said = state.noise
     return (
         f"mode=noised: the service saw a noised profile, the same one for the whole period; {said.drawn} of them "
         f"in this device's life, together epsilon={said.epsilon:g} of at most {max_epsilon:g}"
