@@ -7,15 +7,25 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: setup system demo test check fuzz bench clean
+PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --editable
 
-$(VENV)/.ready: pyproject.toml
+.PHONY: runtime setup system demo test check mutation fuzz bench clean
+
+# pip tells of each package that it fetches: libraries of several hundred megabytes must not look like a stop.
+$(VENV)/.runtime: pyproject.toml
 	$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ownshelf needs Python 3.11 or newer")'
 	test -x $(PY) || $(BASE_PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "installing what the program needs into $(VENV); what only its developers need is left out"
+	$(PIP_INSTALL) .
 	touch $@
 
-setup: $(VENV)/.ready ## environment in .venv
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing what the tests and checks need into $(VENV)"
+	$(PIP_INSTALL) '.[dev]'
+	touch $@
+
+runtime: $(VENV)/.runtime ## environment in .venv that runs the program
+setup: $(VENV)/.dev ## environment in .venv that also tests it
 
 system: ## a browser and Node for the tests; does nothing where they are
 	@missing=; \
@@ -29,7 +39,7 @@ system: ## a browser and Node for the tests; does nothing where they are
 		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	else echo "make test needs programs that are not here; install:" $$missing >&2; exit 1; fi
 
-demo: setup ## the whole idea on a real log, about three minutes
+demo: runtime ## the whole idea on a real log, about three minutes
 	$(VENV)/bin/ownshelf demo
 
 test: system setup ## all tests
@@ -42,6 +52,9 @@ check: setup ## format, lint, types, direction of imports, known holes
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit -q -c pyproject.toml -r data recsys federation serving
 	$(PY) -m tests.audit
+
+mutation: setup ## mutants of the code that privacy rests on, against their nearest tests: MUTATION="--sample 150 --seed 0"
+	$(PY) -m tests.mutation $(MUTATION)
 
 fuzz: setup ## every HTTP route against its own document: all checks of schemathesis, 500 examples an operation
 	$(VENV)/bin/ownshelf bench fuzz --json

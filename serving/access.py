@@ -89,6 +89,8 @@ ROUTES = _table(
     ("GET", "/v1/experiments/{experiment_id}/task", "app device"),
     ("POST", "/v1/experiments/{experiment_id}/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/dashboard", "analyst"),
+    ("GET", "/", "", "page"),
+    ("GET", "/docs", "", "page"),
     ("GET", "/dashboard", "", "page"),  # the page alone; its figures are asked for with a key
     ("GET", "/metrics", "analyst admin"),
     ("GET", "/openapi.json", ""),

@@ -84,7 +84,7 @@ PLANTED = {
         "serving/http/resources/experiment_routes.py",
         "federation.device.device",
     ),
-    "a device keeps key files, and no database": ("federation/device/vault.py", "federation.storage.database"),
+    "a device keeps key files, and no database": ("federation/device/vault/vault.py", "federation.storage.database"),
     "the custodian loads no model": ("federation/custodian/rows.py", "recsys.model.items"),
     "serving: cli > process > http > shelf > state": ("serving/state/counters.py", "serving.http.cursor"),
     "FastAPI and pydantic stay in serving": ("federation/device/lists.py", "pydantic"),

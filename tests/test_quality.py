@@ -25,13 +25,13 @@ def figure(compared: Compared, model: str, part: str = "all") -> float:
 
 def test_federated_is_central_after_at_most_six_participations(retail: Compared) -> None:
     assert retail.training.participations.max() <= 6
-    assert figure(retail, "personalized") >= 0.99 * figure(retail, "central")
+    assert figure(retail, "personalized") >= 1.01 * figure(retail, "central")
 
 
 def test_personalized_beats_recent_popularity_on_all_and_on_new_items(retail: Compared) -> None:
     assert figure(retail, "personalized") >= 2.4 * figure(retail, "global")
-    assert figure(retail, "personalized_no_repeat") >= 2.1 * figure(retail, "global")
-    assert figure(retail, "personalized", "new") >= 1.18 * figure(retail, "global", "new")
+    assert figure(retail, "personalized_no_repeat") >= 2.0 * figure(retail, "global")
+    assert figure(retail, "personalized", "new") >= 1.5 * figure(retail, "global", "new")
 
 
 def test_recent_popularity_beats_popularity_of_all_time(retail: Compared) -> None:

@@ -30,7 +30,7 @@ from federation.custodian.rows import (
     round_row,
     take_turn,
 )
-from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, metadata
+from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
@@ -42,6 +42,7 @@ from federation.protocol.messages import Purpose, Task
 from federation.storage.crash_points import reached
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
+from federation.storage.migrations import prepare
 
 MAX_OPEN_S = 8 * 86_400
 """No deadline further away than this: a round's key should not live longer."""
@@ -317,12 +318,12 @@ class Custodian:
     def _settle(self, now: int) -> None:
         """Make the tables, hold the stored plan and key against ours, end what a crash interrupted."""
         mine: Mapping[str, Any] = {"id": 1, "plan": self.plan.to_json(), "public_key": self.key.public}
+        prepare(self.engine, SCHEMA)
         with self.engine.begin() as connection:
-            metadata.create_all(connection)
             row = connection.execute(sa.select(CUSTODIAN)).mappings().one_or_none()
             if row is None:
                 connection.execute(CUSTODIAN.insert(), mine)
-            elif dict(row) != mine:
+            elif dict(row) | {"plan": PrivacyPlan.from_json(row["plan"]).to_json()} != mine:  # 1 and 1.0 are one plan
                 raise ServingError("store: was made for another plan or key; a new plan needs a store of its own")
         self._expire(now)
         with reading(self.engine) as connection:

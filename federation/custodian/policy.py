@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
+from data.strict import read_strictly
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round, answer
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
@@ -62,13 +63,7 @@ class ExperimentTerms:
             raw = json.loads(text)
         except ValueError as error:
             raise PlanRefused(f"experiments: is no JSON ({error})") from None
-        known = {field.name for field in fields(ExperimentTerms)}
-        if not isinstance(raw, dict) or not known.issuperset(raw):
-            raise PlanRefused(f"experiments: must be an object of {', '.join(sorted(known))}")
-        wrong = [name for name, value in raw.items() if isinstance(value, bool) or not isinstance(value, int | float)]
-        if wrong:
-            raise PlanRefused(f"experiments.{wrong[0]}={raw[wrong[0]]!r}: must be a number")
-        return ExperimentTerms(**raw)
+        return read_strictly(ExperimentTerms, raw, "experiments", infinite=True, error=PlanRefused)
 
 
 def open_round(draft: Task, policy: CustodianPolicy, key: SigningKey) -> tuple[Task, Round]:

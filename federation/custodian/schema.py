@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
 
+from federation.storage.migrations import Schema
+
 metadata = MetaData()
 
 CUSTODIAN = Table(
@@ -64,3 +66,5 @@ LEDGER = Table(
     Column("epsilon", Float),  # of the installation asked most, after this round; none with privacy off
     Column("delta", Float, nullable=False),
 )
+
+SCHEMA = Schema("custodian", metadata)

@@ -8,14 +8,17 @@ has a bound of its own. docs/modes.md measures what 1, 2 and 4 answers give an a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from data.errors import ModelError
+from federation.device.unknown_fields import Unknown, unknown_fields
 
 DAY_S = 86_400
+_ANSWER = ("bundle_version", "at", "clusters")
+_ACCOUNT = ("answers", "last", "pinned")
 MAX_PINNED = 256
 """Versions whose clusters file is remembered: more than a service can publish in a lifetime of honest periods."""
 
@@ -41,6 +44,18 @@ class ClusterAnswer:
     bundle_version: str
     at: float
     clusters: tuple[int, ...]
+    unknown: Unknown = field(default_factory=dict, repr=False)
+
+    def encode(self) -> dict[str, Any]:
+        """Write it for the vault's JSON."""
+        named = {"bundle_version": self.bundle_version, "at": self.at, "clusters": list(self.clusters)}
+        return {**self.unknown, **named}
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> ClusterAnswer:
+        """Read the answer of encode."""
+        unknown = unknown_fields(stored, _ANSWER)
+        return ClusterAnswer(stored["bundle_version"], stored["at"], tuple(stored["clusters"]), unknown)
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,7 @@ class ClusterAccount:
     answered: int = 0
     last: ClusterAnswer | None = None
     pinned: tuple[tuple[str, str], ...] = ()
+    unknown: Unknown = field(default_factory=dict, repr=False)
 
     def with_file(self, bundle_version: str, digest: str) -> ClusterAccount:
         """Return the account with one file (sha256, hex) taken for a version; itself when it was before.
@@ -88,19 +104,20 @@ class ClusterAccount:
 
     def encode(self) -> dict[str, Any]:
         """Write it for the vault's JSON."""
-        last = self.last
         return {
-            "answered": self.answered,
-            "last": None if last is None else [last.bundle_version, last.at, list(last.clusters)],
-            "pinned": [list(entry) for entry in self.pinned],
+            **self.unknown,
+            "answers": self.answered,
+            "last": None if self.last is None else self.last.encode(),
+            "pinned": [list(pair) for pair in self.pinned],
         }
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> ClusterAccount:
         """Read the account of encode."""
-        last = stored["last"]
+        last = None if stored["last"] is None else ClusterAnswer.decode(stored["last"])
         return ClusterAccount(
-            stored["answered"],
-            None if last is None else ClusterAnswer(last[0], last[1], tuple(last[2])),
-            tuple((version, digest) for version, digest in stored["pinned"]),
+            stored["answers"],
+            last,
+            tuple((version, content) for version, content in stored["pinned"]),
+            unknown_fields(stored, _ACCOUNT),
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.device.asking.ask_coarse import Coarse, Mode, ask_coarsely, default_mode, refresh_clusters, row_version
+from federation.device.asking.ask_coarse import Coarse, Mode, ask_coarsely, chosen_mode, refresh_clusters, row_version
 from federation.device.asking.ask_profile import ask_with_profile
 from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_shown, read_catalogue, read_changes
 from federation.device.asking.client import service_client
@@ -34,10 +34,10 @@ from federation.device.lists import (
     Recommendations,
     Selection,
     check_top_k,
-    keep_row,
     keep_rows,
     profile_of,
     rank,
+    recorded,
     saying_only,
     with_own_rows,
     with_own_settings,
@@ -51,13 +51,13 @@ from federation.device.state import (
     decode_events,
     encode_events,
     merge,
-    observed,
     parse_consent,
     parse_kind,
 )
 from federation.device.summary import shown
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault
+from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
 from recsys.model.profile import Profile
@@ -74,15 +74,16 @@ class Observed:
 
 
 class Device:
-    """A vault and a catalogue. Methods read the vault anew each time, so that two programs may share a device."""
+    """A vault and a catalogue. Each method reads what is new in the vault, so that two programs may share a device."""
 
     def __init__(self, vault: Vault, bundle: Bundle | Catalogue | None = None) -> None:
         self._vault = vault
+        self._stored = StoredState(vault)
         self._bundle = catalogue_of(bundle) if isinstance(bundle, Bundle) else bundle
         self._bundle_file = (lambda: encode_catalogue(bundle)) if isinstance(bundle, Bundle) else None
         self._cached: tuple[tuple[str, tuple[str, ...] | None, Stamp], Catalogue] | None = None
         if bundle is not None:
-            self.change(lambda state: state)
+            self.change(lambda state: keep_rows(state, self._exact))
 
     def __repr__(self) -> str:
         return f"Device({str(self._vault.folder)!r})"
@@ -129,7 +130,7 @@ class Device:
     @property
     def state(self) -> DeviceState:
         """Everything that is stored, as it is now."""
-        return DeviceState.decode(self._vault.read())
+        return self._stored.state()
 
     @property
     def catalogue(self) -> Catalogue | None:
@@ -179,19 +180,10 @@ class Device:
         if not 0 < quantity < np.inf:
             raise ServingError(f"quantity={quantity}: must be > 0")
         event = Event(micros(time), item_id, parse_kind(kind), float(quantity))
-        recorded = False
         version = None if row is None else self._row_version(row, row_version)
-
-        def record(state: DeviceState) -> DeviceState:
-            nonlocal recorded
-            recorded = state.consent != "nothing"
-            if not recorded:
-                return state
-            after = replace(state, events=observed(state.events, event))
-            return after if row is None or version is None else keep_row(after, item_id, row, version)
-
-        state = self.change(record)
-        if not recorded:
+        exact_row = None if row is None or version is None else (row, version)
+        state = self._stored.change(lambda state: recorded(state, event, self._exact, exact_row))
+        if state.consent == "nothing":
             return Observed(False, None, "consent=nothing: not recorded")
         catalogue = self._catalogue(state)
         if row is not None:
@@ -276,20 +268,19 @@ class Device:
         goes up in steps of 100, to 1000 at most, and a list may be shorter where the history is longer than that.
         """
         check_top_k(top_k)
-        if mode is not None and mode not in get_args(Mode):
-            raise ServingError(f"mode={mode!r}: must be one of {list(get_args(Mode))}")
         with service_client(service) as client:
-            if mode is None:
-                mode = default_mode(self, client)
+            mode = self.mode_for(client, mode)
             if mode == "device":
-                if self.catalogue is None:
-                    self.refresh(client)
                 return self.recommend(top_k, exclude=exclude, unseen=unseen, repeat=repeat, now=now)
             if mode == "profile":
                 return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
             coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy(), naming or ClusterPolicy())
             left_out = without_seen(self.state, exclude) if unseen else exclude
             return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
+
+    def mode_for(self, client: httpx.Client, mode: str | None) -> Mode:
+        """Choose the mode of recommend_from and get its catalogue for mode device. Raises ServingError for no mode."""
+        return chosen_mode(self, client, mode)
 
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; whether it did.
@@ -351,13 +342,12 @@ class Device:
 
     def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
         """Replace the state in one durable step, nobody else writing meanwhile; returns the new one."""
-        exact = self._bundle if self._bundle is not None and self._bundle.exact else None
-        with self._vault.locked():
-            before = self.state
-            after = keep_rows(change(before), exact)
-            if after is not before:
-                self._vault.write(after.encode())
-        return after
+
+        def keeping(state: DeviceState) -> DeviceState:
+            after = change(state)
+            return after if after.events is state.events else keep_rows(after, self._exact)
+
+        return self._stored.change(keeping)
 
     def _forget(self, without: Callable[[DeviceState], DeviceState]) -> int:
         before = 0
@@ -374,6 +364,11 @@ class Device:
         state = self.state
         clusters = held_clusters(self.folder, state.clusters)
         return row_version(row, named, self._catalogue(state) if clusters is None else clusters)
+
+    @property
+    def _exact(self) -> Catalogue | None:
+        """The full-precision catalogue at hand, if there is one."""
+        return self._bundle if self._bundle is not None and self._bundle.exact else None
 
     def _need(self, state: DeviceState) -> Catalogue:
         catalogue = self._catalogue(state)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from federation.device.asking import catalogue_file, clusters_file
 from federation.device.state import DeviceState
+from federation.device.unknown_fields import without_naming
 from federation.device.vault import erase_vault
 
 
@@ -19,16 +20,18 @@ def without_item(state: DeviceState, item_id: str) -> DeviceState:
     The state itself when it has nothing of the item.
     """
     kept = tuple(event for event in state.events if event.item_id != item_id)
-    if len(kept) == len(state.events) and not state.experiments.names(item_id):
+    unknown = without_naming(state.unknown, item_id)
+    if len(kept) == len(state.events) and not state.experiments.names(item_id) and unknown == state.unknown:
         return state
-    return without_reports(replace(state, events=kept, experiments=state.experiments.without_item(item_id)))
+    experiments = state.experiments.without_item(item_id)
+    return without_reports(replace(state, events=kept, experiments=experiments, unknown=unknown))
 
 
 def without_shopper(state: DeviceState) -> DeviceState:
     """Without all that the shopper did, and what was made of it.
 
     What stays: the choice of consent, the device's own random draws, and what was said to whom at which cost, so that
-    no budget begins anew.
+    no budget begins anew. Of what a newer program added, that is what it added to those accounts.
     """
     charged = {entry.task_hash for entry in state.participation.experiments}
     return replace(
@@ -39,6 +42,7 @@ def without_shopper(state: DeviceState) -> DeviceState:
         noise=replace(state.noise, draws=()),
         named=state.named.without_shopper(),
         experiments=state.experiments.without_shopper(charged),
+        unknown={},
     )
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from data.errors import ServingError
-from federation.device.vault import pad, unpad
+from federation.device.vault.sealed_log import pad, unpad
 
 FORMAT = 1
 _PURPOSE = b"ownshelf device export"

@@ -12,7 +12,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from federation.device.unknown_fields import Unknown, unknown_fields
 from federation.private_sum.accounting import epsilon_of
+
+_ENTRY = ("task_hash", "round", "at", "rho")
+_PENDING = ("task_hash", "deadline", "post_at", "report")
+_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments")
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,26 @@ class Entry:
     round: int
     at: int
     rho: float
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
-    def encode(self) -> list[Any]:
+    def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
-        return [self.task_hash.hex(), self.round, self.at, None if math.isinf(self.rho) else self.rho]
+        return {
+            **self.unknown,
+            "task_hash": self.task_hash.hex(),
+            "round": self.round,
+            "at": self.at,
+            "rho": None if math.isinf(self.rho) else self.rho,
+        }
 
     @staticmethod
-    def decode(stored: list[Any]) -> Entry:
-        """The entry of encode."""
-        task_hash, round_, at, rho = stored
-        return Entry(bytes.fromhex(task_hash), round_, at, math.inf if rho is None else rho)
+    def decode(stored: dict[str, Any] | list[Any]) -> Entry:
+        """Read the entry of encode; format 1 had an array of the four values."""
+        if isinstance(stored, list):
+            stored = dict(zip(_ENTRY, stored, strict=True))
+        rho = math.inf if stored["rho"] is None else stored["rho"]
+        unknown = unknown_fields(stored, _ENTRY)
+        return Entry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, unknown)
 
 
 @dataclass(frozen=True)
@@ -49,10 +64,12 @@ class Pending:
     deadline: int
     post_at: float
     report: bytes = field(repr=False)
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
         return {
+            **self.unknown,
             "task_hash": self.task_hash.hex(),
             "deadline": self.deadline,
             "post_at": self.post_at,
@@ -63,7 +80,8 @@ class Pending:
     def decode(stored: dict[str, Any]) -> Pending:
         """The report of encode."""
         report = base64.b64decode(stored["report"])
-        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report)
+        unknown = unknown_fields(stored, _PENDING)
+        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report, unknown)
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,7 @@ class Participation:
     come_back_at: int = 0
     measures_only: bool | None = None
     experiments: tuple[Entry, ...] = ()
+    unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
@@ -109,6 +128,7 @@ class Participation:
         """For the vault's JSON."""
         pending = self.pending
         return {
+            **self.unknown,
             "entries": [entry.encode() for entry in self.entries],
             "pending": pending and pending.encode(),
             "come_back_at": self.come_back_at,
@@ -126,4 +146,5 @@ class Participation:
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
             experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+            unknown=unknown_fields(stored, _PARTICIPATION),
         )

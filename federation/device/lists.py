@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from data.errors import ServingError
 from federation.device.mixed_list import mixed_list
 from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
-from federation.device.state import DeviceState, OwnRows, known_columns
+from federation.device.state import DeviceState, Event, OwnRows, known_columns, observed
+from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
-from recsys.evaluation.device_settings import choose_config, neighbours
 from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
@@ -101,6 +102,8 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
+    from recsys.evaluation.device_settings import choose_config, neighbours  # torch, which a device need not wait for
+
     config = choose_config(catalogue.table, *columns, catalogue.config, neighbours(catalogue.config))
     return replace(catalogue, config=config)
 
@@ -181,12 +184,24 @@ def join(
 
     Exact when k ≥ top_k + len(exclude), since the bonus only ever lifts own items: an item that is not the device's
     own and has fewer than top_k others above it with the bonus had no more above it without.
+
+    Candidates of a coarse question are ranked by the mix where the catalogue has one, own items among them. Those of
+    mode profile are few and in the order of the plain score, by which they stay.
     """
     hidden, unknown = _hidden(catalogue, exclude)
     profile = profile_of(state, catalogue, now)
     items, scores = catalogue.items.index_of(list(candidates[0])), candidates[1]
     if (items < 0).any():
         raise ServingError(f"service: lists items that bundle {catalogue.bundle_version} does not have")
+    if profile is not None and catalogue.mix is not None and mode in ("cluster", "noised"):
+        history = _used(state, catalogue)
+        allowed = np.zeros(catalogue.table.n_items, dtype=np.bool_)
+        allowed[np.concatenate((items, history[0])) if repeat else items] = True
+        allowed[hidden] = False
+        mixed = mixed_list(catalogue, history, now, "all", own=repeat, allowed=allowed)
+        if mixed is not None:
+            chosen, heights = best(mixed.scores, top_k, np.flatnonzero(~allowed).astype(np.int32))
+            return _listed(catalogue, chosen, heights, mode, False, unknown)
     if profile is not None and repeat:
         own, bonus = _bonus(state, catalogue, now)
         absent = own[~np.isin(own, items)]
@@ -230,6 +245,34 @@ def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bun
     others = [place for place, known in enumerate(held.item_ids) if known != item_id]
     ids = (*(held.item_ids[place] for place in others), item_id)
     return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
+
+
+def recorded(
+    state: DeviceState, event: Event, exact: Catalogue | None, page: tuple[npt.NDArray[np.float32], str] | None
+) -> DeviceState | Addition:
+    """Record an event, with the exact row of its item where one is at hand: an addition unless a row is replaced.
+
+    Without consent the state itself. exact: a full-precision catalogue if there is one; else page: the item's row
+    (dim,) as its page had it, and of which bundle.
+    """
+    if state.consent == "nothing":
+        return state
+    row, bundle_version = page or (None, "")
+    if exact is not None:
+        bundle_version = exact.bundle_version
+        place = int(exact.items.index_of([event.item_id])[0])
+        row = None if place < 0 else exact.table.item_embeddings[place]
+    held = state.own_rows
+    if row is None or held is None:
+        return Addition(event, None if row is None else OwnRows(bundle_version, (event.item_id,), row[None]))
+    if held.bundle_version == bundle_version:
+        if event.item_id not in held.item_ids:
+            behind = len(held.item_ids) if exact is None else bisect.bisect_left(held.item_ids, event.item_id)
+            return Addition(event, OwnRows(bundle_version, (event.item_id,), row[None]), behind)
+        if np.array_equal(held.rows[held.item_ids.index(event.item_id)], row):
+            return Addition(event)
+    after = replace(state, events=observed(state.events, event))
+    return keep_rows(after, exact) if exact is not None else keep_row(after, event.item_id, row, bundle_version)
 
 
 def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:

@@ -16,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import BudgetExhausted, ModelError
+from federation.device.unknown_fields import Unknown, unknown_fields
 
 DAY_S = 86_400
+
+_DRAW = ("bundle_version", "epsilon", "until", "vector")
+_ACCOUNT = ("drawn", "epsilon", "draws")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,26 @@ class Draw:
     epsilon: float
     until: float
     vector: npt.NDArray[np.float32] = field(repr=False)
+    unknown: Unknown = field(default_factory=dict, repr=False)
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        return {
+            **self.unknown,
+            "bundle_version": self.bundle_version,
+            "epsilon": self.epsilon,
+            "until": self.until,
+            "vector": base64.b64encode(self.vector.astype("<f4").tobytes()).decode(),
+        }
+
+    @staticmethod
+    def decode(stored: dict[str, Any] | list[Any]) -> Draw:
+        """Read the message of encode; format 1 had an array of the four values."""
+        if isinstance(stored, list):
+            stored = dict(zip(_DRAW, stored, strict=True))
+        vector = np.frombuffer(base64.b64decode(stored["vector"]), "<f4")
+        unknown = unknown_fields(stored, _DRAW)
+        return Draw(stored["bundle_version"], stored["epsilon"], stored["until"], vector, unknown)
 
 
 @dataclass(frozen=True)
@@ -54,6 +78,7 @@ class NoiseAccount:
     drawn: int = 0
     epsilon: float = 0.0
     draws: tuple[Draw, ...] = ()
+    unknown: Unknown = field(default_factory=dict, repr=False)
 
     def held(self, bundle_version: str, epsilon: float, now_s: float) -> Draw | None:
         """The message to repeat, if there is one."""
@@ -88,25 +113,11 @@ class NoiseAccount:
 
     def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
-        return {
-            "drawn": self.drawn,
-            "epsilon": self.epsilon,
-            "draws": [
-                [
-                    one.bundle_version,
-                    one.epsilon,
-                    one.until,
-                    base64.b64encode(one.vector.astype("<f4").tobytes()).decode(),
-                ]
-                for one in self.draws
-            ],
-        }
+        draws = [draw.encode() for draw in self.draws]
+        return {**self.unknown, "drawn": self.drawn, "epsilon": self.epsilon, "draws": draws}
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> NoiseAccount:
-        """The account of encode."""
-        draws = tuple(
-            Draw(version, epsilon, until, np.frombuffer(base64.b64decode(vector), "<f4"))
-            for version, epsilon, until, vector in stored["draws"]
-        )
-        return NoiseAccount(stored["drawn"], stored["epsilon"], draws)
+        """Read the account of encode."""
+        draws = tuple(Draw.decode(draw) for draw in stored["draws"])
+        return NoiseAccount(stored["drawn"], stored["epsilon"], draws, unknown_fields(stored, _ACCOUNT))

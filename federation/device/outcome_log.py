@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from data.errors import DataError
 from federation.device.interleaved_list import OpenList
 from federation.device.ledger import Pending
+from federation.device.unknown_fields import Unknown, unknown_fields, without_naming
 from recsys.experiments.analysis.layout import Floats, Integers, Layout
 from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import MAX_DAYS, Experiment, OutcomeEvent
@@ -30,6 +32,12 @@ KEEP_S = 2 * MAX_DAYS * 86_400
 
 OF_ITEMS = (OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE)
 """What happens to items; sessions and lists are of none."""
+
+_ENROLMENT = (
+    *("experiment_id", "fixed_hash", "exposed_at", "cell", "sent", "window", "pending", "left", "tally", "open_list"),
+    *("spoke", "come_back_at"),
+)
+_LOG = ("secret", "definitions", "notes", "enrolments")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Enrolment:
     open_list: OpenList | None = field(default=None, repr=False)
     spoke: tuple[int, ...] = ()
     come_back_at: int = 0
+    unknown: Unknown = field(default_factory=dict, repr=False)
 
     def sent_so_far(self, layout: Layout) -> Integers:
         """(2, slots) int64."""
@@ -65,6 +74,7 @@ class Enrolment:
     def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
         return {
+            **self.unknown,
             "experiment_id": self.experiment_id,
             "fixed_hash": self.fixed_hash.hex(),
             "exposed_at": self.exposed_at,
@@ -97,17 +107,23 @@ class Enrolment:
             open_list=open_list and OpenList.decode(open_list),
             spoke=tuple(stored.get("spoke", ())),  # vaults of before have none
             come_back_at=stored.get("come_back_at", 0),  # nor this
+            unknown=unknown_fields(stored, _ENROLMENT),
         )
 
 
 @dataclass(frozen=True)
 class ExperimentLog:
-    """secret: 32 random bytes that assign this device, drawn with the first definition. definitions: those running."""
+    """secret: 32 random bytes that assign this device, drawn with the first definition. definitions: those running.
+
+    newer_definitions: JSON of those that only a newer program understands; this one is in none of them.
+    """
 
     secret: bytes = field(default=b"", repr=False)
     definitions: tuple[Experiment, ...] = ()
     notes: tuple[Note, ...] = field(default=(), repr=False)
     enrolments: tuple[Enrolment, ...] = ()
+    newer_definitions: tuple[str, ...] = ()
+    unknown: Unknown = field(default_factory=dict, repr=False)
 
     def definition(self, experiment_id: str) -> Experiment | None:
         """A running experiment by id."""
@@ -129,15 +145,20 @@ class ExperimentLog:
         return replace(self, notes=(*kept, note))
 
     def names(self, item_id: str) -> bool:
-        """Whether a note is of the item."""
-        return any(one.item_id == item_id for one in self.notes)
+        """Whether a note, or a field of a newer program, is of the item."""
+        unknown = (self.unknown, *(part.unknown for part in self.enrolments))
+        return any(one.item_id == item_id for one in self.notes) or any(
+            without_naming(fields, item_id) != fields for fields in unknown
+        )
 
     def without_item(self, item_id: str) -> ExperimentLog:
         """Without the notes of an item, and without those of some item that do not say of which: they may be its."""
         kept = (
             one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
         )
-        return replace(self, notes=tuple(kept))
+        parts = tuple(replace(part, unknown=without_naming(part.unknown, item_id)) for part in self.enrolments)
+        unknown = without_naming(self.unknown, item_id)
+        return replace(self, notes=tuple(kept), enrolments=parts, unknown=unknown)
 
     def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
         """Without anything that the shopper did. charged: fixed hashes of the experiments that the ledger has.
@@ -151,7 +172,7 @@ class ExperimentLog:
             for one in self.enrolments
             if one.fixed_hash in charged
         )
-        return replace(self, notes=(), enrolments=tuple(silent))
+        return replace(self, notes=(), enrolments=tuple(silent), unknown={})
 
     def without_reports(self) -> ExperimentLog:
         """After reports on their way were destroyed: those experiments go on without this device.
@@ -182,8 +203,9 @@ class ExperimentLog:
     def encode(self) -> dict[str, Any]:
         """For the vault's JSON."""
         return {
+            **self.unknown,
             "secret": self.secret.hex(),
-            "definitions": [canonical_json(one) for one in self.definitions],
+            "definitions": [*(canonical_json(one) for one in self.definitions), *self.newer_definitions],
             "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
             "enrolments": [one.encode() for one in self.enrolments],
         }
@@ -193,9 +215,19 @@ class ExperimentLog:
         """The log of encode."""
         secret = bytes.fromhex(stored["secret"])
         assert len(secret) in (0, SECRET_BYTES)
+        readable = {text: _definition(text) for text in stored["definitions"]}
         return ExperimentLog(
             secret=secret,
-            definitions=tuple(experiment_of(json.loads(one)) for one in stored["definitions"]),
+            definitions=tuple(definition for definition in readable.values() if definition is not None),
             notes=tuple(Note(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
             enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+            newer_definitions=tuple(text for text, definition in readable.items() if definition is None),
+            unknown=unknown_fields(stored, _LOG),
         )
+
+
+def _definition(text: str) -> Experiment | None:
+    try:
+        return experiment_of(json.loads(text))
+    except DataError:
+        return None

@@ -6,6 +6,7 @@ The fields are the complete list: no account, no e-mail, no device id, so that l
 from __future__ import annotations
 
 import base64
+import bisect
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -23,19 +24,38 @@ from federation.device.ledger import Participation
 from federation.device.noise_ledger import NoiseAccount
 from federation.device.outcome_log import ExperimentLog
 from federation.device.timestamps import checked_time
+from federation.device.unknown_fields import Unknown, hashable, unknown_fields
 
 Consent = Literal["nothing", "observe", "contribute"]
-FORMAT = 1
+FORMAT = 2
+"""A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
+
+MINOR = 2
+"""Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
+is to come back. 2: what was named in mode cluster."""
+
+EXPORT_FORMAT = 1
+
+_EVENT = ("time", "item_id", "kind", "quantity")
+_OWN_ROWS = ("bundle_version", "item_id", "rows")
+_STATE = (
+    *("format", "minor", "consent", "events", "own_rows", "catalogue", "participation", "clusters", "noise"),
+    *("experiments", "named"),
+)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing the shopper did. time: µs since 1970 UTC; quantity: units, > 0."""
+    """One thing the shopper did. time: µs since 1970 UTC; quantity: units, > 0.
+
+    unknown: fields of a newer program, as pairs of name and JSON; they make no other event of it.
+    """
 
     time: int
     item_id: str
     kind: EventKind
     quantity: float = 1.0
+    unknown: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         return "Event(…)"
@@ -48,6 +68,18 @@ class OwnRows:
     bundle_version: str
     item_ids: tuple[str, ...] = field(repr=False)
     rows: npt.NDArray[np.float32] = field(repr=False)
+    unknown: Unknown = field(default_factory=dict, repr=False)
+
+    def encode(self) -> dict[str, Any]:
+        """For the vault's JSON."""
+        rows = base64.b64encode(self.rows.astype("<f4").tobytes()).decode()
+        return {**self.unknown, "bundle_version": self.bundle_version, "item_id": self.item_ids, "rows": rows}
+
+    @staticmethod
+    def decode(stored: dict[str, Any]) -> OwnRows:
+        """Read the rows of encode."""
+        rows = np.frombuffer(base64.b64decode(stored["rows"]), "<f4").reshape(len(stored["item_id"]), -1)
+        return OwnRows(stored["bundle_version"], tuple(stored["item_id"]), rows, unknown_fields(stored, _OWN_ROWS))
 
 
 @dataclass(frozen=True)
@@ -55,7 +87,8 @@ class DeviceState:
     """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
     noise: what was said in mode noised, and what it cost. named: what was in mode cluster, how often, and by which
-    files. experiments: what happened in them, and what was said of it.
+    files. experiments: what happened in them, and what was said of it. minor: of the format, the highest that any
+    program wrote. unknown: fields of a program newer than this one.
     """
 
     consent: Consent = "nothing"
@@ -67,21 +100,19 @@ class DeviceState:
     noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
     experiments: ExperimentLog = field(default_factory=ExperimentLog, repr=False)
     named: ClusterAccount = field(default_factory=ClusterAccount, repr=False)
+    minor: int = MINOR
+    unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
         """JSON bytes for the vault."""
-        own = self.own_rows
         return json.dumps(
             {
+                **self.unknown,
                 "format": FORMAT,
+                "minor": self.minor,
                 "consent": self.consent,
-                "events": _columns(self.events),
-                "own_rows": own
-                and {
-                    "bundle_version": own.bundle_version,
-                    "item_id": own.item_ids,
-                    "rows": base64.b64encode(own.rows.astype("<f4").tobytes()).decode(),
-                },
+                "events": _columns(self.events) | _unknown_columns(self.events),
+                "own_rows": self.own_rows and self.own_rows.encode(),
                 "catalogue": self.catalogue,
                 "participation": self.participation.encode(),
                 "clusters": self.clusters,
@@ -93,14 +124,13 @@ class DeviceState:
 
     @staticmethod
     def decode(content: bytes) -> DeviceState:
-        """The state of encode."""
+        """Read the state of encode. Raises ServingError for a newer major format."""
         stored = json.loads(content)
-        if stored["format"] != FORMAT:
-            raise ServingError(f"vault: content format={stored['format']}: this version reads format {FORMAT}")
+        if not 1 <= stored["format"] <= FORMAT:
+            raise ServingError(
+                f"vault: content format={stored['format']}: this version reads formats 1 to {FORMAT}; use a newer one"
+            )
         own = stored["own_rows"]
-        if own is not None:
-            rows = np.frombuffer(base64.b64decode(own["rows"]), "<f4").reshape(len(own["item_id"]), -1)
-            own = OwnRows(own["bundle_version"], tuple(own["item_id"]), rows)
         held = stored.get("participation")  # a vault of before there were rounds has none
         participation = Participation() if held is None else Participation.decode(held)
         said = stored.get("noise")  # nor has one of before there were modes any
@@ -112,26 +142,28 @@ class DeviceState:
         return DeviceState(
             stored["consent"],
             _events(stored["events"]),
-            own,
+            None if own is None else OwnRows.decode(own),
             stored["catalogue"],
             participation,
             stored.get("clusters"),
             noise,
             experiments,
             named,
+            max(MINOR, stored.get("minor", 0)),
+            unknown_fields(stored, _STATE),
         )
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
     """The content of an export: events and nothing else."""
-    return json.dumps({"format": FORMAT, "events": _columns(events)}).encode()
+    return json.dumps({"format": EXPORT_FORMAT, "events": _columns(events)}).encode()
 
 
 def decode_events(content: bytes) -> tuple[Event, ...]:
     """The events of encode_events."""
     stored = json.loads(content)
-    if stored["format"] != FORMAT:
-        raise ServingError(f"export: content format={stored['format']}: this version reads format {FORMAT}")
+    if stored["format"] != EXPORT_FORMAT:
+        raise ServingError(f"export: content format={stored['format']}: this version reads format {EXPORT_FORMAT}")
     events = _events(stored["events"])
     for event in events:
         checked_time(event.time)
@@ -140,7 +172,10 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
 
 def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
     """The history with one more event, oldest first; equal times stay in the order in which they were observed."""
-    return tuple(sorted((*events, event), key=_time))
+    if not events or events[-1].time <= event.time:
+        return events + (event,)  # noqa: RUF005  # one copy of a long history instead of two
+    place = bisect.bisect_right(events, event.time, key=_time)
+    return (*events[:place], event, *events[place:])
 
 
 def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ...]:
@@ -201,8 +236,19 @@ def _columns(events: Iterable[Event]) -> dict[str, list[Any]]:
     }
 
 
+def _unknown_columns(events: Iterable[Event]) -> dict[str, list[Any]]:
+    """Columns of a newer program; None where an event has no value."""
+    every = [dict(event.unknown) for event in events]
+    names = sorted({name for unknown in every for name in unknown})
+    return {name: [json.loads(unknown.get(name, "null")) for unknown in every] for name in names}
+
+
 def _events(columns: dict[str, list[Any]]) -> tuple[Event, ...]:
-    rows = zip(columns["time"], columns["item_id"], columns["kind"], columns["quantity"], strict=True)
+    unknown: list[tuple[tuple[str, str], ...]] = [()] * len(columns["time"])
+    if more := unknown_fields(columns, _EVENT):
+        unknown = [hashable(dict(zip(more, values, strict=True))) for values in zip(*more.values(), strict=True)]
+    rows = zip(columns["time"], columns["item_id"], columns["kind"], columns["quantity"], unknown, strict=True)
     return tuple(
-        Event(int(time), str(item_id), EventKind(kind), float(quantity)) for time, item_id, kind, quantity in rows
+        Event(int(time), str(item_id), EventKind(kind), float(quantity), rest)
+        for time, item_id, kind, quantity, rest in rows
     )

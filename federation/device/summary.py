@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
 from typing import Any
 
 import numpy as np
 
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.outcome_log import Enrolment
-from federation.device.state import DeviceState
+from federation.device.state import DeviceState, Event
 from federation.device.timestamps import iso
 
 LEDGER_DELTA = 1e-6
@@ -23,6 +23,13 @@ def _interleaved(one: Enrolment) -> dict[str, Any]:
     if one.open_list is not None:
         told["open_list"] = dict(zip(("incumbent", "challenger"), map(list, one.open_list.picks), strict=True))
     return told
+
+
+def _event(event: Event) -> dict[str, Any]:
+    """One event, with what a newer program noted of it, if anything."""
+    unknown = {name: json.loads(value) for name, value in event.unknown}
+    time, kind = iso(event.time), event.kind.name.lower()
+    return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity}
 
 
 def shown(state: DeviceState) -> dict[str, Any]:
@@ -56,7 +63,6 @@ def shown(state: DeviceState) -> dict[str, Any]:
             {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}
             for note in state.experiments.notes
         ],
-        "events": [
-            asdict(event) | {"kind": event.kind.name.lower(), "time": iso(event.time)} for event in state.events
-        ],
+        "events": [_event(event) for event in state.events],
+        **({"of_a_newer_program": dict(state.unknown)} if state.unknown else {}),
     }

@@ -12,7 +12,7 @@ import torch
 
 from data.errors import DataError
 from data.interactions import EventKind, Interactions
-from federation.lab.mixing import learn_mix
+from federation.lab.mixing import learn_mix, participations_of
 from federation.lab.questions import Question
 from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepConfig
@@ -57,7 +57,7 @@ class Compared:
     def to_dict(self) -> dict[str, Any]:
         """Protocol and models as Evaluation.to_dict, the training's curves, paired comparisons and what follows."""
         config = asdict(self.training.config)
-        asked = int(self.training.participations.max(initial=0))
+        asked = participations_of(self.training, self.mix)
         plan = self.training.config.privacy
         others = [name for name in self.evaluation.models if name != "personalized"]
         pairs = compare_several(self.evaluation, [("personalized", name) for name in others], self.metric)

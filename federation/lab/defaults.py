@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from data.errors import DataError
+from data.errors import DataError, FederationError
 from data.interactions import Interactions
 from data.log_statistics import LogStatistics, measure_log
 from federation.lab.folds import Folds
@@ -56,7 +56,7 @@ def choose_defaults(statistics: LogStatistics) -> Defaults:
     protocol, because = _protocol(statistics)
     reasons = [f"recipe {names[0]}: {_why(names[0], statistics)}"]
     if len(tried) > 1:
-        reasons.append(f"{' and '.join(tried[1:])} fits about as well: tried by federated validation")
+        reasons.append(f"{' and '.join(tried[1:])} fits about as well")
     return Defaults(names[0], tried, protocol, (*reasons, f"protocol {protocol}: {because}"))
 
 
@@ -175,27 +175,32 @@ class Settled:
     participations: int = 0
 
 
-def settle(log: Interactions, *, seed: int = 0, on_step: Callable[[], None] | None = None, devices: int = 2) -> Settled:
+def settle(
+    log: Interactions, *, seed: int = 0, validate: bool = True, on_step: Callable[[], None] | None = None
+) -> Settled:
     """Choose the recipe of a log; near a boundary by federated cross-validation of what fits, on this log alone.
 
-    devices: parts of the devices in that validation; on_step: told after each of its tables.
+    validate: False takes the best fit near a boundary too, for a log of which what follows is to stay unseen. on_step:
+    told after each table of the validation. What is too small to be validated gets the best fit.
     """
     statistics = measure_log(log)
     defaults = choose_defaults(statistics)
-    made = {name: fitted(name, log, statistics) for name in defaults.tried}
+    tried = defaults.tried if validate else defaults.tried[:1]
+    made = {name: fitted(name, log, statistics) for name in tried}
     chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
     if len(made) > 1:
-        judged = cross_validate(
-            Folds(log, defaults.protocol, devices=devices, seed=seed),
-            [recipe for recipe, _ in made.values()],
-            seed=seed,
-            on_step=on_step,
-        )
         names = {recipe: name for name, (recipe, _) in made.items()}
-        chosen, participations = names[judged.best], judged.participations
-        figures = ", ".join(
-            f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
-        )
-        reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
+        try:
+            judged = cross_validate(
+                Folds(log, defaults.protocol, devices=2, seed=seed), list(names), seed=seed, on_step=on_step
+            )
+        except (FederationError, DataError) as error:
+            reasons = (*reasons, f"{chosen} it is, for there is too little to try both on ({error})")
+        else:
+            chosen, participations = names[judged.best], judged.participations
+            figures = ", ".join(
+                f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
+            )
+            reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
     recipe, words = made[chosen]
     return Settled(chosen, recipe, defaults, (*reasons, *words), participations)

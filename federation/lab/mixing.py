@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data.errors import DataError
+from data.errors import DataError, FederationError
 from data.interactions import Interactions
 from data.split import Split
 from federation.lab.defaults import protocol_for
 from federation.lab.questions import Question
-from federation.lab.recipes import Recipe
+from federation.lab.recipes import MIX_PARTICIPATIONS, Recipe
 from federation.learning.mix_update import NOISE_OF_MIX
-from federation.simulation.mix_training import Earlier, MixConfig, train_mix
-from federation.simulation.training import train
-from recsys.mix.mix_tables import ItemAttributes, MixTables, build_tables
+from federation.simulation.mix_training import Earlier, MixConfig, cautious_mix, train_mix
+from federation.simulation.training import Training, train
+from recsys.mix.mix_tables import ItemAttributes, build_tables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.priors import LISTS, prior_weights
 from recsys.model.items import ItemTable
 
 PRIVATE_DEVICES = 20_000
@@ -27,7 +26,7 @@ def learn_mix(
     asked: Question,
     recipe: Recipe,
     prior: str,
-    table: ItemTable,
+    table: ItemTable | None = None,
     *,
     seed: int,
     attributes: ItemAttributes | None = None,
@@ -41,12 +40,14 @@ def learn_mix(
     """
     plan = recipe.train.privacy
     exact = plan is None or not plan.private
+    if table is None and not exact:
+        raise FederationError("learn_mix: a private plan needs the table that was trained for the question")
     tables = build_tables(asked.split.train, asked.now, attributes, transitions=exact)
     try:
         before = asked.earlier()
     except DataError:
-        return prior_mix(tables, prior)
-    if exact:
+        return cautious_mix(tables, prior)
+    if table is None or exact:
         config = replace(recipe.train, measure_every=0, patience=0)
         table = train(before.split.train, config, seed=seed, now=before.now).table
     earlier_tables = build_tables(before.split.train, before.now, attributes, transitions=exact)
@@ -62,7 +63,7 @@ def shipped_mix(
     log: Interactions,
     now: int,
     recipe: Recipe,
-    table: ItemTable,
+    table: ItemTable | None = None,
     *,
     seed: int,
     attributes: ItemAttributes | None = None,
@@ -75,7 +76,8 @@ def shipped_mix(
     return learn_mix(asked, recipe, recipe.mix, table, seed=seed, attributes=attributes)
 
 
-def prior_mix(tables: MixTables, prior: str) -> MixModel:
-    """The recipe's weights with a log's tables."""
-    weights = {name: prior_weights(prior, name) for name in LISTS}
-    return MixModel(weights, dict.fromkeys(LISTS, "prior"), 0, tables)
+def participations_of(training: Training, mix: MixModel | None) -> int:
+    """Rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
+    asked = int(training.participations.max(initial=0))
+    learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
+    return asked + (MIX_PARTICIPATIONS if learned else 0)

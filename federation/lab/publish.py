@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset
+from federation.lab.mixing import participations_of
 from federation.lab.recipes import Recipe
 from federation.simulation.learning_curve import last_rounds, mean_holdout, rounds_of
 from federation.simulation.training import Training
@@ -18,12 +19,12 @@ from recsys.model.items import INTENT, TASTE
 PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
 
 
-def privacy_words(training: Training) -> str:
+def privacy_words(training: Training, mix: MixModel | None = None) -> str:
     """What protected the devices of a training, in words, for the manifest."""
     plan = training.config.privacy
     if plan is None or not plan.private:
         return PRIVACY_OFF
-    spent = plan.statement(int(training.participations.max(initial=0)))
+    spent = plan.statement(participations_of(training, mix))
     return (
         f"simulated: all updates in one process, sums with the noise of a live round; live it would be "
         f"epsilon={spent['epsilon']:.3g}, delta={spent['delta']:.1g} for an installation"
@@ -53,17 +54,17 @@ def publish(
         config=recipe.serve,
         seed=training.seed,
         data_hash=dataset.hash,
-        privacy=privacy_words(training),
+        privacy=privacy_words(training, mix),
         training={
             "config": {key: value for key, value in asdict(training.config).items() if key not in ("clips", "privacy")},
-            "privacy": None if plan is None else plan.statement(int(training.participations.max(initial=0))),
+            "privacy": None if plan is None else plan.statement(participations_of(training, mix)),
             "clips": {
                 name: None if np.isinf(bound) else bound for name, bound in asdict(training.config.clips).items()
             },
             "until": now,
             "rounds": rounds_of(records, TASTE),
             "best_round": training.best_round,
-            "max_participations": int(training.participations.max(initial=0)),
+            "max_participations": participations_of(training, mix),
             "intent_rounds": rounds_of(records, INTENT),
             "selection_participations": selection_participations,
             "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,

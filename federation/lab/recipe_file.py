@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from data.atomic import write_atomically
 from data.errors import FederationError, OwnshelfError
 from data.interactions import Interactions
+from data.strict import read_strictly
 from federation.lab.defaults import fitted, settle
 from federation.lab.recipes import RECIPES, Recipe, recipe
-from recsys.model.intent_config import IntentConfig
-from recsys.model.profile_config import finite
+from federation.simulation.training import TrainConfig
+from recsys.model.profile_config import ProfileConfig, finite
 
-_T = TypeVar("_T")
-_KEYS = ("base", "train", "serve", "participations", "about")
+
+@dataclass(frozen=True)
+class _Content:
+    """The file's own keys; train, serve: what is changed about the base."""
+
+    base: str
+    train: dict[str, Any] = field(default_factory=dict)
+    serve: dict[str, Any] = field(default_factory=dict)
+    participations: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,30 +68,29 @@ def read_recipe(path: Path) -> RecipeFile:
     if not isinstance(content, Mapping) or content.get("base") not in RECIPES:
         raise FederationError(f"{path}: base must be one of {', '.join(RECIPES)}")
     try:
-        _known("", content, _KEYS)
-        found = recipe(content["base"])
-        return RecipeFile(
-            content["base"],
-            Recipe(
-                _changed(found.train, content.get("train", {}), "train"),
-                _changed(found.serve, content.get("serve", {}), "serve"),
-                found.mix,
-            ),
-            _like(0, content.get("participations", 0), "participations"),
-            content.get("about", {}),
+        said = read_strictly(_Content, content, "", error=FederationError)
+        found = recipe(said.base)
+        train = read_strictly(
+            TrainConfig, said.train, "train", base=found.train, left_out=("privacy",), infinite=True,
+            error=FederationError,
+        )  # fmt: skip
+        serve = read_strictly(
+            ProfileConfig, said.serve, "serve", base=found.serve, infinite=True, error=FederationError
         )
+        return RecipeFile(said.base, Recipe(train, serve, found.mix), said.participations, said.about)
     except OwnshelfError as error:
         raise FederationError(f"{path}: {error}") from None
 
 
-def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
+def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
     """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
-    in about["reasons"]. log: what may be looked at, nothing of a test. seed: of the validation near a boundary.
+    in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a
+    boundary, as in defaults.settle.
     """
     if word == "auto":
-        settled = settle(log, seed=seed)
+        settled = settle(log, seed=seed, validate=validate)
         return RecipeFile(settled.name, settled.recipe, settled.participations, {"reasons": list(settled.reasons)})
     if word in RECIPES:
         fits, words = fitted(word, log)
@@ -92,39 +100,6 @@ def find_recipe(word: str, log: Interactions, *, seed: int = 0) -> RecipeFile:
     raise FederationError(
         f"recipe={word!r}: must be auto, {', '.join(RECIPES)}, or a recipe file; there is no file of that name"
     )
-
-
-def _changed(settings: _T, values: object, where: str) -> _T:
-    """The dataclass with the given settings, nested ones too."""
-    if not isinstance(values, Mapping):
-        raise FederationError(f"{where}: is a {type(values).__name__}, must be an object")
-    _known(f"{where}.", values, [one.name for one in fields(settings) if one.name != "privacy"])  # type: ignore[arg-type]
-    new = {}
-    for name, value in values.items():
-        now = getattr(settings, name)
-        inside = f"{where}.{name}"
-        if name == "intent":  # the one part that a recipe may be without
-            new[name] = None if value is None else _changed(now or IntentConfig(), value, inside)
-        else:
-            new[name] = _changed(now, value, inside) if is_dataclass(now) else _like(now, value, inside)
-    return replace(settings, **new)  # type: ignore[type-var]
-
-
-def _like(now: _T, value: Any, where: str) -> _T:
-    """The value, if it is of the kind of what stands there now."""
-    if isinstance(now, float) and value == "inf":
-        return float("inf")  # type: ignore[return-value]
-    if isinstance(now, tuple) and isinstance(value, list) and (len(value) == len(now) or not (value and now)):
-        return tuple(_like(0.0, one, where) for one in value)  # type: ignore[return-value]
-    kinds: tuple[type, ...] = (int, float) if isinstance(now, float) else (type(now),)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise FederationError(f"{where}={json.dumps(value)}: must be like {json.dumps(now)}")
-    return type(now)(value)  # type: ignore[call-arg]
-
-
-def _known(where: str, values: Mapping[str, Any], names: Any) -> None:
-    if unknown := [name for name in values if name not in names]:
-        raise FederationError(f"{where}{unknown[0]}: no such setting; must be among {', '.join(names)}")
 
 
 def _refuse(word: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from data.errors import FederationError
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.learning.taste_update import Clips
+from federation.learning.taste_update import PRIVATE_CLIPS
 from federation.simulation.training import TrainConfig
 from recsys.model.intent_config import IntentConfig
 from recsys.model.profile_config import ProfileConfig
@@ -61,9 +61,6 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 
-
-PRIVATE_CLIPS = Clips(rows=1.0, counts=3.0, second=0.4, first=0.6)
-"""About the median norms of honest devices on Online Retail: what is clipped is the loud half."""
 
 MIX_PARTICIPATIONS = 1
 """What the sums of the mix cost an installation, in training rounds: their noise is larger by as much."""

@@ -9,11 +9,14 @@ from pathlib import Path
 from data.dataset import Dataset
 from data.errors import DataError
 from data.interactions import Interactions
+from data.split import known_at
 from federation.lab.comparison import central_table
 from federation.lab.defaults import settle
+from federation.lab.mixing import shipped_mix
 from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepState
 from federation.simulation.continual import ContinualTrainer
+from recsys.mix.mix_tables import attributes_of
 from recsys.model.items import ItemTable
 from recsys.replay.replay_arms import (
     Answers,
@@ -21,6 +24,7 @@ from recsys.replay.replay_arms import (
     CentralArm,
     GlobalArm,
     GlobalProfileArm,
+    MixedArm,
     PersonalizedArm,
     PopularityArm,
 )
@@ -38,6 +42,9 @@ ARMS = (
     "popularity",
 )
 """As federation.lab.comparison.MODELS, each as of the last publication; central is trained anew for every bundle."""
+MIXED = "mixed"
+"""One more arm, of a replay that starts somewhere: the mix, with weights learned from what came before. It costs about
+ten times as much as personalized."""
 DEFAULT_ARMS = ("personalized", "global", "popularity")
 
 
@@ -57,10 +64,26 @@ def replay(
     DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
-    chosen = settings or settle(dataset.interactions(), seed=config.seed).recipe
-    made = [named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm for arm in arms]
+    chosen = settings or settle(dataset.interactions(), validate=False).recipe
+    made: list[Arm | Answers] = []
+    for arm in arms:
+        if arm == MIXED:
+            made.append(mixed_arm(dataset, chosen, config))
+        else:
+            made.append(named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm)
     trainer = ContinualTrainer(chosen.train, config.seed)
     return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
+
+
+def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedArm:
+    """The arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
+    if config.start_us is None:
+        raise DataError("arm='mixed': needs a start: its weights are learned from what came before")
+    known, attributes = known_at(dataset.interactions(), config.start_us), attributes_of(dataset.catalogue)
+    model = shipped_mix(known, config.start_us, chosen, seed=config.seed, attributes=attributes)
+    if model is None:
+        raise DataError("arm='mixed': the recipe has no mix; name one that has, such as purchases")
+    return MixedArm(chosen.serve, model, attributes)
 
 
 def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
@@ -79,7 +102,8 @@ def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
         return CentralArm(chosen.serve, partial(_central, chosen, seed))
     if name == "personalized":
         return PersonalizedArm(chosen.serve)
-    raise DataError(f"arm={name!r}: must be one of {', '.join(ARMS)}, or MODULE:NAME of an object of your own")
+    known = ", ".join((*ARMS, MIXED))
+    raise DataError(f"arm={name!r}: must be one of {known}, or MODULE:NAME of an object of your own")
 
 
 def _central(chosen: Recipe, seed: int, log: Interactions, now: int) -> ItemTable:

@@ -20,17 +20,15 @@ from federation.private_sum.plan import Part, SumPlan
 from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
 from recsys.mix.fit import GRADIENT_CLIP, HESSIAN_CLIP, STEPS, StepSums, clip_scale
+from recsys.mix.guard import GUARD_CLIP
 from recsys.mix.loss import loss_parts
 from recsys.mix.priors import LISTS, ListName
 
 Floats = npt.NDArray[np.float64]
 
 TRIANGLE = np.triu_indices(N_FEATURES)
-JUDGED = 1 + len(FEATURES)
-"""Candidates of the guard beside the mix: the prior and every feature alone."""
-
-GUARD_CLIP = 3.0
-"""Of one judging device's figures of one list, 20 numbers in [−1, 1], most of them near 0."""
+JUDGED = 2 + len(FEATURES)
+"""Candidates of the guard beside the mix: the prior, the cautious weights and every feature alone."""
 
 NOISE_OF_MIX = math.sqrt(STEPS)
 """Noise multiplier of these sums in units of a training round's: all STEPS together then cost as much as one round."""

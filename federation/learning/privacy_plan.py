@@ -13,11 +13,11 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data.errors import FederationError
+from data.strict import read_strictly
 from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import Part, SumPlan
@@ -163,24 +163,10 @@ class PrivacyPlan:
             raw = json.loads(text)
         except ValueError as error:
             raise PlanRefused(f"plan: is no JSON ({error})") from None
-        values = _checked(raw, PrivacyPlan, "plan")
-        clips = _checked(values["clips"], Clips, "clips")
-        plan = PrivacyPlan(**{**values, "clips": Clips(**clips)})
-        for name in ("max_participations", "min_reports", "max_reports", "max_rounds", "max_per_period", "period_s"):
-            if not isinstance(getattr(plan, name), int):
-                raise PlanRefused(f"{name}={getattr(plan, name)}: must be an integer")
+        plan = read_strictly(PrivacyPlan, raw, "plan", infinite=True, error=PlanRefused)
+        if missing := [name for name, value in asdict(plan).items() if name not in raw and value is not None]:
+            raise PlanRefused(f"plan.{missing[0]}: is missing")
         return plan
-
-
-def _checked(raw: object, kind: type, what: str) -> dict[str, Any]:
-    """raw as the fields of kind, each a number or an object."""
-    names = {field.name for field in fields(kind)}
-    if not isinstance(raw, Mapping) or set(raw) != names:
-        raise PlanRefused(f"{what}: must have the fields {', '.join(sorted(names))}")
-    for name, value in raw.items():
-        if name != "clips" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise PlanRefused(f"{name}={value!r}: must be a number")
-    return dict(raw)
 
 
 def least_sigma(z: float, sensitivity_squared: int) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
 
+from federation.storage.migrations import Schema
+
 metadata = MetaData()
 
 
@@ -61,6 +63,8 @@ WINDOWS = Table(
     Column("finished_at", BigInteger),
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
 )
+
+SCHEMA = Schema("experiments", metadata)
 
 
 def rows_of(table: Table, app: str, experiment_id: str) -> Any:

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from data.errors import FederationError
 from federation.learning.experiment_sum import experiment_plan
-from federation.service.experiment_schema import EXPERIMENTS, VERSIONS, WINDOWS, ExperimentState, metadata, rows_of
+from federation.service.experiment_schema import EXPERIMENTS, SCHEMA, VERSIONS, WINDOWS, ExperimentState, rows_of
+from federation.service.round_schema import SCHEMA as ROUNDS
 from federation.service.round_schema import RoundState
-from federation.service.round_schema import metadata as rounds_metadata
 from federation.service.window_store import WindowStore
 from federation.storage.database import reading
+from federation.storage.migrations import prepare
 from recsys.experiments.definition.amendments import check_amendment, check_beside
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
@@ -44,8 +45,8 @@ class ExperimentStore:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        rounds_metadata.create_all(engine)
-        metadata.create_all(engine)
+        prepare(engine, ROUNDS)
+        prepare(engine, SCHEMA)
         self.windows = WindowStore(engine)
 
     def put(self, app: str, experiment: Experiment, now: int) -> StoredExperiment:

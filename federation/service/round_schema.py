@@ -8,7 +8,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from federation.storage.migrations import Schema
 
 metadata = MetaData()
 
@@ -106,3 +121,11 @@ activations = Table(
     Column("version", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),
 )
+
+
+def _without_leases(connection: Connection) -> None:
+    """Drop the table of leases: the lock on advancing rounds dies with its owner, and needs no rows."""
+    connection.execute(text("DROP TABLE IF EXISTS leases"))
+
+
+SCHEMA = Schema("rounds", metadata, (_without_leases,))

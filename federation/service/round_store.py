@@ -16,9 +16,10 @@ from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
 from federation.service.releases import Release, ReleaseStore, activated_versions, release
-from federation.service.round_schema import RoundState, activations, metadata, releases, rounds, sums
+from federation.service.round_schema import SCHEMA, RoundState, activations, releases, rounds, sums
 from federation.storage.activations import chosen_version
 from federation.storage.database import open_engine, reading, truncate_log
+from federation.storage.migrations import prepare
 
 WIRE_INT = np.dtype("<i4")
 BEFORE_SUM = (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED)
@@ -165,7 +166,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine, rounds, RoundState.PUBLISHED)
-        metadata.create_all(engine)
+        prepare(engine, SCHEMA)
         self.releases = ReleaseStore(engine)
 
     @staticmethod

@@ -23,12 +23,13 @@ from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
+from recsys.mix.features import SIGNALS
 from recsys.mix.fit import STEPS, newton_step
 from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.mix_tables import MixTables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.priors import LISTS, MIN_DEVICES, ListName, prior_weights
+from recsys.mix.priors import CAUTIOUS, LISTS, MIN_DEVICES, ListName, cautious_weights, prior_weights
 
 Floats = npt.NDArray[np.float64]
 Sums = dict[str, Floats]
@@ -66,7 +67,8 @@ class Earlier:
 def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig, *, seed: int) -> MixModel:
     """Learn the weights from what came after an earlier moment; tables: of now, which the weights are served with.
 
-    prior: a name of recsys.mix.priors.PRIORS. Of fewer than MIN_DEVICES the prior is judged and served.
+    prior: a name of recsys.mix.priors.PRIORS. With fewer than MIN_DEVICES nothing is fitted: served are the cautious
+    weights, or the prior where those few judge it better.
     """
     rng = np.random.default_rng([seed, _DRAW])
     targeted = earlier.later.where(earlier.later.kind != EventKind.DISLIKE).counts > 0
@@ -75,15 +77,25 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
         users = np.sort(rng.choice(users, config.max_devices, replace=False))
     start: dict[ListName, Floats] = {name: prior_weights(prior, name) for name in LISTS}
     if not len(users):
-        return MixModel(start, dict.fromkeys(LISTS, "prior"), 0, tables)
+        return cautious_mix(tables, prior)
     every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
     enough = len(users) >= MIN_DEVICES
     judging = rng.random(len(users)) < config.judging_share if enough else np.ones(len(users), dtype=np.bool_)
-    weights = _fit(_by_list(every.devices(~judging)), start, config, rng) if enough else start
-    weights, served = _guard(_by_list(every.devices(judging)), weights, start, config, rng)
+    safe = {name: cautious_weights(prior, name) for name in LISTS}
+    if enough:
+        weights, allowed = _fit(_by_list(every.devices(~judging)), start, config, rng), None
+    else:  # of many candidates on few devices the best is noise
+        weights, allowed = safe, ("prior",)
+    weights, served = _guard(_by_list(every.devices(judging)), weights, start, safe, config, rng, allowed)
     if not enough:
-        served = {name: "prior" if chosen == "mix" else chosen for name, chosen in served.items()}
+        served = {name: CAUTIOUS if chosen == "mix" else chosen for name, chosen in served.items()}
     return MixModel(weights, served, len(users), tables)
+
+
+def cautious_mix(tables: MixTables, prior: str) -> MixModel:
+    """What is served where nothing can prove any weights."""
+    weights = {name: cautious_weights(prior, name) for name in LISTS}
+    return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables)
 
 
 def _by_list(examples: Examples) -> dict[ListName, Examples]:
@@ -116,11 +128,17 @@ def _guard(
     examples: Mapping[ListName, Examples],
     weights: Mapping[ListName, Floats],
     start: Mapping[ListName, Floats],
+    safe: Mapping[ListName, Floats],
     config: MixConfig,
     rng: np.random.Generator,
+    allowed: tuple[str, ...] | None,
 ) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
-    """What is served for each list, and its name, by the figures of the devices that judge."""
-    judged = {name: candidates(weights[name], start[name]) for name in LISTS}
+    """What is served for each list, and its name, by the figures of the devices that judge.
+
+    allowed: names of what may be served instead of `weights`, wherever it judges better; None for everything, where it
+    judges clearly better.
+    """
+    judged = {name: candidates(weights[name], start[name], safe[name]) for name in LISTS}
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
         held = examples[name]
@@ -136,13 +154,12 @@ def _guard(
     for name in LISTS:
         names = list(sums[name].difference)
         spread = _noise_of(plan, f"apart_{name}")
-        chosen[name] = choose(
-            GuardSums(
-                sums[name].n,
-                dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True)),
-                dict(zip(names, (parts[f"square_{name}"] + spread**2).tolist(), strict=True)),
-            )
-        )
+        apart = dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True))
+        square = dict(zip(names, parts[f"square_{name}"].tolist(), strict=True))
+        useful = names if name == "all" else [one for one in names if one not in SIGNALS["own"]]
+        keep = useful if allowed is None else allowed
+        told_of = GuardSums(sums[name].n, {one: apart[one] for one in keep}, {one: square[one] for one in keep}, spread)
+        chosen[name] = choose(told_of) if allowed is None else choose(told_of, errors=0.0)
     return {name: judged[name][chosen[name]] for name in LISTS}, chosen
 
 

@@ -1,1 +1,1 @@
-"""Where a party keeps what is durable: databases and key files. Knows no party."""
+"""Where a party keeps what is durable: databases, their migrations, and key files. Knows no party."""

@@ -19,7 +19,6 @@ import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
@@ -83,6 +82,8 @@ def cluster_count(n_items: int) -> int:
 
 def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
     """(k, dim) float32 of length 1, k by `cluster_count`; the same for the same table and seed, on any thread count."""
+    import faiss  # here: a device reads centroids and makes none
+
     length = np.linalg.norm(table.item_embeddings, axis=1, keepdims=True)
     rows = table.item_embeddings[length[:, 0] > 0]
     if len(rows) == 0:

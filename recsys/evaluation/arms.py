@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from data.interactions import EventKind, Interactions
 from recsys.model.histories import Histories, merge_histories
@@ -15,13 +15,19 @@ from recsys.model.intent import in_shares, intent_queries, intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile import ProfileConfig, repeat_score
 from recsys.model.scoring import score, score_without_profile
-from recsys.model.solver import Solver
 
-MakeSolver = Callable[[ItemTable, ProfileConfig], Solver]
+if TYPE_CHECKING:
+    from recsys.model.solver import Solver
+
+MakeSolver = Callable[[ItemTable, ProfileConfig], "Solver"]
 
 
 def closed_form(table: ItemTable, config: ProfileConfig) -> Solver:
     """The fold-in solver of a table's taste."""
+    import torch  # here: a device has this module's scoring, and never solves for many
+
+    from recsys.model.solver import Solver
+
     return Solver(torch.from_numpy(np.array(table.rows_of(TASTE))), alpha=config.alpha, reg=config.reg)
 
 

@@ -108,7 +108,16 @@ def draw_negatives(
     free = int(np.isfinite(lot).sum(axis=1).min())
     if free < n_negatives:
         raise DataError(f"n_negatives={n_negatives}: a user has only {free} items never touched")
-    return np.argpartition(lot, n_negatives - 1, axis=1)[:, :n_negatives]
+    return _lowest(lot, n_negatives)
+
+
+def _lowest(lot: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
+    """Column indices (batch, n) of the n lowest values ≥ 0 of each row, in any order; of equal ones the first columns.
+
+    A lot has 2²⁴ values, so some tie; a partition of the lots alone leaves the choice to the processor.
+    """
+    keys = lot.view(np.int32).astype(np.int64) << 32 | np.arange(lot.shape[1])
+    return np.partition(keys, n - 1, axis=1)[:, :n] & 0xFFFFFFFF
 
 
 def target_position(

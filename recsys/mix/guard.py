@@ -15,22 +15,28 @@ import numpy.typing as npt
 from recsys.evaluation.metrics import ndcg, ranked_hits
 from recsys.mix.features import FEATURES
 from recsys.mix.pools import Pools
-from recsys.mix.priors import weights_of
+from recsys.mix.priors import CAUTIOUS, weights_of
 
 Floats = npt.NDArray[np.float64]
 
 GUARD_K = 20
-STANDARD_ERRORS = 2.0
-"""By how many the mix must be beaten: the best of twenty noisy figures is above its mean."""
+STANDARD_ERRORS = 3.0
+"""By how many the mix must be beaten: about what Bonferroni asks of the best of twenty at 5 %."""
+
+GUARD_CLIP = 2.0
+"""Bound on the norm of one judging device's differences of a list, 20 numbers in [−1, 1]; and of their squares."""
 
 TIE_BREAK = 1e-3
 """Weight of the season's trend in a single signal: most of them say nothing about most items."""
 
 
-def candidates(mix: Floats, prior: Floats) -> dict[str, Floats]:
-    """Weights (F,) of everything that the guard judges, by name; the mix comes first."""
+def candidates(mix: Floats, prior: Floats, cautious: Floats) -> dict[str, Floats]:
+    """Weights (F,) of everything that the guard judges, by name; the mix comes first.
+
+    cautious: the trend and own items first (recsys/mix/priors.py), which no single feature is.
+    """
     alone = {name: weights_of({"trend_90d": TIE_BREAK, name: 1.0}) for name in FEATURES}
-    return {"mix": mix, "prior": prior} | alone
+    return {"mix": mix, "prior": prior, CAUTIOUS: cautious} | alone
 
 
 def rank_pools(pools: Pools, weights: Floats, k: int) -> npt.NDArray[np.int32]:
@@ -62,37 +68,50 @@ def pool_ndcg(
 
 @dataclass(frozen=True)
 class GuardSums:
-    """Sums over hold-out devices: n, and by candidate the figure's difference to the mix's and its square."""
+    """Sums over hold-out devices: n, and by candidate the figure's difference to the mix's and its square.
+
+    noise: standard deviation of the noise in each of them.
+    """
 
     n: float
     difference: Mapping[str, float]
     square: Mapping[str, float]
+    noise: float = 0.0
 
 
 def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
     """From every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
     mix = figures["mix"]
     counted = ~np.isnan(mix)
-    apart = {name: figure[counted] - mix[counted] for name, figure in figures.items() if name != "mix"}
+    names = [name for name in figures if name != "mix"]
+    apart = np.stack([figures[name][counted] - mix[counted] for name in names], axis=1)
+    difference, square = (within(values, GUARD_CLIP).sum(axis=0) for values in (apart, apart**2))
     return GuardSums(
         n=float(counted.sum()),
-        difference={name: float(values.sum()) for name, values in apart.items()},
-        square={name: float((values**2).sum()) for name, values in apart.items()},
+        difference=dict(zip(names, difference.tolist(), strict=True)),
+        square=dict(zip(names, square.tolist(), strict=True)),
     )
 
 
-def choose(sums: GuardSums) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than STANDARD_ERRORS.
+def within(values: Floats, bound: float) -> Floats:
+    """Each row of values (devices, n) scaled down to a norm of at most `bound`."""
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    scaled: Floats = values * np.minimum(1.0, bound / np.maximum(norms, 1e-300))
+    return scaled
 
-    Without hold-out devices it is the mix.
+
+def choose(sums: GuardSums, errors: float = STANDARD_ERRORS) -> str:
+    """What is served: the candidate furthest above the mix, of those above it by more than so many standard errors.
+
+    Without hold-out devices it is the mix. Noise counts twice: in the mean, and as a square that may have been larger.
     """
     best, margin = "mix", 0.0
     if sums.n < 2:
         return best
     for name, total in sums.difference.items():
         mean = total / sums.n
-        variance = max(sums.square[name] / sums.n - mean**2, 0.0)
-        lead = mean - STANDARD_ERRORS * float(np.sqrt(variance / (sums.n - 1)))
+        variance = max((sums.square[name] + 2.0 * sums.noise) / sums.n - mean**2, 0.0) / (sums.n - 1)
+        lead = mean - errors * float(np.sqrt(variance + (sums.noise / sums.n) ** 2))
         if lead > margin:
             best, margin = name, lead
     return best

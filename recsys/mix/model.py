@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.float64]
 class MixModel:
     """Public: the same for every device of a bundle.
 
-    weights: of each list, (F,) float64, in the order of FEATURES. served: what those weights are: "mix", "prior", or
-    the feature that the guard preferred. devices: how many had an example to learn from.
+    weights: of each list, (F,) float64, in the order of FEATURES. served: what those weights are: "mix", "prior",
+    "cautious" or the feature that the guard preferred. devices: how many had an example to learn from.
     """
 
     weights: Mapping[ListName, Floats]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,9 @@ from recsys.mix.mix_tables import CATEGORY_TREND, MixTables
 from recsys.model.intent import intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
-from recsys.model.solver import Solver
+
+if TYPE_CHECKING:
+    from recsys.model.solver import Solver
 
 Floats = npt.NDArray[np.float32]
 CELLS_AT_ONCE = 2_000_000

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
 from recsys.model.profile import ProfileConfig, decayed
+
+if TYPE_CHECKING:
+    import torch
 
 EVENTS_AT_ONCE = 1_000_000
 
@@ -127,6 +130,8 @@ def batches(
     histories: Histories, devices: npt.NDArray[np.int64], dtype: torch.dtype, cells: int = 16_384
 ) -> Iterator[Padded]:
     """Devices with a history, in batches of about `cells` padded entries, shortest histories first."""
+    import torch  # here: a device merges its own history, and never pads many
+
     lengths = histories.counts[devices]
     order = devices[np.argsort(lengths, kind="stable")]
     order = order[histories.counts[order] > 0]

@@ -19,6 +19,10 @@ from data.errors import ModelError, OwnshelfError
 from data.interactions import Interactions
 from recsys.evaluation.arms import GlobalProfile, Personalized
 from recsys.evaluation.baselines import FixedList
+from recsys.mix.mix_tables import ItemAttributes, build_tables
+from recsys.mix.mixed_arm import Mixed
+from recsys.mix.model import MixModel
+from recsys.mix.pools import Signals
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig
 
@@ -97,6 +101,26 @@ class PersonalizedArm:
         if table is None:
             raise ModelError(f"arm={self.name}: needs a trainer, or embeddings of its own")
         return Personalized(self.name, table, self.config)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedArm:
+    """The mix with the weights of `model`, on the table and the transitions and trends of each publication (`mixed`).
+
+    The weights stand still: they were learned from what came before the replay.
+    """
+
+    config: ProfileConfig
+    model: MixModel
+    attributes: ItemAttributes
+    name: str = "mixed"
+
+    def publish(self, at: Publication) -> Answers:
+        """Pools on the new tables."""
+        if at.table is None:
+            raise ModelError(f"arm={self.name}: needs a trainer")
+        tables = build_tables(at.known(), at.now, self.attributes)
+        return Mixed(self.name, Signals(at.table, self.config, tables), replace(self.model, tables=tables))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import typer
 
 from data.errors import ServingError
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import App, AsJson, Seed, State
+from serving.cli.options import App, AsJson, State
 from serving.state.bundle_store import BundleStore
 from serving.state.state_url import url_of
 from serving.state.stores import Stores
@@ -27,7 +27,6 @@ def add(
     app_name: App = "shop",
     activate: Annotated[bool, typer.Option(help="Make it current.")] = True,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Serve a bundle beside the others; a running service takes it within a second, and no request fails."""
     version = _store(state).add(app_name, folder, int(time.time()), activate=activate)
@@ -35,7 +34,7 @@ def add(
 
 
 @app.command("list")
-def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False, seed: Seed = 0) -> None:
+def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False) -> None:
     """The bundles of a shop, the last added first."""
     store = _store(state)
     active = store.active(app_name)
@@ -50,7 +49,6 @@ def activate(
     state: State = None,
     app_name: App = "shop",
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Make another bundle current."""
     chosen = _store(state).activate(app_name, version, int(time.time()))
@@ -63,7 +61,6 @@ def retire(
     state: State = None,
     app_name: App = "shop",
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Serve a bundle no more; devices that hold it are told to fetch the current one. Its folder stays."""
     _store(state).retire(app_name, version)

@@ -58,7 +58,6 @@ def certs_command(
     host: Annotated[list[str] | None, typer.Option(help="Name or address of a server; this machine's own.")] = None,
     days: Annotated[int, typer.Option(help="Days until they expire.", min=1, max=825)] = 365,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; keys come from the system's randomness.")] = 0,
 ) -> None:
     """Make a development CA and certificates for service and custodian."""
     paths = make_certificates(folder, tuple(host) if host else THIS_MACHINE, days)

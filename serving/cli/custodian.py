@@ -56,7 +56,6 @@ def custodian_command(
         int, typer.Option(min=1, help="Largest batch it reads; no task that could have a larger one is signed.")
     ] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; a custodian's randomness is never seeded.")] = 0,
 ) -> None:
     """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
     tls, promise, service = uvicorn_tls(host, tls_cert, tls_key), read_plan(plan), read_public_key(service_key)

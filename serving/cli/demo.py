@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 
 from data.dataset import Dataset
 from data.errors import ServingError
@@ -42,14 +43,14 @@ def demo_command(
     """Real purchases in, federated training, personalized against global, then a device asks the service."""
     say = errors if as_json else console
     started = time.monotonic()
-    say.rule("[bold]1  read a real purchase log")
+    _heading(say, "[bold]1  read a real purchase log")
     dataset = Dataset.open(SAMPLE)
     summary = dataset.summary
     say.print(
         f"Online Retail, a UK gift shop: {summary['events']:,} purchases of {summary['users']:,} shoppers and "
         f"{summary['items']:,} items, {summary['from'][:10]} to {summary['to'][:10]}; rejected {summary['rejected']}"
     )
-    say.rule("[bold]2  train item embeddings federatedly, one simulated device a shopper")
+    _heading(say, "[bold]2  train item embeddings federatedly, one simulated device a shopper")
     chosen = adjusted(recipe("purchases"), rounds, None, None, None)
     asked = question(dataset.interactions(), "temporal", parse_time(CUT))
     trained = train_with_progress(asked.split.train, chosen, seed=seed, now=asked.now, checkpoint=None)
@@ -57,7 +58,7 @@ def demo_command(
         f"{len(trained.records)} rounds; no device was asked more than {trained.participations.max()} times; "
         "what reached the server's step were sums over about 200 devices"
     )
-    say.rule(f"[bold]3  compare on purchases after {CUT}, which nobody has seen")
+    _heading(say, f"[bold]3  compare on purchases after {CUT}, which nobody has seen")
     compared = compare_models(asked, chosen, seed=seed, table=trained.table)
     result = jsonable(compared.to_dict() | {"dataset": dataset.name, "recipe": "purchases"})
     result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
@@ -65,15 +66,23 @@ def demo_command(
     write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
     bundle = publish(out / "bundle", dataset, trained, chosen, now=asked.now, overwrite=True)
     say.print(models_table(result, "ndcg@20"))
-    say.rule("[bold]4  a device with its own profile asks the service")
+    _heading(say, "[bold]4  a device with its own profile asks the service")
     story = _device_story(dataset, asked.split.train, asked.split.test, compared, bundle, out, asked.now)
     for line in story["lines"]:
         say.print(line, highlight=False)
-    say.rule(f"[bold]done in {time.monotonic() - started:.0f} s")
+    _heading(say, f"[bold]done in {time.monotonic() - started:.0f} s")
     say.print(f"plots: {out / 'models.png'}, {out / 'training.png'}; figures: {out / 'evaluation.json'}")
     say.print(f"next: .venv/bin/ownshelf serve {out / 'bundle'}   or your own log: .venv/bin/ownshelf ingest --help")
     if as_json:
         print_json(result | {"device": {key: value for key, value in story.items() if key != "lines"}})
+
+
+def _heading(say: Console, text: str) -> None:
+    """A line across a terminal; in a pipe, whose lines have no end, the text alone."""
+    if say.is_terminal:
+        say.rule(text)
+    else:
+        say.print(text)
 
 
 def _device_story(

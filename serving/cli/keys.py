@@ -12,36 +12,23 @@ import typer
 
 from data.errors import ServingError
 from serving.cli.errors import OneLineErrors
-from serving.process.federation_file import FederationFile
+from serving.cli.options import App, AsJson, MaybeFederationPath, State
 from serving.state.api_keys import ApiKeys
 from serving.state.key_book import open_book
 from serving.state.state_url import url_of
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
-File = Annotated[Path, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")]
-MaybeFile = Annotated[
-    Path | None, typer.Option("--federation", help="The file that `ownshelf serve --federation` is given.")
-]
-State = Annotated[
-    str | None,
-    typer.Option("--state", envvar="OWNSHELF_STATE", help="The folder or URL that `ownshelf serve --state` is given."),
-]
-App = Annotated[str, typer.Option("--app", help="The shop (tenant) that the key belongs to.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Seed = Annotated[int, typer.Option(help="Accepted by every command; keys are never seeded.")]
-
 
 @app.command()
 def create(
-    federation: MaybeFile = None,
+    federation: MaybeFederationPath = None,
     state: State = None,
     app_name: App = "shop",
     scopes: Annotated[
         str, typer.Option(help="By comma: app, catalogue, analyst, admin; or device alone, which may be published.")
     ] = "app",
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Make an API key. It is shown once; only its hash is stored. A running service takes it within a second."""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
@@ -51,11 +38,10 @@ def create(
 
 @app.command("list")
 def list_(
-    federation: MaybeFile = None,
+    federation: MaybeFederationPath = None,
     state: State = None,
     app_name: Annotated[str | None, typer.Option("--app", help="Of one shop only.")] = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Every key, without its secret."""
     entries = _keys(federation, state).all(app_name)
@@ -66,9 +52,7 @@ def list_(
 
 
 @app.command()
-def revoke(
-    key_id: str, federation: MaybeFile = None, state: State = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def revoke(key_id: str, federation: MaybeFederationPath = None, state: State = None, as_json: AsJson = False) -> None:
     """End a key, on every worker within a second. Tokens it minted stay good until they expire."""
     _keys(federation, state).revoke(key_id, int(time.time()))
     _print({"revoked": key_id}, f"revoked {key_id}", as_json)
@@ -78,7 +62,6 @@ def revoke(
 def service(
     folder: Annotated[Path, typer.Argument(help="The service's folder, store.folder of its federation file.")],
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """The public key that the custodian is to know this service by; made if there is none."""
     from federation.storage.key_files import load_or_make_key
@@ -92,6 +75,8 @@ def service(
 def _keys(federation: Path | None, state: str | None) -> ApiKeys:
     """The keys of a federation file's store, or of a state."""
     if federation is not None:
+        from serving.process.federation_file import FederationFile  # loads the whole of live training
+
         return ApiKeys(FederationFile.read(federation).store().engine)
     if state is None:
         raise ServingError("--state: must be given, or --federation")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
+from data.errors import OwnshelfError
 from serving.cli.errors import OneLineErrors
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss load: small operations, one thread, no spinning
 
 COMMANDS = {
     "demo": ("serving.cli.demo:demo_command", "The whole idea on a real log, in a few minutes."),
-    "ingest": ("serving.cli.lab.lab:ingest_command", "Read a log into a dataset folder."),
+    "ingest": ("serving.cli.lab.ingest:ingest_command", "Read a log into a dataset folder."),
     "train": ("serving.cli.lab.lab:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.cli.lab.tune:tune_command", "Search for a recipe by federated cross-validation."),
     "validate": ("serving.cli.lab.validate:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),
@@ -37,23 +40,28 @@ COMMANDS = {
     "bundles": ("serving.cli.bundles:app", "Which bundles a running service has, and which is current."),
     "keys": ("serving.cli.keys:app", "API keys of a shop's backends, and the service's own key."),
     "certs": ("serving.cli.certs:certs_command", "A development CA and certificates for service and custodian."),
-    "bench": ("serving.cli.bench:bench_command", "Run a benchmark of the repository."),
+    "bench": ("tests.benchmarks.command:bench_command", "Run a benchmark of the repository."),
 }
 """name → where its function or typer app is, and its line in the list of commands."""
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the checkout, where this is one: benchmarks are the repository's and in no wheel."""
 
 
 class Commands(OneLineErrors):
     """The commands of COMMANDS, each imported when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, in the order of the table."""
-        return list(COMMANDS)
+        """List their names, in the order of the table; those of a checkout only in one."""
+        return [name for name in COMMANDS if name != "bench" or in_checkout()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         where, line = COMMANDS[cmd_name]
+        if cmd_name == "bench" and not in_checkout():
+            return _command(_refuse_bench, cmd_name, line)
         if getattr(self, "_listing", False):
             return _command(_nothing, cmd_name, line)
         module, _, attribute = where.partition(":")
@@ -71,6 +79,24 @@ def _command(function: Any, name: str, line: str | None = None) -> Any:
     one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     one.command(name, help=line)(function)
     return get_command(one)
+
+
+def in_checkout(root: Path = ROOT) -> bool:
+    """Whether the package lies in a checkout of the repository; its root is then where `tests` is imported from."""
+    if not (root / "tests" / "benchmarks" / "command.py").is_file():
+        return False
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return True
+
+
+def _refuse_bench(
+    name: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+    seed: Annotated[int, typer.Option(hidden=True)] = 0,
+) -> None:
+    del name, as_json, seed
+    raise OwnshelfError("bench: needs a checkout of the repository, which has the benchmarks")
 
 
 def _nothing() -> None:

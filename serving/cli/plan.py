@@ -10,9 +10,8 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
-from federation.lab.recipes import PRIVATE_CLIPS
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.learning.taste_update import Clips
+from federation.learning.taste_update import PRIVATE_CLIPS, Clips
 from serving.cli.output import console, print_json
 
 
@@ -32,10 +31,8 @@ def plan_command(
     clip_first: Annotated[float, typer.Option(help="Of its profile.")] = PRIVATE_CLIPS.first,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; nothing is drawn.")] = 0,
 ) -> None:
     """Calibrate the noise to a lifetime ε and write the plan that all three parties agree on."""
-    del seed
     if out.exists() and not overwrite:
         raise ServingError(f"{out}: exists already; a plan is agreed on once, or pass --overwrite")
     plan = PrivacyPlan.calibrated(

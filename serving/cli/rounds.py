@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson, File, Seed
+from serving.cli.options import AsJson, FederationPath
 from serving.process.federation_file import FederationFile
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -18,10 +18,9 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_ena
 
 @app.command("list")
 def list_(
-    federation: File,
+    federation: FederationPath,
     n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """The newest rounds, newest first."""
     rows = [
@@ -33,7 +32,7 @@ def list_(
 
 
 @app.command()
-def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
+def releases(federation: FederationPath, as_json: AsJson = False) -> None:
     """The kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
@@ -45,9 +44,8 @@ def releases(federation: File, as_json: AsJson = False, seed: Seed = 0) -> None:
 @app.command()
 def activate(
     version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
-    federation: File,
+    federation: FederationPath,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""
     chosen = FederationFile.read(Path(federation)).store().activate(version, int(time.time()))

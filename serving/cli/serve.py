@@ -24,7 +24,6 @@ def serve_command(
     older: Annotated[list[Path] | None, typer.Argument(help="Earlier bundles that are still answered.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Say what is wrong with all this, and start nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it starts.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; serving draws nothing at random.")] = 0,
     **options: Any,
 ) -> None:
     """Serve recommendations over HTTP. Bodies, queries and items of requests are neither kept nor logged.

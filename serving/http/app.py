@@ -35,6 +35,7 @@ from serving.http.resources.ask_routes import add_asking, hot_answer
 from serving.http.resources.bundle_routes import Releases, add_bundles
 from serving.http.resources.candidate_routes import add_candidates
 from serving.http.resources.dashboard import add_dashboard
+from serving.http.resources.front_pages import add_front_pages
 from serving.http.resources.item_routes import add_items
 from serving.http.statuses import STATUS as STATUS
 from serving.refusal import Refusal
@@ -137,6 +138,7 @@ def create_app(
     add_bundles(app, apps, releases or shared.bundles, following.look)
     add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)
+    add_front_pages(app)
     _add_probes(app, readiness, metrics)
     log = access_log(bounds.access_log)
     guard_access = access or Access()
@@ -171,7 +173,7 @@ def _counted(stores: Stores) -> Observer:
         if not seen.mode and seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
             kind = "catalogue"
         if seen.app:
-            stores.traffic.count(seen.app, "profile" if kind == "trend" else kind, seen.status, int(time.time()))
+            stores.traffic.count(seen.app, kind, seen.status, int(time.time()))
 
     return count
 

@@ -32,12 +32,20 @@ class Strict(BaseModel):
 
 
 class Item(Strict):
-    """One item of a list, best first; unavailable items never appear."""
+    """One item of a list, best first; unavailable items never appear.
+
+    Without `fields` in the question: item_id, title, category, price and score. With it: item_id, score, and what was
+    asked for.
+    """
 
     item_id: str
-    title: str | None
-    category: str | None
-    price: float | None
+    title: str | None = None
+    category: str | None = None
+    price: float | None = None
+    available: bool | None = None
+    image: str | None = None
+    link: str | None = None
+    attributes: dict[str, Any] | None = None
     score: float
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from data.errors import ServingError
 
 Headers = tuple[tuple[bytes, bytes], ...]
-_EXPOSED = (b"access-control-expose-headers", b"etag, location, retry-after, x-request-id")
+_EXPOSED = (b"access-control-expose-headers", b"etag, location, ownshelf-delta-from, retry-after, x-request-id")
 _PREFLIGHT: Headers = (
-    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE"),
     (b"access-control-allow-headers", b"authorization, content-type, if-none-match"),
     (b"access-control-max-age", b"600"),
 )

@@ -33,7 +33,8 @@ PAGE_HEADERS: Headers = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", API_POLICY.encode()))
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own, which environment variables switch on: it tells of paths, addresses and user agents. Ours does not."""
@@ -87,7 +88,10 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         begun = perf_counter()
-        one = _Exchange(scope, receive, send, self._bounds.max_body_bytes)
+        if scope["method"] == "HEAD":  # what GET answers, without its body
+            one = _Exchange({**scope, "method": "GET"}, receive, send, self._bounds.max_body_bytes, head=True)
+        else:
+            one = _Exchange(scope, receive, send, self._bounds.max_body_bytes)
         refusal: Refusal | None = None
         failed: str | None = None
         deadlines = self._deadlines
@@ -95,7 +99,7 @@ class Guard:
         try:
             if self._access is None:
                 one.check_declared()
-                await self.app(scope, one.bounded_receive, one.send)
+                await self.app(one.scope, one.bounded_receive, one.send)
             else:
                 await self._answer(one, self._access, task)
         except Refusal as found:
@@ -156,7 +160,8 @@ class Guard:
     def _no_route(self, path: str) -> Refusal:
         methods = self._table.methods(path)
         if methods:
-            return Refusal("method_not_allowed", "method: not of this path", headers={"allow": ", ".join(methods)})
+            allowed = sorted([*methods, "HEAD"]) if "GET" in methods else methods
+            return Refusal("method_not_allowed", "method: not of this path", headers={"allow": ", ".join(allowed)})
         return Refusal("not_found", "path: there is nothing here")
 
 
@@ -165,15 +170,16 @@ class _Gone(Exception):
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer. head: the answer's body is left out, though its length is told."""
 
     __slots__ = (
-        "_send", "authorization", "body", "bound", "caller", "declared", "headers", "left", "n_bytes", "origin",
+        "_send", "authorization", "body", "bound", "caller", "declared", "head", "headers", "left", "n_bytes", "origin",
         "receive", "replayed", "request_id", "route", "scope", "state", "status", "unread",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, *, head: bool = False) -> None:
         self.scope = scope
+        self.head = head
         self.state = scope.setdefault("state", {})
         self.receive = receive
         self._send = send
@@ -238,6 +244,8 @@ class _Exchange:
             named = (b"x-request-id", self.request_id.encode())
             message["headers"] = [*message.get("headers", ()), *self.headers, named]
         else:
+            if self.head:
+                message = {**message, "body": b""}
             self.n_bytes += len(message.get("body", b""))
         await self._send(message)
 
@@ -270,7 +278,7 @@ class _Exchange:
         route, state = self.route, self.state
         return Seen(
             self.request_id,
-            "none" if route is None else route.method,
+            "none" if route is None else "HEAD" if self.head else route.method,
             "none" if route is None else route.pattern,
             state.get("mode", ""),
             self.status or GONE,

@@ -13,9 +13,17 @@ from pydantic import BaseModel
 from recsys.search.filters import FIELDS, MAX_VALUES, column_kind, fields_of
 from serving.http.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
 from serving.http.openapi_keys import describe_headers, describe_keys
-from serving.http.resources.ask_bodies import MODELS, MODES, BatchRequest, CandidateAnswer, RecommendationAnswer
+from serving.http.resources.ask_bodies import (
+    LISTED_FIELDS,
+    MAX_FIELDS,
+    MODELS,
+    BatchRequest,
+    CandidateAnswer,
+    RecommendationAnswer,
+)
 from serving.http.resources.item_bodies import FIELDS as ITEM_FIELDS
 from serving.http.resources.item_bodies import MAX_TEXT
+from serving.http.resources.item_json import fields_of as fields_of_items
 from serving.shelf.served import ServedBundle
 
 _REF = "#/components/schemas/{model}"
@@ -58,14 +66,16 @@ def document(
         properties["filter"] = {"anyOf": [{"$ref": _REF.format(model="Filter")}, {"type": "null"}]}
         if "rules" in properties:
             properties["rules"] = {"anyOf": [{"$ref": _REF.format(model="Rules")}, {"type": "null"}]}
-    asks = [{"$ref": _REF.format(model=model.__name__)} for model in MODELS]
-    components["Ask"] = {
-        "oneOf": asks,
-        "discriminator": {
-            "propertyName": "mode",
-            "mapping": dict(zip(MODES, (one["$ref"] for one in asks), strict=True)),
-        },
-    }
+    described = fields_schema(bundles if named else [])
+    for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
+        properties = components[name]["properties"]
+        properties["fields"] = properties["fields"] | {"anyOf": [described, {"type": "null"}]}
+    for path in ("/v1/clusters/{version}/candidates", "/v1/items/{item_id}/similar"):
+        for parameter in schema["paths"][path]["get"]["parameters"]:
+            if parameter["name"] == "fields":
+                parameter["schema"] = described
+    # No discriminator: a question that names no mode is a ProfileRequest, and a discriminator must be there.
+    components["Ask"] = {"oneOf": [{"$ref": _REF.format(model=model.__name__)} for model in MODELS]}
     answers = {"anyOf": [{"$ref": _REF.format(model=one.__name__)} for one in (RecommendationAnswer, CandidateAnswer)]}
     schema["paths"]["/v1/recommendations"] = {
         "post": {
@@ -123,6 +133,16 @@ def _value(dtype: pl.DataType) -> dict[str, Any] | None:
         "flag": {"type": "boolean"},
     }
     return kinds.get(column_kind(dtype) or "")
+
+
+def fields_schema(bundles: Sequence[ServedBundle]) -> dict[str, Any]:
+    """Describe the fields that may be asked for of items; by name where there are bundles to read them of."""
+    names = sorted({name for one in bundles for name in fields_of_items(one)} - set(LISTED_FIELDS))
+    name: dict[str, Any] = {"enum": [*LISTED_FIELDS, *names]}
+    if not bundles:
+        own = {"type": "string", "pattern": r"^attributes\.", "maxLength": MAX_ID_CHARS}
+        name = {"anyOf": [{"enum": list(LISTED_FIELDS)}, own]}
+    return {"type": "array", "items": name, "maxItems": MAX_FIELDS, "uniqueItems": True}
 
 
 def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:

@@ -15,15 +15,12 @@ has a default. The plan is the very file that the custodian was started with.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from data.errors import ServingError
-from federation.learning.item_step import GUARDED
+from data.errors import OwnshelfError, ServingError
+from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.private_sum.sealing import Suite
 from federation.protocol.transport import check_address, is_loopback
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
@@ -56,6 +53,43 @@ class TokenSettings:
 
 
 @dataclass(frozen=True)
+class _CustodianTable:
+    """url, public_key: of the custodian; ca: the only authority that is believed, for one of its own."""
+
+    url: str
+    public_key: str
+    ca: str | None = None
+
+
+@dataclass(frozen=True)
+class _StoreTable:
+    """folder: of bundles, shares and keys; url: of a database elsewhere."""
+
+    folder: str = "rounds"
+    url: str | None = None
+    advances: bool = True
+
+
+@dataclass(frozen=True)
+class _PrivacyTable:
+    """plan: the file that the custodian was started with."""
+
+    plan: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The file's tables."""
+
+    custodian: _CustodianTable
+    privacy: _PrivacyTable
+    store: _StoreTable = _StoreTable()
+    rounds: RoundSettings = field(default_factory=RoundSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
+
+
+@dataclass(frozen=True)
 class FederationFile:
     """What the file says, checked.
 
@@ -80,26 +114,24 @@ class FederationFile:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ServingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
-        tables = _tables(content, ("custodian", "store", "privacy", "rounds", "tokens", "intake"))
-        custodian = _known(tables["custodian"], "custodian", {"url": str, "public_key": str, "ca": str})
-        store = _known(tables["store"], "store", {"folder": str, "url": str, "advances": bool})
-        privacy = _known(tables["privacy"], "privacy", {"plan": str})
-        for where, name in (("custodian", "url"), ("custodian", "public_key"), ("privacy", "plan")):
-            if name not in tables[where]:
-                raise ServingError(f"{path}: {where}.{name} is missing")
-        folder = path.parent / store.get("folder", "rounds")
-        key = str(custodian["public_key"])
+        try:
+            said = read_strictly(_Said, content, "", error=ServingError)
+        except OwnshelfError as error:
+            raise ServingError(f"{path}: {error}") from None
+        custodian, store = said.custodian, said.store
+        folder = path.parent / store.folder
+        key = custodian.public_key
         return FederationFile(
-            custodian_url=str(custodian["url"]),
+            custodian_url=custodian.url,
             custodian_key=read_public_key(key if len(key) == 64 else str(path.parent / key)),
-            custodian_ca=path.parent / custodian["ca"] if "ca" in custodian else None,
+            custodian_ca=None if custodian.ca is None else path.parent / custodian.ca,
             folder=folder,
-            url=str(store.get("url", sqlite_url(folder / DATABASE))),
-            advances=bool(store.get("advances", True)),
-            plan=_plan(path.parent / str(privacy["plan"])),
-            rounds=_rounds(tables["rounds"]),
-            tokens=_made(TokenSettings(), tables["tokens"], "tokens"),
-            intake=_made(IntakeSettings(), tables["intake"], "intake"),
+            url=store.url or sqlite_url(folder / DATABASE),
+            advances=store.advances,
+            plan=_plan(path.parent / said.privacy.plan),
+            rounds=said.rounds,
+            tokens=said.tokens,
+            intake=said.intake,
         )
 
     def store(self) -> CoordinatorStore:
@@ -145,43 +177,6 @@ class FederationFile:
         return CustodianClient(
             self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
         )
-
-
-def _tables(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    for name, value in content.items():
-        if name not in names or not isinstance(value, dict):
-            raise ServingError(f"{name}: must be a table, one of {', '.join(names)}")
-    return {name: dict(content.get(name, {})) for name in names}
-
-
-def _known(table: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> dict[str, Any]:
-    for name, value in table.items():
-        if name not in kinds:
-            raise ServingError(f"{where}.{name}: must be one of {', '.join(kinds)}")
-        if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
-            raise ServingError(f"{where}.{name}={value!r}: must be of type {kinds[name].__name__}")
-    return dict(table)
-
-
-def _made(defaults: Any, table: Mapping[str, Any], where: str) -> Any:
-    """The defaults with what a table says instead; they tell the types."""
-    kinds = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
-    return replace(defaults, **_known(table, where, kinds))
-
-
-def _rounds(table: Mapping[str, Any]) -> RoundSettings:
-    values = dict(table)
-    step = values.pop("step", {})
-    if not isinstance(step, dict):
-        raise ServingError("rounds.step: must be a table")
-    values_of_step = _made(GUARDED, step, "rounds.step")
-    if "suite" in values:
-        try:
-            values["suite"] = Suite(values["suite"])
-        except ValueError:
-            raise ServingError(f"rounds.suite={values['suite']!r}: must be one of {', '.join(Suite)}") from None
-    settings: RoundSettings = _made(RoundSettings(), {**values, "step": values_of_step}, "rounds")
-    return settings
 
 
 def _plan(path: Path) -> PrivacyPlan:

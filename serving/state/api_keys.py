@@ -13,8 +13,9 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import FederationError, ServingError
 from federation.storage.database import Commits, reading
+from federation.storage.migrations import prepare
 from serving.access import SCOPES, Caller
-from serving.state.schema import api_keys, make_tables, mints
+from serving.state.schema import SCHEMA, api_keys, mints
 
 SECRET, PUBLISHABLE = "osk", "opk"
 """How a key begins: one that must stay secret, and one of scope `device` that any page or app may carry."""
@@ -50,7 +51,7 @@ class ApiKeys:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        make_tables(engine)
+        prepare(engine, SCHEMA)
 
     def create(self, app: str, scopes: Collection[str], now: int) -> str:
         """A new key of an app, seen this once. Raises ServingError for an impossible name or scope."""
@@ -143,7 +144,7 @@ class Mints:
 
     def __init__(self, engine: Engine, *, period_s: int, tokens_per_period: int) -> None:
         self._engine, self._period_s, self._bound = engine, period_s, tokens_per_period
-        make_tables(engine)
+        prepare(engine, SCHEMA)
 
     def reserve(self, app: str, count: int, now: int) -> None:
         """Count tokens about to be minted. Raises IssuerBound if they are too many."""

@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from data.errors import ServingError
 from federation.storage.activations import chosen_version, path_to_current
 from federation.storage.database import reading
+from federation.storage.migrations import prepare
 from recsys.catalogue.bundle import Bundle
 from serving.state.counters import ensure, last, take
-from serving.state.schema import bundle_activations, metadata, served_bundles
+from serving.state.schema import SCHEMA, bundle_activations, served_bundles
 
 COUNTER = "bundles"
 
@@ -37,7 +38,7 @@ class BundleStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        metadata.create_all(engine)
+        prepare(engine, SCHEMA)
 
     def add(self, app: str, folder: Path, now: int, *, activate: bool = True) -> str:
         """Serve a bundle of a folder from now on, as the current one unless told otherwise; its version.

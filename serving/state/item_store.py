@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from federation.storage.database import reading
+from federation.storage.migrations import prepare
 from recsys.catalogue.live_items import ItemChange
 from serving.state.counters import ensure, last, take
-from serving.state.schema import item_changes, metadata
+from serving.state.schema import SCHEMA, item_changes
 
 COUNTER = "items"
 EPOCH = "items-epoch"
@@ -28,7 +29,7 @@ class ItemStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        metadata.create_all(engine)
+        prepare(engine, SCHEMA)
 
     def put(self, app: str, items: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
         """Set fields of items; fields that are not named stay as they were put before. Returns the last sequence.

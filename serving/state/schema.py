@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+from federation.storage.migrations import Schema
 
 metadata = MetaData()
 
@@ -75,7 +77,4 @@ traffic = Table(
     Index("traffic_by_minute", "minute"),
 )
 
-
-def make_tables(engine: Engine) -> None:
-    """The tables that are missing."""
-    metadata.create_all(engine)
+SCHEMA = Schema("state", metadata)

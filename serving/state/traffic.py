@@ -10,10 +10,12 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from federation.storage.database import reading
-from serving.state.schema import metadata, traffic
+from federation.storage.migrations import prepare
+from serving.state.schema import SCHEMA, traffic
 
 KEPT_S = 7 * 86_400
-KINDS = ("profile", "cluster", "noised", "batch", "similar", "catalogue", "other")
+KINDS = ("profile", "trend", "cluster", "noised", "batch", "similar", "catalogue", "other")
+"""Of requests: the mode of a question, where `trend` is one without a profile, or what else was asked for."""
 OUTCOMES = ("ok", "refused", "error")
 
 
@@ -32,7 +34,7 @@ class Traffic:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        metadata.create_all(engine)
+        prepare(engine, SCHEMA)
         self._counts: Counter[tuple[str, int, str, str]] = Counter()
         self._lock = threading.Lock()
 

@@ -150,7 +150,10 @@ def _contexts(window: Window, seed: int) -> dict[str, dict[str, float]]:
         found: dict[str, list[float]] = {"recall@20": [], "new": []}
         for items, user in window.known:
             page = int(items[draw.integers(len(items))])
-            scores = table.item_embeddings @ context_query(table, page, window.own[user], weight) + trend
+            scores = (
+                table.item_embeddings @ context_query(table, table.item_embeddings[page], window.own[user], weight)
+                + trend
+            )
             for part, hidden in (("recall@20", [page]), ("new", [page, *had[user]])):
                 wanted = np.setdiff1d(items, hidden)
                 scores[hidden] = -np.inf

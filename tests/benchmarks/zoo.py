@@ -49,6 +49,8 @@ ASKED, ASKED_COLD = 1_200, 400
 """Shoppers that are asked in a member, with and without a history, at most."""
 CENTRAL = ("ials", "item_knn", "ease")
 LEVEL = 0.05
+RESAMPLES = 20_000
+"""Of a paired difference: p is at least 2 / (1 + RESAMPLES), which must stay small after Holm over some 200 pairs."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -120,7 +122,9 @@ def measure(member: Member, seed: int = 0) -> dict[str, Any]:
         rival = rivals.get(part) or max((name for name in SIMPLE if name in means), key=lambda name: means[name])
         if rival not in means:
             continue
-        pair = paired_difference(own, compared.evaluation.column(rival, f"ndcg@{K}", part), seed=seed)
+        pair = paired_difference(
+            own, compared.evaluation.column(rival, f"ndcg@{K}", part), resamples=RESAMPLES, seed=seed
+        )
         central = {name: means[name] for name in CENTRAL if name in means}
         rows.append(
             {

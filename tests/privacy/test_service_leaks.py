@@ -181,7 +181,7 @@ def test_no_crash_anywhere_carries_a_field(
         raise ValueError(f"bad {[np.asarray(one).tolist() for one in sent]} {more} {PLANTED}")
 
     for place in (
-        "serving.http.resources.listing.list_json",
+        "serving.http.resources.listing.check_fields",
         "serving.http.resources.listing.parse_filter",
         "serving.http.resources.listing.parse_rules",
         "serving.http.resources.listing.decode_cursor",
@@ -266,7 +266,7 @@ def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_pat
 
 def test_the_request_has_only_the_agreed_fields() -> None:
     """Each is needed for one answer; none names a shopper, a device or a session."""
-    asked = {"mode", "bundle_version", "exclude", "filter"}
+    asked = {"mode", "bundle_version", "exclude", "filter", "fields"}  # fields: columns of the catalogue, by name
     shop = {"rules", "diversity", "reasons", "cursor", "context", "cart"}  # what is shown, of which the page knows all
     assert set(ProfileRequest.model_fields) == asked | shop | {"profile", "top_k"}
     assert set(ClusterRequest.model_fields) == asked | {"clusters", "candidates"}
@@ -319,8 +319,8 @@ def test_the_service_cannot_make_or_name_a_profile() -> None:
 def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.http.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    storage = ["federation.storage", "federation.storage.activations", "federation.storage.database"]
-    assert sorted(ast.literal_eval(run.stdout)) == storage  # a database and the order of versions, no table
+    storage = [f"federation.storage{name}" for name in ("", ".activations", ".database", ".migrations")]
+    assert sorted(ast.literal_eval(run.stdout)) == storage  # databases and the order of versions, no table
 
 
 def test_choosing_items_loads_no_profile() -> None:

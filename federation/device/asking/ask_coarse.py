@@ -41,6 +41,7 @@ MAX_DEVICE_ITEMS = 100_000
 """Up to so many items a device takes the whole catalogue by itself: about 12 MB at dim 64."""
 
 Mode = Literal["device", "cluster", "noised", "profile"]
+MODES: tuple[Mode, ...] = ("device", "cluster", "noised", "profile")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ class Holder(Protocol):
         """The catalogue at hand."""
         ...
 
+    def refresh(self, service: httpx.Client) -> bool:
+        """Fetch the service's current catalogue."""
+        ...
+
     def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
         """Replace the state durably."""
         ...
@@ -107,12 +112,24 @@ def ask_coarsely(
     raise ServingError("service: refuses the bundle that it has just handed out")
 
 
-def default_mode(device: Holder, client: httpx.Client) -> Literal["device", "cluster"]:
-    """Choose the mode that gives away least: device where a catalogue is held or fits, else cluster."""
-    if device.catalogue is not None:
-        return "device"
-    clusters = held_clusters(device.folder, device.state.clusters) or refresh_clusters(device, client)
-    return "device" if clusters.n_items <= MAX_DEVICE_ITEMS else "cluster"
+def chosen_mode(device: Holder, client: httpx.Client, named: str | None) -> Mode:
+    """Choose the mode that is named, else the one that gives away least; for mode device a catalogue is fetched.
+
+    That is device where a catalogue is held or has at most MAX_DEVICE_ITEMS items, else cluster. Raises ServingError.
+    """
+    for mode in MODES:
+        if named == mode:
+            break
+    else:
+        if named is not None:
+            raise ServingError(f"mode={named!r}: must be one of {list(MODES)}")
+        mode = "device"
+        if device.catalogue is None:
+            clusters = held_clusters(device.folder, device.state.clusters) or refresh_clusters(device, client)
+            mode = "device" if clusters.n_items <= MAX_DEVICE_ITEMS else "cluster"
+    if mode == "device" and device.catalogue is None:
+        device.refresh(client)
+    return mode
 
 
 def refresh_clusters(device: Holder, client: httpx.Client) -> Clusters:

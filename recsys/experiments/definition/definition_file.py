@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import types
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from data.errors import DataError
+from data.strict import brief, read_strictly
 from recsys.experiments.definition.definition import Experiment
-from recsys.experiments.definition.metric_definitions import Metric, brief
+from recsys.experiments.definition.metric_definitions import Metric
 
 TIMES = ("starts_at", "ends_at")
 """Fields that people write as dates: ISO 8601 with an offset, UTC without one."""
 
 MAX_FILE_BYTES = 200_000
-
-FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
-
-MAX_NUMBER = 2**53
-"""Every number below is the same in each language that reads a definition."""
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -61,9 +55,10 @@ def experiment_of(raw: object) -> Experiment:
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
             raw = {"metrics": [], "outcomes": []} | raw
-    made = _object(Experiment, raw, "experiment")
-    assert isinstance(made, Experiment)
-    return made
+        metrics: object = raw.get("metrics")
+        if isinstance(metrics, list | tuple):
+            raw["metrics"] = [{"kind": "mean"} | one if isinstance(one, dict) else one for one in metrics]
+    return read_strictly(Experiment, raw, "experiment")
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
@@ -97,60 +92,6 @@ def _once(keys: Sequence[str]) -> None:
     twice = sorted(key for key, times in Counter(keys).items() if times > 1)
     if twice:
         raise DataError(f"{brief(twice[0])}: is given twice in one object")
-
-
-def _object(kind: type, raw: object, where: str) -> object:
-    if not isinstance(raw, Mapping):
-        raise DataError(f"{where}={brief(raw)}: must be an object")
-    if kind is Metric:
-        return Metric.from_dict(dict(raw))
-    known = {field.name: field for field in fields(kind)}
-    for key in raw:
-        if key not in known:
-            raise DataError(f"{where}.{key}: is unknown, must be one of {', '.join(known)}")
-    for name, field in known.items():
-        if name not in raw and field.default is MISSING and field.default_factory is MISSING:
-            raise DataError(f"{where}.{name}: is missing")
-    hints = get_type_hints(kind)
-    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in raw.items()})
-
-
-def _value(kind: Any, raw: object, where: str) -> Any:
-    """raw as a value of an annotation: a dataclass, a tuple, an enumeration, or a plain type."""
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        if raw is None and type(None) in get_args(kind):
-            return None
-        return _value(next(one for one in get_args(kind) if one is not type(None)), raw, where)
-    if origin is tuple:
-        if not isinstance(raw, list | tuple):
-            raise DataError(f"{where}={brief(raw)}: must be a list")
-        return tuple(_value(get_args(kind)[0], one, f"{where}[{at}]") for at, one in enumerate(raw))
-    if origin is Literal:
-        return _text(raw, where)
-    if is_dataclass(kind):
-        assert isinstance(kind, type)
-        return _object(kind, raw, where)
-    if issubclass(kind, StrEnum):
-        text = _text(raw, where)
-        if text not in list(kind):
-            raise DataError(f"{where}={text!r}: must be one of {', '.join(kind)}")
-        return kind(text)
-    if kind is str:
-        return _text(raw, where)
-    if kind is float and isinstance(raw, str) and FLOAT_WITHOUT_POINT.fullmatch(raw):
-        raise DataError(f"{where}={brief(raw)}: must be a number, with a point for YAML to see one: 1.0e-6")
-    if isinstance(raw, bool) or not isinstance(raw, int | float if kind is float else int) or not abs(raw) < MAX_NUMBER:
-        raise DataError(f"{where}={brief(raw)}: must be {'a finite number' if kind is float else 'an integer'}")
-    return kind(raw) + 0  # of 0 and -0.0 one text
-
-
-def _text(raw: object, where: str) -> str:
-    if not isinstance(raw, str):
-        raise DataError(f"{where}={brief(raw)}: must be text")
-    if "\0" in raw or any("\ud800" <= letter <= "\udfff" for letter in raw):
-        raise DataError(f"{where}={brief(raw)}: must be text without NUL and lone surrogates")
-    return raw
 
 
 def _seconds(name: str, raw: object) -> object:

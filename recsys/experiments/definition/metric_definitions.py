@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from data.errors import DataError
+from data.strict import brief
 
 Pair = tuple[str, str]
 
@@ -24,14 +24,6 @@ WON, LOST = "won", "lost"
 
 SESSIONS_CAP = 3
 """Sessions won, and sessions lost, that count of one shopper: a few say whom one prefers, and bound what one adds."""
-
-
-def brief(value: object) -> str:
-    """A value of somebody else's file for an error message: a few of its parts, however many there are."""
-    try:
-        return f"{reprlib.repr(value):.80}"
-    except ValueError:
-        return "an integer of too many digits"
 
 
 class MetricKind(StrEnum):

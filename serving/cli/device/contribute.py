@@ -76,7 +76,6 @@ def contribute_command(
     ca: Ca = None,
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    seed: Annotated[int, typer.Option(help="Accepted by every command; a device's randomness is never seeded.")] = 0,
 ) -> None:
     """Take part in the open training round. The right to report is OWNSHELF_TOKEN, which the shop's app hands out."""
     policy = read_policy(plan, custodian_key)

@@ -20,10 +20,10 @@ from federation.device.lists import Recommendation, Recommendations
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
 from recsys.catalogue.bundle import Bundle
-from serving.cli.device.contribute import contribute_command
+from serving.cli.device.contribute import Ca, contribute_command
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
-from serving.cli.device.fleet import simulate_command
+from serving.cli.device.simulate import simulate_command
 from serving.cli.errors import OneLineErrors
 
 
@@ -53,9 +53,6 @@ Home = Annotated[
     Path | None, typer.Option("--home", help="The device's folder [OWNSHELF_HOME, else XDG data].", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Seed = Annotated[
-    int, typer.Option("--seed", hidden=True, help="Accepted by every command; keys and nonces are never seeded.")
-]
 Service = Annotated[str, typer.Option("--service", help="Address of the service.")]
 
 
@@ -65,7 +62,6 @@ def init(
     consent: Annotated[str, typer.Option(help="nothing, observe or contribute.")] = "nothing",
     key_store: Annotated[str | None, typer.Option(help="keyring or file; the keyring if one works.")] = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Create a device; it observes nothing until told to."""
     store: KeyStore | None = None
@@ -86,7 +82,6 @@ def observe(
     quantity: Annotated[float, typer.Option(help="Units.")] = 1.0,
     home: Home = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Record one event; the next list knows it."""
     observed = Device.open(_home(home)).observe(item_id, kind, _time(time), quantity)
@@ -98,17 +93,25 @@ def recommend(
     top_k: Annotated[int, typer.Option(help="1 to 1000.")] = 10,
     service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
     key: Key = None,
+    ca: Ca = None,
     mode: Annotated[
         str | None,
         typer.Option(help="device, cluster, noised or profile; by default device where a catalogue fits."),
     ] = None,
-    clusters: Annotated[int, typer.Option(help="mode cluster: how many cluster ids are sent, 1 to 4.")] = 1,
+    clusters: Annotated[
+        int | None, typer.Option(help="mode cluster: how many cluster ids are sent, 1 (the default) to 4.")
+    ] = None,
     candidates: Annotated[int | None, typer.Option(help="modes cluster, noised: how many to rank, up to 2000.")] = None,
     max_epsilon: Annotated[
-        float, typer.Option(help="mode noised: ε of this device's whole life.")
-    ] = NoisePolicy.max_epsilon,
-    epsilon: Annotated[float, typer.Option(help="mode noised: ε of one message.")] = NoisePolicy.epsilon,
-    period_days: Annotated[float, typer.Option(help="mode noised: days it is repeated.")] = NoisePolicy.period_days,
+        float | None,
+        typer.Option(help=f"mode noised: ε of this device's whole life (default {NoisePolicy.max_epsilon:g})."),
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help=f"mode noised: ε of one message (default {NoisePolicy.epsilon:g}).")
+    ] = None,
+    period_days: Annotated[
+        float | None, typer.Option(help=f"mode noised: days it is repeated (default {NoisePolicy.period_days:g}).")
+    ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Use this bundle, not a fetched catalogue.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="An item_id not to show; may be repeated.")] = None,
     unseen: Annotated[bool, typer.Option("--unseen", help="Leave out every item of the own history.")] = False,
@@ -123,14 +126,33 @@ def recommend(
     reasons: Annotated[bool, typer.Option("--reasons", help="Say why each item is there.")] = False,
     home: Home = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """A list, made on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
     if service is None and mode not in (None, "device"):
         raise ServingError(f"mode={mode}: needs --service")
-    if service is None:
-        listed = device.recommend(
+    given = {
+        "--filter": only,
+        "--diversity": diversity or None,
+        "--reasons": reasons or None,
+        "--own-settings": own_settings or None,
+        "--clusters": clusters,
+        "--candidates": candidates,
+        "--epsilon": epsilon,
+        "--max-epsilon": max_epsilon,
+        "--period-days": period_days,
+    }
+    options = [option for option, value in given.items() if value is not None]
+    clusters = 1 if clusters is None else clusters
+    noise = NoisePolicy(
+        NoisePolicy.epsilon if epsilon is None else epsilon,
+        NoisePolicy.period_days if period_days is None else period_days,
+        NoisePolicy.max_epsilon if max_epsilon is None else max_epsilon,
+    )
+
+    def here() -> Recommendations:
+        _check_options("device", options)
+        return device.recommend(
             top_k,
             exclude=exclude or (),
             unseen=unseen,
@@ -140,22 +162,29 @@ def recommend(
             diversity=diversity,
             reasons=reasons,
         )
-    elif only is not None or diversity or reasons:
-        raise ServingError("--filter, --diversity and --reasons: work on this device only, without --service")
+
+    if service is None:
+        listed = here()
     else:
-        with keyed_client(service, key) as client:
-            listed = device.recommend_from(
-                client,
-                top_k,
-                mode=mode,  # type: ignore[arg-type]  # checked there
-                clusters=clusters,
-                candidates=candidates,
-                noise=NoisePolicy(epsilon, period_days, max_epsilon),
-                exclude=exclude or (),
-                unseen=unseen,
-                repeat=repeat,
-            )
-        typer.echo(_gives_up(device, listed, max_epsilon), err=True)
+        if mode is not None:
+            _check_options(mode, options)
+        with keyed_client(service, key, ca) as client:
+            if device.mode_for(client, mode) == "device":
+                listed = here()
+            else:
+                _check_options(mode or "cluster", options)
+                listed = device.recommend_from(
+                    client,
+                    top_k,
+                    mode=mode or "cluster",  # type: ignore[arg-type]  # checked there
+                    clusters=clusters,
+                    candidates=candidates,
+                    noise=noise,
+                    exclude=exclude or (),
+                    unseen=unseen,
+                    repeat=repeat,
+                )
+        typer.echo(_gives_up(device, listed, noise.max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
         for place, item in enumerate(listed.items, 1)
@@ -172,7 +201,6 @@ def consent(
     choice: Annotated[str | None, typer.Argument(help="nothing, observe or contribute.")] = None,
     home: Home = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Show the shopper's choice, or change it; a history recorded before is kept until erased."""
     device = Device.open(_home(home))
@@ -182,7 +210,7 @@ def consent(
 
 
 @device_app.command()
-def show(home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def show(home: Home = None, as_json: AsJson = False) -> None:
     """Everything that is stored on this device."""
     stored = Device.open(_home(home)).show()
     lines = [f"{name}: {value}" for name, value in stored.items() if name != "events"]
@@ -199,7 +227,6 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     home: Home = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Remove what one item, or --all, left behind. What was spent of privacy budgets stays counted."""
     if everything == (item_id is not None):
@@ -215,7 +242,7 @@ def forget(
 
 
 @device_app.command()
-def export(file: Path, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def export(file: Path, home: Home = None, as_json: AsJson = False) -> None:
     """Write the history, sealed under a passphrase (OWNSHELF_PASSPHRASE, else asked for)."""
     device = Device.open(_home(home))
     write_atomically(file, device.export(_passphrase(confirm=True)), mode=0o600)
@@ -223,7 +250,7 @@ def export(file: Path, home: Home = None, as_json: AsJson = False, seed: Seed = 
 
 
 @device_app.command("import")
-def import_(file: Path, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def import_(file: Path, home: Home = None, as_json: AsJson = False) -> None:
     """Merge another device's export; events known already are not added again."""
     device = Device.open(_home(home))
     if not file.is_file():
@@ -237,7 +264,6 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     home: Home = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Destroy the key and every file of this device."""
     if not yes:
@@ -247,10 +273,10 @@ def erase(
 
 
 @device_app.command()
-def refresh(service: Service, key: Key = None, home: Home = None, as_json: AsJson = False, seed: Seed = 0) -> None:
+def refresh(service: Service, key: Key = None, ca: Ca = None, home: Home = None, as_json: AsJson = False) -> None:
     """Fetch the service's current catalogue, if it is another one."""
     device = Device.open(_home(home))
-    with keyed_client(service, key) as client:
+    with keyed_client(service, key, ca) as client:
         fetched = device.refresh(client)
     version = device.show()["bundle_version"]
     state = "fetched" if fetched else "already here"
@@ -259,6 +285,24 @@ def refresh(service: Service, key: Key = None, home: Home = None, as_json: AsJso
 
 device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
+
+
+OPTIONS_OF_MODE: dict[str, frozenset[str]] = {
+    "device": frozenset(("--filter", "--diversity", "--reasons", "--own-settings")),
+    "profile": frozenset(),
+    "cluster": frozenset(("--clusters", "--candidates")),
+    "noised": frozenset(("--candidates", "--epsilon", "--max-epsilon", "--period-days")),
+}
+"""Which of the options that not every mode has a mode takes; an unknown mode is refused where it is asked."""
+
+
+def _check_options(mode: str, options: list[str]) -> None:
+    """Raises ServingError for an option that this mode would ignore."""
+    taken = OPTIONS_OF_MODE.get(mode)
+    for option in options:
+        if taken is not None and option not in taken:
+            modes = [name for name, some in OPTIONS_OF_MODE.items() if option in some]
+            raise ServingError(f"{option}: mode={mode} does not use it; it belongs to {' and '.join(modes)}")
 
 
 def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> str:

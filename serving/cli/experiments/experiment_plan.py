@@ -9,10 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from data.atomic import write_atomically
-from data.dataset import Dataset
 from recsys.experiments.definition.definition_file import read_experiment
-from recsys.experiments.rehearsal.log_planning import UNSURE
-from serving.cli.experiments.experiment_rehearsal import Epsilon, Json, On, Seed, with_epsilon
+from serving.cli.experiments.experiment_rehearsal import Epsilon, Json, On, with_epsilon
 from serving.cli.experiments.service_commands import File
 from serving.cli.output import console, jsonable, print_json
 
@@ -23,13 +21,12 @@ def plan(
     epsilon: Epsilon = None,
     out: Annotated[Path | None, typer.Option(help="folder for plan.json and plan.png")] = None,
     as_json: Json = False,
-    seed: Seed = 0,
 ) -> None:
     """Plan an experiment on a log: how many shoppers and days its minimum effect needs, with and without covariate."""
+    from data.dataset import Dataset
     from federation.lab.rehearsal import plan_on
     from recsys.experiments.analysis.experiment_plots import plot_plan
 
-    del seed  # nothing is drawn
     found = plan_on(Dataset.open(on), with_epsilon(read_experiment(file), epsilon))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +61,8 @@ def _covariate_lines(row: dict[str, Any]) -> list[str]:
     """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
     if "covariate" not in row:
         return []
+    from recsys.experiments.rehearsal.log_planning import UNSURE
+
     under, error = row["covariate"], row["covariate"]["coefficient_error"]
     lines = [
         f"  the covariate takes {row['reduction']:.1%} of the variance away, with noise {under['reduction']:.1%} at "

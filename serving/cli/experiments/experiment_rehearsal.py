@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.progress import TaskID
 
-from data.dataset import Dataset
 from data.errors import DataError
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.definition_file import read_experiment
@@ -38,13 +37,14 @@ def run(
     seed: Seed = 0,
 ) -> None:
     """Rehearse an experiment on a log: the live code from assignment to verdict, with simulated answers."""
+    from data.dataset import Dataset
     from federation.lab.recipe_file import find_recipe
     from federation.lab.rehearsal import rehearse_on
     from recsys.experiments.analysis.verdict_report import write_report
 
     experiment = with_epsilon(read_experiment(file), epsilon)
     dataset = Dataset.open(on)
-    chosen = find_recipe(recipe_name, dataset.interactions(), seed=seed).recipe
+    chosen = find_recipe(recipe_name, dataset.interactions(), validate=False).recipe
     if rounds is not None:
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
     with progress("federated rounds", chosen.train.all_rounds) as bar:

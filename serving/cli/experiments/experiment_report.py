@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.experiments.service_commands import Ca, Key, ask
-from serving.cli.keys import AsJson, Seed
+from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
 
 Out = Annotated[Path | None, typer.Option(help="folder for report.html, experiment.json, CSV tables and plots")]
@@ -21,7 +21,6 @@ def report(
     ca: Ca = None,
     out: Out = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """Verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
     from recsys.experiments.analysis.verdict_report import checked, reading_of, write_report

@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from data.errors import ServingError
-from federation.device.asking.client import service_client
-from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition_file import content_hash, read_experiment, to_dict
 from serving.cli.errors import OneLineErrors
-from serving.cli.keys import AsJson, Seed
+from serving.cli.options import AsJson
 from serving.cli.output import errors
 
 MUCH_SCATTER = 0.1
@@ -33,9 +30,10 @@ Ca = Annotated[Path | None, typer.Option(help="Certificate authority (PEM) of th
 
 
 @app.command()
-def validate(file: File, as_json: AsJson = False, seed: Seed = 0) -> None:
+def validate(file: File, as_json: AsJson = False) -> None:
     """Say what a definition is, or what is wrong with it."""
     from federation.learning.experiment_sum import experiment_plan
+    from recsys.experiments.analysis.layout import layout_of
     from recsys.experiments.rehearsal.log_planning import least_scatter
 
     experiment = read_experiment(file)
@@ -68,27 +66,21 @@ def validate(file: File, as_json: AsJson = False, seed: Seed = 0) -> None:
 
 
 @app.command()
-def define(
-    file: File, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def define(file: File, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """Put a definition into the service: a new draft, a draft rewritten, or the next version of a running one."""
     made = ask("PUT", "", service, key, ca, to_dict(read_experiment(file)))
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
 @app.command()
-def start(
-    experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def start(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """Start a defined experiment; from then on it can only be amended."""
     made = ask("POST", f"/{experiment}/start", service, key, ca)
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
 @app.command()
-def stop(
-    experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def stop(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """Stop a running experiment for good; the reports that have come are summed."""
     made = ask("POST", f"/{experiment}/stop", service, key, ca)
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
@@ -102,7 +94,6 @@ def status(
     key: Key = None,
     ca: Ca = None,
     as_json: AsJson = False,
-    seed: Seed = 0,
 ) -> None:
     """The app's experiments, or one with its windows."""
     if experiment is None:
@@ -119,9 +110,7 @@ def status(
 
 
 @app.command()
-def results(
-    experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False, seed: Seed = 0
-) -> None:
+def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """What the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
     words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
@@ -130,6 +119,10 @@ def results(
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
     """The service's answer. Raises ServingError with its own words for a refusal."""
+    import httpx
+
+    from federation.device.asking.client import service_client
+
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:

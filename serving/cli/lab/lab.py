@@ -1,4 +1,4 @@
-"""Commands of the laboratory: ingest, train, evaluate. Bodies parse, call one function and print."""
+"""Commands of the laboratory: train, evaluate. Bodies parse, call one function and print."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ import typer
 from rich.progress import TaskID
 
 from data.atomic import check_replaceable
-from data.dataset import Dataset, open_known
+from data.dataset import Dataset
 from data.errors import DataError, ModelError
-from data.interactions import EventKind, Interactions
-from data.log_reading.log_source import LogOptions
-from data.log_reading.partitions import ingest_folder
-from data.log_reading.recognition import AUTO
+from data.interactions import Interactions
 from data.split import known_at, parse_time
-from federation.lab.comparison import DEFAULT_MODELS, compare_models
+from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
 from federation.lab.intent_check import check_intent
-from federation.lab.mixing import shipped_mix
+from federation.lab.mixing import participations_of, shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
@@ -38,13 +35,15 @@ from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
 from recsys.mix.mix_tables import attributes_of
+from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
 from recsys.reports.plots import plot_models, plot_training
-from serving.cli.output import console, errors, jsonable, models_table, print_json, progress
+from serving.cli.lab.evaluation import models_asked, parse_target, print_evaluation
+from serving.cli.output import console, errors, jsonable, print_json, progress
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="folder made by ingest, or sample:NAME")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")]
-Seed = Annotated[int, typer.Option(min=0, help="seed of every draw")]
+Seed = Annotated[int, typer.Option(min=0, help="seed of every draw; the same bytes again on the same machine")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="auto, purchases, sessions, ratings, or a file made by tune")]
 Rounds = Annotated[int | None, typer.Option(min=0, help="rounds of training")]
 Cohort = Annotated[int | None, typer.Option(min=1, help="devices asked per round, at most")]
@@ -58,81 +57,6 @@ Delta = Annotated[float, typer.Option(help="δ beside --epsilon")]
 Select = Annotated[
     bool, typer.Option("--select", help="choose λ, α and profile settings by federated cross-validation")
 ]
-
-
-def ingest_command(
-    source: Annotated[Path, typer.Argument(help="log file: csv, tsv, parquet, jsonl")],
-    out: Annotated[Path, typer.Option(help="dataset folder to write")],
-    preset: Annotated[str, typer.Option("--format", help="a public log's name, generic, or auto")] = AUTO,
-    mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="user=COLUMN item=COLUMN time=COLUMN …, repeatable")
-    ] = None,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Option(help="the log's event words: buy=purchase return=-purchase, repeatable"),
-    ] = None,
-    kind: Annotated[str | None, typer.Option(help="kind of every event where no column says")] = None,
-    separator: Annotated[str | None, typer.Option(help="column separator of a text file")] = None,
-    time_format: Annotated[str | None, typer.Option(help="strptime format of times")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="s, ms, us or ns of integer times")] = None,
-    timezone: Annotated[str, typer.Option(help="zone of times that name none")] = "UTC",
-    items: Annotated[Path | None, typer.Option(help="catalogue file beside the log")] = None,
-    base: Annotated[str | None, typer.Option(help="earlier dataset whose item and user numbers are kept")] = None,
-    partitions: Annotated[
-        int | None,
-        typer.Option(help="parts of the log in memory one at a time; by default 1, and more for a log above 2 GB"),
-    ] = None,
-    as_json: Json = False,
-    seed: Seed = 0,
-) -> None:
-    """Read a log into a dataset: checked, deduplicated, sorted; bad rows go to rejects.jsonl with their reason."""
-    del seed  # nothing is drawn; every command takes it
-    options = LogOptions(
-        preset=preset,
-        mapping=pairs("--map", mapping) or None,
-        timezone=timezone,
-        kind=kind,
-        kinds=pairs("--kinds", kinds) or None,
-        separator=separator,
-        time_format=time_format,
-        time_unit=time_unit,
-        items=items,
-        base=None if base is None else open_known(base),
-    )
-    with progress("rows read", None) as bar:
-
-        def step(what: str, done: int, total: int | None) -> None:
-            bar.update(TaskID(0), description=what, completed=done, total=total)
-
-        made = ingest_folder(source, out, options, partitions=partitions, progress=step)
-    summary = made.summary | {"out": str(out), "hash": made.hash}
-    if as_json:
-        print_json(summary)
-    else:
-        for key, value in summary.items():
-            lines = value if isinstance(value, list) else [value]
-            for line in lines:
-                console.print(f"{key:>14}  {line}", highlight=False, markup=False)
-
-
-def pairs(option: str, entries: list[str] | None) -> dict[str, str]:
-    """NAME=VALUE words, several in one argument or one in each.
-
-    What is the log's own may have spaces: columns, which are right of a role in --map, and event words, which are left
-    of a kind in --kinds.
-    """
-    words: list[str] = []
-    for entry in entries or []:
-        whole = True
-        for part in entry.split():
-            if words and ("=" not in part if option == "--map" else not whole):
-                words[-1] += f" {part}"
-            else:
-                words.append(part)
-            whole = "=" in part
-    if wrong := [word for word in words if "=" not in word]:
-        raise DataError(f"{option} {wrong[0]}: must be NAME=VALUE")
-    return dict(word.split("=", 1) for word in words)
 
 
 def train_command(
@@ -180,7 +104,7 @@ def train_command(
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
-    report = training_report(trained)
+    report = training_report(trained, mix)
     plot_training(report["records"], out.with_name(f"{out.name}-training.png"))
     summary = {
         "bundle": str(out),
@@ -212,7 +136,7 @@ def evaluate_command(
         str | None, typer.Option(help="ISO time: train before, test after; default: last fifth")
     ] = None,
     protocol: Annotated[str, typer.Option(help="auto, temporal, sessions or leave-last-out")] = "auto",
-    given: Annotated[float, typer.Option(help="sessions: share of a session that is known")] = 0.5,
+    given: Annotated[float | None, typer.Option(help="sessions: share of a session that is known; default 0.5")] = None,
     recipe_name: RecipeName = "auto",
     rounds: Rounds = None,
     cohort_size: Cohort = None,
@@ -242,6 +166,8 @@ def evaluate_command(
     seed: Seed = 0,
 ) -> None:
     """Train, then compare personalized with global models on what came later; full ranking, intervals over users."""
+    if choose and bundle is not None:
+        raise ModelError("--select: chooses settings of a training, and --bundle trains nothing; leave one of them out")
     opened = Dataset.open(dataset)
     log = opened.interactions()
     if out is not None:
@@ -256,7 +182,12 @@ def evaluate_command(
             "leave it out, or pass --accept-sampled-metrics to repeat a published table"
         )
     kind = protocol_of(protocol, log)
-    asked = question(log, kind, parse_time(split_at) if split_at else None, given, parse_target(target))
+    if given is not None and kind != "sessions":
+        raise DataError(f"--given={given:g}: is for the protocol sessions, and this is {kind}; leave it out")
+    if split_at is not None and kind == "leave-last-out":
+        raise DataError(f"--split-at={split_at}: leave-last-out has no moment of a split; leave it out")
+    share = 0.5 if given is None else given
+    asked = question(log, kind, parse_time(split_at) if split_at else None, share, parse_target(target))
     found = find_recipe(recipe_name, asked.split.train, seed=seed)
     name = found.base
     chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
@@ -265,7 +196,7 @@ def evaluate_command(
     inspection = inspect_question(asked, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
         errors.print(warning, highlight=False, markup=False)
-    if choose and table is None:
+    if choose:
         chosen, _ = selected(asked.split.train, name, chosen, seed)
     if epsilon is not None:
         devices = int((asked.split.train.counts > 0).sum())
@@ -292,39 +223,7 @@ def evaluate_command(
     if as_json:
         print_json(result)
     else:
-        console.print(models_table(result, f"ndcg@{k}"))
-        figures = result["protocol"]
-        ranking = "in full" if figures["ranking"] == "full" else "by sampled metrics"
-        console.print(
-            f"{figures['n_users']:,} users, {figures['candidates']:,} items ranked {ranking}, split {figures['split']}"
-            + (f" at {figures['cut']}" if figures["cut"] else "")
-            + f"; at most {result['training']['max_participations']} participations a device",
-            highlight=False,
-        )
-        if figures["unseen_test_items"]:
-            console.print(
-                f"items that occur only after the split: {figures['unseen_test_items']:,} "
-                f"({figures['unseen_test_targets']:,} targets): nothing that learned before it can list them, and no "
-                "figure counts them",
-                highlight=False,
-            )
-        for reason in result["reasons"]:
-            console.print(reason, highlight=False, markup=False)
-        console.print(result["conclusion"]["sentence"], highlight=False, markup=False)
-
-
-def parse_target(word: str) -> EventKind | None:
-    """The kind of event that --target names; None for `any`. Raises DataError for another word."""
-    kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
-    if word != "any" and word not in kinds:
-        raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
-    return kinds.get(word)
-
-
-def models_asked(models: str, baselines: str) -> list[str]:
-    """The models of --models, by default those of `evaluate`, and the further ones of --baselines."""
-    wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
-    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
+        print_evaluation(result, f"ndcg@{k}")
 
 
 def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
@@ -386,10 +285,10 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
             raise
 
 
-def training_report(trained: Training) -> dict[str, Any]:
+def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
     """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    asked = int(trained.participations.max(initial=0))
+    asked = participations_of(trained, mix)
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),

@@ -18,7 +18,7 @@ from recsys.evaluation.statistics import RESAMPLES
 from recsys.off_policy.policies import SlotPolicy
 from recsys.off_policy.policy_plot import plot_off_policy
 from recsys.off_policy.policy_report import evaluate_policy
-from serving.cli.lab.lab import pairs
+from serving.cli.lab.ingest import pairs
 from serving.cli.output import console, jsonable, print_json
 
 
@@ -50,6 +50,8 @@ def off_policy_command(
     """Estimate a policy from the log of another one; refused where the log says too little about it."""
     named = pairs("--map", mapping)
     if log.startswith("sample:"):
+        if named or preset != AUTO:
+            raise DataError(f"{log}: its columns are known; leave --map and --format out")
         whole = open_logged_feedback(log)
     else:
         whole = read_logged_feedback(log, preset=preset, mapping=named)

@@ -37,7 +37,7 @@ def replay_command(
         str,
         typer.Option(
             help="comma-separated: personalized, personalized_no_repeat, global, global_profile, local, central, "
-            "popularity, or MODULE:NAME of a Python object"
+            "popularity, mixed, or MODULE:NAME of a Python object"
         ),
     ] = ",".join(DEFAULT_ARMS),
     targets: Annotated[str, typer.Option(help="comma-separated: next_item, next_purchase, session")] = "next_item",
@@ -73,7 +73,7 @@ def replay_command(
     if out is not None:
         check_replaceable(out, FILES)
         out.parent.mkdir(parents=True, exist_ok=True)
-    given = find_recipe(recipe_name, opened.interactions(), seed=seed)
+    given = find_recipe(recipe_name, opened.interactions(), validate=False)
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, None)
     config = ReplayConfig(
         k=k,

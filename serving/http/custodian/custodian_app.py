@@ -41,6 +41,7 @@ from federation.protocol.request_signing import (
     sign_answer,
 )
 from serving.http.bodies import Health
+from serving.http.custodian.custodian_metrics import CONTENT_TYPE, exposition
 from serving.http.custodian.custodian_openapi import BYTES, responses, signature_parameters, signed_body
 from serving.http.guard import NO_TELEMETRY, Guard, GuardBounds, error_json
 from serving.refusal import Refusal
@@ -234,30 +235,7 @@ def _add_public(app: FastAPI, front: _Front) -> None:
     )
     async def metrics() -> Response:
         try:
-            text = await asyncio.to_thread(_metrics, front)
+            content = await asyncio.to_thread(exposition, front.custodian, front.refused)
         except SQLAlchemyError:
             raise HTTPException(503, "the database does not answer") from None
-        return Response(text, media_type="text/plain; version=0.0.4")
-
-
-def _metrics(front: _Front) -> str:
-    plan, spent = front.custodian.plan, front.custodian.spent()
-    figures: dict[str, float] = {
-        'rounds{state="open"}': spent.rounds_open,
-        'rounds{state="closed"}': spent.rounds_closed,
-        "rounds_answered_total": spent.rounds_answered,
-        "rounds_budget": plan.max_rounds,
-        "batches_total": spent.batches,
-        "reports_counted_total": spent.reports,
-        "seals_broken_total": spent.broken,
-        "epsilon_spent": spent.epsilon,
-        "epsilon_lifetime": plan.epsilon,
-        "delta": plan.delta,
-        "noise_multiplier": plan.noise_multiplier,
-    }
-    figures |= {f'refused_total{{code="{code}"}}': n for code, n in sorted(front.refused.items())}
-    return "".join(f"ownshelf_custodian_{name} {_number(value)}\n" for name, value in figures.items())
-
-
-def _number(value: float) -> str:
-    return "+Inf" if value == float("inf") else f"{value:.10g}"
+        return Response(content, 200, {"cache-control": "no-store"}, CONTENT_TYPE)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
-from serving.http.bodies import MAX_DIM, MAX_EXCLUDE, MAX_TOP_K, Coordinate, Item, ItemId, Strict, invalid
+from serving.http.bodies import (
+    MAX_DIM,
+    MAX_EXCLUDE,
+    MAX_ID_CHARS,
+    MAX_TOP_K,
+    Coordinate,
+    Item,
+    ItemId,
+    Strict,
+    invalid,
+)
 from serving.http.cursor import MAX_CURSOR_CHARS
 from serving.refusal import Refusal
 
@@ -14,7 +24,10 @@ MAX_CANDIDATES = 2_000
 MAX_CLUSTERS = 4
 MAX_CART = 100
 MAX_BATCH = 100
+CURRENT = "current"
+"""Any version at all, which is good enough where nothing that is sent was made for one."""
 
+_T = TypeVar("_T")
 _FORMS_OF: dict[type, str] = {str: "base64", list: "numbers", type(None): "none"}
 
 
@@ -42,27 +55,51 @@ SentVector = Annotated[
 Whole = BeforeValidator(whole)
 
 
+LISTED_FIELDS = ("title", "category", "price", "available", "image", "link")
+"""Fields that may be asked for of any catalogue, beside its own columns as `attributes.NAME`."""
+ATTRIBUTE = "attributes."
+MAX_FIELDS = 32
+
+FieldName = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Fields = Annotated[list[FieldName], Field(max_length=MAX_FIELDS, fail_fast=True)]
+ListedFields = Annotated[
+    Fields | None,
+    Field(
+        description="What each item has beside item_id and score: title, category, price, available, image, link or "
+        "attributes.NAME of the catalogue; without it title, category and price."
+    ),
+]
+
+
 class _Ask(Strict):
     """What every mode takes."""
 
     bundle_version: str = Field(
         min_length=1,
         max_length=64,
-        description="The bundle the profile was made for; without a profile it may be `current`.",
+        description="The bundle the profile was made for; `current` will do without a profile.",
     )
     exclude: Annotated[list[ItemId], Field(max_length=MAX_EXCLUDE, fail_fast=True)] = Field(
         default_factory=list, description="item_ids that must not appear; unknown ones are named in the answer."
     )
     filter: dict[str, Any] | None = Field(None, description="Only items that match; docs/api.md has the language.")
+    fields: ListedFields = None
 
 
 class ProfileRequest(_Ask):
     """What a list is made from; used for this one answer, never stored, never logged."""
 
-    mode: Literal["profile"] = Field(description="`device` is answered by the catalogue, on the device.")
+    mode: Literal["profile"] = Field("profile", description="`device` is answered by the catalogue, on the device.")
+    bundle_version: str = Field(
+        CURRENT,
+        min_length=1,
+        max_length=64,
+        description="The bundle the profile was made for; without a profile `current`, which then is the default.",
+    )
     profile: SentProfile = Field(
-        description="dim numbers, or base64 of dim little-endian float32; null for a shopper without a profile, "
-        "who is shown the trend. Must be given, so that a forgotten profile is an error."
+        None,
+        description="dim numbers, or base64 of dim little-endian float32; null, or left out, for a shopper without a "
+        "profile, who is shown the trend, or what goes with `context` and `cart`.",
     )
     top_k: Annotated[int, Whole] = Field(10, ge=1, le=MAX_TOP_K)
     cursor: str | None = Field(
@@ -72,7 +109,8 @@ class ProfileRequest(_Ask):
     rules: dict[str, Any] | None = Field(None, description="pin, boost, bury, cap; docs/api.md.")
     context: ItemId | None = Field(None, description="The item of a product page: its like, for this profile.")
     cart: Annotated[list[ItemId], Field(max_length=MAX_CART, fail_fast=True)] = Field(
-        default_factory=list, description="What goes with these items. They are never in the list."
+        default_factory=list,
+        description="What goes with these items, on a page of `context` too. They are never in the list.",
     )
     reasons: bool = Field(False, description="Say why of each item: trend, similar, pinned, boosted or profile.")
 
@@ -97,6 +135,7 @@ class NoisedRequest(_Ask):
 
 Ask = ProfileRequest | ClusterRequest | NoisedRequest
 _ASK: TypeAdapter[Ask] = TypeAdapter(Annotated[Ask, Field(discriminator="mode")])
+_PROFILE = TypeAdapter(ProfileRequest)
 MODELS: tuple[type[_Ask], ...] = (ProfileRequest, ClusterRequest, NoisedRequest)
 MODES = ("profile", "cluster", "noised")
 
@@ -152,10 +191,12 @@ class CandidateAnswer(Strict):
 def parse_ask(body: bytes | Any) -> Ask:
     """A request from JSON bytes, or from a value of a batch. Raises Refusal, which never quotes what was sent."""
     try:
-        return _ASK.validate_json(body) if isinstance(body, bytes) else _ASK.validate_python(body)
+        return _validated(_ASK, body)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         first = problems[0]
+        if first["type"] == "union_tag_not_found":  # it names no mode, so it is of the one that needs no name
+            return _of_profile(body)
         if first["type"] == "union_tag_invalid" and first["ctx"].get("tag") == "device":
             raise Refusal(
                 "device_mode",
@@ -165,11 +206,20 @@ def parse_ask(body: bytes | Any) -> Ask:
         raise invalid([_told(problem) for problem in problems]) from None
 
 
+def _of_profile(body: bytes | Any) -> ProfileRequest:
+    try:
+        return _validated(_PROFILE, body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False)) from None
+
+
+def _validated(adapter: TypeAdapter[_T], body: bytes | Any) -> _T:
+    return adapter.validate_json(body) if isinstance(body, bytes) else adapter.validate_python(body)
+
+
 def _told(problem: Any) -> dict[str, Any]:
     """A problem without the tag of the mode in its place, and without quoting what was sent as mode."""
     loc = problem["loc"]
-    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        missing = problem["type"] == "union_tag_not_found"
-        told = "Field required" if missing else f"must be one of {', '.join(MODES)}"
-        return {"loc": ("mode",), "type": problem["type"], "msg": told}
+    if problem["type"] == "union_tag_invalid":
+        return {"loc": ("mode",), "type": problem["type"], "msg": f"must be one of {', '.join(MODES)}"}
     return {"loc": loc[1:] if loc and loc[0] in MODES else loc, "type": problem["type"], "msg": problem["msg"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,13 +16,13 @@ from serving.access import caller
 from serving.http.batching import Together
 from serving.http.bodies import invalid
 from serving.http.hot_path import check_json
-from serving.http.resources.ask_bodies import Ask, BatchRequest, ProfileRequest, parse_ask
-from serving.http.resources.listing import Listed, candidates_for, list_for, list_json, listed, question_of, search_all
+from serving.http.resources.ask_bodies import CURRENT, Ask, BatchRequest, ProfileRequest, parse_ask
+from serving.http.resources.item_json import list_json
+from serving.http.resources.listing import Listed, candidates_for, list_for, listed, question_of, search_all
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle, Shelf
 
 NO_STORE = {"cache-control": "no-store"}
-CURRENT = "current"
 
 
 def add_asking(app: FastAPI, apps: Apps) -> None:
@@ -52,7 +52,7 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
         if not isinstance(asked, ProfileRequest):
             return answer(shelf, asked)
         question = question_of(served(shelf, asked), asked)
-        return list_answer(question.one, listed(question, await together.ask(question)))
+        return list_answer(question.one, listed(question, await together.ask(question)), asked.fields)
 
     return answered
 
@@ -74,11 +74,11 @@ def answer(shelf: Shelf, asked: Ask) -> bytes:
             "candidates": candidates,
         }
         return json.dumps(whole, ensure_ascii=False).encode()
-    return list_answer(one, list_for(one, asked))
+    return list_answer(one, list_for(one, asked), asked.fields)
 
 
-def list_answer(one: ServedBundle, found: Listed) -> bytes:
-    """A list as it is answered."""
+def list_answer(one: ServedBundle, found: Listed, fields: Sequence[str] | None) -> bytes:
+    """Write a list as it is answered. fields: of its items; None for the usual ones."""
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
         ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
@@ -92,15 +92,12 @@ def list_answer(one: ServedBundle, found: Listed) -> bytes:
         b'"trend"' if found.fallback else b"null",
         missing,
         b"null" if found.cursor is None else b'"%b"' % found.cursor.encode(),
-        list_json(one, found.items, found.scores, found.reasons),
+        list_json(one, found.items, found.scores, found.reasons, fields),
     )
 
 
 def served(shelf: Shelf, asked: Ask) -> ServedBundle:
-    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch.
-
-    `current` is any version at all, which is good enough where nothing that is sent was made for one.
-    """
+    """The bundle that is asked for, if it is still answered. Raises Refusal, which says what to fetch."""
     one = shelf.get(asked.bundle_version)
     if one is None:
         current = shelf.current

@@ -18,7 +18,7 @@ from serving.access import caller
 from serving.http.bodies import refusals
 from serving.http.resources.bundle_bodies import Activated, BundleDescription, BundleList
 from serving.http.resources.item_bodies import ChangesAnswer, ItemChangeEntry
-from serving.http.resources.listing import plain, row_text
+from serving.http.resources.item_json import plain, row_text
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, File, ServedBundle, Shelf
 from serving.state.bundle_store import BundleInUse

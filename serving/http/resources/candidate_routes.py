@@ -13,7 +13,13 @@ from starlette.responses import Response
 
 from serving.access import caller
 from serving.http.bodies import refusals
-from serving.http.resources.ask_bodies import MAX_CANDIDATES, MAX_CLUSTERS, CandidateAnswer, ClusterRequest
+from serving.http.resources.ask_bodies import (
+    MAX_CANDIDATES,
+    MAX_CLUSTERS,
+    CandidateAnswer,
+    ClusterRequest,
+    ListedFields,
+)
 from serving.http.resources.ask_routes import answer
 from serving.http.resources.bundle_routes import names, unknown_bundle
 from serving.shelf.served import Apps
@@ -31,6 +37,7 @@ class CandidatesQuery(BaseModel):
 
     clusters: Annotated[list[Annotated[int, Field(ge=0, lt=65_536)]], Field(min_length=1, max_length=MAX_CLUSTERS)]
     candidates: int = Field(500, ge=1, le=MAX_CANDIDATES)
+    fields: ListedFields = None
 
 
 def add_candidates(app: FastAPI, apps: Apps) -> None:
@@ -53,12 +60,17 @@ def add_candidates(app: FastAPI, apps: Apps) -> None:
         one = shelf.get(version)
         if one is None:
             raise unknown_bundle(shelf, "clusters")
-        state = [_FORM, version, shelf.epoch, one.live.sequence, query.clusters, query.candidates]
+        state = [_FORM, version, shelf.epoch, one.live.sequence, query.clusters, query.candidates, query.fields]
         tag = hashlib.sha256(json.dumps(state).encode()).hexdigest()
         headers = {"etag": f'"{tag}"', "cache-control": REVALIDATED}
         if if_none_match is not None and names(if_none_match, tag):
             return Response(None, 304, headers)
         asked = ClusterRequest(
-            mode="cluster", bundle_version=version, clusters=query.clusters, candidates=query.candidates, filter=None
+            mode="cluster",
+            bundle_version=version,
+            clusters=query.clusters,
+            candidates=query.candidates,
+            filter=None,
+            fields=query.fields,
         )
         return Response(answer(shelf, asked), 200, headers, "application/json")

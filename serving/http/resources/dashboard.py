@@ -6,12 +6,8 @@ in memory alone.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI, Query
@@ -23,21 +19,20 @@ from serving.http.bodies import refusals
 from serving.http.resources.dashboard_bodies import Budget, DashboardAnswer, TrafficMinute, Version
 from serving.http.resources.dashboard_experiments import experiments_of
 from serving.http.resources.federation_bodies import entry_of
+from serving.http.web_pages import web_page
 from serving.shelf.served import Apps, ServedBundle
 from serving.state.traffic import Traffic
 
 if TYPE_CHECKING:
     from federation.service.coordinator import Coordinator
 
-PAGE = Path(__file__).with_name("pages") / "dashboard.html"
 SHOWN_ROUNDS = 200
 HOURS = 6
 
 
 def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coordinator | None) -> None:
     """Mount the page and its figures."""
-    page = PAGE.read_bytes()
-    policy = page_policy(page)
+    page = web_page("dashboard.html")
 
     @app.get(
         "/dashboard",
@@ -46,8 +41,7 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         responses={200: {"content": {"text/html": {}}, "description": "The page, without any figure"}, **refusals()},
     )
     async def shown() -> Response:
-        headers = {"content-security-policy": policy, "cache-control": "no-cache"}
-        return Response(page, 200, headers, "text/html; charset=utf-8")
+        return page.response()
 
     @app.get("/v1/dashboard", summary="What the dashboard shows", responses=refusals(401, 403, 422))
     def figures(request: Request, hours: Annotated[int, Query(ge=1, le=168)] = HOURS) -> DashboardAnswer:
@@ -70,20 +64,6 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
                 for one in traffic.since(owner, now - hours * 3_600)
             ],
         )
-
-
-def page_policy(page: bytes) -> str:
-    """The content security policy under which a page's own script and style run, and nothing else does."""
-    text = page.decode()
-    allowed = {
-        name: "'sha256-" + base64.b64encode(hashlib.sha256(found.encode()).digest()).decode() + "'"
-        for name in ("script", "style")
-        for found in re.findall(rf"<{name}>(.*?)</{name}>", text, flags=re.S)
-    }
-    return (
-        f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
-        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 def _version(one: ServedBundle, current: bool) -> Version:

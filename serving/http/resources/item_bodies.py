@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from serving.http.bodies import MAX_EXCLUDE, MAX_TOP_K, Item, ItemId, Strict
-from serving.http.resources.ask_bodies import whole
+from serving.http.resources.ask_bodies import ListedFields, whole
 
 MAX_PUT = 1_000
 MAX_ATTRIBUTES = 50
@@ -42,6 +42,7 @@ class SimilarQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     top_k: int = Field(10, ge=1, le=MAX_TOP_K)
+    fields: ListedFields = None
 
 
 class SimilarRequest(Strict):
@@ -50,6 +51,7 @@ class SimilarRequest(Strict):
     top_k: Annotated[int, BeforeValidator(whole)] = Field(10, ge=1, le=MAX_TOP_K)
     exclude: Annotated[list[ItemId], Field(max_length=MAX_EXCLUDE, fail_fast=True)] = Field([])
     filter: dict[str, Any] | None = None
+    fields: ListedFields = None
 
 
 class SimilarAnswer(Strict):

@@ -22,7 +22,8 @@ from serving.http.resources.item_bodies import (
     SimilarQuery,
     SimilarRequest,
 )
-from serving.http.resources.listing import list_json, places, plain, row_text, shown_for, similar_to
+from serving.http.resources.item_json import check_fields, list_json, plain, row_text
+from serving.http.resources.listing import places, shown_for, similar_to
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle
 from serving.state.item_store import ItemStore
@@ -40,7 +41,9 @@ def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], Non
         responses=refusals(404, 422),
     )
     async def similar(item_id: _ID, query: Annotated[SimilarQuery, Query()], request: Request) -> Response:
-        return _similar(_current(apps, request), item_id, SimilarRequest(top_k=query.top_k, exclude=[]))
+        return _similar(
+            _current(apps, request), item_id, SimilarRequest(top_k=query.top_k, exclude=[], fields=query.fields)
+        )
 
     @app.post(
         "/v1/items/{item_id:path}/similar",
@@ -104,9 +107,11 @@ def _stored(change: Callable[[], int], look: Callable[[], None]) -> int:
 
 def _similar(one: ServedBundle, item_id: str, asked: SimilarRequest) -> Response:
     place = _place(one, item_id)
+    check_fields(one, asked.fields)
     hidden, _ = places(one, asked.exclude)
     items, scores = similar_to(one, place, asked.top_k, shown_for(one, asked.filter), hidden)
-    body = with_items({"bundle_version": one.version, "item_id": item_id}, "similar", list_json(one, items, scores))
+    listed = list_json(one, items, scores, fields=asked.fields)
+    body = with_items({"bundle_version": one.version, "item_id": item_id}, "similar", listed)
     return Response(body, 200, NO_STORE, "application/json")
 
 

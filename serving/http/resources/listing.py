@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from data.errors import ModelError
-from recsys.catalogue.candidates import encode_candidates
+from recsys.catalogue.candidates import COLUMNS, encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
 from recsys.lists.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
-from recsys.model.fold_in import CART_WEIGHT, CONTEXT_WEIGHT, blend, cart_query
+from recsys.model.fold_in import CART_WEIGHT, blend, cart_query, context_query
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import parse_filter
 from serving.http.bodies import invalid_field, profile_vector
 from serving.http.cursor import decode_cursor, encode_cursor
 from serving.http.resources.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest, Reason
+from serving.http.resources.item_json import check_fields, field_columns
 from serving.shelf.served import ServedBundle, Shown
 
 Vector = npt.NDArray[np.float32]
@@ -80,9 +79,12 @@ def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
 def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
     """What is to be searched for. Raises Refusal as list_for."""
     live = one.live
+    check_fields(one, asked.fields)
     exclude, unknown_exclude = places(one, asked.exclude)
-    around = asked.cart if asked.context is None else [asked.context, *asked.cart]
-    near, unknown_items = places(one, around)
+    page, unknown_items = places(one, [] if asked.context is None else [asked.context])
+    cart, unknown_cart = places(one, asked.cart)
+    unknown_items = [*unknown_items, *unknown_cart]
+    near = np.concatenate((page, cart)) if len(page) or len(cart) else _NO_ITEMS
     before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
     hidden = (
         np.concatenate((exclude, near, before[before < live.n_items]))
@@ -90,7 +92,7 @@ def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
         else _NO_ITEMS
     )
     shown = shown_for(one, asked.filter)
-    query = _query(one, asked, near)
+    query = _query(one, asked, int(page[0]) if len(page) else None, cart)
     prepared = None
     if asked.rules:
         prepared = _prepared(one, asked.rules, before)
@@ -154,6 +156,7 @@ def _held_back(question: Question, items: Items) -> bool:
 
 def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
     """Candidates as they travel, and the excluded ids that the bundle does not have. Raises Refusal."""
+    check_fields(one, asked.fields)
     exclude, unknown = places(one, asked.exclude)
     shown = shown_for(one, asked.filter)
     if isinstance(asked, ClusterRequest):
@@ -170,9 +173,12 @@ def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> 
         one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
         for query in queries
     ]
-    if not len(lists[0]):
-        return encode_candidates(one.quantized, _NO_ITEMS), unknown
-    return encode_candidates(one.quantized, interleave(np.stack(lists), asked.candidates)), unknown
+    chosen = np.sort(interleave(np.stack(lists), asked.candidates)) if len(lists[0]) else _NO_ITEMS
+    candidates = encode_candidates(one.quantized, chosen)
+    if asked.fields is not None:
+        kept = {name: value for name, value in candidates.items() if name not in COLUMNS or name == "item_id"}
+        candidates = kept | field_columns(one, chosen, asked.fields)
+    return candidates, unknown
 
 
 def similar_to(one: ServedBundle, item_idx: int, top_k: int, shown: Shown, hidden: Items) -> tuple[Items, Vector]:
@@ -206,49 +212,35 @@ def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
         raise _refused(error) from None
 
 
-def list_json(one: ServedBundle, items: Items, scores: Vector, reasons: Sequence[Reason] | None = None) -> bytes:
-    """A JSON array of items; scores have the nine digits that identify a float32."""
-    parts: list[Any] = [None] * (2 * len(items) if reasons is None else 3 * len(items))
-    step = 2 if reasons is None else 3
-    parts[::step], parts[1::step] = one.texts_of(items), scores.tolist()
-    if reasons is not None:
-        parts[2::step] = [reason.encode() for reason in reasons]
-    return _list_form(len(items), reasons is not None) % tuple(parts)
+def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: Items) -> _Query:
+    """What is searched for: the profile, and before it what the cart says, and before both the page's item.
 
-
-@lru_cache(maxsize=64)
-def _list_form(n: int, with_reasons: bool) -> bytes:
-    """Of a list of n: one form filled once takes half the time of n of them."""
-    row = b'%b%.9g, "reason": "%b"}' if with_reasons else b"%b%.9g}"
-    return b"[" + b",".join([row] * n) + b"]"
-
-
-def row_text(one: ServedBundle, item_idx: int) -> str:
-    """An item's embedding as base64 of dim little-endian float32."""
-    row = one.live.vectors(np.array([item_idx]))[0]
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()
-
-
-def plain(value: Any) -> Any:
-    """A catalogue's value as JSON has it."""
-    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
-
-
-def _query(one: ServedBundle, asked: ProfileRequest, near: Items) -> _Query:
+    context: of an item, None for no page. cart: (n,) item_idx. With both, the cart's query stands where the profile
+    stands on a page without a cart.
+    """
     bundle, live = one.bundle, one.live
     profile = None if asked.profile is None else profile_vector(asked.profile, bundle.table.dim)[0]
     weight = bundle.config.trend_weight
-    like = None
-    share = CONTEXT_WEIGHT
-    if len(near) and asked.context is not None and live.index_of([asked.context])[0] >= 0:
-        like = live.vectors(near[:1])[0]
-    elif len(near):
-        share = CART_WEIGHT
-        known = near[near < live.n_known]
-        like = cart_query(bundle.table, known, bundle.config) if len(known) else live.vectors(near).mean(axis=0)
+    vector, like = profile, None
+    if len(cart):
+        like = _cart_direction(one, cart)
+        vector = blend(like, profile, CART_WEIGHT)
+    if context is not None:
+        row = live.vectors(np.array([context], dtype=np.int32))[0]
+        vector = context_query(bundle.table, row, vector)
+        like = context_query(bundle.table, row, like)
     if like is None or not like.any():
         return _Query(profile, weight, profile, None)
-    return _Query(blend(like, profile, share), weight, profile, like)
+    return _Query(vector, weight, profile, like)
+
+
+def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
+    """(dim,) of what goes with a cart; where the bundle knows none of its items, their mean by content."""
+    table = one.bundle.table
+    known = cart[cart < one.live.n_known]
+    if len(known):
+        return cart_query(table, known, one.bundle.config)
+    return context_query(table, one.live.vectors(cart).mean(axis=0), None)
 
 
 def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k: int) -> tuple[Items, Vector]:

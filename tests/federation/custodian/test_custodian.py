@@ -344,6 +344,16 @@ def test_an_abandoned_round_is_closed_in_the_end(make: Make) -> None:
     assert len(ledger(custodian)) == 1
 
 
+def test_a_stored_plan_that_writes_its_numbers_otherwise_is_the_same_plan(make: Make) -> None:
+    custodian = make(OFF)
+    text = custodian.plan.to_json()
+    older = text.replace('"noise_multiplier": 0.0', '"noise_multiplier": 0')
+    assert older != text
+    with custodian.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE custodian SET plan = :plan"), {"plan": older})
+    assert make(OFF).plan == custodian.plan
+
+
 def test_a_ledger_belongs_to_one_plan_and_one_key(make: Make, tmp_path: Path) -> None:
     make()
     with pytest.raises(ServingError, match="another plan"):

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Draws
-from federation.device.vault import Vault
+from federation.device.vault import Position, Vault
+from federation.device.vault.vault import Reading
 from tests.federation.forking import answer_each
 from tests.federation.service.live_round import CUSTODIAN, NOW
 
@@ -67,8 +69,15 @@ def careless() -> Callable[[str], None]:
     """Make the vault durable only after the report was sent: the mistake that the test must notice."""
     unwritten: dict[str, bytes] = {}
     write, read = Vault.write, Vault.read
-    Vault.write = lambda self, content: unwritten.update(content=content)  # type: ignore[method-assign]
-    Vault.read = lambda self: unwritten.get("content") or read(self)  # type: ignore[method-assign]
+
+    def write_later(vault: Vault, content: bytes) -> Position:
+        unwritten["content"] = content
+        return read(vault).position
+
+    def read_unwritten(vault: Vault, since: Position | None = None) -> Reading:
+        return replace(read(vault), snapshot=unwritten["content"], records=[]) if unwritten else read(vault, since)
+
+    Vault.write, Vault.read = write_later, read_unwritten  # type: ignore[method-assign]
 
     def step(name: str) -> None:
         if name == "cleared":

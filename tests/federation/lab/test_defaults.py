@@ -202,3 +202,17 @@ def test_near_a_boundary_the_better_one_on_held_out_devices_is_taken(monkeypatch
     assert f"recipe {found.defaults.recipe}" in found.reasons[0]
     figures = dict(re.findall(r"(sessions|purchases) (0\.\d+)", " ".join(found.reasons)))
     assert float(figures[found.name]) == max(map(float, figures.values()))
+
+
+def test_what_is_too_small_to_try_both_on_gets_the_best_fit_and_says_so() -> None:
+    found = settle(mixed(n_users=12))
+    assert len(found.defaults.tried) == 2
+    assert found.name == found.defaults.recipe
+    assert "for there is too little to try both on (" in " ".join(found.reasons)
+    assert found.participations == 0
+
+
+def test_without_validation_nothing_but_the_statistics_decides() -> None:
+    found = settle(mixed(), validate=False)
+    assert (found.name, found.participations) == (found.defaults.tried[0], 0)
+    assert not any("of the two" in reason for reason in found.reasons)

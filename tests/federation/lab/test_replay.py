@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from data.errors import DataError, FederationError
 from federation.lab.recipes import Recipe, privately, recipe
-from federation.lab.replay import ARMS, named_arm, replay
+from federation.lab.replay import ARMS, mixed_arm, named_arm, replay
 from federation.learning.item_step import StepState, item_step
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
@@ -101,3 +102,21 @@ def test_a_private_training_is_refused() -> None:
     assert isinstance(config.privacy, PrivacyPlan)
     with pytest.raises(FederationError, match="privacy"):
         ContinualTrainer(config)
+
+
+def test_the_mix_is_learned_from_what_came_before_the_start_and_replayed_from_there() -> None:
+    dataset = small_dataset(5, n_events=300)
+    log = dataset.interactions()
+    start = int(np.quantile(log.time, 0.6))
+    mixed = replace(SMALL, mix="purchases")
+    config = ReplayConfig(k=3, bootstrap=100, start_us=start)
+    found = replay(dataset, ["personalized", "mixed"], config, settings=mixed)
+    assert found.arms == ("personalized", "mixed")
+    assert found.events.filter(arm="mixed")["rank"].drop_nulls().len() > 0
+    early = replace(dataset, log=dataset.log.filter(pl.col("time").to_physical() < start))
+    ours, theirs = (mixed_arm(one, mixed, config).model for one in (dataset, early))
+    assert ours.settings == theirs.settings  # nothing that came later was looked at
+    with pytest.raises(DataError, match="needs a start"):
+        replay(dataset, ["mixed"], replace(config, start_us=None), settings=mixed)
+    with pytest.raises(DataError, match="the recipe has no mix"):
+        replay(dataset, ["mixed"], config, settings=SMALL)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.private_sum.exchange import Answer, Batch, SealedSeed
+from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
 
 IDS = st.binary(min_size=16, max_size=16)
@@ -76,3 +77,15 @@ def test_half_a_word_is_refused() -> None:
 def test_a_sealed_seed_of_absurd_length_is_refused_before_it_is_read() -> None:
     with pytest.raises(MalformedBatch, match="sealed_seed length"):
         Batch.from_bytes(Batch(bytes(32), 0, (SealedSeed(bytes(16), bytes(5_000)),)).to_bytes())
+
+
+def test_the_largest_numbers_of_reports_and_words_are_within_their_bounds_and_one_more_is_not() -> None:
+    """Refused by the number itself, before anything is read or held."""
+    batch = Batch(bytes(32), 0, ()).to_bytes()[:-4]
+    for n, why in ((2**22, "report_id: 16 bytes wanted"), (2**22 + 1, r"reports=4194305: must be 0\.\.4194304")):
+        with pytest.raises(MalformedBatch, match=why):
+            Batch.from_bytes(batch + n.to_bytes(4, "little"))
+    answer = Answer(0, bytes(32), (), (), b"").to_bytes()[:-4]
+    for n, why in ((4 * MAX_LENGTH, "half: .* bytes wanted, 0 left"), (4 * MAX_LENGTH + 4, "half length=")):
+        with pytest.raises(MalformedBatch, match=why):
+            Answer.from_bytes(answer + n.to_bytes(4, "little"))

@@ -16,7 +16,7 @@ from data.interactions import MICROS_PER_DAY, interactions
 from data.sessions import split_sessions
 from data.split import Split, leave_last_out, temporal
 from recsys.evaluation.evaluation import evaluate
-from recsys.evaluation.sampled import draw_negatives, evaluate_sampled, target_position
+from recsys.evaluation.sampled import _lowest, draw_negatives, evaluate_sampled, target_position
 from recsys.model.fold_in import fold_in
 from tests.recsys.logs import distinct_log, tastes_log
 
@@ -243,3 +243,12 @@ def test_the_sampled_protocol_refuses_several_targets_and_too_few_items():
 def test_sampled_metrics_are_refused_unless_accepted():
     with pytest.raises(ModelError, match="accept_sampled=False: sampled metrics can order models differently"):
         evaluate_sampled([Constant()], leave_last_out(distinct_log(9)), bootstrap=10)
+
+
+def test_of_negatives_whose_lots_tie_the_first_items_are_drawn() -> None:
+    """The reference sorts, stable: which of equal lots are drawn is no matter of the processor."""
+    lots = np.random.default_rng(0).integers(0, 6, (200, 40)).astype(np.float32) / 8
+    lots[:, ::7] = np.inf
+    lowest = _lowest(lots, 11)
+    expected = np.argsort(lots, axis=1, kind="stable")[:, :11]
+    assert (np.sort(lowest, axis=1) == np.sort(expected, axis=1)).all()

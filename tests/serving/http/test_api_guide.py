@@ -93,6 +93,7 @@ def test_the_python_examples_do_what_they_say(
     assert names["garden"]
     assert all(item["category"] == "garden" and item["price"] <= 20 for item in names["garden"])
     assert "85123A" not in {item["item_id"] for item in names["for_you"]}
+    assert set(names["cards"]["recommendations"][0]) == {"item_id", "title", "price", "available", "link", "score"}
     assert "[8, 8, 'invalid_request']" in printed.getvalue()
     assert len(names["newsletter"]) == 6
     assert {item["category"] for item in names["newsletter"]} == {"kitchen"}
@@ -143,10 +144,10 @@ def test_the_curl_examples_do_what_they_say(address: str, bundle: Bundle) -> Non
     lines = [line for example in examples("bash") for line in example.replace(WRITTEN, address).splitlines()]
     asked = [line for line in lines if line.startswith("curl")]
     answers = [curl(line) for line in asked]
-    assert [answer.status_code for answer in answers] == [200] * 7 + [422]
-    lists = [answer.json() for answer in answers[:7]]
+    assert [answer.status_code for answer in answers] == [200] * 8 + [422]
+    lists = [answer.json() for answer in answers[:8]]
     found = [len(next(v for v in one.values() if isinstance(v, list) and v)) for one in lists if "sequence" not in one]
-    assert found == [10, 8, 6, 5, 1, 6]
+    assert found == [10, 6, 8, 6, 5, 1, 6]
     assert lines == asked
     assert lists[0]["bundle_version"] == bundle.version
 

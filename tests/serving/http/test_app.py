@@ -184,12 +184,33 @@ def test_a_wrong_body_is_one_clear_error(
     assert error["details"]["problems"][0]["at"] == message.partition(":")[0]
 
 
-@pytest.mark.parametrize("missing", ["mode", "bundle_version", "profile"])
-def test_a_forgotten_field_is_an_error(client: httpx.Client, bundle: Bundle, missing: str) -> None:
-    sent = body(bundle, None)
-    del sent[missing]
-    error = error_of(client.post(RECOMMEND, json=sent), "invalid_request")
-    assert error["message"] == f"{missing}: Field required"
+@pytest.mark.parametrize("named", [set(), {"mode"}, {"bundle_version"}, {"profile"}, {"mode", "profile"}])
+@pytest.mark.parametrize("asked", [{}, {"cart": ["sku-1"]}, {"context": "sku-2", "top_k": 3}])
+def test_a_question_without_a_profile_need_not_say_so(
+    client: httpx.Client, bundle: Bundle, named: set[str], asked: dict[str, Any]
+) -> None:
+    whole = {"mode": "profile", "bundle_version": "current", "profile": None}
+    answers = [
+        client.post(RECOMMEND, json={name: whole[name] for name in names} | asked).json() for names in (whole, named)
+    ]
+    for answer in answers:
+        del answer["recommendation_id"]
+    assert answers[0] == answers[1]
+    assert answers[0]["bundle_version"] == bundle.version
+    assert answers[0]["fallback"] == (None if asked else "trend")
+
+
+def test_a_profile_says_for_which_bundle_it_was_made(client: httpx.Client, bundle: Bundle) -> None:
+    sent = body(bundle, [0.5] * DIM)
+    del sent["bundle_version"]
+    error = error_of(client.post(RECOMMEND, json=sent), "bundle_too_old")
+    assert error["details"]["fetch"] == f"/v1/catalogue/{bundle.version}"
+
+
+@pytest.mark.parametrize("stray", [{"clusters": [0]}, {"noised": [0.0] * DIM}, {"profil": [0.0] * DIM}])
+def test_a_question_of_another_mode_must_name_it(client: httpx.Client, stray: dict[str, Any]) -> None:
+    error = error_of(client.post(RECOMMEND, json=stray), "invalid_request")
+    assert error["message"] == f"{next(iter(stray))}: Extra inputs are not permitted"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +267,7 @@ def test_a_body_beyond_the_bound_is_413_whether_it_says_so_or_not(bundle: Bundle
 @pytest.mark.parametrize(
     ("method", "path", "code"),
     [
-        ("GET", "/", "not_found"),
+        ("GET", "/v1", "not_found"),
         ("GET", "/v1/recommendations/", "not_found"),
         ("GET", RECOMMEND, "method_not_allowed"),
         ("DELETE", RECOMMEND, "method_not_allowed"),
@@ -259,7 +280,7 @@ def test_a_body_beyond_the_bound_is_413_whether_it_says_so_or_not(bundle: Bundle
         ("GET", "/v1/items/sku-1/similar?top_k=many", "invalid_request"),
         ("GET", "/v1/items/sku-1/similar?top=3", "invalid_request"),
         ("GET", "/v1/catalogue/0123456789abcdef", "unknown_bundle"),
-        ("GET", "/docs", "not_found"),
+        ("GET", "/redoc", "not_found"),
     ],
 )
 def test_every_error_has_the_one_shape(client: httpx.Client, method: str, path: str, code: str) -> None:

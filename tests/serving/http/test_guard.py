@@ -209,7 +209,26 @@ def test_a_page_brings_a_policy_of_its_own() -> None:
 
 def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has() -> None:
     answered = ask(method="PATCH", path="/v1/items/x")
-    assert (answered.status, answered.headers["allow"]) == (405, "DELETE, GET")
+    assert (answered.status, answered.headers["allow"]) == (405, "DELETE, GET, HEAD")
+
+
+def test_head_is_answered_as_get_without_the_body() -> None:
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["method"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        await send({"type": "http.response.body", "body": b"def"})
+
+    seen: list[Seen] = []
+    for access in (Access(), None):
+        answered = ask(app, method="HEAD", path="/healthz", access=access, observers=[seen.append])
+        assert (answered.status, answered.body, answered.headers["content-length"]) == (200, b"", "6")
+    assert asked == ["GET", "GET"]
+    assert (seen[0].method, seen[0].n_bytes) == ("HEAD", 0)
+    refused = ask(method="HEAD", path="/v1/recommendations")
+    assert (refused.status, refused.body, refused.headers["allow"]) == (405, b"", "POST")
 
 
 SHOP = "https://shop.example"

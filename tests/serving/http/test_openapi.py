@@ -37,6 +37,8 @@ ROUTES = {
     ("/v1/bundles/{version}/activate", "post"),
     ("/v1/dashboard", "get"),
     ("/dashboard", "get"),
+    ("/", "get"),
+    ("/docs", "get"),
     ("/healthz", "get"),
     ("/readyz", "get"),
     ("/metrics", "get"),

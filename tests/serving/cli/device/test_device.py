@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from federation.device.vault import KEY, VAULT
+from federation.device.vault.vault import VAULT
+from federation.device.vault.vault_key import KEY
 from recsys.catalogue.bundle import Bundle
+from serving.cli.certs import make_certificates
 from serving.cli.device.device import default_home, device_app
 from serving.http.app import create_app
 from tests.listening import listening
@@ -125,7 +127,7 @@ def test_a_list_is_filtered_spread_and_explained_here(run: Run, tmp_path: Path) 
     assert {item["category"] for item in listed["items"]} == {"shelf 1"}
     reasons = [item["reason"] for item in listed["items"]]
     assert reasons[0]["text"] in ("because you bought it before", "because you have bought it before")
-    assert set(reasons[0]) == {"kind", "item_id", "share", "text"}
+    assert set(reasons[0]) == {"kind", "item_id", "share", "signals", "text"}
     first = run(*asked).stdout.splitlines()[0]
     assert "sku-1" in first
     assert first.endswith("%)")
@@ -169,8 +171,24 @@ def test_erasing_asks_first(run: Run, tmp_path: Path) -> None:
         (["recommend", "--filter", "{category: tea}"], "filter='{category: tea}': must be JSON, such as"),
         (["recommend", "--filter", "[" * 100_000], "must be JSON, such as"),
         (["recommend", "--filter", '{"colour": "red"}'], "filter.colour: no such field"),
-        (["recommend", "--reasons", "--service", "http://127.0.0.1:9"], "work on this device only, without --service"),
-        (["recommend", "--filter", "{}", "--service", "http://127.0.0.1:9"], "work on this device only"),
+        (
+            ["recommend", "--reasons", "--service", "http://127.0.0.1:9", "--mode", "profile"],
+            "--reasons: mode=profile does not use it; it belongs to device",
+        ),
+        (
+            ["recommend", "--filter", "{}", "--service", "http://127.0.0.1:9", "--mode", "profile"],
+            "--filter: mode=profile does not use it",
+        ),
+        (
+            ["recommend", "--own-settings", "--service", "http://127.0.0.1:9", "--mode", "profile"],
+            "--own-settings: mode=profile does not",
+        ),
+        (["recommend", "--clusters", "2"], "--clusters: mode=device does not use it; it belongs to cluster"),
+        (["recommend", "--candidates", "9"], "--candidates: mode=device does not use it; it belongs to cluster and"),
+        (
+            ["recommend", "--epsilon", "1", "--service", "http://127.0.0.1:9", "--mode", "cluster"],
+            "--epsilon: mode=cluster does not use it; it belongs to noised",
+        ),
         (["refresh", "--service", "http://127.0.0.1:9"], "cannot be asked"),
         (["observe", "sku-1", "--kind", "stare"], "kind='stare': must be one of"),
         (["observe", "sku-1", "--time", "yesterday"], "time='yesterday': must be ISO 8601"),
@@ -191,7 +209,7 @@ def test_a_wrong_key_and_a_tampered_vault_are_one_line(run: Run, tmp_path: Path)
     run("init", "--key-store", "file")
     vault, key = tmp_path / "home" / VAULT, tmp_path / "home" / KEY
     content = bytearray(vault.read_bytes())
-    content[-1] ^= 1
+    content[200] ^= 1
     vault.write_bytes(content)
     assert "tampered with" in refused(run("show"))
     key.write_bytes(bytes(32))
@@ -207,10 +225,30 @@ def test_the_home_is_told_or_the_users_data_folder(monkeypatch: pytest.MonkeyPat
     assert default_home() == tmp_path / "alice" / ".local" / "share" / "ownshelf"
 
 
-def test_every_command_takes_json_and_seed() -> None:
+def test_every_command_takes_json_and_home() -> None:
     for command in device_app.registered_commands:
         assert command.callback is not None
-        assert {"as_json", "seed", "home"} <= set(inspect.signature(command.callback).parameters)
+        assert {"as_json", "home"} <= set(inspect.signature(command.callback).parameters)
+
+
+def test_every_command_that_asks_a_service_takes_a_private_authority() -> None:
+    for command in device_app.registered_commands:
+        assert command.callback is not None
+        options = set(inspect.signature(command.callback).parameters)
+        assert ("service" in options) == ("ca" in options)
+
+
+def test_a_service_of_a_private_authority_is_asked_under_it_and_refused_without(
+    run: Run, bundle: Bundle, tmp_path: Path
+) -> None:
+    files = make_certificates(tmp_path / "certs")
+    run("init", "--key-store", "file", "--consent", "observe")
+    tls = {"ssl_certfile": files["service_cert"], "ssl_keyfile": files["service_key"]}
+    with listening(create_app([bundle]), **tls) as url:
+        for command in (["refresh"], ["recommend", "--mode", "cluster"]):
+            assert "cannot be asked" in refused(run(*command, "--service", url))
+            answer = result(run(*command, "--service", url, "--ca", str(files["ca"]), "--json"))
+            assert answer["bundle_version"] == bundle.version
 
 
 @pytest.fixture(scope="module")

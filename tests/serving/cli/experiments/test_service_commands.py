@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from federation.device.asking import client
 from recsys.experiments.definition.definition_file import content_hash, experiment_of
 from serving.cli.experiments import commands as experiment_commands
 from serving.cli.experiments import service_commands as experiment_cli
@@ -38,7 +39,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
         assert (service, ca) == ("http://shop.test", None)
         yield made.asks("")
 
-    monkeypatch.setattr(experiment_cli, "service_client", here)
+    monkeypatch.setattr(client, "service_client", here)
     monkeypatch.setenv("OWNSHELF_SERVICE", "http://shop.test")
     monkeypatch.setenv("OWNSHELF_API_KEY", made.keys["shop", "analyst"])
     yield made

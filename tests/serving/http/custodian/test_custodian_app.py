@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from federation.custodian.custodian import Custodian
 from federation.private_sum.exchange import Batch, SealedSeed
@@ -234,9 +234,15 @@ def test_unknown_paths_and_methods_have_the_one_shape(http: httpx.Client) -> Non
 
 def test_metrics_state_the_privacy_spent(http: httpx.Client, custodian: Custodian) -> None:
     def figures() -> dict[str, float]:
-        lines = http.get("/metrics").text.splitlines()
-        assert all(re.fullmatch(r'ownshelf_custodian_[a-z_]+(\{[a-z]+="[a-z_]+"\})? \S+', line) for line in lines)
-        return {name.removeprefix("ownshelf_custodian_"): float(value) for name, value in map(str.split, lines)}
+        families = list(text_string_to_metric_families(http.get("/metrics").text))
+        assert all(family.documentation and family.type in ("gauge", "counter") for family in families)
+        samples = [sample for family in families for sample in family.samples]
+        labels = [",".join(f'{name}="{value}"' for name, value in one.labels.items()) for one in samples]
+        names = [one.name.removeprefix("ownshelf_custodian_") for one in samples]
+        return {
+            f"{name}{{{label}}}" if label else name: one.value
+            for name, label, one in zip(names, labels, samples, strict=True)
+        }
 
     assert figures()["epsilon_spent"] == 0
     task = open_task(http)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from federation.storage.database import open_engine, sqlite_url
 from serving.access import SCOPES
 from serving.http.app import create_app
-from serving.http.resources.dashboard import PAGE, page_policy
+from serving.http.web_pages import PAGES, page_policy
 from serving.state.schema import traffic as table
 from serving.state.stores import Stores
 from serving.state.traffic import KEPT_S, KINDS, Traffic
@@ -83,7 +83,7 @@ def test_without_a_key_there_is_the_page_and_no_figure(keyed: Keyed) -> None:
     with keyed.bare() as client:
         assert client.get("/v1/dashboard").status_code == 401
         page = client.get("/dashboard")
-    assert (page.status_code, page.content) == (200, PAGE.read_bytes())
+    assert (page.status_code, page.content) == (200, (PAGES / "dashboard.html").read_bytes())
     assert page.headers["content-security-policy"] == page_policy(page.content)
 
 

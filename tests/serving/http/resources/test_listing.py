@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 from federation.device.device import Device
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.candidates import decode_candidates
+from recsys.model.fold_in import CONTEXT_WEIGHT, blend, cart_query, context_query
+from recsys.model.items import INTENT, TASTE
+from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 from recsys.search.filters import parse_filter
 from tests.shop import DIM, N_ITEMS, make_bundle, service
@@ -348,6 +352,75 @@ def test_a_context_alone_is_answered_by_likeness(client: httpx.Client, bundle: B
     ]
     assert lengths == pytest.approx([lengths[0]] * 4, rel=1e-3)
     assert answer["fallback"] is None
+
+
+@pytest.fixture(scope="module")
+def intent_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with a current intent, whose output columns are as long as the taste's and say something else."""
+    return make_bundle(
+        tmp_path_factory.mktemp("bundle") / "intent",
+        unavailable=GONE,
+        parts=((TASTE, DIM // 2), (INTENT, DIM // 2)),
+        config=ProfileConfig(intent_pools=(0.5,)),
+    )
+
+
+def expected_list(bundle: Bundle, query: np.ndarray[Any, np.dtype[np.float32]], hidden: set[int], k: int) -> list[str]:
+    table = bundle.table
+    scores = table.item_embeddings @ query + np.float32(bundle.config.trend_weight) * table.trend
+    scores[sorted({*hidden, *GONE})] = -np.inf
+    return [f"sku-{item}" for item in np.argsort(-scores, kind="stable")[:k]]
+
+
+@pytest.mark.parametrize("profile", [None, PROFILE])
+def test_a_product_page_is_served_by_the_measured_formula(
+    bundle: Bundle, intent_bundle: Bundle, profile: list[float] | None
+) -> None:
+    vector = None if profile is None else np.array(profile, dtype=np.float32)
+    for one in (bundle, intent_bundle):
+        client, table = service(one), one.table
+        for item in (1, 3, 22):
+            query = context_query(table, table.item_embeddings[item], vector)
+            assert ask(client, one, profile, context=f"sku-{item}", top_k=12) == expected_list(one, query, {item}, 12)
+
+
+def test_the_output_columns_of_a_product_pages_item_say_nothing_about_its_list(intent_bundle: Bundle) -> None:
+    table = intent_bundle.table
+    whole = blend(table.item_embeddings[3], None, CONTEXT_WEIGHT)
+    listed = ask(service(intent_bundle), intent_bundle, None, context="sku-3", top_k=12)
+    assert listed != expected_list(intent_bundle, whole, {3}, 12)
+
+
+@pytest.mark.parametrize("profile", [None, PROFILE])
+def test_on_a_page_the_cart_stands_where_the_profile_stood(intent_bundle: Bundle, profile: list[float] | None) -> None:
+    table, client = intent_bundle.table, service(intent_bundle)
+    vector = None if profile is None else np.array(profile, dtype=np.float32)
+    cart = cart_query(table, np.array([4, 9], dtype=np.int32), intent_bundle.config, vector)
+    query = context_query(table, table.item_embeddings[3], cart)
+    asked = {"context": "sku-3", "cart": ["sku-4", "sku-9"], "top_k": 12}
+    listed = ask(client, intent_bundle, profile, **asked)
+    assert listed == expected_list(intent_bundle, query, {3, 4, 9}, 12)
+    assert listed != ask(client, intent_bundle, profile, **asked | {"cart": []}, exclude=["sku-4", "sku-9"])
+    assert listed != ask(client, intent_bundle, profile, **asked | {"context": None}, exclude=["sku-3"])
+    missing = ask(client, intent_bundle, profile, **asked | {"context": "nothing"})
+    assert missing == expected_list(intent_bundle, cart, {4, 9}, 12)
+
+
+def test_new_items_on_a_page_or_in_a_cart_speak_in_the_taste_alone(intent_bundle: Bundle) -> None:
+    table, client = intent_bundle.table, service(intent_bundle)
+    put(client, {"item_id": "new-1", "title": "Thing 3", "category": "shelf 3", "price": 4.0})
+    row = np.frombuffer(base64.b64decode(client.get("/v1/items/new-1").json()["row"]), dtype="<f4")
+    assert np.abs(row[DIM // 2 :]).max() > 0  # or there would be nothing to leave out
+    expected = expected_list(intent_bundle, context_query(table, row, None), set(), 12)
+    assert ask(client, intent_bundle, None, context="new-1", top_k=12) == expected
+    assert ask(client, intent_bundle, None, cart=["new-1"], top_k=12) == expected
+
+
+def test_similar_leaves_out_what_it_is_told_to_and_nothing_else(client: httpx.Client) -> None:
+    everything = similar(client, "sku-3")
+    left_out = [everything[0], everything[4], "unheard-of"]
+    assert similar(client, "sku-3", exclude=left_out) == [item for item in everything if item not in left_out]
+    assert similar(client, "sku-3", exclude=left_out, top_k=1) == [everything[1]]
 
 
 def test_reasons_say_what_put_an_item_there(client: httpx.Client, bundle: Bundle) -> None:

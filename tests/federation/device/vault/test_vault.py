@@ -17,7 +17,10 @@ from keyring.errors import PasswordDeleteError
 
 from data.errors import ServingError
 from federation.device.export import open_export, seal_export
-from federation.device.vault import KEY, PAGE, VAULT, Vault, erase_vault
+from federation.device.vault import Vault, erase_vault
+from federation.device.vault.sealed_log import PAGE
+from federation.device.vault.vault import VAULT
+from federation.device.vault.vault_key import KEY
 
 CONTENT = b'{"item_id": "red-shoes-42"}'
 
@@ -63,9 +66,9 @@ def changed(path: Path, at: int) -> None:
 
 
 def test_what_was_written_is_read_by_another_process_of_the_same_shopper(vault: Vault) -> None:
-    assert Vault.open(vault.folder).read() == CONTENT
+    assert Vault.open(vault.folder).read().snapshot == CONTENT
     vault.write(b"")
-    assert Vault.open(vault.folder).read() == b""
+    assert Vault.open(vault.folder).read().snapshot == b""
 
 
 def test_the_file_holds_no_plaintext_and_tells_the_length_only_to_a_page(vault: Vault) -> None:
@@ -103,7 +106,7 @@ def test_every_changed_byte_is_noticed(vault: Vault) -> None:
         with pytest.raises(ServingError):
             Vault.open(vault.folder).read()
         path.write_bytes(whole)
-    assert Vault.open(vault.folder).read() == CONTENT
+    assert Vault.open(vault.folder).read().snapshot == CONTENT
 
 
 def test_wrong_key_truncation_and_tampering_each_have_their_own_message(vault: Vault, tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_no_vault_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_second_vault_never_replaces_the_first(vault: Vault) -> None:
     with pytest.raises(ServingError, match="holds a vault already"):
         Vault.create(vault.folder, b"new", "file")
-    assert vault.read() == CONTENT
+    assert vault.read().snapshot == CONTENT
 
 
 def test_the_key_is_in_the_keyring_when_one_works(tmp_path: Path, memory_keyring: MemoryKeyring) -> None:
@@ -155,7 +158,7 @@ def test_the_key_is_in_the_keyring_when_one_works(tmp_path: Path, memory_keyring
     assert vault.key_store == "keyring"
     assert len(memory_keyring.entries) == 1
     assert not (vault.folder / KEY).exists()
-    assert Vault.open(vault.folder).read() == CONTENT
+    assert Vault.open(vault.folder).read().snapshot == CONTENT
     erase_vault(vault.folder)
     assert memory_keyring.entries == {}
 
@@ -197,7 +200,7 @@ from federation.device.vault import Vault
 vault = Vault.open(sys.argv[1])
 for n in range(10_000_000):
     with vault.locked():
-        count = int(vault.read()[:12])
+        count = int(vault.read().snapshot[:12])
         vault.write(b"%012d" % (count + 1) + bytes(300_000))
     print(count + 1, flush=True)
 """
@@ -216,7 +219,7 @@ def test_kill_9_between_writes_leaves_the_old_or_the_new_content(tmp_path: Path)
             time.sleep(0.003 * attempt)  # somewhere else within the next write
             writer.send_signal(signal.SIGKILL)
             acknowledged = max([acknowledged, *(int(line) for line in writer.stdout.read().split())])
-        found = int(Vault.open(vault.folder).read()[:12])
+        found = int(Vault.open(vault.folder).read().snapshot[:12])
         assert found in (acknowledged, acknowledged + 1)
     with vault.locked():
         assert sorted(path.name for path in vault.folder.iterdir()) == [VAULT, KEY, "vault.lock"]
@@ -226,7 +229,7 @@ def test_writers_wait_for_each_other(vault: Vault) -> None:
     with vault.locked():
         child = subprocess.Popen([sys.executable, "-c", WRITER, str(vault.folder)], stdout=subprocess.PIPE)
         vault.write(b"%012d" % 7)
-        assert vault.read() == b"%012d" % 7
+        assert vault.read().snapshot == b"%012d" % 7
     assert child.stdout is not None
     assert int(child.stdout.readline()) == 8
     os.kill(child.pid, signal.SIGKILL)
@@ -288,4 +291,4 @@ def test_of_two_who_create_at_once_one_is_refused_and_the_other_can_read(tmp_pat
     for thread in threads:
         thread.join()
     assert len(made) == len(refused) == 1
-    assert Vault.open(tmp_path).read() == made[0][1]
+    assert Vault.open(tmp_path).read().snapshot == made[0][1]

@@ -1,4 +1,4 @@
-"""`ownshelf bench NAME`: runs a benchmark of the checkout's tests/benchmarks and prints its figures."""
+"""`ownshelf bench NAME`: run a benchmark of this folder and print its figures; the package has no part in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from data.errors import OwnshelfError
 from serving.cli.output import console, errors, jsonable, print_json
 
-FOLDER = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
+FOLDER = Path(__file__).resolve().parent
 
 
 def bench_command(
@@ -21,11 +21,10 @@ def bench_command(
     seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
     members: Annotated[str, typer.Option(help="zoo: names of members, comma-separated; default all")] = "",
 ) -> None:
-    """Run a benchmark. Benchmarks live in the repository's tests/, so this needs a checkout."""
+    """Run a benchmark of the repository."""
     known = sorted(path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if "def run(" in path.read_text())
     if name not in known:
-        where = "needs a checkout of the repository" if not known else f"must be one of {', '.join(known)}"
-        raise OwnshelfError(f"bench {name!r}: {where}")
+        raise OwnshelfError(f"bench {name!r}: must be one of {', '.join(known)}")
     module = importlib.import_module(f"tests.benchmarks.{name.replace('-', '_')}")
     accepted = inspect.signature(module.run).parameters
     if members and "members" not in accepted:

@@ -1,0 +1,199 @@
+"""Plain values, as JSON, YAML and TOML have them, as frozen dataclasses: strict, with the place of every mistake.
+
+msgspec checks names and types, by a struct that is made of each dataclass; the dataclass checks its own bounds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from data.errors import DataError, OwnshelfError
+
+T = TypeVar("T")
+
+MAX_NUMBER = 2**53
+"""Every number below is the same in each language that reads a definition."""
+_FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_WORDS = {
+    "int": "an integer",
+    "float": "a finite number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def read_strictly(
+    kind: type[T],
+    raw: object,
+    where: str,
+    *,
+    base: T | None = None,
+    left_out: tuple[str, ...] = (),
+    infinite: bool = False,
+    error: type[OwnshelfError] = DataError,
+) -> T:
+    """Read plain values as a dataclass, and what they hold as the dataclasses of its fields.
+
+    where: what the values are, for messages ("" names fields alone). base: what a field is where it is not given;
+    without it the dataclass's default, and a field without one must be given. Either
+    completes what is given in part. left_out: fields that may not be given.
+    infinite: numbers may be infinite, and "inf" is one. Raises `error` with place, value and what it must be.
+    """
+    reader = _Reader(where, infinite, error)
+    try:
+        struct = msgspec.convert(raw, _struct(kind, left_out, infinite))  # type: ignore[arg-type]  # a class is hashable
+    except msgspec.ValidationError as problem:
+        raise reader.refusal(kind, raw, str(problem), left_out) from None
+    made: T = reader.made(kind, struct, where, base)
+    return made
+
+
+def brief(value: object) -> str:
+    """Show a value of somebody else's file in a message: a few of its parts, however many there are."""
+    try:
+        return f"{reprlib.repr(value):.80}"
+    except ValueError:
+        return "an integer of too many digits"
+
+
+@lru_cache(maxsize=256)
+def _struct(kind: type, left_out: tuple[str, ...], infinite: bool) -> type[msgspec.Struct]:
+    """Make the struct of a dataclass: every field may be unset, and no other name is taken."""
+    hints = get_type_hints(kind)
+    columns = [
+        (one.name, _type(hints[one.name], infinite) | msgspec.UnsetType, msgspec.UNSET)
+        for one in fields(kind)
+        if one.name not in left_out
+    ]
+    return msgspec.defstruct(kind.__name__, columns, forbid_unknown_fields=True)
+
+
+def _type(hint: Any, infinite: bool) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_type(one, infinite) for one in arguments)]  # noqa: UP007  # of types known at run time
+    if origin is tuple:
+        return tuple[tuple(one if one is ... else _type(one, infinite) for one in arguments)]  # type: ignore[misc]
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _struct(hint, (), infinite)
+    return float | Literal["inf"] if hint is float and infinite else hint
+
+
+class _Reader:
+    """One reading: turns structs into dataclasses, and msgspec's problems into sentences of this house."""
+
+    def __init__(self, where: str, infinite: bool, error: type[OwnshelfError]) -> None:
+        self._where = where
+        self._infinite = infinite
+        self._error = error
+
+    def made(self, kind: Any, struct: msgspec.Struct, where: str, base: Any) -> Any:
+        """Make the dataclass of a struct."""
+        hints = get_type_hints(kind)
+        values = {}
+        for field in fields(kind):
+            value = getattr(struct, field.name, msgspec.UNSET)
+            place = f"{where}.{field.name}" if where else field.name
+            if value is not msgspec.UNSET:
+                values[field.name] = self._value(hints[field.name], value, place, _before(field, base))
+            elif base is not None:
+                values[field.name] = getattr(base, field.name)
+            elif field.default is MISSING and field.default_factory is MISSING:
+                raise self._error(f"{place}: is missing")
+        return kind(**values)
+
+    def _value(self, hint: Any, value: Any, where: str, base: Any) -> Any:
+        if isinstance(value, msgspec.Struct):
+            return self.made(_dataclass_in(hint), value, where, base)
+        if isinstance(value, tuple):
+            kinds = get_args(_some(hint))
+            return tuple(
+                self._value(kinds[0] if len(kinds) < 2 or kinds[1] is ... else kinds[at], one, f"{where}[{at}]", None)
+                for at, one in enumerate(value)
+            )
+        if isinstance(value, float) or (value == "inf" and _some(hint) is float):
+            number = float(value) + 0.0  # of 0 and -0.0 one text
+            if math.isnan(number) or (not self._infinite and not abs(number) < MAX_NUMBER):
+                raise self._error(f"{where}={brief(value)}: must be a finite number")
+            return number
+        if isinstance(value, int) and not abs(value) < MAX_NUMBER:
+            raise self._error(f"{where}={brief(value)}: must be an integer below 2^53")
+        if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+            raise self._error(f"{where}={brief(value)}: must be text without NUL and lone surrogates")
+        return value
+
+    def refusal(self, kind: type, raw: object, problem: str, left_out: tuple[str, ...]) -> OwnshelfError:
+        """Say a problem of msgspec's with the value, and what it must be."""
+        text, _, path = problem.partition(" - at `$")
+        steps = [name or int(at) for name, at in _STEP.findall(path.removesuffix("`"))]
+        hint, value = kind, raw
+        for step in steps:
+            hint, value = _below(hint, step), value[step]  # type: ignore[index]
+        place = self._where + "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps)
+        place = place.removeprefix(".")
+        if unknown := re.search(r"unknown field `(.*)`", text):
+            known = [one.name for one in fields(_dataclass_in(hint)) if steps or one.name not in left_out]
+            name = f"{place}.{unknown[1]}".removeprefix(".")
+            return self._error(f"{name}: is unknown, must be one of {', '.join(known)}")
+        told = f"{place}={brief(value)}" if place else brief(value)
+        if choices := _choices(hint):
+            return self._error(f"{told}: must be one of {', '.join(choices)}")
+        if _some(hint) is float and isinstance(value, str) and _FLOAT_WITHOUT_POINT.fullmatch(value):
+            return self._error(f"{told}: must be a number, with a point for YAML to see one: 1.0e-6")
+        if text.startswith(("Number out of range", "Integer")):
+            return self._error(
+                f"{told}: must be {'a finite number' if _some(hint) is float else 'an integer below 2^53'}"
+            )
+        if expected := re.fullmatch(r"Expected `(.*)`, got `.*`", text):
+            kinds = [_WORDS[one] for one in expected[1].split(" | ") if one in _WORDS]
+            return self._error(f"{told}: must be {' or '.join(kinds) or expected[1]}")
+        return self._error(f"{told}: {text[:1].lower()}{text[1:]}")
+
+
+def _before(field: Any, base: Any) -> Any:
+    """What completes a field that is given in part: the base's, else its default."""
+    if base is not None:
+        return getattr(base, field.name)
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
+
+
+def _some(hint: Any) -> Any:
+    """A hint without the None that it may be."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(one for one in get_args(hint) if one is not type(None))
+    return hint
+
+
+def _dataclass_in(hint: Any) -> Any:
+    return _some(hint)
+
+
+def _below(hint: Any, step: str | int) -> Any:
+    """The hint of a field, or of an item of a tuple."""
+    inside = _some(hint)
+    if isinstance(step, str):
+        return get_type_hints(inside)[step]
+    kinds = get_args(inside)
+    return kinds[0] if kinds[-1] is ... else kinds[step]
+
+
+def _choices(hint: Any) -> list[str]:
+    inside = _some(hint)
+    if get_origin(inside) is Literal:
+        return [str(one) for one in get_args(inside)]
+    return [str(one) for one in inside] if isinstance(inside, type) and issubclass(inside, StrEnum) else []
