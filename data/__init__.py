@@ -6,6 +6,7 @@ from data.lazy import lazy_names
 
 if TYPE_CHECKING:
     from data.dataset import Dataset as Dataset
+    from data.dataset import read_log as read_log
     from data.errors import OwnshelfError as OwnshelfError
     from data.interactions import EventKind as EventKind
     from data.interactions import Interactions as Interactions
@@ -27,6 +28,7 @@ __getattr__ = lazy_names(
         "SyntheticShop": "data.synthetic",
         "leave_last_out": "data.split",
         "parse_time": "data.split",
+        "read_log": "data.dataset",
         "split_sessions": "data.sessions",
         "temporal": "data.split",
     },
@@ -41,6 +43,7 @@ __all__ = [
     "SyntheticShop",
     "leave_last_out",
     "parse_time",
+    "read_log",
     "split_sessions",
     "temporal",
 ]

@@ -3,6 +3,9 @@
 MAX_ID_CHARS = 128
 """Longest item_id: what logs, bundles, and the service's addresses can carry."""
 
+MAX_PRICE = 1e12
+"""Highest price that any door takes: log, items file, frame and HTTP."""
+
 LARGE_LOG_BYTES = 2 << 30
 """Largest text log that ingest reads whole: it takes 1.3 times its size in memory, so a machine of 4 GB holds it."""
 
@@ -11,6 +14,9 @@ PARTITION_BYTES = 1 << 29
 
 PARQUET_GROWS = 5
 """How many times as large as a parquet file its log is as text: 5 for a browsing log with session ids."""
+
+PACKED_GROWS = 8
+"""How many times as large as a gz, zst, bz2 or zip file its log is as text."""
 
 MAX_PARTITIONS = 1_000
 """Each is a folder of small files while it is made: more would cost more in files than they spare in memory."""

@@ -16,8 +16,9 @@ import polars as pl
 from data.errors import DataError
 from data.log_reading.columns import listed, match_names
 from data.log_reading.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, FEEDBACK_ROLES, FeedbackPreset
+from data.log_reading.opening.source import EXTRA_FIELD, LINE, Source
+from data.log_reading.opening.sources import Table, open_source, unreadable
 from data.log_reading.recognition import AUTO
-from data.log_reading.sources import EXTRA_FIELD, LINE, Source, Table, open_source, unreadable
 from data.vocabulary import Vocabulary
 
 JOIN = "/"

@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from data.errors import DataError
-from data.log_reading.sources import open_source
-from data.log_reading.times import read_times, time_column
+from data.log_reading.opening.sources import open_source
+from data.log_reading.times.time_reader import read_times, time_column
 
 SLICE = 1 << 20
 """Events joined at a time: beside the log and one property's rows, only a slice of it is copied."""

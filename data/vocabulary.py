@@ -68,7 +68,9 @@ class Vocabulary:
         return [known(key, -1) for key in ids]
 
     def index_of(self, ids: Sequence[str] | npt.NDArray[np.str_] | pl.Series) -> npt.NDArray[np.int32]:
-        """(len(ids),) int32, the index of each id; −1 where it is unknown."""
+        """(len(ids),) int32, the index of each id; −1 where it is unknown. DataError for a str: no list."""
+        if isinstance(ids, str):
+            raise DataError(f"ids={ids!r}: must be a list of ids, such as [{ids!r}]")
         if len(ids) <= _FEW and len(self) <= 1_000_000:
             return np.array([self._position.get(str(key), -1) for key in ids], dtype=np.int32)
         wanted = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)

@@ -15,6 +15,8 @@ from serving.refusal import Refusal
 SCOPES = ("app", "catalogue", "analyst", "admin", "device")
 """app: a shop's backend. catalogue: items. analyst: figures. admin: keys, bundles. device: published, only asks."""
 ALL_SCOPES = frozenset(SCOPES)
+PUBLISHED = frozenset({"device"})
+"""Scopes of a key that every shopper's device holds: it tells nobody from anybody, so no rate is counted on it."""
 OPEN_APP = "shop"
 """Whose the requests without a key are, where such are allowed."""
 CHALLENGE = {"www-authenticate": "Bearer"}
@@ -79,6 +81,7 @@ ROUTES = _table(
     ("POST", "/v1/device-tokens", "app", "keyed"),
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
+    ("GET", "/v1/federation/log/{task_id}", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),

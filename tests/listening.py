@@ -9,11 +9,13 @@ from typing import Any
 
 import uvicorn
 
+from serving.http.wire_protocol import BoundedHttp
+
 
 @contextmanager
 def listening(app: Any, **options: Any) -> Iterator[str]:
     """Its address; options are uvicorn's."""
-    quiet = {"port": 0, "log_level": "critical", "access_log": False}
+    quiet = {"port": 0, "log_level": "critical", "access_log": False, "http": BoundedHttp, "ws": "none"}
     config = uvicorn.Config(app, **quiet | options)
     bound = config.bind_socket()
     bound.listen()

@@ -92,6 +92,12 @@ PLANTED = {
 }
 """contract → the file that breaks it when it imports what stands beside it."""
 
+CIRCLES = {
+    "data": ("data/checked_log.py", "data.log_reading.ingest"),
+    "recsys": PLANTED["no circles"],
+}
+"""house → the file that makes a circle in it."""
+
 
 def test_every_contract_finds_the_import_that_it_forbids(tmp_path: Path) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -101,7 +107,7 @@ def test_every_contract_finds_the_import_that_it_forbids(tmp_path: Path) -> None
     (tmp_path / "data" / "samples").mkdir()
     shutil.copy(ROOT / "data" / "samples" / "__init__.py", tmp_path / "data" / "samples")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for file, imported in PLANTED.values():
+    for file, imported in [*PLANTED.values(), *CIRCLES.values()]:
         path = tmp_path / file
         path.write_text(path.read_text() + f"\nimport {imported}\n")
     program = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
@@ -109,6 +115,8 @@ def test_every_contract_finds_the_import_that_it_forbids(tmp_path: Path) -> None
     words = re.sub(r"\s+", " ", done.stdout)
     for contract in PLANTED:
         assert f"{contract} BROKEN" in words, (contract, done.stdout[:3000], done.stderr)
+    for house in CIRCLES:
+        assert f"No cycles are allowed in {house}." in words
 
 
 def test_rooms_are_small_and_no_module_name_stands_twice_in_a_house() -> None:

@@ -6,8 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from data.errors import DataError
 from data.log_reading.formats import FEEDBACK_PRESETS, FEEDBACK_REQUIRED, PRESETS, REQUIRED, ROLES, Preset
+from data.log_reading.opening.source import LINE, Source
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,12 @@ class Columns:
 
 
 def match_columns(
-    preset: Preset, columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None
+    preset: Preset,
+    columns: Sequence[str],
+    mapping: Mapping[str, str],
+    keep: Sequence[str] | None,
+    *,
+    no_time: bool = False,
 ) -> Columns:
     """The columns of a source by role: those the caller maps, else those the preset knows.
 
@@ -45,7 +53,20 @@ def match_columns(
             notes.append(f"{role}: {' and '.join(fits)} both fit, neither was taken; say which by {role}=COLUMN")
         elif fits:
             roles[role] = fits[0]
+    if "event" not in roles and "event" not in preset.columns:
+        events = _fitting(PRESETS["generic"].columns["event"], free)
+        if len(events) == 1:
+            roles["event"] = events[0]
+            notes.append(f"event: column {events[0]!r} says what happened, though a log of {preset.name} has none")
     lacking = [role for role in REQUIRED if role not in roles]
+    if no_time and "time" not in mapping:
+        roles["time"], lacking = LINE, [role for role in lacking if role != "time"]
+    elif lacking == ["time"] and not set(columns).difference(*(c.split("+") for c in roles.values()), roles.values()):
+        roles["time"], lacking = LINE, []
+    if roles.get("time") == LINE:
+        notes.append(
+            "time: no column, so events are in the order of the file, a second apart; only leave-last-out fits"
+        )
     if lacking:
         raise DataError(_lacking(preset, columns, lacking))
     attributes = {name: fits[0] for name, names in preset.attributes.items() if (fits := _fitting(names, free))}
@@ -59,6 +80,23 @@ def match_columns(
     else:
         extras = tuple(c for c in columns if c not in used and (preset.extras is None or c in preset.extras))
     return Columns(roles, attributes, extras, tuple(notes))
+
+
+def check_currency(source: Source, roles: Mapping[str, str]) -> None:
+    """Raise DataError where a log has prices and a column of currencies with more than one."""
+    fits = _fitting(("currency", "currency_code", "price_currency"), source.columns)
+    if "price" not in roles or len(fits) != 1:
+        return
+    told = source.frame.filter(pl.col(roles["price"]).is_not_null()).select(pl.col(fits[0]).cast(pl.String).unique())
+    try:
+        names = sorted(name for name in told.collect(engine="streaming").to_series().drop_nulls() if name.strip())
+    except pl.exceptions.PolarsError:
+        return  # a file that polars gives up on is read by hand later
+    if len({name.strip().upper() for name in names}) > 1:
+        raise DataError(
+            f"source={source.name}: {fits[0]}: prices in {names[0]} and in {names[1]}: one catalogue has one currency; "
+            "ingest one of them, or convert"
+        )
 
 
 def match_names(names: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dict[str, str]:
@@ -104,6 +142,12 @@ def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> 
         all(_fitting(other.columns[role], columns) for role in FEEDBACK_REQUIRED) for other in FEEDBACK_PRESETS.values()
     ):
         hint = "; it has propensities: such a log is read by `ownshelf off-policy`"
+    if "user" in lacking and (sessions := _fitting((*PRESETS["generic"].columns["session"], "sid"), columns)):
+        hint += f"; a session may stand for a shopper: user={sessions[0]}"
+    if lacking == ["time"]:
+        hint += "; for a log without times say no_time (--no-time): its order is that of the file"
+    if any(re.fullmatch(r"-?[\d.:/TZ \-]+", column) for column in columns):
+        hint += "; the first line looks like a row: say no_header (--no-header) and user=column_1 item=column_2 …"
     return f"preset={preset.name}: no column for {known}; found {listed(columns)}{hint}"
 
 

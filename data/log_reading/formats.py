@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from data.values.availability import COLUMNS as AVAILABILITY
+
 REQUIRED = ("user", "item", "time")
 EVENT_ROLES = (*REQUIRED, "event", "price", "quantity", "session", "order")
 ITEM_ROLES = ("title", "category", "available")
@@ -245,7 +247,7 @@ _PRESETS = (
             "order": ("order_in_session",),
             "title": ("title", "item_title", "product_title"),
             "category": ("category", "item_category", "category_code"),
-            "available": ("available",),
+            "available": AVAILABILITY,
         },
         separators=(",", ";", "\t", "|"),
         kinds={

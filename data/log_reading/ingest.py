@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from data.dataset import REJECTS, Dataset, Known
+from data.checked_log import REJECTS, CheckedLog, Known
+from data.log_reading.account import check_account, check_refused
 from data.log_reading.canonical import NOT_AN_INT, Plan, canonical
-from data.log_reading.catalogue import describe, items_table, make_catalogue, told_plainly
+from data.log_reading.catalogue import describe, make_catalogue, told_plainly
 from data.log_reading.ingest_summary import nothing_usable, only_cancellations, reasons, summary, tally
+from data.log_reading.items_file import items_table
 from data.log_reading.log import make_log
 from data.log_reading.log_source import LogOptions, open_log, read_planned
 from data.log_reading.numbering import arrange, in_time_order, indices
+from data.log_reading.opening.source import LINE
+from data.log_reading.opening.sources import Table
+from data.log_reading.refine import ROUNDS, refine
 from data.log_reading.refusals import placed, refusals
-from data.log_reading.sources import LINE, Table
+from data.log_reading.shoppers import heavy_users, largest_shopper
+from data.log_reading.validation import Check
 from data.vocabulary import Vocabulary
 
 
@@ -36,9 +44,16 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: Dataset | Known | Vocabulary | None = None,
+    base: CheckedLog | Known | Vocabulary | None = None,
+    locale: str | None = None,
+    null: Sequence[str] = (),
+    guests: Sequence[str] = (),
+    max_refused: float | None = None,
+    no_header: bool = False,
+    no_time: bool = False,
+    max_per_day: int | None = None,
     name: str | None = None,
-) -> Dataset:
+) -> CheckedLog:
     """Read a log, check every row, number users and items, and keep what is usable.
 
     source: a csv, parquet or jsonl file, or a polars or pandas frame. out: a folder to save to. name: of the dataset,
@@ -47,19 +62,30 @@ def ingest(
     Rows that cannot be used are in `.rejects` (line of the file, reason, value) and counted in `.summary`, exact
     duplicates too. Raises DataError when the source is no log, a column is missing, or no row is usable.
     """
-    options = LogOptions(preset, mapping, timezone, kind, kinds, keep, separator, time_format, time_unit, items, base)
+    options = LogOptions(
+        preset, mapping, timezone, kind, kinds, keep, separator, time_format, time_unit, items, base,
+        locale, null, guests, max_refused, no_header, no_time, max_per_day,
+    )  # fmt: skip
     dataset = ingest_whole(source, options, name)
     return dataset if out is None else dataset.save(out)
 
 
-def ingest_whole(source: Table, options: LogOptions, name: str | None = None) -> Dataset:
-    """As `ingest`."""
-    log = open_log(source, options)
-    plan, (rows, refused) = read_planned(log, _rows)
+def ingest_whole(
+    source: Table, options: LogOptions, name: str | None = None, scratch: Path | None = None
+) -> CheckedLog:
+    """As `ingest`. scratch: an existing folder for unpacked files, by default one of the system's for the time."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".ownshelf-") as folder:
+        return _ingest(source, options, name, Path(folder))
+
+
+def _ingest(source: Table, options: LogOptions, name: str | None, scratch: Path) -> CheckedLog:
+    log = open_log(source, options, scratch)
+    plan, (rows, refused) = read_planned(log, partial(_rows, options=options))
     rejected = reasons(refused.lazy())
     n_rows = len(rows)
     if len(refused) == n_rows:
         raise nothing_usable(log.source.name, n_rows, rejected, refused.lazy())
+    check_refused(log, n_rows, rejected)
     known_items, known_users, older = options.known
     rows = in_time_order(_usable(rows))
     with ThreadPoolExecutor() as pool:  # the work is numpy's and polars', which let go of Python's lock
@@ -69,27 +95,52 @@ def ingest_whole(source: Table, options: LogOptions, name: str | None = None) ->
         numbered = arrange(rows, user_of_row, item_of_row, users, items)
     with told_plainly(log.source.name):
         described = describing.result()
-        catalogue = make_catalogue(described, plan, items_table(log.preset, source, options.items), older)
+        known = items_table(log, source, scratch)
+        catalogue = make_catalogue(described, plan, known, older)
+    items = numbered.items
+    items = items.extend(catalogue["item_id"]) if len(catalogue) > len(items) else items
     events, counts = make_log(rows, numbered, log.columns)
     counted = tally(events, numbered.duplicates, counts, datetime.now(UTC))
     if not counted.events:
         raise only_cancellations(log.source.name, counted.cancellations)
-    told = summary(log, plan, counted, rejected, refused.lazy(), catalogue, numbered.users, rows=n_rows)
-    return Dataset(name or log.preset.name, events, catalogue, numbered.items, numbered.users, told, refused)
+    told = summary(
+        log, plan, counted, rejected, refused.lazy(), catalogue, numbered.users,
+        rows=n_rows, largest=largest_shopper(events), known=known, ids=numbered.items.ids,
+    )  # fmt: skip
+    check_account(told, len(refused), log.source.rows)
+    return CheckedLog(name or log.preset.name, events, catalogue, items, numbered.users, told, refused)
 
 
-def _rows(plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One pass over the log, two where rows are refused: only then lines and values are wanted."""
+def _rows(plan: Plan, *, options: LogOptions, rounds: int = ROUNDS) -> tuple[Plan, tuple[pl.DataFrame, pl.DataFrame]]:
+    """One pass over the log, and another where it disproves what the sample showed.
+
+    Refused rows are read once more: only for them lines and values are wanted.
+    """
     # Without __line, polars does not notice that it lost a row at a stray quote.
-    read = canonical(plan, exact=False)[0].drop("value").collect(engine="streaming").drop(LINE)
+    frame, found = canonical(plan, exact=False)
+    read = frame.drop("value").collect(engine="streaming").drop(LINE)
     # Gathering from the hundreds of chunks of a streamed frame is ten times slower; column by column, to save memory.
     rows = pl.DataFrame([read.drop_in_place(name).rechunk() for name in read.columns])
     odd = [role for role in plan.integer_ids if (rows[role] == NOT_AN_INT).any()]
     if odd:
-        return _rows(replace(plan, integer_ids=plan.integer_ids.difference(odd)))
-    if rows["reason"].max() == 0:
-        return rows, pl.DataFrame(schema=REJECTS)
-    return rows, placed(refusals(plan).collect(engine="streaming"))[0]
+        fewer = replace(plan, integer_ids=plan.integer_ids.difference(odd))
+        return _rows(fewer, options=options, rounds=rounds)
+    refused = rows["reason"].max() != 0
+    counts = _by_reason(rows["reason"], found) if refused else {}
+    kinds = {role: rows[role].dtype for role in ("user", "item")}
+    names = {role: kind.categories.to_series() for role, kind in kinds.items() if isinstance(kind, pl.Categorical)}
+    if rounds and (better := refine(plan, counts, names)):
+        return _rows(better, options=options, rounds=rounds - 1)
+    if options.max_per_day and not plan.bots and (bots := heavy_users(rows, options.max_per_day)):
+        return _rows(replace(plan, bots=bots), options=options, rounds=0)
+    if not refused:
+        return plan, (rows, pl.DataFrame(schema=REJECTS))
+    return plan, (rows, placed(refusals(plan).collect(engine="streaming"))[0])
+
+
+def _by_reason(reason: pl.Series, found: Sequence[Check]) -> dict[str, int]:
+    counts = reason.value_counts().filter(pl.col(reason.name) > 0)
+    return {found[number - 1].reason: count for number, count in counts.iter_rows()}
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:

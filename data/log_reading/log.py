@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from data.dataset import RESERVED
+from data.checked_log import RESERVED
 from data.log_reading.cancellations import undo
 from data.log_reading.columns import Columns
 from data.log_reading.numbering import Numbered

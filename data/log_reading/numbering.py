@@ -73,8 +73,8 @@ def arrange(
 ) -> Numbered:
     """Rows as of in_time_order, whose users and items have their indices, sorted by user and without duplicates.
 
-    rows: user, item, time (µs), kind, price, quantity, session, order. A row that repeats another one in all of these
-    is a duplicate; the first one stays.
+    rows: user, item, time (µs), kind, price, quantity, session, order, x.EXTRA. A row that repeats another one in all
+    of these is a duplicate; the first one stays.
     """
     # One integer holds user and row: sorting it is a stable sort by user, several times quicker.
     packed = user_of_row.astype(np.int64)
@@ -99,6 +99,14 @@ def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.
     among = np.flatnonzero(tied[:-1] | tied[1:])
     keep = np.ones(len(order), dtype=np.bool_)
     if len(among):
-        compared = rows.select(_SAME)[order[among]].with_columns(events.select("user_idx", "item_idx", "time")[among])
+        same = [name for name in rows.columns if name in _SAME or name.startswith("x.")]
+        compared = rows.select(same)[order[among]].with_columns(events.select("user_idx", "item_idx", "time")[among])
+        nested = [name for name, dtype in compared.schema.items() if dtype.is_nested()]  # cannot be compared as it is
+        compared = compared.with_columns(pl.col(nested).map_batches(_written, return_dtype=pl.String))
         keep[among] = compared.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     return pl.Series(keep)
+
+
+def _written(nested: pl.Series) -> pl.Series:
+    """Lists and objects as text."""
+    return pl.Series(nested.name, [repr(value) for value in nested.to_list()], dtype=pl.String)

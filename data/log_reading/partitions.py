@@ -20,19 +20,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.atomic import atomic_folder, check_replaceable
-from data.dataset import REJECTS, WRITTEN, content_hash, name_events, scan_log, stored, write_rest
+from data.checked_log import REJECTS, WRITTEN, content_hash, name_events, scan_log, stored, write_rest
 from data.errors import DataError
-from data.limits import LARGE_LOG_BYTES, MAX_PARTITIONS, PARQUET_GROWS, PARTITION_BYTES
+from data.limits import LARGE_LOG_BYTES, MAX_PARTITIONS, PACKED_GROWS, PARQUET_GROWS, PARTITION_BYTES
+from data.log_reading.account import check_account, check_refused
 from data.log_reading.canonical import EVENT, ITEM, Plan, canonical
-from data.log_reading.catalogue import describe, items_table, make_catalogue, told_plainly
+from data.log_reading.catalogue import describe, make_catalogue, told_plainly
 from data.log_reading.first_seen import FirstSeen
 from data.log_reading.ingest import ingest_whole
 from data.log_reading.ingest_summary import Tally, nothing_usable, only_cancellations, reasons, summary, tally
+from data.log_reading.items_file import items_table
 from data.log_reading.log import make_log
 from data.log_reading.log_source import LogOptions, OpenedLog, open_log, read_planned
 from data.log_reading.numbering import Index, arrange, in_time_order
+from data.log_reading.opening.source import LINE
+from data.log_reading.opening.sources import Table, files_of
+from data.log_reading.opening.unpacking import is_packed
+from data.log_reading.refine import ROUNDS, refine
 from data.log_reading.refusals import placed, refusals
-from data.log_reading.sources import LINE, Table
+from data.log_reading.shoppers import heavy_users, largest_shopper
 from data.log_reading.spill import Ranges, cut, read_pieces, slices, write_pieces
 from data.vocabulary import Vocabulary
 
@@ -77,32 +83,39 @@ def ingest_folder(
     if partitions == 1:
         progress("rows read", 0, None)
         with _room(target, partitions):
-            dataset = ingest_whole(source, options).save(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            dataset = ingest_whole(source, options, scratch=target.parent).save(target)
         return Ingested(target, dataset.hash, dataset.summary)
     with _room(target, partitions), atomic_folder(target, overwrite=True) as fresh:
         spill, rejects, events = fresh / "spill", fresh / "rejects.jsonl", fresh / "events.parquet"
         spill.mkdir()
         log = open_log(source, options, spill)
         progress("rows read", 0, None)
-        plan, rows = read_planned(log, partial(_spilled, spill, rejects))
+        plan, rows = read_planned(log, partial(_spilled, spill, rejects, options=options))
         refused = _refused(rejects)
         rejected = reasons(refused)
         if rows.height == sum(rejected.values()):
             raise nothing_usable(log.source.name, rows.height, rejected, refused)
+        check_refused(log, rows.height, rejected)
         known_items, known_users, older = options.known
         users, items = _number(rows, known_users, known_items, partitions, batch_rows, progress)
         _distribute(rows, users, items, batch_rows, progress)
         with told_plainly(log.source.name):
             described = _describe(rows, items, plan, progress)
-            known = items_table(log.preset, source, options.items)
+            known = items_table(log, source, spill)
             catalogue = make_catalogue(described, plan, known, older)
-        counted = _write_events(events, users, items, log, progress)
+        vocabulary = items.vocabulary.extend(catalogue["item_id"])
+        counted, largest = _write_events(events, users, items, log, progress)
         if not counted.events:
             raise only_cancellations(log.source.name, counted.cancellations)
-        told = summary(log, plan, counted, rejected, refused, catalogue, users.vocabulary, rows=rows.height)
+        told = summary(
+            log, plan, counted, rejected, refused, catalogue, users.vocabulary,
+            rows=rows.height, largest=largest, known=known, ids=items.vocabulary.ids,
+        )  # fmt: skip
+        check_account(told, refused.select(pl.len()).collect().item(), log.source.rows)
         progress("contents hashed", 0, 1)
-        content = content_hash(items.vocabulary, users.vocabulary, scan_log(events), catalogue)
-        write_rest(fresh, items.vocabulary, users.vocabulary, catalogue, told, content)
+        content = content_hash(vocabulary, users.vocabulary, scan_log(events), catalogue)
+        write_rest(fresh, vocabulary, users.vocabulary, catalogue, told, content)
         shutil.rmtree(spill)
     return Ingested(target, content, told)
 
@@ -120,13 +133,21 @@ def _room(target: Path, partitions: int) -> Iterator[None]:
 
 
 def partitions_of(source: Table) -> int:
-    """1 for a frame and for a file that is read whole; of a larger one, as many as bound the memory of each."""
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    if path is None or not path.is_file():
+    """1 for a frame and for files that are read whole; of larger ones, as many as bound the memory of each."""
+    try:
+        paths = files_of(source)
+    except DataError:  # a frame, or what cannot be opened and is told so when it is
         return 1
-    with path.open("rb") as stream:
-        size = path.stat().st_size * (PARQUET_GROWS if stream.read(4) == b"PAR1" else 1)
+    size = sum(_text_bytes(path) for path in paths)
     return 1 if size <= LARGE_LOG_BYTES else min(-(-size // PARTITION_BYTES), MAX_PARTITIONS)
+
+
+def _text_bytes(path: Path) -> int:
+    """About how large a file is as plain text."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    grows = PARQUET_GROWS if head == b"PAR1" else PACKED_GROWS if is_packed(head) else 1
+    return path.stat().st_size * grows
 
 
 @dataclass(frozen=True)
@@ -161,20 +182,30 @@ class _Numbering:
     folder: Path
 
 
-def _spilled(folder: Path, rejects: Path, plan: Plan) -> _Rows:
-    """The one reading of the log, or two if rows are refused: only then lines and values are wanted."""
+def _spilled(
+    folder: Path, rejects: Path, plan: Plan, *, options: LogOptions, rounds: int = ROUNDS
+) -> tuple[Plan, _Rows]:
+    """One reading of the log, another where it disproves what the sample showed, and one more for what is refused."""
     plan = replace(plan, integer_ids=frozenset())  # codes are dense, whatever the ids are
-    frame, _ = canonical(plan, exact=False)
+    frame, found = canonical(plan, exact=False)
     schema = frame.collect_schema()
     coded = pl.col("user", "item").to_physical()
     # With __line, or polars does not notice that it lost a row at a stray quote.
     frame.drop("value").with_columns(coded).sink_parquet(folder / "rows.parquet", compression="lz4")
     # While the frame lives: only its expressions keep the categories.
-    names = [schema[role].categories.to_series() for role in ("user", "item")]  # type: ignore[attr-defined]
+    names = {role: schema[role].categories.to_series() for role in ("user", "item")}  # type: ignore[attr-defined]
     scan = pl.scan_parquet(folder / "rows.parquet")
-    height, refused = scan.select(pl.len(), refused=(pl.col("reason") > 0).sum()).collect(engine="streaming").row(0)
-    _write_rejects(rejects, refusals(plan) if refused else None, folder / "refused.parquet")
-    return _Rows(folder, height, names[0], names[1], scan.collect_schema())
+    counted = scan.group_by("reason").len("n").collect(engine="streaming")
+    counts = {found[number - 1].reason: n for number, n in counted.iter_rows() if number}
+    if rounds and (better := refine(plan, counts, names)):
+        return _spilled(folder, rejects, better, options=options, rounds=rounds - 1)
+    if options.max_per_day and not plan.bots:
+        bots = names["user"].gather([int(code) for code in heavy_users(scan, options.max_per_day)])
+        if len(bots):
+            marked = replace(plan, bots=tuple(bots.sort().to_list()))
+            return _spilled(folder, rejects, marked, options=options, rounds=0)
+    _write_rejects(rejects, refusals(plan) if counts else None, folder / "refused.parquet")
+    return plan, _Rows(folder, int(counted["n"].sum()), names["user"], names["item"], scan.collect_schema())
 
 
 def _write_rejects(rejects: Path, refused: pl.LazyFrame | None, spill: Path) -> None:
@@ -247,10 +278,12 @@ def _describe(rows: _Rows, items: _Numbering, plan: Plan, progress: Progress) ->
     return pl.concat(made).rechunk()
 
 
-def _write_events(path: Path, users: _Numbering, items: _Numbering, log: OpenedLog, progress: Progress) -> Tally:
-    """Every range of users in events.parquet, after the one before."""
+def _write_events(
+    path: Path, users: _Numbering, items: _Numbering, log: OpenedLog, progress: Progress
+) -> tuple[Tally, tuple[int, int]]:
+    """Every range of users in events.parquet, after the one before; and who has most of all events."""
     now = datetime.now(UTC)
-    counted = []
+    counted, largest = [], (-1, 0)
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for number in range(len(users.ranges)):
@@ -259,12 +292,13 @@ def _write_events(path: Path, users: _Numbering, items: _Numbering, log: OpenedL
                 events, dropped = _events_of(rows, users, items, log)
                 del rows  # or two ranges are in memory at a time
                 counted.append(tally(events, *dropped, now))
+                largest = max(largest, largest_shopper(events), key=lambda shopper: shopper[1])
                 for table in _tables(events, users, items):
                     writer = writer or stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
                     writer.write_table(table)
                 del events
             progress("user ranges written", number + 1, len(users.ranges))
-    return reduce(add, counted)
+    return reduce(add, counted), largest
 
 
 def _events_of(

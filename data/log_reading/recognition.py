@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from data.errors import DataError
+from data.exports.registry import export_of
 from data.log_reading.columns import fits_all
 from data.log_reading.formats import PRESETS
-from data.log_reading.sources import Table, peek
+from data.log_reading.opening.sources import Table, peek
 
 AUTO = "auto"
 
@@ -20,7 +21,9 @@ def recognise(source: Table, *, separators: Sequence[str] = ()) -> tuple[str, st
     views) is the better fit. Raises DataError when two fit equally well.
     """
     every = tuple(dict.fromkeys(mark for preset in PRESETS.values() for mark in preset.separators if len(mark) == 1))
-    line, columns = peek(source, tuple(separators) or every)
+    line, columns, record = peek(source, tuple(separators) or every)
+    if (export := export_of(record or dict.fromkeys(columns))) is not None:
+        return export.name, "its fields"
     for preset in PRESETS.values():
         if preset.first_line and re.fullmatch(preset.first_line, line):
             return preset.name, "its first line"

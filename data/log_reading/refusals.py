@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from data.log_reading.canonical import Plan, canonical
-from data.log_reading.sources import BREAKS, LINE
+from data.log_reading.opening.source import BREAKS, LINE
 
 
 def refusals(plan: Plan) -> pl.LazyFrame:

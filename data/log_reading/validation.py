@@ -9,15 +9,25 @@ import polars as pl
 
 from data.errors import DataError
 from data.interactions import EventKind
-from data.limits import MAX_ID_CHARS
-from data.log_reading.sources import EXTRA_FIELD, LINE
+from data.limits import MAX_ID_CHARS, MAX_PRICE
+from data.log_reading.opening.source import EXTRA_FIELD, LINE
+from data.values.event_words import IGNORED
 
 UNDOES = 16  # added to the kind that a row undoes
 UNKNOWN_EVENT = "unknown event kind"
 _UNKNOWN = 255
-_CODES = {kind.name.lower(): int(kind) for kind in EventKind} | {
-    f"-{kind.name.lower()}": UNDOES + int(kind) for kind in EventKind
+_IGNORED = 254
+_CODES = {
+    **{kind.name.lower(): int(kind) for kind in EventKind},
+    **{f"-{kind.name.lower()}": UNDOES + int(kind) for kind in EventKind},
+    IGNORED: _IGNORED,
 }
+NO_PRODUCT_EVENT = "event of no product"
+MISSING_USER = "user is missing"
+GUEST = "user is a guest"
+BOT = "user is a bot"
+UNREADABLE_TIME = "time is not readable"
+NOT_A_NUMBER = "{} is not a number"
 
 
 @dataclass(frozen=True)
@@ -56,42 +66,79 @@ def kind_column(column: str | None, constant: str, kinds: Mapping[str, str]) -> 
     return code
 
 
-def checks(
-    roles: Collection[str], *, extra_field: bool, integer_items: bool, refuse: Sequence[tuple[str, pl.Expr]]
-) -> list[Check]:
-    """The reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE.
+@dataclass(frozen=True)
+class Conditions:
+    """What of a log changes its checks.
 
-    integer_items: an item_id is short and of one line for certain.
+    extra_field: a line may have more fields than the header. integer_items: an item_id is short and of one line for
+    certain. nested: a value may be a list or an object. guests, bots: user ids. null: folded words that mean nothing.
+    exempt: reasons of the preset, over the roles as columns and raw.item.
     """
-    unwieldy = (pl.col("raw.item").str.len_chars() > MAX_ID_CHARS) | pl.col("raw.item").str.contains("\n", literal=True)
+
+    extra_field: bool
+    integer_items: bool
+    nested: bool
+    guests: Sequence[str]
+    bots: Sequence[str]
+    null: Collection[str]
+    exempt: Sequence[tuple[str, pl.Expr]]
+
+
+def checks(roles: Collection[str], log: Conditions) -> list[Check]:
+    """The reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE."""
+    raw_item = pl.col("raw.item")
+    unwieldy = (raw_item.str.len_chars() > MAX_ID_CHARS) | raw_item.str.contains("[\x00-\x1f\x7f]")
     empty = pl.col("user").is_null() & pl.col("item").is_null() & pl.col("raw.time").is_null()
-    found = [
-        Check("line is empty or unreadable", empty),
-        Check("user is missing", pl.col("user").is_null()),
-        Check("item is missing", pl.col("item").is_null()),
-        Check(
-            f"item_id is longer than {MAX_ID_CHARS} characters or has a line end",
-            pl.lit(False) if integer_items else unwieldy,
-            pl.col("raw.item").str.head(MAX_ID_CHARS),
-        ),
-        Check("time is not readable", pl.col("time").is_null(), pl.col("raw.time")),
-    ]
-    if extra_field:
+    found = [Check("line is empty or unreadable", empty)]
+    if log.extra_field:
         found.insert(0, Check("more fields than columns", pl.col(EXTRA_FIELD).is_not_null(), pl.col(EXTRA_FIELD)))
+    if "event" in roles:
+        found.append(Check(NO_PRODUCT_EVENT, pl.col("kind") == _IGNORED, pl.col("raw.event")))
+    user = pl.col("user").cast(pl.String) if log.guests or log.bots else pl.col("user")
+    if log.guests:
+        found.append(Check(GUEST, user.is_in(list(log.guests)), user))
+    if log.bots:
+        found.append(Check(BOT, user.is_in(list(log.bots)), user))
+    if log.nested:
+        found += [
+            Check(
+                f"{role} is a list or an object", pl.col(f"raw.{role}").str.contains(r"^[\[{]"), pl.col(f"raw.{role}")
+            )
+            for role in ("user", "item")
+        ]
+    found += [
+        Check(MISSING_USER, pl.col("user").is_null()),
+        Check("item is missing", pl.col("item").is_null()),
+    ]
+    if not log.integer_items:
+        found += [
+            Check(
+                f"item_id is longer than {MAX_ID_CHARS} characters or has a line end or control character",
+                unwieldy,
+                raw_item.str.head(MAX_ID_CHARS),
+            ),
+            Check("item_id is . or .., which no address can carry", raw_item.is_in([".", ".."]), raw_item),
+        ]
+    found.append(Check(UNREADABLE_TIME, pl.col("time").is_null(), pl.col("raw.time")))
     if "event" in roles:
         found.append(Check(UNKNOWN_EVENT, pl.col("kind") == _UNKNOWN, pl.col("raw.event")))
     for role in ("quantity", "price", "order"):
         if role in roles:
             raw = pl.col(f"raw.{role}")
-            found.append(Check(f"{role} is not a number", pl.col(role).is_null() & (raw.cast(pl.String) != ""), raw))
+            text = raw.cast(pl.String)
+            told = text.str.strip_chars().str.to_lowercase().is_in(["", *log.null]) if log.null else text == ""
+            found.append(Check(NOT_A_NUMBER.format(role), pl.col(role).is_null() & ~told, raw))
     if "quantity" in roles:
         none_of = (pl.col("quantity") == 0) | (
             (pl.col("quantity") < 0) & (pl.col("kind") % UNDOES != EventKind.PURCHASE)
         )
         found.append(Check("quantity is not above zero", none_of, pl.col("raw.quantity")))
-    found += [Check(reason, refused, pl.col("raw.item")) for reason, refused in refuse]
+    found += [Check(reason, refused, raw_item) for reason, refused in log.exempt]
     if "price" in roles:
-        found.append(Check("price is negative", pl.col("price") < 0, pl.col("raw.price")))
+        found += [
+            Check("price is negative", pl.col("price") < 0, pl.col("raw.price")),
+            Check(f"price is above {MAX_PRICE:g}", pl.col("price") > MAX_PRICE, pl.col("raw.price")),
+        ]
     return found
 
 

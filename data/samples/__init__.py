@@ -1,31 +1,26 @@
-"""The bundled logs, as published, read on demand."""
+"""The bundled logs: which file each is and how it is read."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-from data.dataset import Dataset
 from data.errors import DataError
 
 SAMPLES = {
     "online-retail": ("online-retail", "online_retail/events.parquet"),
     "eshop-2008": ("eshop-2008", "eshop_clothing_2008/clicks.parquet"),
 }
+"""name → preset, file."""
 
 
-@cache
-def open_sample(name: str) -> Dataset:
-    """A bundled log by its name; kept in memory for the next call."""
-    from data.log_reading.ingest import ingest
-
+def sample_file(name: str) -> tuple[str, Path]:
+    """Return the preset and the file of a bundled log; DataError for an unknown name."""
     if name == "open-bandit":
         raise DataError("sample='open-bandit': has propensities and no shoppers; read it with `ownshelf off-policy`")
     if name not in SAMPLES:
         raise DataError(f"sample={name!r}: must be one of {', '.join(SAMPLES)}")
     preset, file = SAMPLES[name]
-    return replace(ingest(Path(__file__).parent / file, preset=preset), name=f"sample:{name}")
+    return preset, Path(__file__).parent / file
 
 
 def open_bandit_rounds() -> Path:

@@ -20,6 +20,15 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import BudgetExhausted, ServingError
 from federation.custodian.answer_markers import AnswerMarkers
+from federation.custodian.ledger_counts import Spent, spent_of
+from federation.custodian.log_store import (
+    begin_log,
+    check_no_open_round,
+    entries_from,
+    log_proof,
+    log_task,
+    signed_head,
+)
 from federation.custodian.policy import CustodianPolicy, ExperimentTerms, answer_batch, open_round
 from federation.custodian.round_keys import RoundKeys
 from federation.custodian.rows import (
@@ -34,13 +43,16 @@ from federation.custodian.rows import (
 )
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.round_plan import check_round_plan
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
+from federation.private_sum.report_share import proof_error
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
+from federation.protocol.transparency import entries_to_bytes
 from federation.storage.crash_points import reached
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
@@ -51,24 +63,6 @@ MAX_OPEN_S = 8 * 86_400
 
 GRACE_S = 2 * 86_400
 """A round that nobody closed is closed so long after its deadline; its answers are forgotten after as long again."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the ledger says, in counts, of training rounds and experiments' windows together.
-
-    epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
-    answered, those of experiments, each of whose definitions promises a device its own ε.
-    """
-
-    rounds_open: int
-    rounds_closed: int
-    rounds_answered: int
-    batches: int
-    reports: int
-    broken: int
-    epsilon: float
-    windows_answered: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +126,10 @@ class Custodian:
         self.round_keys.release()
 
     def open_round(self, draft: bytes, now: int) -> bytes:
-        """The signed task (bytes) of a draft (bytes). Raises TaskRefused, TaskConflict, BudgetExhausted."""
+        """The signed task (bytes) of a draft (bytes), which is in the log then.
+
+        Raises TaskRefused, TaskConflict, BudgetExhausted, and RoundOpen while another training round takes reports.
+        """
         asked, digest = Task.from_draft_bytes(draft), hashlib.sha256(draft).digest()
         with self._lock:
             self._expire(now)
@@ -143,6 +140,8 @@ class Custodian:
             if not now <= asked.deadline <= now + MAX_OPEN_S:
                 raise TaskRefused(f"deadline={asked.deadline}: must be {now}..{now + MAX_OPEN_S}")
             task, opened = open_round(asked, self._policy(asked), self.key)
+            if asked.purpose is Purpose.TRAINING:
+                check_round_plan(asked, self.plan)
             assert opened.key is not None
             self.round_keys.write(task.hash, opened.key.private)
             reached("custodian: round key written")
@@ -153,9 +152,11 @@ class Custodian:
                     if held is None:
                         self._check_not_restored(connection)
                         self._check_budget(connection, task.purpose)
+                        check_no_open_round(connection, task, now)
                         connection.execute(ROUNDS.insert(), round_row(task, digest))
                         if task.purpose is Purpose.EXPERIMENT:
                             connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
+                        log_task(connection, task)
                         reached("custodian: round stored")
             except BaseException:
                 self.round_keys.destroy(task.hash)
@@ -224,25 +225,22 @@ class Custodian:
     def spent(self) -> Spent:
         """Counts of the ledger."""
         with reading(self.engine) as connection:
-            closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
-            rounds = connection.execute(
-                sa.select(sa.func.count(), count_if(closed), count_if(answered)).select_from(ROUNDS)
-            ).one()
-            totals = (sa.func.coalesce(sa.func.sum(LEDGER.c[name]), 0) for name in ("reports", "broken"))
-            sums = connection.execute(sa.select(sa.func.count(), *totals).select_from(LEDGER)).one()
-            windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
-        n, n_closed, n_answered = (int(value) for value in rounds)
-        batches, reports, broken = (int(value) for value in sums)
-        return Spent(
-            rounds_open=n - n_closed,
-            rounds_closed=n_closed,
-            rounds_answered=n_answered,
-            batches=batches,
-            reports=reports,
-            broken=broken,
-            epsilon=self.plan.epsilon_of_rounds(n_answered - int(windows)),
-            windows_answered=int(windows),
-        )
+            return spent_of(connection, self.plan)
+
+    def log_head(self, now: int) -> bytes:
+        """The signed head (bytes) of the public log."""
+        with reading(self.engine) as connection:
+            return signed_head(connection, self.key, now).to_bytes()
+
+    def log_proof(self, task_id: str, since: int, now: int) -> bytes:
+        """The proof (bytes) of a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
+        with reading(self.engine) as connection:
+            return log_proof(connection, self.key, task_id, since, now).to_bytes()
+
+    def log_entries(self, start: int) -> bytes:
+        """Entries (bytes) of the log from a position on."""
+        with reading(self.engine) as connection:
+            return entries_to_bytes(entries_from(connection, start))
 
     def ready(self) -> bool:
         """Whether the database answers."""
@@ -291,7 +289,7 @@ class Custodian:
                 **block,
                 "at": now,
                 "reports": len(given.counted),
-                "broken": len(given.broken),
+                "broken": len(given.broken) + len(given.failed),
                 "sigma": task.plan.sigma,
                 "noise_multiplier": task.plan.noise_multiplier,
                 "rounds": rounds,
@@ -335,8 +333,8 @@ class Custodian:
     def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
         """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
         if task.purpose is Purpose.TRAINING:
-            epsilon = self.plan.epsilon_of_rounds(rounds) if self.plan.private else None
-            return {"epsilon": epsilon, "delta": self.plan.delta}
+            epsilon = self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
+            return {"epsilon": epsilon if self.plan.private else None, "delta": self.plan.delta}
         assert self.experiments is not None
         delta = self.experiments.delta
         return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
@@ -361,6 +359,7 @@ class Custodian:
                 connection.execute(CUSTODIAN.insert(), mine)
             elif dict(row) | {"plan": PrivacyPlan.from_json(row["plan"]).to_json()} != mine:  # 1 and 1.0 are one plan
                 raise ServingError("store: was made for another plan or key; a new plan needs a store of its own")
+            begin_log(connection, self.plan.to_json())
         self._expire(now)
         with reading(self.engine) as connection:
             still_open = connection.execute(sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.closed_at.is_(None))).scalars()

@@ -12,6 +12,7 @@ from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round, answer
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
+from federation.private_sum.report_share import seed_bytes
 from federation.private_sum.sealing import new_round_key
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
@@ -77,7 +78,7 @@ def open_round(draft: Task, policy: CustodianPolicy, key: SigningKey) -> tuple[T
         raise TaskRefused(
             f"noise_multiplier={draft.plan.noise_multiplier:.4g}: must be at least {policy.min_noise_multiplier}"
         )
-    most = Batch.most_reports(policy.max_batch_bytes, draft.suite.sealed_bytes)
+    most = Batch.most_reports(policy.max_batch_bytes, seed_bytes(draft.plan, draft.suite))
     if draft.plan.max_reports > most:
         raise TaskRefused(
             f"max_reports={draft.plan.max_reports}: must be at most {most} with suite={draft.suite}, for a batch of"

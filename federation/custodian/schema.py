@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 from federation.storage.migrations import Schema
 
@@ -67,4 +79,30 @@ LEDGER = Table(
     Column("delta", Float, nullable=False),
 )
 
-SCHEMA = Schema("custodian", metadata)
+LOG = Table(
+    "custodian_log",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # from 0, without gaps
+    Column("entry", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary(32), nullable=False),
+)
+"""Everything that was signed, in order, for anybody to see."""
+
+BUNDLES = Table(
+    "custodian_bundles",
+    metadata,
+    Column("purpose", String(16), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("bundle_hash", LargeBinary(32), nullable=False),
+)
+"""The one hash of each version."""
+
+
+def _make_log(connection: Connection) -> None:
+    """From version 1 to 2: the log and the bundles' hashes are new tables, made whole after this.
+
+    A program of before them must not sign beside them.
+    """
+
+
+SCHEMA = Schema("custodian", metadata, (_make_log,))

@@ -69,6 +69,8 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
     }
     if found != expected:
         raise TaskRefused(f"parts={found}: must be {expected}")
+    if task.blocks[-1].stop != n_items:
+        raise TaskRefused(f"blocks: end at row {task.blocks[-1].stop}, must end at the table's {n_items}")
     if any(one.stop > n_items or one.stop - one.start > n_block for one in task.blocks):
         raise TaskRefused(f"blocks: must be of at most {n_block} of the {n_items} rows of {catalogue.bundle_version}")
     return n_block

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time as clock
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
 from data.errors import ServingError
+from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
 from federation.device.ledger import Pending
 from federation.protocol.messages import MAX_TASK_BYTES, Task
+from federation.protocol.transparency import LogProof
 
-TASK, REPORTS = "/v1/federation/task", "/v1/federation/reports"
+TASK, REPORTS, LOG = "/v1/federation/task", "/v1/federation/reports", "/v1/federation/log"
+MAX_PROOF_BYTES = 8_192
 OCTETS = {"content-type": "application/octet-stream"}
 ASK_AGAIN_S = 3600
 """When the service says neither what to do nor when to come back."""
@@ -26,13 +30,16 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing.
+    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
+    default of nearly all the time there is. stay_s: how long it waits for that moment; one that is later comes when
+    the device is started again.
 
     attempts: before it gives up until it is started again. first_s, most_s: bounds of the waiting between them, which
     doubles and is drawn uniformly from 0 up ("full jitter").
     """
 
-    spread_s: float = 60.0
+    spread_s: float = math.inf
+    stay_s: float = 60.0
     attempts: int = 6
     first_s: float = 0.5
     most_s: float = 60.0
@@ -46,7 +53,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a report; detail: the error code of a refusal, or why it could not be sent."""
+    """What became of a report; detail: the error code of a refusal, or why it was not sent: not_yet is no failure."""
 
     status: Literal["accepted", "rejected", "unsent"]
     detail: str = ""
@@ -60,6 +67,33 @@ def fetch_task(
     key: one that a shop published for all of its devices, and so says nothing of this one.
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
     """
+    found = _fetch(client, patience, chance, "task", path, MAX_TASK_BYTES, key)
+    return found if isinstance(found, int) else Task.from_bytes(found)
+
+
+def fetch_log_proof(
+    client: httpx.Client, patience: Patience, chance: random.Random, task_id: str, since: int
+) -> LogProof:
+    """The proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
+
+    Raises ServingError when the service has none to give, LogRefused for broken bytes.
+    """
+    content = _fetch(client, patience, chance, "log proof", f"{LOG}/{task_id}?since={since}", MAX_PROOF_BYTES)
+    if isinstance(content, int):
+        raise ServingError("service: has no log proof to give (status 204)")
+    return LogProof.from_bytes(content)
+
+
+def _fetch(
+    client: httpx.Client,
+    patience: Patience,
+    chance: random.Random,
+    name: str,
+    path: str,
+    most_bytes: int,
+    key: str | None = None,
+) -> bytes | int:
+    """The content at a path, asked for again and again, or the seconds until to ask when there is none."""
     why = ""
     for attempt in range(patience.attempts):
         try:
@@ -67,7 +101,7 @@ def fetch_task(
                 if response.status_code == 204:
                     return int(_retry_after(response, ASK_AGAIN_S))
                 if response.status_code == 200:
-                    return Task.from_bytes(_bounded(response))
+                    return read_bounded(response, name, most_bytes)
                 why = f"status {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     break
@@ -76,7 +110,7 @@ def fetch_task(
             why, at_least = type(error).__name__, 0.0
         if attempt + 1 < patience.attempts:
             patience.wait(attempt, at_least, chance)
-    raise ServingError(f"service: has no task to give ({why})")
+    raise ServingError(f"service: has no {name} to give ({why})")
 
 
 def deliver(
@@ -92,6 +126,8 @@ def deliver(
 
     still_wanted: asked before each attempt; a withdrawn consent ends the matter.
     """
+    if pending.post_at - now() > patience.stay_s:
+        return Delivery("unsent", "not_yet")
     patience.sleep(max(0.0, pending.post_at - now()))
     why = "deadline"
     for attempt in range(patience.attempts):
@@ -101,13 +137,13 @@ def deliver(
             return Delivery("unsent", "deadline")
         try:
             with closing(_send(client, "POST", path, pending.report)) as response:
-                response.read()
-        except httpx.HTTPError as error:
+                answer = read_json(response, "answer")
+        except (httpx.HTTPError, ServingError) as error:
             why, at_least = type(error).__name__, 0.0
         else:
             if response.status_code in (200, 201):
                 return Delivery("accepted")
-            why, at_least = _code(response), _retry_after(response, 0.0)
+            why, at_least = _code(response.status_code, answer), _retry_after(response, 0.0)
             if response.status_code not in _TRY_AGAIN:
                 return Delivery("rejected", why)
         if attempt + 1 < patience.attempts:
@@ -119,7 +155,9 @@ def _send(
     client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
 ) -> httpx.Response:
     """A request without what the client may hold of its shopper: a login must not be tied to a report."""
-    request = client.build_request(method, path, content=content, headers=None if content is None else OCTETS)
+    request = client.build_request(
+        method, path, content=content, headers=PACKED if content is None else PACKED | OCTETS
+    )
     for name in ("cookie", "authorization"):
         request.headers.pop(name, None)
     if key is not None:
@@ -127,24 +165,13 @@ def _send(
     return client.send(request, stream=True, auth=None, follow_redirects=False)
 
 
-def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > MAX_TASK_BYTES:
-            raise ServingError(f"task: larger than {MAX_TASK_BYTES} bytes")
-    return bytes(content)
-
-
 def _retry_after(response: httpx.Response, otherwise: float) -> float:
     text = response.headers.get("retry-after", "")
     return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else otherwise
 
 
-def _code(response: httpx.Response) -> str:
+def _code(status: int, answer: dict[str, Any] | None) -> str:
     """The error's code, which is the only word of an answer that is kept."""
-    try:
-        code = response.json()["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        code = None
-    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{response.status_code}"
+    error = (answer or {}).get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{status}"

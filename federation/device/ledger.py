@@ -14,23 +14,26 @@ from typing import Any
 
 from federation.device.unknown_fields import Unknown, unknown_fields
 from federation.private_sum.accounting import epsilon_of
+from federation.protocol.transparency import SeenHead
 
-_ENTRY = ("task_hash", "round", "at", "rho")
+_ENTRY = ("task_hash", "round", "at", "rho", "proof_error")
 _PENDING = ("task_hash", "deadline", "post_at", "report")
-_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments")
+_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head")
 
 
 @dataclass(frozen=True)
 class Entry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
-    task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise.
+    task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise. proof_error: what
+    the proof of a verified report adds to δ.
     """
 
     task_hash: bytes = field(repr=False)
     round: int
     at: int
     rho: float
+    proof_error: float = 0.0
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
@@ -41,16 +44,18 @@ class Entry:
             "round": self.round,
             "at": self.at,
             "rho": None if math.isinf(self.rho) else self.rho,
+            "proof_error": self.proof_error,
         }
 
     @staticmethod
     def decode(stored: dict[str, Any] | list[Any]) -> Entry:
         """Read the entry of encode; format 1 had an array of the four values."""
         if isinstance(stored, list):
-            stored = dict(zip(_ENTRY, stored, strict=True))
+            stored = dict(zip(_ENTRY, stored, strict=False))
         rho = math.inf if stored["rho"] is None else stored["rho"]
         unknown = unknown_fields(stored, _ENTRY)
-        return Entry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, unknown)
+        error = stored.get("proof_error", 0.0)  # entries of before reports were proved have none
+        return Entry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ class Participation:
     """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
 
     entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
-    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash.
+    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head:
+    the last head of the custodian's log that this device has seen.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -97,20 +103,26 @@ class Participation:
     come_back_at: int = 0
     measures_only: bool | None = None
     experiments: tuple[Entry, ...] = ()
+    log_head: SeenHead | None = None
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Whether a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
-    def count_since(self, since: int) -> int:
-        """Participations at or after a moment in seconds."""
-        return sum(entry.at >= since for entry in self.entries)
+    def count_since(self, since: int, until: float = math.inf) -> int:
+        """Participations from one moment to another, in seconds."""
+        return sum(since <= entry.at <= until for entry in self.entries)
 
-    def epsilon(self, delta: float, *, and_rho: float = 0.0) -> float:
-        """ε of this device over its whole life, at δ; and_rho: as it would be after one more sum."""
-        spent = math.fsum(entry.rho for entry in (*self.entries, *self.experiments))
-        return epsilon_of(spent + and_rho, delta)
+    def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
+        """ε of this device over its whole life, at δ of which proofs take their part.
+
+        and_rho, and_proof_error: as it would be after one more sum.
+        """
+        entries = (*self.entries, *self.experiments)
+        spent = math.fsum(entry.rho for entry in entries) + and_rho
+        left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
+        return epsilon_of(spent, left) if left > 0 else math.inf
 
     def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
         """After a report was made."""
@@ -134,17 +146,19 @@ class Participation:
             "come_back_at": self.come_back_at,
             "measures_only": self.measures_only,
             "experiments": [entry.encode() for entry in self.experiments],
+            "log_head": self.log_head and [self.log_head.size, self.log_head.root.hex()],
         }
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Participation:
         """The state of encode."""
-        pending = stored["pending"]
+        pending, head = stored["pending"], stored.get("log_head")
         return Participation(
             entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
             pending=pending and Pending.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
             experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+            log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
             unknown=unknown_fields(stored, _PARTICIPATION),
         )

@@ -18,6 +18,7 @@ from federation.device.reporting import Contribution, Draws, Outcome, Reporter, 
 from federation.device.state import DeviceState, known_columns
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
+from federation.private_sum.report_share import proof_error
 from federation.protocol.messages import Purpose, Task
 from recsys.catalogue.catalogue import Catalogue
 
@@ -86,9 +87,11 @@ class TrainingRound:
             return "took_part"
         if own.count_since(0) >= policy.max_participations:
             return "cap_reached"
-        if policy.max_per_period and own.count_since(at - policy.period_s) >= policy.max_per_period:
+        lately = own.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
+        if policy.max_per_period and lately >= policy.max_per_period:
             return "period_full"
-        if own.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon:
+        error = proof_error(task.plan, task.suite)
+        if own.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
             return "budget_spent"
         return None
 
@@ -106,7 +109,7 @@ class TrainingRound:
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
         own = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
-        entry = Entry(task.hash, task.round, at, rho_of(task.plan))
+        entry = Entry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
 
         def charge(now: DeviceState, pending: Pending, come_back_at: int) -> DeviceState:
             account = replace(now.participation, measures_only=measures_only)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.round_plan import check_round_plan
 from federation.private_sum.device_part import contribute
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 from federation.private_sum.refusals import TaskRefused
@@ -26,7 +28,9 @@ class DevicePolicy:
     noise over the sensitivity; 0 takes part without noise, on loopback only. min_reports: in sums of fewer than 50
     a single shopper's history was seen to show. max_wait_s: a deadline further away keeps a round's key alive too long.
     max_participations: reports ever; max_per_period: within any period_s, 0 for no bound of its own. max_epsilon: of
-    the device's lifetime, over all sums, at delta; inf to agree to sums without noise.
+    the device's lifetime, over all sums, at delta; inf to agree to sums without noise. plan: a training task must have
+    this plan's own sums and no others; None takes any that are not weaker. follows_log: takes part in nothing that is
+    not in the custodian's public log, or whose log does not go on from the one seen last.
     """
 
     custodian_key: bytes
@@ -39,6 +43,8 @@ class DevicePolicy:
     max_epsilon: float = 8.0
     delta: float = 1e-6
     suites: frozenset[Suite] = frozenset(Suite)
+    plan: PrivacyPlan | None = None
+    follows_log: bool = True
 
 
 def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Purpose.TRAINING) -> None:
@@ -58,6 +64,8 @@ def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Pu
     wanted = policy.min_noise_multiplier**2 * task.plan.sensitivity_squared
     if not task.plan.sigma**2 >= wanted:
         raise TaskRefused(f"sigma={task.plan.sigma}: must be at least {math.sqrt(wanted):.1f}")
+    if policy.plan is not None and purpose is Purpose.TRAINING:
+        check_round_plan(task, policy.plan)
     if task.suite not in policy.suites:
         raise TaskRefused(f"suite={task.suite}: must be one of {sorted(policy.suites)}")
 

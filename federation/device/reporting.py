@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time as clock
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.device.asking.client import service_client
-from federation.device.delivery import Patience, deliver, fetch_task
+from federation.device.delivery import Patience, deliver, fetch_log_proof, fetch_task
 from federation.device.device import Device
 from federation.device.ledger import Pending
 from federation.device.report import DevicePolicy, check_task, draw_block, make_report
@@ -30,6 +30,9 @@ from federation.protocol.transport import is_loopback
 
 HOLDOUT_SHARE = 0.1
 """Chance that a device never trains and only measures; drawn once, by itself."""
+
+WINDOW_SHARE = 0.9
+"""Of the time to a task's deadline, over which reports are spread; the rest is for trying again."""
 
 Status = Literal[
     "accepted",
@@ -166,7 +169,10 @@ class Reporter:
     on_step: Callable[[Step], None] = lambda _: None
 
     def report(self, service: str | httpx.Client, ca: Path | None) -> Outcome:
-        """Send one report, or finish sending the last one. Raises TaskRefused, and ServingError without a task."""
+        """Send one report, or finish sending the last one.
+
+        Raises TaskRefused, LogRefused for a task that is not public, and ServingError without a task.
+        """
         unavailable = self.target.unavailable(self.device.state)
         if unavailable is not None:
             return Outcome(unavailable)
@@ -175,7 +181,7 @@ class Reporter:
 
     def _report_anew(self, client: httpx.Client) -> Outcome:
         at, back = int(self.now()), self.target.come_back_at(self.device.state)
-        if at < back:
+        if at < back <= at + self.policy.max_wait_s:  # a wait that no service could ask for is of another clock
             return Outcome("too_early", back)
         task = fetch_task(client, self.patience, self.draws.waiting, self.target.task_path, self.target.key)
         self.on_step("fetched")
@@ -184,6 +190,7 @@ class Reporter:
             return self._wait(self.target.none_open, at + wait_s + int(self.draws.waiting.uniform(0, wait_s / 10)))
         check_task(task, self.policy, at, self.target.purpose)
         self.target.check(task)
+        self._follow_log(client, task)
         if not task.plan.private and not is_loopback(client.base_url.host):
             raise TaskRefused("sigma=0: a sum without noise is for this machine only")
         self.on_step("checked")
@@ -194,12 +201,32 @@ class Reporter:
         self._store(client, task, self.token(), at)
         return self._deliver(client) or Outcome("took_part", task.come_back_at)
 
+    def _follow_log(self, client: httpx.Client, task: Task) -> None:
+        """Check that the task is public, in the log that this device has seen so far; remember the log's new head.
+
+        Raises LogRefused, and ServingError when the service has no proof to give.
+        """
+        if not self.policy.follows_log:
+            return
+        seen = self.device.state.participation.log_head
+        since = 0 if seen is None else seen.size
+        proof = fetch_log_proof(client, self.patience, self.draws.waiting, task.task_id, since)
+        head = proof.check(task, self.policy.custodian_key, seen)
+
+        def remember(state: DeviceState) -> DeviceState:
+            held = state.participation.log_head
+            if held is not None and held.size >= head.size:
+                return state
+            return replace(state, participation=replace(state.participation, log_head=head))
+
+        self.device.change(remember)
+
     def _store(self, client: httpx.Client, task: Task, token: bytes, at: int) -> None:
         """Compute, split and seal; then store bytes and charge, unless consent or cap were lost meanwhile."""
         made = self.target.contribution(self.device, client, task, self.draws, at)
         report = make_report(task, made.block, made.vectors, token, self.draws.rounding).to_bytes()
         self.on_step("computed")
-        window_s = min(self.patience.spread_s, (task.deadline - at) / 2)
+        window_s = min(self.patience.spread_s, WINDOW_SHARE * (task.deadline - at))
         pending = Pending(task.hash, task.deadline, at + self.draws.waiting.uniform(0, window_s), report)
         back = self._at_most(task.come_back_at, at)
 

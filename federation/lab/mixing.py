@@ -36,7 +36,7 @@ def learn_mix(
     A table is trained anew on what was known then, so that no signal has seen what it is weighed by. Under a privacy
     plan that would cost its rounds again: there `table`, trained for the question, stands in for it, which has seen the
     examples through its noise only; and there are no transitions, for pairs of items have no private sum yet.
-    Where the log has no earlier question, the weights are the recipe's prior.
+    Where the log has no earlier question, or too few devices for one, the weights are cautious ones.
     """
     plan = recipe.train.privacy
     exact = plan is None or not plan.private
@@ -45,11 +45,11 @@ def learn_mix(
     tables = build_tables(asked.split.train, asked.now, attributes, transitions=exact)
     try:
         before = asked.earlier()
-    except DataError:
+        if table is None or exact:
+            config = replace(recipe.train, measure_every=0, patience=0)
+            table = train(before.split.train, config, seed=seed, now=before.now).table
+    except (DataError, FederationError):  # too short for an earlier question, or too few devices for its rounds
         return cautious_mix(tables, prior)
-    if table is None or exact:
-        config = replace(recipe.train, measure_every=0, patience=0)
-        table = train(before.split.train, config, seed=seed, now=before.now).table
     earlier_tables = build_tables(before.split.train, before.now, attributes, transitions=exact)
     signals = Signals(table, recipe.serve, earlier_tables)
     earlier = Earlier(signals, before.histories, before.split.test, before.now)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from data.dataset import Dataset
 from federation.lab.mixing import participations_of
@@ -13,8 +14,9 @@ from federation.lab.recipes import Recipe
 from federation.simulation.learning_curve import last_rounds, mean_holdout, rounds_of
 from federation.simulation.training import Training
 from recsys.catalogue.bundle import Bundle, save_bundle
+from recsys.catalogue.content import ContentMap
 from recsys.mix.model import MixModel
-from recsys.model.items import INTENT, TASTE
+from recsys.model.items import INTENT, TASTE, ItemTable
 
 PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise, no guarantee"
 
@@ -29,6 +31,22 @@ def privacy_words(training: Training, mix: MixModel | None = None) -> str:
         f"simulated: all updates in one process, sums with the noise of a live round; live it would be "
         f"epsilon={spent['epsilon']:.3g}, delta={spent['delta']:.1g} for an installation"
     )
+
+
+def place_unmet(table: ItemTable, dataset: Dataset) -> ItemTable:
+    """Give items that no event of the log has the embedding that their content foretells, from those that have some.
+
+    They come from an items file or an earlier dataset, and training never moved them from where they were drawn.
+    """
+    met = np.zeros(table.n_items, dtype=np.bool_)
+    met[dataset.log["item_idx"].to_numpy()] = True
+    if met.all() or met.sum() < 2:
+        return table
+    kept = pl.Series(met)
+    content = ContentMap.fit(dataset.catalogue.filter(kept), table.item_embeddings[met])
+    embeddings = table.item_embeddings.copy()
+    embeddings[~met] = content.embed(dataset.catalogue.filter(~kept))
+    return replace(table, item_embeddings=embeddings)
 
 
 def publish(
@@ -49,7 +67,7 @@ def publish(
     return save_bundle(
         folder,
         name=dataset.name.removeprefix("sample:"),
-        table=training.table,
+        table=place_unmet(training.table, dataset),
         catalogue=dataset.catalogue,
         config=recipe.serve,
         seed=training.seed,

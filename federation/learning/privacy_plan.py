@@ -22,6 +22,7 @@ from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.refusals import PlanRefused
+from federation.private_sum.report_share import proof_plan
 
 STATEMENT = {
     "unit": "installation",
@@ -46,6 +47,7 @@ class PrivacyPlan:
     device keeps this count itself. min_reports, max_reports: of one block's sum. delta: of (ε, δ). max_rounds: rounds
     the custodian answers for, whatever devices say; then the budget is spent and a new plan is needed. max_per_period:
     of the participations, within any period_s, also counted by each device; 0 for no bound beside the lifetime's.
+    min_items, min_dim: of a table that rounds may train; a catalogue of one item would ask of one item.
     """
 
     clips: Clips
@@ -57,6 +59,8 @@ class PrivacyPlan:
     max_rounds: int = 1_000
     max_per_period: int = 0
     period_s: int = 86_400
+    min_items: int = 1
+    min_dim: int = 1
 
     def __post_init__(self) -> None:
         for name, clip in asdict(self.clips).items():
@@ -66,6 +70,7 @@ class PrivacyPlan:
             raise PlanRefused(f"noise_multiplier={self.noise_multiplier}: must be 0..{_MAX_Z:.0f}")
         for name, least in (
             ("max_participations", 1), ("max_rounds", 1), ("min_reports", 1), ("period_s", 1), ("max_per_period", 0),
+            ("min_items", 1), ("min_dim", 1),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise PlanRefused(f"{name}={getattr(self, name)}: must be {least} or more")
@@ -84,18 +89,24 @@ class PrivacyPlan:
         """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
         return self.epsilon_after(self.max_participations)
 
-    def epsilon_after(self, participations: int) -> float:
-        """ε of one installation that took part so many times: 0 of none, inf with privacy off."""
-        return _epsilon(self.noise_multiplier, participations, self.delta)
+    def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
+        """ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
-    def epsilon_of_rounds(self, rounds: int) -> float:
+        proof_error: what each verified report takes of δ.
+        """
+        left = self.delta - participations * proof_error
+        return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
+
+    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
         """ε of the installation that was asked most after so many rounds: its cap bounds it."""
-        return self.epsilon_after(min(rounds, self.max_participations))
+        return self.epsilon_after(min(rounds, self.max_participations), proof_error)
 
-    def sum_plan(self, n_block: int, dim: int, trained: str = "taste") -> SumPlan:
+    def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
         """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
-        Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits.
+        Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits, and
+        with verified reports until the field of their proofs has room for the squares. One round has one such plan:
+        whoever is asked for another refuses the task.
         """
         bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
         parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
@@ -103,7 +114,10 @@ class PrivacyPlan:
             quiet = SumPlan(parts, **bounds, sigma=0)
             sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
             try:
-                return replace(quiet, sigma=sigma)
+                plan = replace(quiet, sigma=sigma)
+                if verified:
+                    proof_plan(plan)
+                return plan
             except PlanRefused:
                 if min(part.clip_norm * part.scale for part in parts) < 1.0:
                     raise
@@ -158,11 +172,16 @@ class PrivacyPlan:
 
     @staticmethod
     def from_json(text: str | bytes) -> PrivacyPlan:
-        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields."""
+        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
+
+        A plan agreed on before there were min_items and min_dim goes without them.
+        """
         try:
             raw = json.loads(text)
         except ValueError as error:
             raise PlanRefused(f"plan: is no JSON ({error})") from None
+        if isinstance(raw, dict):
+            raw = {"min_items": 1, "min_dim": 1} | raw
         plan = read_strictly(PrivacyPlan, raw, "plan", infinite=True, error=PlanRefused)
         if missing := [name for name, value in asdict(plan).items() if name not in raw and value is not None]:
             raise PlanRefused(f"plan.{missing[0]}: is missing")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy.typing as npt
 
-from federation.private_sum.fixed_point import encode
+from federation.private_sum.fixed_point import encode, signed
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import RandomBytes
+from federation.private_sum.report_share import proof_plan
 from federation.private_sum.sealing import Binding, Suite, seal
 from federation.private_sum.shares import SEED_BYTES, service_share
+from federation.private_sum.verified.proof import prove
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,17 @@ def contribute(
     binding: Binding,
     random: RandomBytes,
 ) -> Contribution:
-    """One device's halves. random rounds; the seed always comes from the operating system."""
+    """One device's halves. random rounds; the seed always comes from the operating system.
+
+    With a verified suite the service's half holds the proof of the bounds too.
+    """
+    words = encode(plan, vectors, random)
+    if suite.verified:
+        halves = prove(proof_plan(plan), signed(words), binding.info)
+        bound = replace(binding, commitments=halves.commitments.to_bytes())
+        return Contribution(halves.share, seal(halves.seed, suite, round_public_key, bound))
     seed = os.urandom(SEED_BYTES)
     return Contribution(
-        service_share=service_share(encode(plan, vectors, random), seed),
+        service_share=service_share(words, seed),
         sealed_seed=seal(seed, suite, round_public_key, binding),
     )

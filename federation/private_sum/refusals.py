@@ -12,7 +12,8 @@ FederationError
     ├── OversizedReport      longer than its task allows
     ├── MismatchedReport     a task, block or length that the round does not have
     ├── LateReport           the deadline has passed
-    └── SealBroken           the sealed seed does not open for this report and task
+    ├── SealBroken           the sealed seed does not open for this report and task
+    └── ProofFailed          the proof that the report keeps its bounds does not hold
 """
 
 from data.errors import FederationError, ReportRejected
@@ -60,3 +61,7 @@ class LateReport(ReportRejected):
 
 class SealBroken(ReportRejected):
     """The sealed seed does not open for this report and this task."""
+
+
+class ProofFailed(ReportRejected):
+    """The proof that a report keeps its bounds does not hold."""

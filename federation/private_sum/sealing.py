@@ -30,15 +30,29 @@ PrivateKey: TypeAlias = X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
 
 
 class Suite(StrEnum):
-    """KEM, KDF and AEAD of a round. X25519 is what browsers have; the hybrid also withstands a quantum computer."""
+    """KEM, KDF and AEAD of a round. X25519 is what browsers have; the hybrid also withstands a quantum computer.
+
+    VERIFIED: as X25519, and every report carries a proof that it keeps its bounds (private_sum/verified).
+    """
 
     X25519 = "x25519-hkdf-sha256-aes-256-gcm"
     HYBRID = "mlkem768-x25519-hkdf-sha256-aes-256-gcm"
+    VERIFIED = "verified-x25519-hkdf-sha256-aes-256-gcm"
+
+    @property
+    def verified(self) -> bool:
+        """Whether reports prove their bounds."""
+        return self is Suite.VERIFIED
+
+    @property
+    def without_proofs(self) -> Suite:
+        """The suite that seals alike, for sums whose vectors are bounded by few coordinates: experiments."""
+        return Suite.X25519 if self is Suite.VERIFIED else self
 
     @property
     def public_bytes(self) -> int:
         """Length of a public key."""
-        return 32 if self is Suite.X25519 else MLKEM_PUBLIC_BYTES + 32
+        return MLKEM_PUBLIC_BYTES + 32 if self is Suite.HYBRID else 32
 
     @property
     def sealed_bytes(self) -> int:
@@ -46,7 +60,11 @@ class Suite(StrEnum):
         return _KEMS[self].enc_length() + SEED_BYTES + TAG_BYTES
 
 
-_KEMS: dict[Suite, hpke.KEM] = {Suite.X25519: hpke.KEM.X25519, Suite.HYBRID: hpke.KEM.MLKEM768_X25519}
+_KEMS: dict[Suite, hpke.KEM] = {
+    Suite.X25519: hpke.KEM.X25519,
+    Suite.HYBRID: hpke.KEM.MLKEM768_X25519,
+    Suite.VERIFIED: hpke.KEM.X25519,
+}
 _HPKE = {suite: hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM) for suite, kem in _KEMS.items()}
 
 
@@ -65,12 +83,16 @@ class RoundKey:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a sealed seed belongs to: one report to one block of one task, and the length of its vector in words."""
+    """What a sealed seed belongs to: one report to one block of one task, and the length of its vector in words.
+
+    commitments: of a verified report, to the service's share; else empty.
+    """
 
     task_hash: bytes
     report_id: bytes
     block: int
     length: int
+    commitments: bytes = b""
 
     def __post_init__(self) -> None:
         for name, size in (("task_hash", TASK_HASH_BYTES), ("report_id", REPORT_ID_BYTES)):
@@ -81,7 +103,8 @@ class Binding:
     def info(self) -> bytes:
         """HPKE's info: each field behind its own length (uint32, little-endian), so no two bindings read alike."""
         numbers = (n.to_bytes(4, "little") for n in (self.block, self.length))
-        return framed(DOMAIN, self.task_hash, self.report_id, *numbers)
+        fields = (self.task_hash, self.report_id, *numbers)
+        return framed(DOMAIN, *fields, self.commitments) if self.commitments else framed(DOMAIN, *fields)
 
 
 def framed(*fields: bytes) -> bytes:
@@ -134,14 +157,14 @@ def _public(suite: Suite, raw: bytes) -> PublicKey:
     if len(raw) != suite.public_bytes:
         raise ValueError(f"{len(raw)} bytes: must be {suite.public_bytes}")
     x25519 = X25519PublicKey.from_public_bytes(raw[-32:])
-    if suite is Suite.X25519:
+    if suite is not Suite.HYBRID:
         return x25519
     return hpke.MLKEM768X25519PublicKey(MLKEM768PublicKey.from_public_bytes(raw[:-32]), x25519)
 
 
 def _private(suite: Suite, raw: bytes) -> PrivateKey:
     x25519 = X25519PrivateKey.from_private_bytes(raw[-32:])
-    if suite is Suite.X25519:
+    if suite is not Suite.HYBRID:
         return x25519
     mlkem = MLKEM768PrivateKey.from_seed_bytes(raw[:MLKEM_SEED_BYTES])
     return hpke.MLKEM768X25519PrivateKey(mlkem, x25519)

@@ -21,6 +21,7 @@ from federation.private_sum.refusals import (
     PlanRefused,
     TaskRefused,
 )
+from federation.private_sum.report_share import share_bytes
 from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, framed
 from federation.private_sum.signing import SIGNATURE_BYTES, SigningKey, is_signed
 
@@ -34,6 +35,9 @@ MAX_PARTS = 16
 MAX_KEY_BYTES = 4_096
 MAX_TOKEN_BYTES = 640
 MAX_TASK_BYTES = 1_000_000
+MAX_SHARE_BYTES = 6 * MAX_LENGTH
+"""Four bytes a word, or five and the proof."""
+
 U32 = 2**32 - 1
 U64 = 2**64 - 1
 ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARS}}}", re.ASCII)
@@ -100,6 +104,10 @@ class Task:
             )
         if len(self.signature) not in (0, SIGNATURE_BYTES):
             raise TaskRefused(f"signature of {len(self.signature)} bytes: must be {SIGNATURE_BYTES}")
+        try:
+            share_bytes(self.plan, self.suite)
+        except PlanRefused as error:
+            raise TaskRefused(f"suite={self.suite}: {error}") from None
 
     @property
     def signed_bytes(self) -> bytes:
@@ -227,7 +235,8 @@ class Report:
     """Everything a device ever sends of itself: these six fields. Adding one changes a test and its reason.
 
     report_id: 16 random bytes, of this report alone. block: index into the task's blocks. service_share: words minus
-    the seed's stream, uint32 little-endian. sealed_seed: for the custodian. token: the right to report once.
+    the seed's stream, uint32 little-endian; with a verified suite elements of a field, and the proof of their bounds.
+    sealed_seed: for the custodian. token: the right to report once.
     """
 
     task_id: str
@@ -273,7 +282,7 @@ class Report:
 def max_report_bytes(task: Task) -> int:
     """Length of the longest report to a task: what a service reads of a body before it gives up."""
     head = len(REPORT_MAGIC) + 4 + len(task.task_id) + REPORT_ID_BYTES + 4
-    return head + 4 + task.suite.sealed_bytes + 4 + MAX_TOKEN_BYTES + 4 + 4 * task.plan.length
+    return head + 4 + task.suite.sealed_bytes + 4 + MAX_TOKEN_BYTES + 4 + share_bytes(task.plan, task.suite)
 
 
 def _read_report(read: Reader) -> Report:
@@ -284,7 +293,7 @@ def _read_report(read: Reader) -> Report:
     block = read.number("block", 4, 0, U32)
     sealed_seed = read.field("sealed_seed", 0, MAX_KEY_BYTES)
     token = read.field("token", 0, MAX_TOKEN_BYTES)
-    service_share = read.field("service_share", 0, 4 * MAX_LENGTH)
+    service_share = read.field("service_share", 0, MAX_SHARE_BYTES)
     read.end()
     return Report(task_id, report_id, block, service_share, sealed_seed, token)
 
@@ -295,7 +304,7 @@ def _check_against(report: Report, task: Task) -> None:
     if report.block >= len(task.blocks):
         raise MismatchedReport(f"block={report.block}: must be 0..{len(task.blocks) - 1}")
     for name, size in (
-        ("service_share", 4 * task.plan.length),
+        ("service_share", share_bytes(task.plan, task.suite)),
         ("sealed_seed", task.suite.sealed_bytes),
     ):
         if len(getattr(report, name)) != size:

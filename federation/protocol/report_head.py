@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from federation.private_sum.encoding import Reader
-from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedReport, MismatchedReport, OversizedReport
+from federation.private_sum.report_share import share_bytes
 from federation.private_sum.sealing import REPORT_ID_BYTES
-from federation.protocol.messages import MAX_ID_CHARS, MAX_KEY_BYTES, MAX_TOKEN_BYTES, REPORT_MAGIC, U32, Task
+from federation.protocol.messages import (
+    MAX_ID_CHARS,
+    MAX_KEY_BYTES,
+    MAX_SHARE_BYTES,
+    MAX_TOKEN_BYTES,
+    REPORT_MAGIC,
+    U32,
+    Task,
+)
 
 MAX_HEAD_BYTES = (
     len(REPORT_MAGIC) + 4 + MAX_ID_CHARS + REPORT_ID_BYTES + 4 + 4 + MAX_KEY_BYTES + 4 + MAX_TOKEN_BYTES + 4
@@ -47,19 +55,20 @@ def read_head(front: bytes | bytearray | memoryview) -> ReportHead:
         block=read.number("block", 4, 0, U32),
         sealed_seed=read.field("sealed_seed", 0, MAX_KEY_BYTES),
         token=read.field("token", 0, MAX_TOKEN_BYTES),
-        share_bytes=read.number("service_share length", 4, 0, 4 * MAX_LENGTH),
+        share_bytes=read.number("service_share length", 4, 0, MAX_SHARE_BYTES),
         share_at=read.at,
     )
 
 
 def check_head(head: ReportHead, task: Task) -> None:
     """Raises OversizedReport or MismatchedReport unless a report with this head fits the task, which it names."""
-    if head.share_bytes > 4 * task.plan.length:
-        raise OversizedReport(f"service_share of {head.share_bytes} bytes: must be {4 * task.plan.length}")
+    share = share_bytes(task.plan, task.suite)
+    if head.share_bytes > share:
+        raise OversizedReport(f"service_share of {head.share_bytes} bytes: must be {share}")
     if head.block >= len(task.blocks):
         raise MismatchedReport(f"block={head.block}: must be 0..{len(task.blocks) - 1}")
     for name, found, wanted in (
-        ("service_share", head.share_bytes, 4 * task.plan.length),
+        ("service_share", head.share_bytes, share),
         ("sealed_seed", len(head.sealed_seed), task.suite.sealed_bytes),
     ):
         if found != wanted:

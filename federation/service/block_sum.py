@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data.errors import BatchTooSmall
-from federation.private_sum.exchange import Answer, Batch, SealedSeed
+from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import BatchRefused
+from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import StoredReport
 from federation.service.intake.share_files import Place, ShareFolder, ShareLost
 from federation.service.round_store import StoredSum
-from federation.service.summing import sum_of
+from federation.service.summing import seed_of, sum_of
 from federation.storage.crash_points import reached
 
 log = logging.getLogger("ownshelf.federation")
@@ -33,6 +34,10 @@ class Custodian(Protocol):
         """Compute its half of a block's sum. Raises BatchTooSmall, BatchRefused, ForeignTask and BudgetExhausted."""
         ...
 
+    def log_proof(self, task_id: str, since: int) -> bytes:
+        """Prove that a task is in its public log. Raises ForeignTask and LogRefused."""
+        ...
+
     def close(self, task_id: str) -> None:
         """Destroy the round's key. Raises ForeignTask for a task it never signed."""
         ...
@@ -48,7 +53,7 @@ def sum_block(
     """
     if len(reports) < task.plan.min_reports:
         return NOT_SUMMED
-    batch = Batch(task.hash, block, tuple(SealedSeed(report.report_id, report.sealed_seed) for report in reports))
+    batch = _batch(task, block, reports, folder)
     try:
         answer = custodian.answer(batch)
     except (BatchTooSmall, BatchRefused) as refusal:
@@ -57,10 +62,27 @@ def sum_block(
     reached("block answered")
     shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
     try:
-        return StoredSum(len(answer.counted), len(answer.broken), sum_of(task, shares, answer))
+        return StoredSum(len(answer.counted), len(reports) - len(answer.counted), sum_of(task, shares, answer))
     except ShareLost as error:  # no sum, but the custodian has counted the reports
         log.error("task_id=%s block=%d: not summed (%s)", task.task_id, block, error)
         return NOT_SUMMED
+
+
+def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFolder) -> Batch:
+    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
+
+    A report whose share is lost, or is none, is left out.
+    """
+    shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
+    seeds = []
+    for report in reports:
+        try:
+            share = shares[report.report_id] if task.suite.verified else b""
+        except ShareLost as error:
+            log.error("task_id=%s block=%d: one report left out (%s)", task.task_id, block, error)
+            continue
+        seeds.append(seed_of(task, block, report.report_id, report.sealed_seed, share))
+    return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,7 @@ class _Shares(Mapping[bytes, bytes]):
     places: dict[bytes, Place] = field(repr=False)
 
     def __getitem__(self, report_id: bytes) -> bytes:
-        return self.folder.read(self.task.task_id, self.places[report_id], 4 * self.task.plan.length)
+        return self.folder.read(self.task.task_id, self.places[report_id], share_bytes(self.task.plan, self.task.suite))
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.places)

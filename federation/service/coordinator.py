@@ -174,7 +174,9 @@ class Coordinator:
             bundle_version=release.version,
             bundle_hash=self._line.catalogue_hash(release),
             blocks=blocks_of(table.n_items, rows),
-            plan=self.plan.sum_plan(rows, table.rows_of(table.trained).shape[1], table.trained),
+            plan=self.plan.sum_plan(
+                rows, table.rows_of(table.trained).shape[1], table.trained, verified=self.settings.suite.verified
+            ),
             suite=self.settings.suite,
             round_public_key=b"",
             deadline=deadline,

@@ -15,6 +15,7 @@ from data.errors import BatchTooSmall, BudgetExhausted, FederationError
 from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, BatchRefused, ForeignTask, MalformedBatch, TaskRefused
 from federation.private_sum.signing import SigningKey
+from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, SignatureRefused, check_answer, sign_request
 from federation.protocol.transport import check_address, pinned_context
@@ -26,6 +27,7 @@ ERRORS: dict[str, type[FederationError]] = {
     "batch_too_small": BatchTooSmall,
     "budget_exhausted": BudgetExhausted,
     "foreign_task": ForeignTask,
+    "log_refused": LogRefused,
     "signature_refused": SignatureRefused,
     "task_refused": TaskRefused,
 }
@@ -90,6 +92,20 @@ class CustodianClient:
         if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not asked.issuperset(answer.counted):
             raise FederationError(f"block={batch.block}: the custodian answered another batch")
         return answer
+
+    def log_proof(self, task_id: str, since: int) -> bytes:
+        """A LogProof (bytes) for devices, who check it themselves. Raises ForeignTask, LogRefused for an unknown size,
+        CustodianUnreachable at once: whoever waits for it may ask again.
+        """
+        try:
+            response = self._http.get(f"/v1/log/proofs/{task_id}", params={"since": since}, follow_redirects=False)
+        except httpx.TransportError as error:
+            raise CustodianUnreachable(f"custodian: cannot be asked ({type(error).__name__})") from None
+        if response.status_code >= 500:
+            raise CustodianUnreachable(f"custodian: status {response.status_code}")
+        if response.status_code != 200:
+            raise _error(response)
+        return response.content
 
     def close(self, task_id: str) -> None:
         """Have the round's key destroyed. Raises ForeignTask for a task the custodian does not know."""

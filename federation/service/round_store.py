@@ -40,7 +40,7 @@ AnyRound = TypeVar("AnyRound", bound=_Round)
 
 @dataclass(frozen=True)
 class StoredSum:
-    """A block's sum: how many reports are in it, how many seals were broken. words is None if it was not summed."""
+    """A block's sum: reports in it, and reports left out, as broken seals are. words is None if it was not summed."""
 
     counted: int
     broken: int

@@ -8,15 +8,28 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.private_sum.exchange import Answer, Batch, SealedSeed
-from federation.private_sum.refusals import BatchRefused
-from federation.private_sum.service_half import finished_sum
+from federation.private_sum.refusals import BatchRefused, ProofFailed
+from federation.private_sum.sealing import Binding
+from federation.private_sum.service_half import finished_sum, seed_for_custodian
 from federation.protocol.messages import Report, Task
 
 
 def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
-    """The question to the custodian: ids and sealed seeds of one block's reports, never their shares."""
-    seeds = tuple(SealedSeed(report.report_id, report.sealed_seed) for report in reports)
-    return Batch(task.hash, block, seeds)
+    """The question to the custodian: ids and sealed seeds of one block's reports, never their shares.
+
+    Of a verified suite also what the service opens of each proof; a report whose share is none is left out.
+    """
+    seeds = (seed_of(task, block, report.report_id, report.sealed_seed, report.service_share) for report in reports)
+    return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
+
+
+def seed_of(task: Task, block: int, report_id: bytes, sealed_seed: bytes, share: bytes) -> SealedSeed | None:
+    """What the custodian gets of one report; None if its share cannot be opened. share: not read if not verified."""
+    binding = Binding(task.hash, report_id, block, task.plan.length)
+    try:
+        return seed_for_custodian(task.plan, task.suite, binding, sealed_seed, share)
+    except ProofFailed:
+        return None
 
 
 def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDArray[np.int32]:
@@ -28,4 +41,4 @@ def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDA
     missing = [report_id for report_id in answer.counted if report_id not in shares]
     if missing:
         raise BatchRefused(f"block={answer.block}: {len(missing)} counted reports have no share")
-    return finished_sum(task.plan, (shares[report_id] for report_id in answer.counted), answer.words)
+    return finished_sum(task.plan, task.suite, (shares[report_id] for report_id in answer.counted), answer)

@@ -93,8 +93,8 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
 
 
 def cautious_mix(tables: MixTables, prior: str) -> MixModel:
-    """What is served where nothing can prove any weights."""
-    weights = {name: cautious_weights(prior, name) for name in LISTS}
+    """What is served where no device can prove any weights."""
+    weights = {name: cautious_weights(prior, name, seen=False) for name in LISTS}
     return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables)
 
 

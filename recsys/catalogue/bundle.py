@@ -30,6 +30,7 @@ from safetensors.numpy import load_file, save_file
 
 from data.atomic import atomic_folder, check_replaceable, file_hash, write_atomically
 from data.errors import DataError, ModelError
+from data.values.numbers import strict_numbers
 from data.vocabulary import Vocabulary
 from recsys.catalogue.clusters import Clusters, decode_clusters, encode_content, make_clusters, version_of
 from recsys.mix.mix_tables import attributes_of
@@ -137,6 +138,7 @@ def save_bundle(
     updates went into the table, in words; it stands on every artifact. training: figures for the reader.
     mix: learned weights and their tables, over the same items.
     """
+    catalogue = strict_numbers(catalogue)
     _check_catalogue(catalogue, table, "catalogue")
     folder = Path(folder)
     if overwrite:
@@ -183,7 +185,7 @@ def _rest_hash(manifest: Mapping[str, Any]) -> str:
     """Sha256 (hex) of a manifest without its version and its clusters, which devices are told the hash of apart."""
     files = {file: found for file, found in manifest["files"].items() if file != CLUSTERS}
     content = {key: value for key, value in manifest.items() if key != "version"} | {"files": files}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def _check_catalogue(catalogue: pl.DataFrame, table: ItemTable, where: object) -
 
 def _read_catalogue(path: Path, table: ItemTable) -> pl.DataFrame:
     try:
-        catalogue = pl.read_parquet(path)
+        catalogue = strict_numbers(pl.read_parquet(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ModelError(f"{path}: not a parquet file ({error})") from None
     _check_catalogue(catalogue, table, path)

@@ -184,18 +184,18 @@ def encode_catalogue(bundle: Bundle) -> bytes:
     tensors["item_embeddings"] = quantized
     metadata = {
         "bundle_version": bundle.version,
-        "config": json.dumps(finite(asdict(bundle.config))),
-        "training": json.dumps(finite(asdict(training_config(bundle)))),
+        "config": json.dumps(finite(asdict(bundle.config)), allow_nan=False),
+        "training": json.dumps(finite(asdict(training_config(bundle))), allow_nan=False),
         "format": FORMAT,
-        "items": json.dumps(_shown(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False),
+        "items": json.dumps(_shown(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False, allow_nan=False),
         "name": bundle.name,
-        "parts": json.dumps(table.parts),
+        "parts": json.dumps(table.parts, allow_nan=False),
     }
     intent = intent_config(bundle)
     if intent is not None:
-        metadata["intent"] = json.dumps(asdict(intent))
+        metadata["intent"] = json.dumps(asdict(intent), allow_nan=False)
     if bundle.mix is not None:
-        metadata["mix"] = json.dumps(bundle.mix.settings)
+        metadata["mix"] = json.dumps(bundle.mix.settings, allow_nan=False)
     if bundle.clusters_hash is not None:
         metadata["clusters"] = bundle.clusters_hash
     return tensor_file(tensors, metadata)

@@ -59,6 +59,7 @@ class CatalogueChanges:
                 ],
             },
             ensure_ascii=False,
+            allow_nan=False,
         ).encode()
 
     def then(self, newer: CatalogueChanges) -> CatalogueChanges:

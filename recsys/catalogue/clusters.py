@@ -235,11 +235,11 @@ def _file(clusters: Clusters, naming: dict[str, str]) -> bytes:
         "mean_profile": clusters.mean_profile,
     }
     metadata = {
-        "config": json.dumps(finite(asdict(clusters.config))),
+        "config": json.dumps(finite(asdict(clusters.config)), allow_nan=False),
         "format": FORMAT,
         "n_items": str(clusters.n_items),
         "name": clusters.name,
-        "parts": json.dumps(clusters.parts),
+        "parts": json.dumps(clusters.parts, allow_nan=False),
     }
     return tensor_file(tensors, naming | metadata)
 

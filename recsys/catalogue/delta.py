@@ -48,7 +48,7 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
         "items": _columns(json.loads(told["items"]), json.loads(tells["items"])),
         "tensors": [[name, after[name].dtype.name, list(after[name].shape)] for name in changed],
     }
-    text = json.dumps(header, ensure_ascii=False).encode()
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     raw = b"".join(_differences(before.get(name), after[name]) for name in changed)
     return zlib.compress(_MARK + struct.pack("<Q", len(text)) + text + raw, 6)
 
@@ -68,7 +68,9 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         before, told = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
         texts = {**told, **header["texts"]}
-        texts["items"] = json.dumps(_patched(json.loads(told["items"]), header["items"]), ensure_ascii=False)
+        texts["items"] = json.dumps(
+            _patched(json.loads(told["items"]), header["items"]), ensure_ascii=False, allow_nan=False
+        )
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
         )

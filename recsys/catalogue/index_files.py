@@ -79,7 +79,7 @@ def _write(place: Path, index: ItemIndex) -> None:
             "longest": index.longest,
             "files": {path.name: file_hash(path) for path in sorted(fresh.iterdir())},
         }
-        (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1, allow_nan=False))
 
 
 def _read(place: Path, bundle: Bundle) -> ItemIndex | None:

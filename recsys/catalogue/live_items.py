@@ -337,7 +337,7 @@ def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
         word = column.dtype == pl.String and dtype in (pl.Categorical, pl.Enum)
         if same or number or word:
             found = column.cast(dtype).item()
-            if not number or (np.isfinite(value) and (dtype.is_float() or found == value)):
+            if not number or (np.isfinite(found) and (dtype.is_float() or found == value)):
                 return found
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{name}={value!r}: must be {dtype} ({type(error).__name__})") from None

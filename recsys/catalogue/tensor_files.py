@@ -39,6 +39,6 @@ def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, 
             "data_offsets": [len(body), len(body) + len(content)],
         }
         body += content
-    text = json.dumps(header, ensure_ascii=False).encode()
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + body

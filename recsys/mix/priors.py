@@ -45,9 +45,10 @@ _PRIORS: Mapping[str, Mapping[ListName, Mapping[str, float]]] = MappingProxyType
     }
 )
 
-_CAUTIOUS_NEW = {
-    "taste": 0.1, "taste_rank": 0.2, "next": 0.1, "near": 0.1, "category": 0.1, "trend_7d": 0.5, "trend_90d": 0.5,
-}  # fmt: skip
+_TREND = {"trend_7d": 0.5, "trend_90d": 0.5}
+_CAUTIOUS_NEW = _TREND | {"taste": 0.1, "taste_rank": 0.2, "next": 0.1, "near": 0.1, "category": 0.1}
+_CAUTIOUS_OWN = _OWN_PURCHASES | {"own": 1.6}  # views that repeat are own items too
+_OWN_FIRST = _OWN_PURCHASES | {"own": 4.0}
 
 PRIORS: tuple[str, ...] = tuple(_PRIORS)
 """Names of the priors."""
@@ -58,14 +59,15 @@ def prior_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
     return weights_of(_PRIORS[name][listed])
 
 
-def cautious_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
+def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.NDArray[np.float64]:
     """What is served of a recipe for a list where nothing has proved any weights, (F,); KeyError for another name.
 
     The trend, own items, and as much of the other signals as orders equals: a taste from a log in which hardly anybody
-    came back may be noise, and would be shown to everybody.
+    came back may be noise, and would be shown to everybody. seen: whether anybody came back at all; where nobody did,
+    it is the own counter: own items before all others, then the trend.
     """
-    own = _OWN[name] if name == "ratings" else _OWN_PURCHASES  # views that repeat are own items too
-    return weights_of(_CAUTIOUS_NEW | (own if listed == "all" else {}))
+    own = _OWN[name] if name == "ratings" else _CAUTIOUS_OWN if seen else _OWN_FIRST
+    return weights_of((_CAUTIOUS_NEW if seen else _TREND) | (own if listed == "all" else {}))
 
 
 def weights_of(named: Mapping[str, float]) -> npt.NDArray[np.float64]:

@@ -24,6 +24,8 @@ from federation.protocol.transport import is_loopback
 from federation.storage.key_files import read_public_key
 from serving.cli.errors import OneLineCommand
 from serving.http.custodian.custodian_app import CustodianSettings, create_custodian_app
+from serving.http.wire_protocol import BoundedHttp
+from serving.process.core_dumps import forbid_core_dumps
 from serving.process.tls import TlsCert, TlsKey, listening_at, uvicorn_tls
 
 log = logging.getLogger("ownshelf.federation")
@@ -61,6 +63,7 @@ def custodian_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
 ) -> None:
     """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
+    forbid_core_dumps()
     tls, promise, service = uvicorn_tls(host, tls_cert, tls_key), read_plan(plan), read_public_key(service_key)
     terms = None if experiments is None else read_terms(experiments)
     noisy = promise.private and (terms is None or math.isfinite(terms.max_epsilon))
@@ -110,7 +113,17 @@ def read_terms(path: Path) -> ExperimentTerms:
 
 def _listen(app: FastAPI, custodian: Custodian, host: str, port: int, tls: dict[str, Any], as_json: bool) -> None:
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, lifespan="off", **tls
+        app,
+        http=BoundedHttp,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        proxy_headers=False,
+        ws="none",
+        **tls,
     )
     socket = config.bind_socket()
     socket.listen(config.backlog)  # whoever reads the line below may ask at once

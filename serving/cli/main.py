@@ -18,7 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss load: sm
 
 COMMANDS = {
     "demo": ("serving.cli.demo:demo_command", "The whole idea on a real log, in a few minutes."),
-    "ingest": ("serving.cli.lab.ingest:ingest_command", "Read a log into a dataset folder."),
+    "inspect": ("serving.cli.data.inspect:inspect_command", "What a file is and how it would be read."),
+    "ingest": ("serving.cli.data.ingest:ingest_command", "Read a log into a dataset folder."),
+    "dataset": ("serving.cli.data.dataset:app", "A dataset folder: erase shoppers from it."),
+    "catalogue": ("serving.cli.data.catalogue:app", "Put what changed in a catalogue feed into a running service."),
     "train": ("serving.cli.lab.lab:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.cli.lab.tune:tune_command", "Search for a recipe by federated cross-validation."),
     "validate": ("serving.cli.lab.validate:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),
@@ -35,6 +38,7 @@ COMMANDS = {
         "A shopper's own device: history and profile in an encrypted file.",
     ),
     "custodian": ("serving.cli.custodian:custodian_command", "The other party of every private sum."),
+    "log": ("serving.cli.log:app", "A custodian's public log: whether it is one log, as anybody may check."),
     "plan": ("serving.cli.plan:plan_command", "A privacy plan: ε, noise, clips and caps, agreed on by all parties."),
     "rounds": ("serving.cli.rounds:app", "Live training rounds: what became of them, and going back."),
     "bundles": ("serving.cli.bundles:app", "Which bundles a running service has, and which is current."),

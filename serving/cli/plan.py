@@ -25,6 +25,8 @@ def plan_command(
     max_rounds: Annotated[int, typer.Option(min=1, help="Rounds the custodian answers for.")] = 1_000,
     per_period: Annotated[int, typer.Option(min=0, help="Of these, within one period at most; 0: no bound.")] = 0,
     period: Annotated[float, typer.Option(min=0.001, help="Days of a period.")] = 1.0,
+    min_items: Annotated[int, typer.Option(min=1, help="Items of a catalogue that may be trained, at least.")] = 100,
+    min_dim: Annotated[int, typer.Option(min=1, help="Dimensions of its table, at least.")] = 4,
     clip_rows: Annotated[float, typer.Option(help="L2 bound of an update's rows.")] = PRIVATE_CLIPS.rows,
     clip_counts: Annotated[float, typer.Option(help="Of its counts.")] = PRIVATE_CLIPS.counts,
     clip_second: Annotated[float, typer.Option(help="Of its second moment.")] = PRIVATE_CLIPS.second,
@@ -44,7 +46,13 @@ def plan_command(
         max_reports=max_reports,
         max_rounds=max_rounds,
     )
-    plan = replace(plan, max_per_period=per_period, period_s=max(1, round(period * 86_400)))
+    plan = replace(
+        plan,
+        max_per_period=per_period,
+        period_s=max(1, round(period * 86_400)),
+        min_items=min_items,
+        min_dim=min_dim,
+    )
     write_atomically(out, (plan.to_json() + "\n").encode())
     statement = plan.statement() | {"plan": str(out)}
     if as_json:

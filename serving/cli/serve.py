@@ -11,6 +11,7 @@ import typer
 
 from recsys.catalogue.bundle import Bundle
 from serving.cli.serve_options import with_settings
+from serving.process.core_dumps import forbid_core_dumps
 from serving.process.log_lines import write_log_lines
 from serving.process.running_service import Job, live, rounds_advanced
 from serving.process.settings import read_settings, unknown_variables
@@ -34,6 +35,7 @@ def serve_command(
         from serving.process.serve_check import print_checks
 
         raise typer.Exit(print_checks(bundle, tuple(older or ()), options, as_json))
+    forbid_core_dumps()
     for sentence in unknown_variables():
         typer.echo(f"warning: {sentence}", err=True)
     job = Job(bundle, tuple(older or ()), read_settings(options))

@@ -18,9 +18,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.access import NOBODY, Access, Caller, Route, RouteTable
+from serving.access import NOBODY, PUBLISHED, Access, Caller, Route, RouteTable
 from serving.http.cross_origin import CrossOrigin, Headers
 from serving.http.deadlines import Deadlines
+from serving.http.declared_length import declared_length
 from serving.http.json_depth import deeper_than
 from serving.http.rates import KeyRates
 from serving.http.request_record import Observer, Seen
@@ -53,7 +54,9 @@ class GuardBounds:
 
 def error_json(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
     """The one error body."""
-    return json.dumps({"error": {"code": code, "message": message, "details": dict(details or {})}}).encode()
+    return json.dumps(
+        {"error": {"code": code, "message": message, "details": dict(details or {})}}, allow_nan=False
+    ).encode()
 
 
 class Guard:
@@ -150,7 +153,7 @@ class Guard:
             if self._deadlines is not None and task is not None:
                 self._deadlines.leave(task)
         caller = one.caller = scope["state"]["caller"] = access.admit(route, one.authorization)
-        if self._rates is not None and caller.key_id is not None:
+        if self._rates is not None and caller.key_id is not None and caller.scopes != PUBLISHED:
             self._rates.take(caller.key_id)
         depth = self._bounds.max_depth
         if depth is not None and one.body and deeper_than(one.body, depth):
@@ -196,7 +199,7 @@ class _Exchange:
         self.declared: int | None = None
         for name, value in scope["headers"]:
             if name == b"content-length":
-                self.declared = int(value) if value.isdigit() else None
+                self.declared = declared_length(value)
             elif name == b"authorization":
                 self.authorization = value
             elif name == b"transfer-encoding":

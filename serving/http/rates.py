@@ -1,6 +1,7 @@
 """Rate limits per key, in the memory of one worker: each has an even share, so the whole is about what was set.
 
-Requests without a key are not counted here, and neither are addresses: whatever stands before the service sees those.
+Requests without a key, and with the published device key, are not counted here: one shopper could use up what is
+everybody's. Whatever stands before the service sees addresses, and limits those.
 """
 
 from __future__ import annotations

@@ -64,4 +64,4 @@ def line(seen: Seen) -> str:
         "app": seen.app,
         "key_id": seen.key_id,
     }
-    return json.dumps({name: value for name, value in row.items() if value not in ("", None)})
+    return json.dumps({name: value for name, value in row.items() if value not in ("", None)}, allow_nan=False)

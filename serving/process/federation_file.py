@@ -31,7 +31,8 @@ from federation.service.round_store import CoordinatorStore
 from federation.storage.database import sqlite_url
 from federation.storage.key_files import load_or_make_key, read_public_key
 from serving.access import OPEN_APP
-from serving.http.resources.federation_routes import IntakeSettings, TokenDesk
+from serving.http.resources.federation_routes import TokenDesk
+from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import Mints
 from serving.state.tokens import SignedTokens
 
@@ -176,7 +177,7 @@ class FederationFile:
             self.folder / EXPERIMENT_SHARES,
             desk.tokens,
             custodian_key=self.custodian_key,
-            suite=self.rounds.suite,
+            suite=self.rounds.suite.without_proofs,
         )
 
     def _custodian(self) -> CustodianClient:

@@ -17,7 +17,9 @@ class JsonLines(logging.Formatter):
         if record.name == "ownshelf.access":
             return message
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"time": time, "level": record.levelname.lower(), "log": record.name, "message": message})
+        return json.dumps(
+            {"time": time, "level": record.levelname.lower(), "log": record.name, "message": message}, allow_nan=False
+        )
 
 
 def write_log_lines(level: str) -> None:

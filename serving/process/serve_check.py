@@ -46,7 +46,7 @@ def print_checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, An
     """Print the table; 1 if anything in it is an error, else 0."""
     found = list(checks(bundle, older, options))
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(one) for one in found]}))
+        typer.echo(json.dumps({"checks": [asdict(one) for one in found]}, allow_nan=False))
     else:
         for one in found:
             typer.echo(f"{one.level:<8}{one.what:<12}{one.found}" + (f"\n{'':20}→ {one.do}" if one.do else ""))

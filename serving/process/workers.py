@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from data.errors import ServingError
 from serving.http.metrics import SHARED
+from serving.http.wire_protocol import BoundedHttp
 from serving.process.log_lines import write_log_lines
 from serving.process.running_service import Job, worker_app
 from serving.process.settings import Settings
@@ -40,6 +41,7 @@ class Listener:
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
+            http=BoundedHttp,
             log_level="warning",
             access_log=False,
             server_header=False,

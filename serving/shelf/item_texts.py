@@ -79,4 +79,4 @@ def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:
 def text_of(row: Mapping[str, Any]) -> bytes:
     """One item's object up to its score."""
     whole = {name: row.get(name) for name in COLUMNS}
-    return json.dumps(whole, ensure_ascii=False)[:-1].encode() + b', "score": '
+    return json.dumps(whole, ensure_ascii=False, allow_nan=False)[:-1].encode() + b', "score": '

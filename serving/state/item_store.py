@@ -79,7 +79,9 @@ class ItemStore:
                 text = None
                 if fields is not None:
                     before = known.get(item_id)
-                    text = json.dumps((json.loads(before) if before else {}) | fields, ensure_ascii=False)
+                    text = json.dumps(
+                        (json.loads(before) if before else {}) | fields, ensure_ascii=False, allow_nan=False
+                    )
                 values = {"sequence": sequence, "fields": text}
                 if item_id in known:
                     here = (item_changes.c.app == app) & (item_changes.c.item_id == item_id)

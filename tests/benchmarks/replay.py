@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.dataset import REJECTS, Dataset
+from data.checked_log import REJECTS
+from data.dataset import Dataset
 from data.synthetic import SyntheticShop
 from data.vocabulary import Vocabulary
 from federation.lab.recipes import Recipe, recipe

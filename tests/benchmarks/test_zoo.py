@@ -17,7 +17,7 @@ from data.interactions import MICROS_PER_DAY as DAY
 from data.interactions import EventKind, Interactions
 from recsys.evaluation.conclusion import SIMPLE
 from tests.benchmarks import zoo, zoo_members
-from tests.benchmarks.zoo_members import BASES, Base, Member, members
+from tests.benchmarks.zoo_members import BASES, Loaded, Member, members
 from tests.federation.simulation.test_training import tastes
 
 
@@ -25,11 +25,11 @@ from tests.federation.simulation.test_training import tastes
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Member, ...]]:
     """Two members of a log of 120 devices, and one whose log is not at hand."""
 
-    def missing() -> tuple[Interactions, int | None]:
+    def missing() -> Loaded:
         raise DataError("elsewhere.csv: not there")
 
-    monkeypatch.setitem(BASES, "tiny", Base(lambda: (tastes(n_users=120), None)))
-    monkeypatch.setitem(BASES, "gone", Base(missing))
+    monkeypatch.setitem(BASES, "tiny", lambda: Loaded(tastes(n_users=120)))
+    monkeypatch.setitem(BASES, "gone", missing)
     monkeypatch.setattr(zoo, "FEWEST", 20)
     yield (
         Member("tiny:plain", "tiny", zoo_members.plain, False),
@@ -124,6 +124,16 @@ def test_there_are_enough_members_and_a_third_of_them_is_held_out() -> None:
     assert {one.base for one in every} == set(BASES)
     with pytest.raises(OwnshelfError, match="members=nobody: none of that name; there are retail:plain"):
         zoo.run(members="nobody")
+
+
+def test_a_catalogue_is_read_as_evaluate_reads_it_unless_items_are_others() -> None:
+    by_name = {one.name: one for one in members()}
+    attributes = by_name["eshop:plain"].attributes
+    assert attributes is not None
+    assert (attributes.category >= 0).any()
+    assert by_name["eshop:once"].attributes is not None
+    for name in ("eshop:catalogue-x10", "eshop:fashionable", "shop:plain"):
+        assert by_name[name].attributes is None
 
 
 def changed(change: zoo_members.Change) -> tuple[Interactions, Interactions, int]:

@@ -111,7 +111,9 @@ def measure(member: Member, seed: int = 0) -> dict[str, Any]:
     asked = some_shoppers(question(log, protocol, at), seed)
     settled = settle(asked.split.train, seed=seed)
     models = ["personalized", *SIMPLE, "ials"] + (["ease"] if log.n_items <= EASE_AT_MOST else [])
-    compared = compare_models(asked, settled.recipe, seed=seed, k=K, models=models, bootstrap=2)
+    compared = compare_models(
+        asked, settled.recipe, seed=seed, k=K, models=models, bootstrap=2, attributes=member.attributes
+    )
     rivals = best_on_holdout(asked, protocol, settled.recipe.train.trend_half_life, seed)
     rows = []
     for part in PARTS:

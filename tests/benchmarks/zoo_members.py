@@ -21,17 +21,20 @@ from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interacti
 from data.log_reading.ingest import ingest
 from data.split import parse_time
 from data.synthetic import SyntheticShop
+from recsys.mix.mix_tables import ItemAttributes, attributes_of
 from tests.benchmarks import instacart, ml100k
 
 Change = Callable[[Interactions, int, np.random.Generator], Interactions]
 HELD_OUT_EVERY = 3
 
 
-@dataclass(frozen=True)
-class Base:
-    """A log to make members from. load: the log and the moment (µs) of its split; None for the last fifth of events."""
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A log. at: the moment (µs) of its split, None for the last fifth of events. catalogue: of its items, if any."""
 
-    load: Callable[[], tuple[Interactions, int | None]]
+    log: Interactions
+    at: int | None = None
+    catalogue: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,15 @@ class Member:
 
     def load(self, seed: int = 0) -> tuple[Interactions, int]:
         """The log, and the moment (µs) of its split. Raises DataError where the base is not at hand."""
-        log, at = _base(self.base)
-        moment = int(np.quantile(log.time, 0.8)) if at is None else at
-        return self.change(log, moment, np.random.default_rng([seed, 31])), moment
+        loaded = _base(self.base)
+        moment = int(np.quantile(loaded.log.time, 0.8)) if loaded.at is None else loaded.at
+        return self.change(loaded.log, moment, np.random.default_rng([seed, 31])), moment
+
+    @property
+    def attributes(self) -> ItemAttributes | None:
+        """What a catalogue says of the items, where there is one and they are still the same items."""
+        catalogue = _base(self.base).catalogue
+        return None if catalogue is None or self.change in OTHER_ITEMS else attributes_of(catalogue)
 
 
 def logs_folder() -> Path:
@@ -55,11 +64,12 @@ def logs_folder() -> Path:
     return Path(os.environ.get("ZOO_LOGS") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
-def _sample(name: str, at: str) -> tuple[Interactions, int | None]:
-    return Dataset.open(f"sample:{name}").interactions(), parse_time(at)
+def _sample(name: str, at: str) -> Loaded:
+    dataset = Dataset.open(f"sample:{name}")
+    return Loaded(dataset.interactions(), parse_time(at), dataset.catalogue)
 
 
-def _journey(households: int = 300) -> tuple[Interactions, int | None]:
+def _journey(households: int = 300) -> Loaded:
     """Complete Journey's first households and the items bought five times, the last 5 % of events to be foretold."""
     path = logs_folder() / "complete_journey" / "purchases.parquet"
     if not path.exists():
@@ -72,46 +82,47 @@ def _journey(households: int = 300) -> tuple[Interactions, int | None]:
     time = lines["ts"].cast(pl.Datetime("us")).to_physical().to_numpy()
     kind = np.full(len(time), EventKind.PURCHASE)
     log = interactions(user_idx, item_idx, time, n_users=len(users), n_items=len(items), kind=kind)
-    return log, int(np.quantile(log.time, 0.95))
+    return Loaded(log, int(np.quantile(log.time, 0.95)))
 
 
-def _rees46() -> tuple[Interactions, int | None]:
+def _rees46() -> Loaded:
     path = logs_folder() / "rees46_5k" / "events.csv"
     if not path.exists():
         raise DataError(f"{path}: not there; the members of REES46 are left out")
-    return ingest(path, preset="rees46", name="rees46").interactions(), None
+    dataset = ingest(path, preset="rees46", name="rees46")
+    return Loaded(dataset.interactions(), None, dataset.catalogue)
 
 
-def _ratings() -> tuple[Interactions, int | None]:
+def _ratings() -> Loaded:
     """MovieLens 100K as likes, and dislikes below 3 stars."""
     dataset = ml100k.load()
     stars = dataset.log["rating"].cast(pl.String).cast(pl.Float64).to_numpy()
     log = dataset.interactions()
-    return replace(log, kind=np.where(stars < 3, EventKind.DISLIKE, EventKind.LIKE).astype(np.uint8)), None
+    return Loaded(replace(log, kind=np.where(stars < 3, EventKind.DISLIKE, EventKind.LIKE).astype(np.uint8)))
 
 
-def _synthetic(users: int, items: int, events: int, drift: float = 1.0) -> tuple[Interactions, int | None]:
-    return SyntheticShop(users, items, events, seed=5, drift=drift).interactions(), None
+def _synthetic(users: int, items: int, events: int, drift: float = 1.0) -> Loaded:
+    return Loaded(SyntheticShop(users, items, events, seed=5, drift=drift).interactions())
 
 
-BASES: dict[str, Base] = {
-    "retail": Base(partial(_sample, "online-retail", "2011-11-09")),
-    "eshop": Base(partial(_sample, "eshop-2008", "2008-07-01")),
-    "movies": Base(lambda: (ml100k.load().interactions(), None)),
-    "ratings": Base(_ratings),
-    "journey": Base(_journey),
-    "instacart": Base(lambda: (instacart.load(), instacart.LAST_ORDER_US)),
-    "rees46": Base(_rees46),
-    "shop": Base(partial(_synthetic, 3_000, 1_500, 120_000)),
-    "shop-50000": Base(partial(_synthetic, 50_000, 1_500, 400_000)),
-    "shop-drift": Base(partial(_synthetic, 3_000, 1_500, 120_000, 4.0)),
-    "shop-still": Base(partial(_synthetic, 3_000, 1_500, 120_000, 0.0)),
+BASES: dict[str, Callable[[], Loaded]] = {
+    "retail": partial(_sample, "online-retail", "2011-11-09"),
+    "eshop": partial(_sample, "eshop-2008", "2008-07-01"),
+    "movies": lambda: Loaded(ml100k.load().interactions()),
+    "ratings": _ratings,
+    "journey": _journey,
+    "instacart": lambda: Loaded(instacart.load(), instacart.LAST_ORDER_US),
+    "rees46": _rees46,
+    "shop": partial(_synthetic, 3_000, 1_500, 120_000),
+    "shop-50000": partial(_synthetic, 50_000, 1_500, 400_000),
+    "shop-drift": partial(_synthetic, 3_000, 1_500, 120_000, 4.0),
+    "shop-still": partial(_synthetic, 3_000, 1_500, 120_000, 0.0),
 }
 
 
 @cache
-def _base(name: str) -> tuple[Interactions, int | None]:
-    return BASES[name].load()
+def _base(name: str) -> Loaded:
+    return BASES[name]()
 
 
 def plain(log: Interactions, at: int, rng: np.random.Generator) -> Interactions:
@@ -249,6 +260,9 @@ def with_bots(log: Interactions, at: int, rng: np.random.Generator) -> Interacti
     kind = np.concatenate([log.kind, np.full(5 * n, log.kind[0])])
     return interactions(users, items, time, n_users=log.n_users + 5, n_items=log.n_items, kind=kind)
 
+
+OTHER_ITEMS: tuple[Change, ...] = (larger_catalogue, smaller_catalogue, fashionable)
+"""Changes after which an item is no longer what the catalogue says of it."""
 
 _CHANGES: dict[str, tuple[tuple[str, Change], ...]] = {
     "retail": (

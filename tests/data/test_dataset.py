@@ -6,8 +6,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-import data.dataset
-from data.dataset import Dataset, content_hash, open_known, scan_log
+import data.checked_log
+from data.checked_log import content_hash, scan_log
+from data.dataset import Dataset, open_known
 from data.errors import DataError
 from data.log_reading.ingest import ingest
 
@@ -134,7 +135,7 @@ def test_the_hash_of_a_log_stays_what_it_was_when_it_was_saved():
 
 
 def test_a_log_in_a_file_has_the_hash_of_the_log_in_memory_whatever_its_columns_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(data.dataset, "_SLICE", 2)
+    monkeypatch.setattr(data.checked_log, "_SLICE", 2)
     odd = LOG.with_columns(
         paid=pl.Series([True, None, False, True, None]),
         tags=pl.Series([["x"], [], None, ["y", "z"], ["x"]]),
@@ -157,3 +158,23 @@ def test_interactions_share_memory_with_the_log_and_cannot_be_written():
     inter = ingest(LOG).interactions()
     with pytest.raises(ValueError, match="read-only"):
         inter.item_idx[0] = 1
+
+
+def test_the_names_that_a_guess_finds_work_or_say_what_to_call(tmp_path):
+    from data import Dataset as PublicDataset
+    from data import read_log as public_read_log
+
+    made = public_read_log(LOG)
+    assert isinstance(made, PublicDataset)
+    assert PublicDataset.open(LOG).hash == PublicDataset.open(LOG.to_pandas()).hash == made.hash
+    assert PublicDataset.open(LOG.lazy()).hash == made.hash
+    LOG.write_parquet(tmp_path / "log.parquet")
+    assert public_read_log(tmp_path / "log.parquet").hash == made.hash
+    assert PublicDataset.open(tmp_path / "log.parquet", timezone="UTC").hash == made.hash
+    with pytest.raises(DataError, match=r"is a file, must be a folder; .* or call read_log\("):
+        PublicDataset.open(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"Dataset\(DataFrame\): call Dataset.open\(log\)"):
+        PublicDataset(LOG)
+    saved = made.save(tmp_path / "shop")
+    assert isinstance(saved, PublicDataset)
+    assert PublicDataset.open(tmp_path / "shop").hash == made.hash

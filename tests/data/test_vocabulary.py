@@ -51,3 +51,8 @@ def test_nulls_and_repeated_ids_are_refused():
         Vocabulary(("a", "b", "a"))
     with pytest.raises(DataError, match="1 nulls"):
         Vocabulary(pl.Series(["a", None]))
+
+
+def test_one_id_is_no_list_of_its_letters():
+    with pytest.raises(DataError, match=r"ids='12': must be a list of ids, such as \['12'\]"):
+        Vocabulary(["1", "2", "12"]).index_of("12")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +12,19 @@ import pytest
 from scipy.stats import chi2
 
 from federation.custodian.custodian import Custodian
-from federation.learning.training_sum import training_plan
 from federation.private_sum import custodian_half, service_half
+from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.fixed_point import signed
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.noise import Integers, discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import RandomBytes
 from federation.private_sum.shares import WIRE_WORD, combine
-from federation.protocol.messages import Task
+from federation.protocol.messages import Task, blocks_of
 from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of, sum_of
-from tests.federation.custodian.a_custodian import CLIPS, a_client, a_custodian, a_promise, draft
-from tests.federation.private_sum.a_round import reports_of
+from tests.federation.custodian.a_custodian import a_client, a_custodian, a_promise, draft
+from tests.federation.private_sum.a_round import a_task, reports_of
 
 Z = 0.7
 N_BLOCK, DIM = 500, 32
@@ -57,11 +57,20 @@ def p_value(noise: Noise, sigma: float) -> float:
 def noises(client: CustodianClient, plan: SumPlan, block: int = 0, task_id: str = "noisy") -> tuple[Noise, Noise]:
     """The custodian's noise alone, and that of the finished sum, over one block's sum of random vectors."""
 
-    task: Task = client.open_round(replace(draft(task_id=task_id), plan=plan))
+    blocks = blocks_of(2 * N_BLOCK, N_BLOCK)
+    task: Task = client.open_round(replace(draft(task_id=task_id), plan=plan, blocks=blocks))
+    found = noises_of(task, client.answer, block)
+    client.close(task_id)
+    return found
+
+
+def noises_of(task: Task, ask: Callable[[Batch], Answer], block: int = 0) -> tuple[Noise, Noise]:
+    """As noises, of a task that is open. ask: the custodian."""
+    plan = task.plan
     rng = np.random.default_rng(block)
     vectors = [{part.name: rng.normal(size=part.length) for part in plan.parts} for _ in range(DEVICES)]
     reports = reports_of(task, vectors, np.random.default_rng(1), block)
-    answer = client.answer(batch_of(task, block, reports))
+    answer = ask(batch_of(task, block, reports))
     truth = sum_in_process(plan, vectors, np.random.default_rng(1)).astype(np.float64)
     shares = np.zeros(plan.length, dtype=np.uint32)
     for report in reports:
@@ -112,11 +121,12 @@ def test_a_party_that_adds_another_noise_is_found_out(
     assert p_value(whole, np.sqrt(2) * plan.sigma) < REJECTED
 
 
-def test_the_noise_has_the_discrete_gaussians_own_shape(client: CustodianClient) -> None:
+def test_the_noise_has_the_discrete_gaussians_own_shape() -> None:
     """At a small sigma every integer has its own frequency, p(k) ∝ exp(−k²/2σ²); σ of 2/3 and 3/2 fail."""
     part = Part("counts", 40_000, clip_norm=4.0, scale=1.0)
     plan = SumPlan((part,), min_reports=3, max_reports=100, sigma=_sigma_for(part))
-    half, _ = noises(client, plan)
+    task, opened = a_task(plan)
+    half, _ = noises_of(task, lambda batch: custodian_half.answer(batch, opened)[1])
     assert shape_p_value(half, plan.sigma) > REJECTED
     for wrong in (2 / 3, 3 / 2):
         assert shape_p_value(half, plan.sigma * wrong) < REJECTED
@@ -153,7 +163,7 @@ def test_noises_of_blocks_and_rounds_have_nothing_in_common(client: CustodianCli
 def test_no_noise_where_privacy_is_off(tmp_path: Path) -> None:
     off = a_custodian(tmp_path, a_promise(0.0))
     client = a_client(off)
-    quiet = training_plan(N_BLOCK, DIM, CLIPS, min_reports=3, max_reports=100)
+    quiet = a_promise(0.0).sum_plan(N_BLOCK, DIM)
     half, whole = noises(client, quiet)
     assert not half.any()
     assert not whole.any()

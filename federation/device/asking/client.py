@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ModelError, ServingError
+from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
 from federation.protocol.transport import check_address, pinned_context
 from recsys.catalogue.candidates import Candidates, decode_candidates
 from recsys.catalogue.changes import CatalogueChanges, decode_changes
@@ -148,15 +149,14 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
     step = since - since % SINCE_STEP
     url = f"/v1/catalogue/{quote(bundle_version, safe='')}/changes"
     try:
-        with client.stream("GET", url, params={"since": step}, follow_redirects=False) as response:
+        with client.stream("GET", url, params={"since": step}, headers=PACKED, follow_redirects=False) as response:
             if response.status_code == 404:
-                response.read()
+                read_bounded(response, "answer")
                 return None
             if response.status_code != 200:
-                response.read()
                 _answer(response)
                 raise ServingError(f"service: status {response.status_code} instead of changes")
-            content = _bounded(response, "changes", MAX_CHANGES_BYTES)
+            content = read_bounded(response, "changes", MAX_CHANGES_BYTES)
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
     try:
@@ -180,14 +180,14 @@ class _BadDelta(Exception):
 def _fetch(
     client: httpx.Client, name: str, most_bytes: int, held: str | None, older: HeldFile | None = None
 ) -> bytes | None:
-    headers = {} if held is None else {"if-none-match": f'"{held}"'}
+    headers = PACKED if held is None else PACKED | {"if-none-match": f'"{held}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
     params = None if older is None else {"since": older.bundle_version}
     try:
         for _ in range(2):
             with client.stream("GET", url, params=params, headers=headers, follow_redirects=False) as response:
                 if response.has_redirect_location:
-                    response.read()  # so that the connection can be used again
+                    read_bounded(response, "answer")  # so that the connection can be used again
                     url, params = _nearby(response), None
                     continue
                 return _content(response, name, most_bytes, older)
@@ -209,46 +209,39 @@ def _content(response: httpx.Response, name: str, most_bytes: int, older: HeldFi
     if response.status_code == 304:
         return None
     if response.status_code != 200:
-        response.read()
         _answer(response)
     etag = response.headers.get("etag", "").strip('"')
     if older is not None and _DELTA_HEADER in response.headers:
         try:
-            whole = apply_delta(older.content, _bounded(response, name, most_bytes))
+            whole = apply_delta(older.content, read_bounded(response, name, most_bytes))
         except (ModelError, ServingError, httpx.HTTPError):
             raise _BadDelta from None
         if response.headers[_DELTA_HEADER] != older.bundle_version or hashlib.sha256(whole).hexdigest() != etag:
             raise _BadDelta
         return whole
-    content = _bounded(response, name, most_bytes)
+    content = read_bounded(response, name, most_bytes)
     if hashlib.sha256(content).hexdigest() != etag:
         raise ServingError(f"{name}: not the file that its ETag names; torn or changed on the way")
     return content
 
 
-def _bounded(response: httpx.Response, name: str, most_bytes: int) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > most_bytes:
-            raise ServingError(f"{name}: larger than {most_bytes} bytes")
-    return bytes(content)
-
-
 def _question(client: httpx.Client, body: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-        response = client.post("/v1/recommendations", json=dict(body), follow_redirects=False)
+        with client.stream(
+            "POST", "/v1/recommendations", json=dict(body), headers=PACKED, follow_redirects=False
+        ) as response:
+            if response.status_code == 409:
+                read_bounded(response, "answer")
+                return None
+            return _answer(response)
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
-    return None if response.status_code == 409 else _answer(response)
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
+    """The JSON of a streamed answer. Raises ServingError for any but a good one."""
+    answer = read_json(response, "answer")
+    if answer is None:
         raise ServingError(f"service: status {response.status_code}, not an Ownshelf service")
     if response.status_code != 200:
         error = answer.get("error")

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 
 from data.errors import ServingError
+from federation.device.asking.bounded_answer import PACKED, read_json
 from federation.device.asking.client import service_client
 from federation.device.delivery import Patience
 from federation.device.device import Device
@@ -50,9 +51,10 @@ def fetch_definitions(
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:
-            answer = client.get("/v1/experiments", headers=headers)
-            answer.raise_for_status()
-            running = [entry for entry in answer.json()["experiments"] if entry["state"] == "running"]
+            with client.stream("GET", "/v1/experiments", headers=headers | PACKED) as response:
+                response.raise_for_status()
+                answer = read_json(response, "experiments") or {}
+            running = [entry for entry in answer["experiments"] if entry["state"] == "running"]
             definitions = [experiment_of(entry["definition"]) for entry in running]
             failed = {entry["id"]: [int(window) for window in entry["failed_windows"]] for entry in running}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

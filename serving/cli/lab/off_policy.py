@@ -18,8 +18,8 @@ from recsys.evaluation.statistics import RESAMPLES
 from recsys.off_policy.policies import SlotPolicy
 from recsys.off_policy.policy_plot import plot_off_policy
 from recsys.off_policy.policy_report import evaluate_policy
-from serving.cli.lab.ingest import pairs
 from serving.cli.output import console, jsonable, print_json
+from serving.cli.pairs import pairs
 
 
 def off_policy_command(

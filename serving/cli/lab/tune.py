@@ -171,4 +171,5 @@ def _say(figures: Mapping[str, Any], dataset: str, out: Path) -> None:
         f"what it has not seen:\n  ownshelf evaluate {dataset} --recipe {out / 'recipe.json'}\n"
         f"  ownshelf train {dataset} --recipe {out / 'recipe.json'} --out bundle",
         highlight=False,
+        soft_wrap=True,
     )

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from data.errors import BatchTooSmall, BudgetExhausted, FederationError
 from federation.custodian.custodian import Custodian
+from federation.custodian.log_store import RoundOpen
 from federation.custodian.rows import TaskConflict
 from federation.private_sum.exchange import MAX_BATCH_BYTES
 from federation.private_sum.refusals import (
@@ -32,6 +33,7 @@ from federation.private_sum.refusals import (
     PlanRefused,
     TaskRefused,
 )
+from federation.protocol.merkle_log import LogRefused
 from federation.protocol.request_signing import (
     DIGEST_HEADER,
     HEADER,
@@ -41,6 +43,7 @@ from federation.protocol.request_signing import (
     sign_answer,
 )
 from serving.http.bodies import Health
+from serving.http.custodian.custodian_log import add_log
 from serving.http.custodian.custodian_metrics import CONTENT_TYPE, exposition
 from serving.http.custodian.custodian_openapi import BYTES, responses, signature_parameters, signed_body
 from serving.http.guard import NO_TELEMETRY, Guard, GuardBounds, error_json
@@ -52,6 +55,8 @@ CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (ForeignTask, 404, "foreign_task"),
     (TaskConflict, 409, "task_conflict"),
     (AlreadyCounted, 409, "already_counted"),
+    (RoundOpen, 409, "round_open"),
+    (LogRefused, 422, "log_refused"),
     (MalformedBatch, 422, "batch_malformed"),
     (BatchRefused, 409, "batch_refused"),
     (BatchTooSmall, 409, "batch_too_small"),
@@ -96,6 +101,7 @@ def create_custodian_app(
     _add_errors(app)
     _add_rounds(app, front)
     _add_public(app, front)
+    add_log(app, front.custodian)
     bounds = GuardBounds((settings or CustodianSettings()).max_body_bytes)
     app.add_middleware(Guard, bounds, {"body_too_large": 413})
     return app
@@ -152,6 +158,12 @@ def _add_errors(app: FastAPI) -> None:
         assert isinstance(error, Refusal)
         return plain(413, error.code, str(error))
 
+    async def foreign(_: Request, error: Exception) -> Response:
+        return plain(404, "foreign_task", str(error))
+
+    async def unlogged(_: Request, error: Exception) -> Response:
+        return plain(422, "log_refused", str(error))
+
     async def misread(_: Request, error: Exception) -> Response:
         return plain(422, "invalid_request", "path: must be a task_id of 1..64 letters, digits and ._:-")
 
@@ -162,6 +174,8 @@ def _add_errors(app: FastAPI) -> None:
         return answer
 
     app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(ForeignTask, foreign)
+    app.add_exception_handler(LogRefused, unlogged)
     app.add_exception_handler(RequestValidationError, misread)
     app.add_exception_handler(HTTPException, http)
 

@@ -73,7 +73,7 @@ def answer(shelf: Shelf, asked: Ask) -> bytes:
             "unknown_exclude": unknown,
             "candidates": candidates,
         }
-        return json.dumps(whole, ensure_ascii=False).encode()
+        return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
     return list_answer(one, list_for(one, asked), asked.fields)
 
 
@@ -81,7 +81,10 @@ def list_answer(one: ServedBundle, found: Listed, fields: Sequence[str] | None) 
     """Write a list as it is answered. fields: of its items; None for the usual ones."""
     missing = b'[], "unknown_items": []'
     if found.unknown_exclude or found.unknown_items:
-        ids = [json.dumps(some, ensure_ascii=False) for some in (found.unknown_exclude, found.unknown_items)]
+        ids = [
+            json.dumps(some, ensure_ascii=False, allow_nan=False)
+            for some in (found.unknown_exclude, found.unknown_items)
+        ]
         missing = f'{ids[0]}, "unknown_items": {ids[1]}'.encode()
     return (
         b'{"bundle_version": "%b", "mode": "profile", "recommendation_id": "%b", "fallback": %b, '
@@ -116,7 +119,7 @@ def served(shelf: Shelf, asked: Ask) -> ServedBundle:
 
 def with_items(head: Mapping[str, Any], name: str, items: bytes) -> bytes:
     """A JSON object with a list that is JSON already as its last member."""
-    return json.dumps(head, ensure_ascii=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
+    return json.dumps(head, ensure_ascii=False, allow_nan=False)[:-1].encode() + f', "{name}": '.encode() + items + b"}"
 
 
 def _one_of_many(shelf: Shelf, sent: Any) -> bytes:
@@ -124,4 +127,4 @@ def _one_of_many(shelf: Shelf, sent: Any) -> bytes:
         return answer(shelf, parse_ask(sent))
     except Refusal as refusal:
         error = {"code": refusal.code, "message": str(refusal), "details": refusal.details}
-        return json.dumps({"error": error}).encode()
+        return json.dumps({"error": error}, allow_nan=False).encode()

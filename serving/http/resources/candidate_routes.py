@@ -61,7 +61,7 @@ def add_candidates(app: FastAPI, apps: Apps) -> None:
         if one is None:
             raise unknown_bundle(shelf, "clusters")
         state = [_FORM, version, shelf.epoch, one.live.sequence, query.clusters, query.candidates, query.fields]
-        tag = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+        tag = hashlib.sha256(json.dumps(state, allow_nan=False).encode()).hexdigest()
         headers = {"etag": f'"{tag}"', "cache-control": REVALIDATED}
         if if_none_match is not None and names(if_none_match, tag):
             return Response(None, 304, headers)

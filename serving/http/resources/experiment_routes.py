@@ -32,7 +32,7 @@ from serving.http.resources.experiment_bodies import (
     entry_of,
     window_entry,
 )
-from serving.http.resources.federation_routes import OCTETS, REPORT_ROUTE, Receiver
+from serving.http.resources.report_receiver import OCTETS, REPORT_ROUTE, Receiver
 from serving.refusal import Refusal
 
 _ID = Annotated[str, Path(min_length=1, max_length=40)]

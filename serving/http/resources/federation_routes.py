@@ -1,55 +1,38 @@
 """The service's federation routes: a task out, reports in, tokens for shops' backends, what is public about rounds.
 
-A report is read as it comes, refused by its head if it can be, and answered when it is durable. No route logs a body.
+How a report is read: report_receiver.py. No route logs a body.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Path, Query
 from prometheus_client.metrics_core import Metric
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from data.errors import ReportRejected, ServingError
-from federation.private_sum.refusals import OversizedReport
-from federation.protocol.report_head import MAX_HEAD_BYTES, ReportHead, read_head
-from federation.protocol.report_tokens import Right, Tokens
+from data.errors import FederationError
+from federation.private_sum.refusals import ForeignTask
+from federation.protocol.merkle_log import MAX_SIZE, LogRefused
+from federation.protocol.report_tokens import Tokens
 from federation.service.coordinator import Coordinator
-from federation.service.intake.intake import Intake
-from federation.service.intake.report_refusals import IntakeUnavailable, code_of
-from federation.service.intake.report_store import Status
 from federation.service.round_schema import RoundState
 from serving.access import OPEN_APP, caller
 from serving.http.bodies import refusals
 from serving.http.metrics import Metrics, gauge
-from serving.http.resources.federation_bodies import ReportAnswer, RoundList, TokenAnswer, TokenRequest, entry_of
+from serving.http.resources.federation_bodies import RoundList, TokenAnswer, TokenRequest, entry_of
+from serving.http.resources.report_receiver import BUSY_RETRY_S, OCTETS, REPORT_ROUTE, IntakeSettings, Receiver
 from serving.refusal import Refusal
 from serving.state.api_keys import IssuerBound, Mints
 
-OCTETS = "application/octet-stream"
 SHOWN_ROUNDS = 100
-BUSY_RETRY_S = 5
-
-
-@dataclass(frozen=True)
-class IntakeSettings:
-    """memory_bytes: of report bodies on their way in; more is told to come back. body_timeout_s: for one body."""
-
-    memory_bytes: int = 256 * 2**20
-    body_timeout_s: float = 120.0
-
-    def __post_init__(self) -> None:
-        for name, high in (("memory_bytes", 2**40), ("body_timeout_s", 3_600)):
-            if not 0 < getattr(self, name) <= high:
-                raise ServingError(f"intake.{name}={getattr(self, name)}: must be above 0 and at most {high}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +51,7 @@ def add_federation(
     metrics: Metrics = app.state.metrics
     metrics.add(lambda: gauges(coordinator), OPEN_APP)
     _add_task(app, coordinator)
+    _add_log(app, coordinator)
     receiver = app.state.receiver = Receiver.of(settings, metrics)
     _add_reports(app, coordinator, receiver)
     _add_tokens(app, desk)
@@ -94,73 +78,54 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
-class ReportDesk(Protocol):
-    """Who takes reports: a coordinator of training rounds, or of experiments' windows."""
+def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
+    custodian, proofs = coordinator.machine.custodian, ProofCache()
 
-    @property
-    def intake(self) -> Intake:
-        """Where they come in."""
-
-    def max_report_bytes(self) -> int:
-        """The longest one that any round can have."""
-
-    def come_back_s(self, now: int) -> int:
-        """Seconds until asking for a next task makes sense."""
-
-
-REPORT_ROUTE: dict[str, Any] = {
-    "status_code": 201,
-    "response_model": ReportAnswer,
-    "responses": {
-        200: {"model": ReportAnswer, "description": "Was accepted before"},
-        **refusals(401, 403, 409, 410, 413, 415, 422, 503),
-    },
-    "openapi_extra": {
-        "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
-    },
-}
-"""How a route that takes reports describes itself."""
-
-
-@dataclass(frozen=True)
-class Receiver:
-    """Takes reports from requests, whichever desk they are for; all routes share the memory."""
-
-    settings: IntakeSettings
-    metrics: Metrics
-    memory: Memory
-
-    @staticmethod
-    def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
-        """A receiver with all its memory free."""
-        chosen = settings or IntakeSettings()
-        return Receiver(chosen, metrics, Memory(chosen.memory_bytes))
-
-    async def take(self, request: Request, desk: ReportDesk) -> Response:
-        """The answer to one report, once it is durable. Raises Refusal."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
-            raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
-        upload = _Upload(desk)
+    @app.get(
+        "/v1/federation/log/{task_id}",
+        summary="That a task is in the custodian's public log",
+        description="Passed on from the custodian, who signed it; since: the size of the log that was seen before.",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}, "description": "A proof"}, **refusals(404, 422, 503)},
+    )
+    def log_proof(
+        task_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
+        since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
+    ) -> Response:
         try:
-            with self.memory.reserved(upload.check_length(request.headers.get("content-length"))):
-                async with asyncio.timeout(self.settings.body_timeout_s):
-                    async for piece in request.stream():
-                        await upload.add(piece)
-                status = await upload.finish()
-        except ReportRejected as refusal:
-            upload.count(refusal)
-            self.metrics.report(code_of(refusal), upload.issuer)
-            raise _refusal(refusal, desk, upload.ending) from None
-        except TimeoutError:
-            slow = IntakeUnavailable(f"body: must be sent within {self.settings.body_timeout_s:.0f} s")
-            upload.count(slow)
-            self.metrics.report(code_of(slow), upload.issuer)
-            raise _refusal(slow, desk, upload.ending) from None
-        except ClientDisconnect:
-            return Response(None, 503)  # nobody reads it
-        self.metrics.report(status, upload.issuer)
-        answer = ReportAnswer(report_id=upload.report_id, status=status, come_back_s=desk.come_back_s(int(time.time())))
-        return Response(answer.model_dump_json(), 201 if status == "accepted" else 200, media_type="application/json")
+            content = proofs.get_or_ask(task_id, since, custodian.log_proof)
+        except ForeignTask:
+            raise Refusal("not_found", "task_id: the custodian signed no such task") from None
+        except LogRefused:
+            raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
+        except FederationError:
+            busy = {"retry-after": str(BUSY_RETRY_S)}
+            raise Refusal("intake_unavailable", "log: the custodian cannot be asked", headers=busy) from None
+        return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
+
+
+class ProofCache:
+    """Proofs that were asked for lately: devices of a round ask the same, and the custodian need not hear of each."""
+
+    def __init__(self, most: int = 256, keep_s: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._keep_s, self._now = most, keep_s, now
+        self._held: OrderedDict[tuple[str, int], tuple[float, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_or_ask(self, task_id: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
+        """The held proof, or a fresh one."""
+        key, now = (task_id, since), self._now()
+        with self._lock:
+            held = self._held.get(key)
+        if held is not None and now < held[0]:
+            return held[1]
+        content = ask(task_id, since)
+        with self._lock:
+            self._held[key] = now + self._keep_s, content
+            self._held.move_to_end(key)
+            while len(self._held) > self._most:
+                self._held.popitem(last=False)
+        return content
 
 
 def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> None:
@@ -173,97 +138,6 @@ def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> 
     )
     async def report(request: Request) -> Response:
         return await receiver.take(request, coordinator)
-
-
-class _Upload:
-    """One report on its way in."""
-
-    def __init__(self, desk: ReportDesk) -> None:
-        self._intake = desk.intake
-        self._bound = desk.max_report_bytes()
-        self._body = bytearray()
-        self._head: ReportHead | None = None
-        self._found: Right | ReportRejected | None = None
-        self._counted, self._promised = False, False
-
-    @property
-    def report_id(self) -> str:
-        return "" if self._head is None else self._head.report_id.hex()
-
-    @property
-    def issuer(self) -> str:
-        """Whose token it carries; "" where that is not known, or it is not good."""
-        return self._found.issuer if isinstance(self._found, Right) else ""
-
-    @property
-    def ending(self) -> dict[str, str]:
-        """Headers of an early answer. The server goes on receiving what was promised, unless it is told to hang up."""
-        return {} if self._promised else {"connection": "close"}
-
-    def check_length(self, declared: str | None) -> int:
-        """Bytes to make room for. Raises OversizedReport."""
-        length = int(declared) if declared is not None and declared.isdigit() else None
-        if length is not None and length > self._bound:
-            raise OversizedReport(f"report of {length} bytes: must be at most {self._bound}")
-        self._promised = length is not None
-        return self._bound if length is None else length
-
-    async def add(self, piece: bytes) -> None:
-        """The next bytes. Raises ReportRejected as soon as it is certain."""
-        self._body += piece
-        if len(self._body) > self._bound:
-            raise OversizedReport(f"report: must be at most {self._bound} bytes")
-        if self._head is None and len(self._body) >= MAX_HEAD_BYTES:
-            await self._judge()
-
-    async def finish(self) -> Status:
-        """Commit the whole report."""
-        if self._head is None:
-            await self._judge()
-        assert self._head is not None
-        assert self._found is not None
-        self._counted = True
-        return await asyncio.wrap_future(self._intake.take(self._head, self._body, self._found))
-
-    def count(self, refusal: ReportRejected) -> None:
-        """Count a refusal once."""
-        if not self._counted:
-            self._intake.count(refusal)
-
-    async def _judge(self) -> None:
-        head = read_head(bytes(self._body[:MAX_HEAD_BYTES]))
-        found = self._intake.screen(head, int(time.time()))
-        if isinstance(found, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
-            raise found
-        self._head, self._found = head, found
-
-
-class Memory:
-    """Bytes of bodies on their way in, all of them in the event loop's one thread."""
-
-    def __init__(self, bound: int) -> None:
-        self._left = bound
-
-    @contextmanager
-    def reserved(self, n_bytes: int) -> Iterator[None]:
-        """Room for one body while it comes in. Raises IntakeUnavailable."""
-        if n_bytes > self._left:
-            raise IntakeUnavailable("report: too many are on their way in, send it again later")
-        self._left -= n_bytes
-        try:
-            yield
-        finally:
-            self._left += n_bytes
-
-
-def _refusal(refusal: ReportRejected, desk: ReportDesk, headers: dict[str, str]) -> Refusal:
-    code = code_of(refusal)
-    if code == "intake_unavailable":
-        return Refusal(code, str(refusal), headers=headers | {"retry-after": str(BUSY_RETRY_S)})
-    if code in ("report_late", "report_stale", "round_full"):
-        wait = desk.come_back_s(int(time.time()))
-        return Refusal(code, str(refusal), {"come_back_s": wait}, headers | {"retry-after": str(wait)})
-    return Refusal(code, str(refusal), headers=headers)
 
 
 def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:

@@ -47,7 +47,7 @@ def add_front_pages(app: FastAPI) -> None:
         if "text/html" in request.headers.get("accept", ""):
             return home_page.response()
         headers = {"content-security-policy": API_POLICY, "vary": "accept"}
-        return Response(json.dumps(home_body), 200, headers, "application/json")
+        return Response(json.dumps(home_body, allow_nan=False), 200, headers, "application/json")
 
     @app.get(
         "/docs",

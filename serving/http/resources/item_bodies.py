@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from data.limits import MAX_PRICE
 from serving.http.bodies import MAX_EXCLUDE, MAX_TOP_K, Item, ItemId, Strict
 from serving.http.resources.ask_bodies import ListedFields, whole
 
 MAX_PUT = 1_000
 MAX_ATTRIBUTES = 50
 MAX_TEXT = 1_000
-MAX_PRICE = 1e12
+
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 FIELDS = ("title", "category", "price", "available")
@@ -25,7 +26,11 @@ AttributeName = Annotated[
     AfterValidator(lambda name: _attribute(name)),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "not": {"enum": ["item_id", *FIELDS]}}),
 ]
-PutItemId = Annotated[ItemId, Field(pattern=r"^[^\x00]*$")]  # no database's text holds NUL
+PutItemId = Annotated[
+    ItemId,
+    Field(pattern=r"^[^\x00-\x1f\x7f]*$", json_schema_extra={"not": {"enum": [".", ".."]}}),
+    AfterValidator(lambda item_id: _addressable(item_id)),
+]  # the bounds of a log's item ids
 Attribute = Text | Annotated[float, Field(allow_inf_nan=False)] | bool | None
 
 
@@ -34,6 +39,13 @@ def _attribute(name: str) -> str:
     if name in FIELDS or name == "item_id":
         raise PydanticCustomError("attribute_name", "a field, which is no attribute")
     return name
+
+
+def _addressable(item_id: str) -> str:
+    """A path of ``.`` or ``..`` is another path."""
+    if item_id in (".", ".."):
+        raise PydanticCustomError("item_id", "an id that an address can carry")
+    return item_id
 
 
 class SimilarQuery(BaseModel):

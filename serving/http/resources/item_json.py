@@ -98,7 +98,7 @@ def _texts(one: ServedBundle, items: Items, fields: Sequence[str]) -> list[bytes
         row = {"item_id": item_id} | {name: values[at] for name, values in columns.items()}
         if attributes is not None:
             row["attributes"] = {name: values[at] for name, values in attributes.items()}
-        texts.append(json.dumps(row, ensure_ascii=False)[:-1].encode() + b', "score": ')
+        texts.append(json.dumps(row, ensure_ascii=False, allow_nan=False)[:-1].encode() + b', "score": ')
     return texts
 
 

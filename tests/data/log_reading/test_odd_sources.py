@@ -86,7 +86,7 @@ def test_typed_times_that_no_calendar_has_are_bad_rows():
 def test_availability_is_read_in_its_usual_words(tmp_path, word, truth):
     items = written(tmp_path, f"item,available\nx,{word}\ny,1\n", "items.csv")
     dataset = ingest(written(tmp_path, "user,item,time\nu,x,2024-01-01\n"), items=items)
-    assert dataset.catalogue["available"].to_list() == [truth]
+    assert dataset.catalogue["available"].to_list() == [truth, True]
 
 
 def test_availability_of_pandas_with_gaps_is_read():
@@ -140,6 +140,6 @@ def test_item_ids_that_no_address_can_carry_are_bad_rows():
     dataset = ingest(pl.DataFrame({"user": ["u"] * 3, "item": items, "time": ["2024-01-01"] * 3}))
     assert list(dataset.items.ids) == ["x" * 128]
     assert [reason for _, reason, _ in dataset.rejects.rows()] == [
-        "item_id is longer than 128 characters or has a line end"
+        "item_id is longer than 128 characters or has a line end or control character"
     ] * 2
     assert dataset.events["kind"].to_list() == [EventKind.VIEW.name.lower()]

@@ -12,8 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import data.dataset
-import data.log_reading.csv_repair
+import data.checked_log
+import data.log_reading.opening.csv_repair
 import data.log_reading.partitions
 from data.dataset import Dataset
 from data.errors import DataError
@@ -101,8 +101,8 @@ def test_bad_lines_of_a_file_are_told_by_their_lines(tmp_path):
 
 
 def test_text_that_needs_patience_or_another_encoding_is_set_down_and_not_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(data.log_reading.csv_repair, "_CHUNK_ROWS", 2)
-    monkeypatch.setattr(data.log_reading.csv_repair, "_CHUNK_BYTES", 5)
+    monkeypatch.setattr(data.log_reading.opening.csv_repair, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(data.log_reading.opening.csv_repair, "_CHUNK_BYTES", 5)
     head = "user_id,item_id,time\n"
     texts = {
         "quotes.csv": (head + 'u1,5" disc,2024-01-01\nu1,"a ""b""",2024-01-02\nu2\nu2,9",2024-01-04\n').encode(),
@@ -142,7 +142,7 @@ def test_a_base_and_an_items_file_mean_the_same(tmp_path):
     items = pl.DataFrame({"sku": ["c", "z"], "title": ["Cow", "Zoo"], "material": ["fur", "stone"]})
     old = ingest(tmp_path / "old.csv")
     dataset = assert_same(tmp_path / "new.csv", tmp_path, partitions=2, base=old, items=items)
-    assert dataset.catalogue["title"].to_list() == ["Bee", "Ape", "Cow"]
+    assert dataset.catalogue["title"].to_list() == ["Bee", "Ape", "Cow", "Zoo"]
     assert dataset.users.ids.to_list() == ["u1", "u2", "u3"]
 
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_clear_error_that_leaves_nothing(where, tmp_path, mon
     monkeypatch.setattr(data.log_reading.partitions, where, full)
     with pytest.raises(DataError, match=r"^out=.*shop: the disk is full; until it is done, a partitioned ingest needs"):
         ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=2)
-    monkeypatch.setattr(data.dataset, "write_rest", full)
+    monkeypatch.setattr(data.checked_log, "write_rest", full)
     with pytest.raises(DataError, match=r"^out=.*shop: the disk is full$"):
         ingest_folder(tmp_path / "log.csv", tmp_path / "shop", partitions=1)
     assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]

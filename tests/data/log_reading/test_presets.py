@@ -48,13 +48,13 @@ PUBLISHED = [
         "events.csv",
         "timestamp,visitorid,event,itemid,transactionid\n1433221332117,257597,view,355908,\n"
         "1433221332118,257597,addtocart,355908,\n1433221332119,257597,transaction,355908,4000\n"
-        "1433221332120,257597,wish,355908,\n",
+        "1433221332120,257597,stare,355908,\n",
         (
             ("257597", "355908", "view", "2015-06-02 05:02:12.117"),
             ("257597", "355908", "cart", "2015-06-02 05:02:12.118"),
             ("257597", "355908", "purchase", "2015-06-02 05:02:12.119"),
         ),
-        ((5, "unknown event kind", "wish"),),
+        ((5, "unknown event kind", "stare"),),
     ),
     Published(
         "rees46",

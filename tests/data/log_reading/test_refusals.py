@@ -15,7 +15,7 @@ TEXT = (
 
 def test_only_refused_rows_and_rows_with_line_ends_are_collected(tmp_path):
     (tmp_path / "log.csv").write_text(TEXT + "u1,c,2024-01-01,z\n" * 5)
-    _, found = read_planned(open_log(tmp_path / "log.csv", LogOptions()), lambda plan: refusals(plan).collect())
+    _, found = read_planned(open_log(tmp_path / "log.csv", LogOptions()), lambda plan: (plan, refusals(plan).collect()))
     assert found["breaks"].to_list() == [0, 1, 2, 0]
     refused, breaks = placed(found)
     assert refused.rows() == [(2, "user is missing", None), (5, "user is missing", None), (8, "user is missing", None)]

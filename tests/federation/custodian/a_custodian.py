@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from federation.protocol.messages import Report, Task
 from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of
 from serving.http.custodian.custodian_app import create_custodian_app
-from tests.federation.private_sum.a_round import a_draft, a_plan, a_vector, reports_of
+from tests.federation.private_sum.a_round import a_draft, a_vector, reports_of
 from tests.shop import InProcess
 
 SERVICE = SigningKey.from_private(bytes(range(1, 33)))
@@ -50,18 +49,14 @@ def a_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | N
 
 
 def draft(plan: PrivacyPlan | None = None, task_id: str = "training-7", suite: Suite = Suite.X25519) -> Task:
-    """A draft as noisy as the plan asks."""
-    promise = plan or a_promise()
-    quiet = a_plan(min_reports=promise.min_reports)
-    sigma = math.ceil(promise.noise_multiplier * math.sqrt(quiet.sensitivity_squared))
-    return replace(
-        a_draft(replace(quiet, sigma=sigma), suite), task_id=task_id, deadline=now() + 3_600, come_back_at=now() + 7_200
-    )
+    """A draft of the plan that the promise asks for, over blocks of 4 items."""
+    sums = (plan or a_promise()).sum_plan(4, 3, verified=suite.verified)
+    return replace(a_draft(sums, suite), task_id=task_id, deadline=now() + 3_600, come_back_at=now() + 7_200)
 
 
 def some_reports(task: Task, n: int = 5, block: int = 0, seed: int = 0) -> list[Report]:
     rng = np.random.default_rng(seed)
-    return reports_of(task, [a_vector(rng) for _ in range(n)], rng, block)
+    return reports_of(task, [a_vector(rng, plan=task.plan) for _ in range(n)], rng, block)
 
 
 def a_batch(task: Task, n: int = 5, block: int = 0) -> Batch:

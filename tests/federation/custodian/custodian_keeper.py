@@ -18,9 +18,12 @@ from types import TracebackType
 import httpx
 import sqlalchemy as sa
 
-from federation.custodian.schema import ANSWERS, COUNTED, LEDGER, ROUNDS
+from federation.custodian.schema import ANSWERS, COUNTED, LEDGER, LOG, ROUNDS
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.exchange import Answer
+from federation.private_sum.sealing import framed
+from federation.protocol.messages import Task
+from federation.protocol.transparency import task_entry
 from federation.service.custodian_client import CustodianClient
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
@@ -153,12 +156,16 @@ def check_books(folder: Path, database: str | None = None) -> None:
             ledger = {(row.task_hash, row.block): row for row in connection.execute(sa.select(LEDGER))}
             counted = {row.report_id: row.task_hash for row in connection.execute(sa.select(COUNTED))}
             rounds = {row.task_hash: row for row in connection.execute(sa.select(ROUNDS))}
+            log = connection.execute(sa.select(LOG.c.position, LOG.c.entry).order_by(LOG.c.position)).all()
     finally:
         engine.dispose()
     ids = [(id_, row.task_hash) for row in answers for id_ in Answer.from_bytes(row.answer).counted]
     assert len(ids) == len(counted) == sum(row.reports for row in ledger.values())
     assert dict(ids) == counted
     assert set(ledger) == {(row.task_hash, row.block) for row in answers}
+    signed = [task_entry(Task.from_bytes(row.task)) for row in rounds.values()]
+    assert [row.position for row in log] == list(range(len(log)))
+    assert set(signed) == {row.entry for row in log if row.entry.startswith(framed(b"task"))}
     for task_hash, row in rounds.items():
         assert row.answered == sum(of == task_hash for of, _ in ledger)
         assert row.closed_at is not None or (folder / "round-keys" / task_hash.hex()).exists()

@@ -75,7 +75,7 @@ def counted(custodian: Custodian) -> set[bytes]:
 def test_the_sum_of_a_round_is_exact_without_noise(make: Make, suite: Suite) -> None:
     custodian = make(OFF)
     task = Task.from_bytes(custodian.open_round(draft(OFF, suite=suite).draft_bytes(), now()))
-    vectors = [a_vector(np.random.default_rng(device)) for device in range(6)]
+    vectors = [a_vector(np.random.default_rng(device), plan=task.plan) for device in range(6)]
     reports = reports_of(task, vectors, np.random.default_rng(9))
     answer = Answer.from_bytes(custodian.answer(batch_bytes(task, reports), now()))
     shares = {report.report_id: report.service_share for report in reports}
@@ -109,8 +109,12 @@ def test_a_draft_is_signed_once_even_after_its_deadline(make: Make) -> None:
 
 def test_each_round_has_a_key_of_its_own(make: Make) -> None:
     custodian = make()
-    assert open_task(custodian, "a").round_public_key != open_task(custodian, "b").round_public_key
-    assert len(list(custodian.round_keys.folder.glob("[!.]*"))) == 2
+    first = open_task(custodian, "a")
+    assert custodian.round_keys.read(first.hash) is not None
+    custodian.close("a", now())
+    second = open_task(custodian, "b")
+    assert first.round_public_key != second.round_public_key
+    assert [path.name for path in custodian.round_keys.folder.glob("[!.]*")] == [second.hash.hex()]
 
 
 @pytest.mark.parametrize(
@@ -173,10 +177,11 @@ def test_each_refusal_leaves_no_trace(make: Make) -> None:
 
 def test_a_report_is_counted_once_across_rounds(make: Make) -> None:
     custodian = make()
-    first, second = open_task(custodian, "a"), open_task(custodian, "b")
+    first = open_task(custodian, "a")
     reports = some_reports(first)
     custodian.answer(batch_bytes(first, reports), now())
     custodian.close("a", now())
+    second = open_task(custodian, "b")
     fresh = some_reports(second)
     replayed = replace(fresh[0], report_id=reports[2].report_id)
     with pytest.raises(AlreadyCounted, match="1 reports"):
@@ -301,18 +306,19 @@ def test_rounds_beyond_the_budget_are_refused(make: Make) -> None:
     """An open round may yet be answered, so it is reserved; one closed without an answer cost nothing."""
     plan = a_promise(max_rounds=2)
     custodian = make(plan)
-    first, second = open_task(custodian, "a"), open_task(custodian, "b")
-    with pytest.raises(BudgetExhausted, match="max_rounds=2"):
-        open_task(custodian, "c")
-    assert not (custodian.round_keys.folder / "c").exists()
-    custodian.close("b", now())
-    open_task(custodian, "c")
+    first = open_task(custodian, "a")
     custodian.answer(a_batch(first).to_bytes(), now())
     custodian.close("a", now())
+    second = open_task(custodian, "b")
+    with pytest.raises(BudgetExhausted, match="max_rounds=2"):
+        open_task(custodian, "c")
+    custodian.close("b", now())
+    third = open_task(custodian, "c")
+    custodian.answer(a_batch(third).to_bytes(), now())
     with pytest.raises(BudgetExhausted):
         open_task(make(plan), "d")
     assert make(plan).open_round(second.draft_bytes(), now()) == second.to_bytes()
-    assert len(list((custodian.round_keys.folder).glob("[!.]*"))) == 1
+    assert [path.name for path in custodian.round_keys.folder.glob("[!.]*")] == [third.hash.hex()]
 
 
 def test_a_closed_round_opens_nothing_any_more(make: Make) -> None:

@@ -67,7 +67,7 @@ def play(client: CustodianClient, task_id: str) -> dict[str, object]:
     task = client.open_round(draft(PLAN, task_id))
     asked: list[tuple[Batch, Answer]] = []
     for block in range(BLOCKS):
-        vectors = [a_vector(np.random.default_rng([block, device])) for device in range(DEVICES)]
+        vectors = [a_vector(np.random.default_rng([block, device]), plan=task.plan) for device in range(DEVICES)]
         reports = reports_of(task, vectors, np.random.default_rng(block), block)
         batch = batch_of(task, block, reports)
         answer = client.answer(batch)

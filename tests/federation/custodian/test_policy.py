@@ -41,4 +41,6 @@ def test_batch_carries_no_share():
     reports = reports_of(task, [a_vector(RNG) for _ in range(3)], RNG)
     batch = batch_of(task, 2, reports)
     assert [(s.report_id, s.sealed_seed) for s in batch.seeds] == [(r.report_id, r.sealed_seed) for r in reports]
-    assert set(vars(batch.seeds[0])) == {"report_id", "sealed_seed"}
+    # Of a verified report also hashes of its share under a blind, and its rows at one point, each under a mask.
+    assert set(vars(batch.seeds[0])) == {"report_id", "sealed_seed", "commitments", "opened"}
+    assert all(seed.commitments == seed.opened == b"" for seed in batch.seeds)

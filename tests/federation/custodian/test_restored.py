@@ -95,6 +95,7 @@ def test_a_restored_database_opens_no_round_until_the_operator_says_so(tmp_path:
         custodian.shut()
     custodian = opened(folder, accept_restore=True)
     assert signed(custodian, "training-8").task_id == "training-8"
+    custodian.close("training-8", now())
     custodian.shut()
     custodian = opened(folder)  # once is enough
     signed(custodian, "training-9")

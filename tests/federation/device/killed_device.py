@@ -26,7 +26,9 @@ from federation.device.vault.vault import Reading
 from tests.federation.forking import answer_each
 from tests.federation.service.live_round import CUSTODIAN, NOW
 
-POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf)
+POLICY = DevicePolicy(
+    CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False
+)
 
 
 class Killer:

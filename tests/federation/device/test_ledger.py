@@ -56,3 +56,14 @@ def test_it_prints_neither_the_report_nor_the_tasks() -> None:
     pending = Pending(b"\x07" * 32, 1, 2.0, b"the report")
     assert "report" not in repr(pending)
     assert "x07" not in repr(pending) + repr(Entry(b"\x07" * 32, 0, 0, 1.0))
+
+
+def test_what_proofs_take_of_delta_stays_in_the_ledger() -> None:
+    rho, error = 0.01, 1e-7
+    plain = Participation(tuple(Entry(bytes(32), n, 0, rho) for n in range(3)))
+    proved = Participation(tuple(Entry(bytes(32), n, 0, rho, error) for n in range(3)))
+    assert proved.epsilon(1e-6) == epsilon_of(3 * rho, 1e-6 - 3 * error) > plain.epsilon(1e-6)
+    assert proved.epsilon(1e-6, and_rho=rho, and_proof_error=error) == epsilon_of(4 * rho, 1e-6 - 4 * error)
+    assert proved.epsilon(3e-7) == math.inf
+    assert Participation.decode(proved.encode()) == proved
+    assert Entry.decode([bytes(32).hex(), 1, 2, 0.5]) == Entry(bytes(32), 1, 2, 0.5)  # of a vault of before

@@ -31,8 +31,8 @@ from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_ca
 from tests.federation.service.live_round import CUSTODIAN, NOW, FakeService, refusal, training_task
 from tests.shop import make_bundle
 
-POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, max_epsilon=50.0)
-OPEN = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf)
+POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, max_epsilon=50.0, follows_log=False)
+OPEN = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False)
 TOKEN = b"a-right-to-report"
 
 
@@ -68,7 +68,7 @@ class Waits:
         return NOW + sum(self.slept)
 
     def patience(self, **changes: float) -> Patience:
-        return Patience(**({"spread_s": 0.0} | changes), sleep=self.slept.append)  # type: ignore[arg-type]
+        return Patience(**({"spread_s": 0.0, "stay_s": math.inf} | changes), sleep=self.slept.append)  # type: ignore[arg-type]
 
 
 def part(

@@ -11,6 +11,7 @@ from data.errors import FederationError
 from federation.custodian.policy import CustodianPolicy, answer_batch, open_round
 from federation.device.report import make_report
 from federation.learning.item_step import RoundSums
+from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips, Update, device_update
 from federation.learning.training_sum import round_sums, training_plan, vectors_of
 from federation.private_sum.in_process import sum_in_process
@@ -64,7 +65,8 @@ def assert_close(found: RoundSums, expected: RoundSums, n_devices: int, plan_sca
 def test_a_round_through_service_and_custodian_is_the_simulated_round(suite: Suite) -> None:
     n_devices = 24
     updates, expected = updates_and_expectation(n_devices)
-    plan = training_plan(N_BLOCK, DIM, CLIPS, min_reports=1, max_reports=100)
+    off = PrivacyPlan.off(CLIPS, max_participations=1, min_reports=1, max_reports=100)
+    plan = off.sum_plan(N_BLOCK, DIM, verified=suite.verified)
     draft = Task(
         task_id="training-0",
         round=0,

@@ -51,8 +51,11 @@ def a_task(plan: SumPlan | None = None, suite: Suite = Suite.X25519) -> tuple[Ta
     return open_round(a_draft(plan or a_plan(), suite), LOOPBACK, CUSTODIAN)
 
 
-def a_vector(rng: np.random.Generator, size: float = 1.0) -> dict[str, npt.NDArray[np.float64]]:
-    vector = {part.name: rng.normal(scale=size, size=part.length) for part in PARTS}
+def a_vector(
+    rng: np.random.Generator, size: float = 1.0, plan: SumPlan | None = None
+) -> dict[str, npt.NDArray[np.float64]]:
+    parts = PARTS if plan is None else plan.parts
+    vector = {part.name: rng.normal(scale=size, size=part.length) for part in parts}
     return vector | {"one": np.ones(1)}
 
 

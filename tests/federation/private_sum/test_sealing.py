@@ -18,7 +18,7 @@ def test_sealed_seed_opens_with_the_round_key_and_has_the_stated_length(suite):
     key, seed = new_round_key(suite), os.urandom(32)
     sealed = seal(seed, suite, key.public, BINDING)
     assert Opener.of(key).open(sealed, BINDING) == seed
-    assert len(sealed) == suite.sealed_bytes == {Suite.X25519: 80, Suite.HYBRID: 1168}[suite]
+    assert len(sealed) == suite.sealed_bytes == {Suite.X25519: 80, Suite.HYBRID: 1168, Suite.VERIFIED: 80}[suite]
     assert len(key.public) == suite.public_bytes
 
 

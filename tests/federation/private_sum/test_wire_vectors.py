@@ -7,9 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.private_sum.sealing import Binding, Opener, RoundKey, Suite
+from federation.private_sum.verified.proof_plan import ProofPlan
+from federation.private_sum.verified.reference import check_plainly, prove_plainly
 from federation.protocol.messages import Report, Task
 from tests.federation.private_sum import hpke_by_hand
-from tests.federation.private_sum.wire_vectors import PATH, vectors
+from tests.federation.private_sum.wire_vectors import PATH, VERIFIED_PLAN, vectors
 
 WRITTEN = json.loads(PATH.read_text())
 MADE = vectors()
@@ -64,6 +66,41 @@ def test_report_is_read_back_from_its_bytes():
         case["block"],
     )
     assert (report.service_share.hex(), report.token.hex()) == (case["service_share"], case["token"])
+
+
+def test_the_verified_report_is_what_the_plain_proof_makes_and_accepts():
+    case = WRITTEN["verified"]
+    proof = ProofPlan(VERIFIED_PLAN)
+    given = [bytes.fromhex(case[name]) for name in ("context", "seed", "blind")]
+    share, commitments = prove_plainly(proof, case["integers"], *given)
+    assert share.hex() == case["service_share"]
+    assert commitments.to_bytes().hex() == case["commitments"]
+    assert check_plainly(proof, share, given[1], given[0])
+    assert len(share) == 5 * case["layout"]["elements"] + 64
+
+
+def test_challenges_of_the_verified_report_are_plain_sha256_over_framed_fields():
+    case, domain = WRITTEN["verified"], b"ownshelf/private-sum/verified/v1"
+    context, seed, blind, share, commitments = (
+        bytes.fromhex(case[name]) for name in ("context", "seed", "blind", "service_share", "commitments")
+    )
+    layout = case["layout"]
+    cuts = [5 * n for n in (len(case["integers"]) + sum(layout["norm_bits"]), layout["elements"])]
+    middle = cuts[0] + 5 * layout["checks"] * layout["projection_bits"]
+
+    def of(*fields: bytes) -> bytes:
+        return hashlib.sha256(framed(domain, *fields)).digest()
+
+    vector = of(b"vector", context, b"", blind, share[: cuts[0]])
+    first = of(b"projection key", of(b"seed", context, seed), vector)
+    projections = of(b"projections", context, first, blind, share[cuts[0] : middle])
+    second = of(b"weights key", first, projections)
+    proofs = of(b"proofs", context, second, blind, share[middle : cuts[1]])
+    assert vector + projections + proofs == commitments
+    assert [case[name] for name in ("projection_key", "weights_key", "opening_key")] == [
+        key.hex() for key in (first, second, of(b"opening key", second, proofs))
+    ]
+    assert share[cuts[1] :] == blind + of(b"seed", context, seed)
 
 
 def test_decoded_sum_is_that_of_the_vectors_within_one_step_of_rounding_a_report():

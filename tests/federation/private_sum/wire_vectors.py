@@ -16,6 +16,11 @@ from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.sealing import Binding, RoundKey, Suite, seal
 from federation.private_sum.shares import combine, expand, service_share
 from federation.private_sum.signing import SigningKey
+from federation.private_sum.verified import field
+from federation.private_sum.verified.projections import signs
+from federation.private_sum.verified.proof import ServiceShare, check_report, open_service_share, prove_with
+from federation.private_sum.verified.proof_plan import ProofPlan
+from federation.private_sum.verified.transcript import Transcript, challenges
 from federation.protocol.messages import TASK_DOMAIN, Block, Report, Task
 from tests.federation.private_sum import hpke_by_hand
 
@@ -31,6 +36,13 @@ PLAN = SumPlan(
     min_reports=50,
     max_reports=5_000,
     sigma=4_000,
+)
+
+VERIFIED_PLAN = SumPlan(
+    parts=(Part("rows", 3, clip_norm=2.5, scale=4.0), Part("metrics", 2, clip_norm=1.5, scale=2.0, clamped=True)),
+    min_reports=50,
+    max_reports=5_000,
+    sigma=10,
 )
 
 
@@ -121,6 +133,46 @@ def sealing_json(task: Task) -> dict[str, Any]:
     }
 
 
+def verified_json() -> dict[str, Any]:
+    """A verified report with known seed and blind: its share, what it commits to, its challenges, what is opened."""
+    proof, integers = ProofPlan(VERIFIED_PLAN), [3, -4, 0, 1, 2]
+    context = Binding(bytes(range(32)), bytes(range(16)), 1, VERIFIED_PLAN.length).info
+    halves = prove_with(proof, np.array(integers, dtype=np.int32), context, SEED, bytes(range(32, 64)))
+    assert halves is not None
+    transcript = Transcript(context)
+    drawn = challenges(transcript, transcript.seed_commitment(SEED), halves.commitments)
+    commitments, opened = open_service_share(proof, ServiceShare.from_bytes(proof, halves.share), context)
+    check_report(proof, SEED, context, commitments, opened)
+    return {
+        "field": {"modulus": str(field.MODULUS), "cube": field.CUBE, "root_of_order_4": str(field.root_of_unity(4))},
+        "stream": {"key": SEED.hex(), "elements": [str(value) for value in field.stream(SEED, 4)]},
+        "signs": {"key": SEED.hex(), "first_coordinate": signs(SEED, proof.checks, 1)[0].tolist()},
+        "parts": [part_json(part) for part in VERIFIED_PLAN.parts],
+        "layout": {
+            "checks": proof.checks,
+            "half_width": proof.half_width,
+            "norm_bits": list(proof.norm_bits),
+            "projection_bits": proof.projection_bits,
+            "domain": proof.domain,
+            "rows": list(proof.rows),
+            "bit_domain": proof.bit_domain,
+            "bit_rows": proof.bit_rows,
+            "elements": proof.n_elements,
+            "opened": proof.n_opened,
+        },
+        "integers": integers,
+        "context": context.hex(),
+        "seed": SEED.hex(),
+        "blind": bytes(range(32, 64)).hex(),
+        "service_share": halves.share.hex(),
+        "commitments": halves.commitments.to_bytes().hex(),
+        "projection_key": drawn.projection_key.hex(),
+        "weights_key": drawn.weights_key.hex(),
+        "opening_key": drawn.opening_key.hex(),
+        "opened_by_service": opened.hex(),
+    }
+
+
 def vectors() -> dict[str, Any]:
     """All test vectors. Bytes are hexadecimal; integers beyond 2**53 are decimal strings."""
     task, hybrid = a_task(Suite.X25519), a_task(Suite.HYBRID)
@@ -176,6 +228,7 @@ def vectors() -> dict[str, Any]:
             "token": report.token.hex(),
             "bytes": report.to_bytes().hex(),
         },
+        "verified": verified_json(),
     }
 
 

@@ -58,6 +58,9 @@ class CustodianHere:
         self.calls.append(f"answer {batch.block}")
         return Answer.from_bytes(self.custodian.answer(batch.to_bytes(), self.now))
 
+    def log_proof(self, task_id: str, since: int) -> bytes:
+        return self.custodian.log_proof(task_id, since, self.now)
+
     def close(self, task_id: str) -> None:
         self.calls.append("close")
         self.custodian.close(task_id, self.now)

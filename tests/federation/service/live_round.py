@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 
 from federation.custodian.policy import CustodianPolicy, open_round
+from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
-from federation.learning.training_sum import training_plan
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
+from federation.protocol.merkle_log import LogHead, leaf_hash, prove_consistency, prove_inclusion, root_of
 from federation.protocol.messages import Report, Task, blocks_of
+from federation.protocol.transparency import LogProof, task_entry
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import encode_catalogue
 
@@ -39,7 +41,8 @@ def training_task(
     """A signed training task for a bundle, and the round its custodian keeps. noise: σ over sensitivity, or more."""
     part = bundle.table.trained
     width = bundle.table.rows_of(part).shape[1]
-    plan = training_plan(n_block, width, CLIPS, min_reports=min_reports, max_reports=1000, trained=part)
+    off = PrivacyPlan.off(CLIPS, max_participations=6, min_reports=min_reports, max_reports=1000)
+    plan = off.sum_plan(n_block, width, part, verified=suite.verified)
     plan = replace(plan, sigma=int(noise * plan.sensitivity_squared**0.5) + (noise > 0))
     draft = Task(
         task_id=f"training-{round_}",
@@ -67,6 +70,8 @@ class FakeService:
     received: list[bytes] = field(default_factory=list)
     kept: dict[bytes, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+    log_key: SigningKey = CUSTODIAN
 
     def client(self, base_url: str = "https://shop.test") -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self.answer), base_url=base_url)
@@ -84,10 +89,22 @@ class FakeService:
             if self.faults:
                 return self.faults.pop(0)(request)
             return self.take(body)
+        if path.startswith("/v1/federation/log/"):
+            return self.proof(int(request.url.params["since"]))
         if path.endswith("/changes"):
             return refusal(404, "not_found")
         content = encode_catalogue(self.bundle)
         return httpx.Response(200, content=content, headers={"etag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
+    def proof(self, since: int) -> httpx.Response:
+        """The custodian's log, with the open round's task after whatever leaves there are."""
+        assert self.task is not None
+        leaf = leaf_hash(task_entry(self.task))
+        leaves = self.leaves if leaf in self.leaves else [*self.leaves, leaf]
+        head = LogHead(len(leaves), root_of(leaves), NOW).signed_by(self.log_key)
+        inclusion, index = prove_inclusion(leaves, leaves.index(leaf)), leaves.index(leaf)
+        proof = LogProof(head, index, inclusion, since, prove_consistency(leaves, min(since, len(leaves))))
+        return httpx.Response(200, content=proof.to_bytes())
 
     def take(self, body: bytes) -> httpx.Response:
         assert self.task is not None

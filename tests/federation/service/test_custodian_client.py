@@ -68,6 +68,9 @@ def test_refusals_arrive_as_the_errors_they_were(client: CustodianClient) -> Non
         client.open_round(replace(draft(task_id="weak"), plan=replace(task.plan, sigma=1)))
     with pytest.raises(FederationError, match="another draft"):
         client.open_round(replace(draft(), round=99))
+    with pytest.raises(FederationError, match="one is open at a time"):
+        client.open_round(draft(task_id="second"))
+    client.close(task.task_id)
     client.open_round(draft(task_id="second"))
     with pytest.raises(BudgetExhausted, match="max_rounds=2"):
         client.open_round(draft(task_id="third"))

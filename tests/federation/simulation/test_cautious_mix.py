@@ -48,9 +48,10 @@ def test_where_nobody_has_come_back_the_trend_leads_and_is_said_to_be_cautious(n
     assert found.served == dict.fromkeys(LISTS, CAUTIOUS)
     assert found.devices == 0
     for listed in LISTS:
-        np.testing.assert_array_equal(found.weights[listed], cautious_weights(name, listed))
+        np.testing.assert_array_equal(found.weights[listed], cautious_weights(name, listed, seen=False))
         weights = dict(zip(FEATURES, found.weights[listed].tolist(), strict=True))
-        assert weights["trend_7d"] + weights["trend_90d"] > weights["taste"] + weights["taste_rank"] > 0
+        assert weights["trend_7d"] + weights["trend_90d"] > 0
+        assert weights["taste"] == weights["taste_rank"] == weights["next"] == weights["near"] == 0
 
 
 def test_a_few_devices_with_a_strong_taste_are_served_what_they_judge_better() -> None:
@@ -68,6 +69,12 @@ def test_a_few_devices_of_no_taste_at_all_stay_with_the_cautious_weights() -> No
     popular = replace(skewed, item_idx=(skewed.item_idx // 12 % 60).astype(np.int32))  # five items, whoever asks
     mixed = np.where(np.random.default_rng(1).random(skewed.n_events) < 0.7, popular.item_idx, skewed.item_idx)
     assert learned(replace(skewed, item_idx=mixed.astype(np.int32)), "ratings", 25 * DAY).served["new"] == CAUTIOUS
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_few_who_came_back_let_the_other_signals_order_equals(name: str) -> None:
+    weights = dict(zip(FEATURES, cautious_weights(name, "new").tolist(), strict=True))
+    assert weights["trend_7d"] + weights["trend_90d"] > weights["taste"] + weights["taste_rank"] > 0
 
 
 def test_own_items_lead_the_list_of_all_items_but_for_ratings() -> None:

@@ -35,7 +35,9 @@ from tests.federation.learning.test_taste_update import random_log
 from tests.federation.service.live_round import CUSTODIAN, NOW, FakeService, training_task
 from tests.shop import make_bundle
 
-POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf)
+POLICY = DevicePolicy(
+    CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False
+)
 CONFIG = FleetConfig(NOW * 1_000_000, seed=1, workers=3, patience=Patience(spread_s=0.0, attempts=2, first_s=0.0))
 
 

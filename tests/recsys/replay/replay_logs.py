@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from data.dataset import REJECTS, Dataset
+from data.checked_log import REJECTS
+from data.dataset import Dataset
 from data.interactions import MICROS_PER_DAY, EventKind
 from data.vocabulary import Vocabulary
 

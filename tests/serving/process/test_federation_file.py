@@ -9,7 +9,7 @@ from data.errors import OwnshelfError, ServingError
 from federation.learning.item_step import GUARDED
 from federation.private_sum.sealing import Suite
 from federation.service.round_settings import RoundSettings
-from serving.http.resources.federation_routes import IntakeSettings
+from serving.http.resources.report_receiver import IntakeSettings
 from serving.process.federation_file import FederationFile, TokenSettings
 from tests.federation.service.a_lineage import PLAN
 

@@ -44,8 +44,8 @@ AT = START * 1_000_000
 SECRET_OF_PERSONAL = bytes([5] * 32)
 FREE = {"epsilon": None, "min_reports": 1, "max_reports": 1_000}
 EXPERIMENT = an_experiment(privacy=FREE)
-OPEN = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf)
-STRICT = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, min_reports=50, max_epsilon=1.5)
+OPEN = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False)
+STRICT = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, min_reports=50, max_epsilon=1.5, follows_log=False)
 
 
 @dataclass

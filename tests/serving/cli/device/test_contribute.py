@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from federation.device.device import Device
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.protocol.merkle_log import leaf_hash
+from federation.protocol.transparency import task_entry
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import SAID, policy_of
 from serving.cli.device.device import device_app
@@ -33,7 +35,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def service(bundle: Bundle) -> FakeService:
     now = int(time.time())
-    task, _ = training_task(bundle, noise=0.0, min_reports=1, deadline=now + 600, come_back_at=now + 1200)
+    task, _ = training_task(bundle, noise=0.0, min_reports=1, deadline=now + 600, come_back_at=now + 1200,
+                            plan=PLAN.sum_plan(16, 8))  # fmt: skip
     return FakeService(task, bundle)
 
 
@@ -99,7 +102,9 @@ def test_a_full_period_is_said(run: Run, service: FakeService, bundle: Bundle, t
     now = int(time.time())
     for round_, status in enumerate(("accepted", "period_full")):
         changes = {"deadline": now + 600, "come_back_at": now}
-        service.task, _ = training_task(bundle, round_=round_, noise=0.0, min_reports=1, **changes)
+        before, plan = service.task, PLAN.sum_plan(16, 8)
+        service.task, _ = training_task(bundle, round_=round_, noise=0.0, min_reports=1, plan=plan, **changes)
+        service.leaves = [] if round_ == 0 else [leaf_hash(task_entry(before))]
         said = run()
         assert (said.exit_code, said.stdout) == (0, f"{SAID[status]}\n")
     assert len(service.received) == 1

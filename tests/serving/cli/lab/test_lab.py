@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from data.errors import DataError
 from federation.lab.result_cache import Memo
 from recsys.catalogue.bundle import Bundle
-from serving.cli.lab.ingest import pairs
 from serving.cli.main import app
+from serving.cli.pairs import pairs
 from tests.federation.simulation.test_training import tastes
 
 RUNNER = CliRunner()

@@ -64,6 +64,15 @@ def test_a_tuned_recipe_is_trained_and_evaluated(shop: Path, tmp_path: Path) -> 
     assert json.loads(text)["serve"]["half_life"] == recipe["serve"]["half_life"]
 
 
+def test_the_command_it_prints_works_for_a_dataset_in_a_folder(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    code, text, err = invoke("tune", shop, "--out", out, *QUICK)
+    assert code == 0, err
+    (printed,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["ownshelf", "evaluate"]]
+    assert printed == ["ownshelf", "evaluate", str(shop), "--recipe", str(out / "recipe.json")]
+    assert invoke(*printed[1:], "--models", "personalized", "--json")[0] == 0
+
+
 def test_ctrl_c_leaves_a_recipe_and_the_same_command_goes_on(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from federation.custodian.custodian import Custodian
 from federation.private_sum.exchange import Batch, SealedSeed
+from federation.private_sum.report_share import proof_plan
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
@@ -93,7 +94,7 @@ def test_a_round_over_http(http: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/v1/rounds", "/v1/batches", "/v1/rounds/training-7/close"])
 def test_what_the_service_did_not_sign_is_refused(http: httpx.Client, custodian: Custodian, path: str) -> None:
     task = open_task(http)
-    body = {"/v1/rounds": draft(task_id="x").draft_bytes(), "/v1/batches": a_batch(task).to_bytes()}.get(path, b"")
+    body = {"/v1/rounds": task.draft_bytes(), "/v1/batches": a_batch(task).to_bytes()}.get(path, b"")
     signed = sign_request(SERVICE, "POST", path, body, now()).headers
     elsewhere = sign_request(SERVICE, "POST", path + "x", body, now()).headers
     stranger = sign_request(SigningKey.from_private(bytes(32)), "POST", path, body, now()).headers
@@ -136,11 +137,14 @@ def test_each_refusal_has_its_code(http: httpx.Client) -> None:
         ("/v1/rounds", replace(task, round=8).draft_bytes(), "task_conflict"),
         ("/v1/rounds", task.to_bytes(), "task_refused"),
         ("/v1/rounds", replace(task, task_id="quiet", plan=replace(task.plan, sigma=0)).draft_bytes(), "task_refused"),
+        ("/v1/rounds", draft(task_id="b").draft_bytes(), "round_open"),
     ]
     for path, body, code in cases:
         error_of(ask(http, path, body), code)
-    for task_id in ("b", "c"):
-        open_task(http, task_id)
+    ask(http, f"/v1/rounds/{task.task_id}/close")
+    ask(http, "/v1/batches", a_batch(open_task(http, "b")).to_bytes())
+    ask(http, "/v1/rounds/b/close")
+    open_task(http, "c")
     error_of(ask(http, "/v1/rounds", draft(task_id="d").draft_bytes()), "budget_exhausted")
     metrics = http.get("/metrics").text
     assert {code: metrics.count(f'refused_total{{code="{code}"}}') for _, _, code in cases} == {
@@ -198,18 +202,20 @@ def test_a_body_beyond_the_bound_is_refused(custodian: Custodian) -> None:
 def test_a_task_is_signed_only_if_its_largest_batch_can_be_read(tmp_path: Path, suite: Suite) -> None:
     """One report more than the bound lets in, and the task is refused in one line before any device is asked."""
     n = 20
-    sealed = SealedSeed(bytes(16), bytes(suite.sealed_bytes))
-    max_bytes = len(Batch(bytes(32), 0, (sealed,) * n).to_bytes())
-    custodian = Custodian.open(tmp_path / "c", a_promise(), now(), max_batch_bytes=max_bytes)
+    promise = replace(a_promise(), max_reports=n)
+    fits = draft(promise, suite=suite)
+    opened = proof_plan(fits.plan).n_opened if suite.verified else 0
+    sealed = SealedSeed(bytes(16), bytes(suite.sealed_bytes), bytes(96), bytes(5 * opened))
+    max_bytes = len(Batch(bytes(32), 0, (sealed,) * n, suite.verified).to_bytes())
+    custodian = Custodian.open(tmp_path / "c", promise, now(), max_batch_bytes=max_bytes)
     app = create_custodian_app(custodian, SERVICE.public, CustodianSettings(max_bytes))
-    fits, quiet = draft(suite=suite), draft(suite=suite).plan
     with httpx.Client(base_url="http://localhost", transport=InProcess(app)) as http:
-        fits = replace(fits, plan=replace(quiet, max_reports=n))
         signed = Task.from_bytes(ask(http, "/v1/rounds", fits.draft_bytes()).content)
-        full = Batch(signed.hash, 0, tuple(replace(sealed, report_id=bytes([at] * 16)) for at in range(n)))
+        seeds = tuple(replace(sealed, report_id=bytes([at] * 16)) for at in range(n))
+        full = Batch(signed.hash, 0, seeds, suite.verified)
         error_of(ask(http, "/v1/batches", full.to_bytes()), "batch_too_small")  # it was read: no seal opens
         error_of(ask(http, "/v1/batches", full.to_bytes() + b"0"), "body_too_large")
-        larger = replace(fits, task_id="larger", plan=replace(quiet, max_reports=n + 1))
+        larger = replace(fits, task_id="larger", plan=replace(fits.plan, max_reports=n + 1))
         answer = ask(http, "/v1/rounds", larger.draft_bytes())
         assert answer.status_code == 422
         message = error_of(answer, "task_refused")["message"]

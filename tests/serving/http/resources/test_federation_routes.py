@@ -19,7 +19,8 @@ from federation.protocol.messages import Report, Task
 from recsys.catalogue.catalogue import decode_catalogue
 from serving.access import Access
 from serving.http.app import STATUS, create_app
-from serving.http.resources.federation_routes import IntakeSettings, TokenDesk, add_federation
+from serving.http.resources.federation_routes import TokenDesk, add_federation
+from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import ApiKeys, Mints
 from serving.state.key_book import KeyBook
 from serving.state.tokens import SignedTokens
@@ -187,7 +188,7 @@ def test_reports_beyond_the_memory_are_told_to_come_back(tmp_path: Path) -> None
 
 
 def test_memory_is_given_back_after_every_report(tmp_path: Path) -> None:
-    live = make(tmp_path, IntakeSettings(memory_bytes=2_000))
+    live = make(tmp_path, IntakeSettings(memory_bytes=3_000))
     task = live.open()
     for seed in range(5):
         assert live.post(live.report(task, 0, seed)).status_code == 201
@@ -282,7 +283,7 @@ def test_a_report_is_refused_by_its_head_before_its_share_is_read(tmp_path: Path
 
 
 def test_a_body_that_takes_for_ever_is_given_up(tmp_path: Path) -> None:
-    live = make(tmp_path, IntakeSettings(memory_bytes=2_000, body_timeout_s=0.05))
+    live = make(tmp_path, IntakeSettings(memory_bytes=3_000, body_timeout_s=0.05))
     task = live.open()
 
     async def stuck() -> AsyncIterator[bytes]:

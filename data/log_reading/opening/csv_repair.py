@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -54,21 +53,6 @@ def csv_rows(path: Path, separator: str, width: int, skip: int, *, unicode: bool
             last, ended = begins, False
     if not ended:
         raise DataError(f"source={path.name}: line {last}: a quote is opened and never closed")
-
-
-def nested_rows(path: Path, columns: Sequence[str], events_in: str) -> Iterator[Row]:
-    """Line and `columns` of each event of a jsonl with one session a line; a line that is none is one row of nulls."""
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                told = json.loads(line)
-                rows = [{**told, **event} for event in told[events_in]]
-            except (ValueError, TypeError, KeyError):
-                rows = [{}]
-            for row in rows:
-                yield [number, *(None if row.get(name) is None else str(row[name]) for name in columns)]
 
 
 def to_utf_8(path: Path, scratch: Path | None) -> Path | io.BytesIO:

@@ -1,0 +1,1 @@
+"""Times of any notation as microseconds since 1970 UTC."""

@@ -1,0 +1,110 @@
+"""The custodian's public log in its database: appended to in the transaction that signs, never changed.
+
+One hash for a version, for ever: a service that could have a second bundle signed under the same version would train
+each victim on a catalogue of its own.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from data.errors import FederationError
+from federation.custodian.schema import BUNDLES, EXPERIMENT_ROUNDS, LOG, ROUNDS
+from federation.private_sum.refusals import ForeignTask, TaskRefused
+from federation.private_sum.signing import SigningKey
+from federation.protocol.merkle_log import LogHead, LogRefused, leaf_hash, prove_consistency, prove_inclusion, root_of
+from federation.protocol.messages import Purpose, Task
+from federation.protocol.transparency import MAX_ENTRIES, LogProof, bundle_entry, plan_entry, task_entry
+
+
+class RoundOpen(FederationError):
+    """Another training round still takes reports; asking again once it is closed is safe."""
+
+
+def begin_log(connection: sa.Connection, plan_json: str) -> None:
+    """Make the plan the first entry, and log what was signed before there was a log."""
+    if connection.execute(sa.select(sa.exists().where(LOG.c.position == 0))).scalar_one():
+        return
+    _append(connection, plan_entry(plan_json))
+    stored = connection.execute(sa.select(ROUNDS.c.task).order_by(ROUNDS.c.deadline, ROUNDS.c.task_id)).scalars().all()
+    for task in map(Task.from_bytes, stored):
+        if task.purpose is Purpose.TRAINING and _bundle_hash(connection, task) is None:
+            _add_bundle(connection, task)
+        _append(connection, task_entry(task))
+
+
+def log_task(connection: sa.Connection, task: Task) -> None:
+    """Append a task that is being signed, and its bundle if the version is new. Raises TaskRefused for another hash.
+
+    Experiments of two apps may have one name; a device holds the definition, and compares its hash itself.
+    """
+    held = task.bundle_hash if task.purpose is not Purpose.TRAINING else _bundle_hash(connection, task)
+    if held is None:
+        _add_bundle(connection, task)
+    elif held != task.bundle_hash:
+        raise TaskRefused(
+            f"bundle_hash={task.bundle_hash.hex()[:16]}… of bundle_version={task.bundle_version}: must be"
+            f" {held.hex()[:16]}…, as signed before; a version has one hash for ever"
+        )
+    _append(connection, task_entry(task))
+
+
+def check_no_open_round(connection: sa.Connection, task: Task, now: int) -> None:
+    """Raise RoundOpen while another training round takes reports: one question at a time."""
+    if task.purpose is not Purpose.TRAINING:
+        return
+    taking = sa.and_(
+        ROUNDS.c.closed_at.is_(None),
+        ROUNDS.c.deadline >= now,
+        ROUNDS.c.task_id != task.task_id,
+        ROUNDS.c.task_hash.not_in(sa.select(EXPERIMENT_ROUNDS.c.task_hash)),
+    )
+    other = connection.execute(sa.select(ROUNDS.c.task_id).where(taking)).scalars().first()
+    if other is not None:
+        raise RoundOpen(f"task_id={task.task_id}: round {other} must be closed first; one is open at a time")
+
+
+def signed_head(connection: sa.Connection, key: SigningKey, now: int) -> LogHead:
+    """The log as it is."""
+    leaves = _leaves(connection)
+    return LogHead(len(leaves), root_of(leaves), now).signed_by(key)
+
+
+def log_proof(connection: sa.Connection, key: SigningKey, task_id: str, since: int, now: int) -> LogProof:
+    """That the task is in the log, and that the log goes on from size since. Raises ForeignTask, LogRefused."""
+    task = connection.execute(sa.select(ROUNDS.c.task).where(ROUNDS.c.task_id == task_id)).scalar_one_or_none()
+    leaves = _leaves(connection)
+    if task is None:
+        raise ForeignTask(f"task_id={task_id}: was not signed here")
+    index = leaves.index(leaf_hash(task_entry(Task.from_bytes(task))))
+    if not 0 <= since <= len(leaves):
+        raise LogRefused(f"since={since}: must be 0..{len(leaves)}")
+    head = LogHead(len(leaves), root_of(leaves), now).signed_by(key)
+    return LogProof(head, index, prove_inclusion(leaves, index), since, prove_consistency(leaves, since))
+
+
+def entries_from(connection: sa.Connection, start: int) -> list[bytes]:
+    """The log's entries from a position on, some at a time."""
+    rows = sa.select(LOG.c.entry).where(LOG.c.position >= start).order_by(LOG.c.position).limit(MAX_ENTRIES)
+    return [bytes(entry) for entry in connection.execute(rows).scalars()]
+
+
+def _leaves(connection: sa.Connection) -> list[bytes]:
+    return [bytes(leaf) for leaf in connection.execute(sa.select(LOG.c.leaf).order_by(LOG.c.position)).scalars()]
+
+
+def _append(connection: sa.Connection, entry: bytes) -> None:
+    position = connection.execute(sa.select(sa.func.count()).select_from(LOG)).scalar_one()
+    connection.execute(LOG.insert(), {"position": position, "entry": entry, "leaf": leaf_hash(entry)})
+
+
+def _bundle_hash(connection: sa.Connection, task: Task) -> bytes | None:
+    key = (BUNDLES.c.purpose == task.purpose.name, BUNDLES.c.version == task.bundle_version)
+    held = connection.execute(sa.select(BUNDLES.c.bundle_hash).where(*key)).scalar_one_or_none()
+    return None if held is None else bytes(held)
+
+
+def _add_bundle(connection: sa.Connection, task: Task) -> None:
+    row = {"purpose": task.purpose.name, "version": task.bundle_version, "bundle_hash": task.bundle_hash}
+    connection.execute(BUNDLES.insert(), row)
+    _append(connection, bundle_entry(task))

@@ -1,0 +1,116 @@
+"""What a custodian's public log holds, and what a device checks in it before it takes part.
+
+Entries are the plan, every bundle hash under its version, and every task, as they are signed. A bundle or a task made
+for one victim is then either in the log, where anybody sees it, or refused by the victim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from federation.private_sum.encoding import Reader, sized, u32, u64
+from federation.private_sum.sealing import framed
+from federation.protocol.merkle_log import (
+    HASH_BYTES,
+    MAX_SIZE,
+    LogHead,
+    LogRefused,
+    check_consistency,
+    check_inclusion,
+    leaf_hash,
+)
+from federation.protocol.messages import MAX_TASK_BYTES, Task
+
+PROOF_MAGIC = b"OSP1"
+MAX_HASHES = 64
+MAX_ENTRIES = 1_000
+MAX_ENTRY_BYTES = MAX_TASK_BYTES + 100
+
+
+class EntryKind(StrEnum):
+    """What an entry says."""
+
+    PLAN = "plan"
+    BUNDLE = "bundle"
+    TASK = "task"
+
+
+def plan_entry(plan_json: str) -> bytes:
+    """The custodian answers for this privacy plan."""
+    return framed(EntryKind.PLAN.encode(), plan_json.encode())
+
+
+def bundle_entry(task: Task) -> bytes:
+    """A version of a bundle has this hash and never another."""
+    version = task.bundle_version.encode("ascii")
+    return framed(EntryKind.BUNDLE.encode(), task.purpose.value, version, task.bundle_hash)
+
+
+def task_entry(task: Task) -> bytes:
+    """The custodian signed this task."""
+    return framed(EntryKind.TASK.encode(), task.to_bytes())
+
+
+@dataclass(frozen=True)
+class SeenHead:
+    """The last head that somebody holds a log to."""
+
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class LogProof:
+    """That a task is in the log of a signed head, and that this log begins with an earlier one of size since."""
+
+    head: LogHead
+    index: int
+    inclusion: tuple[bytes, ...]
+    since: int
+    consistency: tuple[bytes, ...]
+
+    def check(self, task: Task, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
+        """The head to remember. Raises LogRefused unless the task is in a log that goes on from the one seen before."""
+        self.head.check(custodian_key)
+        check_inclusion(leaf_hash(task_entry(task)), self.index, self.head.size, self.head.root, self.inclusion)
+        if seen is not None:
+            if self.since != seen.size:
+                raise LogRefused(f"consistency: is from size {self.since}, must be from {seen.size}")
+            check_consistency(seen.size, seen.root, self.head.size, self.head.root, self.consistency)
+        return SeenHead(self.head.size, self.head.root)
+
+    def to_bytes(self) -> bytes:
+        """The proof on the wire."""
+        lists = (u32(len(hashes)) + b"".join(hashes) for hashes in (self.inclusion, self.consistency))
+        return b"".join((PROOF_MAGIC, self.head.to_bytes(), u64(self.index), u64(self.since), *lists))
+
+    @staticmethod
+    def from_bytes(data: bytes) -> LogProof:
+        """The proof of its wire bytes, nothing of it checked. Raises LogRefused for anything else."""
+        read = Reader(memoryview(data), LogRefused)
+        if read.take("magic", len(PROOF_MAGIC)) != PROOF_MAGIC:
+            raise LogRefused(f"magic: must be {PROOF_MAGIC!r}")
+        head = LogHead.read(read)
+        index, since = read.number("index", 8, 0, MAX_SIZE), read.number("since", 8, 0, MAX_SIZE)
+        inclusion, consistency = _read_hashes(read, "inclusion"), _read_hashes(read, "consistency")
+        read.end()
+        return LogProof(head, index, inclusion, since, consistency)
+
+
+def entries_to_bytes(entries: Sequence[bytes]) -> bytes:
+    """Some entries of a log on the wire."""
+    return u32(len(entries)) + b"".join(map(sized, entries))
+
+
+def entries_from_bytes(data: bytes) -> list[bytes]:
+    """The entries of their wire bytes. Raises LogRefused."""
+    read = Reader(memoryview(data), LogRefused)
+    entries = [read.field("entry", 0, MAX_ENTRY_BYTES) for _ in range(read.number("entries", 4, 0, MAX_ENTRIES))]
+    read.end()
+    return entries
+
+
+def _read_hashes(read: Reader, name: str) -> tuple[bytes, ...]:
+    return tuple(read.take(name, HASH_BYTES) for _ in range(read.number(name, 4, 0, MAX_HASHES)))

@@ -1,0 +1,52 @@
+"""The custodian's public log over HTTP: a signed head, proofs of a task in it, and all entries for mirrors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query
+from starlette.responses import Response
+
+from federation.custodian.custodian import Custodian
+from federation.protocol.merkle_log import MAX_SIZE
+from serving.http.custodian.custodian_openapi import BYTES, responses
+
+_TASK_ID = Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]{1,64}$")
+_SIZE = Query(ge=0, le=MAX_SIZE)
+
+
+def add_log(app: FastAPI, custodian: Custodian) -> None:
+    """Mount the log's routes. They are open: a log that only some may read protects nobody."""
+
+    @app.get(
+        "/v1/log/head",
+        summary="The signed head of the public log",
+        response_class=Response,
+        responses=responses(200, "The head (docs/wire.md)"),
+    )
+    async def head() -> Response:
+        return _bytes(await asyncio.to_thread(custodian.log_head, int(time.time())))
+
+    @app.get(
+        "/v1/log/proofs/{task_id}",
+        summary="That a task is in the log, and that the log goes on from an earlier size",
+        response_class=Response,
+        responses=responses(200, "Head, inclusion and consistency (docs/wire.md)", 404, 422),
+    )
+    async def proof(task_id: Annotated[str, _TASK_ID], since: Annotated[int, _SIZE] = 0) -> Response:
+        return _bytes(await asyncio.to_thread(custodian.log_proof, task_id, since, int(time.time())))
+
+    @app.get(
+        "/v1/log/entries",
+        summary="Entries from a position on, a thousand at a time",
+        response_class=Response,
+        responses=responses(200, "Entries (docs/wire.md)", 422),
+    )
+    async def entries(start: Annotated[int, _SIZE] = 0) -> Response:
+        return _bytes(await asyncio.to_thread(custodian.log_entries, start))
+
+
+def _bytes(content: bytes) -> Response:
+    return Response(content, 200, {"cache-control": "no-store"}, BYTES)
