@@ -110,7 +110,7 @@ def compare_models(
     models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one,
     with its mix, if it has one. attributes: of the items, which the mix reads beside the log.
     n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
-    table.
+    table; then there is no mix, which orders a few hundred items and not whatever is drawn.
     """
     warm = np.count_nonzero((asked.histories.counts > 0) & (asked.split.test.counts > 0))
     if not warm:
@@ -126,7 +126,9 @@ def compare_models(
     training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
     if table is not None:
         training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
-    if table is None and recipe.mix is not None and recipe.train.strategy == "profile":
+    if n_negatives is not None:
+        mix = None
+    elif table is None and recipe.mix is not None and recipe.train.strategy == "profile":
         mix = learn_mix(asked, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):

@@ -23,10 +23,12 @@ from data.split import parse_time
 from federation.device.device import Device
 from federation.device.lists import Recommendations
 from federation.lab.comparison import Compared, compare_models
+from federation.lab.mixing import learn_mix
 from federation.lab.publish import publish
 from federation.lab.questions import question
 from federation.lab.recipes import recipe
 from recsys.catalogue.bundle import Bundle
+from recsys.mix.mix_tables import attributes_of
 from serving.cli.lab.lab import adjusted, train_with_progress, write_evaluation
 from serving.cli.output import console, errors, jsonable, models_table, print_json
 
@@ -59,12 +61,14 @@ def demo_command(
         "what reached the server's step were sums over about 200 devices"
     )
     _heading(say, f"[bold]3  compare on purchases after {CUT}, which nobody has seen")
-    compared = compare_models(asked, chosen, seed=seed, table=trained.table)
+    prior, attributes = chosen.mix or "purchases", attributes_of(dataset.catalogue)
+    mix = learn_mix(asked, chosen, prior, trained.table, seed=seed, attributes=attributes)
+    compared = compare_models(asked, chosen, seed=seed, table=trained.table, mix=mix)
     result = jsonable(compared.to_dict() | {"dataset": dataset.name, "recipe": "purchases"})
     result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
     out.mkdir(parents=True, exist_ok=True)
     write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
-    bundle = publish(out / "bundle", dataset, trained, chosen, now=asked.now, overwrite=True)
+    bundle = publish(out / "bundle", dataset, trained, chosen, now=asked.now, mix=mix, overwrite=True)
     say.print(models_table(result, "ndcg@20"))
     _heading(say, "[bold]4  a device with its own profile asks the service")
     story = _device_story(dataset, asked.split.train, asked.split.test, compared, bundle, out, asked.now)
@@ -112,8 +116,8 @@ def _device_story(
         full = device.recommend(10, now=now)
         same = len({one.item_id for one in before.items} & {one.item_id for one in on_device.items})
         lines += _shelf("over HTTP, mode profile (the vector is used once and forgotten)", before, titles, bought_later)
-        lines.append(f"  the same list made on the device, nothing sent: {same} of 10 items agree (int8 catalogue)")
-        lines += _shelf("on the device, with its repeat counter", full, titles, bought_later)
+        lines += _shelf("on the device, nothing sent, by the mix of all signals", full, titles, bought_later)
+        lines.append(f"  without what the shopper had before, {same} of 10 items are also in the list over HTTP")
         liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
         after = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")

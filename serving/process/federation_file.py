@@ -117,7 +117,7 @@ class FederationFile:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ServingError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
         try:
-            said = read_strictly(_Said, content, "", error=ServingError)
+            said = read_strictly(_Said, content, "", infinite=True, error=ServingError)
         except OwnshelfError as error:
             raise ServingError(f"{path}: {error}") from None
         custodian, store = said.custodian, said.store

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Report, Task
+from federation.protocol.transparency import LogProof
 from recsys.catalogue.catalogue import decode_catalogue
 from serving.access import Access
 from serving.http.app import STATUS, create_app
@@ -396,3 +397,17 @@ def test_a_refused_body_of_unknown_length_is_not_received_for_ever(live: Live) -
         status, _, _, answered = asyncio.run(pieces(live.app, nonsense(), {**OCTETS, **headers}))
         assert status == 422
         assert [value for name, value in answered if name == b"connection"] == connection
+
+
+def test_the_custodians_log_is_passed_on_and_checks(live: Live) -> None:
+    task = live.open()
+    key = live.line.custodian.custodian.key.public
+    first = live.http.get(f"/v1/federation/log/{task.task_id}")
+    assert (first.status_code, first.headers["content-type"]) == (200, OCTETS["content-type"])
+    head = LogProof.from_bytes(first.content).check(task, key, None)
+    again = live.http.get(f"/v1/federation/log/{task.task_id}", params={"since": head.size})
+    assert LogProof.from_bytes(again.content).check(task, key, head) == head
+    assert live.http.get(f"/v1/federation/log/{task.task_id}").content == first.content  # the custodian is asked once
+    error_of(live.http.get("/v1/federation/log/nobody"), "not_found")
+    for since in ("99", "-1", "x"):
+        error_of(live.http.get(f"/v1/federation/log/{task.task_id}", params={"since": since}), "invalid_request")
