@@ -40,7 +40,7 @@ from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft
 from tests.federation.service.a_lineage import NOW, a_line, stop
 
 SHOP = (10_000, 10_000, 1_000_000, 20)
-VIEWS, PERIODS, RESTORES, FOREIGN = 64, (1, 2, 4), 6, 20
+VIEWS, PERIODS, RESTORES, FOREIGN = 64, (1, 2, 4, ClusterPolicy().max_answers), 6, 20
 PERIOD = ClusterPolicy().period_days
 ROUNDS, TRIALS = 4, 4_000
 CLIPS = Clips(rows=2.0, counts=4.0, second=1.0, first=1.0)
@@ -124,8 +124,8 @@ def named_in(shop: World, periods: int, rng: np.random.Generator) -> Floats:
     policy, account = ClusterPolicy(), ClusterAccount()
     offered = [shop.clusters.centroids]
     total, place = np.zeros_like(shop.now), 0
-    for view in range(VIEWS):
-        moment = view * periods * PERIOD * DAY_S / VIEWS
+    for view in range(periods * VIEWS):
+        moment = view * PERIOD * DAY_S / VIEWS
         before = account.answered
         account, _ = account.with_answer(f"bundle-{view}", policy, moment, lambda: [0])
         if account.answered == before:
