@@ -20,7 +20,7 @@ STALE_S = 60.0
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Hash a file by SHA-256, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -52,7 +52,10 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def check_replaceable(folder: Path, ours: Collection[str]) -> None:
-    """Raises DataError unless nothing would be lost but entries named in `ours`: a wrong path must not cost a home."""
+    """Check that nothing would be lost but entries named in `ours`: a wrong path must not cost a home.
+
+    Raises DataError otherwise.
+    """
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -63,7 +66,9 @@ def check_replaceable(folder: Path, ours: Collection[str]) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `folder` when the block ends without an error.
+    """Open a temporary folder to fill.
+
+    It becomes `folder` when the block ends without an error.
 
     Raises DataError when the folder exists and overwrite is false. An overwrite is two renames: a power cut between
     them leaves the old folder beside its place, under a name that ends in -old.

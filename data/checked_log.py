@@ -59,7 +59,7 @@ class CheckedLog:
         return name_events(self.log, self.items, self.users)
 
     def interactions(self) -> Interactions:
-        """Every event as sorted columns; arrays share memory with the log where they can."""
+        """Make every event sorted columns; arrays share memory with the log where they can."""
         log = self.log
         counts = np.bincount(log["user_idx"].to_numpy(), minlength=len(self.users))
         undone = log["undone_time"].to_physical()
@@ -95,7 +95,7 @@ class CheckedLog:
 
 
 def name_events(log: pl.DataFrame, items: Vocabulary, users: Vocabulary) -> pl.DataFrame:
-    """Dataset.events of a log, or of a part of one."""
+    """Make Dataset.events of a log, or of a part of one."""
     kinds = pl.Series([kind.name.lower() for kind in EventKind], dtype=pl.String)
     named = log.with_columns(
         user_id=users.ids.gather(log["user_idx"]),
@@ -110,7 +110,7 @@ def name_events(log: pl.DataFrame, items: Vocabulary, users: Vocabulary) -> pl.D
 
 
 def stored(events: pl.DataFrame) -> pl.DataFrame:
-    """Events as events.parquet holds them."""
+    """Make events as events.parquet holds them."""
     return events.with_columns(pl.col("kind").cast(_KINDS))
 
 
@@ -131,7 +131,7 @@ def write_rest(
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetAxes:
     """What a dataset numbers and describes, without its events: enough to grow it by a newer log."""
 
     items: Vocabulary
@@ -139,14 +139,14 @@ class Known:
     catalogue: pl.DataFrame
 
 
-def load_known(folder: Path) -> Known:
+def load_known(folder: Path) -> DatasetAxes:
     """Read what a saved dataset knows; its events are neither read nor checked."""
     _manifest(folder, ("catalogue.parquet", "items.parquet", "users.parquet"))
     return _known(folder)
 
 
-def _known(folder: Path) -> Known:
-    return Known(
+def _known(folder: Path) -> DatasetAxes:
+    return DatasetAxes(
         items=Vocabulary(pl.read_parquet(folder / "items.parquet")["id"]),
         users=Vocabulary(pl.read_parquet(folder / "users.parquet")["id"]),
         catalogue=pl.read_parquet(folder / "catalogue.parquet"),
@@ -169,7 +169,7 @@ def load(folder: Path) -> CheckedLog:
 
 
 def _manifest(folder: Path, checked: Sequence[str]) -> dict[str, Any]:
-    """The manifest of a dataset folder, of whose files these are as it says."""
+    """Read the manifest of a dataset folder, of whose files these are as it says."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files, version = manifest["files"], manifest["format"]
@@ -190,7 +190,7 @@ def _manifest(folder: Path, checked: Sequence[str]) -> dict[str, Any]:
 
 
 def scan_log(path: Path) -> pl.LazyFrame:
-    """Dataset.log of an events.parquet, to be read a piece at a time."""
+    """Scan Dataset.log of an events.parquet, to be read a piece at a time."""
     kinds = {kind.name.lower(): int(kind) for kind in EventKind}
     log = pl.scan_parquet(path).drop("user_id", "item_id")
     log = log.with_columns(pl.col("kind").cast(pl.String).replace_strict(kinds, return_dtype=pl.UInt8))
@@ -200,7 +200,10 @@ def scan_log(path: Path) -> pl.LazyFrame:
 def content_hash(
     items: Vocabulary, users: Vocabulary, log: pl.DataFrame | pl.LazyFrame, catalogue: pl.DataFrame
 ) -> str:
-    """Dataset.hash. A log that is a LazyFrame is never in memory, but a column of about a million events of it."""
+    """Compute Dataset.hash.
+
+    A log that is a LazyFrame is never in memory, but a column of about a million events of it.
+    """
     digest = hashlib.sha256(f"{items.hash}{users.hash}".encode())
     for table in (log, catalogue.drop("item_id")):
         lazy = table.lazy()
@@ -215,7 +218,7 @@ def content_hash(
 
 
 def _contents(part: pl.Series) -> Iterator[bytes]:
-    """Bytes that depend on the values and nulls of a piece of a column only, whatever its encoding."""
+    """Yield bytes that depend on the values and nulls of a piece of a column only, whatever its encoding."""
     if isinstance(part.dtype, (pl.Categorical, pl.Enum)):
         part = part.cast(pl.String)
     yield np.packbits(part.is_null().to_numpy()).tobytes()

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from data.checked_log import CheckedLog, Known, load, load_known
+from data.checked_log import CheckedLog, DatasetAxes, load, load_known
 from data.errors import DataError
 from data.samples import sample_file
 
@@ -60,17 +60,17 @@ def read_log(source: Table, **options: Any) -> Dataset:
     return _dataset(ingest(source, **options))
 
 
-def open_known(source: Path | str) -> Known:
+def open_known(source: Path | str) -> DatasetAxes:
     """Open what a dataset numbers and describes, as of Dataset.open; events are neither read nor checked."""
     if str(source).startswith(_SAMPLE):
         dataset = Dataset.open(source)
-        return Known(dataset.items, dataset.users, dataset.catalogue)
+        return DatasetAxes(dataset.items, dataset.users, dataset.catalogue)
     return load_known(Path(source))
 
 
 @cache
 def _open_sample(name: str) -> Dataset:
-    """A bundled log by its name; kept in memory for the next call."""
+    """Open a bundled log by its name; kept in memory for the next call."""
     preset, file = sample_file(name)
     return replace(read_log(file, preset=preset), name=f"{_SAMPLE}{name}")
 

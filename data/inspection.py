@@ -116,7 +116,7 @@ def _columns(log: OpenedLog) -> list[dict[str, str]]:
 
 
 def _names(source: str) -> dict[str, str]:
-    """Columns, or dotted paths of nested records, of a file that is no log as it is, with an example each."""
+    """List columns, or dotted paths of nested records, of a file that is no log as it is, with an example each."""
     _, columns, record = peek(source, _SEPARATORS)
     if record is not None:
         return dict.fromkeys(json_paths(record), "")

@@ -81,11 +81,11 @@ class Interactions:
         return np.repeat(np.arange(self.n_users, dtype=np.int32), self.counts)
 
     def of(self, user: int) -> slice:
-        """Rows of one user."""
+        """Slice the rows of one user."""
         return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """Only the rows where keep (n_events,) bool is true, on the same user and item axes."""
+        """Keep only the rows where keep (n_events,) bool is true, on the same user and item axes."""
         before = np.zeros(self.n_events + 1, dtype=np.int64)
         np.cumsum(keep, out=before[1:])
         stays = keep[self.undone_row]
@@ -101,7 +101,7 @@ class Interactions:
         )
 
     def users(self, users: npt.NDArray[np.int64]) -> Interactions:
-        """The given users, in the given order, as users 0, 1, 2, … of a new Interactions."""
+        """Select the given users, in the given order, as users 0, 1, 2, … of a new Interactions."""
         counts = self.counts[users]
         offsets = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], counts)
@@ -130,7 +130,7 @@ def interactions(
     kind: npt.ArrayLike | None = None,
     quantity: npt.ArrayLike | None = None,
 ) -> Interactions:
-    """Interactions from unsorted columns of equal length; rows of equal user and time keep their order."""
+    """Make Interactions from unsorted columns of equal length; rows of equal user and time keep their order."""
     users = np.asarray(user_idx, dtype=np.int64)
     items = np.asarray(item_idx, dtype=np.int32)
     times = np.asarray(time, dtype=np.int64)

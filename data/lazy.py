@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 
 def lazy_names(package: str, names: Mapping[str, str]) -> Callable[[str], object]:
-    """A module-level __getattr__ (PEP 562) for names → the module that defines each."""
+    """Make a module-level __getattr__ (PEP 562) for names → the module that defines each."""
 
     def get(name: str) -> object:
         if name not in names:

@@ -75,14 +75,14 @@ class Leak:
 
 @dataclass(frozen=True)
 class CoreFilter:
-    """What a cold filter (k-core) claims: users and items with fewer events were dropped; 0 claims nothing."""
+    """The claim of a cold filter (k-core): users and items with fewer events were dropped; 0 claims nothing."""
 
     min_user_events: int = 0
     min_item_events: int = 0
 
 
 def frame(events: Interactions) -> pl.DataFrame:
-    """(user, item, kind, time) of all events, in their order."""
+    """Make a frame (user, item, kind, time) of all events, in their order."""
     return pl.DataFrame(
         {"user": events.user_idx, "item": events.item_idx, "kind": events.kind, "time": events.time}
     ).with_columns(pl.col("item").cast(pl.Int32))
@@ -145,12 +145,12 @@ def future_items(train: Interactions, known_from: npt.NDArray[np.int64]) -> Leak
 
 
 def item_counts(events: Interactions) -> npt.NDArray[np.int64]:
-    """(n_items,) int64 events of each item."""
+    """Count events of each item, (n_items,) int64."""
     return np.bincount(events.item_idx, minlength=events.n_items).astype(np.int64)
 
 
 def first_seen(log: Interactions) -> npt.NDArray[np.int64]:
-    """(n_items,) int64 µs of each item's first event; the smallest int64 for items without events."""
+    """Find each item's first event, (n_items,) int64 µs; the smallest int64 for items without events."""
     first = np.full(log.n_items, np.iinfo(np.int64).max)
     np.minimum.at(first, log.item_idx, log.time)
     first[first == np.iinfo(np.int64).max] = np.iinfo(np.int64).min
@@ -158,18 +158,20 @@ def first_seen(log: Interactions) -> npt.NDArray[np.int64]:
 
 
 def per_user_cut(train: Interactions, test: Interactions) -> Leak | None:
-    """A model of all users' events trains on what others did after a test event (every user has a cut of their own).
+    """Detect a model of all users' events that trains on what others did after a test event.
+
+    Every user has a cut of their own.
 
     A warning: published tables use it (leave-one-out), and their trends leak.
     """
     if not train.n_events or not test.n_events:
         return None
     latest = int(train.time.max())
-    own = np.full(test.n_users, np.iinfo(np.int64).min)
-    np.maximum.at(own, train.user_idx, train.time)
+    last_train = np.full(test.n_users, np.iinfo(np.int64).min)
+    np.maximum.at(last_train, train.user_idx, train.time)
     users = test.user_idx
-    second = np.partition(own, -2)[-2] if len(own) > 1 else np.iinfo(np.int64).min
-    others = np.where(own[users] == latest, second, latest)  # the last event of anybody else, ties aside
+    second = np.partition(last_train, -2)[-2] if len(last_train) > 1 else np.iinfo(np.int64).min
+    others = np.where(last_train[users] == latest, second, latest)  # the last event of anybody else, ties aside
     late = others > test.time
     if not (n := int(late.sum())):
         return None
@@ -178,8 +180,11 @@ def per_user_cut(train: Interactions, test: Interactions) -> Leak | None:
 
 
 def cold_filter(train: Interactions, test: Interactions, core: CoreFilter) -> Leak | None:
-    """The k-core was computed with the test: train keeps users or items that reach k only with their test events."""
-    found, words = 0, []
+    """Detect a k-core that was computed with the test.
+
+    Train keeps users or items that reach k only with their test events.
+    """
+    total, words = 0, []
     for name, k, in_train, in_test in (
         ("users", core.min_user_events, train.counts, test.counts),
         ("items", core.min_item_events, item_counts(train), item_counts(test)),
@@ -188,6 +193,6 @@ def cold_filter(train: Interactions, test: Interactions, core: CoreFilter) -> Le
         short = (in_train > 0) & (in_train < k)
         # A filter of one pass over train leaves some short ones too, but few of these reach k by their test events.
         if short.sum() and (together[short] >= k).mean() >= 0.9:
-            found += int(short.sum())
+            total += int(short.sum())
             words.append(f"{short.sum()} {name} have fewer than {k} events in train and reach {k} with the test")
-    return Leak("cold_filter", True, found, ", ".join(words), "the cold filter") if found else None
+    return Leak("cold_filter", True, total, ", ".join(words), "the cold filter") if total else None

@@ -23,7 +23,7 @@ SHARED_EVENTS = 5
 
 
 def twice(one: Interactions, other: Interactions, log: Interactions | None) -> pl.DataFrame:
-    """Events (user, item, kind, time) that are in both, more often together than in the log.
+    """Find events (user, item, kind, time) that are in both, more often together than in the log.
 
     Without a log, all that are in both: in a log with dates only, a shopper may do the same twice in a day.
     """
@@ -35,7 +35,7 @@ def twice(one: Interactions, other: Interactions, log: Interactions | None) -> p
 
 
 def duplicates(train: Interactions, test: Interactions, log: Interactions | None) -> Leak | None:
-    """One event is in train and in test."""
+    """Detect an event that is in train and in test."""
     both = twice(train, test, log)
     if not len(both):
         return None
@@ -44,13 +44,16 @@ def duplicates(train: Interactions, test: Interactions, log: Interactions | None
 
 
 def near_duplicates(train: Interactions, test: Interactions, at: int) -> Leak | None:
-    """Events just after the cut have a twin just before it, more often than around the same hour of other days."""
-    seen, asked = frame(train), frame(test)
+    """Detect events just after the cut that have a twin just before it.
+
+    More often than around the same hour of other days.
+    """
+    before, after = frame(train), frame(test)
     for window in WINDOWS:
         days = range(1, PLACEBO_DAYS + 1)
-        at_other_days = [_twins(seen, seen, at - day * MICROS_PER_DAY, window) for day in days]
+        at_other_days = [_twins(before, before, at - day * MICROS_PER_DAY, window) for day in days]
         events, twins = sum(n for n, _ in at_other_days), sum(k for _, k in at_other_days)
-        n, k = _twins(seen, asked, at, window)
+        n, k = _twins(before, after, at, window)
         usual = (twins + 0.5) / (events + 1)
         if k >= 3 and stats.binom.sf(k - 1, n, usual) < CHANCE:
             what = (
@@ -67,7 +70,7 @@ def straddling_sessions(
     train_session: npt.NDArray[np.int64] | None,
     test_session: npt.NDArray[np.int64] | None,
 ) -> Leak | None:
-    """A session has events in train and in test.
+    """Detect a session that has events in train and in test.
 
     *_session: (n_events,) a number of each event's session; without them, a session is a shopper who pauses no longer
     than 30 minutes. A warning: going on with a session is easier than beginning one, but may be what is asked.
@@ -89,7 +92,7 @@ def straddling_sessions(
 
 
 def aliases(train: Interactions, histories: Interactions, test: Interactions) -> Leak | None:
-    """A user of the test has the events of another user of train: one shopper under two ids.
+    """Detect a user of the test with the events of another user of train: one shopper under two ids.
 
     Compared are events (item, kind, time) that few users share; half of the smaller history must be the same, five
     events at least.
@@ -98,39 +101,39 @@ def aliases(train: Interactions, histories: Interactions, test: Interactions) ->
     again = _again([train, test] if histories is train else [train, test, histories])
     known = frame(train).filter(again[0]).unique()
     of_tested = again[0 if histories is train else 2] & pl.Series((test.counts > 0)[histories.user_idx])
-    asked = pl.concat([frame(histories).filter(of_tested), frame(test).filter(again[1])]).unique()
-    users = pl.concat([known, asked]).unique().group_by(event).agg(n=pl.len())
+    tested = pl.concat([frame(histories).filter(of_tested), frame(test).filter(again[1])]).unique()
+    users = pl.concat([known, tested]).unique().group_by(event).agg(n=pl.len())
     rare = users.filter(pl.col("n").is_between(2, RARE)).select(event)
     left = known.join(rare, on=event, how="semi")
-    pairs = left.join(asked.join(rare, on=event, how="semi").rename({"user": "alias"}), on=event)
+    pairs = left.join(tested.join(rare, on=event, how="semi").rename({"user": "alias"}), on=event)
     pairs = pairs.filter(pl.col("user") != pl.col("alias")).group_by("user", "alias").agg(shared=pl.len())
     pairs = pairs.filter(pl.col("shared") >= 2)
     if not len(pairs):
         return None
-    both = pairs.join(known, on="user").join(asked.rename({"user": "alias"}), on=["alias", *event], how="semi")
+    both = pairs.join(known, on="user").join(tested.rename({"user": "alias"}), on=["alias", *event], how="semi")
     same = both.group_by("user", "alias").agg(shared=pl.len())
     whole = frame(train).filter(pl.col("user").is_in(same["user"].implode())).unique()
     sizes = same.join(whole.group_by("user").agg(a=pl.len()), on="user")
     whole = pl.concat([frame(histories), frame(test)]).filter(pl.col("user").is_in(same["alias"].implode())).unique()
     sizes = sizes.join(whole.group_by("user").agg(b=pl.len()).rename({"user": "alias"}), on="alias")
     enough = (pl.col("shared") >= SHARED_EVENTS) & (2 * pl.col("shared") >= pl.min_horizontal("a", "b"))
-    found = sizes.filter(enough)
-    if not len(found):
+    likely = sizes.filter(enough)
+    if not len(likely):
         return None
-    n = found["alias"].n_unique()
-    most = int(found["shared"].to_numpy().max())
+    n = likely["alias"].n_unique()
+    most = int(likely["shared"].to_numpy().max())
     what = f"{n} users of the test have the events of another user of train, up to {most} the same"
     return Leak("user_alias", True, n, what, "user ids")
 
 
 def _again(parts: Sequence[Interactions]) -> list[pl.Series]:
-    """(n_events,) bool of each part: whether an event of that item, kind and time is there twice in all of them.
+    """Mark for each part, (n_events,) bool, an event whose item, kind and time is there twice in all of them.
 
     By hash: a few that are there once may be true, too. Nine of ten events are gone before anything is compared.
     """
     keys = [
-        pl.DataFrame({"item": one.item_idx, "kind": one.kind, "time": one.time}).hash_rows(seed=1).to_numpy()
-        for one in parts
+        pl.DataFrame({"item": part.item_idx, "kind": part.kind, "time": part.time}).hash_rows(seed=1).to_numpy()
+        for part in parts
     ]
     ordered = np.sort(np.concatenate(keys))
     twice = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
@@ -142,9 +145,12 @@ def _counts(events: Interactions, name: str) -> pl.DataFrame:
 
 
 def _twins(before: pl.DataFrame, after: pl.DataFrame, at: int, window: int) -> tuple[int, int]:
-    """How many events of `after` lie within `window` µs from `at` on, and how many of these have a twin before it."""
-    asked = after.filter(pl.col("time").is_between(at, at + window, closed="left"))
-    if not len(asked):
+    """Count the events of `after` that lie within `window` µs from `at` on.
+
+    Beside them, how many of these have a twin before it.
+    """
+    window_events = after.filter(pl.col("time").is_between(at, at + window, closed="left"))
+    if not len(window_events):
         return 0, 0
     twins = before.filter(pl.col("time").is_between(at - window, at, closed="left"))
-    return len(asked), len(asked.join(twins, on=["user", "item", "kind"], how="semi"))
+    return len(window_events), len(window_events.join(twins, on=["user", "item", "kind"], how="semi"))

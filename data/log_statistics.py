@@ -22,7 +22,7 @@ HISTORY_BOUND = 1_000
 
 @dataclass(frozen=True)
 class LogStatistics:
-    """What a log is like, for the choice of defaults.
+    """Statistics of a log, for the choice of defaults.
 
     devices: with at least one event. returning_devices: of these, with at least two events. items: size of the
     catalogue. events: number of events.
@@ -121,7 +121,7 @@ def _known_share(log: Interactions) -> float:
 
 
 def _distinct_pairs(log: Interactions) -> npt.NDArray[np.int64]:
-    """The keys user · n_items + item that occur, ascending."""
+    """List the keys user · n_items + item that occur, ascending."""
     return np.unique(log.user_idx.astype(np.int64) * log.n_items + log.item_idx)
 
 

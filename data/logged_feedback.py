@@ -87,7 +87,7 @@ class LoggedFeedback:
         return [str(name) for name in self.rounds["policy"].drop_nulls().unique().sort()]
 
     def where(self, rows: pl.Expr) -> LoggedFeedback:
-        """The rounds that an expression over `rounds` holds for; items and slots keep their numbers.
+        """Select the rounds that an expression over `rounds` holds for; items and slots keep their numbers.
 
         Raises DataError when no round is left.
         """
@@ -97,13 +97,13 @@ class LoggedFeedback:
         return replace(self, rounds=left)
 
     def of_policy(self, policy: str) -> LoggedFeedback:
-        """The rounds that one policy logged. Raises DataError for an unknown name."""
+        """Select the rounds that one policy logged. Raises DataError for an unknown name."""
         if policy not in self.policies:
             raise DataError(f"policy={policy!r}: {self.name} was logged by {', '.join(self.policies) or 'one policy'}")
         return self.where(pl.col("policy") == policy)
 
     def take(self, rows: slice | npt.NDArray[np.intp]) -> LoggedFeedback:
-        """Rows by position."""
+        """Take rows by position."""
         return replace(self, rounds=self.rounds[rows])
 
 
@@ -136,7 +136,7 @@ def read_logged_feedback(
 
 
 def open_logged_feedback(source: str) -> LoggedFeedback:
-    """A file of the generic or open-bandit shape, or the bundled ``sample:open-bandit``."""
+    """Open a file of the generic or open-bandit shape, or the bundled ``sample:open-bandit``."""
     if not source.startswith("sample:"):
         return read_logged_feedback(source)
     if source != f"sample:{SAMPLE}":
@@ -165,7 +165,7 @@ def _parts(column: str, columns: tuple[str, ...]) -> list[str]:
 
 
 def _columns(roles: Mapping[str, str], contexts: list[str], source: Source) -> list[pl.Expr]:
-    """The roles as columns of their type, null where a value is no such thing; contexts as they are."""
+    """Convert the roles to columns of their type, null where a value is no such thing; contexts as they are."""
 
     def joined(role: str) -> pl.Expr:
         parts = [pl.col(part).cast(pl.String) for part in _parts(roles[role], source.columns)]

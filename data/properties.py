@@ -33,7 +33,9 @@ def read_properties(
     timezone: str = "UTC",
     time_unit: str | None = None,
 ) -> pl.LazyFrame:
-    """Rows (item_id, property, value, valid_from) of one or several csv, parquet or jsonl files, all values as text.
+    """Read rows (item_id, property, value, valid_from) of one or several csv, parquet or jsonl files.
+
+    All values are text.
 
     Reads Retailrocket's item_properties_part1.csv and part2 (timestamp in ms, itemid, property, value) as they are.
     properties: only these; a log of 20 M rows has a few hundred thousand of any one. Rows without item, property or
@@ -59,7 +61,7 @@ def read_properties(
 
 
 def as_of(events: pl.DataFrame, properties: pl.LazyFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The events with one more column a name: the property's value as it was known at the event, null before any.
+    """Join the properties as they were known at each event, one more column a name; null before any.
 
     events: with item_id and time (µs, UTC), in any order, which is kept. properties: as `read_properties` gives them.
     Known are values with valid_from ≤ time; of two with the same valid_from the later row counts. Raises DataError
@@ -80,7 +82,7 @@ def as_of(events: pl.DataFrame, properties: pl.LazyFrame, names: Sequence[str]) 
 
 
 def _joined(events: pl.DataFrame, history: pl.DataFrame, name: str) -> pl.Series:
-    """The property of each event of a slice, in its order. history: by valid_from."""
+    """Join the property to each event of a slice, in its order. history: by valid_from."""
     ordered = events.with_row_index("row").sort("time")
     joined = ordered.join_asof(
         history, left_on="time", right_on="valid_from", by="item_id", strategy="backward", check_sortedness=False

@@ -20,8 +20,8 @@ def split_sessions(log: Interactions, at_us: int, given: float = 0.5) -> tuple[S
     if not 0 < given < 1:
         raise DataError(f"given={given}: must be between 0 and 1")
     first = np.full(log.n_users, np.iinfo(np.int64).max)
-    some = log.counts > 0
-    first[some] = log.time[log.offsets[:-1][some]]
+    active = log.counts > 0
+    first[active] = log.time[log.offsets[:-1][active]]
     later = (first >= at_us)[log.user_idx]
     counts = log.counts
     known_counts = np.clip(np.ceil(counts * given).astype(np.int64), 1, np.maximum(counts - 1, 1))

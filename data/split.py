@@ -42,7 +42,7 @@ class Split:
 
 
 def parse_time(text: str) -> int:
-    """µs since 1970-01-01 UTC of an ISO date or time; without offset it is UTC.
+    """Parse an ISO date or time to µs since 1970-01-01 UTC; without offset it is UTC.
 
     >>> parse_time("1970-01-02")
     86400000000
@@ -56,7 +56,7 @@ def parse_time(text: str) -> int:
 
 
 def temporal(inter: Interactions, at_us: int) -> Split:
-    """The default split: train on what was known at `at_us` (µs), test on what happened from then on.
+    """Split in time, the default: train on what was known at `at_us` (µs), test on what happened from then on.
 
     train: events before `at_us`, without those undone before it. An event undone later stays, unmarked, because
     at that moment nobody knew. test: events from `at_us` on that no cancellation ever undid.
@@ -70,12 +70,12 @@ def temporal(inter: Interactions, at_us: int) -> Split:
 
 
 def known_at(inter: Interactions, at_us: int) -> Interactions:
-    """What a shop knew at `at_us` (µs): the events before it, without those undone before it."""
+    """Keep what a shop knew at `at_us` (µs): the events before it, without those undone before it."""
     return _unmarked(inter.where((inter.time < at_us) & (_undone_at(inter) >= at_us)))
 
 
 def leave_last_out(inter: Interactions) -> Split:
-    """Each user's last standing event is the test, what that user did before it is the train.
+    """Leave each user's last standing event as the test; what that user did before it is the train.
 
     A user with fewer than two standing events keeps them in train. Events a cancellation undid are never the
     test, and are in train unless they were undone by the time of the test event (for users without a test
@@ -102,7 +102,7 @@ def leave_last_out(inter: Interactions) -> Split:
 def sliding(
     inter: Interactions, *, window_us: int, step_us: int, first_us: int | None = None, train_us: int | None = None
 ) -> list[Split]:
-    """Temporal splits one after the other, each tested on the `window_us` after its own moment.
+    """Split in time again and again, each tested on the `window_us` after its own moment.
 
     window_us, step_us: length of a test window, and the distance of two (µs, > 0; equal: no event is tested twice).
     first_us: the first moment (µs), by default the middle of the log. train_us: train on the last so many µs
@@ -141,20 +141,20 @@ def _window(inter: Interactions, start: int, at: int, end: int, name: str) -> Sp
 
 
 def _undone_at(inter: Interactions) -> npt.NDArray[np.int64]:
-    """(n_events,) int64, when each event was undone; _NEVER where it stands."""
+    """Find when each event was undone, (n_events,) int64; _NEVER where it stands."""
     moments = np.full(inter.n_events, _NEVER, dtype=np.int64)
     moments[inter.undone_row] = inter.undone_time
     return moments
 
 
 def _unmarked(part: Interactions) -> Interactions:
-    """Without marks of cancellations: those left in train are of the future."""
+    """Drop marks of cancellations: those left in train are of the future."""
     nothing = np.empty(0, dtype=np.int64)
     return replace(part, undone_row=nothing, undone_time=nothing)
 
 
 def iso(moment_us: int) -> str:
-    """ISO time in UTC of µs since 1970, for messages."""
+    """Format µs since 1970 as ISO time in UTC, for messages."""
     try:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)).isoformat()
     except OverflowError:

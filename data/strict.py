@@ -164,7 +164,7 @@ class _Reader:
 
 
 def _before(field: Any, base: Any) -> Any:
-    """What completes a field that is given in part: the base's, else its default."""
+    """Find what completes a field that is given in part: the base's, else its default."""
     if base is not None:
         return getattr(base, field.name)
     if field.default_factory is not MISSING:
@@ -173,7 +173,7 @@ def _before(field: Any, base: Any) -> Any:
 
 
 def _some(hint: Any) -> Any:
-    """A hint without the None that it may be."""
+    """Strip a hint of the None that it may be."""
     if get_origin(hint) in (Union, types.UnionType):
         return next(one for one in get_args(hint) if one is not type(None))
     return hint
@@ -184,7 +184,7 @@ def _dataclass_in(hint: Any) -> Any:
 
 
 def _below(hint: Any, step: str | int) -> Any:
-    """The hint of a field, or of an item of a tuple."""
+    """Find the hint of a field, or of an item of a tuple."""
     inside = _some(hint)
     if isinstance(step, str):
         return get_type_hints(inside)[step]

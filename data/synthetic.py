@@ -30,12 +30,12 @@ from data.tastes import (
     SHARPNESS,
     STAPLES,
     TREND_STEPS,
+    ClusterPopularity,
     Doubles,
     Floats,
+    GroundTruth,
     Index,
     Ints,
-    Shelves,
-    Truth,
     draw_truth,
 )
 
@@ -62,12 +62,12 @@ class Columns:
     session: Ints
 
     def rows(self, rows: slice | npt.NDArray[np.intp]) -> Columns:
-        """The given rows."""
+        """Select the given rows."""
         return Columns(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @staticmethod
     def stack(parts: list[Columns]) -> Columns:
-        """One after the other."""
+        """Stack parts one after the other."""
         return Columns(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Columns)))
 
 
@@ -109,7 +109,7 @@ class SyntheticShop:
             raise DataError(f"group_activity={self.group_activity}: must be one number > 0 per group_shares")
 
     def events(self) -> Iterator[pl.DataFrame]:
-        """Canonical events in order of time, about EVENTS_PER_BLOCK to a frame."""
+        """Yield canonical events in order of time, about EVENTS_PER_BLOCK to a frame."""
         users, items = _ids("u", self.n_users), _ids("i", self.n_items)
         kinds = pl.Series([kind.name.lower() for kind in EventKind])
         price = self.truth().price
@@ -127,7 +127,7 @@ class SyntheticShop:
             )
 
     def catalogue(self) -> pl.DataFrame:
-        """Canonical catalogue and a column `consumable`; row i is the item_idx i of `interactions`."""
+        """Make the canonical catalogue and a column `consumable`; row i is the item_idx i of `interactions`."""
         truth = self.truth()
         shelf = pl.Series(truth.item_cluster)
         return pl.DataFrame(
@@ -142,7 +142,10 @@ class SyntheticShop:
         )
 
     def people(self) -> pl.DataFrame:
-        """user_id, group (a, b, …), taste (main cluster) and changed_taste (null without a change) of each user."""
+        """Make user_id, group (a, b, …), taste (main cluster) and changed_taste of each user.
+
+        changed_taste is null without a change.
+        """
         truth = self.truth()
         before, after = truth.taste
         names = pl.Series([chr(ord("a") + g) for g in range(len(self.group_shares))])
@@ -157,7 +160,7 @@ class SyntheticShop:
         )
 
     def interactions(self) -> Interactions:
-        """All events on the axes of the shop (user_idx and item_idx are the rows of `people` and `catalogue`)."""
+        """Make all events on the axes of the shop. user_idx and item_idx are the rows of `people` and `catalogue`."""
         log = Columns.stack(list(self.blocks()))
         return interactions(
             log.user_idx,
@@ -170,7 +173,7 @@ class SyntheticShop:
         )
 
     def write(self, folder: Path) -> None:
-        """events.parquet (a row group per block), catalogue.parquet and people.parquet, in flat memory."""
+        """Write events.parquet (a row group per block), catalogue.parquet and people.parquet, in flat memory."""
         folder.mkdir(parents=True, exist_ok=True)
         self.catalogue().write_parquet(folder / "catalogue.parquet")
         self.people().write_parquet(folder / "people.parquet")
@@ -183,12 +186,12 @@ class SyntheticShop:
                 out.write_table(frame.to_arrow())
         part.replace(folder / "events.parquet")
 
-    def truth(self) -> Truth:
-        """Tastes, groups and trends behind the events."""
+    def truth(self) -> GroundTruth:
+        """Return the tastes, groups and trends behind the events."""
         return self._truth
 
     def blocks(self) -> Iterator[Columns]:
-        """Events in order of time as arrays, about EVENTS_PER_BLOCK at a time."""
+        """Yield events in order of time as arrays, about EVENTS_PER_BLOCK at a time."""
         waiting: list[Columns] = []
         for number in range(0, self.n_events, EVENTS_PER_BLOCK):
             end = min(number + EVENTS_PER_BLOCK, self.n_events)
@@ -202,7 +205,7 @@ class SyntheticShop:
                 yield both.rows(slice(done))
 
     @cached_property
-    def _truth(self) -> Truth:
+    def _truth(self) -> GroundTruth:
         return draw_truth(
             (self.seed, _WORLD),
             n_users=self.n_users,
@@ -223,7 +226,7 @@ class SyntheticShop:
         return np.asarray(shares / shares[-1])
 
     def _block(self, number: int, wanted: int) -> Columns:
-        """`wanted` events of the sessions that begin in one block, session after session."""
+        """Draw `wanted` events of the sessions that begin in one block, session after session."""
         truth = self._truth
         rng = np.random.Generator(np.random.SFC64((self.seed, _EVENTS, number)))
         # Every view is an event, so `wanted` views are enough; the rest is cut off below.
@@ -241,7 +244,7 @@ class SyntheticShop:
         cluster = np.where(chance < MAIN, truth.main[taste], truth.second[taste])
         cluster[~led | (chance >= MAIN + SECOND)] = -1
         steps, step = np.unique((begun * TREND_STEPS).astype(np.int64), return_inverse=True)
-        shelves = Shelves.of(truth.popularity(steps), truth.item_cluster, self.n_clusters)
+        shelves = ClusterPopularity.of(truth.popularity(steps), truth.item_cluster, self.n_clusters)
         candidates = shelves.draw(rng.random((wanted, _CANDIDATES)), step[session][:, None], cluster[:, None])
         fit = np.einsum("vcd,vd->vc", truth.item_vectors[candidates], truth.user_vectors[taste])
         rivals = rng.standard_exponential((wanted, _CANDIDATES), dtype=np.float32)
@@ -280,7 +283,7 @@ def _begun(share: float | Doubles, days: int) -> Ints:
 
 
 def _ids(prefix: str, n: int) -> pl.Series:
-    """Prefix and index with leading zeros: in the order of the index also when sorted as text."""
+    """Write prefix and index with leading zeros: in the order of the index also when sorted as text."""
     digits = pl.Series(np.arange(n)).cast(pl.String).str.zfill(len(str(n - 1)))
     return prefix + digits
 

@@ -28,8 +28,8 @@ Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a perfect model would know; nothing of it is in the events.
+class GroundTruth:
+    """The knowledge of a perfect model; nothing of it is in the events.
 
     item_vectors (n_items, TASTE_DIM) float32 of length 1; item_cluster (n_items,) int32; price (n_items,);
     consumable (n_items,) bool; base, peak, width (n_items,): usual popularity, middle and spread of the trend as
@@ -60,19 +60,21 @@ class Truth:
     days: int
 
     def popularity(self, steps: Ints) -> Doubles:
-        """(len(steps), n_items) float64, rows sum to 1: popularity in the given steps 0..TREND_STEPS − 1."""
+        """Compute popularity in the given steps 0..TREND_STEPS − 1. (len(steps), n_items) float64, rows sum to 1."""
         now = (steps[:, None] + 0.5) / TREND_STEPS
         lift = np.exp(-0.5 * ((now - self.peak) / self.width) ** 2)
         share = self.base * (1 + self.boost * lift)
         return np.asarray(share / share.sum(axis=1, keepdims=True))
 
     def popularity_at(self, time: int) -> Doubles:
-        """(n_items,) float64 that sums to 1: popularity at a time (µs)."""
+        """Compute popularity at a time (µs), (n_items,) float64 that sums to 1."""
         step = (time - self.start) * TREND_STEPS // (self.days * MICROS_PER_DAY)
         return np.asarray(self.popularity(np.array([min(max(step, 0), TREND_STEPS - 1)]))[0])
 
     def scores(self, users: Ints, time: int) -> Floats:
-        """(len(users), n_items) float32: log of the chance that a taste-led view at a time (µs) is of the item.
+        """Score items by the log of the chance that a taste-led view at a time (µs) is of the item.
+
+        (len(users), n_items) float32.
 
         Up to a constant per user; staples are left out, and the choice among candidates counts as a softmax.
         """
@@ -87,7 +89,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Shelves:
+class ClusterPopularity:
     """Cumulated popularity with each cluster's items side by side, so that a stretch of it is a cluster.
 
     order (n_items,) int32: items by cluster. cumulated (rows · n_items,): row r rises from r to r + 1.
@@ -99,17 +101,17 @@ class Shelves:
     edges: Doubles
 
     @staticmethod
-    def of(share: Doubles, cluster: Index, n_clusters: int) -> Shelves:
-        """Of share (rows, n_items), each row at least 0."""
+    def of(share: Doubles, cluster: Index, n_clusters: int) -> ClusterPopularity:
+        """Cumulate share (rows, n_items), each row at least 0."""
         order = np.argsort(cluster, kind="stable").astype(np.int32)
         cumulated = np.cumsum(share[:, order], axis=1)
         cumulated /= cumulated[:, -1:]
         begins = np.searchsorted(cluster[order], np.arange(n_clusters + 1))
         edges = np.concatenate((np.zeros((len(share), 1)), cumulated), axis=1)[:, begins]
-        return Shelves(order, (cumulated + np.arange(len(share))[:, None]).ravel(), edges)
+        return ClusterPopularity(order, (cumulated + np.arange(len(share))[:, None]).ravel(), edges)
 
     def draw(self, chance: Doubles, row: Ints, cluster: Ints) -> Index:
-        """Items (…) int32 for uniform chances (…) in 0..1, in the given rows and clusters (−1: any)."""
+        """Draw items (…) int32 for uniform chances (…) in 0..1, in the given rows and clusters (−1: any)."""
         low = np.where(cluster < 0, 0.0, self.edges[row, cluster])
         high = np.where(cluster < 0, 1.0, self.edges[row, cluster + 1])
         n = len(self.order)
@@ -130,8 +132,8 @@ def draw_truth(
     group_activity: tuple[float, ...],
     change_share: float,
     change_at: float,
-) -> Truth:
-    """A world from the arguments of SyntheticShop; seed is that of numpy.random.default_rng."""
+) -> GroundTruth:
+    """Draw a world from the arguments of SyntheticShop; seed is that of numpy.random.default_rng."""
     rng = np.random.default_rng(seed)
     n, k = n_items, n_clusters
     cluster = (rng.permutation(n) % k).astype(np.int32)
@@ -141,7 +143,7 @@ def draw_truth(
     base = rng.permutation(np.arange(1.0, n + 1) ** -0.8)
     consumable = rng.random(n) < 0.2
     # A cluster without consumables still has staples: its other items.
-    pantry = Shelves.of((base * (consumable + 1e-9))[None, :], cluster, k)
+    pantry = ClusterPopularity.of((base * (consumable + 1e-9))[None, :], cluster, k)
     before = _tastes(rng, _choose(rng, leanings, group), centres, pantry)
     # A stream of its own: people who change leave the world before their change as it is without them.
     later = np.random.default_rng((*seed, 1))
@@ -150,7 +152,7 @@ def draw_truth(
     after = _tastes(later, elsewhere, centres, pantry)
     taste = np.tile(np.arange(n_users, dtype=np.int32), (2, 1))
     taste[1, changing] = np.arange(n_users, n_users + len(changing))
-    return Truth(
+    return GroundTruth(
         item_vectors=_unit(centres[cluster] + 0.15 * rng.standard_normal((n, TASTE_DIM))),
         item_cluster=cluster,
         price=np.asarray(np.round(np.exp(rng.normal(3.0, 0.8, n)), 2), dtype=np.float64),
@@ -172,17 +174,22 @@ def draw_truth(
     )
 
 
-def _tastes(rng: np.random.Generator, main: Ints, centres: Floats, pantry: Shelves) -> tuple[Ints, Ints, Index, Floats]:
-    """main, second (n,) clusters, staples (n, STAPLES) and unit vectors (n, TASTE_DIM) around main (n,) clusters."""
+def _tastes(
+    rng: np.random.Generator, main: Ints, centres: Floats, pantry: ClusterPopularity
+) -> tuple[Ints, Ints, Index, Floats]:
+    """Draw tastes around main clusters.
+
+    main, second (n,) clusters, staples (n, STAPLES) and unit vectors (n, TASTE_DIM) around main (n,) clusters.
+    """
     second = (main + rng.integers(1, len(centres), len(main))) % len(centres)
     place = np.zeros((len(main), STAPLES), dtype=np.int64)
     staples = pantry.draw(rng.random(place.shape), place, place + main[:, None])
-    own = 0.1 * rng.standard_normal((len(main), TASTE_DIM))
-    return main, second, staples, _unit(0.7 * centres[main] + 0.3 * centres[second] + own)
+    noise = 0.1 * rng.standard_normal((len(main), TASTE_DIM))
+    return main, second, staples, _unit(0.7 * centres[main] + 0.3 * centres[second] + noise)
 
 
 def _choose(rng: np.random.Generator, chances: Doubles, row: Index) -> Ints:
-    """One column per entry of row, drawn with the chances of that row (rows, columns)."""
+    """Choose one column per entry of row, drawn with the chances of that row (rows, columns)."""
     cumulated = np.cumsum(chances, axis=1) / chances.sum(axis=1, keepdims=True)
     place = np.searchsorted((cumulated + np.arange(len(chances))[:, None]).ravel(), row + rng.random(len(row)))
     return np.asarray(np.clip(place - row * chances.shape[1], 0, chances.shape[1] - 1), dtype=np.int64)

@@ -63,7 +63,7 @@ class Vocabulary:
         return {key: index for index, key in enumerate(self.ids)}
 
     def places(self, ids: Sequence[str]) -> list[int]:
-        """As index_of, for a few ids that are strings for certain: half the time."""
+        """Index as index_of does, for a few ids that are strings for certain: half the time."""
         known = self._position.get
         return [known(key, -1) for key in ids]
 
@@ -75,11 +75,11 @@ class Vocabulary:
             return np.array([self._position.get(str(key), -1) for key in ids], dtype=np.int32)
         wanted = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
         table = self.ids.to_frame("id").with_row_index("index")
-        found = wanted.cast(pl.String).to_frame("id").join(table, on="id", how="left", maintain_order="left")
-        return found["index"].cast(pl.Int32).fill_null(-1).to_numpy()
+        indexed = wanted.cast(pl.String).to_frame("id").join(table, on="id", how="left", maintain_order="left")
+        return indexed["index"].cast(pl.Int32).fill_null(-1).to_numpy()
 
     def extend(self, new_ids: Sequence[str] | pl.Series) -> Vocabulary:
-        """This vocabulary with the unknown ones of new_ids appended in the order in which they first appear."""
+        """Append the unknown ones of new_ids in the order in which they first appear."""
         wanted = new_ids if isinstance(new_ids, pl.Series) else pl.Series(list(new_ids), dtype=pl.String)
         wanted = wanted.cast(pl.String).unique(maintain_order=True)
         if not len(self):

@@ -1,6 +1,6 @@
 """Who may do what: one table from route to the scopes that open it. What is not in the table is not answered.
 
-Imports nothing of the store: the good keys come as a Book.
+Imports nothing of the store: the good keys come as a KeyLookup.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ CHALLENGE = {"www-authenticate": "Bearer"}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. app: the tenant, whose resources are the only ones there are for this request; "" on public routes.
+    """The sender of a request.
+
+    app: the tenant, whose resources are the only ones there are for this request; "" on public routes.
 
     key_id: None without a key.
     """
@@ -55,11 +57,11 @@ class Route:
 
 
 def _table(*lines: tuple[str, str, str, str] | tuple[str, str, str]) -> tuple[Route, ...]:
-    made = []
+    routes = []
     for methods, pattern, scopes, *marks in lines:
         flags = dict.fromkeys(marks[0].split() if marks else (), True)
-        made += [Route(method, pattern, frozenset(scopes.split()), **flags) for method in methods.split()]
-    return tuple(made)
+        routes += [Route(method, pattern, frozenset(scopes.split()), **flags) for method in methods.split()]
+    return tuple(routes)
 
 
 ROUTES = _table(
@@ -103,7 +105,7 @@ ROUTES = _table(
 """The whole table. A route of the app without a line here is not answered, and a test says so."""
 
 
-class Book(Protocol):
+class KeyLookup(Protocol):
     """The good keys."""
 
     @property
@@ -111,7 +113,7 @@ class Book(Protocol):
         """No key was ever made."""
 
     def caller_of(self, key: str) -> Caller | None:
-        """Whose key this is."""
+        """Find whose key this is."""
 
 
 class RouteTable:
@@ -128,18 +130,18 @@ class RouteTable:
         self._patterns = [(_compiled(pattern), by_pattern[pattern]) for pattern in longest_first]
 
     def find(self, method: str, path: str) -> Route | None:
-        """The line of a request; None when there is no such path, or not with this method."""
-        found = self._exact.get((method, path))
-        if found is not None:
-            return found
+        """Find the route of a request; None when there is no such path, or not with this method."""
+        route = self._exact.get((method, path))
+        if route is not None:
+            return route
         return self._line(path).get(method)
 
     def methods(self, path: str) -> list[str]:
-        """What may be done with a path."""
+        """List what may be done with a path."""
         return sorted(self._line(path))
 
     def _line(self, path: str) -> dict[str, Route]:
-        """By method, the routes of the first pattern that fits: `…/similar` is never an item of that name."""
+        """Find the routes of the first pattern that fits, by method: `…/similar` is never an item of that name."""
         return next((methods for regex, methods in self._patterns if regex(path)), {})
 
 
@@ -153,7 +155,7 @@ def _compiled(pattern: str) -> Callable[[str], object]:
 class Access:
     """Checks keys against the table. Without a book, or while it is empty, requests need no key."""
 
-    def __init__(self, book: Book | None = None, *, needs_no_key: bool = False) -> None:
+    def __init__(self, book: KeyLookup | None = None, *, needs_no_key: bool = False) -> None:
         """needs_no_key: requests without a key are anybody's, although there are keys (`ownshelf serve --open`)."""
         self._book = book
         self._needs_no_key = needs_no_key
@@ -164,7 +166,10 @@ class Access:
         return self._needs_no_key or self._book is None or self._book.empty
 
     def admit(self, route: Route, authorization: bytes | None) -> Caller:
-        """Who asks. Raises Refusal for a key that is not good, and for one whose scopes do not open the route."""
+        """Admit whoever asks.
+
+        Raises Refusal for a key that is not good, and for one whose scopes do not open the route.
+        """
         if not route.scopes:
             return NOBODY
         if authorization is None or self._book is None:
@@ -186,9 +191,9 @@ def _unknown() -> Refusal:
 
 
 def caller(scope: Mapping[str, object]) -> Caller:
-    """Who asks, as the guard wrote it into the ASGI scope."""
+    """Read who asks, as the guard wrote it into the ASGI scope."""
     state = scope["state"]
     assert isinstance(state, dict)
-    found = state["caller"]
-    assert isinstance(found, Caller)
-    return found
+    who = state["caller"]
+    assert isinstance(who, Caller)
+    return who

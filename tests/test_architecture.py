@@ -164,6 +164,34 @@ def test_one_word_for_one_thing(path: Path) -> None:
         assert not re.search(rf"\b{other}s?\b", text), f"{path}: {other}: say {ours}"
 
 
+# fmt: off
+RETIRED = {
+    "Arranged", "Asked", "Book", "Chosen", "Coarse", "Compared", "Drawn", "Embeds", "Failed", "Fate", "Fitted",
+    "Following", "Found", "Gone", "Holder", "Ingested", "Inside", "Kept", "Knob", "Known", "Left", "Listed", "Logged",
+    "Memo", "Mints", "Nested", "Numbered", "Observed", "Opened", "Padded", "Patience", "Pending", "Prepared",
+    "Quantized", "Refreshing", "Scored", "Seen", "Shared", "Shelf", "Shown", "Spent", "Stagewise", "Stopped",
+    "Summer", "Teams", "Together", "Told", "Torn", "Tuned", "Undone", "Vanished", "Waiting", "Wanted",
+}
+# fmt: on
+"""Participles and pronouns that were types once: a type is a noun of the field that a newcomer can guess."""
+
+
+def types_of(tree: ast.Module) -> set[str]:
+    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    assigned = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return classes | {target.id for target in assigned if isinstance(target, ast.Name)}
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_no_type_is_a_bare_participle_or_pronoun(path: Path) -> None:
+    bare = {name.lstrip("_") for name in types_of(ast.parse((ROOT / path).read_text()))} & RETIRED
+    assert not bare, f"{path}: {', '.join(bare)}: say what it is"
+
+
+def test_a_participle_is_found_as_a_class_and_as_an_alias() -> None:
+    assert types_of(ast.parse("class _Shown: ...\nTold = int\nfine: int = 0")) == {"_Shown", "Told"}
+
+
 if __name__ == "__main__":
     before, _, rest = MAP.read_text().partition(START)
     MAP.write_text(before + START + rooms() + END + rest.partition(END)[2])

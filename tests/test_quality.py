@@ -7,38 +7,38 @@ import pytest
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.comparison import Compared, compare_models
+from federation.lab.comparison import ComparisonResult, compare_models
 from federation.lab.questions import question
 from federation.lab.recipes import recipe
 
 
 @pytest.fixture(scope="module")
-def retail() -> Compared:
+def retail() -> ComparisonResult:
     asked = question(Dataset.open("sample:online-retail").interactions(), "temporal", parse_time("2011-11-09"))
     models = ["personalized", "personalized_no_repeat", "global", "local", "central"]
     return compare_models(asked, recipe("purchases"), seed=0, models=models, bootstrap=200)
 
 
-def figure(compared: Compared, model: str, part: str = "all") -> float:
+def figure(compared: ComparisonResult, model: str, part: str = "all") -> float:
     return float(np.nanmean(compared.evaluation.column(model, compared.metric, part)))
 
 
-def test_federated_is_central_after_at_most_six_participations(retail: Compared) -> None:
+def test_federated_is_central_after_at_most_six_participations(retail: ComparisonResult) -> None:
     assert retail.training.participations.max() <= 6
     assert figure(retail, "personalized") >= 1.01 * figure(retail, "central")
 
 
-def test_personalized_beats_recent_popularity_on_all_and_on_new_items(retail: Compared) -> None:
+def test_personalized_beats_recent_popularity_on_all_and_on_new_items(retail: ComparisonResult) -> None:
     assert figure(retail, "personalized") >= 2.4 * figure(retail, "global")
     assert figure(retail, "personalized_no_repeat") >= 2.0 * figure(retail, "global")
     assert figure(retail, "personalized", "new") >= 1.5 * figure(retail, "global", "new")
 
 
-def test_recent_popularity_beats_popularity_of_all_time(retail: Compared) -> None:
+def test_recent_popularity_beats_popularity_of_all_time(retail: ComparisonResult) -> None:
     assert figure(retail, "global") > 1.4 * figure(retail, "popularity")
 
 
-def test_federation_adds_what_a_lone_device_cannot_know(retail: Compared) -> None:
+def test_federation_adds_what_a_lone_device_cannot_know(retail: ComparisonResult) -> None:
     assert figure(retail, "personalized", "new") >= 1.15 * figure(retail, "local", "new")
 
 

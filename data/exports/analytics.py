@@ -171,7 +171,7 @@ ANALYTICS = (
 
 
 def as_json(value: Any) -> Any:
-    """A value of a csv cell that is JSON, read; anything else as it is: warehouses write nested columns so."""
+    """Read a value of a csv cell that is JSON; anything else stays as it is. Warehouses write nested columns so."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
         try:
             return json.loads(value)

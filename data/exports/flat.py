@@ -30,12 +30,12 @@ class Export:
 
 
 def has(record: Record, *names: str) -> bool:
-    """Whether a record has all of these fields, whatever their values."""
+    """Check if a record has all of these fields, whatever their values."""
     return all(name in record for name in names)
 
 
 def first(record: Mapping[str, Any] | None, *names: str) -> Any:
-    """The first of some fields that says something."""
+    """Take the first of some fields that says something."""
     for name in names:
         value = (record or {}).get(name)
         if value not in (None, "", [], {}):
@@ -44,7 +44,7 @@ def first(record: Mapping[str, Any] | None, *names: str) -> Any:
 
 
 def within(record: Mapping[str, Any] | None, *path: str) -> Any:
-    """The value at a path of objects, None where any is missing."""
+    """Look up the value at a path of objects, None where any is missing."""
     value: Any = record
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -52,7 +52,7 @@ def within(record: Mapping[str, Any] | None, *path: str) -> Any:
 
 
 def objects(value: Any) -> list[Record]:
-    """The objects of a list, or of the one object that stands for a list; none of anything else."""
+    """List the objects of a list, or of the one object that stands for a list; none of anything else."""
     if isinstance(value, Mapping):
         return [dict(value)]
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -61,7 +61,7 @@ def objects(value: Any) -> list[Record]:
 
 
 def each(head: Record, items: Sequence[Record], wanted: Mapping[str, Sequence[str]]) -> Iterator[Record]:
-    """One row an item, or one row without an item: then only an event that must have one keeps its word.
+    """Yield one row an item, or one row without an item: then only an event that must have one keeps its word.
 
     wanted: field of the row → names it goes by in an item.
     """

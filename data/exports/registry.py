@@ -10,7 +10,7 @@ EXPORTS: dict[str, Export] = {export.name: export for export in (*ANALYTICS, *SH
 
 
 def export_of(record: Record | None) -> Export | None:
-    """The export that a record is of, or None; the first that fits."""
+    """Find the export that a record is of, or None; the first that fits."""
     if not record:
         return None
     return next((export for export in EXPORTS.values() if export.fits(record)), None)

@@ -13,7 +13,7 @@ _UNDONE = frozenset(["refunded", "voided", "cancelled", "canceled", "closed"])
 
 
 def _line(head: Record, line: Record, undone_at: object) -> Iterator[Record]:
-    """A purchase, and its undoing when the order was taken back."""
+    """Yield a purchase, and its undoing when the order was taken back."""
     yield {**head, **line, "event": "purchase"}
     if undone_at:
         yield {**head, **line, "event": "refund", "time": undone_at}

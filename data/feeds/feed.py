@@ -91,7 +91,10 @@ def make_feed(name: str, entries: Iterator[Entry] | Sequence[Entry], locale: Loc
 
 
 def _merged(before: Entry, row: Entry) -> Entry:
-    """A product with one more variant: what is told first stays, the lowest price counts, one in stock is enough."""
+    """Merge one more variant into a product.
+
+    What is told first stays, the lowest price counts, one in stock is enough.
+    """
     merged = {field: before[field] if before[field] is not None else row[field] for field in before}
     prices = [entry["price"] for entry in (before, row) if entry["price"] is not None]
     in_stock = [entry["available"] for entry in (before, row) if entry["available"] is not None]

@@ -33,7 +33,7 @@ class _Scripts(HTMLParser):
 
 
 def read_page(path: Path) -> Iterator[Entry]:
-    """The products of one saved page; a block that is no JSON is left out, as search engines do."""
+    """Read the products of one saved page; a block that is no JSON is left out, as search engines do."""
     parser = _Scripts()
     parser.feed(path.read_text(encoding="utf-8-sig", errors="replace"))
     for text in parser.texts:

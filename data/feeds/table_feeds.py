@@ -17,7 +17,7 @@ _CATEGORIES = ("product_type", "google_product_category", "fb_product_category")
 
 
 def table_format(columns: Sequence[str]) -> str:
-    """The feed that a header is of, "" for none."""
+    """Name the feed that a header is of, "" for none."""
     names = {name.strip().lower().replace(" ", "_") for name in columns}
     if {"handle", "title", "variant_price"} <= names:
         return "shopify-products"
@@ -30,7 +30,7 @@ def table_format(columns: Sequence[str]) -> str:
 
 
 def read_table(name: str, rows: Iterator[Row]) -> Iterator[Entry]:
-    """The entries of a feed that table_format recognised. rows: by the header's own names."""
+    """Read the entries of a feed that table_format recognised. rows: by the header's own names."""
     plain = ({key.strip().lower().replace(" ", "_"): value for key, value in row.items()} for row in rows)
     return {"shopify-products": _shopify, "woocommerce-products": _woocommerce}.get(name, _google)(plain)
 
@@ -42,7 +42,10 @@ def _google(rows: Iterator[Row]) -> Iterator[Entry]:
 
 
 def _shopify(rows: Iterator[Row]) -> Iterator[Entry]:
-    """A product is the lines of one handle, its first line has what all share; lines of an image alone are none."""
+    """Read Shopify's products.
+
+    A product is the lines of one handle. Its first line has what all share; lines of an image alone are none.
+    """
     first: Row = {}
     for row in rows:
         if row.get("handle") != first.get("handle"):
@@ -66,14 +69,17 @@ def _shopify(rows: Iterator[Row]) -> Iterator[Entry]:
 
 
 def _shopify_stock(row: Row) -> str:
-    """An untracked variant, and one that may be sold below zero, are in stock."""
+    """Judge stock: an untracked variant, and one that may be sold below zero, are in stock."""
     if not row.get("variant_inventory_tracker") or row.get("variant_inventory_policy") == "continue":
         return "in stock"
     return str(row.get("variant_inventory_qty") or "")
 
 
 def _woocommerce(rows: Iterator[Row]) -> Iterator[Entry]:
-    """A variation names its parent by ``id:12`` or by SKU; a variable product itself has no price of its own."""
+    """Read WooCommerce's products.
+
+    A variation names its parent by ``id:12`` or by SKU; a variable product itself has no price of its own.
+    """
     skus: dict[str, str] = {}
     for row in rows:
         kind, own = str(row.get("type") or "").lower(), str(row.get("sku") or row.get("id") or "")

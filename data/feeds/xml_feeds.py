@@ -25,14 +25,14 @@ _ENTRIES = {"item": _GOOGLE, "entry": _GOOGLE, "SHOPITEM": _HEUREKA}
 
 
 def xml_format(head: str) -> str:
-    """google-merchant or heureka by the start of a file, "" for other XML."""
+    """Tell google-merchant or heureka by the start of a file, "" for other XML."""
     if "<SHOP" in head:
         return "heureka"
     return "google-merchant" if "base.google.com" in head or "<g:id" in head else ""
 
 
 def read_xml(path: Path) -> Iterator[Entry]:
-    """The entries of a feed. Raises DataError for broken XML and for XML that declares entities."""
+    """Read the entries of a feed. Raises DataError for broken XML and for XML that declares entities."""
     try:
         for _, element in iterparse(str(path), events=("end",), forbid_dtd=False, forbid_entities=True):
             names = _ENTRIES.get(_local(element))

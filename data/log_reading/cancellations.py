@@ -18,7 +18,7 @@ from data.log_reading.validation import UNDOES
 
 
 @dataclass(frozen=True)
-class Undone:
+class MatchedCancellations:
     """cancels: rows of the cancellations. rows, times: events that were undone, by row, and when (µs). counts:
     cancellations; events undone and partly undone; cancellations with unmatched units.
     """
@@ -35,7 +35,7 @@ def undo(
     kind: npt.NDArray[np.uint8],
     time: npt.NDArray[np.int64],
     quantity: npt.NDArray[np.float32] | None,
-) -> Undone:
+) -> MatchedCancellations:
     """Match cancellations with the events they undo.
 
     All (n,), sorted by user and time. kind: an EventKind, or UNDOES + the kind that a cancellation undoes. quantity:
@@ -75,7 +75,7 @@ def undo(
         "unmatched": unmatched,
     }
     gone = np.array(sorted(undone), dtype=np.int64)
-    return Undone(cancels, gone, time[[undone[row] for row in gone.tolist()]], counts)
+    return MatchedCancellations(cancels, gone, time[[undone[row] for row in gone.tolist()]], counts)
 
 
 def _same_pair(
@@ -84,7 +84,7 @@ def _same_pair(
     kind: npt.NDArray[np.uint8],
     cancels: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the same user, item and kind as a cancellation, those of a kind together; and a number for each such."""
+    """Find rows of the same user, item and kind as a cancellation, those of a kind together; number each such."""
     wanted = np.zeros(256, dtype=np.bool_)
     wanted[[code for one in np.unique(kind[cancels]) for code in (one % UNDOES, one)]] = True
     rows = np.flatnonzero(wanted[kind])

@@ -103,7 +103,7 @@ def make_plan(
 
 
 def with_words(plan: Plan, told: pl.Series) -> Plan:
-    """The plan with the meaning of those event words that it lacks and the field's table knows."""
+    """Add to the plan the meaning of those event words that it lacks and the field's table knows."""
     known = kind_codes(plan.kinds)
     words = {}
     for word in told.cast(pl.String).drop_nulls().unique(maintain_order=True).to_list()[:MAX_WORDS]:
@@ -116,7 +116,10 @@ def with_words(plan: Plan, told: pl.Series) -> Plan:
 
 
 def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
-    """__line, user, item, time, …, reason (0 is fine, k the k-th check), value, BREAKS if exact; and the checks."""
+    """Convert a log to canonical columns and the checks of its rows.
+
+    __line, user, item, time, …, reason (0 is fine, k the k-th check), value, BREAKS if exact.
+    """
     roles, source = plan.columns.roles, plan.source
     frame = source.exact if exact else source.frame
     schema = frame.collect_schema()
@@ -158,7 +161,10 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
 
 
 def _with_refunds(frame: pl.LazyFrame, roles: Mapping[str, str]) -> pl.LazyFrame:
-    """Negative units, or a negative price, of a purchase are a cancellation; what it cost is the price as it was."""
+    """Convert negative units, or a negative price, of a purchase to a cancellation.
+
+    What it cost is the price as it was.
+    """
     negative = [pl.col(role) < 0 for role in ("quantity", "price") if role in roles]
     if not negative:
         return frame
@@ -178,7 +184,9 @@ def _looks_integer(sample: pl.Series) -> bool:
 
 
 def _id(plan: Plan, role: str, dtype: pl.DataType) -> pl.Expr:
-    """Int64, or a Categorical of strings without blanks around them; words for nobody and empty ids are null.
+    """Read an id as Int64, or as a Categorical of strings without blanks around them.
+
+    Words for nobody and empty ids are null.
 
     Whole floats (pandas with gaps) lose their ``.0``.
     """
@@ -201,7 +209,7 @@ def _id(plan: Plan, role: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def id_text(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """An id as text, the same at every door: no blanks around it, and whole floats without ``.0``."""
+    """Write an id as text, the same at every door: no blanks around it, and whole floats without ``.0``."""
     if dtype.is_float():
         whole = raw.cast(pl.Int64, strict=False).cast(pl.String)
         return pl.when(raw == raw.round(0)).then(whole).when(raw.is_finite()).then(raw.cast(pl.String))
@@ -209,7 +217,7 @@ def id_text(raw: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _number(plan: Plan, role: str, dtype: type[pl.DataType], schema: pl.Schema) -> pl.Expr:
-    """Finite numbers, null where there is none."""
+    """Read finite numbers, null where there is none."""
     if role not in plan.columns.roles:
         return pl.lit(None, dtype=dtype)
     column = plan.columns.roles[role]
@@ -224,7 +232,10 @@ def _number(plan: Plan, role: str, dtype: type[pl.DataType], schema: pl.Schema) 
 
 
 def _text(plan: Plan, column: str, *, as_text: bool = False) -> pl.Expr:
-    """As it is, or as text; a text that repeats itself as a Categorical, which takes a tenth of the memory."""
+    """Read text as it is, or as text.
+
+    A text that repeats itself is a Categorical, which takes a tenth of the memory.
+    """
     sample = plan.sample[column]
     repeats = sample.dtype == pl.String and len(sample) == SAMPLE_ROWS and sample.n_unique() * 4 < len(sample)
     if repeats:

@@ -18,7 +18,10 @@ _FIRST = ("item_id", "title", "category", "price", "available")
 
 @contextmanager
 def told_plainly(name: str) -> Iterator[None]:
-    """What polars says of a source it can make no catalogue of (a list where a title should be), as a DataError."""
+    """Raise what polars says of a source it can make no catalogue of as a DataError.
+
+    Such is a list where a title should be.
+    """
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -26,7 +29,9 @@ def told_plainly(name: str) -> Iterator[None]:
 
 
 def describe(rows: pl.DataFrame, item_of_row: Index, ids: pl.Series, plan: Plan) -> pl.DataFrame:
-    """What a log says of each of some items: item_id (`ids`), title?, category?, available?, attributes, price?.
+    """Describe some items by what a log says of each.
+
+    Columns: item_id (`ids`), title?, category?, available?, attributes, price?.
 
     rows: in time order; price, title?, category?, available?, a.ATTRIBUTE? of the log; the last value that is not null
     counts, for prices the median. item_of_row: (len(rows),) position in `ids`.
@@ -40,7 +45,9 @@ def describe(rows: pl.DataFrame, item_of_row: Index, ids: pl.Series, plan: Plan)
 def make_catalogue(
     described: pl.DataFrame, plan: Plan, known: ItemsTable | None, older: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Row i describes item_idx i: item_id, title?, category?, price?, available, attributes.
+    """Make the catalogue, row i of which describes item_idx i.
+
+    Columns: item_id, title?, category?, price?, available, attributes.
 
     What an items file (`known`) says comes before what the log does (`described`), the log before an `older` one.
     Items that only the items file has come last, in its order: nobody has met them yet.
@@ -63,7 +70,7 @@ def make_catalogue(
 
 
 def _last(values: pl.Series, item_of_row: Index, n_items: int) -> pl.Series:
-    """(n_items,) the last value of each item that is not null."""
+    """Take the last value of each item that is not null, (n_items,)."""
     row = np.full(n_items, -1, dtype=np.int64)
     if values.null_count():
         told = values.is_not_null().arg_true().to_numpy()
@@ -75,7 +82,7 @@ def _last(values: pl.Series, item_of_row: Index, n_items: int) -> pl.Series:
 
 
 def _median(prices: pl.Series, item_of_row: Index, n_items: int) -> pl.Series:
-    """(n_items,) Float64, the median price of each item in the log."""
+    """Compute the median price of each item in the log, (n_items,) Float64."""
     seen = pl.DataFrame({"item": item_of_row, "price": prices})
     medians = seen.group_by("item").agg(pl.col("price").median())
     price = np.full(n_items, np.nan)

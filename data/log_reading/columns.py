@@ -31,7 +31,7 @@ def match_columns(
     *,
     no_time: bool = False,
 ) -> Columns:
-    """The columns of a source by role: those the caller maps, else those the preset knows.
+    """Match the columns of a source to roles: those the caller maps, else those the preset knows.
 
     Names are compared without case, spaces and underscores. Raises DataError for an unknown role or column, for a
     required role that no column or more than one fits, with the columns found and the presets that nearly match.
@@ -100,13 +100,16 @@ def check_currency(source: Source, roles: Mapping[str, str]) -> None:
 
 
 def match_names(names: Mapping[str, Sequence[str]], columns: Sequence[str]) -> dict[str, str]:
-    """role → the one column that goes by one of its names; roles that none or several columns fit are left out."""
+    """Match roles to the one column that goes by one of their names.
+
+    Roles that none or several columns fit are left out.
+    """
     fits = {role: _fitting(known, columns) for role, known in names.items()}
     return {role: found[0] for role, found in fits.items() if len(found) == 1}
 
 
 def fits_all(names: Sequence[str], columns: Sequence[str]) -> bool:
-    """Whether each of the names is among the columns, compared without case, spaces and underscores."""
+    """Check that each of the names is among the columns, compared without case, spaces and underscores."""
     return {_plain(name) for name in names} <= {_plain(column) for column in columns}
 
 
@@ -115,7 +118,7 @@ def _plain(name: str) -> str:
 
 
 def _fitting(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Columns that go by one of the names; a name may be a sum of columns, which must all be there."""
+    """Find columns that go by one of the names; a name may be a sum of columns, which must all be there."""
     by_plain: dict[str, list[str]] = {}
     for column in columns:
         by_plain.setdefault(_plain(column), []).append(column)
@@ -152,6 +155,6 @@ def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> 
 
 
 def listed(columns: Sequence[str]) -> str:
-    """The first thirty names, for an error."""
+    """List the first thirty names, for an error."""
     shown = ", ".join(columns[:30])
     return shown + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")

@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 class FirstSeen:
-    """Of each code, the smallest (time, order, row) it was seen at, and how many rows have it.
+    """The smallest (time, order, row) that each code was seen at, and how many rows have it.
 
     It grows with the number of codes, 40 bytes each, and not with the rows. The same as
     `data.log_reading.numbering.indices` finds
@@ -40,7 +40,7 @@ class FirstSeen:
         self.rows += np.bincount(codes, minlength=len(self.rows))
 
     def numbered(self, names: pl.Series, known: Vocabulary) -> tuple[Vocabulary, Index]:
-        """The vocabulary grown by the names of the codes seen, and (n_codes,) the index of each, −1 if never seen."""
+        """Grow the vocabulary by the names of the codes seen; index each code, (n_codes,), −1 if never seen."""
         seen = np.flatnonzero(self.time != _NEVER)
         seen = seen[np.lexsort((self.row[seen], self.order[seen], self.time[seen]))]
         found = names.gather(pl.Series(seen))

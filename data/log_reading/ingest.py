@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.checked_log import REJECTS, CheckedLog, Known
+from data.checked_log import REJECTS, CheckedLog, DatasetAxes
 from data.log_reading.account import check_account, check_refused
 from data.log_reading.canonical import NOT_AN_INT, Plan, canonical
 from data.log_reading.catalogue import describe, make_catalogue, told_plainly
@@ -44,7 +44,7 @@ def ingest(
     time_format: str | None = None,
     time_unit: str | None = None,
     items: Table | None = None,
-    base: CheckedLog | Known | Vocabulary | None = None,
+    base: CheckedLog | DatasetAxes | Vocabulary | None = None,
     locale: str | None = None,
     null: Sequence[str] = (),
     guests: Sequence[str] = (),
@@ -73,7 +73,10 @@ def ingest(
 def ingest_whole(
     source: Table, options: LogOptions, name: str | None = None, scratch: Path | None = None
 ) -> CheckedLog:
-    """As `ingest`. scratch: an existing folder for unpacked files, by default one of the system's for the time."""
+    """Ingest as `ingest` does, whole in memory.
+
+    scratch: an existing folder for unpacked files, by default one of the system's for the time.
+    """
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".ownshelf-") as folder:
         return _ingest(source, options, name, Path(folder))
 
@@ -112,7 +115,7 @@ def _ingest(source: Table, options: LogOptions, name: str | None, scratch: Path)
 
 
 def _rows(plan: Plan, *, options: LogOptions, rounds: int = ROUNDS) -> tuple[Plan, tuple[pl.DataFrame, pl.DataFrame]]:
-    """One pass over the log, and another where it disproves what the sample showed.
+    """Read the log in one pass, and in another where it disproves what the sample showed.
 
     Refused rows are read once more: only for them lines and values are wanted.
     """
@@ -144,6 +147,6 @@ def _by_reason(reason: pl.Series, found: Sequence[Check]) -> dict[str, int]:
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:
-    """Those whose reason is 0, without that column; `rows` is emptied."""
+    """Keep rows whose reason is 0, without that column; `rows` is emptied."""
     fine = rows.drop_in_place("reason") == 0
     return rows if fine.all() else pl.DataFrame([rows.drop_in_place(name).filter(fine) for name in rows.columns])

@@ -25,7 +25,7 @@ _BELIEVED = datetime(1990, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Tally:
-    """What can be counted of a part of a log, and added up over its parts.
+    """Counts of a part of a log, which add up over its parts.
 
     kinds: kind code → events. cancellations: as of data.log_reading.cancellations. late: events in the future.
     """
@@ -69,7 +69,7 @@ def _added(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
 
 
 def reasons(refused: pl.LazyFrame) -> dict[str, int]:
-    """Reason → refused rows, the commonest first. refused: line, reason, value."""
+    """Count refused rows by reason, the commonest first. refused: line, reason, value."""
     return dict(_counted(refused, "reason").iter_rows())
 
 
@@ -78,7 +78,9 @@ def summary(
     catalogue: pl.DataFrame, users: Vocabulary, *, rows: int, largest: tuple[int, int], known: ItemsTable | None,
     ids: pl.Series,
 ) -> dict[str, Any]:  # fmt: skip
-    """Dataset.summary. rows: of the source, refused ones too. largest: user_idx and events of who has most.
+    """Make Dataset.summary.
+
+    rows: of the source, refused ones too. largest: user_idx and events of who has most.
 
     known: the items file. ids: the items of the log.
     """
@@ -111,7 +113,7 @@ def summary(
 
 
 def nothing_usable(name: str, rows: int, rejected: Mapping[str, int], refused: pl.LazyFrame) -> DataError:
-    """The error of a log, each row of which was refused."""
+    """Make the error of a log, each row of which was refused."""
     listed = ", ".join(f"{reason} ({count})" for reason, count in rejected.items())
     line, value = refused.select("line", "value").head(1).collect().row(0)
     shown = "" if value is None else f", e.g. line {line}: {value!r}"
@@ -119,7 +121,7 @@ def nothing_usable(name: str, rows: int, rejected: Mapping[str, int], refused: p
 
 
 def only_cancellations(name: str, counts: Mapping[str, int]) -> DataError:
-    """The error of a log without an event."""
+    """Make the error of a log without an event."""
     return DataError(f"source={name}: all {counts['cancellations']} usable rows are cancellations")
 
 
@@ -164,7 +166,7 @@ def _notes(log: OpenedLog, plan: Plan, counted: Tally, refused: pl.LazyFrame) ->
 
 
 def _shoppers(counted: Tally, users: Vocabulary, largest: tuple[int, int]) -> list[str]:
-    """A note on one shopper who has a share that a person hardly has, or an id that guests share."""
+    """Note one shopper who has a share that a person hardly has, or an id that guests share."""
     user, events = largest
     if user < 0:
         return []

@@ -39,12 +39,15 @@ class ItemsTable:
     notes: tuple[str, ...]
 
     def fresh(self, ids: pl.Series) -> pl.DataFrame:
-        """Rows of items that the log lacks; none where not one item of the log is in the file: another shop's."""
+        """Select rows of items that the log lacks.
+
+        None where not one item of the log is in the file: another shop's.
+        """
         known = self.frame["item_id"].is_in(ids.implode())
         return self.frame.filter(~known) if self.joins and known.any() else self.frame.clear()
 
     def matched(self, ids: pl.Series) -> list[str]:
-        """Notes on how many of the log's items (`ids`) the file has, and how many it has besides."""
+        """Note how many of the log's items (`ids`) the file has, and how many it has besides."""
         both = int(ids.is_in(self.frame["item_id"].implode()).sum())
         if not self.joins:
             return []
@@ -61,7 +64,7 @@ class ItemsTable:
 
 
 def items_table(log: OpenedLog, beside: Table, scratch: Path | None = None) -> ItemsTable | None:
-    """The items file that the caller names, or the preset's own in the folder of the log, or None.
+    """Open the items file that the caller names, or the preset's own in the folder of the log, or None.
 
     Raises DataError when it has no column of item ids, or a word for availability that is unknown.
     """
@@ -102,7 +105,10 @@ def _described(opened: Source, log: OpenedLog, locale: Locale) -> ItemsTable:
 
 
 def _checked(table: pl.DataFrame, attributes: list[str], locale: Locale) -> ItemsTable:
-    """Each value as its type, null where it is none; rows without a usable id left out, of one id the last stays."""
+    """Convert each value to its type, null where it is none.
+
+    Rows without a usable id are left out; of one id the last stays.
+    """
     notes = []
     item = pl.col("item_id")
     usable = (item != "") & (item.str.len_chars() <= MAX_ID_CHARS) & ~item.str.contains("[\x00-\x1f\x7f]")
@@ -132,7 +138,10 @@ def _checked(table: pl.DataFrame, attributes: list[str], locale: Locale) -> Item
 
 
 def _attribute(column: pl.Series) -> tuple[pl.Series, str]:
-    """Numbers as numbers, whatever file they come from; a number that JSON lacks and a negative stock are null."""
+    """Convert an attribute: numbers as numbers, whatever file they come from.
+
+    A number that JSON lacks and a negative stock are null.
+    """
     name, folded = column.name, column.name.lower().replace("_", "").replace(" ", "")
     if column.dtype == pl.String:
         text = column.str.strip_chars()
@@ -154,12 +163,12 @@ def _attribute(column: pl.Series) -> tuple[pl.Series, str]:
 
 
 def finite(number: pl.Expr) -> pl.Expr:
-    """A number that JSON has, else null."""
+    """Keep a number that JSON has, else null."""
     return pl.when(number.is_finite()).then(number)
 
 
 def typed(name: str, dtype: pl.DataType, table: pl.DataFrame) -> pl.Expr:
-    """A column of the catalogue as its type. Raises DataError for an unknown word of availability."""
+    """Convert a column of the catalogue to its type. Raises DataError for an unknown word of availability."""
     if name not in table.columns:
         return pl.lit(None, dtype=dtype).alias(name)
     if dtype == pl.Boolean:

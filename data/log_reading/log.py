@@ -8,11 +8,11 @@ import polars as pl
 from data.checked_log import RESERVED
 from data.log_reading.cancellations import undo
 from data.log_reading.columns import Columns
-from data.log_reading.numbering import Numbered
+from data.log_reading.numbering import NumberedRows
 
 
-def make_log(rows: pl.DataFrame, numbered: Numbered, columns: Columns) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The log of a Dataset in its final order, and the counts of cancellations.
+def make_log(rows: pl.DataFrame, numbered: NumberedRows, columns: Columns) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Make the log of a Dataset in its final order, and the counts of cancellations.
 
     Empties rows of what the log does not keep: two copies of a large log need not fit.
     """

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from data.checked_log import CheckedLog, Known
+from data.checked_log import CheckedLog, DatasetAxes
 from data.errors import DataError
 from data.exports.flat import FIELDS
 from data.exports.registry import EXPORTS
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How to read a log.
+    """Options of reading a log.
 
     preset: a name of `data.log_reading.formats.PRESETS`, or `auto`: the one whose own columns or first line the
     source has, else
@@ -63,7 +63,7 @@ class LogOptions:
     time_format: str | None = None
     time_unit: str | None = None
     items: Table | None = None
-    base: CheckedLog | Known | Vocabulary | None = None
+    base: CheckedLog | DatasetAxes | Vocabulary | None = None
     locale: str | None = None
     null: Sequence[str] = ()
     guests: Sequence[str] = ()
@@ -81,7 +81,7 @@ class LogOptions:
     @property
     def known(self) -> tuple[Vocabulary, Vocabulary, pl.DataFrame | None]:
         """Items, users and catalogue of the base."""
-        if isinstance(self.base, (CheckedLog, Known)):
+        if isinstance(self.base, (CheckedLog, DatasetAxes)):
             return self.base.items, self.base.users, self.base.catalogue
         return self.base or Vocabulary(), Vocabulary(), None
 
@@ -99,7 +99,7 @@ class OpenedLog:
 
 
 def open_log(source: Table, options: LogOptions, scratch: Path | None = None) -> OpenedLog:
-    """scratch: as of `open_source`. Raises DataError when the source is no log or a column is missing."""
+    """Open a log and plan how it is read. Raises DataError when the source is no log or a column is missing."""
     separators = (options.separator,) if options.separator else ()
     name, told = options.preset, ""
     if name == AUTO:
@@ -138,7 +138,9 @@ def _with_variants(columns: Columns, feed: Feed | None) -> Columns:
 
 
 def read_planned(log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]) -> tuple[Plan, T]:
-    """The plan of a log, and what `read` makes of it: the quick way, or the patient one where polars gives up.
+    """Plan a log and read it: the quick way, or the patient one where polars gives up.
+
+    Returns the plan, and what `read` makes of the log.
 
     read: gives the plan back that it ended with. Raises DataError when both ways fail.
     """
@@ -165,7 +167,7 @@ def _read(source: Source, log: OpenedLog, read: Callable[[Plan], tuple[Plan, T]]
 
 
 def _known_names(preset: Preset, mapping: Mapping[str, str], keep: Sequence[str]) -> frozenset[str]:
-    """Columns that would mean something if the source had them."""
+    """List columns that would mean something if the source had them."""
     names = [name for known in (*preset.columns.values(), *preset.attributes.values()) for name in known]
     return frozenset(part for name in (*names, *mapping.values(), *keep) for part in (name, *name.split("+")))
 

@@ -15,8 +15,8 @@ Index = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """Where every row goes.
+class NumberedRows:
+    """The place of every row in the sorted log.
 
     order: UInt32, rows of the frame sorted by user_idx, then as they are in the frame, without duplicates. events:
     user_idx, item_idx, kind and time of these. item_of_row: (len(rows),), the item of each row of the frame.
@@ -31,7 +31,7 @@ class Numbered:
 
 
 def in_time_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows by time, then the log's own order of events (null is 0), then as they are.
+    """Sort the rows by time, then the log's own order of events (null is 0), then as they are.
 
     Rows that are so already are returned, not copied; else `rows` is emptied as its copy is filled.
     """
@@ -45,7 +45,7 @@ def in_time_order(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
-    """(len(ids),) the index of each id, and the vocabulary grown by the new ones in their order; a known one keeps its.
+    """Index ids, (len(ids),), and grow the vocabulary by the new ones in their order; a known one keeps its index.
 
     ids: Int64 or Categorical, without nulls.
     """
@@ -70,8 +70,10 @@ def indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
 
 def arrange(
     rows: pl.DataFrame, user_of_row: Index, item_of_row: Index, users: Vocabulary, items: Vocabulary
-) -> Numbered:
-    """Rows as of in_time_order, whose users and items have their indices, sorted by user and without duplicates.
+) -> NumberedRows:
+    """Sort rows by user, without duplicates.
+
+    They are as of in_time_order, and their users and items have their indices.
 
     rows: user, item, time (µs), kind, price, quantity, session, order, x.EXTRA. A row that repeats another one in all
     of these is a duplicate; the first one stays.
@@ -88,11 +90,14 @@ def arrange(
     kept = order.filter(distinct)
     if len(kept) < len(order):
         events = events.filter(distinct)
-    return Numbered(kept, events, item_of_row, users, items, len(order) - len(kept))
+    return NumberedRows(kept, events, item_of_row, users, items, len(order) - len(kept))
 
 
 def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.Series:
-    """(len(order),) bool: false for a repetition of an earlier row. Only rows that share user and time are compared."""
+    """Mark rows that do not repeat an earlier one, (len(order),) bool.
+
+    Only rows that share user and time are compared.
+    """
     time, user_idx = events["time"].to_numpy(), events["user_idx"].to_numpy()
     tied = np.zeros(len(order) + 1, dtype=np.bool_)
     tied[1:-1] = (time[1:] == time[:-1]) & (user_idx[1:] == user_idx[:-1])
@@ -108,5 +113,5 @@ def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.
 
 
 def _written(nested: pl.Series) -> pl.Series:
-    """Lists and objects as text."""
+    """Write lists and objects as text."""
     return pl.Series(nested.name, [repr(value) for value in nested.to_list()], dtype=pl.String)

@@ -49,7 +49,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestedDataset:
     """A dataset folder that was written: hash and summary are those of its Dataset, which is not in memory."""
 
     path: Path
@@ -65,7 +65,7 @@ def ingest_folder(
     partitions: int | None = None,
     progress: Progress = lambda *_: None,
     batch_rows: int = BATCH_ROWS,
-) -> Ingested:
+) -> IngestedDataset:
     """Read a log into a dataset folder, the same as `ingest` writes, but for how events.parquet is cut into row groups.
 
     partitions: None: as many as `partitions_of` says; 1 is `ingest` itself. In memory at a time: 1/partitions of the
@@ -85,7 +85,7 @@ def ingest_folder(
         with _room(target, partitions):
             target.parent.mkdir(parents=True, exist_ok=True)
             dataset = ingest_whole(source, options, scratch=target.parent).save(target)
-        return Ingested(target, dataset.hash, dataset.summary)
+        return IngestedDataset(target, dataset.hash, dataset.summary)
     with _room(target, partitions), atomic_folder(target, overwrite=True) as fresh:
         spill, rejects, events = fresh / "spill", fresh / "rejects.jsonl", fresh / "events.parquet"
         spill.mkdir()
@@ -117,12 +117,12 @@ def ingest_folder(
         content = content_hash(vocabulary, users.vocabulary, scan_log(events), catalogue)
         write_rest(fresh, vocabulary, users.vocabulary, catalogue, told, content)
         shutil.rmtree(spill)
-    return Ingested(target, content, told)
+    return IngestedDataset(target, content, told)
 
 
 @contextmanager
 def _room(target: Path, partitions: int) -> Iterator[None]:
-    """A full disk, whoever says so, as a DataError that says which."""
+    """Raise a full disk, whoever says so, as a DataError that says which."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError, DataError) as error:
@@ -166,7 +166,7 @@ class _Rows:
         return ["price", *(name for name in self.schema if name in ITEM or name.startswith("a."))]
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The usable ones of `size` rows at a time, after the number of the first."""
+        """Yield the usable ones of `size` rows at a time, after the number of the first."""
         scan = pl.scan_parquet(self.folder / "rows.parquet").select("reason", *columns)
         for number, rows in enumerate(slices(scan, size)):
             yield number * size, rows.filter(pl.col("reason") == 0).drop("reason").rechunk()
@@ -185,7 +185,7 @@ class _Numbering:
 def _spilled(
     folder: Path, rejects: Path, plan: Plan, *, options: LogOptions, rounds: int = ROUNDS
 ) -> tuple[Plan, _Rows]:
-    """One reading of the log, another where it disproves what the sample showed, and one more for what is refused."""
+    """Read the log once, again where it disproves what the sample showed, and once more for what is refused."""
     plan = replace(plan, integer_ids=frozenset())  # codes are dense, whatever the ids are
     frame, found = canonical(plan, exact=False)
     schema = frame.collect_schema()
@@ -249,7 +249,10 @@ def _numbering(seen: FirstSeen, names: pl.Series, known: Vocabulary, partitions:
 
 
 def _distribute(rows: _Rows, users: _Numbering, items: _Numbering, batch_rows: int, progress: Progress) -> None:
-    """Each usable row to its range of users, what it says of its item to its range of items. rows.parquet goes."""
+    """Append each usable row to its range of users, and what it says of its item to its range of items.
+
+    rows.parquet goes.
+    """
     facts = rows.facts
     for start, batch in rows.batches([name for name in rows.schema if name not in (LINE, "reason")], batch_rows):
         user_idx, item_idx = users.index[batch["user"].to_numpy()], items.index[batch["item"].to_numpy()]
@@ -264,7 +267,7 @@ def _distribute(rows: _Rows, users: _Numbering, items: _Numbering, batch_rows: i
 
 
 def _describe(rows: _Rows, items: _Numbering, plan: Plan, progress: Progress) -> pl.DataFrame:
-    """What the log says of each item, as from `data.log_reading.catalogue.describe`."""
+    """Describe each item by what the log says, as `data.log_reading.catalogue.describe` does."""
     made = []
     schema = pl.Schema({**{name: rows.schema[name] for name in ("time", "order", *rows.facts)}, "item": pl.Int32()})
     for number in range(len(items.ranges)):
@@ -281,7 +284,7 @@ def _describe(rows: _Rows, items: _Numbering, plan: Plan, progress: Progress) ->
 def _write_events(
     path: Path, users: _Numbering, items: _Numbering, log: OpenedLog, progress: Progress
 ) -> tuple[Tally, tuple[int, int]]:
-    """Every range of users in events.parquet, after the one before; and who has most of all events."""
+    """Write every range of users into events.parquet, after the one before; and find who has most of all events."""
     now = datetime.now(UTC)
     counted, largest = [], (-1, 0)
     with ExitStack() as stack:
@@ -304,7 +307,7 @@ def _write_events(
 def _events_of(
     rows: pl.DataFrame, users: _Numbering, items: _Numbering, log: OpenedLog
 ) -> tuple[pl.DataFrame, tuple[int, dict[str, int]]]:
-    """The log of a range of users, and what was dropped: duplicates, cancellations. Empties rows."""
+    """Make the log of a range of users, and count what was dropped: duplicates, cancellations. Empties rows."""
     rows = in_time_order(rows)
     user_of_row, item_of_row = (rows.drop_in_place(role).to_numpy() for role in ("user", "item"))
     numbered = arrange(rows, user_of_row, item_of_row, users.vocabulary, items.vocabulary)
@@ -313,6 +316,6 @@ def _events_of(
 
 
 def _tables(events: pl.DataFrame, users: _Numbering, items: _Numbering) -> Iterator[pa.Table]:
-    """Pieces of a log as pyarrow tables of events.parquet, each to be a row group."""
+    """Yield pieces of a log as pyarrow tables of events.parquet, each to be a row group."""
     for part in events.iter_slices(_GROUP_ROWS):
         yield stored(name_events(part, items.vocabulary, users.vocabulary)).to_arrow()

@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 def recognise(source: Table, *, separators: Sequence[str] = ()) -> tuple[str, str]:
-    """The name of the preset of a source and how it was told, `generic` where no other fits.
+    """Name the preset of a source and how it was told, `generic` where no other fits.
 
     separators: of a csv, all of the presets' by default. A preset with more marks (a log of purchases beside one of
     views) is the better fit. Raises DataError when two fit equally well.

@@ -9,7 +9,9 @@ from data.log_reading.opening.source import BREAKS, LINE
 
 
 def refusals(plan: Plan) -> pl.LazyFrame:
-    """line, reason, value, breaks: of refused rows, and with a null reason of fine ones that hold line ends.
+    """Collect line, reason, value, breaks of refused rows.
+
+    With a null reason, also of fine ones that hold line ends.
 
     Their lines are those of the file only after `placed`: one sum over these few, not over all rows, which would be
     held in memory for it.
@@ -26,7 +28,10 @@ def refusals(plan: Plan) -> pl.LazyFrame:
 
 
 def placed(rows: pl.DataFrame, breaks_before: int = 0) -> tuple[pl.DataFrame, int]:
-    """line of the file, reason and value of the refused of some rows, and the line ends in these and those before."""
+    """Place refused rows at their line of the file, and count line ends.
+
+    Returns line, reason and value, and the line ends in these and those before.
+    """
     sums = rows["breaks"].cum_sum() + breaks_before
     moved = rows.with_columns(line=pl.col("line") + sums - pl.col("breaks"))
     last = int(sums[-1]) if len(sums) else breaks_before

@@ -9,7 +9,10 @@ _DAY = 86_400_000_000
 
 
 def heavy_users(rows: pl.DataFrame | pl.LazyFrame, max_per_day: int) -> tuple[str, ...]:
-    """Ids of users with more than `max_per_day` usable rows on any one day (UTC). rows: user, time (µs), reason."""
+    """List ids of users with more than `max_per_day` usable rows on any one day (UTC).
+
+    rows: user, time (µs), reason.
+    """
     usable = rows.lazy().filter(pl.col("reason") == 0).group_by("user", pl.col("time") // _DAY).len("n")
     heavy = usable.filter(pl.col("n") > max_per_day).select(pl.col("user").unique())
     return tuple(heavy.collect().to_series().cast(pl.String).sort().to_list())

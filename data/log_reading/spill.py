@@ -23,16 +23,16 @@ class Ranges:
         return len(self.starts) - 1
 
     def bounds(self, number: int) -> tuple[int, int]:
-        """First index of a range, and the one after its last."""
+        """Return the first index of a range, and the one after its last."""
         return int(self.starts[number]), int(self.starts[number + 1])
 
     def of(self, index: Index) -> npt.NDArray[np.uint16]:
-        """The range of each index."""
+        """Find the range of each index."""
         return np.searchsorted(self.starts[1:-1], index, side="right").astype(np.uint16)  # sorted in one pass
 
 
 def cut(rows: npt.NDArray[np.int64], parts: int) -> Ranges:
-    """Ranges of about as many rows. rows: (n,) of each index. One index is never cut, so a range may be empty."""
+    """Cut ranges of about as many rows. rows: (n,) of each index. One index is never cut, so a range may be empty."""
     ends = np.cumsum(rows)
     total = int(ends[-1]) if len(ends) else 0
     inner = np.searchsorted(ends, total * np.arange(1, parts) / parts, side="right")
@@ -40,7 +40,7 @@ def cut(rows: npt.NDArray[np.int64], parts: int) -> Ranges:
 
 
 def slices(rows: pl.LazyFrame, size: int) -> Iterator[pl.DataFrame]:
-    """The rows of a scanned file, `size` at a time."""
+    """Yield the rows of a scanned file, `size` at a time."""
     for start in range(0, int(rows.select(pl.len()).collect().item()), size):
         yield rows.slice(start, size).collect()
 
@@ -60,7 +60,7 @@ def write_pieces(rows: pl.DataFrame, of_row: npt.NDArray[np.uint16], folder: Pat
 
 
 def read_pieces(folder: Path, number: int) -> pl.DataFrame | None:
-    """The rows of a range in the order in which they were appended; None where there are none."""
+    """Read the rows of a range in the order in which they were appended; None where there are none."""
     paths = sorted((folder / str(number)).glob("*.parquet"))
     if not paths:
         return None

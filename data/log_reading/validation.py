@@ -40,7 +40,9 @@ class Check:
 
 
 def kind_codes(kinds: Mapping[str, str]) -> dict[str, int]:
-    """The log's event names → kind codes (UNDOES + kind for one that undoes); the canonical names are always known.
+    """Map the log's event names to kind codes (UNDOES + kind for one that undoes).
+
+    The canonical names are always known.
 
     Raises DataError for a meaning that is no event kind.
     """
@@ -51,7 +53,7 @@ def kind_codes(kinds: Mapping[str, str]) -> dict[str, int]:
 
 
 def kind_column(column: str | None, constant: str, kinds: Mapping[str, str]) -> pl.Expr:
-    """UInt8 kind codes; 255 where the log's word is unknown."""
+    """Make UInt8 kind codes; 255 where the log's word is unknown."""
     codes = kind_codes(kinds)
     if column is None:
         return pl.lit(codes[constant], dtype=pl.UInt8)
@@ -85,7 +87,7 @@ class Conditions:
 
 
 def checks(roles: Collection[str], log: Conditions) -> list[Check]:
-    """The reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE."""
+    """List the reasons to refuse a row, the first that holds counts; over the canonical columns and raw.ROLE."""
     raw_item = pl.col("raw.item")
     unwieldy = (raw_item.str.len_chars() > MAX_ID_CHARS) | raw_item.str.contains("[\x00-\x1f\x7f]")
     empty = pl.col("user").is_null() & pl.col("item").is_null() & pl.col("raw.time").is_null()
@@ -143,7 +145,10 @@ def checks(roles: Collection[str], log: Conditions) -> list[Check]:
 
 
 def judged(frame: pl.LazyFrame, found: Sequence[Check], keep: Sequence[str]) -> pl.LazyFrame:
-    """The columns `keep`, __line, reason (UInt8: 0 is fine, k the k-th check) and value (of a refused row)."""
+    """Judge rows: the columns `keep`, __line, reason and value.
+
+    reason is UInt8: 0 is fine, k the k-th check. value is of a refused row.
+    """
     reason = pl.lit(0, dtype=pl.UInt8)
     value = pl.lit(None, dtype=pl.String)
     for number, check in reversed(list(enumerate(found, start=1))):

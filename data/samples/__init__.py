@@ -24,5 +24,8 @@ def sample_file(name: str) -> tuple[str, Path]:
 
 
 def open_bandit_rounds() -> Path:
-    """The bundled log with propensities, which data/logged_feedback.py reads: no history of any shopper is in it."""
+    """Locate the bundled log with propensities, which data/logged_feedback.py reads.
+
+    No history of any shopper is in it.
+    """
     return Path(__file__).parent / "open_bandit" / "rounds.parquet"

@@ -20,7 +20,7 @@ COLUMNS = ("available", "availability", "stock_status", "stockstatus", "in_stock
 
 
 def read_availability(word: str) -> bool | None:
-    """Whether a word says that an item can be ordered; a number does unless it is 0 or less; None for another word."""
+    """Read a word that says if an item can be ordered, None for another word. A number does unless it is 0 or less."""
     text = word.strip().lower().removeprefix("https://schema.org/").removeprefix("http://schema.org/")
     try:
         return None if math.isnan(float(text)) else float(text) > 0
@@ -30,7 +30,10 @@ def read_availability(word: str) -> bool | None:
 
 
 def availability_column(told: pl.Series) -> tuple[pl.Series, list[str]]:
-    """Boolean of each value, null where it is empty or unknown, and the unknown words, each once."""
+    """Read availability as a Boolean of each value, null where it is empty or unknown.
+
+    Beside it the unknown words, each once.
+    """
     if told.dtype == pl.Boolean:
         return told, []
     words = told.cast(pl.String)

@@ -46,12 +46,12 @@ MEANINGS = {word: meaning for meaning, words in _WORDS.items() for word in words
 
 
 def fold(word: str) -> str:
-    """A word without case, blanks around it and the marks between its parts: ``Add To Cart`` is add_to_cart."""
+    """Fold a word: without case, blanks around it and the marks between its parts: ``Add To Cart`` is add_to_cart."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", word.strip()) if not word.isupper() else word.strip()
     return re.sub(r"[\s\-_.:/]+", "_", parted).strip("_").lower()
 
 
 def meaning(word: str) -> str | None:
-    """A kind, a kind with a minus that undoes it, IGNORED, or None for an unknown word."""
+    """Find a word's meaning: a kind, a kind with a minus that undoes it, IGNORED, or None for an unknown word."""
     folded = fold(word)
     return MEANINGS.get(folded) or MEANINGS.get(folded.replace("_", ""))

@@ -23,6 +23,6 @@ GIANT_USERS = 20
 
 
 def is_nobody(word: str) -> bool:
-    """Whether an id is a word for nothing."""
+    """Check if an id is a word for nothing."""
     folded = word.strip().lower()
     return not folded or folded in NULL_WORDS

@@ -71,7 +71,7 @@ PLAIN = Locale()
 
 
 def read_number(text: str, locale: Locale = PLAIN) -> float | None:
-    """The number that a text is, or None: ``$5.00``, ``1.299,00``, ``1 299,- Kč``, ``(3.50)`` is −3.5.
+    """Read the number that a text is, or None: ``$5.00``, ``1.299,00``, ``1 299,- Kč``, ``(3.50)`` is −3.5.
 
     ``1,299`` is None unless the locale says what the comma is. Never inf or nan.
     """
@@ -93,7 +93,7 @@ def read_number(text: str, locale: Locale = PLAIN) -> float | None:
 
 
 def number_column(column: pl.Expr, locale: Locale = PLAIN) -> pl.Expr:
-    """Float64 of a column of text, as read_number of each value; null where there is none."""
+    """Read a column of text as Float64, each value as read_number does; null where there is none."""
     text = column.str.strip_chars(f" \t\r\n{_SPACE}")
     sign, more = (text.str.extract(_SHAPE, index) for index in (2, 3))
     opened, closed = text.str.extract(_SHAPE, 1), text.str.extract(_SHAPE, 5)
@@ -114,7 +114,7 @@ def number_column(column: pl.Expr, locale: Locale = PLAIN) -> pl.Expr:
 
 
 def price_of(value: object, locale: Locale = PLAIN) -> float | None:
-    """A price in 0..1e12 of a number or a text, or None."""
+    """Read a price in 0..1e12 from a number or a text, or None."""
     if isinstance(value, bool) or value is None:
         return None
     number = float(value) if isinstance(value, (int, float)) else read_number(str(value), locale)
@@ -122,7 +122,9 @@ def price_of(value: object, locale: Locale = PLAIN) -> float | None:
 
 
 def price_column(column: pl.Series, locale: Locale = PLAIN) -> tuple[pl.Series, pl.Series]:
-    """Float64 prices of a column of numbers or text, and the values that are none, as text, without nulls and blanks.
+    """Read Float64 prices from a column of numbers or text.
+
+    Beside them the values that are none, as text, without nulls and blanks.
 
     A price is finite and in 0..1e12; words for nothing (NULL, n/a, …) are null and no fault.
     """
@@ -141,7 +143,7 @@ def price_column(column: pl.Series, locale: Locale = PLAIN) -> tuple[pl.Series, 
 
 
 def strict_numbers(catalogue: pl.DataFrame) -> pl.DataFrame:
-    """A catalogue whose numbers JSON has: floats that are nan or infinite, and prices that are none, become null."""
+    """Keep the numbers that JSON has: floats that are nan or infinite, and prices that are none, become null."""
     floats = [name for name, dtype in catalogue.schema.items() if dtype.is_float()]
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats]
     catalogue = catalogue.with_columns(finite)
@@ -152,7 +154,7 @@ def strict_numbers(catalogue: pl.DataFrame) -> pl.DataFrame:
 
 
 def currency_of(text: str) -> str:
-    """The currency that a price names, "" where it names none: ``12.50 EUR`` is EUR, ``$5`` is $."""
+    """Find the currency that a price names, "" where it names none: ``12.50 EUR`` is EUR, ``$5`` is $."""
     match = _CURRENCY.search(text)
     return match[0] if match else ""
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import BudgetExhausted, ServingError
 from federation.custodian.answer_markers import AnswerMarkers
-from federation.custodian.ledger_counts import Spent, spent_of
+from federation.custodian.ledger_counts import LedgerTotals, count_totals
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
@@ -38,8 +38,8 @@ from federation.custodian.rows import (
     counted_among,
     given_to,
     held_task,
+    lock_writer,
     round_row,
-    take_turn,
 )
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
@@ -53,7 +53,7 @@ from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
 from federation.protocol.transparency import entries_to_bytes
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
 from federation.storage.migrations import prepare
@@ -93,7 +93,9 @@ class Custodian:
         max_batch_bytes: int = MAX_BATCH_BYTES,
         accept_restore: bool = False,
     ) -> Custodian:
-        """The custodian of a folder, made if there is none; database: URL, default an SQLite file in the folder.
+        """Open the custodian of a folder, made if there is none.
+
+        database: URL, default an SQLite file in the folder.
 
         accept_restore: go on with a database that lacks answers which were given; their cost stays counted.
 
@@ -126,7 +128,7 @@ class Custodian:
         self.round_keys.release()
 
     def open_round(self, draft: bytes, now: int) -> bytes:
-        """The signed task (bytes) of a draft (bytes), which is in the log then.
+        """Sign the task of a draft, both in bytes; it is in the log then.
 
         Raises TaskRefused, TaskConflict, BudgetExhausted, and RoundOpen while another training round takes reports.
         """
@@ -144,10 +146,10 @@ class Custodian:
                 check_round_plan(asked, self.plan)
             assert opened.key is not None
             self.round_keys.write(task.hash, opened.key.private)
-            reached("custodian: round key written")
+            crash_point("custodian: round key written")
             try:
                 with self.engine.begin() as connection:
-                    take_turn(connection)
+                    lock_writer(connection)
                     held = held_task(connection, task.task_id, digest)
                     if held is None:
                         self._check_not_restored(connection)
@@ -157,18 +159,18 @@ class Custodian:
                         if task.purpose is Purpose.EXPERIMENT:
                             connection.execute(EXPERIMENT_ROUNDS.insert(), {"task_hash": task.hash})
                         log_task(connection, task)
-                        reached("custodian: round stored")
+                        crash_point("custodian: round stored")
             except BaseException:
                 self.round_keys.destroy(task.hash)
                 raise
             if held is not None:
                 self.round_keys.destroy(task.hash)
                 return held
-            reached("custodian: round committed")
+            crash_point("custodian: round committed")
             return task.to_bytes()
 
     def answer(self, asked: bytes, now: int) -> bytes:
-        """The answer (bytes) to a batch (bytes), the same bytes to the same batch for ever.
+        """Answer a batch, both in bytes: the same bytes to the same batch for ever.
 
         Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
         ForeignTask for a round that was left open too long after its deadline, too.
@@ -185,15 +187,15 @@ class Custodian:
                 return given.to_bytes()
             if self.markers.is_marked(batch.task_hash, batch.block):
                 raise AlreadyCounted(f"block={batch.block}: was answered, which the database has forgotten")
-            reached("custodian: answer computed")
+            crash_point("custodian: answer computed")
             self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
             try:
                 with self.engine.begin() as connection:
-                    take_turn(connection)
+                    lock_writer(connection)
                     self._commit(connection, task, given, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
-            reached("custodian: answer committed")
+            crash_point("custodian: answer committed")
             self._told(task, given)
             return given.to_bytes()
 
@@ -202,7 +204,7 @@ class Custodian:
         with self._lock:
             self._expire(now)
             with self.engine.begin() as connection:
-                take_turn(connection)
+                lock_writer(connection)
                 task_hash = connection.execute(
                     sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.task_id == task_id)
                 ).scalar_one_or_none()
@@ -212,28 +214,28 @@ class Custodian:
                 connection.execute(
                     ROUNDS.update().where(ROUNDS.c.task_hash == task_hash, still_open).values(closed_at=now)
                 )
-                reached("custodian: close stored")
-            reached("custodian: close committed")
+                crash_point("custodian: close stored")
+            crash_point("custodian: close committed")
             self.round_keys.destroy(task_hash)
-            reached("custodian: round key destroyed")
+            crash_point("custodian: round key destroyed")
 
     def expire(self, now: int) -> None:
         """Destroy the keys of rounds that nobody closed, and forget old answers; to be called now and then."""
         with self._lock:
             self._expire(now)
 
-    def spent(self) -> Spent:
-        """Counts of the ledger."""
+    def totals(self) -> LedgerTotals:
+        """Count what the ledger holds."""
         with reading(self.engine) as connection:
-            return spent_of(connection, self.plan)
+            return count_totals(connection, self.plan)
 
     def log_head(self, now: int) -> bytes:
-        """The signed head (bytes) of the public log."""
+        """Sign the head (bytes) of the public log."""
         with reading(self.engine) as connection:
             return signed_head(connection, self.key, now).to_bytes()
 
     def log_proof(self, task_id: str, since: int, now: int) -> bytes:
-        """The proof (bytes) of a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
+        """Prove (bytes) a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
         with reading(self.engine) as connection:
             return log_proof(connection, self.key, task_id, since, now).to_bytes()
 
@@ -243,12 +245,12 @@ class Custodian:
             return entries_to_bytes(entries_from(connection, start))
 
     def ready(self) -> bool:
-        """Whether the database answers."""
+        """Check that the database answers."""
         with reading(self.engine) as connection:
             return connection.execute(sa.select(CUSTODIAN.c.id)).first() is not None
 
     def _policy(self, draft: Task) -> CustodianPolicy:
-        """The weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
+        """Choose the weakest task of the draft's purpose that is signed here. Raises TaskRefused."""
         if draft.purpose is Purpose.TRAINING:
             return CustodianPolicy(self.plan.min_reports, self.plan.noise_multiplier, self.max_batch_bytes)
         if self.experiments is None:
@@ -257,7 +259,7 @@ class Custodian:
         return CustodianPolicy(self.experiments.min_reports, 0.0, self.max_batch_bytes)
 
     def _round(self, connection: sa.Connection, batch: Batch) -> tuple[Task, Round]:
-        """The signed task and the round of a batch, with the answer to its block if there is one."""
+        """Read the signed task and the round of a batch, with the answer to its block if there is one."""
         row = connection.execute(
             sa.select(ROUNDS.c.task, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == batch.task_hash)
         ).one_or_none()
@@ -270,7 +272,7 @@ class Custodian:
         return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
 
     def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
-        """Ids, ledger and answer."""
+        """Commit ids, ledger and answer."""
         block = {"task_hash": task.hash, "block": given.block}
         before = connection.execute(
             sa.select(ROUNDS.c.answered, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == task.hash)
@@ -279,10 +281,10 @@ class Custodian:
             raise ForeignTask(f"task_id={task.task_id}: the round is closed and its key destroyed")
         ids = [{"report_id": report_id, "task_hash": task.hash} for report_id in given.counted]
         connection.execute(COUNTED.insert(), ids)
-        reached("custodian: ids stored")
+        crash_point("custodian: ids stored")
         connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
-        own = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
-        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & own))).scalar_one()
+        same_purpose = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
+        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & same_purpose))).scalar_one()
         connection.execute(
             LEDGER.insert(),
             {
@@ -296,10 +298,10 @@ class Custodian:
                 **self._spent_on(task, rounds),
             },
         )
-        reached("custodian: ledger stored")
+        crash_point("custodian: ledger stored")
         stored = {**block, "batch_digest": given.batch_digest, "answer": given.to_bytes()}
         connection.execute(ANSWERS.insert(), stored)
-        reached("custodian: answer stored")
+        crash_point("custodian: answer stored")
 
     def _told(self, task: Task, given: Answer) -> None:
         """Make sure, before anybody is told, that no other answer can follow: the key dies with the last block's."""
@@ -309,7 +311,7 @@ class Custodian:
                 sa.select(ROUNDS.c.answered).where(ROUNDS.c.task_hash == task.hash)
             ).scalar_one()
         self.markers.mark(task.hash, given.block, answered)
-        reached("custodian: answer marked")
+        crash_point("custodian: answer marked")
         if of_round == len(task.blocks):
             self.round_keys.destroy(task.hash)
 
@@ -323,7 +325,7 @@ class Custodian:
             )
 
     def _other_answer(self, batch: Batch) -> Answer:
-        """What another process committed meanwhile: its answer to this batch, or why there is none."""
+        """Return what another process committed meanwhile: its answer to this batch, or why there is none."""
         with reading(self.engine) as connection:
             given = given_to(connection, batch)
         if given is None or given.batch_digest != batch.digest:
@@ -331,7 +333,10 @@ class Custodian:
         return given
 
     def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
-        """ε of the installation asked most, and its δ: by training rounds, or by this experiment, all its windows."""
+        """Compute ε of the installation asked most, and its δ.
+
+        By training rounds, or by this experiment, all its windows.
+        """
         if task.purpose is Purpose.TRAINING:
             epsilon = self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
             return {"epsilon": epsilon if self.plan.private else None, "delta": self.plan.delta}
@@ -340,9 +345,9 @@ class Custodian:
         return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
 
     def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
-        """Rounds of this purpose answered, and those open that may yet be."""
-        own = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
-        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & own
+        """Check the budget: rounds of this purpose answered, and those open that may yet be."""
+        same_purpose = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
+        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & same_purpose
         rounds = connection.execute(sa.select(count_if(taken))).scalar_one() + self.markers.given_up()
         if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
             raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")
@@ -377,7 +382,7 @@ class Custodian:
             old = connection.execute(sa.select(sa.exists().where(stale))).scalar_one()
         if late or old:
             with self.engine.begin() as connection:
-                take_turn(connection)
+                lock_writer(connection)
                 connection.execute(ROUNDS.update().where(overdue).values(closed_at=now))
                 connection.execute(ANSWERS.update().where(stale).values(answer=None))
         for task_hash in late:

@@ -12,8 +12,8 @@ from federation.learning.privacy_plan import PrivacyPlan
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What the ledger says, in counts, of training rounds and experiments' windows together.
+class LedgerTotals:
+    """The ledger in counts, of training rounds and experiments' windows together.
 
     epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
     answered, those of experiments, each of whose definitions promises a device its own ε.
@@ -29,7 +29,7 @@ class Spent:
     windows_answered: int = 0
 
 
-def spent_of(connection: sa.Connection, plan: PrivacyPlan) -> Spent:
+def count_totals(connection: sa.Connection, plan: PrivacyPlan) -> LedgerTotals:
     """Count what the ledger holds; plan: whose ε it is."""
     closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
     rounds = connection.execute(
@@ -40,7 +40,7 @@ def spent_of(connection: sa.Connection, plan: PrivacyPlan) -> Spent:
     windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
     n, n_closed, n_answered = (int(value) for value in rounds)
     batches, reports, broken = (int(value) for value in sums)
-    return Spent(
+    return LedgerTotals(
         rounds_open=n - n_closed,
         rounds_closed=n_closed,
         rounds_answered=n_answered,

@@ -65,13 +65,13 @@ def check_no_open_round(connection: sa.Connection, task: Task, now: int) -> None
 
 
 def signed_head(connection: sa.Connection, key: SigningKey, now: int) -> LogHead:
-    """The log as it is."""
+    """Read the log as it is."""
     leaves = _leaves(connection)
     return LogHead(len(leaves), root_of(leaves), now).signed_by(key)
 
 
 def log_proof(connection: sa.Connection, key: SigningKey, task_id: str, since: int, now: int) -> LogProof:
-    """That the task is in the log, and that the log goes on from size since. Raises ForeignTask, LogRefused."""
+    """Prove that the task is in the log, and that the log goes on from size since. Raises ForeignTask, LogRefused."""
     task = connection.execute(sa.select(ROUNDS.c.task).where(ROUNDS.c.task_id == task_id)).scalar_one_or_none()
     leaves = _leaves(connection)
     if task is None:
@@ -84,7 +84,7 @@ def log_proof(connection: sa.Connection, key: SigningKey, task_id: str, since: i
 
 
 def entries_from(connection: sa.Connection, start: int) -> list[bytes]:
-    """The log's entries from a position on, some at a time."""
+    """Read the log's entries from a position on, some at a time."""
     rows = sa.select(LOG.c.entry).where(LOG.c.position >= start).order_by(LOG.c.position).limit(MAX_ENTRIES)
     return [bytes(entry) for entry in connection.execute(rows).scalars()]
 

@@ -59,7 +59,7 @@ class ExperimentTerms:
 
     @staticmethod
     def from_json(text: str | bytes) -> ExperimentTerms:
-        """The terms of a JSON object; what is not named keeps its default. Raises PlanRefused."""
+        """Read the terms of a JSON object; what is not named keeps its default. Raises PlanRefused."""
         try:
             raw = json.loads(text)
         except ValueError as error:
@@ -68,7 +68,7 @@ class ExperimentTerms:
 
 
 def open_round(draft: Task, policy: CustodianPolicy, key: SigningKey) -> tuple[Task, Round]:
-    """The service's draft with a fresh round key and the custodian's signature, and the round the custodian keeps.
+    """Sign the service's draft with a fresh round key, and make the round that the custodian keeps.
 
     Whatever key and signature the draft has are replaced. Raises TaskRefused for a draft weaker than the policy.
     """
@@ -96,7 +96,10 @@ def answer_batch(
     custodian_key: bytes,
     counted_before: Collection[bytes] = frozenset(),
 ) -> tuple[Round, Answer]:
-    """`private_sum.custodian.answer`, for a task that carries the custodian's own signature; else ForeignTask."""
+    """Answer a batch by `private_sum.custodian.answer`.
+
+    The task must carry the custodian's own signature; else ForeignTask.
+    """
     if not task.is_signed_by(custodian_key):
         raise ForeignTask(f"task_id={task.task_id}: is not signed by this custodian")
     if task.hash != before.task_hash:

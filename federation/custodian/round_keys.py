@@ -26,7 +26,7 @@ class RoundKeys:
 
     @staticmethod
     def open(folder: Path) -> RoundKeys:
-        """The folder, made if there is none. Raises ServingError while another process holds it."""
+        """Open the folder, made if there is none. Raises ServingError while another process holds it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -45,7 +45,7 @@ class RoundKeys:
         write_atomically(self._path(task_hash), private, 0o600)
 
     def read(self, task_hash: bytes) -> bytes | None:
-        """A kept key, or None once it is destroyed."""
+        """Read a kept key, or None once it is destroyed."""
         try:
             return self._path(task_hash).read_bytes()
         except FileNotFoundError:
@@ -57,9 +57,9 @@ class RoundKeys:
 
     def destroy_all_but(self, task_hashes: Collection[bytes]) -> None:
         """Remove whatever a crash left behind."""
-        kept = {self._path(task_hash).name for task_hash in task_hashes} | {_LOCK}
+        names = {self._path(task_hash).name for task_hash in task_hashes} | {_LOCK}
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path.name not in names:
                 self._destroy(path)
 
     def _path(self, task_hash: bytes) -> Path:

@@ -20,13 +20,13 @@ class TaskConflict(FederationError):
     """A task_id was signed for another draft."""
 
 
-def take_turn(connection: sa.Connection) -> None:
-    """Only one transaction writes at a time, in whatever process."""
+def lock_writer(connection: sa.Connection) -> None:
+    """Lock out other writers: only one transaction writes at a time, in whatever process."""
     connection.execute(sa.select(CUSTODIAN.c.id).with_for_update())
 
 
 def count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    """How many rows satisfy a condition; 0 of none."""
+    """Count the rows that satisfy a condition; 0 of none."""
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
@@ -36,7 +36,7 @@ def answers_given(connection: sa.Connection) -> int:
 
 
 def held_task(connection: sa.Connection, task_id: str, draft_digest: bytes) -> bytes | None:
-    """The task signed for this draft, if it was; TaskConflict if its id was signed for another."""
+    """Find the task signed for this draft; TaskConflict if its id was signed for another."""
     row = connection.execute(
         sa.select(ROUNDS.c.task, ROUNDS.c.draft_digest).where(ROUNDS.c.task_id == task_id)
     ).one_or_none()
@@ -46,7 +46,7 @@ def held_task(connection: sa.Connection, task_id: str, draft_digest: bytes) -> b
 
 
 def round_row(task: Task, draft_digest: bytes) -> dict[str, object]:
-    """A round that was just signed."""
+    """Make the row of a round that was just signed."""
     return {
         "task_hash": task.hash,
         "task_id": task.task_id,
@@ -58,16 +58,18 @@ def round_row(task: Task, draft_digest: bytes) -> dict[str, object]:
 
 
 def counted_among(connection: sa.Connection, report_ids: list[bytes]) -> frozenset[bytes]:
-    """Those of the ids that any round counted."""
-    found: set[bytes] = set()
+    """Find those of the ids that any round counted."""
+    counted: set[bytes] = set()
     for start in range(0, len(report_ids), _IDS_AT_ONCE):
-        some = report_ids[start : start + _IDS_AT_ONCE]
-        found.update(connection.execute(sa.select(COUNTED.c.report_id).where(COUNTED.c.report_id.in_(some))).scalars())
-    return frozenset(found)
+        chunk = report_ids[start : start + _IDS_AT_ONCE]
+        counted.update(
+            connection.execute(sa.select(COUNTED.c.report_id).where(COUNTED.c.report_id.in_(chunk))).scalars()
+        )
+    return frozenset(counted)
 
 
 def given_to(connection: sa.Connection, batch: Batch) -> Answer | None:
-    """The stored answer to a batch's block."""
+    """Find the stored answer to a batch's block."""
     row = connection.execute(
         sa.select(ANSWERS.c.answer).where(ANSWERS.c.task_hash == batch.task_hash, ANSWERS.c.block == batch.block)
     ).one_or_none()

@@ -34,9 +34,11 @@ class OwnHistory:
 
 
 def training_vectors(
-    own: OwnHistory, catalogue: Catalogue, task: Task, block: int, *, measures_only: bool = False
+    history: OwnHistory, catalogue: Catalogue, task: Task, block: int, *, measures_only: bool = False
 ) -> Vectors:
-    """The device's vectors for a training task, one for each part of its plan; zeros for a device without history.
+    """Compute the device's vectors for a training task, one for each part of its plan.
+
+    They are zeros for a device without history.
 
     measures_only: a hold-out device adds nothing but how well it was served. Clipping is the private sum's part.
     Raises TaskRefused for a task whose parts or blocks do not fit the table.
@@ -46,19 +48,19 @@ def training_vectors(
     n_block = _check_shape(task, catalogue)
     rows = range(task.blocks[block].start, task.blocks[block].stop)
     name = "holdout" if measures_only else "train"
-    figure = _last_basket(own, catalogue)
+    figure = _last_basket(history, catalogue)
     metrics = {} if np.isnan(figure) else {f"{name}_devices": 1.0, f"{name}_ndcg": figure}
     if measures_only:
         update = _nothing(len(rows), _width(catalogue.table), metrics)
     else:
-        update = _update(own, catalogue, rows, metrics)
+        update = _update(history, catalogue, rows, metrics)
     return vectors_of(update, n_block, catalogue.table.trained)
 
 
 def _check_shape(task: Task, catalogue: Catalogue) -> int:
-    """Rows of the task's longest block."""
-    found = {part.name: part.length for part in task.plan.parts}
-    n_block, dim, n_items = found.get("counts", 0), _width(catalogue.table), catalogue.table.n_items
+    """Return the rows of the task's longest block."""
+    lengths = {part.name: part.length for part in task.plan.parts}
+    n_block, dim, n_items = lengths.get("counts", 0), _width(catalogue.table), catalogue.table.n_items
     expected = {
         ROWS[catalogue.table.trained]: n_block * dim,
         "counts": n_block,
@@ -67,35 +69,37 @@ def _check_shape(task: Task, catalogue: Catalogue) -> int:
         "one": 1,
         "metrics": len(METRICS),
     }
-    if found != expected:
-        raise TaskRefused(f"parts={found}: must be {expected}")
+    if lengths != expected:
+        raise TaskRefused(f"parts={lengths}: must be {expected}")
     if task.blocks[-1].stop != n_items:
         raise TaskRefused(f"blocks: end at row {task.blocks[-1].stop}, must end at the table's {n_items}")
-    if any(one.stop > n_items or one.stop - one.start > n_block for one in task.blocks):
+    if any(block.stop > n_items or block.stop - block.start > n_block for block in task.blocks):
         raise TaskRefused(f"blocks: must be of at most {n_block} of the {n_items} rows of {catalogue.bundle_version}")
     return n_block
 
 
 def _width(table: ItemTable) -> int:
-    """Columns of the part that rounds train."""
+    """Return the columns of the part that rounds train."""
     part = table.part(table.trained)
     return int(part.stop - part.start)
 
 
-def _profile(own: OwnHistory, catalogue: Catalogue) -> npt.NDArray[np.float32]:
+def _profile(history: OwnHistory, catalogue: Catalogue) -> npt.NDArray[np.float32]:
     config, table = catalogue.training, catalogue.table
-    rows = table.item_embeddings[own.item_idx]
-    return vector_from_rows(table.parts, table.gram, table.n_items, rows, own.kind, own.time, own.at, config)
+    rows = table.item_embeddings[history.item_idx]
+    return vector_from_rows(
+        table.parts, table.gram, table.n_items, rows, history.kind, history.time, history.at, config
+    )
 
 
-def _update(own: OwnHistory, catalogue: Catalogue, rows: range, metrics: dict[str, float]) -> Update:
+def _update(history: OwnHistory, catalogue: Catalogue, rows: range, metrics: dict[str, float]) -> Update:
     table, training = catalogue.table, catalogue.training
     if table.trained == INTENT:
         update = intent_update(
             table.rows_of(TASTE),
             table.rows_of(INTENT),
-            own.item_idx,
-            own.kind,
+            history.item_idx,
+            history.kind,
             training,
             catalogue.intent or IntentConfig(),
             Clips(),
@@ -104,35 +108,35 @@ def _update(own: OwnHistory, catalogue: Catalogue, rows: range, metrics: dict[st
         return replace(update, metrics=metrics_vector(metrics))
     return device_update(
         table.item_embeddings,
-        _profile(own, catalogue),
-        own.item_idx,
-        event_weights(own.kind, own.time, own.at, training),
-        event_targets(own.kind),
+        _profile(history, catalogue),
+        history.item_idx,
+        event_weights(history.kind, history.time, history.at, training),
+        event_targets(history.kind),
         Clips(),
         block=rows,
         metrics=metrics,
     )
 
 
-def _last_basket(own: OwnHistory, catalogue: Catalogue) -> float:
-    """NDCG@20 of the device's last basket under a profile of what came before it; nan without one."""
-    n = len(own.item_idx)
+def _last_basket(history: OwnHistory, catalogue: Catalogue) -> float:
+    """Compute NDCG@20 of the device's last basket under a profile of what came before it; nan without one."""
+    n = len(history.item_idx)
     log = Interactions(
         offsets=np.array([0, n]),
-        item_idx=own.item_idx,
-        kind=own.kind,
-        time=own.time,
+        item_idx=history.item_idx,
+        kind=history.kind,
+        time=history.time,
         quantity=np.ones(n, dtype=np.float32),
         n_items=catalogue.table.n_items,
         undone_row=np.empty(0, dtype=np.int64),
         undone_time=np.empty(0, dtype=np.int64),
     )
-    held = hold_out_last(log)
-    if held.basket.n_events == 0:
+    hold_out = hold_out_last(log)
+    if hold_out.basket.n_events == 0:
         return np.nan
-    before = OwnHistory(held.before.item_idx, held.before.kind, held.before.time, int(held.moments[0]))
+    before = OwnHistory(hold_out.before.item_idx, hold_out.before.kind, hold_out.before.time, int(hold_out.moments[0]))
     scores = score(catalogue.table, _profile(before, catalogue)[None], 0.0)
-    return float(basket_ndcg(scores, held.basket)[0])
+    return float(basket_ndcg(scores, hold_out.basket)[0])
 
 
 def _nothing(n_rows: int, dim: int, metrics: dict[str, float]) -> Update:

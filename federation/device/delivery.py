@@ -15,7 +15,7 @@ import httpx
 
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
-from federation.device.ledger import Pending
+from federation.device.ledger import PendingReport
 from federation.protocol.messages import MAX_TASK_BYTES, Task
 from federation.protocol.transparency import LogProof
 
@@ -29,8 +29,10 @@ _TRY_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a device tries. spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
+class RetryPolicy:
+    """Bounds of a device's attempts.
+
+    spread_s: it posts at a random moment of so many seconds, so that times say nothing; by
     default of nearly all the time there is. stay_s: how long it waits for that moment; one that is later comes when
     the device is started again.
 
@@ -53,32 +55,35 @@ class Patience:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a report; detail: the error code of a refusal, or why it was not sent: not_yet is no failure."""
+    """The outcome of sending a report.
+
+    detail: the error code of a refusal, or why it was not sent: not_yet is no failure.
+    """
 
     status: Literal["accepted", "rejected", "unsent"]
     detail: str = ""
 
 
 def fetch_task(
-    client: httpx.Client, patience: Patience, chance: random.Random, path: str = TASK, key: str | None = None
+    client: httpx.Client, retry: RetryPolicy, chance: random.Random, path: str = TASK, key: str | None = None
 ) -> Task | int:
-    """The open round's task, unchecked, or the seconds until to ask again when none is open.
+    """Fetch the open round's task, unchecked, or the seconds until to ask again when none is open.
 
     key: one that a shop published for all of its devices, and so says nothing of this one.
     Raises ServingError when the service cannot be asked or answers anything else, TaskRefused for a broken task.
     """
-    found = _fetch(client, patience, chance, "task", path, MAX_TASK_BYTES, key)
+    found = _fetch(client, retry, chance, "task", path, MAX_TASK_BYTES, key)
     return found if isinstance(found, int) else Task.from_bytes(found)
 
 
 def fetch_log_proof(
-    client: httpx.Client, patience: Patience, chance: random.Random, task_id: str, since: int
+    client: httpx.Client, retry: RetryPolicy, chance: random.Random, task_id: str, since: int
 ) -> LogProof:
-    """The proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
+    """Fetch the proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
 
     Raises ServingError when the service has none to give, LogRefused for broken bytes.
     """
-    content = _fetch(client, patience, chance, "log proof", f"{LOG}/{task_id}?since={since}", MAX_PROOF_BYTES)
+    content = _fetch(client, retry, chance, "log proof", f"{LOG}/{task_id}?since={since}", MAX_PROOF_BYTES)
     if isinstance(content, int):
         raise ServingError("service: has no log proof to give (status 204)")
     return LogProof.from_bytes(content)
@@ -86,16 +91,16 @@ def fetch_log_proof(
 
 def _fetch(
     client: httpx.Client,
-    patience: Patience,
+    retry: RetryPolicy,
     chance: random.Random,
     name: str,
     path: str,
     most_bytes: int,
     key: str | None = None,
 ) -> bytes | int:
-    """The content at a path, asked for again and again, or the seconds until to ask when there is none."""
+    """Fetch the content at a path, asked for again and again, or the seconds until to ask when there is none."""
     why = ""
-    for attempt in range(patience.attempts):
+    for attempt in range(retry.attempts):
         try:
             with closing(_send(client, "GET", path, key=key)) as response:
                 if response.status_code == 204:
@@ -108,15 +113,15 @@ def _fetch(
                 at_least = _retry_after(response, 0.0)
         except httpx.HTTPError as error:
             why, at_least = type(error).__name__, 0.0
-        if attempt + 1 < patience.attempts:
-            patience.wait(attempt, at_least, chance)
+        if attempt + 1 < retry.attempts:
+            retry.wait(attempt, at_least, chance)
     raise ServingError(f"service: has no {name} to give ({why})")
 
 
 def deliver(
     client: httpx.Client,
-    pending: Pending,
-    patience: Patience,
+    pending: PendingReport,
+    retry: RetryPolicy,
     chance: random.Random,
     now: Callable[[], float],
     still_wanted: Callable[[], bool],
@@ -126,11 +131,11 @@ def deliver(
 
     still_wanted: asked before each attempt; a withdrawn consent ends the matter.
     """
-    if pending.post_at - now() > patience.stay_s:
+    if pending.post_at - now() > retry.stay_s:
         return Delivery("unsent", "not_yet")
-    patience.sleep(max(0.0, pending.post_at - now()))
+    retry.sleep(max(0.0, pending.post_at - now()))
     why = "deadline"
-    for attempt in range(patience.attempts):
+    for attempt in range(retry.attempts):
         if not still_wanted():
             return Delivery("unsent", "withdrawn")
         if now() > pending.deadline:
@@ -146,15 +151,15 @@ def deliver(
             why, at_least = _code(response.status_code, answer), _retry_after(response, 0.0)
             if response.status_code not in _TRY_AGAIN:
                 return Delivery("rejected", why)
-        if attempt + 1 < patience.attempts:
-            patience.wait(attempt, at_least, chance)
+        if attempt + 1 < retry.attempts:
+            retry.wait(attempt, at_least, chance)
     return Delivery("unsent", why)
 
 
 def _send(
     client: httpx.Client, method: str, path: str, content: bytes | None = None, key: str | None = None
 ) -> httpx.Response:
-    """A request without what the client may hold of its shopper: a login must not be tied to a report."""
+    """Send a request without what the client may hold of its shopper: a login must not be tied to a report."""
     request = client.build_request(
         method, path, content=content, headers=PACKED if content is None else PACKED | OCTETS
     )
@@ -171,7 +176,7 @@ def _retry_after(response: httpx.Response, otherwise: float) -> float:
 
 
 def _code(status: int, answer: dict[str, Any] | None) -> str:
-    """The error's code, which is the only word of an answer that is kept."""
+    """Read the error's code, which is the only word of an answer that is kept."""
     error = (answer or {}).get("error")
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else f"status_{status}"

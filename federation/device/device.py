@@ -21,7 +21,14 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.device.asking.ask_coarse import Coarse, Mode, ask_coarsely, chosen_mode, refresh_clusters, row_version
+from federation.device.asking.ask_coarse import (
+    CandidateRequest,
+    Mode,
+    ask_coarsely,
+    chosen_mode,
+    refresh_clusters,
+    row_version,
+)
 from federation.device.asking.ask_profile import ask_with_profile
 from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_shown, read_catalogue, read_changes
 from federation.device.asking.client import service_client
@@ -54,7 +61,7 @@ from federation.device.state import (
     parse_consent,
     parse_kind,
 )
-from federation.device.summary import shown
+from federation.device.summary import show_state
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault
 from federation.device.vault.stored_state import StoredState
@@ -65,8 +72,8 @@ from recsys.search.filters import parse_filter
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What became of an event. in_catalogue: None when the device holds no catalogue to look in."""
+class ObserveResult:
+    """The result of observing an event. in_catalogue: None when the device holds no catalogue to look in."""
 
     recorded: bool
     in_catalogue: bool | None
@@ -96,7 +103,7 @@ class Device:
         key_store: KeyStore | None = None,
         bundle: Bundle | None = None,
     ) -> Device:
-        """A new device in a folder of its own.
+        """Create a new device in a folder of its own.
 
         consent: "nothing" until the shopper gives it; a shop where it is not asked for passes "observe".
         key_store: None takes the operating system's keyring when one works, else a 0600 file; `key_store` tells.
@@ -107,7 +114,7 @@ class Device:
 
     @staticmethod
     def open(folder: str | Path, bundle: Bundle | None = None) -> Device:
-        """An existing device. Raises ServingError for a missing, torn or tampered vault, or a wrong key."""
+        """Open an existing device. Raises ServingError for a missing, torn or tampered vault, or a wrong key."""
         device = Device(Vault.open(folder), bundle)
         _ = device.state
         return device
@@ -167,7 +174,7 @@ class Device:
         *,
         row: npt.NDArray[np.float32] | None = None,
         row_version: str | None = None,
-    ) -> Observed:
+    ) -> ObserveResult:
         """Record one event; the next list knows it.
 
         time: aware datetime or µs since 1970 UTC; None is now. An item that the catalogue does not know is
@@ -184,19 +191,20 @@ class Device:
         exact_row = None if row is None or version is None else (row, version)
         state = self._stored.change(lambda state: recorded(state, event, self._exact, exact_row))
         if state.consent == "nothing":
-            return Observed(False, None, "consent=nothing: not recorded")
+            return ObserveResult(False, None, "consent=nothing: not recorded")
         catalogue = self._catalogue(state)
         if row is not None:
             kept = "with its row" if version else "its row is of another bundle than this device holds, and not kept"
-            return Observed(True, None, f"recorded; {kept}")
+            return ObserveResult(True, None, f"recorded; {kept}")
         if catalogue is None:
-            return Observed(True, None, "recorded; no catalogue on this device yet")
+            return ObserveResult(True, None, "recorded; no catalogue on this device yet")
         if catalogue.items.index_of([item_id])[0] < 0:
-            return Observed(True, False, f"recorded; not in bundle {catalogue.bundle_version}, unused until one has it")
-        return Observed(True, True, "recorded")
+            note = f"recorded; not in bundle {catalogue.bundle_version}, unused until one has it"
+            return ObserveResult(True, False, note)
+        return ObserveResult(True, True, "recorded")
 
     def profile(self, now: datetime | int | None = None) -> Profile | None:
-        """The profile for the catalogue at hand; None without consent or without an event that the catalogue knows."""
+        """Make the profile for the catalogue at hand; None without consent or an event that the catalogue knows."""
         state = self.state
         return profile_of(state, self._need(state), micros(now))
 
@@ -213,27 +221,23 @@ class Device:
         reasons: bool = False,
         now: datetime | int | None = None,
     ) -> Recommendations:
-        """A list made on this device from the catalogue at hand; nothing is sent. repeat: join own purchases.
+        """Make a list on this device from the catalogue at hand; nothing is sent.
 
-        unseen: leave out every item of the own history.
-
-        filter: a JSON value of the filter language (recsys/search/filters.py) on the fields that the catalogue holds.
-        diversity: 0..1, less alike the higher (recsys/lists/diversity.py). reasons: why each item is there, in its
-        `reason`.
-
-        own_settings: half-life and λ that would have foretold this device's own last baskets better, if there are any,
-        instead of the bundle's (recsys/evaluation/device_settings.py).
-
+        repeat: join own purchases. unseen: leave out every item of the own history. filter: a JSON value of
+        the filter language (recsys/search/filters.py) on the fields that the catalogue holds. diversity: 0..1, less
+        alike the higher (recsys/lists/diversity.py). reasons: why each item is there, in its `reason`. own_settings:
+        half-life and λ that would have foretold this device's own last baskets better, if there are any, instead of
+        the bundle's (recsys/evaluation/device_settings.py).
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
         check_top_k(top_k)
-        asked = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
+        selection = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, asked, unseen), exclude)
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, selection, unseen), exclude)
 
     def recommend_from(
         self,
@@ -250,7 +254,7 @@ class Device:
         repeat: bool = True,
         now: datetime | int | None = None,
     ) -> Recommendations:
-        """A list with the service's help. What it sees, by mode:
+        """Make a list with the service's help. What the service sees, by mode:
 
         device: nothing; the list is made of the catalogue here, which is fetched where none is held. cluster: the ids
         of the 1 to 4 (`clusters`) nearest of the public centroids, the same ids for a whole period of `naming`; where
@@ -274,7 +278,7 @@ class Device:
                 return self.recommend(top_k, exclude=exclude, unseen=unseen, repeat=repeat, now=now)
             if mode == "profile":
                 return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
-            coarse = Coarse(mode, clusters, candidates, noise or NoisePolicy(), naming or ClusterPolicy())
+            coarse = CandidateRequest(mode, clusters, candidates, noise or NoisePolicy(), naming or ClusterPolicy())
             left_out = without_seen(self.state, exclude) if unseen else exclude
             return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
 
@@ -283,10 +287,11 @@ class Device:
         return chosen_mode(self, client, mode)
 
     def refresh(self, service: str | httpx.Client) -> bool:
-        """Fetch the service's current catalogue if it differs from the one held; whether it did.
+        """Fetch the service's current catalogue if it differs from the one held; return whether it did.
 
-        Then what changed about its items since, so that lists are of the items as they are now. The service is told the
-        version held, about where the changes held end, and nothing else. A bundle given to create or open is given up.
+        Then fetch what changed about its items since, so that lists are of the items as they are now. The service is
+        told the version held, about where the changes held end, and nothing else. A bundle given to create or open is
+        given up.
         """
         with service_client(service) as client:
             fetched = refresh_catalogue(self, client)
@@ -314,7 +319,7 @@ class Device:
         return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
-        """The history sealed under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        """Seal the history under a passphrase (≥ 8 characters), for another device of the same shopper."""
         return seal_export(encode_events(self.state.events), passphrase)
 
     def import_(self, exported: bytes, passphrase: str) -> int:
@@ -325,7 +330,7 @@ class Device:
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:
-        """Everything that is stored, for the shopper's own eyes (federation/device/summary.py)."""
+        """Show everything that is stored, for the shopper's own eyes (federation/device/summary.py)."""
         state = self.state
         catalogue = self._catalogue(state)
         return {
@@ -333,7 +338,7 @@ class Device:
             "key_store": self.key_store,
             "consent": state.consent,
             "bundle_version": None if catalogue is None else catalogue.bundle_version,
-            **shown(state),
+            **show_state(state),
         }
 
     def erase(self) -> None:
@@ -383,8 +388,8 @@ class Device:
             return with_own_rows(self._bundle, state.own_rows)
         if state.catalogue is None:
             return None
-        own = None if state.own_rows is None else state.own_rows.item_ids
-        key = state.catalogue, own, changes_stamp(self.folder, state.catalogue)
+        row_ids = None if state.own_rows is None else state.own_rows.item_ids
+        key = state.catalogue, row_ids, changes_stamp(self.folder, state.catalogue)
         if self._cached is None or self._cached[0] != key:
             content = read_catalogue(self.folder, state.catalogue)
             if content is None:

@@ -15,20 +15,20 @@ from federation.device.vault import erase_vault
 
 
 def without_item(state: DeviceState, item_id: str) -> DeviceState:
-    """Without the item's events and notes, without notes that may be of it, and without reports not yet sent.
+    """Remove the item's events and notes, notes that may be of it, and reports not yet sent.
 
     The state itself when it has nothing of the item.
     """
-    kept = tuple(event for event in state.events if event.item_id != item_id)
+    remaining = tuple(event for event in state.events if event.item_id != item_id)
     unknown = without_naming(state.unknown, item_id)
-    if len(kept) == len(state.events) and not state.experiments.names(item_id) and unknown == state.unknown:
+    if len(remaining) == len(state.events) and not state.experiments.names(item_id) and unknown == state.unknown:
         return state
     experiments = state.experiments.without_item(item_id)
-    return without_reports(replace(state, events=kept, experiments=experiments, unknown=unknown))
+    return without_reports(replace(state, events=remaining, experiments=experiments, unknown=unknown))
 
 
 def without_shopper(state: DeviceState) -> DeviceState:
-    """Without all that the shopper did, and what was made of it.
+    """Remove all that the shopper did, and what was made of it.
 
     What stays: the choice of consent, the device's own random draws, and what was said to whom at which cost, so that
     no budget begins anew. Of what a newer program added, that is what it added to those accounts.
@@ -47,7 +47,7 @@ def without_shopper(state: DeviceState) -> DeviceState:
 
 
 def without_reports(state: DeviceState) -> DeviceState:
-    """Without reports that were made and not acknowledged; what they cost stays."""
+    """Remove reports that were made and not acknowledged; what they cost stays."""
     return replace(
         state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
     )

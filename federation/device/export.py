@@ -22,7 +22,7 @@ MIN_PASSPHRASE = 8
 
 
 def seal_export(content: bytes, passphrase: str) -> bytes:
-    """Content sealed under a passphrase of at least 8 characters: scrypt, then AES-256-GCM."""
+    """Seal content under a passphrase of at least 8 characters: scrypt, then AES-256-GCM."""
     if len(passphrase) < MIN_PASSPHRASE:
         raise ServingError(f"passphrase: {len(passphrase)} characters, must be at least {MIN_PASSPHRASE}")
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
@@ -31,13 +31,16 @@ def seal_export(content: bytes, passphrase: str) -> bytes:
 
 
 def open_export(blob: bytes, passphrase: str) -> bytes:
-    """The content of seal_export. Raises ServingError for a wrong passphrase or a changed export: GCM cannot tell."""
+    """Open the content of seal_export.
+
+    Raises ServingError for a wrong passphrase or a changed export: GCM cannot tell.
+    """
     if len(blob) < _HEADER.size or blob[:8] != _MAGIC:
         raise ServingError("export: not a device export")
     header = blob[: _HEADER.size]
-    _, found, salt, nonce = _HEADER.unpack(header)
-    if found != FORMAT:
-        raise ServingError(f"export: format={found}: this version reads format {FORMAT}")
+    _, version, salt, nonce = _HEADER.unpack(header)
+    if version != FORMAT:
+        raise ServingError(f"export: format={version}: this version reads format {FORMAT}")
     try:
         padded = AESGCM(_stretch(passphrase, salt)).decrypt(nonce, blob[len(header) :], _PURPOSE + header)
     except InvalidTag:

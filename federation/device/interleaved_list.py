@@ -24,10 +24,13 @@ class OpenList:
     clicks: tuple[int, int] = field(default=(0, 0), repr=False)
 
     @staticmethod
-    def of(made_at: int, item_ids: Sequence[str], teams: Sequence[int]) -> OpenList:
-        """A list that was just drafted. teams: of recsys/experiments/device/interleaving.py, one an item."""
+    def of(made_at: int, item_ids: Sequence[str], picked_by: Sequence[int]) -> OpenList:
+        """Remember a list that was just drafted.
+
+        picked_by: of recsys/experiments/device/interleaving.py, one an item.
+        """
         mine, theirs = (
-            tuple(item_id for item_id, team in zip(item_ids, teams, strict=True) if team == side)
+            tuple(item_id for item_id, team in zip(item_ids, picked_by, strict=True) if team == side)
             for side in (INCUMBENT, CHALLENGER)
         )
         return OpenList(made_at, (mine, theirs))
@@ -39,21 +42,21 @@ class OpenList:
         return (challenger > incumbent) - (challenger < incumbent)
 
     def clicked(self, item_id: str) -> OpenList:
-        """After a click; the same list for an item that is nobody's pick or was clicked before."""
+        """Note a click; the list stays the same for an item that is nobody's pick or was clicked before."""
         for side, items in enumerate(self.picks):
             if item_id in items:
                 picks, clicks = list(self.picks), list(self.clicks)
-                picks[side] = tuple(one for one in items if one != item_id)
+                picks[side] = tuple(item for item in items if item != item_id)
                 clicks[side] += 1
                 return replace(self, picks=(picks[0], picks[1]), clicks=(clicks[0], clicks[1]))
         return self
 
     def encode(self) -> list[Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return [self.made_at, self.picks, self.clicks]
 
     @staticmethod
     def decode(stored: list[Any]) -> OpenList:
-        """The list of encode."""
+        """Decode the list of encode."""
         made_at, (mine, theirs), (incumbent, challenger) = stored
         return OpenList(made_at, (tuple(mine), tuple(theirs)), (incumbent, challenger))

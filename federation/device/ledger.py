@@ -22,7 +22,7 @@ _PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experi
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
     task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise. proof_error: what
@@ -37,7 +37,7 @@ class Entry:
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "task_hash": self.task_hash.hex(),
@@ -48,18 +48,18 @@ class Entry:
         }
 
     @staticmethod
-    def decode(stored: dict[str, Any] | list[Any]) -> Entry:
+    def decode(stored: dict[str, Any] | list[Any]) -> LedgerEntry:
         """Read the entry of encode; format 1 had an array of the four values."""
         if isinstance(stored, list):
             stored = dict(zip(_ENTRY, stored, strict=False))
         rho = math.inf if stored["rho"] is None else stored["rho"]
         unknown = unknown_fields(stored, _ENTRY)
         error = stored.get("proof_error", 0.0)  # entries of before reports were proved have none
-        return Entry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
+        return LedgerEntry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingReport:
     """A report that may have been sent and was not acknowledged: these bytes or none at all.
 
     deadline, post_at: seconds since 1970-01-01 UTC; it is not sent before post_at.
@@ -72,7 +72,7 @@ class Pending:
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "task_hash": self.task_hash.hex(),
@@ -82,40 +82,40 @@ class Pending:
         }
 
     @staticmethod
-    def decode(stored: dict[str, Any]) -> Pending:
-        """The report of encode."""
+    def decode(stored: dict[str, Any]) -> PendingReport:
+        """Decode the report of encode."""
         report = base64.b64decode(stored["report"])
         unknown = unknown_fields(stored, _PENDING)
-        return Pending(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report, unknown)
+        return PendingReport(bytes.fromhex(stored["task_hash"]), stored["deadline"], stored["post_at"], report, unknown)
 
 
 @dataclass(frozen=True)
 class Participation:
-    """What the vault holds of taking part. measures_only: the device's own coin, None until it is needed.
+    """The vault's record of taking part. measures_only: the device's own coin, None until it is needed.
 
     entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
     bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head:
     the last head of the custodian's log that this device has seen.
     """
 
-    entries: tuple[Entry, ...] = ()
-    pending: Pending | None = None
+    entries: tuple[LedgerEntry, ...] = ()
+    pending: PendingReport | None = None
     come_back_at: int = 0
     measures_only: bool | None = None
-    experiments: tuple[Entry, ...] = ()
+    experiments: tuple[LedgerEntry, ...] = ()
     log_head: SeenHead | None = None
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def took_part_in(self, task_hash: bytes) -> bool:
-        """Whether a report to this task was ever made."""
+        """Check if a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
     def count_since(self, since: int, until: float = math.inf) -> int:
-        """Participations from one moment to another, in seconds."""
+        """Count participations from one moment to another, in seconds."""
         return sum(since <= entry.at <= until for entry in self.entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
-        """ε of this device over its whole life, at δ of which proofs take their part.
+        """Compute ε of this device over its whole life, at δ of which proofs take their part.
 
         and_rho, and_proof_error: as it would be after one more sum.
         """
@@ -124,20 +124,20 @@ class Participation:
         left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
         return epsilon_of(spent, left) if left > 0 else math.inf
 
-    def with_report(self, entry: Entry, pending: Pending, come_back_at: int) -> Participation:
-        """After a report was made."""
+    def with_report(self, entry: LedgerEntry, pending: PendingReport, come_back_at: int) -> Participation:
+        """Charge a report that was made."""
         return replace(self, entries=(*self.entries, entry), pending=pending, come_back_at=come_back_at)
 
-    def with_experiment(self, entry: Entry) -> Participation:
-        """After the first report to an experiment was made."""
+    def with_experiment(self, entry: LedgerEntry) -> Participation:
+        """Charge the first report to an experiment."""
         return replace(self, experiments=(*self.experiments, entry))
 
     def without_report(self) -> Participation:
-        """After a report was acknowledged, refused, or given up. What it cost stays."""
+        """Drop a report that was acknowledged, refused, or given up. What it cost stays."""
         return self if self.pending is None else replace(self, pending=None)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         pending = self.pending
         return {
             **self.unknown,
@@ -151,14 +151,14 @@ class Participation:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Participation:
-        """The state of encode."""
+        """Decode the state of encode."""
         pending, head = stored["pending"], stored.get("log_head")
         return Participation(
-            entries=tuple(Entry.decode(entry) for entry in stored["entries"]),
-            pending=pending and Pending.decode(pending),
+            entries=tuple(LedgerEntry.decode(entry) for entry in stored["entries"]),
+            pending=pending and PendingReport.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
-            experiments=tuple(Entry.decode(entry) for entry in stored.get("experiments", ())),
+            experiments=tuple(LedgerEntry.decode(entry) for entry in stored.get("experiments", ())),
             log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
             unknown=unknown_fields(stored, _PARTICIPATION),
         )

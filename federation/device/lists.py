@@ -13,7 +13,7 @@ import numpy.typing as npt
 from data.errors import ServingError
 from federation.device.mixed_list import mixed_list
 from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
-from federation.device.state import DeviceState, Event, OwnRows, known_columns, observed
+from federation.device.state import DeviceState, Event, OwnRows, add_event, known_columns
 from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
 from recsys.lists.diversity import diversify, pool_size
@@ -67,29 +67,32 @@ class Recommendations:
 
 
 def check_top_k(top_k: int) -> None:
-    """Raises ServingError for a list of another length than 1..1000."""
+    """Check a list's length. Raises ServingError for another than 1..1000."""
     if not 1 <= top_k <= MAX_TOP_K:
         raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
 
 
 def without_seen(state: DeviceState, exclude: Sequence[str]) -> list[str]:
-    """The excluded ids and every item of the own history, which without consent is none."""
-    own = () if state.consent == "nothing" else state.events
-    return list(dict.fromkeys([*exclude, *(event.item_id for event in own)]))
+    """List the excluded ids and every item of the own history, which without consent is none."""
+    events = () if state.consent == "nothing" else state.events
+    return list(dict.fromkeys([*exclude, *(event.item_id for event in events)]))
 
 
 def saying_only(listed: Recommendations, exclude: Sequence[str]) -> Recommendations:
-    """The list, naming of the unknown excluded ids those that were given."""
-    return replace(listed, unknown_exclude=tuple(one for one in listed.unknown_exclude if one in exclude))
+    """Keep of the list's unknown excluded ids those that were given."""
+    return replace(listed, unknown_exclude=tuple(item_id for item_id in listed.unknown_exclude if item_id in exclude))
 
 
 def asked_for(top_k: int, left_out: int, most: int) -> int:
-    """How many items to ask for where so many may be left out: in steps, so that it does not count a history."""
+    """Decide how many items to ask for where so many may be left out.
+
+    The number goes in steps, so that it does not count a history.
+    """
     return min(-(-(top_k + left_out) // SEEN_STEP) * SEEN_STEP, most)
 
 
 def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | None:
-    """The profile at `now` (µs); None without consent or without an event that the catalogue knows."""
+    """Make the profile at `now` (µs); None without consent or without an event that the catalogue knows."""
     item_idx, kind, time = _used(state, catalogue)
     if len(item_idx) == 0:
         return None
@@ -98,7 +101,7 @@ def profile_of(state: DeviceState, catalogue: Catalogue, now: int) -> Profile | 
 
 
 def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
-    """The catalogue with the half-life and λ that this device's own last baskets speak for; the choice stays here."""
+    """Set the half-life and λ that this device's own last baskets speak for. The choice stays here."""
     if state.consent == "nothing":
         return catalogue
     columns = known_columns(state.events, catalogue.items)
@@ -127,7 +130,7 @@ def rank(
     asked: Selection | None = None,
     new: bool = False,
 ) -> Recommendations:
-    """The best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
+    """Rank the best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
 
     new: whether it is a list of new items, whose signals weigh otherwise; exclude then names the own history too.
     """
@@ -137,7 +140,7 @@ def rank(
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
     profile = profile_of(state, catalogue, now)
-    own, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
+    repeated, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
     mixed = None
     if profile is not None and catalogue.mix is not None:
         allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
@@ -151,23 +154,23 @@ def rank(
         every = score_without_profile(catalogue.table)
     else:
         every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
-        every[own] += bonus
+        every[repeated] += bonus
     if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
     else:
         items, scores = best(every, pool_size(top_k), hidden)
         order = diversify(scores, catalogue.table.item_embeddings[items], top_k, asked.diversity)
         items, scores = items[order], scores[order]
-    listed = _listed(catalogue, items, scores, "device", profile is None, unknown)
+    listed = _make_list(catalogue, items, scores, "device", profile is None, unknown)
     if not asked.reasons:
         return listed
     reasons: Sequence[Reason | None] = [POPULAR] * len(items)
     if mixed is not None:
         reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
     elif profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, own, bonus)
-    told = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
-    return replace(listed, items=tuple(told))
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
+    items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
+    return replace(listed, items=tuple(items_with_reasons))
 
 
 def join(
@@ -180,7 +183,7 @@ def join(
     repeat: bool,
     mode: Mode = "profile",
 ) -> Recommendations:
-    """The same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
+    """Make the same list from the service's candidates: their item_ids (k,) and scores (k,), best first.
 
     Exact when k ≥ top_k + len(exclude), since the bonus only ever lifts own items: an item that is not the device's
     own and has fewer than top_k others above it with the bonus had no more above it without.
@@ -201,50 +204,50 @@ def join(
         mixed = mixed_list(catalogue, history, now, "all", own=repeat, allowed=allowed)
         if mixed is not None:
             chosen, heights = best(mixed.scores, top_k, np.flatnonzero(~allowed).astype(np.int32))
-            return _listed(catalogue, chosen, heights, mode, False, unknown)
+            return _make_list(catalogue, chosen, heights, mode, False, unknown)
     if profile is not None and repeat:
-        own, bonus = _bonus(state, catalogue, now)
-        absent = own[~np.isin(own, items)]
+        repeated, bonus = _bonus(state, catalogue, now)
+        absent = repeated[~np.isin(repeated, items)]
         if len(absent):
             mine = score(_rows(catalogue.table, absent), profile.vector[None], catalogue.config.trend_weight)[0]
             items, scores = np.concatenate((items, absent)), np.concatenate((scores, mine))
-        lift = dict(zip(own.tolist(), bonus.tolist(), strict=True))
+        lift = dict(zip(repeated.tolist(), bonus.tolist(), strict=True))
         scores = scores + np.array([lift.get(item, 0.0) for item in items.tolist()], dtype=np.float32)
     shown = ~np.isin(items, hidden)
     items, scores = items[shown], scores[shown]
     order = np.lexsort((items, -scores))[:top_k]
-    return _listed(catalogue, items[order], scores[order], mode, profile is None, unknown)
+    return _make_list(catalogue, items[order], scores[order], mode, profile is None, unknown)
 
 
 def keep_rows(state: DeviceState, exact: Catalogue | None) -> DeviceState:
-    """The state with the exact rows of the history's items, for the day when only an int8 catalogue is at hand.
+    """Keep the exact rows of the history's items, for the day when only an int8 catalogue is at hand.
 
     exact: a full-precision catalogue if there is one now; without, rows of forgotten items are dropped.
     """
-    held, wanted = state.own_rows, sorted({event.item_id for event in state.events})
+    stored, wanted = state.own_rows, sorted({event.item_id for event in state.events})
     if exact is not None:
         item_idx = exact.items.index_of(wanted)
         ids = tuple(item_id for item_id, place in zip(wanted, item_idx, strict=True) if place >= 0)
-        if held is not None and (held.bundle_version, held.item_ids) == (exact.bundle_version, ids):
+        if stored is not None and (stored.bundle_version, stored.item_ids) == (exact.bundle_version, ids):
             return state
         rows = exact.table.item_embeddings[item_idx[item_idx >= 0]]
-        kept = OwnRows(exact.bundle_version, ids, rows)
-    elif held is None or set(held.item_ids) <= set(wanted):
+        own_rows = OwnRows(exact.bundle_version, ids, rows)
+    elif stored is None or set(stored.item_ids) <= set(wanted):
         return state
     else:
-        stays = [place for place, item_id in enumerate(held.item_ids) if item_id in set(wanted)]
-        kept = OwnRows(held.bundle_version, tuple(held.item_ids[place] for place in stays), held.rows[stays])
-    return replace(state, own_rows=kept) if kept.item_ids else replace(state, own_rows=None)
+        stays = [place for place, item_id in enumerate(stored.item_ids) if item_id in set(wanted)]
+        own_rows = OwnRows(stored.bundle_version, tuple(stored.item_ids[place] for place in stays), stored.rows[stays])
+    return replace(state, own_rows=own_rows) if own_rows.item_ids else replace(state, own_rows=None)
 
 
 def keep_row(state: DeviceState, item_id: str, row: npt.NDArray[np.float32], bundle_version: str) -> DeviceState:
-    """The state with one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
-    held = state.own_rows
-    if held is None or held.bundle_version != bundle_version:
+    """Keep one more exact row (dim,), as the item's page had it; rows of another bundle are given up."""
+    stored = state.own_rows
+    if stored is None or stored.bundle_version != bundle_version:
         return replace(state, own_rows=OwnRows(bundle_version, (item_id,), row[None]))
-    others = [place for place, known in enumerate(held.item_ids) if known != item_id]
-    ids = (*(held.item_ids[place] for place in others), item_id)
-    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((held.rows[others], row[None]))))
+    others = [place for place, known in enumerate(stored.item_ids) if known != item_id]
+    ids = (*(stored.item_ids[place] for place in others), item_id)
+    return replace(state, own_rows=OwnRows(bundle_version, ids, np.vstack((stored.rows[others], row[None]))))
 
 
 def recorded(
@@ -271,17 +274,17 @@ def recorded(
             return Addition(event, OwnRows(bundle_version, (event.item_id,), row[None]), behind)
         if np.array_equal(held.rows[held.item_ids.index(event.item_id)], row):
             return Addition(event)
-    after = replace(state, events=observed(state.events, event))
+    after = replace(state, events=add_event(state.events, event))
     return keep_rows(after, exact) if exact is not None else keep_row(after, event.item_id, row, bundle_version)
 
 
-def with_own_rows(catalogue: Catalogue, own: OwnRows | None) -> Catalogue:
-    """The catalogue with the device's exact rows in place of the int8 ones of the same bundle."""
-    if own is None or catalogue.exact or own.bundle_version != catalogue.bundle_version:
+def with_own_rows(catalogue: Catalogue, own_rows: OwnRows | None) -> Catalogue:
+    """Put the device's exact rows in place of the catalogue's int8 ones of the same bundle."""
+    if own_rows is None or catalogue.exact or own_rows.bundle_version != catalogue.bundle_version:
         return catalogue
-    item_idx = catalogue.items.index_of(own.item_ids)
+    item_idx = catalogue.items.index_of(own_rows.item_ids)
     known = item_idx >= 0  # a new item's page gave a row of an item that the bundle's file does not have
-    return catalogue.with_rows(item_idx[known], own.rows[known])
+    return catalogue.with_rows(item_idx[known], own_rows.rows[known])
 
 
 def _used(
@@ -292,8 +295,8 @@ def _used(
 
 def _bonus(state: DeviceState, catalogue: Catalogue, now: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     item_idx, kind, time = _used(state, catalogue)
-    own, counts = repeat_counts(item_idx, kind, time, now, catalogue.config.repeat_half_life)
-    return own, np.float32(catalogue.config.repeat_weight) * repeat_score(counts)
+    repeated, counts = repeat_counts(item_idx, kind, time, now, catalogue.config.repeat_half_life)
+    return repeated, np.float32(catalogue.config.repeat_weight) * repeat_score(counts)
 
 
 def _rows(table: ItemTable, item_idx: npt.NDArray[np.int32]) -> ItemTable:
@@ -306,7 +309,7 @@ def _hidden(catalogue: Catalogue, exclude: Sequence[str]) -> tuple[npt.NDArray[n
     return np.union1d(catalogue.unavailable, item_idx[item_idx >= 0]).astype(np.int32), unknown
 
 
-def _listed(
+def _make_list(
     catalogue: Catalogue,
     items: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],

@@ -21,26 +21,26 @@ History = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixedList:
-    """What one device makes of the mix. weights: (F,) float32; scores: (n_items,) float32, the pool's items first."""
+    """The mix of one device. weights: (F,) float32; scores: (n_items,) float32, the pool's items first."""
 
     pool: Pools
     weights: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
 
     def shares(self, listed: npt.NDArray[np.int32]) -> list[dict[str, float]]:
-        """What each signal adds to the score of each listed item: weight · feature, summed within the signal.
+        """Compute what each signal adds to the score of each listed item: weight · feature, summed within the signal.
 
         They add up to the score. An item that is in no pool has none.
         """
         place = np.searchsorted(self.pool.item_idx, listed)
-        found: list[dict[str, float]] = []
+        shares: list[dict[str, float]] = []
         for item, at in zip(listed.tolist(), place.tolist(), strict=True):
             if at == len(self.pool.item_idx) or self.pool.item_idx[at] != item:
-                found.append({})
+                shares.append({})
                 continue
             parts = dict(zip(FEATURES, (self.pool.features[at] * self.weights).tolist(), strict=True))
-            found.append({name: sum(parts[feature] for feature in features) for name, features in SIGNALS.items()})
-        return found
+            shares.append({name: sum(parts[feature] for feature in features) for name, features in SIGNALS.items()})
+        return shares
 
 
 def mixed_list(
@@ -68,6 +68,6 @@ def mixed_list(
 
 
 def events_of(history: History, n_items: int) -> Interactions:
-    """One history as the events of user 0."""
+    """Make one history the events of user 0."""
     item_idx, kind, time = history
     return interactions(np.zeros(len(item_idx)), item_idx, time, n_users=1, n_items=n_items, kind=kind)

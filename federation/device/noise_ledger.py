@@ -26,7 +26,7 @@ _ACCOUNT = ("drawn", "epsilon", "draws")
 
 @dataclass(frozen=True)
 class NoisePolicy:
-    """How much a device may say. epsilon: of one message; period_days: how long it is repeated.
+    """The bounds of what a device may say. epsilon: of one message; period_days: how long it is repeated.
 
     max_epsilon: of a lifetime. The default allows four messages; docs/modes.md measures what averaging them gives.
     """
@@ -42,7 +42,7 @@ class NoisePolicy:
 
 
 @dataclass(frozen=True)
-class Draw:
+class NoiseDraw:
     """One message. until: seconds since 1970-01-01 UTC, when a new one may be drawn. vector: (dim,) float32."""
 
     bundle_version: str
@@ -52,7 +52,7 @@ class Draw:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "bundle_version": self.bundle_version,
@@ -62,26 +62,26 @@ class Draw:
         }
 
     @staticmethod
-    def decode(stored: dict[str, Any] | list[Any]) -> Draw:
+    def decode(stored: dict[str, Any] | list[Any]) -> NoiseDraw:
         """Read the message of encode; format 1 had an array of the four values."""
         if isinstance(stored, list):
             stored = dict(zip(_DRAW, stored, strict=True))
         vector = np.frombuffer(base64.b64decode(stored["vector"]), "<f4")
         unknown = unknown_fields(stored, _DRAW)
-        return Draw(stored["bundle_version"], stored["epsilon"], stored["until"], vector, unknown)
+        return NoiseDraw(stored["bundle_version"], stored["epsilon"], stored["until"], vector, unknown)
 
 
 @dataclass(frozen=True)
 class NoiseAccount:
-    """What the vault holds: messages that may still be repeated, and what all that were ever drawn cost together."""
+    """The vault's record: messages that may still be repeated, and what all that were ever drawn cost together."""
 
     drawn: int = 0
     epsilon: float = 0.0
-    draws: tuple[Draw, ...] = ()
+    draws: tuple[NoiseDraw, ...] = ()
     unknown: Unknown = field(default_factory=dict, repr=False)
 
-    def held(self, bundle_version: str, epsilon: float, now_s: float) -> Draw | None:
-        """The message to repeat, if there is one."""
+    def held(self, bundle_version: str, epsilon: float, now_s: float) -> NoiseDraw | None:
+        """Return the message to repeat, if there is one."""
         for draw in self.draws:
             if (draw.bundle_version, draw.epsilon) == (bundle_version, epsilon) and now_s < draw.until:
                 return draw
@@ -93,31 +93,33 @@ class NoiseAccount:
         policy: NoisePolicy,
         now_s: float,
         draw: Callable[[], npt.NDArray[np.float32]],
-    ) -> tuple[NoiseAccount, Draw]:
-        """The account after one more message, to be stored before it is sent; itself when one is to be repeated.
+    ) -> tuple[NoiseAccount, NoiseDraw]:
+        """Draw one more message, to be stored before it is sent.
+
+        The account stays itself when one is to be repeated.
 
         Raises BudgetExhausted when a new message would exceed max_epsilon.
         """
-        kept = self.held(bundle_version, policy.epsilon, now_s)
-        if kept is not None:
-            return self, kept
+        current = self.held(bundle_version, policy.epsilon, now_s)
+        if current is not None:
+            return self, current
         after = self.epsilon + policy.epsilon
         if after > policy.max_epsilon * (1 + 1e-12):
             raise BudgetExhausted(
                 f"mode noised: epsilon={after:g} over this device's lifetime: must be at most {policy.max_epsilon:g}; "
                 "use mode device or cluster"
             )
-        fresh = Draw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
-        still = tuple(one for one in self.draws if now_s < one.until)
+        fresh = NoiseDraw(bundle_version, policy.epsilon, now_s + policy.period_days * DAY_S, draw())
+        still = tuple(message for message in self.draws if now_s < message.until)
         return replace(self, drawn=self.drawn + 1, epsilon=after, draws=(*still, fresh)), fresh
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         draws = [draw.encode() for draw in self.draws]
         return {**self.unknown, "drawn": self.drawn, "epsilon": self.epsilon, "draws": draws}
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> NoiseAccount:
         """Read the account of encode."""
-        draws = tuple(Draw.decode(draw) for draw in stored["draws"])
+        draws = tuple(NoiseDraw.decode(draw) for draw in stored["draws"])
         return NoiseAccount(stored["drawn"], stored["epsilon"], draws, unknown_fields(stored, _ACCOUNT))

@@ -17,7 +17,7 @@ import numpy as np
 
 from data.errors import DataError
 from federation.device.interleaved_list import OpenList
-from federation.device.ledger import Pending
+from federation.device.ledger import PendingReport
 from federation.device.unknown_fields import Unknown, unknown_fields, without_naming
 from recsys.experiments.analysis.layout import Floats, Integers, Layout
 from recsys.experiments.definition.amendments import fixed_hash
@@ -25,7 +25,7 @@ from recsys.experiments.definition.definition import MAX_DAYS, Experiment, Outco
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
 from recsys.experiments.device.assignment import SECRET_BYTES
 from recsys.experiments.device.interleaving import Tally
-from recsys.experiments.device.outcomes import MICROS, Note
+from recsys.experiments.device.outcomes import MICROS, OutcomeRecord
 
 KEEP_S = 2 * MAX_DAYS * 86_400
 """Notes older than the longest covariate and experiment together are forgotten."""
@@ -58,7 +58,7 @@ class Enrolment:
     cell: int = 0
     sent: tuple[tuple[int, ...], tuple[int, ...]] = field(default=((), ()), repr=False)
     window: int = -1
-    pending: Pending | None = None
+    pending: PendingReport | None = None
     left: bool = False
     tally: Tally | None = field(default=None, repr=False)
     open_list: OpenList | None = field(default=None, repr=False)
@@ -67,12 +67,12 @@ class Enrolment:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def sent_so_far(self, layout: Layout) -> Integers:
-        """(2, slots) int64."""
+        """Collect what was sent so far, (2, slots) int64."""
         empty: Integers = np.zeros((2, len(layout.slots)), dtype=np.int64)
         return np.array(self.sent, dtype=np.int64) if self.sent[0] else empty
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "experiment_id": self.experiment_id,
@@ -91,7 +91,7 @@ class Enrolment:
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> Enrolment:
-        """The enrolment of encode."""
+        """Decode the enrolment of encode."""
         pending, (rise, fall) = stored["pending"], stored["sent"]
         tally, open_list = stored.get("tally"), stored.get("open_list")  # a vault of before lists were interleaved
         return Enrolment(
@@ -101,7 +101,7 @@ class Enrolment:
             cell=stored["cell"],
             sent=(tuple(rise), tuple(fall)),
             window=stored["window"],
-            pending=pending and Pending.decode(pending),
+            pending=pending and PendingReport.decode(pending),
             left=stored["left"],
             tally=tally and Tally(*tally),
             open_list=open_list and OpenList.decode(open_list),
@@ -120,107 +120,116 @@ class ExperimentLog:
 
     secret: bytes = field(default=b"", repr=False)
     definitions: tuple[Experiment, ...] = ()
-    notes: tuple[Note, ...] = field(default=(), repr=False)
+    notes: tuple[OutcomeRecord, ...] = field(default=(), repr=False)
     enrolments: tuple[Enrolment, ...] = ()
     newer_definitions: tuple[str, ...] = ()
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def definition(self, experiment_id: str) -> Experiment | None:
-        """A running experiment by id."""
-        return next((one for one in self.definitions if one.id == experiment_id), None)
+        """Find a running experiment by id."""
+        return next((experiment for experiment in self.definitions if experiment.id == experiment_id), None)
 
     def enrolment(self, experiment: Experiment) -> Enrolment:
-        """The device's own part in an experiment; a fresh one before anything happened."""
-        found = next((one for one in self.enrolments if one.experiment_id == experiment.id), None)
-        return found or Enrolment(experiment.id, fixed_hash(experiment))
+        """Return the device's own part in an experiment; a fresh one before anything happened."""
+        enrolment = next((entry for entry in self.enrolments if entry.experiment_id == experiment.id), None)
+        return enrolment or Enrolment(experiment.id, fixed_hash(experiment))
 
     def with_enrolment(self, enrolment: Enrolment) -> ExperimentLog:
-        """With this part in its experiment."""
-        others = [one for one in self.enrolments if one.experiment_id != enrolment.experiment_id]
+        """Put this part in its experiment."""
+        others = [entry for entry in self.enrolments if entry.experiment_id != enrolment.experiment_id]
         return replace(self, enrolments=(*others, enrolment))
 
-    def with_note(self, note: Note) -> ExperimentLog:
-        """After something happened; what is too old to matter is forgotten."""
-        kept = (one for one in self.notes if one.time >= note.time - KEEP_S * MICROS)
-        return replace(self, notes=(*kept, note))
+    def with_note(self, note: OutcomeRecord) -> ExperimentLog:
+        """Append what happened; what is too old to matter is forgotten."""
+        recent = (record for record in self.notes if record.time >= note.time - KEEP_S * MICROS)
+        return replace(self, notes=(*recent, note))
 
     def names(self, item_id: str) -> bool:
-        """Whether a note, or a field of a newer program, is of the item."""
+        """Check if a note, or a field of a newer program, is of the item."""
         unknown = (self.unknown, *(part.unknown for part in self.enrolments))
-        return any(one.item_id == item_id for one in self.notes) or any(
+        return any(record.item_id == item_id for record in self.notes) or any(
             without_naming(fields, item_id) != fields for fields in unknown
         )
 
     def without_item(self, item_id: str) -> ExperimentLog:
-        """Without the notes of an item, and without those of some item that do not say of which: they may be its."""
-        kept = (
-            one for one in self.notes if one.item_id != item_id and not (one.item_id is None and one.event in OF_ITEMS)
+        """Remove the notes of an item, and those of some item that do not say of which: they may be its."""
+        remaining = (
+            record
+            for record in self.notes
+            if record.item_id != item_id and not (record.item_id is None and record.event in OF_ITEMS)
         )
         parts = tuple(replace(part, unknown=without_naming(part.unknown, item_id)) for part in self.enrolments)
         unknown = without_naming(self.unknown, item_id)
-        return replace(self, notes=tuple(kept), enrolments=parts, unknown=unknown)
+        return replace(self, notes=tuple(remaining), enrolments=parts, unknown=unknown)
 
     def without_shopper(self, charged: Collection[bytes]) -> ExperimentLog:
-        """Without anything that the shopper did. charged: fixed hashes of the experiments that the ledger has.
+        """Remove anything that the shopper did.
+
+        charged: fixed hashes of the experiments that the ledger has.
 
         In those the device goes on like one who left: what it said cannot be unsaid, and to begin anew would say it
         twice for one charge. Its secret stays, which is random and of no shopper: with another one, forgetting would be
         a way into another arm.
         """
         silent = (
-            Enrolment(one.experiment_id, one.fixed_hash, window=one.window, left=True)
-            for one in self.enrolments
-            if one.fixed_hash in charged
+            Enrolment(enrolment.experiment_id, enrolment.fixed_hash, window=enrolment.window, left=True)
+            for enrolment in self.enrolments
+            if enrolment.fixed_hash in charged
         )
         return replace(self, notes=(), enrolments=tuple(silent), unknown={})
 
     def without_reports(self) -> ExperimentLog:
-        """After reports on their way were destroyed: those experiments go on without this device.
+        """Stop experiments whose reports were destroyed on their way: they go on without this device.
 
         Whose picks an interleaved list had is forgotten too.
         """
-        if not any(one.pending or one.open_list for one in self.enrolments):
+        if not any(enrolment.pending or enrolment.open_list for enrolment in self.enrolments):
             return self
         gone = (
-            replace(one, pending=None, left=one.left or one.pending is not None, open_list=None)
-            for one in self.enrolments
+            replace(enrolment, pending=None, left=enrolment.left or enrolment.pending is not None, open_list=None)
+            for enrolment in self.enrolments
         )
         return replace(self, enrolments=tuple(gone))
 
     def without_windows(self, failed: Mapping[str, Collection[int]]) -> ExperimentLog:
-        """After windows failed, by experiment: where this device had said something, it goes on like one who left."""
+        """Note windows that failed, by experiment.
+
+        Where this device had said something, it goes on like one who left.
+        """
         lost = [
-            one for one in self.enrolments if not one.left and set(one.spoke) & set(failed.get(one.experiment_id, ()))
+            enrolment
+            for enrolment in self.enrolments
+            if not enrolment.left and set(enrolment.spoke) & set(failed.get(enrolment.experiment_id, ()))
         ]
-        gone = (replace(one, left=True) if one in lost else one for one in self.enrolments)
+        gone = (replace(enrolment, left=True) if enrolment in lost else enrolment for enrolment in self.enrolments)
         return replace(self, enrolments=tuple(gone)) if lost else self
 
     def thresholds(self, experiment: Experiment, layout: Layout) -> Floats:
-        """(2, slots) in [0, 1): how this device rounds in this experiment, the same in every window."""
+        """Derive how this device rounds in this experiment, (2, slots) in [0, 1). It is the same in every window."""
         seed = hmac.digest(self.secret, b"ownshelf/rounding/v1" + experiment.id.encode(), hashlib.sha256)
         return np.random.default_rng(int.from_bytes(seed, "big")).random((2, len(layout.slots)))
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         return {
             **self.unknown,
             "secret": self.secret.hex(),
             "definitions": [*(canonical_json(one) for one in self.definitions), *self.newer_definitions],
             "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
-            "enrolments": [one.encode() for one in self.enrolments],
+            "enrolments": [entry.encode() for entry in self.enrolments],
         }
 
     @staticmethod
     def decode(stored: dict[str, Any]) -> ExperimentLog:
-        """The log of encode."""
+        """Decode the log of encode."""
         secret = bytes.fromhex(stored["secret"])
         assert len(secret) in (0, SECRET_BYTES)
         readable = {text: _definition(text) for text in stored["definitions"]}
         return ExperimentLog(
             secret=secret,
             definitions=tuple(definition for definition in readable.values() if definition is not None),
-            notes=tuple(Note(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
-            enrolments=tuple(Enrolment.decode(one) for one in stored["enrolments"]),
+            notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
+            enrolments=tuple(Enrolment.decode(entry) for entry in stored["enrolments"]),
             newer_definitions=tuple(text for text, definition in readable.items() if definition is None),
             unknown=unknown_fields(stored, _LOG),
         )

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 
 from federation.device.contribution import OwnHistory, training_vectors
-from federation.device.delivery import REPORTS, TASK, Patience
+from federation.device.delivery import REPORTS, TASK, RetryPolicy
 from federation.device.device import Device
-from federation.device.ledger import Entry, Pending
+from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Contribution, Draws, Outcome, Reporter, Status, Step
+from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status, Step
 from federation.device.state import DeviceState, known_columns
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
@@ -33,8 +33,8 @@ def take_part(
     *,
     ca: Path | None = None,
     history_at: int | None = None,
-    draws: Draws | None = None,
-    patience: Patience | None = None,
+    draws: DeviceRandomness | None = None,
+    retry: RetryPolicy | None = None,
     now: Callable[[], float] = clock.time,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Outcome:
@@ -46,7 +46,9 @@ def take_part(
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
     target = TrainingRound(history_at)
-    reporter = Reporter(device, target, policy, token, draws or Draws(), patience or Patience(), now, on_step)
+    reporter = Reporter(
+        device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
+    )
     return reporter.report(service, ca)
 
 
@@ -65,7 +67,7 @@ class TrainingRound:
         """Say no_consent unless the shopper agreed to contribute."""
         return None if state.consent == "contribute" else "no_consent"
 
-    def pending(self, state: DeviceState) -> Pending | None:
+    def pending(self, state: DeviceState) -> PendingReport | None:
         """Read the report on its way."""
         return state.participation.pending
 
@@ -82,16 +84,16 @@ class TrainingRound:
 
     def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
         """Say why the device has no report for this task, although the task is as agreed."""
-        own = state.participation
-        if own.took_part_in(task.hash):
+        account = state.participation
+        if account.took_part_in(task.hash):
             return "took_part"
-        if own.count_since(0) >= policy.max_participations:
+        if account.count_since(0) >= policy.max_participations:
             return "cap_reached"
-        lately = own.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
+        lately = account.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
         if policy.max_per_period and lately >= policy.max_per_period:
             return "period_full"
         error = proof_error(task.plan, task.suite)
-        if own.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
+        if account.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
             return "budget_spent"
         return None
 
@@ -101,21 +103,23 @@ class TrainingRound:
         since = at - entries[-1].at if entries else 0
         return max(task.come_back_at, at + max(since, LEAST_WAIT_S))
 
-    def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
+    def contribution(
+        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+    ) -> Contribution:
         """Compute and clip the device's update to one block, or only its figures if it measures only."""
         state, catalogue = device.state, _catalogue_of(device, client, task)
         coin = state.participation.measures_only
         measures_only = draws.measures_only() if coin is None else coin
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
-        own = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
-        entry = Entry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
+        history = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
+        entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
 
-        def charge(now: DeviceState, pending: Pending, come_back_at: int) -> DeviceState:
+        def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             account = replace(now.participation, measures_only=measures_only)
             return replace(now, participation=account.with_report(entry, pending, come_back_at))
 
-        vectors = training_vectors(own, catalogue, task, block, measures_only=measures_only)
+        vectors = training_vectors(history, catalogue, task, block, measures_only=measures_only)
         return Contribution(block, vectors, charge)
 
     def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
@@ -128,12 +132,12 @@ def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue
 
     Without what changed about items since: the signed table has no row for a new item.
     """
-    held = device.catalogue
-    if held is None or held.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
+    current = device.catalogue
+    if current is None or current.bundle_version != task.bundle_version or device.catalogue_hash != task.bundle_hash:
         device.refresh(client)
-        held = device.catalogue
-    if held is None or held.bundle_version != task.bundle_version:
+        current = device.catalogue
+    if current is None or current.bundle_version != task.bundle_version:
         raise TaskRefused(f"bundle_version={task.bundle_version}: is not what the service hands out")
     if device.catalogue_hash != task.bundle_hash:
         raise TaskRefused(f"bundle_hash={task.bundle_hash.hex()[:16]}…: the service hands out another catalogue")
-    return held.of_bundle
+    return current.of_bundle

@@ -53,18 +53,20 @@ def reasons_for(
     history: History,
     now: int,
     listed: npt.NDArray[np.int32],
-    own: npt.NDArray[np.int32],
+    repeated: npt.NDArray[np.int32],
     bonus: npt.NDArray[np.float32],
 ) -> list[Reason | None]:
-    """One reason for each listed item (k,); None where nothing speaks for it and it is only the least unlikely.
+    """Give one reason for each listed item (k,).
+
+    None where nothing speaks for it and it is only the least unlikely.
 
     own, bonus: (m,), what the repeat counter adds to the shopper's own items.
     """
-    found = because(catalogue.table, *history, now, catalogue.config, listed)
+    contributions = because(catalogue.table, *history, now, catalogue.config, listed)
     trend = catalogue.config.trend_weight * catalogue.table.trend[listed].astype(np.float64)
-    repeat = dict(zip(own.tolist(), bonus.tolist(), strict=True))
+    repeat = dict(zip(repeated.tolist(), bonus.tolist(), strict=True))
     return [
-        _largest(catalogue, found, place, item, float(trend[place]), repeat.get(item, 0.0))
+        _largest(catalogue, contributions, place, item, float(trend[place]), repeat.get(item, 0.0))
         for place, item in enumerate(listed.tolist())
     ]
 
@@ -72,11 +74,13 @@ def reasons_for(
 def mixed_reasons(
     catalogue: Catalogue, history: History, now: int, listed: npt.NDArray[np.int32], mixed: MixedList
 ) -> list[Reason | None]:
-    """One reason for each item (k,) of a list by the mix: the signal that adds most, with the event that speaks most.
+    """Give one reason for each item (k,) of a list by the mix.
+
+    It is the signal that adds most, with the event that speaks most.
 
     None for an item that no signal speaks for, or that is in no pool.
     """
-    found: list[Reason | None] = []
+    reasons: list[Reason | None] = []
     causes = {
         "taste": because(catalogue.table, *history, now, replace(catalogue.config, intent_share=0.0), listed),
         "transition": follows(catalogue, history, listed),
@@ -87,7 +91,7 @@ def mixed_reasons(
     for place, (item, signals) in enumerate(zip(listed.tolist(), mixed.shares(listed), strict=True)):
         whole = sum(value for value in signals.values() if value > 0)
         if whole <= 0:
-            found.append(None)
+            reasons.append(None)
             continue
         name = max(signals, key=lambda signal: signals[signal])
         share = signals[name] / whole
@@ -101,12 +105,15 @@ def mixed_reasons(
             reason = Reason("price", None, share, "about as dear as what you looked at")
         else:
             reason = Reason("trend", None, share, POPULAR.text)
-        found.append(replace(reason, signals=signals))
-    return found
+        reasons.append(replace(reason, signals=signals))
+    return reasons
 
 
 def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32]) -> Contributions:
-    """What each item of a history adds to the transitions to the listed items (k,), at the shorter half-life."""
+    """Compute what each item of a history adds to the transitions to the listed items (k,).
+
+    It is at the shorter half-life.
+    """
     if catalogue.mix is None:
         raise ModelError("follows: the catalogue has no mix, so no transitions")
     item_idx, kind, _ = history
@@ -121,22 +128,22 @@ def follows(catalogue: Catalogue, history: History, listed: npt.NDArray[np.int32
     return Contributions(distinct.astype(np.int32), last, (table * weight[:, None]).T.astype(np.float64))
 
 
-def _by_event(catalogue: Catalogue, found: Contributions, place: int, item: int, share: float) -> Reason:
-    """In words of the event that adds most; the trend where none adds anything."""
-    parts = found.parts[place]
+def _by_event(catalogue: Catalogue, contributions: Contributions, place: int, item: int, share: float) -> Reason:
+    """Name the event that adds most; the trend where none adds anything."""
+    parts = contributions.parts[place]
     if not len(parts) or parts.max() <= 0:
         return Reason("trend", None, share, POPULAR.text)
     strongest = int(parts.argmax())
-    kind, cause = EventKind(found.kind[strongest]), int(found.item_idx[strongest])
+    kind, cause = EventKind(contributions.kind[strongest]), int(contributions.item_idx[strongest])
     item_id, title = catalogue.items.ids[cause], catalogue.shown["title"][cause]
     what = "it before" if cause == item else title or item_id
     return Reason(kind.name.lower(), item_id, share, _VERBS[kind].format(what))  # type: ignore[arg-type]
 
 
 def _largest(
-    catalogue: Catalogue, found: Contributions, place: int, item: int, trend: float, repeat: float
+    catalogue: Catalogue, contributions: Contributions, place: int, item: int, trend: float, repeat: float
 ) -> Reason | None:
-    parts = found.parts[place]
+    parts = contributions.parts[place]
     whole = float(parts[parts > 0].sum()) + trend + repeat
     if whole <= 0:
         return None
@@ -147,4 +154,4 @@ def _largest(
         return Reason("trend", None, share, POPULAR.text)
     if largest == repeat:
         return Reason("repeat", catalogue.items.ids[item], share, "because you have bought it before")
-    return _by_event(catalogue, found, place, item, share)
+    return _by_event(catalogue, contributions, place, item, share)

@@ -22,7 +22,7 @@ from federation.protocol.messages import MAX_TOKEN_BYTES, Purpose, Report, Task
 
 @dataclass(frozen=True)
 class DevicePolicy:
-    """What a device agreed to; a weaker task is refused.
+    """The terms that a device agreed to; a weaker task is refused.
 
     custodian_key: Ed25519 public key (32 bytes), pinned from outside the service. min_noise_multiplier: one party's
     noise over the sensitivity; 0 takes part without noise, on loopback only. min_reports: in sums of fewer than 50
@@ -82,7 +82,7 @@ def make_report(
     token: bytes,
     rng: np.random.Generator | None = None,
 ) -> Report:
-    """The report of one device, under a fresh random id.
+    """Make the report of one device, under a fresh random id.
 
     vectors: for each part of the plan an array of part.length numbers, of any shape. rng: rounding of a reproducible
     simulation; None, on a device, takes cryptographic randomness. Id and seed come from the operating system always.

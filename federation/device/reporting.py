@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.device.asking.client import service_client
-from federation.device.delivery import Patience, deliver, fetch_log_proof, fetch_task
+from federation.device.delivery import RetryPolicy, deliver, fetch_log_proof, fetch_task
 from federation.device.device import Device
-from federation.device.ledger import Pending
+from federation.device.ledger import PendingReport
 from federation.device.report import DevicePolicy, check_task, draw_block, make_report
 from federation.device.state import DeviceState
 from federation.private_sum.refusals import TaskRefused
@@ -54,7 +54,7 @@ Step = Literal["fetched", "checked", "computed", "stored", "sent", "cleared"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one attempt.
+    """The outcome of one attempt.
 
     accepted: the service has the report durably. rejected: it refused it for good, detail is its error code. unsent:
     it could not be reached in time; the same bytes go out next time. The others: no report was made, and why.
@@ -68,7 +68,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Draws:
+class DeviceRandomness:
     """A device's own chances. rounding: None is cryptographic randomness; a reproducible simulation gives its own."""
 
     block: Callable[[Task], int] = draw_block
@@ -79,7 +79,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a device would say. vectors: as of make_report.
+    """The contribution of a device to one sum. vectors: as of make_report.
 
     charge: adds to a state the pending report, the moment to come back at (seconds since 1970-01-01 UTC) and what the
     report costs; returns the very same state if something changed since the vectors were computed.
@@ -87,11 +87,11 @@ class Contribution:
 
     block: int
     vectors: Mapping[str, npt.ArrayLike] = field(repr=False)
-    charge: Callable[[DeviceState, Pending, int], DeviceState]
+    charge: Callable[[DeviceState, PendingReport, int], DeviceState]
 
 
 class ReportTarget(Protocol):
-    """What a device reports to: the open training round, or the open window of an experiment."""
+    """The target of a device's report: the open training round, or the open window of an experiment."""
 
     @property
     def purpose(self) -> Purpose:
@@ -122,7 +122,7 @@ class ReportTarget(Protocol):
         """Say why nothing may even be asked, or None."""
         ...
 
-    def pending(self, state: DeviceState) -> Pending | None:
+    def pending(self, state: DeviceState) -> PendingReport | None:
         """Read the report on its way."""
         ...
 
@@ -146,7 +146,9 @@ class ReportTarget(Protocol):
         """Say when to ask again after a refusal of the device's own; the policy bounds it."""
         ...
 
-    def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
+    def contribution(
+        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+    ) -> Contribution:
         """Compute what the device would say. Raises TaskRefused."""
         ...
 
@@ -163,8 +165,8 @@ class Reporter:
     target: ReportTarget
     policy: DevicePolicy
     token: Callable[[], bytes]
-    draws: Draws = field(default_factory=Draws)
-    patience: Patience = field(default_factory=Patience)
+    draws: DeviceRandomness = field(default_factory=DeviceRandomness)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     now: Callable[[], float] = clock.time
     on_step: Callable[[Step], None] = lambda _: None
 
@@ -183,7 +185,7 @@ class Reporter:
         at, back = int(self.now()), self.target.come_back_at(self.device.state)
         if at < back <= at + self.policy.max_wait_s:  # a wait that no service could ask for is of another clock
             return Outcome("too_early", back)
-        task = fetch_task(client, self.patience, self.draws.waiting, self.target.task_path, self.target.key)
+        task = fetch_task(client, self.retry, self.draws.waiting, self.target.task_path, self.target.key)
         self.on_step("fetched")
         if isinstance(task, int):
             wait_s = min(task, self.policy.max_wait_s)
@@ -210,7 +212,7 @@ class Reporter:
             return
         seen = self.device.state.participation.log_head
         since = 0 if seen is None else seen.size
-        proof = fetch_log_proof(client, self.patience, self.draws.waiting, task.task_id, since)
+        proof = fetch_log_proof(client, self.retry, self.draws.waiting, task.task_id, since)
         head = proof.check(task, self.policy.custodian_key, seen)
 
         def remember(state: DeviceState) -> DeviceState:
@@ -223,11 +225,11 @@ class Reporter:
 
     def _store(self, client: httpx.Client, task: Task, token: bytes, at: int) -> None:
         """Compute, split and seal; then store bytes and charge, unless consent or cap were lost meanwhile."""
-        made = self.target.contribution(self.device, client, task, self.draws, at)
-        report = make_report(task, made.block, made.vectors, token, self.draws.rounding).to_bytes()
+        contribution = self.target.contribution(self.device, client, task, self.draws, at)
+        report = make_report(task, contribution.block, contribution.vectors, token, self.draws.rounding).to_bytes()
         self.on_step("computed")
-        window_s = min(self.patience.spread_s, WINDOW_SHARE * (task.deadline - at))
-        pending = Pending(task.hash, task.deadline, at + self.draws.waiting.uniform(0, window_s), report)
+        window_s = min(self.retry.spread_s, WINDOW_SHARE * (task.deadline - at))
+        pending = PendingReport(task.hash, task.deadline, at + self.draws.waiting.uniform(0, window_s), report)
         back = self._at_most(task.come_back_at, at)
 
         def charge(state: DeviceState) -> DeviceState:
@@ -235,7 +237,7 @@ class Reporter:
                 return state
             if self.target.refused(state, task, self.policy, at) is not None:
                 return state
-            return made.charge(state, pending, back)
+            return contribution.charge(state, pending, back)
 
         self.device.change(charge)
         self.on_step("stored")
@@ -254,7 +256,7 @@ class Reporter:
             return self.target.pending(self.device.state) == pending
 
         delivery = deliver(
-            client, pending, self.patience, self.draws.waiting, self.now, still_wanted, self.target.report_path
+            client, pending, self.retry, self.draws.waiting, self.now, still_wanted, self.target.report_path
         )
         self.on_step("sent")
         if delivery.status != "unsent" or self.now() > pending.deadline:
@@ -262,7 +264,7 @@ class Reporter:
         self.on_step("cleared")
         return Outcome(delivery.status, back, delivery.detail, len(pending.report))
 
-    def _settle(self, pending: Pending, *, lost: bool) -> None:
+    def _settle(self, pending: PendingReport, *, lost: bool) -> None:
         def settle(state: DeviceState) -> DeviceState:
             return self.target.settled(state, lost=lost) if self.target.pending(state) == pending else state
 

@@ -71,7 +71,7 @@ class OwnRows:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> dict[str, Any]:
-        """For the vault's JSON."""
+        """Encode for the vault's JSON."""
         rows = base64.b64encode(self.rows.astype("<f4").tobytes()).decode()
         return {**self.unknown, "bundle_version": self.bundle_version, "item_id": self.item_ids, "rows": rows}
 
@@ -84,7 +84,7 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class DeviceState:
-    """Everything that is stored. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
+    """The state that a vault stores. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
     noise: what was said in mode noised, and what it cost. named: what was in mode cluster, how often, and by which
     files. experiments: what happened in them, and what was said of it. minor: of the format, the highest that any
@@ -104,7 +104,7 @@ class DeviceState:
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
-        """JSON bytes for the vault."""
+        """Encode as JSON bytes for the vault."""
         return json.dumps(
             {
                 **self.unknown,
@@ -155,12 +155,12 @@ class DeviceState:
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """The content of an export: events and nothing else."""
+    """Encode the content of an export: events and nothing else."""
     return json.dumps({"format": EXPORT_FORMAT, "events": _columns(events)}).encode()
 
 
 def decode_events(content: bytes) -> tuple[Event, ...]:
-    """The events of encode_events."""
+    """Decode the events of encode_events."""
     stored = json.loads(content)
     if stored["format"] != EXPORT_FORMAT:
         raise ServingError(f"export: content format={stored['format']}: this version reads format {EXPORT_FORMAT}")
@@ -170,8 +170,8 @@ def decode_events(content: bytes) -> tuple[Event, ...]:
     return events
 
 
-def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
-    """The history with one more event, oldest first; equal times stay in the order in which they were observed."""
+def add_event(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
+    """Add an event to the history, oldest first; equal times stay in the order in which they were observed."""
     if not events or events[-1].time <= event.time:
         return events + (event,)  # noqa: RUF005  # one copy of a long history instead of two
     place = bisect.bisect_right(events, event.time, key=_time)
@@ -179,7 +179,9 @@ def observed(events: tuple[Event, ...], event: Event) -> tuple[Event, ...]:
 
 
 def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Union of two histories, oldest first, ours before theirs at equal times; an event in both is there once.
+    """Unite two histories, oldest first, ours before theirs at equal times.
+
+    An event in both is there once.
 
     Two equal events within ONE history (a log with times to the minute) both stay: the larger count wins. So merging
     again changes nothing, and devices may exchange exports in any order.
@@ -196,7 +198,10 @@ def merge(ours: tuple[Event, ...], theirs: tuple[Event, ...]) -> tuple[Event, ..
 def known_columns(
     events: tuple[Event, ...], items: Vocabulary
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """item_idx int32, kind uint8 and time int64, each (n,), of the events whose item the catalogue knows."""
+    """Convert the events whose item the catalogue knows to columns.
+
+    item_idx int32, kind uint8 and time int64, each (n,).
+    """
     item_idx = items.index_of([event.item_id for event in events])
     known = item_idx >= 0
     kind = np.array([event.kind for event in events], dtype=np.uint8)
@@ -205,7 +210,7 @@ def known_columns(
 
 
 def parse_kind(kind: str | EventKind) -> EventKind:
-    """An event kind by its name, as in logs: view, cart, purchase, like, dislike."""
+    """Parse an event kind by its name, as in logs: view, cart, purchase, like, dislike."""
     if isinstance(kind, EventKind):
         return kind
     try:
@@ -215,7 +220,7 @@ def parse_kind(kind: str | EventKind) -> EventKind:
 
 
 def parse_consent(consent: str) -> Consent:
-    """A consent by its name."""
+    """Parse a consent by its name."""
     for known in get_args(Consent):
         if consent == known:
             return known  # type: ignore[no-any-return]  # get_args forgets the literal
@@ -227,17 +232,17 @@ def _time(event: Event) -> int:
 
 
 def _columns(events: Iterable[Event]) -> dict[str, list[Any]]:
-    kept = list(events)
+    rows = list(events)
     return {
-        "time": [event.time for event in kept],
-        "item_id": [event.item_id for event in kept],
-        "kind": [int(event.kind) for event in kept],
-        "quantity": [event.quantity for event in kept],
+        "time": [event.time for event in rows],
+        "item_id": [event.item_id for event in rows],
+        "kind": [int(event.kind) for event in rows],
+        "quantity": [event.quantity for event in rows],
     }
 
 
 def _unknown_columns(events: Iterable[Event]) -> dict[str, list[Any]]:
-    """Columns of a newer program; None where an event has no value."""
+    """Collect columns of a newer program; None where an event has no value."""
     every = [dict(event.unknown) for event in events]
     names = sorted({name for unknown in every for name in unknown})
     return {name: [json.loads(unknown.get(name, "null")) for unknown in every] for name in names}

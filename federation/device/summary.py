@@ -15,25 +15,25 @@ from federation.device.timestamps import iso
 LEDGER_DELTA = 1e-6
 
 
-def _interleaved(one: Enrolment) -> dict[str, Any]:
-    """Sessions won and lost, and whose picks the last list had, of an experiment that interleaves."""
-    told: dict[str, Any] = {}
-    if one.tally is not None:
-        told["sessions"] = {"won": one.tally.wins, "lost": one.tally.losses}
-    if one.open_list is not None:
-        told["open_list"] = dict(zip(("incumbent", "challenger"), map(list, one.open_list.picks), strict=True))
-    return told
+def _show_interleaving(enrolment: Enrolment) -> dict[str, Any]:
+    """Show an experiment that interleaves: sessions won and lost, and whose picks the last list had."""
+    summary: dict[str, Any] = {}
+    if enrolment.tally is not None:
+        summary["sessions"] = {"won": enrolment.tally.wins, "lost": enrolment.tally.losses}
+    if enrolment.open_list is not None:
+        summary["open_list"] = dict(zip(("incumbent", "challenger"), map(list, enrolment.open_list.picks), strict=True))
+    return summary
 
 
 def _event(event: Event) -> dict[str, Any]:
-    """One event, with what a newer program noted of it, if anything."""
+    """Show one event, with what a newer program noted of it, if anything."""
     unknown = {name: json.loads(value) for name, value in event.unknown}
     time, kind = iso(event.time), event.kind.name.lower()
     return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity}
 
 
-def shown(state: DeviceState) -> dict[str, Any]:
-    """What the vault holds.
+def show_state(state: DeviceState) -> dict[str, Any]:
+    """Show what the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
     noised, by basic composition; another guarantee of other messages, so the two are not one number.
@@ -52,12 +52,12 @@ def shown(state: DeviceState) -> dict[str, Any]:
         "unsent_report_bytes": 0 if pending is None else len(pending.report),
         "experiments": [
             {
-                "experiment_id": one.experiment_id,
-                "exposed_at": None if one.exposed_at is None else iso(one.exposed_at),
-                "window": one.window,
-                **_interleaved(one),
+                "experiment_id": enrolment.experiment_id,
+                "exposed_at": None if enrolment.exposed_at is None else iso(enrolment.exposed_at),
+                "window": enrolment.window,
+                **_show_interleaving(enrolment),
             }
-            for one in state.experiments.enrolments
+            for enrolment in state.experiments.enrolments
         ],
         "experiment_notes": [
             {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}

@@ -12,7 +12,10 @@ LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
 
 
 def micros(time: datetime | int | None) -> int:
-    """µs since 1970 UTC; None is now. Raises ServingError without a time zone, and for what no calendar has."""
+    """Convert a time to µs since 1970 UTC; None is now.
+
+    Raises ServingError without a time zone, and for what no calendar has.
+    """
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
@@ -23,12 +26,12 @@ def micros(time: datetime | int | None) -> int:
 
 
 def checked_time(micros: int) -> int:
-    """A time of an event, if it is one. Raises ServingError for one that no calendar has."""
+    """Check a time of an event and return it. Raises ServingError for one that no calendar has."""
     if not 0 <= micros < LAST_TIME:
         raise ServingError(f"time={micros}: must be microseconds from 1970 to the year 9999, 0..{LAST_TIME - 1}")
     return micros
 
 
 def iso(micros: int) -> str:
-    """ISO 8601 with offset."""
+    """Format as ISO 8601 with offset."""
     return (_START + timedelta(microseconds=micros)).isoformat()

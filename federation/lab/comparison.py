@@ -41,7 +41,7 @@ from recsys.model.trend import trend
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparisonResult:
     """The arms' figures, and the federated training and the mix (None: plain score) behind `personalized`."""
 
     evaluation: Evaluation
@@ -55,9 +55,9 @@ class Compared:
         return conclude(self.evaluation, self.metric)
 
     def to_dict(self) -> dict[str, Any]:
-        """Protocol and models as Evaluation.to_dict, the training's curves, paired comparisons and what follows."""
+        """Convert protocol, models, the training's curves, paired comparisons and what follows to JSON values."""
         config = asdict(self.training.config)
-        asked = participations_of(self.training, self.mix)
+        participations = participations_of(self.training, self.mix)
         plan = self.training.config.privacy
         others = [name for name in self.evaluation.models if name != "personalized"]
         pairs = compare_several(self.evaluation, [("personalized", name) for name in others], self.metric)
@@ -67,15 +67,15 @@ class Compared:
                 "rounds": rounds_of(self.training.records, TASTE),
                 "intent_rounds": rounds_of(self.training.records, INTENT),
                 "best_round": self.training.best_round,
-                "max_participations": asked,
-                "privacy": None if plan is None else plan.statement(asked),
+                "max_participations": participations,
+                "privacy": None if plan is None else plan.statement(participations),
                 "config": config,
                 "records": [asdict(record) for record in self.training.records],
             },
             "mix": None if self.mix is None else self.mix.settings,
             "conclusion": {
                 "sentence": say(self.conclusions, self.metric),
-                "parts": [one.to_dict() for one in self.conclusions],
+                "parts": [conclusion.to_dict() for conclusion in self.conclusions],
             },
             "comparisons": [
                 {
@@ -104,7 +104,7 @@ def compare_models(
     attributes: ItemAttributes | None = None,
     mix: MixModel | None = None,
     on_round: Callable[[RoundRecord], None] | None = None,
-) -> Compared:
+) -> ComparisonResult:
     """Train, then measure every arm on the same held-out events.
 
     models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one,
@@ -144,7 +144,7 @@ def compare_models(
             arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
             seed=seed,
         )  # fmt: skip
-    return Compared(evaluation, training, f"ndcg@{k}", mix)
+    return ComparisonResult(evaluation, training, f"ndcg@{k}", mix)
 
 
 MODELS = (
@@ -202,12 +202,12 @@ def _arm(
     if mix is not None:
         mixed = Mixed("personalized", Signals(training.table, recipe.serve, mix.tables), mix)
         return mixed if name == "personalized" else without_own(mixed)
-    own = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
-    return own if name == "personalized" or isinstance(own, GlobalProfile) else without_repeat(own)
+    arm = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
+    return arm if name == "personalized" or isinstance(arm, GlobalProfile) else without_repeat(arm)
 
 
 def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:
-    """Central iALS on the pooled log with the same weights, α and λ as the federated training.
+    """Train central iALS on the pooled log with the same weights, α and λ as the federated training.
 
     The current intent, where the recipe has one: its rounds with everybody in each.
     """

@@ -36,7 +36,7 @@ PARTICIPATIONS = 2
 
 @dataclass(frozen=True)
 class Defaults:
-    """What was chosen for a log, and why.
+    """The defaults chosen for a log, and why.
 
     recipe: the name of the best fit. tried: the names that fit about as well, the best fit first.
     reasons: sentences to print.
@@ -73,12 +73,15 @@ def recipe_fits(statistics: LogStatistics) -> Mapping[str, float]:
 
 
 def protocol_for(log: Interactions) -> Protocol:
-    """The protocol that suits a log."""
+    """Choose the protocol that suits a log."""
     return _protocol(measure_log(log))[0]
 
 
 def protocol_of(word: str, log: Interactions) -> Protocol:
-    """The protocol that a command was given: `auto` for the one that suits. Raises DataError for another word."""
+    """Choose the protocol that a command was given: `auto` for the one that suits.
+
+    Raises DataError for another word.
+    """
     for protocol in PROTOCOLS:
         if protocol == word:
             return protocol
@@ -134,7 +137,10 @@ def _times(config: ProfileConfig, a: float, r: float) -> ProfileConfig:
 
 
 def _cohort(size: int, rounds: int, devices: int) -> int:
-    """The cohort with which a fleet of so many devices takes part PARTICIPATIONS times in the rounds, at least size."""
+    """Size the cohort with which a fleet of so many devices takes part PARTICIPATIONS times in the rounds.
+
+    It is at least size.
+    """
     return max(size, -(-PARTICIPATIONS * devices // max(rounds, 1)))
 
 
@@ -186,10 +192,10 @@ def settle(
     statistics = measure_log(log)
     defaults = choose_defaults(statistics)
     tried = defaults.tried if validate else defaults.tried[:1]
-    made = {name: fitted(name, log, statistics) for name in tried}
+    recipes = {name: fitted(name, log, statistics) for name in tried}
     chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
-    if len(made) > 1:
-        names = {recipe: name for name, (recipe, _) in made.items()}
+    if len(recipes) > 1:
+        names = {recipe: name for name, (recipe, _) in recipes.items()}
         try:
             judged = cross_validate(
                 Folds(log, defaults.protocol, devices=2, seed=seed), list(names), seed=seed, on_step=on_step
@@ -202,5 +208,5 @@ def settle(
                 f"{names[recipe]} {mean:.3f}" for recipe, mean in zip(judged.candidates, judged.mean, strict=True)
             )
             reasons = (*reasons, f"of the two, {chosen}: NDCG@20 on {judged.devices:,} held-out devices {figures}")
-    recipe, words = made[chosen]
+    recipe, words = recipes[chosen]
     return Settled(chosen, recipe, defaults, (*reasons, *words), participations)

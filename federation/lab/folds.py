@@ -67,7 +67,7 @@ class Fold:
 
 
 def digest_of(*logs: Interactions) -> str:
-    """sha256 (hex) of all that is in some logs."""
+    """Hash all that is in some logs by sha256 (hex)."""
     known = hashlib.sha256()
     for log in logs:
         known.update(f"{log.n_items} {log.n_users} {log.n_events};".encode())
@@ -107,19 +107,21 @@ class Folds:
         part = np.random.default_rng([self.seed, _FOLD]).integers(0, self.devices, n_users)
         order = np.random.default_rng([self.seed, _FOLD, 1]).random(n_users)
         for start, end in self.windows:
-            asked = question(known_at(self.log, end), self.protocol, start, self.given)
-            answers = asked.split.test.counts > 0
-            for one in range(self.devices):
-                measured = (part == one) & answers
+            fold_question = question(known_at(self.log, end), self.protocol, start, self.given)
+            answers = fold_question.split.test.counts > 0
+            for number in range(self.devices):
+                measured = (part == number) & answers
                 if np.count_nonzero(measured) > self.at_most:
                     measured &= order <= np.partition(order[measured], self.at_most - 1)[self.at_most - 1]
-                trains = part != one if self.devices > 1 else np.ones(n_users, dtype=np.bool_)
+                trains = part != number if self.devices > 1 else np.ones(n_users, dtype=np.bool_)
                 when = f"{iso(start)[:10]} to {iso(end - 1)[:10]}"
-                yield Fold(f"devices {one + 1}/{self.devices}, {when}", asked, measured, trains)
+                yield Fold(f"devices {number + 1}/{self.devices}, {when}", fold_question, measured, trains)
 
 
 def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
-    """n windows of about equally many events that cover the last fifth of a log, or for n > 1 up to its last half.
+    """Cut n windows of about equally many events.
+
+    They cover the last fifth of a log, or for n > 1 up to its last half.
 
     Each begins with an event. Fewer where events of one moment are so many that two windows would begin with them.
     """
@@ -135,7 +137,9 @@ def windows_of(log: Interactions, n: int) -> tuple[Window, ...]:
 
 
 def set_apart(log: Interactions, protocol: str, at: int | None = None) -> tuple[Interactions, int]:
-    """What a search may look at, and until when (µs): nothing that `evaluate` asks about afterwards.
+    """Set apart what a search may look at, and until when (µs).
+
+    It is nothing that `evaluate` asks about afterwards.
 
     at: the moment of the split to come (µs), default_cut by default, as there. With leave-last-out it is every user's
     last event that is left out, whenever it was.

@@ -33,7 +33,7 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class IntentCheck:
-    """What was found. config: to serve with; figures: mean NDCG@20 by share; devices: that were summed."""
+    """The result of the check. config: to serve with; figures: mean NDCG@20 by share; devices: that were summed."""
 
     config: ProfileConfig
     figures: dict[float, float]
@@ -60,13 +60,13 @@ def check_intent(training: Training, serve: ProfileConfig, log: Interactions) ->
     table, seed = training.table, training.seed
     if intent_share(table.parts, serve) == 0:
         return IntentCheck(serve, {}, 0)
-    held = hold_out_last(log)
-    judging = holdout_devices(log.n_users, training.config.holdout_share, seed) & (held.basket.counts > 0)
-    users = np.flatnonzero(judging & (held.before.counts > 0))[:JUDGED_AT_MOST]
+    hold_out = hold_out_last(log)
+    judging = holdout_devices(log.n_users, training.config.holdout_share, seed) & (hold_out.basket.counts > 0)
+    users = np.flatnonzero(judging & (hold_out.before.counts > 0))[:JUDGED_AT_MOST]
     if len(users) < FEWEST:
         return IntentCheck(serve, {}, len(users))
     configs = {share: replace(serve, intent_share=share) for share in (serve.intent_share, *SHARES)}
-    figures = {share: _figures(training, config, held, users) for share, config in configs.items()}
+    figures = {share: _figures(training, config, hold_out, users) for share, config in configs.items()}
     usual = figures[serve.intent_share]
     best = max(figures, key=lambda share: float(figures[share].mean()))
     gain = figures[best] - usual
@@ -76,13 +76,13 @@ def check_intent(training: Training, serve: ProfileConfig, log: Interactions) ->
 
 
 def _figures(
-    training: Training, config: ProfileConfig, held: HoldOut, users: npt.NDArray[np.int64]
+    training: Training, config: ProfileConfig, hold_out: HoldOut, users: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """NDCG@20 of the last basket of each of the users, (len(users),) float64, some users at a time."""
-    found = []
+    """Measure NDCG@20 of the last basket of each of the users, (len(users),) float64, some users at a time."""
+    figures = []
     for start in range(0, len(users), _BATCH):
-        some = users[start : start + _BATCH]
+        batch = users[start : start + _BATCH]
         make = solver_of(training.config.strategy)
-        profiles = profiles_of(training.table, config, held.before.users(some), held.moments[some], make)
-        found.append(basket_ndcg(score(training.table, profiles, config.trend_weight), held.basket.users(some)))
-    return np.concatenate(found)
+        profiles = profiles_of(training.table, config, hold_out.before.users(batch), hold_out.moments[batch], make)
+        figures.append(basket_ndcg(score(training.table, profiles, config.trend_weight), hold_out.basket.users(batch)))
+    return np.concatenate(figures)

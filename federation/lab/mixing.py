@@ -31,7 +31,9 @@ def learn_mix(
     seed: int,
     attributes: ItemAttributes | None = None,
 ) -> MixModel:
-    """The mix for a question: tables of everything it may know, weights from the same question one step earlier.
+    """Learn the mix for a question.
+
+    Tables are of everything it may know, weights from the same question one step earlier.
 
     A table is trained anew on what was known then, so that no signal has seen what it is weighed by. Under a privacy
     plan that would cost its rounds again: there `table`, trained for the question, stands in for it, which has seen the
@@ -68,16 +70,16 @@ def shipped_mix(
     seed: int,
     attributes: ItemAttributes | None = None,
 ) -> MixModel | None:
-    """The mix that a bundle of a log ships, as of `now` (µs); None for a recipe without one."""
+    """Learn the mix that a bundle of a log ships, as of `now` (µs); None for a recipe without one."""
     if recipe.mix is None or recipe.train.strategy != "profile":
         return None
     everything = Split(log, log, "everything", None)
-    asked = Question(everything, log, now, protocol_for(log))
-    return learn_mix(asked, recipe, recipe.mix, table, seed=seed, attributes=attributes)
+    question = Question(everything, log, now, protocol_for(log))
+    return learn_mix(question, recipe, recipe.mix, table, seed=seed, attributes=attributes)
 
 
 def participations_of(training: Training, mix: MixModel | None) -> int:
-    """Rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
+    """Count the rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
     asked = int(training.participations.max(initial=0))
     learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
     return asked + (MIX_PARTICIPATIONS if learned else 0)

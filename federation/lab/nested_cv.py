@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from federation.lab.folds import Fold, Folds, windows_of
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import judge
 from federation.lab.tuning import Budget, Trial, tune
 from recsys.evaluation.statistics import PairedDifference, paired_difference
@@ -25,7 +25,7 @@ _INNER = 17
 
 
 @dataclass(frozen=True, eq=False)
-class Nested:
+class NestedResult:
     """Figures of the same devices under three recipes, (n,) float64, nan where there is none.
 
     start: the recipe that the search begins with. naive: what the search finds on the outer folds themselves. nested:
@@ -49,7 +49,7 @@ class Nested:
         return paired_difference(self.nested, self.start, seed=self.seed)
 
 
-def nested(
+def nested_cross_validation(
     folds: Folds,
     start: Recipe,
     budget: Budget,
@@ -58,19 +58,19 @@ def nested(
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_trial: Callable[[Trial], None] | None = None,
-) -> Nested:
+) -> NestedResult:
     """Search once on the outer folds, once within each of them, and ask the outer folds' devices.
 
     inner: parts of the training devices within an outer fold. A search that Ctrl-C ends raises KeyboardInterrupt here.
     """
 
     def searched(where: Folds) -> Recipe:
-        found = tune(where, start, budget, seed=seed, k=k, part=part, memo=memo, on_trial=on_trial)
-        if found.stopped == "interrupted":
+        tuned = tune(where, start, budget, seed=seed, k=k, part=part, cache=cache, on_trial=on_trial)
+        if tuned.stopped == "interrupted":
             raise KeyboardInterrupt
-        return found.best
+        return tuned.best
 
     def asked(fold: Fold, recipe: Recipe) -> Floats:
         return judge(fold, recipe.train, [recipe.serve], seed=seed, k=k)[1].column("0", f"ndcg@{k}", part)
@@ -82,5 +82,5 @@ def nested(
         within = Folds(fold.training, folds.protocol, windows_of(fold.training, 1), inner, apart, folds.given)
         chosen.append(searched(within))
         figures.append([asked(fold, recipe) for recipe in (start, naive, chosen[-1])])
-    columns = [np.concatenate(one) for one in zip(*figures, strict=True)]
-    return Nested(columns[0], columns[1], columns[2], tuple(chosen), seed)
+    columns = [np.concatenate(column) for column in zip(*figures, strict=True)]
+    return NestedResult(columns[0], columns[1], columns[2], tuple(chosen), seed)

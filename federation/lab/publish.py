@@ -22,7 +22,7 @@ PRIVACY_OFF = "off: trained by simulation, all updates in one process; no noise,
 
 
 def privacy_words(training: Training, mix: MixModel | None = None) -> str:
-    """What protected the devices of a training, in words, for the manifest."""
+    """Describe what protected the devices of a training, in words, for the manifest."""
     plan = training.config.privacy
     if plan is None or not plan.private:
         return PRIVACY_OFF

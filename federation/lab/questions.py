@@ -19,7 +19,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What the arms are asked: learn from split.train, know histories, foretell split.test at the moment now (µs).
+    """A question to the arms: learn from split.train, know histories, foretell split.test at the moment now (µs).
 
     protocol, given, target: how it was made (see question), and so how an earlier one of the same kind is made.
     """
@@ -32,7 +32,7 @@ class Question:
     target: EventKind | None = None
 
     def earlier(self) -> Question:
-        """The same question about the last fifth of what may be learned from: one whose answer is known.
+        """Ask the same question about the last fifth of what may be learned from: one whose answer is known.
 
         Raises DataError where the log is too short for it.
         """
@@ -40,7 +40,7 @@ class Question:
 
 
 def default_cut(log: Interactions) -> int:
-    """The moment (µs) after which the last fifth of the events lie."""
+    """Find the moment (µs) after which the last fifth of the events lie."""
     if log.n_events == 0:
         raise DataError("log: has no events to split")
     return int(np.quantile(log.time, 0.8))

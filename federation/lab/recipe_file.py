@@ -68,22 +68,22 @@ def read_recipe(path: Path) -> RecipeFile:
     if not isinstance(content, Mapping) or content.get("base") not in RECIPES:
         raise FederationError(f"{path}: base must be one of {', '.join(RECIPES)}")
     try:
-        said = read_strictly(_Content, content, "", error=FederationError)
-        found = recipe(said.base)
+        stored = read_strictly(_Content, content, "", error=FederationError)
+        base = recipe(stored.base)
         train = read_strictly(
-            TrainConfig, said.train, "train", base=found.train, left_out=("privacy",), infinite=True,
+            TrainConfig, stored.train, "train", base=base.train, left_out=("privacy",), infinite=True,
             error=FederationError,
         )  # fmt: skip
         serve = read_strictly(
-            ProfileConfig, said.serve, "serve", base=found.serve, infinite=True, error=FederationError
+            ProfileConfig, stored.serve, "serve", base=base.serve, infinite=True, error=FederationError
         )
-        return RecipeFile(said.base, Recipe(train, serve, found.mix), said.participations, said.about)
+        return RecipeFile(stored.base, Recipe(train, serve, base.mix), stored.participations, stored.about)
     except OwnshelfError as error:
         raise FederationError(f"{path}: {error}") from None
 
 
 def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
-    """The recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
+    """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
     in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a

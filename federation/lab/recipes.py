@@ -23,7 +23,7 @@ ALIKE = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, and what is then served.
+    """Settings of a training, and of what is then served.
 
     train: rounds, cohorts and how histories are weighed in training. serve: what a bundle tells devices.
     mix: name of the prior (recsys/mix/priors.py) that the weights of the mix are learned from; None serves the plain
@@ -70,7 +70,9 @@ PRIVATE_ROUNDS = 4
 
 
 def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
-    """The recipe under a privacy plan: every device in each of a few rounds of every part, since noise is per sum.
+    """Put the recipe under a privacy plan.
+
+    Every device is in each of a few rounds of every part, since noise is per sum.
 
     epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
     has one, of as many of the intent; the sums of the mix count as one round more. n_devices: that are expected.
@@ -104,7 +106,7 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
 
 
 def recipe(name: str) -> Recipe:
-    """A named recipe. Raises FederationError for another name."""
+    """Find a named recipe. Raises FederationError for another name."""
     try:
         return RECIPES[name]
     except KeyError:

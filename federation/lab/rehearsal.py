@@ -26,33 +26,35 @@ from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.outcomes import MICROS, head_of
 from recsys.experiments.rehearsal.arm_lists import ArmLists, arm_lists
 from recsys.experiments.rehearsal.log_planning import plan_on_log
-from recsys.experiments.rehearsal.logged import Logged, placed
-from recsys.experiments.rehearsal.rehearsal import Rehearsal, Told, rehearse
+from recsys.experiments.rehearsal.logged import LoggedVisits, move_to_log
+from recsys.experiments.rehearsal.rehearsal import OnProgress, Rehearsal, rehearse
 from recsys.model.trend import trend
 
 PARTIES = 2
 
 
 def plan_on(dataset: Dataset, experiment: Experiment) -> dict[str, Any]:
-    """Power, least effects, shoppers and days of an experiment from a log's own variance, with the plan's noise.
+    """Plan an experiment from a log's own variance, with the plan's noise.
+
+    Power, least effects, shoppers and days.
 
     The experiment is moved to the end of the log if the log does not cover its dates.
     """
-    logged = Logged.of(dataset)
-    dated = placed(experiment, logged.log)
+    logged = LoggedVisits.of(dataset)
+    dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS
     head = head_of(trend(known_at(logged.log, now), now))
     return plan_on_log(dated, logged, head, sigma=experiment_plan(dated).sigma)
 
 
-class InProcess:
+class InProcessSummation:
     """The private sum of windows without parties: the plan's bounds, and the noise that both would add."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng((seed, 2))
 
     def window(self, experiment: Experiment, vectors: Iterable[Integers]) -> npt.NDArray[np.int32] | None:
-        """The sum of one window's contributions, noise included; None below min_reports."""
+        """Sum one window's contributions, noise included; None below min_reports."""
         plan, random = experiment_plan(experiment), seeded_bytes(self._rng)
         try:
             total = sum_in_process(plan, ({PART: vector} for vector in vectors), self._rng).astype(np.int64)
@@ -63,7 +65,7 @@ class InProcess:
         return total.astype(np.int32)
 
     def looks(self, experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-        """Cumulative looks, as the service makes them."""
+        """Cumulate looks, as the service makes them."""
         return looks_of(experiment, summed)
 
 
@@ -75,14 +77,14 @@ def rehearse_on(
     lift: float,
     seed: int = 0,
     on_round: Callable[[RoundRecord], None] | None = None,
-    told: Told | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Rehearsal:
     """Train on what the log knew before the experiment's start, then rehearse it on the log's shoppers.
 
     The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and serve.
     """
-    logged = Logged.of(dataset)
-    dated = placed(experiment, logged.log)
+    logged = LoggedVisits.of(dataset)
+    dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS
     known = known_at(logged.log, now)
     table = train(known, replace(recipe.train, measure_every=0), seed=seed, now=now, on_round=on_round).table
@@ -90,4 +92,13 @@ def rehearse_on(
     lists: dict[str, ArmLists] = {
         arm.name: arm_lists(arm.settings, table, recipe.serve, known, now, untrained=untrained) for arm in dated.arms
     }
-    return rehearse(dated, logged, lists, head_of(table.trend), InProcess(seed), lift=lift, seed=seed, told=told)
+    return rehearse(
+        dated,
+        logged,
+        lists,
+        head_of(table.trend),
+        InProcessSummation(seed),
+        lift=lift,
+        seed=seed,
+        on_progress=on_progress,
+    )

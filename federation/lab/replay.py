@@ -19,7 +19,6 @@ from federation.simulation.continual import ContinualTrainer
 from recsys.mix.mix_tables import attributes_of
 from recsys.model.items import ItemTable
 from recsys.replay.replay_arms import (
-    Answers,
     Arm,
     CentralArm,
     GlobalArm,
@@ -27,6 +26,7 @@ from recsys.replay.replay_arms import (
     MixedArm,
     PersonalizedArm,
     PopularityArm,
+    TimedRecommender,
 )
 from recsys.replay.result import Replay
 from recsys.replay.run import replay as replay_log
@@ -50,7 +50,7 @@ DEFAULT_ARMS = ("personalized", "global", "popularity")
 
 def replay(
     dataset: Dataset,
-    arms: Sequence[str | Arm | Answers] = DEFAULT_ARMS,
+    arms: Sequence[str | Arm | TimedRecommender] = DEFAULT_ARMS,
     config: ReplayConfig | None = None,
     *,
     settings: Recipe | None = None,
@@ -58,25 +58,25 @@ def replay(
     work: Path | None = None,
     on_period: Callable[[int, int], None] | None = None,
 ) -> Replay:
-    """recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
+    """Replay by recsys.replay.replay with arms by name (or objects of your own) and daily federated rounds.
 
     settings: how to train and to serve; by default what federation/lab/defaults.py chooses for the log. Raises
     DataError for an unknown name, and as recsys.replay.replay does.
     """
     config = config or ReplayConfig()
     chosen = settings or settle(dataset.interactions(), validate=False).recipe
-    made: list[Arm | Answers] = []
+    made_arms: list[Arm | TimedRecommender] = []
     for arm in arms:
         if arm == MIXED:
-            made.append(mixed_arm(dataset, chosen, config))
+            made_arms.append(mixed_arm(dataset, chosen, config))
         else:
-            made.append(named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm)
+            made_arms.append(named_arm(arm, chosen, len(dataset.items), config.seed) if isinstance(arm, str) else arm)
     trainer = ContinualTrainer(chosen.train, config.seed)
-    return replay_log(dataset, made, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
+    return replay_log(dataset, made_arms, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
 
 
 def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedArm:
-    """The arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
+    """Make the arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
     if config.start_us is None:
         raise DataError("arm='mixed': needs a start: its weights are learned from what came before")
     known, attributes = known_at(dataset.interactions(), config.start_us), attributes_of(dataset.catalogue)
@@ -87,7 +87,7 @@ def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedAr
 
 
 def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
-    """An arm of ARMS. Raises DataError for another name."""
+    """Make an arm of ARMS. Raises DataError for another name."""
     if name == "global":
         return GlobalArm()
     if name == "popularity":

@@ -20,13 +20,15 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Memo:
+class ResultCache:
     """A folder of results, made when the first is kept; None keeps nothing."""
 
     folder: Path | None = None
 
-    def of(self, words: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result (JSON values) that is kept under `words` (JSON values), else that of `work`, which is then kept.
+    def get_or_compute(self, words: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the result kept under `words`, else compute it by `work` and keep it.
+
+        Both are JSON values.
 
         Raises FederationError for a file that is damaged: it says which one to remove.
         """
@@ -44,10 +46,10 @@ class Memo:
     @staticmethod
     def _read(path: Path, key: str) -> dict[str, Any]:
         try:
-            kept = json.loads(path.read_bytes())
-            if kept["of"] != key:
+            stored = json.loads(path.read_bytes())
+            if stored["of"] != key:
                 raise ValueError("it is of other work")
-            result: dict[str, Any] = kept["result"]
+            result: dict[str, Any] = stored["result"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FederationError(f"{path}: not a readable result ({error}); remove it to work it out again") from None
         return result

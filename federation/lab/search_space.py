@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Knob:
+class Parameter:
     """One setting, or several that move together.
 
     paths: where it is in a Recipe, such as "train.step.final_step". choices: drawn from evenly; or else low, high: a
@@ -46,9 +46,9 @@ class Knob:
         return any(path.startswith("train.") for path in self.paths)
 
     def draw(self, rng: np.random.Generator) -> float:
-        """One value; always two draws, so that other knobs do not depend on this one's bounds."""
-        kept, place = rng.random(2)
-        if kept < self.zero:
+        """Draw one value; always two draws, so that other parameters do not depend on this one's bounds."""
+        coin, place = rng.random(2)
+        if coin < self.zero:
             return 0.0
         if self.choices:
             return self.choices[int(place * len(self.choices))]
@@ -57,30 +57,30 @@ class Knob:
         return float(self.low + (self.high - self.low) * place)
 
     def applied(self, to: Recipe, value: float) -> Recipe:
-        """The recipe with this value; whole numbers stay whole and at least 1."""
+        """Set this value in the recipe; whole numbers stay whole and at least 1."""
         for path in self.paths:
             now = setting(to, path)
             new = now * value if self.factor else value
-            to = changed(to, path, max(1, round(new)) if isinstance(now, int) else float(new))
+            to = replace_at(to, path, max(1, round(new)) if isinstance(now, int) else float(new))
         return to
 
 
-SPACE: tuple[Knob, ...] = (
-    Knob("dim", ("train.dim",), choices=(0.5, 1.0, 1.5), factor=True),
-    Knob("alpha", ("train.profile.alpha", "serve.alpha"), low=0.25, high=4.0, log=True, factor=True),
-    Knob("reg", ("train.profile.reg", "serve.reg"), low=0.25, high=4.0, log=True, factor=True),
-    Knob("rounds", ("train.rounds",), choices=(0.5, 1.0, 2.0), factor=True),
-    Knob("participations", ("train.max_participations",), choices=(0.5, 1.0, 2.0), factor=True),
-    Knob("first_step", ("train.step.step",), low=0.25, high=1.0, log=True),
-    Knob("final_step", ("train.step.final_step",), low=0.02, high=0.2, log=True),
-    Knob("train_half_life", ("train.profile.half_life",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("half_life", ("serve.half_life",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("floor", ("serve.floor",), low=0.01, high=0.5, log=True),
-    Knob("serve_alpha", ("serve.alpha",), low=0.5, high=2.0, log=True, factor=True),
-    Knob("serve_reg", ("serve.reg",), low=0.25, high=4.0, log=True, factor=True),
-    Knob("trend_weight", ("serve.trend_weight",), low=0.0, high=0.4, zero=0.2),
-    Knob("repeat_weight", ("serve.repeat_weight",), low=0.0, high=1.0, zero=0.2),
-    Knob("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
+SPACE: tuple[Parameter, ...] = (
+    Parameter("dim", ("train.dim",), choices=(0.5, 1.0, 1.5), factor=True),
+    Parameter("alpha", ("train.profile.alpha", "serve.alpha"), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("reg", ("train.profile.reg", "serve.reg"), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("rounds", ("train.rounds",), choices=(0.5, 1.0, 2.0), factor=True),
+    Parameter("participations", ("train.max_participations",), choices=(0.5, 1.0, 2.0), factor=True),
+    Parameter("first_step", ("train.step.step",), low=0.25, high=1.0, log=True),
+    Parameter("final_step", ("train.step.final_step",), low=0.02, high=0.2, log=True),
+    Parameter("train_half_life", ("train.profile.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("half_life", ("serve.half_life",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("floor", ("serve.floor",), low=0.01, high=0.5, log=True),
+    Parameter("serve_alpha", ("serve.alpha",), low=0.5, high=2.0, log=True, factor=True),
+    Parameter("serve_reg", ("serve.reg",), low=0.25, high=4.0, log=True, factor=True),
+    Parameter("trend_weight", ("serve.trend_weight",), low=0.0, high=0.4, zero=0.2),
+    Parameter("repeat_weight", ("serve.repeat_weight",), low=0.0, high=1.0, zero=0.2),
+    Parameter("repeat_half_life", ("serve.repeat_half_life",), low=0.25, high=4.0, log=True, factor=True),
 )
 """Training first: a serve.* value of a later knob is a factor of what an earlier one made of it."""
 
@@ -91,7 +91,7 @@ RIDGE_SHARES = (0.001, 0.3)
 """Bounds of λ·(m + α·n_items) over m in space_for, at the α of the start."""
 
 
-def space_for(start: Recipe, statistics: LogStatistics) -> tuple[Knob, ...]:
+def space_for(start: Recipe, statistics: LogStatistics) -> tuple[Parameter, ...]:
     """SPACE with α and λ between bounds on the log's own scale, so that good values are in reach of any start.
 
     Bounds that are factors of a start which is ten times off cannot reach what is good; what α and λ do depends on the
@@ -102,10 +102,10 @@ def space_for(start: Recipe, statistics: LogStatistics) -> tuple[Knob, ...]:
     regs = tuple(ridge * m / (m + now.alpha * n) / now.reg for ridge in RIDGE_SHARES)
     bounds = {"alpha": alphas, "reg": regs}
     return tuple(
-        replace(knob, low=min(bounds[knob.name][0], 0.9), high=max(bounds[knob.name][1], 1.1))
-        if knob.name in bounds
-        else knob
-        for knob in SPACE
+        replace(parameter, low=min(bounds[parameter.name][0], 0.9), high=max(bounds[parameter.name][1], 1.1))
+        if parameter.name in bounds
+        else parameter
+        for parameter in SPACE
     )
 
 
@@ -116,27 +116,30 @@ TURNED = 1 / 3
 """Share of the knobs that one draw turns: recipes are good places to begin, a step in all directions leaves them."""
 
 
-def near(point: Point, space: Sequence[Knob], rng: np.random.Generator) -> Point:
-    """The point with some of the space's knobs turned anew."""
-    drawn = {knob.name: (rng.random(), knob.draw(rng)) for knob in space}
+def near(point: Point, space: Sequence[Parameter], rng: np.random.Generator) -> Point:
+    """Draw some of the space's parameters of the point anew."""
+    drawn = {parameter.name: (rng.random(), parameter.draw(rng)) for parameter in space}
     return {**point, **{name: value for name, (turns, value) in drawn.items() if turns < TURNED}}
 
 
-def recipe_at(point: Point, start: Recipe, space: Sequence[Knob]) -> Recipe:
-    """The recipe of a point: the start with the values of the point, in the order of the space."""
-    for knob in space:
-        if knob.name in point:
-            start = knob.applied(start, point[knob.name])
+def recipe_at(point: Point, start: Recipe, space: Sequence[Parameter]) -> Recipe:
+    """Apply the values of a point to the start, in the order of the space."""
+    for parameter in space:
+        if parameter.name in point:
+            start = parameter.applied(start, point[parameter.name])
     return start
 
 
-def values(of: Recipe, space: Sequence[Knob]) -> dict[str, Any]:
-    """What a recipe has where each knob turns first: name → value."""
-    return {knob.name: setting(of, knob.paths[-1] if not knob.of_training else knob.paths[0]) for knob in space}
+def values(of: Recipe, space: Sequence[Parameter]) -> dict[str, Any]:
+    """Read what a recipe has where each parameter applies first: name → value."""
+    return {
+        parameter.name: setting(of, parameter.paths[-1] if not parameter.of_training else parameter.paths[0])
+        for parameter in space
+    }
 
 
 def setting(of: Any, path: str) -> Any:
-    """The value at a path. Raises FederationError where there is none."""
+    """Look up the value at a path. Raises FederationError where there is none."""
     for name in path.split("."):
         if not hasattr(of, name):
             raise FederationError(f"path={path!r}: a recipe has no {name} there")
@@ -144,8 +147,8 @@ def setting(of: Any, path: str) -> Any:
     return of
 
 
-def changed(of: _T, path: str, value: Any) -> _T:
-    """A copy of nested frozen dataclasses with another value at a path."""
+def replace_at(of: _T, path: str, value: Any) -> _T:
+    """Copy nested frozen dataclasses with another value at a path."""
     name, _, rest = path.partition(".")
-    new = changed(setting(of, name), rest, value) if rest else value
+    new = replace_at(setting(of, name), rest, value) if rest else value
     return replace(of, **{name: new})  # type: ignore[type-var]

@@ -23,7 +23,7 @@ from data.log_statistics import LogStatistics, measure_log
 from federation.lab.folds import Fold, Folds
 from federation.lab.guards import GUARDED, Parts, PartSum, refusal
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.simulation.strategy import arm_of
 from federation.simulation.training import TrainConfig, Training, train
 from recsys.evaluation.baselines import FixedList
@@ -40,7 +40,7 @@ JUDGED = ("all", *GUARDED)
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """What was tried, best first.
+    """The candidates that were tried, best first.
 
     candidates: recipes; mean, error: their mean NDCG@k over hold-out devices and its standard error, (n,) float64;
     parts: the same of the guarded parts, candidate by candidate; trend: of the trend alone, under the half-life of each
@@ -63,17 +63,19 @@ class CrossValidation:
         return self.candidates[0]
 
     def parts_of(self, recipe: Recipe) -> Parts:
-        """The guarded parts of one of the candidates."""
+        """Return the guarded parts of one of the candidates."""
         return self.parts[self.candidates.index(recipe)]
 
     def refusals(self, start: Parts) -> tuple[str, ...]:
-        """Why each candidate is refused beside a start, "" where it is not."""
-        return tuple(refusal(own, start, plain) for own, plain in zip(self.parts, self.trend, strict=True))
+        """Say why each candidate is refused beside a start, "" where it is not."""
+        return tuple(refusal(parts, start, plain) for parts, plain in zip(self.parts, self.trend, strict=True))
 
     def best_allowed(self, start: Recipe) -> Recipe:
-        """The best of the candidates that no guard refuses beside `start`, which is one of them."""
+        """Find the best of the candidates that no guard refuses beside `start`, which is one of them."""
         refused = self.refusals(self.parts_of(start))
-        return next(one for one, why in zip(self.candidates, refused, strict=True) if not why or one == start)
+        return next(
+            candidate for candidate, why in zip(self.candidates, refused, strict=True) if not why or candidate == start
+        )
 
 
 def cross_validate(
@@ -83,7 +85,7 @@ def cross_validate(
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> CrossValidation:
     """Judge candidates by NDCG@k on the folds; of equal ones the earlier is the better.
@@ -94,32 +96,32 @@ def cross_validate(
     """
     if len(folds) < 2 or not candidates:
         raise FederationError(f"folds={len(folds)}, candidates={len(candidates)}: need at least 2 folds, 1 candidate")
-    memo = Memo() if memo is None else memo
+    cache = ResultCache() if cache is None else cache
     tables = list(dict.fromkeys(candidate.train for candidate in candidates))
     members = {table: [i for i, candidate in enumerate(candidates) if candidate.train == table] for table in tables}
     sums: list[dict[str, PartSum]] = [{} for _ in candidates]
     trends: list[dict[str, PartSum]] = [{} for _ in candidates]
-    asked: list[list[int]] = [[] for _ in tables]
+    requests: list[list[int]] = [[] for _ in tables]
     cpu_s = 0.0
     for fold in folds:
         for place, config in enumerate(tables):
             serves = [candidates[i].serve for i in members[config]]
             words = {
-                "fold": fold.digest, "train": finite(asdict(config)), "serve": [finite(asdict(one)) for one in serves],
-                "seed": seed, "k": k, "parts": JUDGED,
+                "fold": fold.digest, "train": finite(asdict(config)),
+                "serve": [finite(asdict(entry)) for entry in serves], "seed": seed, "k": k, "parts": JUDGED,
             }  # fmt: skip
-            found = memo.of(words, partial(_sums, fold, config, serves, seed, k))
-            for own, candidate in zip(found["sums"], members[config], strict=True):
-                _add(sums[candidate], own)
-                _add(trends[candidate], found["trend"])
-            asked[place].append(found["asked"])
-            cpu_s += found["cpu_s"]
+            result = cache.get_or_compute(words, partial(_sums, fold, config, serves, seed, k))
+            for fold_sums, candidate in zip(result["sums"], members[config], strict=True):
+                _add(sums[candidate], fold_sums)
+                _add(trends[candidate], result["trend"])
+            requests[place].append(result["asked"])
+            cpu_s += result["cpu_s"]
             if on_step is not None:
                 on_step()
-    if not all(own[part].devices for own in sums):
+    if not all(fold_sums[part].devices for fold_sums in sums):
         raise FederationError("folds: no device could measure; there are too few users with later events")
-    mean = np.array([own[part].mean for own in sums])
-    error = np.array([own[part].error for own in sums])
+    mean = np.array([fold_sums[part].mean for fold_sums in sums])
+    error = np.array([fold_sums[part].error for fold_sums in sums])
     order = np.argsort(-mean, kind="stable")
     return CrossValidation(
         tuple(candidates[i] for i in order),
@@ -128,17 +130,17 @@ def cross_validate(
         tuple(sums[i] for i in order),
         tuple(trends[i] for i in order),
         devices=int(sums[0][part].devices),
-        participations=sum(_participations(one, folds) for one in asked),
+        participations=sum(_participations(entry, folds) for entry in requests),
         cpu_s=cpu_s,
     )
 
 
-def _participations(asked: Sequence[int], folds: Folds) -> int:
-    """How often a device took part in the folds of one table, at most; asked: in each fold's training, at most.
+def _participations(by_fold: Sequence[int], folds: Folds) -> int:
+    """Bound how often a device took part in the folds of one table; by_fold: in each fold's training, at most.
 
     A device that is asked in one of the device folds of a window does not train in it, and measures once.
     """
-    windows = np.reshape(asked, (len(folds.windows), folds.devices))
+    windows = np.reshape(by_fold, (len(folds.windows), folds.devices))
     trained = windows.sum(axis=1) - (windows.min(axis=1) if folds.devices > 1 else 0)
     return int((trained + 1).sum())
 
@@ -149,7 +151,7 @@ def _add(to: dict[str, PartSum], sums: Mapping[str, Sequence[float]]) -> None:
 
 
 def _sums(fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed: int, k: int) -> dict[str, Any]:
-    """Devices, sum and sum of squares of each part's figure, by serve and of the trend: all that leaves the devices."""
+    """Sum devices, each part's figure and its square, by serve and of the trend: all that leaves the devices."""
     start = process_time()
     training, figures = judge(fold, config, serves, seed=seed, k=k)
 
@@ -206,7 +208,7 @@ def select(
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> tuple[Recipe, list[CrossValidation]]:
     """Choose a recipe for this log, in stages: α and λ of training, then one setting of the profile after the other.
@@ -216,16 +218,16 @@ def select(
     """
 
     def judged(candidates: Iterable[Recipe]) -> CrossValidation:
-        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, memo=memo, on_step=on_step)
+        return cross_validate(folds, list(candidates), seed=seed, k=k, part=part, cache=cache, on_step=on_step)
 
     bare = replace(start, serve=start.serve.without_repeat())
     stages = [judged(training_grid(bare, measure_log(folds.log)))]
-    found = stages[0].best_allowed(bare)
-    found = replace(found, serve=replace(found.serve, repeat_weight=start.serve.repeat_weight))
+    best = stages[0].best_allowed(bare)
+    best = replace(best, serve=replace(best.serve, repeat_weight=start.serve.repeat_weight))
     for _ in range(PROFILE_STAGES):
-        stages.append(judged(serving_grid(found)))
-        found = stages[-1].best_allowed(found)
-    return found, stages
+        stages.append(judged(serving_grid(best)))
+        best = stages[-1].best_allowed(best)
+    return best, stages
 
 
 PROFILE_STAGES = 3
@@ -254,7 +256,7 @@ def training_grid(start: Recipe, statistics: LogStatistics) -> Iterable[Recipe]:
 
 
 def serving_grid(start: Recipe) -> Iterable[Recipe]:
-    """The start, and it with one setting of the profile changed."""
+    """Yield the start, and it with one setting of the profile changed."""
     now = start.serve
     changed = [now]
     changed += [replace(now, half_life=now.half_life * factor) for factor in (0.5, 1.5, 3.0)]

@@ -20,8 +20,8 @@ from data.errors import FederationError
 from federation.lab.folds import Folds
 from federation.lab.guards import GUARDED, PartSum
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
-from federation.lab.search_space import SPACE, Knob, Point, near, recipe_at, values
+from federation.lab.result_cache import ResultCache
+from federation.lab.search_space import SPACE, Parameter, Point, near, recipe_at, values
 from federation.lab.selection import CrossValidation, cross_validate
 
 _TUNE = 7
@@ -34,7 +34,7 @@ BRACKET = KEEP**2
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be tried: whichever ends first.
+    """The bounds of a search: whichever ends first.
 
     trials: settings of training, the start among them. cpu_s: CPU seconds after which nothing new begins, what was kept
     from earlier runs counted; a machine's speed decides where that is, so only `trials` is the same everywhere.
@@ -53,11 +53,11 @@ class Budget:
             )
 
     def steps(self) -> int:
-        """Cross-validated tables, if nothing ends the search early."""
+        """Count the cross-validated tables, if nothing ends the search early."""
         return 1 + sum(_halved(size) for size in self.brackets())
 
     def brackets(self) -> Iterator[int]:
-        """Settings of training that each bracket begins with."""
+        """Yield the settings of training that each bracket begins with."""
         left = self.trials - 1
         while left > 0:
             yield min(left, BRACKET)
@@ -122,12 +122,12 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
-    """What was tried and found. stopped: why before the planned end: "", "budget" or "interrupted"."""
+class TuningResult:
+    """The trials and their winner. stopped: why before the planned end: "", "budget" or "interrupted"."""
 
     start: Recipe
     trials: tuple[Trial, ...]
-    space: tuple[Knob, ...]
+    space: tuple[Parameter, ...]
     stopped: str = ""
 
     @property
@@ -157,9 +157,12 @@ class Tuned:
         return sum(trial.found.participations for trial in self.trials if trial.found is not None)
 
     def to_frame(self) -> pl.DataFrame:
-        """A row for each trial and profile setting: trial, bracket, share, one column a knob (as judged: a share of the
-        rounds), mean, error, devices, chosen, and the mean in each guarded part; what cannot work has null figures, and
-        what a guard refuses its figures, and a note that says why."""
+        """Make a row for each trial and profile setting.
+
+        Columns: trial, bracket, share, one a parameter (as judged: a share of the rounds), mean, error, devices,
+        chosen, and the mean in each guarded part. What cannot work has null figures, and what a guard refuses its
+        figures, and a note that says why.
+        """
         rows: list[dict[str, Any]] = []
         for trial in self.trials:
             judged = trial.found
@@ -185,13 +188,13 @@ def tune(
     start: Recipe,
     budget: Budget | None = None,
     *,
-    space: Sequence[Knob] = SPACE,
+    space: Sequence[Parameter] = SPACE,
     seed: int = 0,
     k: int = 20,
     part: str = "all",
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_trial: Callable[[Trial], None] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search for a recipe by NDCG@k on the folds, from a recipe that works: it is the first trial, so nothing is lost.
 
     A setting that falls in a guarded part (federation/lab/guards.py) is refused, however good its figure is.
@@ -200,7 +203,9 @@ def tune(
     found, unless the start itself is not judged yet. on_trial: told after each trial.
     """
     budget = Budget() if budget is None else budget
-    search = _Search(folds, start, tuple(space), budget, seed, k, part, Memo() if memo is None else memo, on_trial)
+    search = _Search(
+        folds, start, tuple(space), budget, seed, k, part, ResultCache() if cache is None else cache, on_trial
+    )
     search.judge(0, 0, 1.0, search.settings({}, 0), may_fail=False)
     stopped = ""
     try:
@@ -217,11 +222,11 @@ def tune(
         stopped = "interrupted"
     except _BudgetSpent:
         stopped = "budget"
-    return Tuned(start, tuple(search.trials), search.space, stopped)
+    return TuningResult(start, tuple(search.trials), search.space, stopped)
 
 
 def rounds_at(recipe: Recipe, share: float) -> int:
-    """A share of a recipe's rounds, at least one of them."""
+    """Compute a share of a recipe's rounds, at least one of them."""
     return max(round(recipe.train.rounds * share), min(recipe.train.rounds, 1))
 
 
@@ -235,49 +240,56 @@ class _Search:
 
     folds: Folds
     start: Recipe
-    space: tuple[Knob, ...]
+    space: tuple[Parameter, ...]
     budget: Budget
     seed: int
     k: int
     part: str
-    memo: Memo
+    cache: ResultCache
     on_trial: Callable[[Trial], None] | None
     trials: list[Trial] = field(default_factory=list)
 
     def draws(self, best: Trial, bracket: int) -> list[Point]:
-        """Settings of training near the best so far, each with the best's settings of the profile."""
-        knobs = [knob for knob in self.space if knob.of_training]
+        """Draw settings of training near the best so far, each with the best's settings of the profile."""
+        parameters = [parameter for parameter in self.space if parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket]).spawn(BRACKET)
-        return [near(best.best_point, knobs, rng) for rng in rngs]
+        return [near(best.best_point, parameters, rng) for rng in rngs]
 
     def settings(self, point: Point, bracket: int) -> tuple[Point, ...]:
-        """The point, and others near it in the profile's settings: the same changes for all entrants of a bracket."""
-        knobs = [knob for knob in self.space if not knob.of_training]
+        """Draw the point, and others near it in the profile's settings: the same for all entrants of a bracket."""
+        parameters = [parameter for parameter in self.space if not parameter.of_training]
         rngs = np.random.default_rng([self.seed, _TUNE, bracket, 1]).spawn(self.budget.settings - 1)
-        return (point, *(near(point, knobs, rng) for rng in rngs))
+        return (point, *(near(point, parameters, rng) for rng in rngs))
 
     def refusals(self, found: CrossValidation) -> tuple[str, ...]:
-        """Why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
+        """Say why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
         begun = self.trials[0].judged if self.trials else found
         reasons = found.refusals(begun.parts_of(self.start))
-        return tuple("" if one == self.start else why for one, why in zip(found.candidates, reasons, strict=True))
+        return tuple(
+            "" if candidate == self.start else why for candidate, why in zip(found.candidates, reasons, strict=True)
+        )
 
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
-        """Cross-validate one setting of training; the trial is kept and told. Raises _BudgetSpent instead of beginning
-        one beyond the budget."""
+        """Cross-validate one setting of training; the trial is kept and reported.
+
+        Raises _BudgetSpent instead of beginning one beyond the budget.
+        """
         if sum(trial.found.cpu_s for trial in self.trials if trial.found is not None) >= self.budget.cpu_s:
             raise _BudgetSpent
-        found, note = None, ""
+        judged, note = None, ""
         whole = [recipe_at(point, self.start, self.space) for point in points]
-        recipes = tuple(replace(one, train=replace(one.train, rounds=rounds_at(one, share))) for one in whole)
+        recipes = tuple(
+            replace(candidate, train=replace(candidate.train, rounds=rounds_at(candidate, share)))
+            for candidate in whole
+        )
         try:
-            found = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, memo=self.memo)
+            judged = cross_validate(self.folds, recipes, seed=self.seed, k=self.k, part=self.part, cache=self.cache)
         except FederationError as error:
             if not may_fail:
                 raise
             note = str(error)
-        refused = () if found is None else self.refusals(found)
-        trial = Trial(number, bracket, share, points, recipes, found, note, refused)
+        refused = () if judged is None else self.refusals(judged)
+        trial = Trial(number, bracket, share, points, recipes, judged, note, refused)
         self.trials.append(trial)
         if self.on_trial is not None:
             self.on_trial(trial)
@@ -289,7 +301,7 @@ def _mean(part: PartSum | None) -> float | None:
 
 
 def _halved(size: int) -> int:
-    """Trials of a bracket of some entrants over all rungs."""
+    """Count the trials of a bracket of some entrants over all rungs."""
     total = 0
     for _ in RUNGS:
         total += size

@@ -19,10 +19,10 @@ from data.errors import FederationError
 from data.interactions import Interactions
 from data.split import iso
 from federation.lab.folds import Fold, Folds, digest_of, windows_of
-from federation.lab.nested_cv import Nested, nested
+from federation.lab.nested_cv import NestedResult, nested_cross_validation
 from federation.lab.questions import Protocol
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import judge
 from federation.lab.tuning import Budget
 from federation.simulation.strategy import arm_of
@@ -45,16 +45,16 @@ _BATCH = 512
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What was found; sections: JSON values, as documented in docs/overfitting.md."""
+    """The results of a validation; sections: JSON values, as documented in docs/overfitting.md."""
 
     sections: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The sections as one JSON object."""
+        """Collect the sections as one JSON object."""
         return dict(self.sections)
 
     def to_frame(self) -> pl.DataFrame:
-        """Long table: section, at (which fold, how many devices, …), figure, mean, low, high, devices."""
+        """Make a long table: section, at (which fold, how many devices, …), figure, mean, low, high, devices."""
         rows: list[tuple[str, str, str, float, float, float, int]] = []
 
         def walk(value: Any, section: str, at: str, name: str) -> None:
@@ -88,7 +88,7 @@ def validate(
     search: Budget | None = None,
     seed: int = 0,
     k: int = 20,
-    memo: Memo | None = None,
+    cache: ResultCache | None = None,
     on_section: Callable[[str], None] | None = None,
 ) -> Validation:
     """Validate a recipe on a log. All of the log is looked at: leave out of it what is to stay unseen.
@@ -99,7 +99,7 @@ def validate(
     """
     if folds < 2:
         raise FederationError(f"folds={folds}: must be 2 or more")
-    memo = Memo() if memo is None else memo
+    cache = ResultCache() if cache is None else cache
     over = Folds(log, protocol, windows_of(log, 1), folds, seed)
     bare = Recipe(recipe.train, recipe.serve.without_repeat())
     judged = _Judge(seed, k)
@@ -111,22 +111,22 @@ def validate(
         "by_number_of_rounds": partial(judged.by_rounds, over, bare),
     }
     if search is not None:
-        work["nested"] = partial(judged.nested, over, recipe, search, memo)
+        work["nested"] = partial(judged.nested, over, recipe, search, cache)
     words = {
         "log": digest_of(log), "protocol": protocol, "train": finite(asdict(recipe.train)), "seed": seed, "k": k,
         "serve": finite(asdict(recipe.serve)), "folds": folds, "windows": windows,
     }  # fmt: skip
-    found: dict[str, Any] = {"metric": f"ndcg@{k}", "protocol": protocol, "seed": seed}
+    sections: dict[str, Any] = {"metric": f"ndcg@{k}", "protocol": protocol, "seed": seed}
     for section in SECTIONS:
         if section not in work:
-            found[section] = None
+            sections[section] = None
             continue
         if on_section is not None:
             on_section(section)
         budget = repr(search) if section == "nested" else ""
-        found[section] = memo.of({"section": section, "search": budget, **words}, work[section])["of"]
-    found["gap"] = found["over_devices"].pop("gap")
-    return Validation(found)
+        sections[section] = cache.get_or_compute({"section": section, "search": budget, **words}, work[section])["of"]
+    sections["gap"] = sections["over_devices"].pop("gap")
+    return Validation(sections)
 
 
 @dataclass(frozen=True)
@@ -141,25 +141,25 @@ class _Judge:
         return f"ndcg@{self.k}"
 
     def over_devices(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Each fold's devices asked by a table that they did not train; and the gap to those that did."""
+        """Ask each fold's devices by a table that they did not train; and measure the gap to those that did."""
         bare, last = recipe.serve.without_repeat(), replace(recipe.serve.without_repeat(), trend_weight=0.0)
         rows, pooled, later, baskets, kept_out = [], [], [], [], []
-        held: HoldOut | None = None
+        hold_out: HoldOut | None = None
         users = np.empty(0, dtype=np.int64)
         basket_users = np.empty(0, dtype=np.int64)
         for fold in folds:
-            if held is None:
-                asked = fold.asked.split
-                held = hold_out_last(asked.train)
-                users = _some(np.flatnonzero(asked.test.counts > 0), folds)
-                basket_users = _some(np.flatnonzero(held.basket.counts > 0), folds)
+            if hold_out is None:
+                split = fold.asked.split
+                hold_out = hold_out_last(split.train)
+                users = _some(np.flatnonzero(split.test.counts > 0), folds)
+                basket_users = _some(np.flatnonzero(hold_out.basket.counts > 0), folds)
             everybody = np.union1d(users, fold.users)
             training, figures = judge(
                 fold, recipe.train, [recipe.serve, bare], seed=self.seed, users=everybody, k=self.k
             )
-            own = np.isin(figures.users, fold.users)
+            of_fold = np.isin(figures.users, fold.users)
             columns = {
-                name: figures.column(model, self.metric)[own]
+                name: figures.column(model, self.metric)[of_fold]
                 for name, model in (("personalized", "0"), ("popularity", "popularity"))
             }
             pooled.append(columns)
@@ -169,9 +169,10 @@ class _Judge:
             later.append(column)
             kept_out.append(~fold.trains)
             arm = arm_of(recipe.train.strategy, training.table, last, "last")
-            baskets.append(_basket_figures(arm, held, basket_users, folds.log.n_users, self.k))
+            baskets.append(_basket_figures(arm, hold_out, basket_users, folds.log.n_users, self.k))
         total = {
-            name: self._mean(np.concatenate([one[name] for one in pooled])) for name in ("personalized", "popularity")
+            name: self._mean(np.concatenate([figures_of_fold[name] for figures_of_fold in pooled]))
+            for name in ("personalized", "popularity")
         }
         gap = {"last_basket": self._gap(np.array(baskets), np.array(kept_out)), "later": None}
         if folds.protocol != "sessions":  # a session that is asked never trained
@@ -179,7 +180,7 @@ class _Judge:
         return {"of": {"folds": rows, **total, "gap": gap}}
 
     def over_time(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """What follows each moment, foretold from what was known; a device is resampled with all its windows."""
+        """Foretell what follows each moment from what was known; a device is resampled with all its windows."""
         rows = []
         sums = {name: np.zeros((2, folds.log.n_users)) for name in ("personalized", "popularity")}
         for fold, (start, end) in zip(folds, folds.windows, strict=True):
@@ -197,7 +198,7 @@ class _Judge:
         return {"of": {"folds": rows, **total}}
 
     def canary(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """The canary on the last window, beside the same training on true items."""
+        """Run the canary on the last window, beside the same training on true items."""
         fold = next(iter(folds))
 
         def fit(log: Interactions) -> Recommender:
@@ -205,25 +206,25 @@ class _Judge:
             return arm_of(recipe.train.strategy, table, recipe.serve, "personalized")
 
         known, now = fold.asked.histories, fold.asked.now
-        found = canary(fold.split, fit, histories=known, now=now, users=fold.users, k=self.k, seed=self.seed)
+        result = canary(fold.split, fit, histories=known, now=now, users=fold.users, k=self.k, seed=self.seed)
         intact = judge(fold, recipe.train, [recipe.serve], seed=self.seed, k=self.k)[1].column("0", self.metric)
         return {
             "of": {
                 "intact": self._mean(intact),
-                "permuted": self._mean(found.permuted),
-                "popularity": self._mean(found.popularity),
-                "chance": self._mean(found.chance),
+                "permuted": self._mean(result.permuted),
+                "popularity": self._mean(result.popularity),
+                "chance": self._mean(result.chance),
                 "excess": {
-                    "mean": found.excess.difference,
-                    "ci95": list(found.interval),
-                    "devices": found.excess.users,
+                    "mean": result.excess.difference,
+                    "ci95": list(result.interval),
+                    "devices": result.excess.users,
                 },
-                "alarm": found.alarm,
+                "alarm": result.alarm,
             }
         }
 
     def by_devices(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Tables of nested random subsets of each fold's training devices, asked by the same devices."""
+        """Train tables of nested random subsets of each fold's training devices, asked by the same devices."""
         rows = []
         for share in DEVICE_SHARES:
 
@@ -239,7 +240,7 @@ class _Judge:
         return {"of": rows}
 
     def by_rounds(self, folds: Folds, recipe: Recipe) -> dict[str, Any]:
-        """Trainings of their own with fewer and with more rounds, each with its whole schedule of steps."""
+        """Train anew with fewer and with more rounds, each with its whole schedule of steps."""
         rows = []
         for rounds in dict.fromkeys(max(1, round(share * recipe.train.rounds)) for share in ROUND_SHARES):
             other = replace(recipe, train=replace(recipe.train, rounds=rounds))
@@ -247,22 +248,22 @@ class _Judge:
                 rows.append({"rounds": rounds} | {key: value for key, value in row.items() if key != "devices"})
         return {"of": rows}
 
-    def nested(self, folds: Folds, recipe: Recipe, search: Budget, memo: Memo) -> dict[str, Any]:
-        """The nested figure beside the naive one."""
-        found: Nested = nested(folds, recipe, search, seed=self.seed, k=self.k, memo=memo)
+    def nested(self, folds: Folds, recipe: Recipe, search: Budget, cache: ResultCache) -> dict[str, Any]:
+        """Measure the nested figure beside the naive one."""
+        result: NestedResult = nested_cross_validation(folds, recipe, search, seed=self.seed, k=self.k, cache=cache)
         return {
             "of": {
-                "start": self._mean(found.start),
-                "naive": self._mean(found.naive),
-                "nested": self._mean(found.nested),
-                "optimism": _difference(found.optimism),
-                "gain": _difference(found.gain),
+                "start": self._mean(result.start),
+                "naive": self._mean(result.naive),
+                "nested": self._mean(result.nested),
+                "optimism": _difference(result.optimism),
+                "gain": _difference(result.gain),
                 "trials": search.trials,
             }
         }
 
     def _point(self, folds: Folds, recipe: Recipe, log_of: Callable[[Fold], Interactions]) -> dict[str, Any] | None:
-        """One point of a curve; None where so few devices cannot fill the rounds."""
+        """Measure one point of a curve; None where so few devices cannot fill the rounds."""
         columns: dict[str, list[Floats]] = {"0": [], "popularity": []}
         devices = 0.0
         for fold in folds:
@@ -288,36 +289,36 @@ class _Judge:
         return {"mean": float(np.nanmean(values)), "ci95": [float(low), float(high)], "devices": int(measured.sum())}
 
     def _gap(self, figures: Floats, held_out: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """Each device's figure from tables that it trained, against the one it did not; both (folds, n_users)."""
-        some = ~np.isnan(figures).any(axis=0)
-        figures, held_out = figures[:, some], held_out[:, some]
+        """Compare each device's figure from tables that it trained with the one it did not; both (folds, n_users)."""
+        complete = ~np.isnan(figures).any(axis=0)
+        figures, held_out = figures[:, complete], held_out[:, complete]
         out = np.where(held_out, figures, 0.0).sum(axis=0)
         trained = np.where(held_out, 0.0, figures).sum(axis=0) / (len(figures) - 1)
-        found = paired_difference(trained, out, seed=self.seed)
-        return {"trained": self._mean(trained), "held_out": self._mean(out), "difference": _difference(found)}
+        difference = paired_difference(trained, out, seed=self.seed)
+        return {"trained": self._mean(trained), "held_out": self._mean(out), "difference": _difference(difference)}
 
 
-def _basket_figures(arm: Any, held: HoldOut, users: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
-    """NDCG@k of each user's last basket from what it did before, (n_users,) float64; nan where there is none."""
-    found = np.full(n_users, np.nan)
+def _basket_figures(arm: Any, hold_out: HoldOut, users: npt.NDArray[np.int64], n_users: int, k: int) -> Floats:
+    """Measure NDCG@k of each user's last basket from what it did before, (n_users,) float64; else nan."""
+    figures = np.full(n_users, np.nan)
     for start in range(0, len(users), _BATCH):
-        some = users[start : start + _BATCH]
-        moments: Any = held.moments[some] if isinstance(arm, Personalized) else 0
-        found[some] = basket_ndcg(arm.scores(held.before, some, moments), held.basket.users(some), k)
-    return found
+        batch = users[start : start + _BATCH]
+        moments: Any = hold_out.moments[batch] if isinstance(arm, Personalized) else 0
+        figures[batch] = basket_ndcg(arm.scores(hold_out.before, batch, moments), hold_out.basket.users(batch), k)
+    return figures
 
 
 def _some(users: npt.NDArray[np.int64], folds: Folds) -> npt.NDArray[np.int64]:
-    """At most folds.at_most of the users, ascending."""
+    """Draw at most folds.at_most of the users, ascending."""
     if len(users) <= folds.at_most:
         return users
     return np.sort(np.random.default_rng([folds.seed, _SUBSET, 1]).permutation(users)[: folds.at_most])
 
 
-def _difference(found: PairedDifference) -> dict[str, Any]:
+def _difference(difference: PairedDifference) -> dict[str, Any]:
     return {
-        "mean": found.difference,
-        "ci95": [found.low, found.high],
-        "devices": found.users,
-        "p_value": found.p_value,
+        "mean": difference.difference,
+        "ci95": [difference.low, difference.high],
+        "devices": difference.users,
+        "p_value": difference.p_value,
     }

@@ -29,7 +29,9 @@ ROOM = 1.0 + 2.0**-40
 
 @lru_cache(maxsize=64)
 def experiment_plan(experiment: Experiment) -> SumPlan:
-    """The plan of each window's sum: one part in integer steps, σ of one party for the whole experiment's (ε, δ).
+    """Plan each window's sum: one part in integer steps.
+
+    σ of one party is for the whole experiment's (ε, δ).
 
     All windows together are within the bound of one, so σ does not grow with their number. Raises PlanRefused.
     """
@@ -42,14 +44,14 @@ def experiment_plan(experiment: Experiment) -> SumPlan:
 
 
 def subject_of(experiment: Experiment) -> str:
-    """How a task names the experiment: its id and version."""
+    """Name the experiment in a task: its id and version."""
     return f"{experiment.id}:{experiment.version}"
 
 
 def window_task(
     experiment: Experiment, window: int, task_id: str, *, deadline: int, come_back_at: int, suite: Suite
 ) -> Task:
-    """The draft of a window's task, for the custodian to sign. deadline, come_back_at: seconds since 1970 UTC."""
+    """Draft a window's task, for the custodian to sign. deadline, come_back_at: seconds since 1970 UTC."""
     return Task(
         task_id=task_id,
         round=window,
@@ -75,8 +77,8 @@ def check_window(task: Task, experiment: Experiment) -> None:
     if not 0 <= task.round < experiment.looks.count or len(task.blocks) != 1:
         raise TaskRefused(f"window={task.round}: must be 0..{experiment.looks.count - 1}, of one block")
     wanted, privacy = _quiet_plan(experiment), experiment.privacy
-    found = (task.plan.parts, task.plan.min_reports, task.plan.max_reports)
-    if found != (wanted.parts, wanted.min_reports, wanted.max_reports):
+    offered = (task.plan.parts, task.plan.min_reports, task.plan.max_reports)
+    if offered != (wanted.parts, wanted.min_reports, wanted.max_reports):
         raise TaskRefused("plan: must have the parts and numbers of reports of the experiment's definition")
     spent, promised = epsilon_of(rho_of(task.plan), privacy.delta), privacy.epsilon
     if promised is not None and not spent <= promised:
@@ -84,7 +86,10 @@ def check_window(task: Task, experiment: Experiment) -> None:
 
 
 def sums_of_windows(experiment: Experiment, windows: Iterable[npt.NDArray[np.int32]]) -> dict[str, list[ArmSums]]:
-    """Each arm's sums by cell, noise variances included, from the sums (length,) of windows that were summed."""
+    """Split the windows' sums into each arm's sums by cell, noise variances included.
+
+    They are the sums (length,) of windows that were summed.
+    """
     layout, plan = layout_of(experiment), experiment_plan(experiment)
     total, n = np.zeros(layout.length, dtype=np.int64), 0
     for words in windows:
@@ -93,7 +98,7 @@ def sums_of_windows(experiment: Experiment, windows: Iterable[npt.NDArray[np.int
 
 
 def looks_of(experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-    """One look after each window that was summed, cumulative. summed: number of a window, from 0 → its sum."""
+    """Make one look after each window that was summed, cumulative. summed: number of a window, from 0 → its sum."""
     numbers = sorted(summed)
     return [
         Look(number + 1, sums_of_windows(experiment, [summed[n] for n in numbers if n <= number])) for number in numbers
@@ -101,7 +106,7 @@ def looks_of(experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]
 
 
 def _quiet_plan(experiment: Experiment) -> SumPlan:
-    """The plan without noise."""
+    """Plan the sum without noise."""
     layout, privacy = layout_of(experiment), experiment.privacy
     part = Part(PART, layout.length, math.sqrt(layout.bound_squared) * ROOM, 1.0)
     return SumPlan((part,), privacy.min_reports, privacy.max_reports, sigma=0)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import EventKind
-from federation.learning.taste_update import METRICS, Clips, Update, clipped
+from federation.learning.taste_update import METRICS, Clips, Update, clip_part
 from recsys.model.intent import intent_query
 from recsys.model.intent_config import IntentConfig
 from recsys.model.profile_config import ProfileConfig
@@ -28,16 +28,16 @@ from recsys.model.profile_config import ProfileConfig
 def came_next(
     item_idx: npt.NDArray[np.int32], kind: npt.NDArray[np.uint8], profile: ProfileConfig, config: IntentConfig
 ) -> dict[int, float]:
-    """Items among the events after a moment, oldest first, and the weight of each by its first one; without κ.
+    """Weigh the items among the events after a moment, oldest first, each by its first one; without κ.
 
     A dislike and a kind that does not count are no targets.
     """
-    found: dict[int, float] = {}
-    for later, (item, one) in enumerate(zip(item_idx[: config.horizon], kind[: config.horizon], strict=True)):
-        weight = profile.kind_weights[one]
-        if one != EventKind.DISLIKE and weight > 0 and int(item) not in found:
-            found[int(item)] = weight * config.decay**later
-    return found
+    weights: dict[int, float] = {}
+    for later, (item, event_kind) in enumerate(zip(item_idx[: config.horizon], kind[: config.horizon], strict=True)):
+        weight = profile.kind_weights[event_kind]
+        if event_kind != EventKind.DISLIKE and weight > 0 and int(item) not in weights:
+            weights[int(item)] = weight * config.decay**later
+    return weights
 
 
 def intent_update(
@@ -72,10 +72,10 @@ def intent_update(
                 rows[item - block.start] += kappa * weight * residual * q
                 counts[item - block.start] += kappa * weight
     return Update(
-        rows=clipped(rows, clips.rows),
-        counts=clipped(counts, clips.counts),
-        second=clipped(second[np.triu_indices(width)], clips.second),
-        first=clipped(intent_query(taste[item_idx], kind, profile).astype(np.float64), clips.first),
+        rows=clip_part(rows, clips.rows),
+        counts=clip_part(counts, clips.counts),
+        second=clip_part(second[np.triu_indices(width)], clips.second),
+        first=clip_part(intent_query(taste[item_idx], kind, profile).astype(np.float64), clips.first),
         one=1.0 if n else 0.0,
         metrics=np.zeros(len(METRICS)),
     )

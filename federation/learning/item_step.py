@@ -49,7 +49,7 @@ class RoundSums:
 
     @staticmethod
     def zeros(n_items: int, dim: int) -> RoundSums:
-        """The sum of no reports."""
+        """Start from the sum of no reports."""
         return RoundSums(
             np.zeros((n_items, dim)),
             np.zeros(n_items),
@@ -63,7 +63,7 @@ class RoundSums:
 
 @dataclass(frozen=True)
 class StepConfig:
-    """How far an item row moves in a round.
+    """Settings of how far an item row moves in a round.
 
     step, final_step: η of the first and of the last round, annealed geometrically in between.
     momentum: of the gradient, in [0, 1); memory: share of a round in the running means of Ā and c̄, in (0, 1].
@@ -93,7 +93,7 @@ class StepConfig:
     count_floor: float = 0.0
 
     def step_at(self, round_: int, rounds: int) -> float:
-        """η of round 0 … rounds − 1."""
+        """Compute η of round 0 … rounds − 1."""
         return float(self.step * (self.final_step / self.step) ** (round_ / max(rounds - 1, 1)))
 
 
@@ -103,7 +103,9 @@ GUARDED = StepConfig(trust_radius=0.2, row_limit=3.0, row_bound=0.2, count_limit
 
 @dataclass(frozen=True)
 class StepState:
-    """What the server carries from round to round: running means without their bias correction, and the table.
+    """The state that the server carries from round to round.
+
+    It is running means without their bias correction, and the table.
 
     item_embeddings: (n_items, dim) float32; rows, counts, second, first: running means, float64; steps: rounds done.
     row_mass, row_momentum_mass: (n_items,) weight in each row's running means of counts and of rows, mass that in the
@@ -122,7 +124,7 @@ class StepState:
 
     @staticmethod
     def start(n_items: int, dim: int, seed: int) -> StepState:
-        """V ~ N(0, 0.1² / dim) and empty running means."""
+        """Draw V ~ N(0, 0.1² / dim) and empty running means."""
         V = np.random.default_rng([seed, 0]).normal(0.0, 0.1 / np.sqrt(dim), (n_items, dim))
         return StepState(
             item_embeddings=V.astype(np.float32),
@@ -145,7 +147,9 @@ class StepState:
 def item_step(
     state: StepState, sums: RoundSums, config: StepConfig, *, alpha: float, reg: float, step: float
 ) -> StepState:
-    """The state after one round. alpha, reg: as in the profile's fold-in; step: η of this round.
+    """Step the state by one round.
+
+    alpha, reg: as in the profile's fold-in; step: η of this round.
 
     A row whose block got no report in the round, or whose count is below the floor, stays where it is.
     """
@@ -169,7 +173,7 @@ def item_step(
 
     positives = sums.rows * share[:, None]
     if np.isfinite(config.row_bound):
-        positives = shortened(positives, config.row_bound * np.maximum(believed, 0.0))
+        positives = shorten_rows(positives, config.row_bound * np.maximum(believed, 0.0))
     gradient = positives + alpha * (V @ second) + (reg * (believed + alpha))[:, None] * V
     rows = np.where(reported[:, None], _running(state.rows, gradient, 1.0 - config.momentum), state.rows)
     momentum_mass = np.where(
@@ -181,9 +185,9 @@ def item_step(
     eigenvalues = np.maximum(eigenvalues, max(config.eigenvalue_floor * eigenvalues[-1], 0.0))
     curvature = (alpha + c)[:, None] * eigenvalues + (reg * (c + alpha))[:, None]
     move = -step * ((g @ Q) / curvature) @ Q.T
-    move = shortened(move, config.trust_radius * max(float(np.linalg.norm(V, axis=1).mean()), 1e-12))
+    move = shorten_rows(move, config.trust_radius * max(float(np.linalg.norm(V, axis=1).mean()), 1e-12))
     moves = reported & (c >= config.count_floor)
-    moved = np.where(moves[:, None], shortened(V + move, config.row_limit), V)
+    moved = np.where(moves[:, None], shorten_rows(V + move, config.row_limit), V)
     return StepState(
         item_embeddings=moved.astype(np.float32),
         rows=rows,
@@ -197,15 +201,15 @@ def item_step(
     )
 
 
-def shortened(rows: Vector, limit: float | Vector) -> Vector:
-    """Rows (n, dim) scaled down to norms of at most limit, one number or (n,); inf leaves them as they are."""
+def shorten_rows(rows: Vector, limit: float | Vector) -> Vector:
+    """Scale rows (n, dim) down to norms of at most limit, one number or (n,); inf leaves them as they are."""
     length = np.linalg.norm(rows, axis=1)
     bounded: Vector = rows * np.minimum(1.0, np.where(length > 0, limit / np.maximum(length, 1e-300), 1.0))[:, None]
     return bounded
 
 
 def symmetric(triangle: Vector, dim: int) -> Vector:
-    """(dim, dim) symmetric matrix from its upper triangle, row by row."""
+    """Rebuild a symmetric matrix (dim, dim) from its upper triangle, row by row."""
     full = np.zeros((dim, dim))
     full[np.triu_indices(dim)] = triangle
     return full + np.triu(full, 1).T

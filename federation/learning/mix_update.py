@@ -60,7 +60,7 @@ class MixUpdate:
 
 
 def mix_update(examples: Mapping[ListName, Examples], weights: Mapping[ListName, Floats], step: int) -> MixUpdate:
-    """The update of ONE device, or the sum of those of several, each within its clips.
+    """Compute the update of ONE device, or the sum of those of several, each within its clips.
 
     examples: of the lists "all" and "new". weights: of both, (F,). step: 0 is the one that sends Hessians.
     """
@@ -78,7 +78,7 @@ def mix_update(examples: Mapping[ListName, Examples], weights: Mapping[ListName,
 
 
 def symmetric(triangle: Floats) -> Floats:
-    """The matrix (F, F) of an upper triangle."""
+    """Rebuild the matrix (F, F) of an upper triangle."""
     matrix = np.zeros((N_FEATURES, N_FEATURES))
     matrix[TRIANGLE] = triangle
     whole: Floats = matrix + np.triu(matrix, 1).T
@@ -86,7 +86,7 @@ def symmetric(triangle: Floats) -> Floats:
 
 
 def step_plan(step: int, noise_multiplier: float, *, min_reports: int, max_reports: int) -> SumPlan:
-    """The plan of one Newton step's sum: one report is 1/(2·noise_multiplier²)-zCDP."""
+    """Plan one Newton step's sum: one report is 1/(2·noise_multiplier²)-zCDP."""
     lengths = {"gradient_all": (N_FEATURES, GRADIENT_CLIP), "gradient_new": (N_FEATURES, GRADIENT_CLIP)}
     if step == 0:
         lengths |= {name: (len(TRIANGLE[0]), HESSIAN_CLIP) for name in ("hessian_all", "hessian_new")}
@@ -94,7 +94,7 @@ def step_plan(step: int, noise_multiplier: float, *, min_reports: int, max_repor
 
 
 def guard_plan(noise_multiplier: float, *, min_reports: int, max_reports: int) -> SumPlan:
-    """The plan of the judging devices' sum: differences to the mix and their squares, of both lists."""
+    """Plan the judging devices' sum: differences to the mix and their squares, of both lists."""
     lengths = {f"{what}_{name}": (JUDGED, GUARD_CLIP) for name in LISTS for what in ("apart", "square")}
     return _plan(lengths, noise_multiplier, min_reports, max_reports)
 
@@ -108,7 +108,10 @@ def _plan(lengths: Mapping[str, tuple[int, float]], z: float, min_reports: int, 
 def step_sums(
     parts: Mapping[str, Floats], listed: str, reports: float, hessian: Floats | None, noise: float
 ) -> StepSums:
-    """What a Newton step of one list needs, from a sum's parts; hessian: (F, F) of the first step, for later ones."""
+    """Read what a Newton step of one list needs, from a sum's parts.
+
+    hessian: (F, F) of the first step, for later ones.
+    """
     if hessian is None:
         triangle = parts.get(f"hessian_{listed}")
         if triangle is None:

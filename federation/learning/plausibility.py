@@ -23,7 +23,7 @@ NEVER_NEGATIVE = ("counts", "one", "metrics")
 
 
 def plausible(sums: npt.NDArray[np.int32], plan: SumPlan, reports: int | None = None) -> bool:
-    """Whether at most `reports` honest reports and the plan's noise can add up to one block's sums.
+    """Check that at most `reports` honest reports and the plan's noise can add up to one block's sums.
 
     sums: (plan.length,) int32 as published. reports: of the batch, public; plan.max_reports by default. An honest batch
     is called implausible less than once in 10⁹ times.
@@ -32,7 +32,7 @@ def plausible(sums: npt.NDArray[np.int32], plan: SumPlan, reports: int | None = 
 
 
 def implausible_parts(sums: npt.NDArray[np.int32], plan: SumPlan, reports: int | None = None) -> tuple[str, ...]:
-    """Names of the parts that no honest batch has, for a log line; says nothing about any report.
+    """Name the parts that no honest batch has, for a log line; it says nothing about any report.
 
     Per part: the norm is at most reports × bound, and noise; counters are not negative and at most reports × their
     limit; the second moment, where a plan has one, has no negative eigenvalue beyond what noise makes.
@@ -60,14 +60,17 @@ def _norm_fits(x: npt.NDArray[np.float64], part: Part, n: int, noise: float) -> 
 
 
 def _signs_fit(x: npt.NDArray[np.float64], part: Part, n: int, noise: float) -> bool:
-    """Coordinates of counters between 0 and what n reports can add; rounding never leaves [⌊0⌋, ⌈limit⌉]."""
+    """Check that counters lie between 0 and what n reports can add; rounding never leaves [⌊0⌋, ⌈limit⌉]."""
     slack = noise * (TAILS + math.sqrt(2 * math.log(part.length + 1)))
     low = -slack if part.name in NEVER_NEGATIVE else -math.inf
     return bool(x.min() >= low and float(np.abs(x).max()) <= n * part.coordinate_bound + slack)
 
 
 def _is_moment(triangle: npt.NDArray[np.float64], noise: float, n: int) -> bool:
-    """A sum of u·uᵀ, from its upper triangle in steps: rounding adds at most 1 a coordinate and report."""
+    """Check that a sum can be of u·uᵀ, from its upper triangle in steps.
+
+    Rounding adds at most 1 a coordinate and report.
+    """
     dim = round((math.sqrt(8 * len(triangle) + 1) - 1) / 2)
     if dim * (dim + 1) // 2 != len(triangle):
         return True

@@ -40,7 +40,7 @@ _ORDERS = tuple(1.0 + 10 ** (k / 100) for k in range(-200, 601))
 
 @dataclass(frozen=True)
 class PrivacyPlan:
-    """What one installation is promised by all rounds under this plan.
+    """The promise to one installation by all rounds under this plan.
 
     clips: finite L2 bounds of the parts of an update. noise_multiplier: one party's σ over the sensitivity; 0 is
     privacy off, for simulation and loopback. max_participations: rounds that one installation takes part in, ever: each
@@ -90,7 +90,7 @@ class PrivacyPlan:
         return self.epsilon_after(self.max_participations)
 
     def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
-        """ε of one installation that took part so many times: 0 of none, inf with privacy off.
+        """Compute ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
         proof_error: what each verified report takes of δ.
         """
@@ -98,11 +98,11 @@ class PrivacyPlan:
         return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
 
     def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
-        """ε of the installation that was asked most after so many rounds: its cap bounds it."""
+        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it."""
         return self.epsilon_after(min(rounds, self.max_participations), proof_error)
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
-        """The plan of a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
+        """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
 
         Much noise over few reports needs no fine steps: scales are halved until sums and noise fit their 32 bits, and
         with verified reports until the field of their proofs has room for the squares. One round has one such plan:
@@ -134,7 +134,10 @@ class PrivacyPlan:
         max_reports: int,
         max_rounds: int = 1_000,
     ) -> PrivacyPlan:
-        """The plan with the least noise, to four digits, whose lifetime ε is at most epsilon; inf is privacy off."""
+        """Calibrate the plan with the least noise, to four digits, whose lifetime ε is at most epsilon.
+
+        inf is privacy off.
+        """
         if not epsilon > 0:
             raise PlanRefused(f"epsilon={epsilon}: must be above 0")
         off = PrivacyPlan(clips, 0.0, max_participations, min_reports, max_reports, delta, max_rounds)
@@ -146,11 +149,13 @@ class PrivacyPlan:
     def off(
         clips: Clips, *, max_participations: int, min_reports: int, max_reports: int, max_rounds: int = 1_000
     ) -> PrivacyPlan:
-        """No noise and no guarantee: ε = inf. For simulation and loopback; every artifact says so."""
+        """Plan no noise and no guarantee: ε = inf. For simulation and loopback; every artifact says so."""
         return PrivacyPlan(clips, 0.0, max_participations, min_reports, max_reports, 1e-6, max_rounds)
 
     def statement(self, participations: int | None = None) -> dict[str, Any]:
-        """The promise for a report or a manifest: ε after so many participations (default: the cap), and its meaning.
+        """State the promise for a report or a manifest.
+
+        It is ε after so many participations (default: the cap), and its meaning.
 
         epsilon is None when there is no bound.
         """
@@ -167,12 +172,12 @@ class PrivacyPlan:
         return figures | STATEMENT
 
     def to_json(self) -> str:
-        """One line of JSON, the same for equal plans."""
+        """Write one line of JSON, the same for equal plans."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @staticmethod
     def from_json(text: str | bytes) -> PrivacyPlan:
-        """The plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
+        """Read the plan of its JSON; raises PlanRefused for missing, unknown or mistyped fields.
 
         A plan agreed on before there were min_items and min_dim goes without them.
         """
@@ -189,7 +194,7 @@ class PrivacyPlan:
 
 
 def least_sigma(z: float, sensitivity_squared: int) -> int:
-    """The least integer σ with σ² ≥ z²·Δ², compared as a device compares it."""
+    """Find the least integer σ with σ² ≥ z²·Δ², compared as a device compares it."""
     wanted = z**2 * sensitivity_squared
     sigma = math.isqrt(math.floor(wanted))
     return sigma if sigma**2 >= wanted else sigma + 1
@@ -218,7 +223,10 @@ def _epsilon(z: float, participations: int, delta: float) -> float:
 
 @functools.lru_cache(maxsize=256)
 def least_noise(epsilon: float, delta: float, participations: int) -> float:
-    """The least noise multiplier of four digits that keeps so many participations at ε or less. Raises PlanRefused."""
+    """Find the least noise multiplier of four digits that keeps so many participations at ε or less.
+
+    Raises PlanRefused.
+    """
     if _epsilon(_MAX_Z, participations, delta) > epsilon:
         raise PlanRefused(f"epsilon={epsilon}: needs a noise_multiplier above {_MAX_Z:.0f}")
     low, high = 0.0, _MAX_Z

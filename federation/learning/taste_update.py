@@ -63,7 +63,7 @@ class Update:
 def by_item(
     item_idx: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], targets: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int32], Vector, Vector]:
-    """Events of one history merged by item: distinct item_idx, summed weights, weighted mean targets.
+    """Merge events of one history by item: distinct item_idx, summed weights, weighted mean targets.
 
     Events of weight 0 (a kind that does not count) are dropped.
     """
@@ -100,21 +100,21 @@ def device_update(
             rows[i - block.start] = w_i * (u @ item_embeddings[i].astype(np.float64) - p_i) * u
             counts[i - block.start] = w_i
     return Update(
-        rows=clipped(rows, clips.rows),
-        counts=clipped(counts, clips.counts),
-        second=clipped(np.outer(u, u)[np.triu_indices(dim)], clips.second),
-        first=clipped(u, clips.first),
+        rows=clip_part(rows, clips.rows),
+        counts=clip_part(counts, clips.counts),
+        second=clip_part(np.outer(u, u)[np.triu_indices(dim)], clips.second),
+        first=clip_part(u, clips.first),
         one=1.0 if len(items) else 0.0,
         metrics=metrics_vector(metrics or {}),
     )
 
 
 def metrics_vector(metrics: Mapping[str, float]) -> Vector:
-    """(len(METRICS),) in their order; 0 for what was not measured."""
+    """Order metrics into (len(METRICS),); 0 for what was not measured."""
     return np.array([metrics.get(name, 0.0) for name in METRICS])
 
 
-def clipped(part: Vector, bound: float) -> Vector:
-    """A part scaled down to L2 norm ≤ bound."""
+def clip_part(part: Vector, bound: float) -> Vector:
+    """Scale a part down to L2 norm ≤ bound."""
     norm = float(np.linalg.norm(part))
     return part if norm <= bound else part * (bound / norm)

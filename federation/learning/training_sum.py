@@ -45,7 +45,7 @@ def training_plan(
     sigma: int = 0,
     trained: str = "taste",
 ) -> SumPlan:
-    """The plan of a training round's sum over blocks of n_block items.
+    """Plan a training round's sum over blocks of n_block items.
 
     trained: the part of the table that is trained, one of ROWS, dim wide.
     clips: finite bounds of rows, counts, second and first; `one` and `metrics` are clamped to [0, 1] by their meaning.
@@ -67,7 +67,7 @@ def training_plan(
 
 
 def vectors_of(update: Update, n_block: int, trained: str = "taste") -> dict[str, npt.NDArray[np.float64]]:
-    """An update as the named vectors of its plan; a shorter last block is padded with zeros."""
+    """Lay an update out as the named vectors of its plan; a shorter last block is padded with zeros."""
     missing = n_block - len(update.counts)
     if missing < 0:
         raise FederationError(f"update has {len(update.counts)} items, the plan's blocks have {n_block}")
@@ -84,7 +84,7 @@ def vectors_of(update: Update, n_block: int, trained: str = "taste") -> dict[str
 def round_sums(
     plan: SumPlan, sums: Mapping[int, npt.NDArray[np.int32]], *, n_items: int, n_block: int, dim: int
 ) -> RoundSums:
-    """Integer sums of the blocks that closed, as the item step reads them.
+    """Read the integer sums of the blocks that closed, as the item step reads them.
 
     sums: block → (plan.length,) int32. A block that is missing had no batch: its items have no reports.
     """

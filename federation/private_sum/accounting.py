@@ -8,12 +8,12 @@ from federation.private_sum.plan import SumPlan
 
 
 def rho_of(plan: SumPlan) -> float:
-    """ρ of zCDP of one report in a sum, one party's noise counted."""
+    """Compute ρ of zCDP of one report in a sum, one party's noise counted."""
     return plan.sensitivity_squared / (2.0 * plan.sigma**2) if plan.private else math.inf
 
 
 def epsilon_of(rho: float, delta: float) -> float:
-    """ε at δ of a ρ-zCDP mechanism (Canonne, Kamath, Steinke 2020, proposition 12, least over α)."""
+    """Compute ε at δ of a ρ-zCDP mechanism (Canonne, Kamath, Steinke 2020, proposition 12, least over α)."""
     if rho == 0 or math.isinf(rho):
         return rho
 

@@ -28,7 +28,7 @@ from federation.private_sum.verified.transcript import Commitments
 
 @dataclass(frozen=True)
 class Round:
-    """What the custodian keeps of one task it signed. key is None once the round is closed."""
+    """The custodian's state of one task it signed. key is None once the round is closed."""
 
     task_hash: bytes
     plan: SumPlan
@@ -43,7 +43,9 @@ class Round:
 
 
 def answer(batch: Batch, before: Round, counted_before: Collection[bytes] = frozenset()) -> tuple[Round, Answer]:
-    """The round after this batch, and its answer; the round is unchanged if the answer is a replay.
+    """Answer a batch: return the round after it, and its answer.
+
+    The round is unchanged if the answer is a replay.
 
     counted_before: report ids of this batch that other rounds counted, as the store knows them. Seeds that do not open,
     and verified reports whose proof fails, are left out and named; everything else that is wrong refuses the batch:
@@ -76,7 +78,7 @@ def answer(batch: Batch, before: Round, counted_before: Collection[bytes] = froz
 
 
 def close(before: Round) -> Round:
-    """The round without its key: nothing sealed to it can be opened any more; stored answers can be replayed."""
+    """Close the round: drop its key. Nothing sealed to it can be opened any more; stored answers can be replayed."""
     return replace(before, key=None)
 
 
@@ -126,7 +128,7 @@ def _check_ids(batch: Batch, before: Round, counted_before: Collection[bytes]) -
 
 
 def _open_all(batch: Batch, plan: SumPlan, key: RoundKey) -> tuple[dict[bytes, bytes], tuple[bytes, ...]]:
-    """The seed of each report id whose seal opens, and the ids whose seal is broken."""
+    """Open every seal: the seed of each report id whose seal opens, and the ids whose seal is broken."""
     opener, seeds, broken = Opener.of(key), {}, []
     for seed in batch.seeds:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy.typing as npt
 
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import RandomBytes
 from federation.private_sum.report_share import proof_plan
@@ -33,13 +33,13 @@ def contribute(
     binding: Binding,
     random: RandomBytes,
 ) -> Contribution:
-    """One device's halves. random rounds; the seed always comes from the operating system.
+    """Make one device's halves. random rounds; the seed always comes from the operating system.
 
     With a verified suite the service's half holds the proof of the bounds too.
     """
     words = encode(plan, vectors, random)
     if suite.verified:
-        halves = prove(proof_plan(plan), signed(words), binding.info)
+        halves = prove(proof_plan(plan), to_signed(words), binding.info)
         bound = replace(binding, commitments=halves.commitments.to_bytes())
         return Contribution(halves.share, seal(halves.seed, suite, round_public_key, bound))
     seed = os.urandom(SEED_BYTES)

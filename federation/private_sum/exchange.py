@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from federation.private_sum.encoding import Reader, sized, u32
+from federation.private_sum.encoding import Reader, encode_sized, u32
 from federation.private_sum.fixed_point import Words
 from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
-from federation.private_sum.sealing import REPORT_ID_BYTES, TASK_HASH_BYTES, framed
+from federation.private_sum.sealing import REPORT_ID_BYTES, TASK_HASH_BYTES, frame_fields
 from federation.private_sum.shares import WIRE_WORD
 from federation.private_sum.verified.field import ELEMENT_BYTES
 from federation.private_sum.verified.transcript import COMMITMENTS_BYTES
@@ -58,14 +58,14 @@ class Batch:
     @property
     def digest(self) -> bytes:
         """SHA-256 of everything in the batch: the same question again has the same digest."""
-        head = framed(self.task_hash, self.block.to_bytes(4, "little"))
-        body = framed(*(part for seed in self.seeds for part in self._fields(seed)))
+        head = frame_fields(self.task_hash, self.block.to_bytes(4, "little"))
+        body = frame_fields(*(part for seed in self.seeds for part in self._fields(seed)))
         return hashlib.sha256(head + body).digest()
 
     def to_bytes(self) -> bytes:
-        """The batch on the wire."""
+        """Encode the batch for the wire."""
         magic = VERIFIED_BATCH_MAGIC if self.verified else BATCH_MAGIC
-        seeds = (b"".join((first, *map(sized, rest))) for first, *rest in map(self._fields, self.seeds))
+        seeds = (b"".join((first, *map(encode_sized, rest))) for first, *rest in map(self._fields, self.seeds))
         return b"".join((magic, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
 
     def _fields(self, seed: SealedSeed) -> tuple[bytes, ...]:
@@ -80,7 +80,7 @@ class Batch:
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:
-        """The batch of its wire bytes, which may still be of any round."""
+        """Decode the batch of its wire bytes, which may still be of any round."""
         read = Reader(memoryview(data), MalformedBatch)
         verified = _read_magic(read, BATCH_MAGIC, VERIFIED_BATCH_MAGIC) == VERIFIED_BATCH_MAGIC
         task_hash = read.take("task_hash", TASK_HASH_BYTES)
@@ -113,15 +113,15 @@ class Answer:
         return np.frombuffer(self.half, dtype=WIRE_WORD)
 
     def to_bytes(self) -> bytes:
-        """The answer on the wire."""
+        """Encode the answer for the wire."""
         lists = (self.counted, self.broken, self.failed) if self.verified else (self.counted, self.broken)
         ids = (u32(len(listed)) + b"".join(listed) for listed in lists)
         magic = VERIFIED_ANSWER_MAGIC if self.verified else ANSWER_MAGIC
-        return b"".join((magic, u32(self.block), self.batch_digest, *ids, sized(self.half)))
+        return b"".join((magic, u32(self.block), self.batch_digest, *ids, encode_sized(self.half)))
 
     @staticmethod
     def from_bytes(data: bytes) -> Answer:
-        """The answer of its wire bytes."""
+        """Decode the answer of its wire bytes."""
         read = Reader(memoryview(data), MalformedBatch)
         verified = _read_magic(read, ANSWER_MAGIC, VERIFIED_ANSWER_MAGIC) == VERIFIED_ANSWER_MAGIC
         word = ELEMENT_BYTES if verified else WIRE_WORD.itemsize

@@ -23,7 +23,7 @@ Words = npt.NDArray[np.uint32]
 
 
 def encode(plan: SumPlan, vectors: Mapping[str, npt.ArrayLike], random: RandomBytes) -> Words:
-    """(plan.length,) uint32: the parts clipped, rounded and laid one after the other.
+    """Encode vectors as (plan.length,) uint32: the parts clipped, rounded and laid one after the other.
 
     vectors: one array of part.length numbers for each part, of any shape, finite. random: secure_bytes() on a device,
     seeded_bytes(rng) in simulation. Raises PlanRefused for missing, unknown, wrongly sized or non-finite parts.
@@ -38,20 +38,20 @@ def encode(plan: SumPlan, vectors: Mapping[str, npt.ArrayLike], random: RandomBy
 
 
 def decode(plan: SumPlan, sums: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[np.float64]]:
-    """Each part of a sum in its own unit. sums: (plan.length,) int32, as `signed` gives it."""
+    """Decode each part of a sum into its own unit. sums: (plan.length,) int32, as `to_signed` gives it."""
     if sums.shape != (plan.length,):
         raise PlanRefused(f"sum has shape {sums.shape}: must be ({plan.length},)")
     scales = {part.name: part.scale for part in plan.parts}
     return {name: sums[where] / scales[name] for name, where in plan.slices().items()}
 
 
-def signed(words: Words) -> npt.NDArray[np.int32]:
-    """Words of a finished sum as the integers they stand for: 2**32 − 1 is −1."""
+def to_signed(words: Words) -> npt.NDArray[np.int32]:
+    """Read words of a finished sum as the integers they stand for: 2**32 − 1 is −1."""
     return words.astype(np.uint32, copy=False).view(np.int32)
 
 
 def _clip(part: Part, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The part in integer steps, not yet rounded, within its real bound; a copy."""
+    """Clip the part in integer steps, not yet rounded, to its real bound; a copy."""
     x = np.array(values, dtype=np.float64).ravel()
     if len(x) != part.length:
         raise PlanRefused(f"part {part.name}: {len(x)} numbers: must be {part.length}")
@@ -68,7 +68,7 @@ def _clip(part: Part, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _round(part: Part, y: npt.NDArray[np.float64], random: RandomBytes) -> npt.NDArray[np.int32]:
-    """Stochastic rounding, redrawn until the squared norm is within part.bound_squared.
+    """Round stochastically, and redraw until the squared norm is within part.bound_squared.
 
     Chunk by chunk: at 100,000 coordinates fresh memory costs more than the arithmetic.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import BatchTooSmall
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import BatchRefused
@@ -17,7 +17,7 @@ from federation.private_sum.refusals import BatchRefused
 def sum_in_process(
     plan: SumPlan, vectors: Iterable[Mapping[str, npt.ArrayLike]], rng: np.random.Generator
 ) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: sum of the devices' clipped and rounded vectors, without noise.
+    """Sum the devices' clipped and rounded vectors without noise: (plan.length,) int32.
 
     Bit-equal to shares, custodian and service with sigma=0 when devices round with the same rng, one after the other.
     Raises BatchTooSmall below min_reports, BatchRefused above max_reports.
@@ -30,4 +30,4 @@ def sum_in_process(
         raise BatchTooSmall(f"reports={n}: must be at least min_reports={plan.min_reports}")
     if n > plan.max_reports:
         raise BatchRefused(f"reports={n}: must be at most max_reports={plan.max_reports}")
-    return signed(total)
+    return to_signed(total)

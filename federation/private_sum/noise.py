@@ -27,7 +27,7 @@ CANDIDATES = 1.4
 
 
 def discrete_gaussian(sigma: int, n: int, random: RandomBytes, *, doubt: float = ULPS) -> Integers:
-    """(n,) int64 independent draws of scale sigma, an integer ≥ 0 (0: zeros).
+    """Draw n independent discrete Gaussians of scale sigma, an integer ≥ 0 (0: zeros): (n,) int64.
 
     random: secure_bytes() wherever privacy rests on it. doubt: float error within which a decision is not taken from
     float64 alone; raising it changes the speed, never the draws.
@@ -36,19 +36,19 @@ def discrete_gaussian(sigma: int, n: int, random: RandomBytes, *, doubt: float =
         raise ValueError(f"sigma={sigma}: must be 0 or more")
     if sigma == 0:
         return np.zeros(n, dtype=np.int64)
-    kept = [np.empty(0, dtype=np.int64)]
+    batches = [np.empty(0, dtype=np.int64)]
     missing = n
     while missing > 0:
         proposed = _discrete_laplace(sigma + 1, math.ceil(missing * CANDIDATES) + 16, random, doubt)
         accepted = proposed[_accept(proposed, sigma, random, doubt)][:missing]
-        kept.append(accepted)
+        batches.append(accepted)
         missing -= len(accepted)
-    draws: Integers = np.concatenate(kept)
+    draws: Integers = np.concatenate(batches)
     return draws
 
 
 def _discrete_laplace(t: int, n: int, random: RandomBytes, doubt: float) -> Integers:
-    """Up to n draws x with probability proportional to exp(−|x|/t): ⌊−t·ln U⌋ with a sign, −0 thrown away."""
+    """Draw up to n x with probability proportional to exp(−|x|/t). They are ⌊−t·ln U⌋ with a sign, −0 thrown away."""
     bits = words64(random, n)
     top, negative = bits >> np.uint64(11), (bits & np.uint64(1)).astype(bool)
     low = np.maximum(top, np.uint64(1)) * 2.0**-53
@@ -63,7 +63,7 @@ def _discrete_laplace(t: int, n: int, random: RandomBytes, doubt: float) -> Inte
 
 
 def _accept(proposed: Integers, sigma: int, random: RandomBytes, doubt: float) -> npt.NDArray[np.bool_]:
-    """U < exp(−(|x| − σ²/t)²/2σ²) for each proposed x, with t = σ + 1."""
+    """Test U < exp(−(|x| − σ²/t)²/2σ²) for each proposed x, with t = σ + 1."""
     t = sigma + 1
     gamma = (np.abs(proposed) - sigma * sigma / t) ** 2 / (2.0 * sigma * sigma)
     top = words64(random, len(proposed)) >> np.uint64(11)
@@ -76,7 +76,7 @@ def _accept(proposed: Integers, sigma: int, random: RandomBytes, doubt: float) -
 
 
 def _below_exp(top: int, gamma: Fraction, random: RandomBytes) -> bool:
-    """Whether U < exp(−gamma), where the first 53 bits of U are top and the rest is drawn when needed."""
+    """Test U < exp(−gamma). The first 53 bits of U are top, and the rest is drawn when needed."""
     value, bits = top, 53
     while True:
         digits = bits // 3 + 10
@@ -92,7 +92,7 @@ def _below_exp(top: int, gamma: Fraction, random: RandomBytes) -> bool:
 
 
 def _exponential_floor(top: int, t: int, random: RandomBytes) -> int:
-    """⌊−t·ln U⌋, where the first 53 bits of U are top and the rest is drawn when needed."""
+    """Compute ⌊−t·ln U⌋. The first 53 bits of U are top, and the rest is drawn when needed."""
     value, bits = top, 53
     while True:
         if value > 0:

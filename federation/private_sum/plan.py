@@ -83,7 +83,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SumPlan:
-    """What one sum consists of.
+    """The parts and bounds of one sum.
 
     sigma: scale of the discrete Gaussian that each of the two parties adds to every coordinate, in integer steps;
     0 is privacy off, for simulation and loopback. Refused if max_reports × bound + 10·sigma could reach 2**31.
@@ -133,7 +133,7 @@ class SumPlan:
         return self.sigma > 0
 
     def slices(self) -> dict[str, slice]:
-        """Where each part lies in the vector."""
+        """Locate each part in the vector."""
         stops, at = {}, 0
         for part in self.parts:
             stops[part.name] = slice(at, at + part.length)

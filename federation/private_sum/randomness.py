@@ -26,15 +26,15 @@ def secure_bytes() -> RandomBytes:
 
 
 def seeded_bytes(rng: np.random.Generator) -> RandomBytes:
-    """Reproducible stream for simulation and tests: protects nothing."""
+    """Make a reproducible stream for simulation and tests: it protects nothing."""
     return rng.bytes
 
 
 def words32(random: RandomBytes, n: int) -> npt.NDArray[np.uint32]:
-    """(n,) uint32, read little-endian from 4·n bytes of the stream."""
+    """Read (n,) uint32, little-endian, from 4·n bytes of the stream."""
     return np.frombuffer(random(4 * n), dtype="<u4")
 
 
 def words64(random: RandomBytes, n: int) -> npt.NDArray[np.uint64]:
-    """(n,) uint64, read little-endian from 8·n bytes of the stream."""
+    """Read (n,) uint64, little-endian, from 8·n bytes of the stream."""
     return np.frombuffer(random(8 * n), dtype="<u8")

@@ -15,7 +15,10 @@ from federation.private_sum.verified.transcript import COMMITMENTS_BYTES
 
 @lru_cache(maxsize=64)
 def proof_plan(plan: SumPlan) -> ProofPlan:
-    """The proofs of a sum's reports. Raises PlanRefused for a plan whose steps are too fine to prove anything of."""
+    """Plan the proofs of a sum's reports.
+
+    Raises PlanRefused for a plan whose steps are too fine to prove anything of.
+    """
     return ProofPlan(plan)
 
 
@@ -25,7 +28,10 @@ def share_bytes(plan: SumPlan, suite: Suite) -> int:
 
 
 def proof_error(plan: SumPlan, suite: Suite) -> float:
-    """What a report's proof adds to δ: the zero-knowledge error of each attempt that a device may make; 0 without."""
+    """Compute what a report's proof adds to δ.
+
+    The zero-knowledge error of each attempt that a device may make; 0 without.
+    """
     return proof.MAX_ATTEMPTS * proof_plan(plan).attempt_error if suite.verified else 0.0
 
 

@@ -83,7 +83,7 @@ class RoundKey:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a sealed seed belongs to: one report to one block of one task, and the length of its vector in words.
+    """The context of a sealed seed: one report to one block of one task, and the length of its vector in words.
 
     commitments: of a verified report, to the service's share; else empty.
     """
@@ -104,16 +104,16 @@ class Binding:
         """HPKE's info: each field behind its own length (uint32, little-endian), so no two bindings read alike."""
         numbers = (n.to_bytes(4, "little") for n in (self.block, self.length))
         fields = (self.task_hash, self.report_id, *numbers)
-        return framed(DOMAIN, *fields, self.commitments) if self.commitments else framed(DOMAIN, *fields)
+        return frame_fields(DOMAIN, *fields, self.commitments) if self.commitments else frame_fields(DOMAIN, *fields)
 
 
-def framed(*fields: bytes) -> bytes:
-    """Each field behind its length as uint32 little-endian: different fields never give the same bytes."""
+def frame_fields(*fields: bytes) -> bytes:
+    """Put each field behind its length as uint32 little-endian: different fields never give the same bytes."""
     return b"".join(len(value).to_bytes(4, "little") + value for value in fields)
 
 
 def new_round_key(suite: Suite) -> RoundKey:
-    """A fresh key pair for one round."""
+    """Generate a fresh key pair for one round."""
     x25519 = X25519PrivateKey.generate()
     public, private = x25519.public_key().public_bytes_raw(), x25519.private_bytes_raw()
     if suite is Suite.HYBRID:
@@ -140,11 +140,14 @@ class Opener:
 
     @staticmethod
     def of(key: RoundKey) -> Opener:
-        """Opener of one round's key."""
+        """Open one round's key."""
         return Opener(key.suite, _private(key.suite, key.private))
 
     def open(self, sealed_seed: bytes, binding: Binding) -> bytes:
-        """The seed, 32 bytes. Raises SealBroken if it was tampered with or belongs to another report or task."""
+        """Open the sealed seed, 32 bytes.
+
+        Raises SealBroken if it was tampered with or belongs to another report or task.
+        """
         if len(sealed_seed) != self.suite.sealed_bytes:
             raise SealBroken(f"sealed_seed of {len(sealed_seed)} bytes: must be {self.suite.sealed_bytes}")
         try:

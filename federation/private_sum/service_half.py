@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from data.errors import BatchTooSmall
 from federation.private_sum.exchange import Answer, SealedSeed
-from federation.private_sum.fixed_point import Words, signed
+from federation.private_sum.fixed_point import Words, to_signed
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import secure_bytes
@@ -24,7 +24,7 @@ from federation.private_sum.verified.proof import ServiceShare, open_service_sha
 def seed_for_custodian(
     plan: SumPlan, suite: Suite, binding: Binding, sealed_seed: bytes, share: bytes | memoryview
 ) -> SealedSeed:
-    """What the custodian gets of one report. Of a verified one, also the service's share of the opened proof.
+    """Build what the custodian gets of one report. Of a verified one, also the service's share of the opened proof.
 
     Raises ProofFailed for a share that is none, which the service leaves out itself.
     """
@@ -36,7 +36,7 @@ def seed_for_custodian(
 
 
 def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
-    """(plan.length,) uint32: sum of the shares mod 2**32, plus the service's own discrete Gaussian of full sigma.
+    """Sum the shares mod 2**32, plus the service's own discrete Gaussian of full sigma: (plan.length,) uint32.
 
     shares: those of the reports the custodian counted, in any order. Raises BatchTooSmall below min_reports and
     BatchRefused for a share of another length.
@@ -51,7 +51,7 @@ def service_half(plan: SumPlan, shares: Iterable[bytes]) -> Words:
 
 
 def verified_service_half(plan: SumPlan, shares: Iterable[bytes]) -> field.Elements:
-    """(plan.length,) of F: as `service_half`, of verified reports. Raises ProofFailed for a share that is none."""
+    """Sum verified reports as `service_half` does, (plan.length,) of F. Raises ProofFailed for a share that is none."""
     proof, total, n = proof_plan(plan), np.zeros(plan.length, dtype=np.uint64), 0
     for share in _checked(plan, Suite.VERIFIED, shares):
         n += 1
@@ -65,14 +65,14 @@ def verified_service_half(plan: SumPlan, shares: Iterable[bytes]) -> field.Eleme
 
 
 def finished_sum(plan: SumPlan, suite: Suite, shares: Iterable[bytes], answer: Answer) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: the integer sum of all reports with both parties' noise; `decode` gives its units.
+    """Sum all reports with both parties' noise: (plan.length,) int32; `decode` gives its units.
 
     Raises BatchRefused for an answer that is not of the suite, too.
     """
     if answer.verified is not suite.verified:
         raise BatchRefused(f"verified={answer.verified}: must be {suite.verified}, as the task's suite")
     if not suite.verified:
-        return signed(combine(service_half(plan, shares), answer.words))
+        return to_signed(combine(service_half(plan, shares), answer.words))
     try:
         theirs = field.from_bytes(answer.half)
     except ValueError as error:

@@ -21,7 +21,9 @@ ZEROS = bytes(4 * CHUNK)
 
 
 def expand(seed: bytes, length: int) -> Words:
-    """(length,) uint32: the AES-256-CTR key stream of seed (32 bytes) from counter 0, read little-endian.
+    """Expand a seed (32 bytes) into its AES-256-CTR key stream from counter 0: (length,) uint32.
+
+    Read little-endian.
 
     A seed is used for one vector only.
     """
@@ -29,7 +31,7 @@ def expand(seed: bytes, length: int) -> Words:
 
 
 def sum_of_streams(seeds: Iterable[bytes], length: int) -> Words:
-    """(length,) uint32: sum of the seeds' streams mod 2**32."""
+    """Sum the seeds' streams mod 2**32, (length,) uint32."""
     total = np.zeros(length, dtype=np.uint32)
     for seed in seeds:
         for where, words in _stream(seed, length):
@@ -38,7 +40,7 @@ def sum_of_streams(seeds: Iterable[bytes], length: int) -> Words:
 
 
 def service_share(words: Words, seed: bytes) -> bytes:
-    """words − stream(seed) mod 2**32, as little-endian bytes: what the service gets to see."""
+    """Subtract: words − stream(seed) mod 2**32, as little-endian bytes: what the service gets to see."""
     share = np.empty(len(words), dtype=WIRE_WORD)
     for where, stream in _stream(seed, len(words)):
         share[where] = words[where] - stream
@@ -46,7 +48,7 @@ def service_share(words: Words, seed: bytes) -> bytes:
 
 
 def _stream(seed: bytes, length: int) -> Iterator[tuple[slice, Words]]:
-    """The stream in chunks that stay in the processor's cache, each with its place."""
+    """Stream in chunks that stay in the processor's cache, each with its place."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"seed of {len(seed)} bytes: must be {SEED_BYTES}")
     encryptor = Cipher(AES256(seed), CTR(bytes(16))).encryptor()
@@ -56,5 +58,5 @@ def _stream(seed: bytes, length: int) -> Iterator[tuple[slice, Words]]:
 
 
 def combine(service_half: Words, custodian_half: Words) -> Words:
-    """(length,) uint32: the sum of both parties' sums, wrapped mod 2**32; `signed` makes integers of it."""
+    """Combine both parties' sums, wrapped mod 2**32: (length,) uint32; `signed` makes integers of it."""
     return service_half + custodian_half

@@ -46,7 +46,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def prove_inclusion(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """The siblings from a leaf to the root, lowest first. Raises LogRefused for a leaf that is not there."""
+    """List the siblings from a leaf to the root, lowest first. Raises LogRefused for a leaf that is not there."""
     if not 0 <= index < len(leaves):
         raise LogRefused(f"index={index}: must be 0..{len(leaves) - 1}")
     if len(leaves) == 1:
@@ -79,7 +79,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, root: bytes, proof: Sequ
 
 
 def prove_consistency(leaves: Sequence[bytes], old: int) -> tuple[bytes, ...]:
-    """The hashes that join the log's first `old` entries to all of it; none for an old size of 0 or of all."""
+    """List the hashes that join the log's first `old` entries to all of it; none for an old size of 0 or of all."""
     if not 0 <= old <= len(leaves):
         raise LogRefused(f"old size={old}: must be 0..{len(leaves)}")
 
@@ -133,7 +133,7 @@ class LogHead:
         return b"".join((HEAD_MAGIC, u64(self.size), self.root, u64(self.at)))
 
     def signed_by(self, key: SigningKey) -> LogHead:
-        """The head with the custodian's signature."""
+        """Sign the head with the custodian's signature."""
         return replace(self, signature=key.sign(HEAD_DOMAIN, self.signed_bytes))
 
     def check(self, public_key: bytes) -> None:
@@ -142,12 +142,12 @@ class LogHead:
             raise LogRefused(f"head of size {self.size}: is not signed by the custodian")
 
     def to_bytes(self) -> bytes:
-        """The head on the wire."""
+        """Encode the head for the wire."""
         return self.signed_bytes + self.signature
 
     @staticmethod
     def read(read: Reader) -> LogHead:
-        """The head at a reader's place, its signature unchecked."""
+        """Read the head at a reader's place, its signature unchecked."""
         if read.take("magic", len(HEAD_MAGIC)) != HEAD_MAGIC:
             raise LogRefused(f"magic: must be {HEAD_MAGIC!r}")
         size = read.number("size", 8, 0, MAX_SIZE)
@@ -156,7 +156,7 @@ class LogHead:
 
     @staticmethod
     def from_bytes(data: bytes) -> LogHead:
-        """The head of its wire bytes, signature unchecked. Raises LogRefused for anything else."""
+        """Decode the head of its wire bytes, signature unchecked. Raises LogRefused for anything else."""
         read = Reader(memoryview(data), LogRefused)
         head = LogHead.read(read)
         read.end()
@@ -164,7 +164,7 @@ class LogHead:
 
 
 def _cut(size: int) -> int:
-    """The largest power of two below size, which is 2 or more."""
+    """Find the largest power of two below size, which is 2 or more."""
     return 1 << (size - 1).bit_length() - 1
 
 

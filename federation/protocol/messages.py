@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from data.errors import FederationError
-from federation.private_sum.encoding import Reader, f64, sized, u8, u32, u64
+from federation.private_sum.encoding import Reader, encode_sized, f64, u8, u32, u64
 from federation.private_sum.plan import MAX_LENGTH, Part, SumPlan
 from federation.private_sum.refusals import (
     LateReport,
@@ -22,7 +22,7 @@ from federation.private_sum.refusals import (
     TaskRefused,
 )
 from federation.private_sum.report_share import share_bytes
-from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, framed
+from federation.private_sum.sealing import REPORT_ID_BYTES, Suite, frame_fields
 from federation.private_sum.signing import SIGNATURE_BYTES, SigningKey, is_signed
 
 MAGIC_BYTES = 4
@@ -116,15 +116,15 @@ class Task:
         return b"".join(
             (
                 self.purpose.value,
-                sized(self.task_id.encode("ascii")),
+                encode_sized(self.task_id.encode("ascii")),
                 u32(self.round),
-                sized(self.bundle_version.encode("ascii")),
+                encode_sized(self.bundle_version.encode("ascii")),
                 self.bundle_hash,
                 u32(len(self.blocks)),
                 *(u32(block.start) + u32(block.stop) for block in self.blocks),
                 u32(len(plan.parts)),
                 *(
-                    sized(part.name.encode("ascii"))
+                    encode_sized(part.name.encode("ascii"))
                     + u32(part.length)
                     + f64(part.clip_norm)
                     + f64(part.scale)
@@ -134,8 +134,8 @@ class Task:
                 u32(plan.min_reports),
                 u32(plan.max_reports),
                 u32(plan.sigma),
-                sized(self.suite.value.encode("ascii")),
-                sized(self.round_public_key),
+                encode_sized(self.suite.value.encode("ascii")),
+                encode_sized(self.round_public_key),
                 u64(self.deadline),
                 u64(self.come_back_at),
             )
@@ -144,34 +144,40 @@ class Task:
     @property
     def hash(self) -> bytes:
         """SHA-256 (32 bytes) that binds sealed seeds to this task; the signature is not part of it."""
-        return hashlib.sha256(framed(TASK_DOMAIN, self.signed_bytes)).digest()
+        return hashlib.sha256(frame_fields(TASK_DOMAIN, self.signed_bytes)).digest()
 
     def signed_by(self, key: SigningKey) -> Task:
-        """The task with the custodian's signature over every other field."""
+        """Sign the task with the custodian's key over every other field."""
         return replace(self, signature=key.sign(TASK_DOMAIN, self.signed_bytes))
 
     def is_signed_by(self, public_key: bytes) -> bool:
-        """Whether the signature is that of this Ed25519 public key (32 bytes)."""
+        """Verify that the signature is that of this Ed25519 public key (32 bytes)."""
         return is_signed(public_key, TASK_DOMAIN, self.signed_bytes, self.signature)
 
     def to_bytes(self) -> bytes:
-        """The task on the wire: the signed bytes, then the signature. Raises TaskRefused if it is not signed."""
+        """Encode the task for the wire: the signed bytes, then the signature.
+
+        Raises TaskRefused if it is not signed.
+        """
         if len(self.signature) != SIGNATURE_BYTES or not self.round_public_key:
             raise TaskRefused(f"task_id={self.task_id}: must have a round key and a signature to be sent")
         return self.signed_bytes + self.signature
 
     @staticmethod
     def from_bytes(data: bytes) -> Task:
-        """The task of its wire bytes, signature unchecked. Raises TaskRefused for anything that is not one task."""
+        """Decode the task of its wire bytes, signature unchecked.
+
+        Raises TaskRefused for anything that is not one task.
+        """
         return _task_of(data, draft=False)
 
     def draft_bytes(self) -> bytes:
-        """What the service asks the custodian to sign: the signed bytes without a round key."""
+        """Encode what the service asks the custodian to sign: the signed bytes without a round key."""
         return replace(self, round_public_key=b"").signed_bytes
 
     @staticmethod
     def from_draft_bytes(data: bytes) -> Task:
-        """The task of its draft bytes, without key and signature. Raises TaskRefused for anything else."""
+        """Decode the task of its draft bytes, without key and signature. Raises TaskRefused for anything else."""
         return _task_of(data, draft=True)
 
 
@@ -189,9 +195,9 @@ def _task_of(data: bytes, draft: bool) -> Task:
 
 def _read_task(read: Reader, draft: bool) -> Task:
     magic = bytes(read.take("magic", MAGIC_BYTES))
-    purpose = next((one for one in Purpose if one.value == magic), None)
+    purpose = next((purpose_of for purpose_of in Purpose if purpose_of.value == magic), None)
     if purpose is None:
-        raise TaskRefused(f"magic: must be one of {', '.join(repr(one.value) for one in Purpose)}")
+        raise TaskRefused(f"magic: must be one of {', '.join(repr(purpose_of.value) for purpose_of in Purpose)}")
     task_id = read.text("task_id", MAX_ID_CHARS)
     round_number = read.number("round", 4, 0, U32)
     bundle_version = read.text("bundle_version", MAX_ID_CHARS)
@@ -251,22 +257,22 @@ class Report:
             raise MalformedReport(f"report_id of {len(self.report_id)} bytes: must be {REPORT_ID_BYTES}")
 
     def to_bytes(self) -> bytes:
-        """The report on the wire. The share comes last: all else can be refused before it is read."""
+        """Encode the report for the wire. The share comes last: all else can be refused before it is read."""
         return b"".join(
             (
                 REPORT_MAGIC,
-                sized(self.task_id.encode("ascii")),
+                encode_sized(self.task_id.encode("ascii")),
                 self.report_id,
                 u32(self.block),
-                sized(self.sealed_seed),
-                sized(self.token),
-                sized(self.service_share),
+                encode_sized(self.sealed_seed),
+                encode_sized(self.token),
+                encode_sized(self.service_share),
             )
         )
 
     @staticmethod
     def from_bytes(data: bytes, task: Task, now: int) -> Report:
-        """The report of its wire bytes, checked against its task; now in seconds since 1970-01-01 UTC.
+        """Decode the report of its wire bytes, checked against its task; now in seconds since 1970-01-01 UTC.
 
         Raises LateReport, OversizedReport, MalformedReport or MismatchedReport, in this order of checks.
         """
@@ -280,7 +286,7 @@ class Report:
 
 
 def max_report_bytes(task: Task) -> int:
-    """Length of the longest report to a task: what a service reads of a body before it gives up."""
+    """Bound the length of a report to a task: what a service reads of a body before it gives up."""
     head = len(REPORT_MAGIC) + 4 + len(task.task_id) + REPORT_ID_BYTES + 4
     return head + 4 + task.suite.sealed_bytes + 4 + MAX_TOKEN_BYTES + 4 + share_bytes(task.plan, task.suite)
 
@@ -312,7 +318,7 @@ def _check_against(report: Report, task: Task) -> None:
 
 
 def blocks_of(n_items: int, rows: int) -> tuple[Block, ...]:
-    """n_items rows cut into blocks of at most `rows`, in order."""
+    """Cut n_items rows into blocks of at most `rows`, in order."""
     if n_items < 1 or rows < 1:
         raise FederationError(f"n_items={n_items}, rows={rows}: must be 1 or more")
     return tuple(Block(start, min(start + rows, n_items)) for start in range(0, n_items, rows))

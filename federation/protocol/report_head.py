@@ -42,7 +42,9 @@ class ReportHead:
 
 
 def read_head(front: bytes | bytearray | memoryview) -> ReportHead:
-    """The head of a report whose first MAX_HEAD_BYTES, or all of it if it is shorter, are given.
+    """Read the head of a report.
+
+    Its first MAX_HEAD_BYTES, or all of it if it is shorter, are given.
 
     Raises MalformedReport where Report.from_bytes would.
     """
@@ -61,7 +63,10 @@ def read_head(front: bytes | bytearray | memoryview) -> ReportHead:
 
 
 def check_head(head: ReportHead, task: Task) -> None:
-    """Raises OversizedReport or MismatchedReport unless a report with this head fits the task, which it names."""
+    """Check that a report with this head fits the task, which it names.
+
+    Raises OversizedReport or MismatchedReport otherwise.
+    """
     share = share_bytes(task.plan, task.suite)
     if head.share_bytes > share:
         raise OversizedReport(f"service_share of {head.share_bytes} bytes: must be {share}")

@@ -38,5 +38,5 @@ class Tokens(Protocol):
         ...
 
     def check(self, token: bytes, now: int) -> Right:
-        """What a token is good for. Raises TokenInvalid."""
+        """Check what a token is good for. Raises TokenInvalid."""
         ...

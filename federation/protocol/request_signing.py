@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from data.errors import FederationError
-from federation.private_sum.sealing import framed
+from federation.private_sum.sealing import frame_fields
 from federation.private_sum.signing import SigningKey, is_signed
 
 HEADER = "X-Ownshelf-Signature"
@@ -34,7 +34,7 @@ class SignatureRefused(FederationError):
 
 
 @dataclass(frozen=True)
-class SignedBy:
+class SignatureHeaders:
     """Both headers of one signed message."""
 
     signature: str
@@ -47,25 +47,27 @@ class SignedBy:
 
 
 def key_id(public_key: bytes) -> str:
-    """Short name of a public key: 16 hexadecimal digits."""
+    """Shorten a public key to a name of 16 hexadecimal digits."""
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
 def content_digest(body: bytes) -> str:
-    """The body's SHA-256 as RFC 9530 writes it."""
+    """Hash the body by SHA-256 as RFC 9530 writes it."""
     return digest_header(hashlib.sha256(body).digest())
 
 
 def digest_header(sha256: bytes) -> str:
-    """A SHA-256 as RFC 9530 writes it."""
+    """Write a SHA-256 as RFC 9530 does."""
     return f"sha-256=:{base64.b64encode(sha256).decode()}:"
 
 
-def sign_request(key: SigningKey, method: str, path: str, body: bytes, now: int) -> SignedBy:
-    """The headers of one request; to send again, sign again. path: with its query. now: seconds since 1970-01-01."""
+def sign_request(key: SigningKey, method: str, path: str, body: bytes, now: int) -> SignatureHeaders:
+    """Sign one request; to send again, sign again. path: with its query. now: seconds since 1970-01-01."""
     nonce, digest = secrets.token_hex(16), content_digest(body)
     signature = key.sign(REQUEST_DOMAIN, _asked(method, path, str(now), nonce, digest))
-    return SignedBy(".".join((key_id(key.public), str(now), nonce, base64.b64encode(signature).decode())), digest)
+    return SignatureHeaders(
+        ".".join((key_id(key.public), str(now), nonce, base64.b64encode(signature).decode())), digest
+    )
 
 
 @dataclass
@@ -81,7 +83,10 @@ class RequestChecker:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def check(self, method: str, path: str, signature: str | None, digest: str | None, now: int) -> bytes:
-        """SHA-256 that the body must have. Raises SignatureRefused; now in seconds since 1970-01-01."""
+        """Check a request's signature and return the SHA-256 that its body must have.
+
+        Raises SignatureRefused; now in seconds since 1970-01-01.
+        """
         given = _SHAPE.fullmatch(signature or "")
         body = _DIGEST.fullmatch(digest or "")
         if given is None or body is None:
@@ -91,8 +96,8 @@ class RequestChecker:
             raise SignatureRefused(f"key id={who}: is not known here")
         if abs(now - int(time)) > WINDOW_S:
             raise SignatureRefused(f"time={time}: must be within {WINDOW_S} s of {now}")
-        asked = _asked(method, path, time, nonce, digest or "")
-        if not is_signed(self.public_key, REQUEST_DOMAIN, asked, _decoded(raw)):
+        message = _asked(method, path, time, nonce, digest or "")
+        if not is_signed(self.public_key, REQUEST_DOMAIN, message, _decoded(raw)):
             raise SignatureRefused(f"signature of key id={who}: is not its own")
         self._take(nonce, int(time), now)
         return _decoded(body.group(1))
@@ -106,15 +111,15 @@ class RequestChecker:
                 self._seen.popitem(last=False)
 
 
-def sign_answer(key: SigningKey, request_signature: str, status: int, body: bytes) -> SignedBy:
-    """The headers of the answer to one request."""
+def sign_answer(key: SigningKey, request_signature: str, status: int, body: bytes) -> SignatureHeaders:
+    """Sign the answer to one request."""
     digest = content_digest(body)
     signature = key.sign(ANSWER_DOMAIN, _answered(request_signature, status, digest))
-    return SignedBy(base64.b64encode(signature).decode(), digest)
+    return SignatureHeaders(base64.b64encode(signature).decode(), digest)
 
 
 def check_answer(public_key: bytes, request_signature: str, status: int, body: bytes, signature: str | None) -> None:
-    """Raises SignatureRefused unless the answer is this key's, to this very request."""
+    """Check that the answer is this key's, to this very request; raises SignatureRefused otherwise."""
     answered = _answered(request_signature, status, content_digest(body))
     try:
         raw = _decoded(signature or "")
@@ -125,11 +130,11 @@ def check_answer(public_key: bytes, request_signature: str, status: int, body: b
 
 
 def _asked(method: str, path: str, time: str, nonce: str, digest: str) -> bytes:
-    return framed(*(part.encode() for part in (method, path, time, nonce, digest)))
+    return frame_fields(*(part.encode() for part in (method, path, time, nonce, digest)))
 
 
 def _answered(request_signature: str, status: int, digest: str) -> bytes:
-    return framed(*(part.encode() for part in (request_signature, str(status), digest)))
+    return frame_fields(*(part.encode() for part in (request_signature, str(status), digest)))
 
 
 def _decoded(text: str) -> bytes:

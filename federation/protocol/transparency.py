@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from federation.private_sum.encoding import Reader, sized, u32, u64
-from federation.private_sum.sealing import framed
+from federation.private_sum.encoding import Reader, encode_sized, u32, u64
+from federation.private_sum.sealing import frame_fields
 from federation.protocol.merkle_log import (
     HASH_BYTES,
     MAX_SIZE,
@@ -38,19 +38,19 @@ class EntryKind(StrEnum):
 
 
 def plan_entry(plan_json: str) -> bytes:
-    """The custodian answers for this privacy plan."""
-    return framed(EntryKind.PLAN.encode(), plan_json.encode())
+    """Record that the custodian answers for this privacy plan."""
+    return frame_fields(EntryKind.PLAN.encode(), plan_json.encode())
 
 
 def bundle_entry(task: Task) -> bytes:
-    """A version of a bundle has this hash and never another."""
+    """Record that a version of a bundle has this hash and never another."""
     version = task.bundle_version.encode("ascii")
-    return framed(EntryKind.BUNDLE.encode(), task.purpose.value, version, task.bundle_hash)
+    return frame_fields(EntryKind.BUNDLE.encode(), task.purpose.value, version, task.bundle_hash)
 
 
 def task_entry(task: Task) -> bytes:
-    """The custodian signed this task."""
-    return framed(EntryKind.TASK.encode(), task.to_bytes())
+    """Record that the custodian signed this task."""
+    return frame_fields(EntryKind.TASK.encode(), task.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ class LogProof:
     consistency: tuple[bytes, ...]
 
     def check(self, task: Task, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
-        """The head to remember. Raises LogRefused unless the task is in a log that goes on from the one seen before."""
+        """Check the proof and return the head to remember.
+
+        Raises LogRefused unless the task is in a log that goes on from the one seen before.
+        """
         self.head.check(custodian_key)
         check_inclusion(leaf_hash(task_entry(task)), self.index, self.head.size, self.head.root, self.inclusion)
         if seen is not None:
@@ -82,13 +85,13 @@ class LogProof:
         return SeenHead(self.head.size, self.head.root)
 
     def to_bytes(self) -> bytes:
-        """The proof on the wire."""
+        """Encode the proof for the wire."""
         lists = (u32(len(hashes)) + b"".join(hashes) for hashes in (self.inclusion, self.consistency))
         return b"".join((PROOF_MAGIC, self.head.to_bytes(), u64(self.index), u64(self.since), *lists))
 
     @staticmethod
     def from_bytes(data: bytes) -> LogProof:
-        """The proof of its wire bytes, nothing of it checked. Raises LogRefused for anything else."""
+        """Decode the proof of its wire bytes, nothing of it checked. Raises LogRefused for anything else."""
         read = Reader(memoryview(data), LogRefused)
         if read.take("magic", len(PROOF_MAGIC)) != PROOF_MAGIC:
             raise LogRefused(f"magic: must be {PROOF_MAGIC!r}")
@@ -100,12 +103,12 @@ class LogProof:
 
 
 def entries_to_bytes(entries: Sequence[bytes]) -> bytes:
-    """Some entries of a log on the wire."""
-    return u32(len(entries)) + b"".join(map(sized, entries))
+    """Encode some entries of a log for the wire."""
+    return u32(len(entries)) + b"".join(map(encode_sized, entries))
 
 
 def entries_from_bytes(data: bytes) -> list[bytes]:
-    """The entries of their wire bytes. Raises LogRefused."""
+    """Decode the entries of their wire bytes. Raises LogRefused."""
     read = Reader(memoryview(data), LogRefused)
     entries = [read.field("entry", 0, MAX_ENTRY_BYTES) for _ in range(read.number("entries", 4, 0, MAX_ENTRIES))]
     read.end()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_address(url: str) -> httpx.URL:
-    """The parsed address. Raises ServingError unless it is https://, or http:// to this machine itself."""
+    """Parse and check an address. Raises ServingError unless it is https://, or http:// to this machine itself."""
     import httpx  # not for the custodian, which asks nobody and must start fast
 
     try:
@@ -27,7 +27,7 @@ def check_address(url: str) -> httpx.URL:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine itself."""
+    """Check if a host name or address is this machine itself."""
     if host == "localhost":
         return True
     try:
@@ -37,7 +37,9 @@ def is_loopback(host: str) -> bool:
 
 
 def pinned_context(ca: Path | None) -> ssl.SSLContext | bool:
-    """What httpx is to verify servers by: the certificates of this file and no others, or without one the usual ones.
+    """Choose what httpx is to verify servers by.
+
+    The certificates of this file and no others, or without one the usual ones.
 
     Raises ServingError for a file without certificates.
     """

@@ -13,10 +13,10 @@ from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import StoredReport
-from federation.service.intake.share_files import Place, ShareFolder, ShareLost
+from federation.service.intake.share_files import ShareFolder, ShareLocation, ShareLost
 from federation.service.round_store import StoredSum
 from federation.service.summing import seed_of, sum_of
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -59,7 +59,7 @@ def sum_block(
     except (BatchTooSmall, BatchRefused) as refusal:
         log.warning("task_id=%s block=%d: not summed (%s)", task.task_id, block, type(refusal).__name__)
         return NOT_SUMMED
-    reached("block answered")
+    crash_point("block answered")
     shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
     try:
         return StoredSum(len(answer.counted), len(reports) - len(answer.counted), sum_of(task, shares, answer))
@@ -69,7 +69,7 @@ def sum_block(
 
 
 def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFolder) -> Batch:
-    """The question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
+    """Build the question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
 
     A report whose share is lost, or is none, is left out.
     """
@@ -91,7 +91,7 @@ class _Shares(Mapping[bytes, bytes]):
 
     folder: ShareFolder
     task: Task
-    places: dict[bytes, Place] = field(repr=False)
+    places: dict[bytes, ShareLocation] = field(repr=False)
 
     def __getitem__(self, report_id: bytes) -> bytes:
         return self.folder.read(self.task.task_id, self.places[report_id], share_bytes(self.task.plan, self.task.suite))

@@ -21,7 +21,7 @@ from recsys.catalogue.catalogue import encode_catalogue
 from recsys.model.items import ItemTable
 
 
-class BundleLine:
+class BundleLineage:
     """Bundles and step states of one line of releases. Writing again what a crash left half done is fine."""
 
     def __init__(self, folder: Path) -> None:
@@ -31,22 +31,25 @@ class BundleLine:
         self._hashes: dict[str, bytes] = {}
 
     def bundle(self, release: Release) -> Bundle:
-        """A release's bundle, mapped; opened once."""
+        """Map a release's bundle; opened once."""
         if release.version not in self._loaded:
-            found = Bundle.load(release.folder)
-            if found.version != release.version:
-                raise FederationError(f"{release.folder}: holds bundle {found.version}, must be {release.version}")
-            self._loaded[release.version] = found
+            bundle = Bundle.load(release.folder)
+            if bundle.version != release.version:
+                raise FederationError(f"{release.folder}: holds bundle {bundle.version}, must be {release.version}")
+            self._loaded[release.version] = bundle
         return self._loaded[release.version]
 
     def catalogue_hash(self, release: Release) -> bytes:
-        """SHA-256 of the catalogue file of a release, which devices check."""
+        """Hash the catalogue file of a release by SHA-256, which devices check."""
         if release.version not in self._hashes:
             self._hashes[release.version] = hashlib.sha256(encode_catalogue(self.bundle(release))).digest()
         return self._hashes[release.version]
 
     def state(self, release: Release) -> StepState:
-        """What the item step goes on from: a release's own state, or empty means beside the first bundle's table."""
+        """Read what the item step goes on from.
+
+        It is a release's own state, or empty means beside the first bundle's table.
+        """
         if release.task_id is not None:
             return self.step_of(release.task_id)
         table = self.bundle(release).table
@@ -56,7 +59,7 @@ class BundleLine:
         return StepState(**values | {"item_embeddings": np.array(rows)})
 
     def step_of(self, task_id: str) -> StepState:
-        """The state that a round's item step left. Raises FederationError when it is not readable."""
+        """Read the state that a round's item step left. Raises FederationError when it is not readable."""
         path = self._steps / f"{task_id}.npz"
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -81,7 +84,7 @@ class BundleLine:
         if state.mass > 0:
             mean[trained] = state.mean_profile
         folder = self._bundles / task_id
-        made = save_bundle(
+        saved = save_bundle(
             folder,
             name=base.name,
             table=ItemTable(embeddings, base.table.trend, mean, base.table.parts),
@@ -94,11 +97,11 @@ class BundleLine:
             mix=base.mix,
             overwrite=True,
         )
-        return Release(made.version, str(folder.absolute()), task_id, state.steps)
+        return Release(saved.version, str(folder.absolute()), task_id, state.steps)
 
-    def sweep(self, kept: Collection[Release], busy: str | None) -> None:
+    def sweep(self, releases: Collection[Release], busy: str | None) -> None:
         """Delete what belongs to no kept release and not to the round in progress. Bundles from elsewhere stay."""
-        rounds = {release.task_id for release in kept} | {busy}
+        rounds = {release.task_id for release in releases} | {busy}
         for path in (*_entries(self._bundles), *_entries(self._steps)):
             if path.name.removesuffix(".npz") in rounds:
                 continue
@@ -106,7 +109,7 @@ class BundleLine:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        versions = {release.version for release in kept}
+        versions = {release.version for release in releases}
         for version in [version for version in self._loaded if version not in versions]:
             del self._loaded[version]
             self._hashes.pop(version, None)

@@ -24,8 +24,8 @@ from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_repo
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
-from federation.service.bundle_lineage import BundleLine
-from federation.service.intake.intake import Intake, TakenRound
+from federation.service.bundle_lineage import BundleLineage
+from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
 from federation.service.releases import Release
@@ -34,7 +34,7 @@ from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
 
@@ -62,7 +62,7 @@ class Coordinator:
         self.store, self.plan, self.settings = store, plan, settings
         shares = ShareFolder(folder / "shares")
         self.machine = RoundMachine(store, shares, custodian, custodian_key)
-        self._line = BundleLine(folder)
+        self._line = BundleLineage(folder)
         self._newest: StoredRound | None = None
         self.intake = Intake(
             store.reports,
@@ -145,7 +145,7 @@ class Coordinator:
         return moved
 
     def refresh(self) -> None:
-        """See what other processes did."""
+        """Read what other processes did."""
         self._newest = self.store.newest()
 
     def activate(self, asked: str, now: int) -> str:
@@ -183,13 +183,13 @@ class Coordinator:
             come_back_at=min(now + lasted, deadline) + self.settings.pause_s,
         )
         self.store.draft(draft, now)
-        reached("round drafted")
+        crash_point("round drafted")
 
-    def _round_of(self, task_id: str) -> TakenRound | None:
+    def _round_of(self, task_id: str) -> IntakeRound | None:
         newest = self._newest
         if newest is None or newest.task_id != task_id:
             return None
-        return TakenRound(newest.task, newest.state is RoundState.OPEN, self._app)
+        return IntakeRound(newest.task, newest.state is RoundState.OPEN, self._app)
 
     def _start_if_due(self, now: int) -> bool:
         newest, active = self.store.newest(), self.store.releases.active()
@@ -232,7 +232,7 @@ class Coordinator:
         if not np.isfinite(after.item_embeddings).all():
             return self.machine.fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
-        reached("step written")
+        crash_point("step written")
         record = round_record(
             task,
             sums,
@@ -245,19 +245,19 @@ class Coordinator:
             spent=self.store.spent_rounds(),
         )
         self.store.stepped(round_.task_id, record)
-        reached("round stepped")
+        crash_point("round stepped")
         return True
 
     def _publish(self, round_: StoredRound, now: int) -> bool:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
         try:
-            made = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
-        reached("bundle written")
-        self.store.published(made, record | {"bundle": made.version}, now)
-        reached("round published")
+        crash_point("bundle written")
+        self.store.published(release, record | {"bundle": release.version}, now)
+        crash_point("round published")
         self._forget_old()
         return True
 
@@ -267,7 +267,7 @@ class Coordinator:
             if release != active:
                 self.store.releases.forget(release.version)
         self.store.drop_sums(self.settings.keep_sums)
-        reached("old forgotten")
+        crash_point("old forgotten")
         self._line.sweep(self.store.releases.all(), None)
 
     def _base(self, round_: StoredRound) -> Release:

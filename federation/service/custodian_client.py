@@ -75,8 +75,9 @@ class CustodianClient:
         self._http.close()
 
     def open_round(self, draft: Task) -> Task:
-        """The draft, signed, with its round key. Raises TaskRefused, BudgetExhausted; FederationError for another draft
-        under the same task_id.
+        """Have a draft signed, with its round key.
+
+        Raises TaskRefused, BudgetExhausted; FederationError for another draft under the same task_id.
         """
         task = Task.from_bytes(self._ask("/v1/rounds", draft.draft_bytes()))
         if not task.is_signed_by(self.custodian_public_key):
@@ -86,16 +87,23 @@ class CustodianClient:
         return task
 
     def answer(self, batch: Batch) -> Answer:
-        """The custodian's half of a block's sum. Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused."""
+        """Ask for the custodian's half of a block's sum.
+
+        Raises BatchTooSmall, AlreadyCounted, ForeignTask, BatchRefused.
+        """
         answer = Answer.from_bytes(self._ask("/v1/batches", batch.to_bytes()))
-        asked = {seed.report_id for seed in batch.seeds}
-        if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not asked.issuperset(answer.counted):
+        report_ids = {seed.report_id for seed in batch.seeds}
+        if (answer.block, answer.batch_digest) != (batch.block, batch.digest) or not report_ids.issuperset(
+            answer.counted
+        ):
             raise FederationError(f"block={batch.block}: the custodian answered another batch")
         return answer
 
     def log_proof(self, task_id: str, since: int) -> bytes:
-        """A LogProof (bytes) for devices, who check it themselves. Raises ForeignTask, LogRefused for an unknown size,
-        CustodianUnreachable at once: whoever waits for it may ask again.
+        """Fetch a LogProof (bytes) for devices, who check it themselves.
+
+        Raises ForeignTask, LogRefused for an unknown size, CustodianUnreachable at once: whoever waits for it may ask
+        again.
         """
         try:
             response = self._http.get(f"/v1/log/proofs/{task_id}", params={"since": since}, follow_redirects=False)
@@ -145,7 +153,7 @@ class CustodianClient:
 
 
 def _error(response: httpx.Response) -> FederationError:
-    """What a signed refusal is raised as."""
+    """Convert a signed refusal to the error it is raised as."""
     try:
         error = json.loads(response.content)["error"]
         code, message = str(error["code"]), str(error["message"])

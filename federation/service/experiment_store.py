@@ -146,7 +146,10 @@ class ExperimentStore:
 
 
 def _lock_app(connection: Connection, app: str) -> None:
-    """From here on nobody else changes a state or version of the app's experiments; SQLite's lock is stored already."""
+    """Lock out everybody else who would change a state or version of the app's experiments.
+
+    SQLite's lock is held already.
+    """
     rows = select(EXPERIMENTS.c.experiment_id).where(EXPERIMENTS.c.app == app).order_by(EXPERIMENTS.c.experiment_id)
     connection.execute(rows.with_for_update()).all()
 

@@ -18,12 +18,12 @@ from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment
-from federation.service.intake.intake import Intake, TakenRound
+from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_machine import RoundMachine
 from federation.service.round_schema import RoundState
 from federation.service.window_store import StoredWindow
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 from recsys.experiments.analysis.layout import MAX_COORDINATES
 
 LEAST_WAIT_S = 60
@@ -55,7 +55,7 @@ class ExperimentRounds:
         self.refresh()
 
     def refresh(self) -> None:
-        """See what other processes did."""
+        """Read what other processes did."""
         with self._looking:
             unfinished = self.store.windows.unfinished()
             self._open = {window.task.task_id: window for window in unfinished if window.state is RoundState.OPEN}
@@ -99,11 +99,11 @@ class ExperimentRounds:
         self.refresh()
         return moved
 
-    def _round_of(self, task_id: str) -> TakenRound | None:
+    def _round_of(self, task_id: str) -> IntakeRound | None:
         window = self._open.get(task_id) or self.store.windows.of_task(task_id)
         if window is None or not window.task.signature:
             return None
-        return TakenRound(window.task, window.state is RoundState.OPEN, window.app)
+        return IntakeRound(window.task, window.state is RoundState.OPEN, window.app)
 
     def _begin_if_due(self, stored: StoredExperiment, now: int) -> bool:
         """Draft the window of this moment; windows that passed while nobody advanced are left out."""
@@ -118,7 +118,7 @@ class ExperimentRounds:
                     experiment, number, task_id, deadline=end, come_back_at=max(later, end), suite=self._suite
                 )
                 self.store.windows.draft(stored.app, experiment, draft)
-                reached("window drafted")
+                crash_point("window drafted")
                 return True
         return False
 

@@ -56,10 +56,10 @@ def activated_versions(connection: Connection) -> list[str]:
     return list(connection.execute(select(activations.c.version).order_by(activations.c.sequence)).scalars())
 
 
-def release(connection: Connection, made: Release, now: int) -> None:
+def release(connection: Connection, new: Release, now: int) -> None:
     """Add a release and activate it."""
-    connection.execute(insert(releases).values(asdict(made)))
-    connection.execute(insert(activations).values(version=made.version, at=now))
+    connection.execute(insert(releases).values(asdict(new)))
+    connection.execute(insert(activations).values(version=new.version, at=now))
 
 
 def _release(row: Row[Any]) -> Release:

@@ -63,7 +63,7 @@ class RoundLoop:
         return self._advances and not self._stopped.is_set() and self._lock.hold()
 
     def _follow(self) -> bool:
-        """See and serve what this or another process did."""
+        """Read and serve what this or another process did."""
         self._coordinator.refresh()
         self._serve(self._coordinator.bundles())
         if self._experiments is not None:

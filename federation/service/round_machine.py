@@ -21,7 +21,7 @@ from federation.service.intake.report_store import of_large_issuers
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
 from federation.service.round_store import AnyRound, RoundStore, StoredSum
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -80,7 +80,7 @@ class RoundMachine(Generic[AnyRound]):
         task_id = round_.task.task_id
         log.warning("task_id=%s: failed, %s", task_id, reason)
         self.store.failed(task_id, round_.state, reason, now)
-        reached("round failed")
+        crash_point("round failed")
         return True
 
     def clean(self, now: int) -> None:
@@ -99,18 +99,18 @@ class RoundMachine(Generic[AnyRound]):
         except (BudgetExhausted, TaskRefused, PlanRefused) as refusal:
             self.budget_spent |= isinstance(refusal, BudgetExhausted)
             return self.fail(round_, f"refused by the custodian: {refusal}", now)
-        reached("round signed")
+        crash_point("round signed")
         if not task.is_signed_by(self.custodian_key):
             return self.fail(round_, "the task is not signed with the custodian's key", now)
         self.store.opened(task)
-        reached("round opened")
+        crash_point("round opened")
         return True
 
     def _close_if_due(self, round_: AnyRound, now: int, is_full: Callable[[AnyRound], bool]) -> bool:
         if now <= round_.task.deadline and not is_full(round_):
             return False
         self.store.close(round_.task.task_id)
-        reached("round closed")
+        crash_point("round closed")
         return True
 
     def _sum(self, round_: AnyRound, now: int) -> bool:
@@ -128,12 +128,12 @@ class RoundMachine(Generic[AnyRound]):
                 return self.fail(round_, f"refused by the custodian: {refusal}", now)
             self.store.keep_sum(task.task_id, block, block_sum)
             sums[block] = block_sum
-            reached("block summed")
+            crash_point("block summed")
         if all(block_sum.words is None for block_sum in sums.values()):
             none = "has no" if len(task.blocks) == 1 else "no block has"
             return self.fail(round_, f"{none} min_reports={task.plan.min_reports}", now)
         self.store.summed(task.task_id, now)
-        reached("round summed")
+        crash_point("round summed")
         return True
 
     def _sum_block(self, task: Task, block: int) -> StoredSum:
@@ -157,9 +157,9 @@ class RoundMachine(Generic[AnyRound]):
 
     def _clean_one(self, task_id: str) -> bool:
         self._shares.destroy(task_id)
-        reached("shares destroyed")
+        crash_point("shares destroyed")
         with contextlib.suppress(ForeignTask):  # it never had a key
             self.custodian.close(task_id)
-        reached("key destroyed")
+        crash_point("key destroyed")
         self.store.cleaned(task_id)
         return True

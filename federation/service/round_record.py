@@ -26,7 +26,7 @@ def round_record(
     step: float,
     spent: int,
 ) -> dict[str, Any]:
-    """The record of a round after its item step, as JSON takes it.
+    """Record a round after its item step, as JSON takes it.
 
     blocks: whose sums moved items. discarded: whose sums cannot be of honest reports. counted, broken: reports in all
     sums, and seals that did not open. spent: rounds with a sum so far.
@@ -51,7 +51,7 @@ def round_record(
 
 
 def words_of(privacy: Mapping[str, Any]) -> str:
-    """The statement of a plan in one sentence, for a bundle's manifest."""
+    """State a plan in one sentence, for a bundle's manifest."""
     if not privacy["private"]:
         return "off: private sums without noise, on one machine; no guarantee"
     n = privacy["participations"]

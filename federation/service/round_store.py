@@ -268,12 +268,12 @@ class CoordinatorStore(RoundStore[StoredRound]):
         with self.engine.begin() as connection:
             self._change(connection, task_id, RoundState.SUMMED, RoundState.STEPPED, record=json.dumps(record))
 
-    def published(self, made: Release, record: Mapping[str, Any], now: int) -> None:
+    def published(self, new_release: Release, record: Mapping[str, Any], now: int) -> None:
         """Change stepped → published, for the round that made a release; the release is active."""
         values = {"record": json.dumps(record), "finished_at": now}
         with self.engine.begin() as connection:
-            self._change(connection, str(made.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
-            release(connection, made, now)
+            self._change(connection, str(new_release.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
+            release(connection, new_release, now)
 
     def activate(self, asked: str, now: int) -> str:
         """Serve a kept release again, by version or `previous`; its version.
@@ -299,5 +299,5 @@ class CoordinatorStore(RoundStore[StoredRound]):
         """Delete all sums but those of the newest `keep` rounds."""
         with self.engine.begin() as connection:
             newest = select(rounds.c.task_id).order_by(rounds.c.number.desc()).limit(keep)
-            kept = connection.execute(newest).scalars().all()
-            connection.execute(sums.delete().where(sums.c.task_id.not_in(kept)))
+            newest_ids = connection.execute(newest).scalars().all()
+            connection.execute(sums.delete().where(sums.c.task_id.not_in(newest_ids)))

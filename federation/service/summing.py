@@ -15,7 +15,7 @@ from federation.protocol.messages import Report, Task
 
 
 def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
-    """The question to the custodian: ids and sealed seeds of one block's reports, never their shares.
+    """Build the question to the custodian: ids and sealed seeds of one block's reports, never their shares.
 
     Of a verified suite also what the service opens of each proof; a report whose share is none is left out.
     """
@@ -24,7 +24,10 @@ def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
 
 
 def seed_of(task: Task, block: int, report_id: bytes, sealed_seed: bytes, share: bytes) -> SealedSeed | None:
-    """What the custodian gets of one report; None if its share cannot be opened. share: not read if not verified."""
+    """Build what the custodian gets of one report.
+
+    None if its share cannot be opened. share: not read if not verified.
+    """
     binding = Binding(task.hash, report_id, block, task.plan.length)
     try:
         return seed_for_custodian(task.plan, task.suite, binding, sealed_seed, share)
@@ -33,7 +36,7 @@ def seed_of(task: Task, block: int, report_id: bytes, sealed_seed: bytes, share:
 
 
 def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: one block's sum with both parties' noise; `decode(task.plan, …)` gives its parts.
+    """Sum one block with both parties' noise, (plan.length,) int32; `decode(task.plan, …)` gives its parts.
 
     shares: service share of each report id of the block. Those the custodian did not count are left out; raises
     BatchRefused if one it counted is missing.

@@ -31,8 +31,10 @@ def save_checkpoint(path: Path, identity: str, states: Mapping[str, StepState], 
 
 
 def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, StepState], tuple[RoundRecord, ...]]:
-    """The states by name, and the records. Raises FederationError when the file is damaged, or of another log, seed or
-    setting."""
+    """Load the states by name, and the records.
+
+    Raises FederationError when the file is damaged, or of another log, seed or setting.
+    """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -48,11 +50,11 @@ def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, StepState], tu
 
 
 def state_arrays(state: StepState) -> dict[str, npt.NDArray[np.generic]]:
-    """A state as named arrays."""
+    """Convert a state to named arrays."""
     return {field.name: np.asarray(getattr(state, field.name)) for field in fields(StepState)}
 
 
 def state_of(arrays: Mapping[str, npt.NDArray[np.generic]], prefix: str = "") -> StepState:
-    """The state of arrays whose names begin with prefix. Raises KeyError where one is missing."""
+    """Read a state from arrays whose names begin with prefix. Raises KeyError where one is missing."""
     values: dict[str, Any] = {field.name: arrays[prefix + field.name] for field in fields(StepState)}
     return StepState(**values | {"mass": float(values["mass"]), "steps": int(values["steps"])})

@@ -13,7 +13,7 @@ _COHORT, _DROPOUT, _BLOCK, _HOLDOUT = 1, 2, 3, 4
 
 
 def cohort_size(n_devices: int, rounds: int, at_most: int, max_participations: int) -> int:
-    """The largest cohort up to at_most with which no device is asked more than max_participations times."""
+    """Compute the largest cohort up to at_most with which no device is asked more than max_participations times."""
     passes = -(-rounds // max_participations)
     size = min(at_most, n_devices // passes) if rounds else at_most
     if size < 1:
@@ -25,7 +25,10 @@ def cohort_size(n_devices: int, rounds: int, at_most: int, max_participations: i
 
 
 def cohort(n_devices: int, size: int, round_: int, seed: int) -> Devices:
-    """Devices of one round, (size,) int64: consecutive slices of a new shuffle for every pass over all devices."""
+    """Draw the devices of one round, (size,) int64.
+
+    They are consecutive slices of a new shuffle for every pass over all devices.
+    """
     per_pass = n_devices // size
     order = np.random.default_rng([seed, _COHORT, round_ // per_pass]).permutation(n_devices)
     start = (round_ % per_pass) * size
@@ -33,16 +36,16 @@ def cohort(n_devices: int, size: int, round_: int, seed: int) -> Devices:
 
 
 def survivors(devices: Devices, dropout: float, round_: int, seed: int) -> Devices:
-    """The devices that do report: each vanishes with probability dropout."""
+    """Draw the devices that do report: each vanishes with probability dropout."""
     stays = np.random.default_rng([seed, _DROPOUT, round_]).random(len(devices)) >= dropout
     return devices[stays]
 
 
 def draw_blocks(n: int, blocks: int, round_: int, seed: int) -> npt.NDArray[np.int32]:
-    """The block of items that each of n devices reports on, (n,) int32, drawn without a look at its history."""
+    """Draw the block of items that each of n devices reports on, (n,) int32, without a look at its history."""
     return np.random.default_rng([seed, _BLOCK, round_]).integers(0, blocks, n, dtype=np.int32)
 
 
 def holdout_devices(n_devices: int, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Devices that never train and only measure, (n_devices,) bool: each device's own coin."""
+    """Draw devices that never train and only measure, (n_devices,) bool: each device's own coin."""
     return np.random.default_rng([seed, _HOLDOUT]).random(n_devices) < share

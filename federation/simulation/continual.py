@@ -45,11 +45,11 @@ class ContinualTrainer:
             raise FederationError("privacy: must be off in a replay; `ownshelf evaluate --epsilon` shows what it costs")
 
     def identity(self) -> str:
-        """Settings and seed, JSON."""
+        """Describe settings and seed, JSON."""
         return json.dumps({**finite(asdict(self.config)), "seed": self.seed}, sort_keys=True)
 
     def start(self, n_items: int) -> Arrays:
-        """A random table, from the seed."""
+        """Draw a random table, from the seed."""
         state = _named(_TASTE, StepState.start(n_items, self.config.dim, self.seed))
         if self.config.trained_intent is not None:
             width = len(self.config.profile.intent_pools) * self.config.dim
@@ -57,7 +57,10 @@ class ContinualTrainer:
         return state
 
     def round(self, state: Arrays, cohort: Interactions, now: int, number: int) -> Arrays:
-        """One round of the whole cohort: for the taste, then for the current intent where config.intent asks for it."""
+        """Train one round of the whole cohort.
+
+        It is for the taste, then for the current intent where config.intent asks for it.
+        """
         before, config = state_of(state, _TASTE), self.config
         devices = np.arange(cohort.n_users)
         table = ItemTable(
@@ -84,7 +87,7 @@ class ContinualTrainer:
         return after
 
     def table(self, state: Arrays, trend: npt.NDArray[np.float32]) -> ItemTable:
-        """The table after the last round."""
+        """Publish the table after the last round."""
         taste = state_of(state, _TASTE)
         table = ItemTable(taste.item_embeddings, trend, taste.mean_profile)
         if self.config.trained_intent is None:

@@ -23,11 +23,11 @@ import numpy.typing as npt
 from data.errors import FederationError, OwnshelfError
 from data.interactions import EventKind, Interactions
 from data.vocabulary import Vocabulary
-from federation.device.delivery import REPORTS, Patience, fetch_task
+from federation.device.delivery import REPORTS, RetryPolicy, fetch_task
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Draws, Outcome, Step
+from federation.device.reporting import DeviceRandomness, Outcome, Step
 from federation.device.state import DeviceState, Event
 from federation.device.vault import Vault
 from federation.protocol.messages import Task
@@ -42,7 +42,7 @@ POLL_S = 0.2
 _VANISH, _BLOCK, _ROUNDING, _COIN, _WAIT = 11, 12, 13, 14, 15
 
 
-class Vanished(Exception):
+class DeviceVanished(Exception):
     """The device is gone; of no interest to anybody."""
 
 
@@ -57,7 +57,7 @@ class FleetConfig:
     dropout: float = 0.0
     holdout_share: float = 0.1
     workers: int = 4
-    patience: Patience = field(default_factory=lambda: Patience(spread_s=0.0))
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(spread_s=0.0))
 
     def __post_init__(self) -> None:
         for name, low, high in (("dropout", 0.0, 1.0), ("holdout_share", 0.0, 1.0), ("workers", 1, 256)):
@@ -66,8 +66,8 @@ class FleetConfig:
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What became of one device in one round. status: an Outcome's, `vanished`, or `refused` with the reason."""
+class DeviceOutcome:
+    """The outcome of one device in one round. status: an Outcome's, `vanished`, or `refused` with the reason."""
 
     device: int
     status: str
@@ -80,15 +80,15 @@ class Fate:
 class FleetRound:
     """One round of a fleet. seconds: from the first device's start to the last one's end."""
 
-    fates: tuple[Fate, ...]
+    fates: tuple[DeviceOutcome, ...]
     seconds: float
 
     def count(self, status: str) -> int:
-        """Devices with this status."""
+        """Count devices with this status."""
         return sum(fate.status == status for fate in self.fates)
 
     def to_dict(self) -> dict[str, object]:
-        """Counts for a report; nothing of a single device."""
+        """Count for a report; nothing of a single device is in it."""
         refusals = Counter(fate.detail for fate in self.fates if fate.status in ("rejected", "refused", "unsent"))
         vanished = Counter(fate.detail for fate in self.fates if fate.status == "vanished")
         accepted = self.count("accepted")
@@ -118,7 +118,7 @@ class Fleet:
         users: npt.NDArray[np.int64],
         on_device: Callable[[], None] = lambda: None,
     ) -> Fleet:
-        """A device that contributes for each of these users of a log."""
+        """Create a device that contributes for each of these users of a log."""
         for device, user in enumerate(users.tolist()):
             state = DeviceState(consent="contribute", events=history_of(log, items, user))
             Vault.create(_home(folder, device), state.encode(), "file")
@@ -126,14 +126,14 @@ class Fleet:
         return Fleet(folder, len(users))
 
     def device(self, device: int, catalogue: Catalogue | None = None) -> Device:
-        """One device. catalogue: at hand, where it would fetch its own."""
+        """Open one device. catalogue: at hand, where it would fetch its own."""
         return Device(Vault.open(_home(self.folder, device)), catalogue)
 
 
 def history_of(log: Interactions, items: Vocabulary, user: int) -> tuple[Event, ...]:
-    """One user's events as a device records them."""
-    own = log.of(user)
-    columns = (log.time[own], items.ids.gather(log.item_idx[own]), log.kind[own], log.quantity[own])
+    """Convert one user's events to what a device records."""
+    rows = log.of(user)
+    columns = (log.time[rows], items.ids.gather(log.item_idx[rows]), log.kind[rows], log.quantity[rows])
     return tuple(
         Event(int(time), str(item_id), EventKind(int(kind)), max(float(quantity), 1e-9))
         for time, item_id, kind, quantity in zip(*columns, strict=True)
@@ -152,7 +152,7 @@ def play_round(
     catalogue: Catalogue | None = None,
     ca: Path | None = None,
     block_of: Callable[[Task, int], int] | None = None,
-    on_device: Callable[[Fate], None] = lambda _: None,
+    on_device: Callable[[DeviceOutcome], None] = lambda _: None,
     now: Callable[[], float] = clock.time,
 ) -> FleetRound:
     """Let these devices take part in what the service offers now, `config.workers` at a time.
@@ -165,9 +165,9 @@ def play_round(
     transport = httpx.HTTPTransport(verify=pinned_context(ca), limits=limits)
     address = check_address(service)
 
-    def one(device: int) -> Fate:
-        own = fleet.device(device, catalogue)
-        fate = _play(own, device, play, transport, address, policy, purse, config, block_of, now)
+    def one(device: int) -> DeviceOutcome:
+        opened = fleet.device(device, catalogue)
+        fate = _play(opened, device, play, transport, address, policy, purse, config, block_of, now)
         on_device(fate)
         return fate
 
@@ -177,7 +177,7 @@ def play_round(
 
 
 def _play(
-    own: Device,
+    opened: Device,
     device: int,
     play: int,
     transport: httpx.BaseTransport,
@@ -187,68 +187,68 @@ def _play(
     config: FleetConfig,
     block_of: Callable[[Task, int], int] | None,
     now: Callable[[], float],
-) -> Fate:
+) -> DeviceOutcome:
     moment = vanishing_moment(config, device, play)
 
     def step(name: Step) -> None:
         if name == moment:
-            raise Vanished
+            raise DeviceVanished
 
     def block(task: Task) -> int:
         return block_of(task, device) if block_of else drawn_block(config.seed, task, device)
 
-    draws = Draws(
+    draws = DeviceRandomness(
         block=block,
         measures_only=lambda: bool(_rng(config.seed, _COIN, device).random() < config.holdout_share),
         rounding=rounding_of(config.seed, play, device),
         waiting=random.Random(f"{config.seed} {_WAIT} {device} {play}"),  # nosec B311 # a simulation, by its seed
     )
-    line = _Line(transport, tears=moment == "torn")
+    line = _DeviceTransport(transport, tears=moment == "torn")
     with httpx.Client(transport=line, base_url=address, trust_env=False, timeout=30.0) as client:
         try:
             outcome = take_part(
-                own,
+                opened,
                 client,
                 policy,
                 purse.token,
                 history_at=config.history_at,
                 draws=draws,
-                patience=config.patience,
+                retry=config.retry,
                 now=now,
                 on_step=step,
             )
-        except Vanished:
-            return Fate(device, "vanished", moment or "")
+        except DeviceVanished:
+            return DeviceOutcome(device, "vanished", moment or "")
         except OwnshelfError as error:
-            return Fate(device, "refused", str(error))
+            return DeviceOutcome(device, "refused", str(error))
     return _fate(device, outcome)
 
 
 def next_task(client: httpx.Client, after: str | None, wait_s: float) -> Task | None:
-    """The first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
+    """Wait for the first task that is not `after`'s (a task_id), unchecked; None when none is offered within wait_s."""
     give_up = clock.monotonic() + wait_s
     while True:
-        found = fetch_task(client, Patience(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
-        if isinstance(found, Task) and found.task_id != after:
-            return found
+        task = fetch_task(client, RetryPolicy(spread_s=0.0, attempts=4), random.Random())  # nosec B311 # spreads waits
+        if isinstance(task, Task) and task.task_id != after:
+            return task
         if clock.monotonic() >= give_up:
             return None
         clock.sleep(POLL_S)
 
 
 def vanishing_moment(config: FleetConfig, device: int, play: int) -> str | None:
-    """Where a device vanishes in its round, None if it does not. A function of the seed."""
+    """Draw where a device vanishes in its round, None if it does not. A function of the seed."""
     chance = _rng(config.seed, _VANISH, device, play)
     return MOMENTS[int(chance.integers(len(MOMENTS)))] if chance.random() < config.dropout else None
 
 
 def drawn_block(seed: int, task: Task, device: int) -> int:
-    """A simulated device's block. A function of the seed, which a shopper's own must not be."""
+    """Draw a simulated device's block. A function of the seed, which a shopper's own must not be."""
     return int(_rng(seed, _BLOCK, task.round, device).integers(len(task.blocks)))
 
 
 def rounding_of(seed: int, play: int, device: int) -> np.random.Generator:
-    """What a simulated device rounds its report with."""
+    """Make what a simulated device rounds its report with."""
     return _rng(seed, _ROUNDING, play, device)
 
 
@@ -256,15 +256,15 @@ def _rng(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def _fate(device: int, outcome: Outcome) -> Fate:
-    return Fate(device, outcome.status, outcome.detail, outcome.report_bytes, outcome.come_back_at)
+def _fate(device: int, outcome: Outcome) -> DeviceOutcome:
+    return DeviceOutcome(device, outcome.status, outcome.detail, outcome.report_bytes, outcome.come_back_at)
 
 
 def _home(folder: Path, device: int) -> Path:
     return folder / f"{device:07d}"
 
 
-class _Line(httpx.BaseTransport):
+class _DeviceTransport(httpx.BaseTransport):
     """A device's line over the fleet's shared connections; tears: it breaks with half of the report sent."""
 
     def __init__(self, transport: httpx.BaseTransport, *, tears: bool) -> None:
@@ -272,17 +272,19 @@ class _Line(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self._tears and request.url.path == REPORTS:
-            request = httpx.Request(request.method, request.url, headers=request.headers, stream=_Torn(request.read()))
+            request = httpx.Request(
+                request.method, request.url, headers=request.headers, stream=_BrokenStream(request.read())
+            )
         return self._transport.handle_request(request)
 
     def close(self) -> None:
-        """The shared connections stay."""
+        """Leave the shared connections open."""
 
 
-class _Torn(httpx.SyncByteStream):
+class _BrokenStream(httpx.SyncByteStream):
     def __init__(self, body: bytes) -> None:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._body[: len(self._body) // 2]
-        raise Vanished
+        raise DeviceVanished

@@ -40,27 +40,31 @@ def sum_intent_updates(
     n_items, width = output.shape
     block_size = -(-n_items // blocks)
     block_of = np.zeros(len(devices), dtype=np.int32) if device_block is None else device_block
-    some = log.counts[devices] > 0
-    devices, block_of = devices[some], block_of[some]
+    active = log.counts[devices] > 0
+    devices, block_of = devices[active], block_of[active]
     reports = np.bincount(block_of, minlength=blocks).astype(np.float64)
     rows, counts = np.zeros((n_items, width)), np.zeros(n_items)
     second, first = np.zeros((width, width)), np.zeros(width)
     for part in _chunks(log.counts[devices], config.moments):
-        own, block = log.users(devices[part]), block_of[part]
-        now = intent_queries(own, taste, profile).astype(np.float64)
+        histories, block = log.users(devices[part]), block_of[part]
+        now = intent_queries(histories, taste, profile).astype(np.float64)
         first += (now * _scale(np.linalg.norm(now, axis=1), clips.first)[:, None]).sum(0)
-        found = moments_of(own, profile, config)
-        Q = _queries(own, taste, found.event, profile)
-        second += _second(Q, found, own.n_users, clips.second)
-        mine = found.target_item // block_size == block[found.user[found.target_moment]] if blocks > 1 else slice(None)
-        moment, item, weight = found.target_moment[mine], found.target_item[mine], found.target_weight[mine]
+        targets = moments_of(histories, profile, config)
+        Q = _queries(histories, taste, targets.event, profile)
+        second += _second(Q, targets, histories.n_users, clips.second)
+        mine = (
+            targets.target_item // block_size == block[targets.user[targets.target_moment]]
+            if blocks > 1
+            else slice(None)
+        )
+        moment, item, weight = targets.target_moment[mine], targets.target_item[mine], targets.target_weight[mine]
         residual = weight * (np.einsum("ij,ij->i", Q[moment], output[item].astype(np.float64)) - 1.0)
-        key, place = np.unique(found.user[moment].astype(np.int64) * n_items + item, return_inverse=True)
+        key, place = np.unique(targets.user[moment].astype(np.int64) * n_items + item, return_inverse=True)
         user = key // n_items
         own_rows = sparse.csr_array((residual, (place, moment)), shape=(len(key), len(Q))) @ Q
         own_counts = np.bincount(place, weight, minlength=len(key))
-        row_norm = np.sqrt(np.bincount(user, np.einsum("ij,ij->i", own_rows, own_rows), minlength=own.n_users))
-        count_norm = np.sqrt(np.bincount(user, own_counts**2, minlength=own.n_users))
+        row_norm = np.sqrt(np.bincount(user, np.einsum("ij,ij->i", own_rows, own_rows), minlength=histories.n_users))
+        count_norm = np.sqrt(np.bincount(user, own_counts**2, minlength=histories.n_users))
         to_items = sparse.csr_array(
             (_scale(row_norm, clips.rows)[user], (key % n_items, np.arange(len(key)))), shape=(n_items, len(key))
         )
@@ -78,7 +82,7 @@ def sum_intent_updates(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Moments:
+class TargetMoments:
     """The moments of some devices at which something came next.
 
     event: (m,) the last event before each; user, kappa: (m,). target_*: one entry an item that came next: its moment,
@@ -93,8 +97,8 @@ class Moments:
     target_weight: Floats
 
 
-def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) -> Moments:
-    """The last moments of each user of a log, and what came next."""
+def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) -> TargetMoments:
+    """Find the last moments of each user of a log, and what came next."""
     user = log.user_idx
     left = np.repeat(log.offsets[1:], log.counts) - 1 - np.arange(log.n_events)
     event = np.flatnonzero((left >= 1) & (left <= config.moments))
@@ -111,30 +115,33 @@ def moments_of(log: Interactions, profile: ProfileConfig, config: IntentConfig) 
         later.append(np.full(np.count_nonzero(fresh), k))
     moments = np.concatenate([np.empty(0, np.int64), *moment])
     targets = np.concatenate([np.empty(0, np.int64), *target])
-    found = np.bincount(moments, minlength=len(event))
-    kappa = np.where(found > 0, 1.0 / np.sqrt(np.maximum(found, 1)), 0.0)
+    n_targets = np.bincount(moments, minlength=len(event))
+    kappa = np.where(n_targets > 0, 1.0 / np.sqrt(np.maximum(n_targets, 1)), 0.0)
     weights = kappa[moments] * weight[targets] * config.decay ** np.concatenate([np.empty(0), *later])
-    return Moments(event, user[event], kappa, moments, log.item_idx[targets], weights)
+    return TargetMoments(event, user[event], kappa, moments, log.item_idx[targets], weights)
 
 
 def _earlier(key: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Of each event the last one before it that counted and has its key, −1 where there is none."""
-    some = np.flatnonzero(counted)
-    order = some[np.argsort(key[some], kind="stable")]
-    found = np.full(len(key), -1)
+    """Find for each event the last one before it that counted and has its key, −1 where there is none."""
+    rows = np.flatnonzero(counted)
+    order = rows[np.argsort(key[rows], kind="stable")]
+    earlier = np.full(len(key), -1)
     same = key[order[1:]] == key[order[:-1]]
-    found[order[1:][same]] = order[:-1][same]
-    return found
+    earlier[order[1:][same]] = order[:-1][same]
+    return earlier
 
 
 def _queries(
     log: Interactions, taste: npt.NDArray[np.float32], event: npt.NDArray[np.int64], profile: ProfileConfig
 ) -> Floats:
-    """The query after each of some events, (len(event), pools·dim): every event passes its pools on to the next."""
+    """Compute the query after each of some events, (len(event), pools·dim).
+
+    Every event passes its pools on to the next.
+    """
     dim, pools = taste.shape[1], np.asarray(profile.intent_pools)
     place = np.full(log.n_events, -1)
     place[event] = np.arange(len(event))
-    found = np.zeros((len(event), len(pools), dim))
+    queries = np.zeros((len(event), len(pools), dim))
     weights = profile.intent_scale * signed_weights(log.kind, profile)
     users = np.argsort(-log.counts, kind="stable")
     state = np.zeros((log.n_users, len(pools), dim))
@@ -142,23 +149,23 @@ def _queries(
         users = users[: np.count_nonzero(log.counts[users] > position + 1)]
         at = log.offsets[users] + position
         state = state[: len(users)] * pools[:, None] + (weights[at, None] * taste[log.item_idx[at]])[:, None, :]
-        kept = place[at] >= 0
-        found[place[at][kept]] = state[kept]
-    return found.reshape(len(event), len(pools) * dim)
+        inside = place[at] >= 0
+        queries[place[at][inside]] = state[inside]
+    return queries.reshape(len(event), len(pools) * dim)
 
 
-def _second(Q: Floats, found: Moments, n_users: int, clip: float) -> Floats:
-    """Σ κ·q·qᵀ over all moments, each user's own sum clipped in the norm of its upper triangle."""
-    weighed = Q * np.sqrt(found.kappa)[:, None]
+def _second(Q: Floats, targets: TargetMoments, n_users: int, clip: float) -> Floats:
+    """Sum κ·q·qᵀ over all moments, each user's own sum clipped in the norm of its upper triangle."""
+    weighed = Q * np.sqrt(targets.kappa)[:, None]
     if np.isinf(clip):
         return np.asarray(weighed.T @ weighed)
     scale = np.empty(n_users)
-    bounds = np.searchsorted(found.user, np.arange(n_users + 1))
+    bounds = np.searchsorted(targets.user, np.arange(n_users + 1))
     for user in range(n_users):
-        own = weighed[bounds[user] : bounds[user + 1]]
-        gram, diagonal = own @ own.T, (own**2).sum(0)
+        user_rows = weighed[bounds[user] : bounds[user + 1]]
+        gram, diagonal = user_rows @ user_rows.T, (user_rows**2).sum(0)
         scale[user] = np.sqrt(((gram**2).sum() + (diagonal**2).sum()) / 2)
-    return np.asarray((weighed * _scale(scale, clip)[found.user][:, None]).T @ weighed)
+    return np.asarray((weighed * _scale(scale, clip)[targets.user][:, None]).T @ weighed)
 
 
 def _scale(norms: Floats, bound: float) -> Floats:
@@ -166,7 +173,7 @@ def _scale(norms: Floats, bound: float) -> Floats:
 
 
 def _chunks(counts: npt.NDArray[np.int64], moments: int) -> Iterator[slice]:
-    """Slices of devices with about MOMENTS_AT_ONCE moments together."""
+    """Slice devices with about MOMENTS_AT_ONCE moments together."""
     ends = np.cumsum(np.clip(counts - 1, 0, moments))
     start = 0
     while start < len(counts):

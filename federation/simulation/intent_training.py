@@ -18,19 +18,19 @@ from recsys.model.profile_config import ProfileConfig
 
 
 def start_intent(table: ItemTable, profile: ProfileConfig, seed: int) -> StepState:
-    """A random output table (n_items, pools·taste), before any round."""
+    """Draw a random output table (n_items, pools·taste), before any round."""
     taste = table.part(TASTE)
     return StepState.start(table.n_items, len(profile.intent_pools) * (taste.stop - taste.start), seed)
 
 
 def intent_step(state: StepState, sums: RoundSums, config: IntentConfig, step: StepConfig) -> StepState:
-    """The output table after one more round, number state.steps of config.rounds, from its sums."""
+    """Step the output table by one more round, number state.steps of config.rounds, from its sums."""
     size = step.step_at(state.steps, config.rounds)
     return item_step(state, sums, step, alpha=config.alpha, reg=config.reg, step=size)
 
 
 def with_intent(table: ItemTable, output: npt.NDArray[np.float32], mean_query: npt.NDArray[np.float32]) -> ItemTable:
-    """The table's taste with an output table (n_items, width) beside it; mean_query: (width,), the population's."""
+    """Put an output table (n_items, width) beside the table's taste; mean_query: (width,), the population's."""
     taste = table.part(TASTE)
     return replace(
         table,

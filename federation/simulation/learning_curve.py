@@ -12,7 +12,7 @@ from recsys.model.items import TASTE
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """What a round's sums say, and nothing about a device.
+    """The figures of a round's sums, and nothing about a device.
 
     round: 0, 1, … over all parts; reports, vanished: devices; step: η; train_ndcg, holdout_ndcg: mean NDCG@20 of the
     devices' last baskets, nan when nobody measured; holdout_devices: how many measured the second. part: of the table,
@@ -30,17 +30,17 @@ class RoundRecord:
 
 
 def mean_holdout(records: Sequence[RoundRecord]) -> float:
-    """Mean hold-out figure of some rounds, weighted by the devices that measured; nan without any."""
+    """Average the hold-out figure of some rounds, weighted by the devices that measured; nan without any."""
     devices = sum(record.holdout_devices for record in records)
-    held = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
-    return held / devices if devices else np.nan
+    total = sum(record.holdout_ndcg * record.holdout_devices for record in records if record.holdout_devices)
+    return total / devices if devices else np.nan
 
 
 def rounds_of(records: Sequence[RoundRecord], part: str) -> int:
-    """How many of the rounds trained a part."""
+    """Count the rounds that trained a part."""
     return sum(record.part == part for record in records)
 
 
 def last_rounds(records: Sequence[RoundRecord], n: int) -> Sequence[RoundRecord]:
-    """The last rounds, at most n, of the part that was trained last: what is said of a finished table."""
+    """Take the last rounds, at most n, of the part that was trained last: what is said of a finished table."""
     return [record for record in records if record.part == records[-1].part][-n:]

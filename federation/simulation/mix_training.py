@@ -40,7 +40,7 @@ _DRAW = 8
 
 @dataclass(frozen=True)
 class MixConfig:
-    """How the mix is learned.
+    """Settings of learning the mix.
 
     judging_share: devices that judge and never fit. max_devices: whose examples a simulation reads, of each role
     together. noise_multiplier: of every sum, one party's noise over what one report can add; 0 is privacy off.
@@ -93,7 +93,7 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
 
 
 def cautious_mix(tables: MixTables, prior: str) -> MixModel:
-    """What is served where no device can prove any weights."""
+    """Choose what is served where no device can prove any weights."""
     weights = {name: cautious_weights(prior, name, seen=False) for name in LISTS}
     return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables)
 
@@ -108,7 +108,7 @@ def _fit(
     config: MixConfig,
     rng: np.random.Generator,
 ) -> dict[ListName, Floats]:
-    """Newton steps of both lists over the devices that fit."""
+    """Fit by Newton steps of both lists over the devices that fit."""
     n = len(examples["all"].pools)
     weights, noise = dict(start), 0.0
     hessians: dict[ListName, Floats] = {}
@@ -133,7 +133,7 @@ def _guard(
     rng: np.random.Generator,
     allowed: tuple[str, ...] | None,
 ) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
-    """What is served for each list, and its name, by the figures of the devices that judge.
+    """Choose what is served for each list, and its name, by the figures of the devices that judge.
 
     allowed: names of what may be served instead of `weights`, wherever it judges better; None for everything, where it
     judges clearly better.
@@ -141,15 +141,18 @@ def _guard(
     judged = {name: candidates(weights[name], start[name], safe[name]) for name in LISTS}
     sums: dict[ListName, GuardSums] = {}
     for name in LISTS:
-        held = examples[name]
-        figures = {what: pool_ndcg(held.pools, held.offsets, held.items, w) for what, w in judged[name].items()}
+        examples_of = examples[name]
+        figures = {
+            what: pool_ndcg(examples_of.pools, examples_of.offsets, examples_of.items, w)
+            for what, w in judged[name].items()
+        }
         sums[name] = guard_sums(figures)
     plan = guard_plan(config.noise_multiplier, min_reports=1, max_reports=max(len(examples["all"].pools), 1))
-    told: Sums = {}
+    sums_of_parts: Sums = {}
     for name in LISTS:
-        told[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
-        told[f"square_{name}"] = np.array(list(sums[name].square.values()))
-    parts = _published(told, plan, rng)
+        sums_of_parts[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
+        sums_of_parts[f"square_{name}"] = np.array(list(sums[name].square.values()))
+    parts = _published(sums_of_parts, plan, rng)
     chosen: dict[ListName, str] = {}
     for name in LISTS:
         names = list(sums[name].difference)
@@ -164,7 +167,7 @@ def _guard(
 
 
 def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
-    """The parts of a sum as both parties would publish them."""
+    """Publish the parts of a sum as both parties would."""
     if not plan.private:
         return sums
     noise = decode(plan, both_parties_noise(plan, rng))
@@ -172,6 +175,6 @@ def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
 
 
 def _noise_of(plan: SumPlan, part: str) -> float:
-    """Standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
-    (scale,) = (one.scale for one in plan.parts if one.name == part)
+    """Compute the standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
+    (scale,) = (plan_part.scale for plan_part in plan.parts if plan_part.name == part)
     return float(np.sqrt(2.0) * plan.sigma / scale)

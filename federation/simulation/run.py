@@ -12,7 +12,7 @@ from federation.simulation.learning_curve import RoundRecord, mean_holdout
 
 @dataclass(frozen=True)
 class Run:
-    """Everything between two rounds.
+    """The state between two rounds.
 
     state: of the taste; best: the taste of the best smoothed hold-out; intent: once its rounds have begun.
     smoothing, patience: as in TrainConfig. records: of the taste's rounds, then of the intent's.
@@ -28,34 +28,36 @@ class Run:
     @property
     def states(self) -> dict[str, StepState]:
         """Those that there are, by the names of the fields."""
-        found = {"state": self.state, "best": self.best, "intent": self.intent}
-        return {name: state for name, state in found.items() if state is not None}
+        by_name = {"state": self.state, "best": self.best, "intent": self.intent}
+        return {name: state for name, state in by_name.items() if state is not None}
 
     def after(self, state: StepState, record: RoundRecord) -> Run:
-        """The run after one more round of the taste."""
+        """Append one more round of the taste."""
         run = replace(self, state=state, records=(*self.records, record))
         best = -np.inf if run.best is None else run.smoothed(run.best.steps)
         return replace(run, best=state) if run.smoothed(len(run.records)) > best else run
 
     def smoothed(self, steps: int) -> float:
-        """Mean hold-out figure of the last rounds up to `steps`, nan while there are too few."""
+        """Average the hold-out figure of the last rounds up to `steps`, nan while there are too few."""
         if steps < self.smoothing:
             return np.nan
         return mean_holdout(self.records[steps - self.smoothing : steps])
 
     def overfits(self) -> bool:
-        """Is the hold-out figure now below its best by more than four standard errors?
+        """Check if the hold-out figure is now below its best by more than four standard errors.
 
         Four, for the best of a hundred noisy figures is two above their mean. The noise of one round is half the mean
         square of differences of neighbouring rounds, which a slow curve does not disturb.
         """
         if self.best is None or not self.patience or self.state.steps - self.best.steps < self.patience:
             return False
-        held = np.array([record.holdout_ndcg for record in self.records[: self.state.steps] if record.holdout_devices])
-        error = float(np.sqrt((np.diff(held) ** 2).mean() / self.smoothing))  # of a difference of two means
+        figures = np.array(
+            [record.holdout_ndcg for record in self.records[: self.state.steps] if record.holdout_devices]
+        )
+        error = float(np.sqrt((np.diff(figures) ** 2).mean() / self.smoothing))  # of a difference of two means
         fall = self.smoothed(self.best.steps) - self.smoothed(self.state.steps)
         return fall > 4 * error
 
     def choice(self) -> StepState:
-        """The best state where training went on into overfitting, else the last."""
+        """Choose the best state where training went on into overfitting, else the last."""
         return self.best if self.best is not None and self.overfits() else self.state

@@ -14,7 +14,7 @@ MAX_COUNT = 1000
 
 
 def mint_tokens(client: httpx.Client, api_key: str, count: int) -> list[bytes]:
-    """Fresh tokens, each good for one report a round. Raises ServingError when the service mints none."""
+    """Mint fresh tokens, each good for one report a round. Raises ServingError when the service mints none."""
     try:
         answer = client.post(MINT, json={"count": count}, headers={"authorization": f"Bearer {api_key}"})
     except httpx.HTTPError as error:
@@ -35,7 +35,7 @@ class TokenPurse:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def token(self) -> bytes:
-        """One token that nobody else gets."""
+        """Take one token that nobody else gets."""
         with self._lock:
             if not self._tokens:
                 self._tokens = mint_tokens(self.client, self.api_key, min(self.lot, MAX_COUNT))

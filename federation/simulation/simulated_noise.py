@@ -22,7 +22,9 @@ def add_noise(
     n_block: int,
     blocks: Collection[int] | None = None,
 ) -> RoundSums:
-    """A round's sums as they would be published: each block's sum carries √2·sigma, σ of either party.
+    """Add noise to a round's sums as they would be published.
+
+    Each block's sum carries √2·sigma, σ of either party.
 
     plan: of one block of n_block items, `PrivacyPlan.sum_plan(n_block, dim)`. blocks: those that were summed, all by
     default. The sums are returned as they are when the plan has no noise.
@@ -36,7 +38,10 @@ def add_noise(
 
 
 def both_parties_noise(plan: SumPlan, rng: np.random.Generator) -> npt.NDArray[np.int32]:
-    """(plan.length,) int32: two independent discrete Gaussians of scale sigma, summed. Seeded: protects nothing."""
+    """Draw two independent discrete Gaussians of scale sigma and sum them, (plan.length,) int32.
+
+    Seeded: protects nothing.
+    """
     random = seeded_bytes(rng)
     service, custodian = (discrete_gaussian(plan.sigma, plan.length, random) for _ in range(2))
     return (service + custodian).astype(np.int32)

@@ -15,7 +15,7 @@ import torch
 
 from data.errors import FederationError
 from recsys.evaluation.arms import GlobalProfile, MakeSolver, Personalized, closed_form
-from recsys.model.histories import Padded
+from recsys.model.histories import PaddedBatch
 from recsys.model.items import TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.solver import Solver
@@ -42,8 +42,8 @@ class GradientSolver(Solver):
         self._start = start.to(self.dtype) @ self.rotation
         self._steps = steps
 
-    def solve(self, batch: Padded) -> tuple[torch.Tensor, torch.Tensor]:
-        """As Solver.solve, for the vector after the last step."""
+    def solve(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Solve as Solver.solve does, for the vector after the last step."""
         X = self.rotated[batch.item_idx]
         diagonal = self.diagonal(batch)
         bound = diagonal.amax(1) + (batch.weight * X.square().sum(2)).sum(1)
@@ -56,7 +56,7 @@ class GradientSolver(Solver):
 
 
 def parse_strategy(name: str) -> Strategy:
-    """A strategy by name. Raises FederationError for another word."""
+    """Parse a strategy's name. Raises FederationError for another word."""
     for strategy in STRATEGIES:
         if strategy == name:
             return strategy
@@ -64,12 +64,12 @@ def parse_strategy(name: str) -> Strategy:
 
 
 def solver_of(strategy: Strategy) -> MakeSolver:
-    """How a strategy's devices compute profiles from a table, in training and afterwards."""
+    """Choose how a strategy's devices compute profiles from a table, in training and afterwards."""
     return _gradient if strategy == "fine-tune" else closed_form
 
 
 def arm_of(strategy: Strategy, table: ItemTable, config: ProfileConfig, name: str) -> Personalized | GlobalProfile:
-    """The recommender of a table trained with a strategy."""
+    """Make the recommender of a table trained with a strategy."""
     if strategy == "global":
         return GlobalProfile(table, config, name)
     return Personalized(name, table, config, solver_of(strategy))

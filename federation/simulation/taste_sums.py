@@ -9,7 +9,7 @@ from scipy import sparse
 
 from federation.learning.item_step import RoundSums
 from federation.learning.taste_update import METRICS, Clips
-from recsys.model.histories import Histories, Padded, batches
+from recsys.model.histories import Histories, PaddedBatch, batches
 from recsys.model.solver import Solver
 
 
@@ -74,8 +74,8 @@ def _scale(norms: torch.Tensor, bound: float) -> torch.Tensor:
     return torch.clamp(bound / norms.clamp(min=1e-30), max=1.0) if np.isfinite(bound) else torch.ones_like(norms)
 
 
-def _by_item(batch: Padded, coefficients: torch.Tensor, n_items: int) -> sparse.csc_array:
-    """Sparse (n_items, batch): the coefficient of each device's items; padding adds zeros to item 0."""
+def _by_item(batch: PaddedBatch, coefficients: torch.Tensor, n_items: int) -> sparse.csc_array:
+    """Spread the coefficients of each device's items into a sparse (n_items, batch). Padding adds zeros to item 0."""
     size, length = batch.item_idx.shape
     ends = np.arange(0, size * length + 1, length)
     return sparse.csc_array((coefficients.numpy().ravel(), batch.item_idx.numpy().ravel(), ends), shape=(n_items, size))

@@ -46,7 +46,7 @@ _NOISE, _INTENT = 6, 7
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the shared table is learned.
+    """Settings of learning the shared table.
 
     dim: width of an item embedding. rounds; cohort_size: devices asked per round, fewer when max_participations (of one
     device over all rounds) demands it. dropout: share of devices that vanish. blocks: parts the catalogue is cut into.
@@ -223,7 +223,7 @@ class _Devices:
         self._held = hold_out_last(log) if config.measure_every else None
 
     def after_one_more(self, run: Run) -> Run | None:
-        """The run after one more round: of the taste, then of the intent. None where none is left."""
+        """Run one more round: of the taste, then of the intent. None where none is left."""
         if run.intent is None and run.state.steps < self._rounds[TASTE] and not run.overfits():
             return run.after(*self._taste_round(run.state))
         if self.intent is None:
@@ -237,28 +237,28 @@ class _Devices:
         return replace(run, intent=state, records=(*run.records, record))
 
     def participations(self, records: Sequence[RoundRecord]) -> npt.NDArray[np.int32]:
-        """How often each user was asked in these rounds, (n_users,) int32."""
-        found = np.zeros(self._log.n_users, dtype=np.int32)
+        """Count how often each user was asked in these rounds, (n_users,) int32."""
+        counts = np.zeros(self._log.n_users, dtype=np.int32)
         for part in self._rounds:
             for round_ in range(rounds_of(records, part)):
-                found[self._asked(part, round_)] += 1
-        return found
+                counts[self._cohort_of(part, round_)] += 1
+        return counts
 
-    def _asked(self, part: str, round_: int) -> npt.NDArray[np.int64]:
+    def _cohort_of(self, part: str, round_: int) -> npt.NDArray[np.int64]:
         return self.devices[cohort(self.n, self._size[part], round_, self._seeds[part])]
 
-    def _drawn(self, part: str, round_: int) -> _Drawn:
-        asked = self._asked(part, round_)
-        devices = survivors(asked, self._config.dropout, round_, self._seeds[part])
+    def _draw_cohort(self, part: str, round_: int) -> _RoundCohort:
+        cohort_devices = self._cohort_of(part, round_)
+        devices = survivors(cohort_devices, self._config.dropout, round_, self._seeds[part])
         measuring = self._holdout[devices]
         training = devices[~measuring]
         blocks = draw_blocks(len(training), self._config.blocks, round_, self._seeds[part])
-        return _Drawn(len(asked), training, blocks, devices[measuring])
+        return _RoundCohort(len(cohort_devices), training, blocks, devices[measuring])
 
     def _taste_round(self, state: StepState) -> tuple[StepState, RoundRecord]:
-        """One round of the taste over the devices that report."""
+        """Run one round of the taste over the devices that report."""
         config, round_ = self._config, state.steps
-        table, drawn = _without_trend(state), self._drawn(TASTE, round_)
+        table, drawn = _without_trend(state), self._draw_cohort(TASTE, round_)
         solver = solver_of(config.strategy)(table, config.profile)
         sums = sum_updates(
             solver,
@@ -278,9 +278,12 @@ class _Devices:
     def _intent_round(
         self, state: StepState, taste: ItemTable, intent: IntentConfig, before: int
     ) -> tuple[StepState, RoundRecord]:
-        """One round of the intent, after so many rounds before it; hold-out devices only measure, as in the others."""
+        """Run one round of the intent, after so many rounds before it.
+
+        Hold-out devices only measure, as in the others.
+        """
         config, round_ = self._config, state.steps
-        drawn = self._drawn(INTENT, round_)
+        drawn = self._draw_cohort(INTENT, round_)
         table = with_intent(taste, state.item_embeddings, state.mean_profile)
         sums = sum_intent_updates(
             taste.rows_of(TASTE),
@@ -300,7 +303,10 @@ class _Devices:
         return intent_step(state, sums, intent, config.step), drawn.record(before, step, sums.metrics, INTENT)
 
     def _noisy(self, sums: RoundSums, plan: PrivacyPlan, part: str, round_: int) -> RoundSums:
-        """The sums as both parties would publish them; fewer reports than the plan allows is no round at all."""
+        """Add noise to the sums as both parties would publish them.
+
+        Fewer reports than the plan allows is no round at all.
+        """
         n_items, dim = sums.rows.shape
         n_block = -(-n_items // self._config.blocks)
         fewest, most = int(sums.reports.min()), int(sums.reports.max())
@@ -311,23 +317,26 @@ class _Devices:
         rng = np.random.default_rng([self._seeds[part], _NOISE, round_])
         return add_noise(sums, plan.sum_plan(n_block, dim, part), rng, n_block=n_block)
 
-    def _measure(self, solver: Solver, table: ItemTable, drawn: _Drawn, round_: int) -> npt.NDArray[np.float64]:
-        """Devices and sum of NDCG@20, of some that train and of the hold-out ones, under profiles of all parts."""
+    def _measure(self, solver: Solver, table: ItemTable, drawn: _RoundCohort, round_: int) -> npt.NDArray[np.float64]:
+        """Measure devices and sum of NDCG@20, of some that train and of the hold-out ones.
+
+        Profiles are of all parts.
+        """
         if self._held is None or round_ % self._config.measure_every:
             return np.zeros(4)
-        found: list[float] = []
+        measured: list[float] = []
         for devices in (drawn.training[: max(len(drawn.measuring), 16)], drawn.measuring):
             before, moments = self._held.before.users(devices), self._held.moments[devices]
             profiles = profiles_of(table, self._config.profile, before, moments, lambda *_: solver)
             figures = basket_ndcg(score(table, profiles, 0.0), self._held.basket.users(devices))
             figures = figures[~np.isnan(figures)]
-            found += [float(len(figures)), float(figures.sum())]
-        return np.array(found)
+            measured += [float(len(figures)), float(figures.sum())]
+        return np.array(measured)
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Who reports in a round of how many that were asked. blocks: (len(training),) int32."""
+class _RoundCohort:
+    """The devices that report in a round, of how many that were asked. blocks: (len(training),) int32."""
 
     asked: int
     training: npt.NDArray[np.int64]
@@ -354,6 +363,6 @@ def _without_trend(state: StepState) -> ItemTable:
 
 
 def _identity(log: Interactions, config: TrainConfig, seed: int, now: int) -> str:
-    """What a checkpoint belongs to."""
+    """Describe what a checkpoint belongs to."""
     marks = [log.n_users, log.n_items, log.n_events, int(log.time.sum()), int(log.item_idx.sum()), seed, now]
     return json.dumps([asdict(config), marks], sort_keys=True)

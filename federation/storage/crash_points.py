@@ -15,6 +15,6 @@ def _go_on(_: str) -> None:
 react: Callable[[str], None] = _go_on
 
 
-def reached(point: str) -> None:
-    """Called between two writes. point: what was just made durable."""
+def crash_point(point: str) -> None:
+    """Mark a place between two writes. point: what was just made durable."""
     react(point)

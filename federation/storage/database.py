@@ -18,12 +18,14 @@ KINDS = ("sqlite", "postgresql")
 
 
 def sqlite_url(file: Path) -> str:
-    """URL of an SQLite file."""
+    """Write the URL of an SQLite file."""
     return f"sqlite:///{file.absolute()}"
 
 
 def open_engine(url: str) -> Engine:
-    """An engine whose commits are on the disk when they return. Raises FederationError for another kind of URL.
+    """Open an engine whose commits are on the disk when they return.
+
+    Raises FederationError for another kind of URL.
 
     SQLite: write-ahead log, synchronous=FULL, deleted content overwritten with zeros; a transaction takes the write
     lock when it begins, so it never fails half way for somebody else's.
@@ -47,13 +49,13 @@ def open_engine(url: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection whose transaction writes nothing, and so waits for nobody."""
+    """Open a connection whose transaction writes nothing, and so waits for nobody."""
     with engine.connect().execution_options(read_only=True) as connection:
         yield connection
 
 
 class Commits:
-    """Whether anybody, in any process, may have committed since it was last asked. For one thread.
+    """A watch on commits: may anybody, in any process, have committed since it was last asked? For one thread.
 
     SQLite files tell it for a hundredth of the price of a query, by `PRAGMA data_version` of a connection that never
     writes; of any other database the answer is always yes.
@@ -66,7 +68,7 @@ class Commits:
         self._version: int | None = None
 
     def new(self) -> bool:
-        """Yes the first time. Raises what the database raises."""
+        """Check if anything was committed since the last call; yes the first time. Raises what the database raises."""
         if not self._tells:
             return True
         if self._connection is None:

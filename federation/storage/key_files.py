@@ -16,7 +16,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def load_or_make_key(path: Path) -> SigningKey:
-    """The signing key of a file of 64 hexadecimal digits; made, durably, if there is none.
+    """Load the signing key of a file of 64 hexadecimal digits; made, durably, if there is none.
 
     Beside it `<name>.pub` holds the public key. Raises ServingError for a file that is no key.
     """
@@ -35,7 +35,10 @@ def load_or_make_key(path: Path) -> SigningKey:
 
 
 def read_public_key(given: str) -> bytes:
-    """A public key (32 bytes), given as 64 hexadecimal digits or as a file of them. Raises ServingError otherwise."""
+    """Read a public key (32 bytes), given as 64 hexadecimal digits or as a file of them.
+
+    Raises ServingError otherwise.
+    """
     return bytes.fromhex(given) if _HEX.fullmatch(given) else _read(Path(given), "public key")
 
 

@@ -92,12 +92,12 @@ class Bundle:
             path = folder / name
             if not path.is_file():
                 raise ModelError(f"{path}: missing; the bundle is incomplete")
-            if (found := file_hash(path)) != expected:
+            if (actual := file_hash(path)) != expected:
                 raise ModelError(
-                    f"{path}: sha256 is {found[:12]}…, the manifest says {expected[:12]}…; tampered or torn"
+                    f"{path}: sha256 is {actual[:12]}…, the manifest says {expected[:12]}…; tampered or torn"
                 )
-        if (found := _version(manifest)) != manifest["version"]:
-            raise ModelError(f"{folder / MANIFEST}: content hashes to {found}, not to version={manifest['version']}")
+        if (actual := _version(manifest)) != manifest["version"]:
+            raise ModelError(f"{folder / MANIFEST}: content hashes to {actual}, not to version={manifest['version']}")
         table = _read_table(folder / TENSORS, manifest)
         config = _read_config(folder / MANIFEST, manifest)
         intent_share(table.parts, config)
@@ -194,12 +194,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: no {MANIFEST} in it; not a bundle (ownshelf train makes one)")
     try:
         manifest = json.loads(path.read_text())
-        found, files = manifest["format"], manifest["files"]
+        version, files = manifest["format"], manifest["files"]
         _ = manifest["config"], manifest["version"], manifest["parts"], manifest["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: not a bundle's manifest ({error!r})") from None
-    if found != FORMAT:
-        raise ModelError(f"{path}: format={found}: this version reads format {FORMAT}")
+    if version != FORMAT:
+        raise ModelError(f"{path}: format={version}: this version reads format {FORMAT}")
     expected = {TENSORS, CATALOGUE} | ({MIX} if "mix" in manifest else set())
     if not isinstance(files, dict) or set(files) - {CLUSTERS} != expected:
         raise ModelError(f"{path}: files={files}: must be the hashes of {' and '.join(sorted(expected))}")
@@ -252,7 +252,7 @@ def _read_table(path: Path, manifest: Mapping[str, Any]) -> ItemTable:
 
 
 def _map_tensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of a safetensors file, mapped: its header is a length, JSON, then raw little-endian data."""
+    """Map the tensors of a safetensors file: its header is a length, JSON, then raw little-endian data."""
     with safe_open(path, framework="numpy"):
         pass  # checks that the header is one, and that shapes, offsets and the length of the file agree
     with path.open("rb") as file:

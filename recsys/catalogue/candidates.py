@@ -30,7 +30,7 @@ COLUMNS = tuple(name for name in SHOWN if name != "available")
 
 
 @dataclass(frozen=True, eq=False)
-class Quantized:
+class QuantizedRows:
     """A bundle's rows as they travel, made once: rows int8 (n_items, dim), scale, trend (n_items,), shown COLUMNS."""
 
     rows: npt.NDArray[np.int8]
@@ -39,13 +39,13 @@ class Quantized:
     shown: pl.DataFrame
 
     @staticmethod
-    def of(bundle: Bundle) -> Quantized:
-        """From a bundle."""
+    def of(bundle: Bundle) -> QuantizedRows:
+        """Quantize a bundle's rows."""
         rows, scale = quantize(bundle.table.item_embeddings)
-        return Quantized(rows, scale, bundle.table.trend, shown_of(bundle))
+        return QuantizedRows(rows, scale, bundle.table.trend, shown_of(bundle))
 
-    def changed(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> Quantized:
-        """The same with the columns of a catalogue of now, and rows (n_new, dim) behind those that were there."""
+    def with_changes(self, catalogue: pl.DataFrame, fresh: npt.NDArray[np.float32]) -> QuantizedRows:
+        """Replace the columns by those of a catalogue of now, and append rows (n_new, dim)."""
         rows, scale = quantize(fresh)
         shown = pl.DataFrame(
             {
@@ -55,7 +55,7 @@ class Quantized:
                 for name in COLUMNS
             }
         )
-        return Quantized(
+        return QuantizedRows(
             np.concatenate([self.rows, rows]),
             np.concatenate([self.scale, scale]),
             np.concatenate([self.trend, np.zeros(len(fresh), dtype=np.float32)]),
@@ -64,7 +64,7 @@ class Quantized:
 
 
 def shown_of(bundle: Bundle) -> pl.DataFrame:
-    """The COLUMNS of a bundle's items."""
+    """Select the COLUMNS of a bundle's items."""
     return catalogue_of(bundle).shown.select(COLUMNS)
 
 
@@ -81,8 +81,8 @@ class Candidates:
         return self.shown["item_id"].to_list()
 
 
-def encode_candidates(source: Quantized, item_idx: npt.NDArray[np.int32]) -> dict[str, Any]:
-    """Items (n,) in any order as a JSON-able dict."""
+def encode_candidates(source: QuantizedRows, item_idx: npt.NDArray[np.int32]) -> dict[str, Any]:
+    """Encode items (n,) in any order as a JSON-able dict."""
     if len(item_idx) > MAX_CANDIDATES:
         raise ModelError(f"candidates={len(item_idx)}: must be at most {MAX_CANDIDATES}")
     chosen = np.sort(item_idx)
@@ -96,7 +96,9 @@ def encode_candidates(source: Quantized, item_idx: npt.NDArray[np.int32]) -> dic
 
 
 def decode_candidates(content: object, dim: int) -> Candidates | None:
-    """The candidates of encode_candidates; None when there is not one. dim: that the device expects.
+    """Decode the candidates of encode_candidates; None when there is not one.
+
+    dim: that the device expects.
 
     Raises ModelError for anything else than what encode_candidates writes.
     """
@@ -135,7 +137,9 @@ def rerank(
     bonus: Mapping[str, float],
     exclude: Collection[str] = (),
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The best k candidates by the one score and what the device adds to it: rows of `candidates`, and their scores.
+    """Rerank candidates by the one score and what the device adds to it.
+
+    Returns the best k rows of `candidates`, and their scores.
 
     vector: the exact profile (dim,). bonus: by item_id, of the repeat counter; what is no candidate is left out.
     """

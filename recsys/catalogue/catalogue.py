@@ -50,7 +50,7 @@ SHOWN = {
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What a device recommends from.
+    """The items, embeddings and settings that a device recommends from.
 
     config: how to serve; training: how a device that takes part in training weighs its history.
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
@@ -89,7 +89,7 @@ class Catalogue:
         return np.flatnonzero(~self.shown["available"].to_numpy()).astype(np.int32)
 
     def with_rows(self, item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.float32]) -> Catalogue:
-        """The same with other embeddings (n, dim) for some items (n,): a device's own, at full precision.
+        """Replace the embeddings (n, dim) of some items (n,) by a device's own, at full precision.
 
         Before changes only, so that both catalogues have them. Raises ModelError after.
         """
@@ -100,14 +100,14 @@ class Catalogue:
         table = _table(embeddings, self.table.trend, self.table.mean_profile, self.table.parts, self.table.gram)
         return replace(self, table=table)
 
-    def changed(self, changes: Sequence[CatalogueChange]) -> Catalogue:
-        """These items after some changes, of which the last one of an item counts; nothing is changed in place.
+    def with_changes(self, changes: Sequence[CatalogueChange]) -> Catalogue:
+        """Apply changes to these items; an item's last change counts, and nothing is changed in place.
 
         A bundle's item keeps its embedding and trend; a new one comes after all others, with its own row and trend 0,
         and the Gram matrix covers its taste. A deleted item keeps its place, without a title, and is not available; the
         row of a new one is zero then. Raises ModelError for a new item without a row (dim,).
         """
-        latest = {one.item_id: one for one in changes}
+        latest = {change.item_id: change for change in changes}
         if not latest:
             return self
         base, dim, n_before = self.of_bundle, self.table.dim, self.table.n_items
@@ -116,10 +116,10 @@ class Catalogue:
         places[places < 0] = n_before + np.arange((places < 0).sum(), dtype=np.int32)
         fresh = np.zeros((max(int(places.max()) + 1, n_before) - n_bundle, dim), dtype=np.float32)
         fresh[: n_before - n_bundle] = self.table.item_embeddings[n_bundle:]
-        for place, one in zip(places.tolist(), latest.values(), strict=True):
+        for place, change in zip(places.tolist(), latest.values(), strict=True):
             if place >= n_bundle:
-                fresh[place - n_bundle] = _new_row(one, dim)
-        rows = [{"item_id": one.item_id, "available": False, **(one.fields or {})} for one in latest.values()]
+                fresh[place - n_bundle] = _new_row(change, dim)
+        rows = [{"item_id": change.item_id, "available": False, **(change.fields or {})} for change in latest.values()]
         source = np.arange(n_bundle + len(fresh))
         source[places] = n_before + np.arange(len(rows))
         shown = pl.concat([self.shown, pl.DataFrame(rows, schema=SHOWN)])[source]
@@ -145,9 +145,9 @@ def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
 
 
 def catalogue_of(bundle: Bundle) -> Catalogue:
-    """A bundle as a catalogue at full precision."""
+    """Convert a bundle to a catalogue at full precision."""
     training = training_config(bundle)
-    shown, intent = _shown(bundle.catalogue), intent_config(bundle)
+    shown, intent = _shown_columns(bundle.catalogue), intent_config(bundle)
     return Catalogue(
         bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent,
         mix=None if bundle.mix is None else bundle.mix.grown(attributes_of(shown)), clusters_hash=bundle.clusters_hash,
@@ -155,13 +155,19 @@ def catalogue_of(bundle: Bundle) -> Catalogue:
 
 
 def training_config(bundle: Bundle) -> ProfileConfig:
-    """How a bundle's table is trained: with a longer memory than it is served with, where its manifest says so."""
+    """Read how a bundle's table is trained.
+
+    That is with a longer memory than it is served with, where its manifest says so.
+    """
     trained = bundle.manifest["training"].get("config", {}).get("profile")
     return bundle.config if trained is None else read_config(trained)
 
 
 def intent_config(bundle: Bundle) -> IntentConfig | None:
-    """How a bundle's part INTENT is learned, as its manifest says, else by default; None for a bundle without one."""
+    """Read how a bundle's part INTENT is learned, as its manifest says, else by default.
+
+    None for a bundle without one.
+    """
     if bundle.table.trained != INTENT:
         return None
     learned = bundle.manifest["training"].get("config", {}).get("intent")
@@ -169,7 +175,7 @@ def intent_config(bundle: Bundle) -> IntentConfig | None:
 
 
 def encode_catalogue(bundle: Bundle) -> bytes:
-    """The file a device downloads; the same bytes for the same bundle."""
+    """Encode the file a device downloads; the same bytes for the same bundle."""
     table = bundle.table
     quantized, scale = quantize(table.item_embeddings)
     tensors: dict[str, npt.NDArray[Any]] = {
@@ -187,7 +193,9 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         "config": json.dumps(finite(asdict(bundle.config)), allow_nan=False),
         "training": json.dumps(finite(asdict(training_config(bundle))), allow_nan=False),
         "format": FORMAT,
-        "items": json.dumps(_shown(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False, allow_nan=False),
+        "items": json.dumps(
+            _shown_columns(bundle.catalogue).to_dict(as_series=False), ensure_ascii=False, allow_nan=False
+        ),
         "name": bundle.name,
         "parts": json.dumps(table.parts, allow_nan=False),
     }
@@ -202,7 +210,7 @@ def encode_catalogue(bundle: Bundle) -> bytes:
 
 
 def decode_catalogue(content: bytes) -> Catalogue:
-    """The catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
+    """Decode the catalogue in a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
@@ -257,7 +265,7 @@ def _table(
     return table
 
 
-def _shown(frame: pl.DataFrame) -> pl.DataFrame:
+def _shown_columns(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in SHOWN.items()
     ]

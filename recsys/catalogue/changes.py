@@ -47,15 +47,19 @@ class CatalogueChanges:
     epoch: str = ""
 
     def encode(self) -> bytes:
-        """JSON bytes, those of decode_changes."""
+        """Encode as JSON bytes, those of decode_changes."""
         return json.dumps(
             {
                 "bundle_version": self.bundle_version,
                 "epoch": self.epoch,
                 "sequence": self.sequence,
                 "changes": [
-                    {"item_id": one.item_id, "fields": one.fields and dict(one.fields), "row": _text(one.row)}
-                    for one in self.changes
+                    {
+                        "item_id": change.item_id,
+                        "fields": change.fields and dict(change.fields),
+                        "row": _text(change.row),
+                    }
+                    for change in self.changes
                 ],
             },
             ensure_ascii=False,
@@ -63,27 +67,27 @@ class CatalogueChanges:
         ).encode()
 
     def then(self, newer: CatalogueChanges) -> CatalogueChanges:
-        """These, and newer ones over them; an item that is in both keeps its place."""
-        found = {one.item_id: one for one in (*self.changes, *newer.changes)}
-        return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(found.values()), newer.epoch)
+        """Append newer changes over these; an item that is in both keeps its place."""
+        latest = {change.item_id: change for change in (*self.changes, *newer.changes)}
+        return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(latest.values()), newer.epoch)
 
 
 def decode_changes(content: bytes) -> CatalogueChanges:
-    """The changes in an answer or a file. Raises ModelError for anything else."""
+    """Decode the changes in an answer or a file. Raises ModelError for anything else."""
     try:
-        told = json.loads(content)
-        version, sequence = told["bundle_version"], told["sequence"]
+        body = json.loads(content)
+        version, sequence = body["bundle_version"], body["sequence"]
         if not isinstance(version, str) or type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
             raise ModelError("changes: bundle_version or sequence is none")
-        epoch = told.get("epoch", "")
+        epoch = body.get("epoch", "")
         if not isinstance(epoch, str) or len(epoch) > MAX_EPOCH_CHARS:
             raise ModelError("changes: epoch is none")
-        found = tuple(_change(entry) for entry in told["changes"])
+        changes = tuple(_change(entry) for entry in body["changes"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"changes: not changes of a catalogue ({type(error).__name__})") from None
-    if len({one.item_id for one in found}) < len(found):
+    if len({change.item_id for change in changes}) < len(changes):
         raise ModelError("changes: an item is there twice")
-    return CatalogueChanges(version, sequence, found, epoch)
+    return CatalogueChanges(version, sequence, changes, epoch)
 
 
 def _change(entry: Mapping[str, Any]) -> CatalogueChange:
@@ -107,7 +111,7 @@ def _change(entry: Mapping[str, Any]) -> CatalogueChange:
 
 
 def _word(value: Any) -> str | None:
-    """Text, as which a number of a shop's own column is shown."""
+    """Convert to text, as which a number of a shop's own column is shown."""
     if value is None or isinstance(value, str):
         (value or "").encode()
         return value

@@ -76,12 +76,15 @@ class Clusters:
 
 
 def cluster_count(n_items: int) -> int:
-    """How many centroids a table of n_items has: one per 39 items, 1 to 256."""
+    """Decide how many centroids a table of n_items has: one per 39 items, 1 to 256."""
     return min(max(n_items // ITEMS_PER_CLUSTER, 1), MAX_CLUSTERS)
 
 
 def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
-    """(k, dim) float32 of length 1, k by `cluster_count`; the same for the same table and seed, on any thread count."""
+    """Cluster a table into (k, dim) float32 centroids of length 1, k by `cluster_count`.
+
+    They are the same for the same table and seed, on any thread count.
+    """
     import faiss  # here: a device reads centroids and makes none
 
     length = np.linalg.norm(table.item_embeddings, axis=1, keepdims=True)
@@ -131,7 +134,9 @@ def check_part_of_bundle(clusters: Clusters) -> None:
 
 
 def nearest(centroids: npt.NDArray[np.float32], vector: npt.NDArray[np.float32], n: int) -> list[int]:
-    """The n centroids of highest cosine to a profile (dim,), as ascending ids: their order says nothing more.
+    """Find the n centroids of highest cosine to a profile (dim,).
+
+    They are ascending ids: their order says nothing more.
 
     Raises ModelError for n outside 1..4 or above k, and for a vector of another width.
     """
@@ -144,7 +149,7 @@ def nearest(centroids: npt.NDArray[np.float32], vector: npt.NDArray[np.float32],
 
 
 def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-    """One query (dim,) for each named cluster: (n, dim) float32, to be searched like profiles.
+    """Make one query (dim,) for each named cluster: (n, dim) float32, to be searched like profiles.
 
     Raises ModelError for none, more than 4, one named twice, or one that there is not.
     """
@@ -153,7 +158,7 @@ def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.fl
         raise ModelError(
             f"clusters: {len(ids)} ids, {len(set(ids))} of them distinct: must be 1..{MAX_ASKED}, distinct"
         )
-    if not all(0 <= one < k for one in ids):
+    if not all(0 <= cluster < k for cluster in ids):
         raise ModelError(f"clusters: an id is not one of 0..{k - 1}")
     mean = in_shares(clusters.mean_profile, clusters.parts, clusters.config)
     return direction_queries(clusters.centroids[list(ids)], mean)
@@ -162,7 +167,9 @@ def cluster_queries(clusters: Clusters, ids: Sequence[int]) -> npt.NDArray[np.fl
 def direction_queries(
     directions: npt.NDArray[np.float32], mean_profile: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Queries for candidates (n, dim) float32 from directions (n, dim) of any length, such as a noised vector (1, dim).
+    """Make queries for candidates (n, dim) float32 from directions (n, dim).
+
+    Directions are of any length, such as a noised vector (1, dim).
 
     A direction says nothing of the population, whose mean is public: it is mixed in.
     """
@@ -177,7 +184,7 @@ def direction_queries(
 
 
 def interleave(lists: npt.NDArray[np.int32], most: int) -> npt.NDArray[np.int32]:
-    """The best of each list (n, k) in turn, each item once, until there are `most`: (≤ most,) int32.
+    """Take the best of each list (n, k) in turn, each item once, until there are `most`: (≤ most,) int32.
 
     Each list must be as long as `most`, or hold everything that may be shown, for the result to be as long.
     """
@@ -195,23 +202,25 @@ def cluster_candidates(
     most: int,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int32]:
-    """The candidates of some clusters by a scan of the whole table: what any index in its place must answer.
+    """Find the candidates of some clusters by a scan of the whole table.
+
+    It is what any index in its place must answer.
 
     allowed: (n_items,) bool, None allows every item. Returns (≤ most,) int32, best first.
     """
-    return scanned(table, cluster_queries(clusters, ids), clusters.config.trend_weight, most, allowed)
+    return scan_candidates(table, cluster_queries(clusters, ids), clusters.config.trend_weight, most, allowed)
 
 
-def scanned(
+def scan_candidates(
     table: ItemTable,
     queries: npt.NDArray[np.float32],
     trend_weight: float,
     most: int,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int32]:
-    """The candidates of queries (n, dim) by a scan of the whole table; the rest as cluster_candidates."""
+    """Find the candidates of queries (n, dim) by a scan of the whole table; the rest as cluster_candidates."""
     hidden = None if allowed is None else np.flatnonzero(~allowed).astype(np.int32)
-    lists = [top_k(one, most, hidden)[0] for one in score(table, queries, trend_weight)]
+    lists = [top_k(row, most, hidden)[0] for row in score(table, queries, trend_weight)]
     return interleave(np.stack(lists), most)
 
 
@@ -253,7 +262,7 @@ def decode_clusters(content: bytes) -> Clusters:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
             raise ModelError(f"format={metadata['format']}: this version reads format {FORMAT}")
-        centroids, gram, mean = (_checked(tensors[name], name) for name in ("centroids", "gram", "mean_profile"))
+        centroids, gram, mean = (_check_tensors(tensors[name], name) for name in ("centroids", "gram", "mean_profile"))
         if centroids.ndim != 2 or not 1 <= len(centroids) <= MAX_CLUSTERS:
             raise ModelError(f"centroids: shape {centroids.shape}, must be (1..{MAX_CLUSTERS}, dim)")
         dim = centroids.shape[1]
@@ -274,7 +283,7 @@ def decode_clusters(content: bytes) -> Clusters:
         raise ModelError(f"clusters: not a clusters file ({type(error).__name__})") from None
 
 
-def _checked(tensor: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+def _check_tensors(tensor: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
     if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
         raise ModelError(f"{name}: is {tensor.dtype}, must be float32 and finite")
     return frozen(tensor)

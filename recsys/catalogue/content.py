@@ -72,29 +72,32 @@ class ContentMap:
         counts = _counts(catalogue, prices)
         length = np.linalg.norm(item_embeddings, axis=1)
         heed = np.minimum(length / max(float(np.median(length)), 1e-12), 2.0).astype(np.float32)
-        held = np.zeros(n_items, dtype=np.bool_)
-        held[np.random.default_rng(seed).permutation(n_items)[: max(1, round(_HELD_OUT * n_items))]] = True
-        known = _weighted(counts, _rarity(counts[~held]))  # a held-out item's own words are unknown, as a new item's
+        held_out = np.zeros(n_items, dtype=np.bool_)
+        held_out[np.random.default_rng(seed).permutation(n_items)[: max(1, round(_HELD_OUT * n_items))]] = True
+        known = _weigh(counts, _rarity(counts[~held_out]))  # a held-out item's own words are unknown, as a new item's
         tried: dict[float, tuple[float, float]] = {}
         for candidate in REGS if reg is None else (reg,):
-            offset, weights = _ridge(known[~held], item_embeddings[~held], heed[~held], candidate)
-            foretold = offset + known[held] @ weights
-            true = item_embeddings[held]
-            error = float((heed[held, None] * (true - foretold) ** 2).sum())
-            tried[candidate] = error, float(length[held].mean() / max(np.linalg.norm(foretold, axis=1).mean(), 1e-12))
+            offset, weights = _ridge(known[~held_out], item_embeddings[~held_out], heed[~held_out], candidate)
+            foretold = offset + known[held_out] @ weights
+            true = item_embeddings[held_out]
+            error = float((heed[held_out, None] * (true - foretold) ** 2).sum())
+            tried[candidate] = (
+                error,
+                float(length[held_out].mean() / max(np.linalg.norm(foretold, axis=1).mean(), 1e-12)),
+            )
         best = min(tried, key=lambda candidate: tried[candidate][0])
         idf = _rarity(counts)
-        offset, weights = _ridge(_weighted(counts, idf), item_embeddings, heed, best)
+        offset, weights = _ridge(_weigh(counts, idf), item_embeddings, heed, best)
         return ContentMap(weights, offset, idf, prices, tried[best][1], best)
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """(len(rows), dim) float32: embeddings of rows with any of title, category and price; each may be null.
+        """Embed rows with any of title, category and price, each of which may be null: (len(rows), dim) float32.
 
         A row that says nothing is the mean item.
         """
-        X = _weighted(_counts(rows, self.prices), self.idf)
-        found: Float = (np.float32(self.scale) * (self.offset + X @ self.weights)).astype(np.float32)
-        return found
+        X = _weigh(_counts(rows, self.prices), self.idf)
+        embeddings: Float = (np.float32(self.scale) * (self.offset + X @ self.weights)).astype(np.float32)
+        return embeddings
 
     def save(self, path: Path) -> None:
         """Write the map as a safetensors file; 4·COLUMNS·(dim + 1) bytes."""
@@ -108,16 +111,16 @@ class ContentMap:
         try:
             arrays = load(path.read_bytes())
             scale, reg = arrays.pop("numbers").tolist()
-            return ContentMap(**_checked(arrays), scale=scale, reg=reg)
+            return ContentMap(**_check_map(arrays), scale=scale, reg=reg)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{path}: not a content map ({error})") from None
 
 
-class Embeds(Protocol):
+class ContentEmbedder(Protocol):
     """Places items by their content."""
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """(len(rows), dim) float32."""
+        """Embed rows, (len(rows), dim) float32."""
         ...
 
 
@@ -134,17 +137,17 @@ class LazyContentMap:
         """The map; seconds the first time."""
         if self._path is not None and self._path.exists():
             return ContentMap.load(self._path)
-        made = ContentMap.fit(self._catalogue, self._embeddings)
+        fitted = ContentMap.fit(self._catalogue, self._embeddings)
         if self._path is not None:
-            made.save(self._path)
-        return made
+            fitted.save(self._path)
+        return fitted
 
     def embed(self, rows: pl.DataFrame) -> Float:
-        """As ContentMap.embed."""
+        """Embed as ContentMap.embed does."""
         return self.map.embed(rows)
 
 
-def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
+def _check_map(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
     dim = arrays["offset"].shape[0]
     shapes = {"weights": (COLUMNS, dim), "offset": (dim,), "idf": (COLUMNS,), "prices": (PRICE_BINS - 1,)}
     for name, shape in shapes.items():
@@ -154,7 +157,7 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float]:
 
 
 def _price_edges(catalogue: pl.DataFrame) -> Float:
-    """Quantiles of the log prices; zeros where no price is known."""
+    """Compute quantiles of the log prices; zeros where no price is known."""
     if "price" not in catalogue.columns:
         return np.zeros(PRICE_BINS - 1, dtype=np.float32)
     known = catalogue["price"].cast(pl.Float64).drop_nulls().to_numpy()
@@ -166,7 +169,7 @@ def _price_edges(catalogue: pl.DataFrame) -> Float:
 
 
 def _counts(rows: pl.DataFrame, prices: Float) -> sp.csr_matrix[np.float32]:
-    """(len(rows), COLUMNS): the words of each row once, hashed."""
+    """Hash the words of each row, each once, into (len(rows), COLUMNS)."""
     columns = {
         name: rows[name].to_list() if name in rows.columns else [None] * rows.height
         for name in ("title", "category", "price")
@@ -194,14 +197,14 @@ def _counts(rows: pl.DataFrame, prices: Float) -> sp.csr_matrix[np.float32]:
 
 
 def _rarity(counts: sp.csr_matrix[np.float32]) -> Float:
-    """(COLUMNS,) the logarithm of how rare a word is, 0 where no row has it."""
-    found = np.bincount(counts.indices, minlength=COLUMNS)
-    rarity: Float = (np.log((1 + counts.shape[0]) / (1 + found)) * (found > 0)).astype(np.float32)
+    """Compute the logarithm of how rare a word is, (COLUMNS,); 0 where no row has it."""
+    rows_with = np.bincount(counts.indices, minlength=COLUMNS)
+    rarity: Float = (np.log((1 + counts.shape[0]) / (1 + rows_with)) * (rows_with > 0)).astype(np.float32)
     return rarity
 
 
-def _weighted(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np.float32]:
-    """Rows of tf × idf, each of length 1 (or zero)."""
+def _weigh(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np.float32]:
+    """Weight rows by tf × idf, each of length 1 (or zero)."""
     X = sp.csr_matrix((counts.data * idf[counts.indices], counts.indices, counts.indptr), counts.shape)
     length = np.sqrt(np.asarray(X.multiply(X).sum(axis=1))).ravel()
     each = np.repeat(1 / np.maximum(length, 1e-12), np.diff(X.indptr))
@@ -209,7 +212,9 @@ def _weighted(counts: sp.csr_matrix[np.float32], idf: Float) -> sp.csr_matrix[np
 
 
 def _ridge(X: sp.csr_matrix[np.float32], V: Float, heed: Float, reg: float) -> tuple[Float, Float]:
-    """Offset (dim,) and W (COLUMNS, dim) that minimise Σ heed·‖v − offset − xW‖² + reg·‖W‖², the offset being the mean.
+    """Solve for the W (COLUMNS, dim) that minimises Σ heed·‖v − offset − xW‖² + reg·‖W‖².
+
+    The offset (dim,) is the mean.
 
     Conjugate gradients, one per dimension side by side (Hestenes and Stiefel 1952).
     """

@@ -35,17 +35,17 @@ _BROKEN = (
 
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
-    """What makes the new catalogue file of the old one."""
-    (before, told), (after, tells) = read_tensors(old), read_tensors(new)
+    """Encode what makes the new catalogue file of the old one."""
+    (before, old_texts), (after, new_texts) = read_tensors(old), read_tensors(new)
     changed = [name for name in after if not _same_bytes(before.get(name), after[name])]
     header: dict[str, Any] = {
         "format": FORMAT,
         "from": hashlib.sha256(old).hexdigest(),
         "to": hashlib.sha256(new).hexdigest(),
         "order": list(after),
-        "texts": {name: text for name, text in tells.items() if name != "items" and told.get(name) != text},
-        "names": list(tells),
-        "items": _columns(json.loads(told["items"]), json.loads(tells["items"])),
+        "texts": {name: text for name, text in new_texts.items() if name != "items" and old_texts.get(name) != text},
+        "names": list(new_texts),
+        "items": _columns(json.loads(old_texts["items"]), json.loads(new_texts["items"])),
         "tensors": [[name, after[name].dtype.name, list(after[name].shape)] for name in changed],
     }
     text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
@@ -54,7 +54,10 @@ def encode_delta(old: bytes, new: bytes) -> bytes:
 
 
 def apply_delta(old: bytes, delta: bytes) -> bytes:
-    """The new catalogue file. Raises ModelError unless it is, byte for byte, the one the delta was made for."""
+    """Apply a delta to the old catalogue file and return the new one.
+
+    Raises ModelError unless it is, byte for byte, the one the delta was made for.
+    """
     try:
         unpacked = zlib.decompressobj()
         content = unpacked.decompress(delta, MAX_BYTES)
@@ -65,11 +68,11 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
         header = json.loads(content[start : start + length])
         if header["format"] != FORMAT or header["from"] != hashlib.sha256(old).hexdigest():
             raise ModelError("delta: is not for the catalogue at hand")
-        before, told = read_tensors(old)
+        before, old_texts = read_tensors(old)
         tensors = _tensors(before, header["tensors"], content[start + length :])
-        texts = {**told, **header["texts"]}
+        texts = {**old_texts, **header["texts"]}
         texts["items"] = json.dumps(
-            _patched(json.loads(told["items"]), header["items"]), ensure_ascii=False, allow_nan=False
+            _patch(json.loads(old_texts["items"]), header["items"]), ensure_ascii=False, allow_nan=False
         )
         new: bytes = tensor_file(
             {name: tensors[name] for name in header["order"]}, {n: texts[n] for n in header["names"]}
@@ -86,7 +89,7 @@ def apply_delta(old: bytes, delta: bytes) -> bytes:
 def _tensors(
     before: dict[str, npt.NDArray[Any]], changed: list[tuple[str, str, list[int]]], raw: bytes
 ) -> dict[str, npt.NDArray[Any]]:
-    found, at = dict(before), 0
+    tensors, at = dict(before), 0
     for name, kind, shape in changed:
         dtype = np.dtype(_KINDS[kind])
         size = math.prod(shape) * dtype.itemsize
@@ -94,20 +97,20 @@ def _tensors(
             raise ModelError(f"delta: {name} {shape} is more than the delta holds")
         planes = np.frombuffer(raw[at : at + size], np.uint8).reshape(dtype.itemsize, -1)
         moved = np.ascontiguousarray(planes.T).reshape(-1).view(_word(dtype)).reshape(shape)
-        found[name] = (_as_words(before.get(name), dtype, shape) + moved).view(dtype)
+        tensors[name] = (_as_words(before.get(name), dtype, shape) + moved).view(dtype)
         at += size
-    return found
+    return tensors
 
 
 def _differences(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bytes:
-    """The tensor's words minus the known ones, modulo their size; first all lowest bytes, then the next."""
+    """Subtract the known words from the tensor's, modulo their size. First come all lowest bytes, then the next."""
     moved = tensor.view(_word(tensor.dtype)) - _as_words(known, tensor.dtype, list(tensor.shape))
     planes: bytes = moved.reshape(-1).view(np.uint8).reshape(-1, tensor.dtype.itemsize).T.tobytes()
     return planes
 
 
 def _as_words(known: npt.NDArray[Any] | None, dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
-    """The known tensor with as many rows as shape has, zeros where there were none, as unsigned integers."""
+    """View the known tensor as unsigned integers, with as many rows as shape has. Zeros stand where there were none."""
     words = np.zeros(shape, _word(dtype))
     if known is not None and known.dtype == dtype and list(known.shape[1:]) == shape[1:]:
         rows = min(len(known), shape[0])
@@ -120,31 +123,31 @@ def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _same_bytes(known: npt.NDArray[Any] | None, tensor: npt.NDArray[Any]) -> bool:
-    """Not np.array_equal: 0.0 and −0.0 are two files."""
+    """Compare bytes, unlike np.array_equal: 0.0 and −0.0 are two files."""
     if known is None or known.dtype != tensor.dtype or known.shape != tensor.shape:
         return False
     return np.array_equal(known.view(_word(known.dtype)), tensor.view(_word(tensor.dtype)))
 
 
 def _columns(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> dict[str, Any]:
-    """Column → whole, or the places that differ and what is there now."""
-    found: dict[str, Any] = {"names": list(new)}
+    """Describe columns: whole, or the places that differ and what is there now."""
+    columns: dict[str, Any] = {"names": list(new)}
     for name, values in new.items():
         known = old.get(name, [])
         places = [place for place, value in enumerate(values) if place >= len(known) or not _same(known[place], value)]
         if len(values) < len(known) or name not in old:
-            found[name] = {"whole": values}
+            columns[name] = {"whole": values}
         elif places:
-            found[name] = {"at": places, "are": [values[place] for place in places]}
-    return found
+            columns[name] = {"at": places, "are": [values[place] for place in places]}
+    return columns
 
 
-def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+def _patch(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
     for name in changed["names"]:
         change = changed.get(name)
         if change is not None and "whole" in change:
-            found[name] = change["whole"]
+            columns[name] = change["whole"]
             continue
         values = list(old[name])
         for place, value in zip(change["at"], change["are"], strict=True) if change else ():
@@ -152,10 +155,10 @@ def _patched(old: dict[str, list[Any]], changed: dict[str, Any]) -> dict[str, li
                 values.append(value)
             else:
                 values[place] = value
-        found[name] = values
-    return found
+        columns[name] = values
+    return columns
 
 
 def _same(known: Any, value: Any) -> bool:
-    """In JSON too, where −0.0 is not 0.0."""
+    """Compare values as JSON has them, where −0.0 is not 0.0."""
     return bool(known == value) and (value != 0 or repr(known) == repr(value))

@@ -29,7 +29,9 @@ EXACT, APPROXIMATE, DESCRIPTION = "exact.faiss", "approximate.faiss", "index.jso
 
 
 def open_index(bundle: Bundle, folder: Path | None = None) -> ItemIndex:
-    """The index of a bundle: mapped from `folder` (a cache, of any number of bundles), where it is built if it is not.
+    """Open the index of a bundle: mapped from `folder`, where it is built if it is not there.
+
+    The folder is a cache, of any number of bundles.
 
     Processes that come for it at once wait for the first one's. Without a folder it is built in memory. Callable from a
     thread: building takes seconds above 100,000 items and lets other threads run.
@@ -37,15 +39,15 @@ def open_index(bundle: Bundle, folder: Path | None = None) -> ItemIndex:
     if folder is None:
         return _build(bundle)
     place = folder / f"index-{bundle.version}-{INDEX_FORMAT}"
-    found = _read(place, bundle)
-    if found is None:
+    index = _read(place, bundle)
+    if index is None:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder / f".index-{bundle.version}.lock"):
-            found = _read(place, bundle)
-            if found is None:
+            index = _read(place, bundle)
+            if index is None:
                 _write(place, _build(bundle))
-                found = _read(place, bundle)
-    return _build(bundle) if found is None else found
+                index = _read(place, bundle)
+    return _build(bundle) if index is None else index
 
 
 def _build(bundle: Bundle) -> ItemIndex:
@@ -59,7 +61,7 @@ def _categories(bundle: Bundle) -> pl.Series | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it."""
+    """Lock out other processes; the lock goes with the process that holds it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -83,7 +85,7 @@ def _write(place: Path, index: ItemIndex) -> None:
 
 
 def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
-    """The index in a folder, mapped, or None when there is none that can be used."""
+    """Read the index in a folder, mapped, or None when there is none that can be used."""
     try:
         description: dict[str, Any] = json.loads((place / DESCRIPTION).read_text())
         files = description["files"]
@@ -105,5 +107,5 @@ def _read(place: Path, bundle: Bundle) -> ItemIndex | None:
 
 
 def _map(path: Path) -> Any:
-    """Mapped so that processes share its pages; FAISS's other way of mapping is 5-13 × slower to search."""
+    """Map an index so that processes share its pages. FAISS's other way of mapping is 5-13 × slower to search."""
     return faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC)

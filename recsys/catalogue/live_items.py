@@ -18,9 +18,9 @@ import polars as pl
 
 from data.errors import ModelError
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.content import Embeds
+from recsys.catalogue.content import ContentEmbedder
 from recsys.model.scoring import top_k
-from recsys.search.retrieval import Found, ItemIndex
+from recsys.search.retrieval import ItemIndex, SearchResult
 from recsys.search.selection import Selection
 
 Mask = npt.NDArray[np.bool_]
@@ -46,7 +46,7 @@ class ItemChange:
 
 @dataclass(frozen=True, eq=False)
 class LiveSelection:
-    """What a list may hold; made by LiveItems.select, good for that LiveItems only.
+    """The items that a list may hold; made by LiveItems.select, good for that LiveItems only.
 
     known: of the bundle's items; fresh: (n,) ascending places among the new ones.
     """
@@ -72,7 +72,7 @@ class LiveItems:
 
     bundle: Bundle
     index: ItemIndex
-    content: Embeds
+    content: ContentEmbedder
     sequence: int
     catalogue: pl.DataFrame
     available: Mask
@@ -83,8 +83,8 @@ class LiveItems:
     touched: frozenset[str]
 
     @staticmethod
-    def start(bundle: Bundle, index: ItemIndex, content: Embeds) -> LiveItems:
-        """The bundle's items as it has them; apply all changes of the store next."""
+    def start(bundle: Bundle, index: ItemIndex, content: ContentEmbedder) -> LiveItems:
+        """Start from the bundle's items as it has them; apply all changes of the store next."""
         n_items, dim = bundle.table.n_items, bundle.table.dim
         available = _available(bundle.catalogue)
         return LiveItems(
@@ -122,23 +122,26 @@ class LiveItems:
         return self.select()
 
     def index_of(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
-        """(len(item_ids),) int32 item_idx, −1 where unknown or deleted."""
-        found = (
+        """Find item_idx of each id, (len(item_ids),) int32, −1 where unknown or deleted."""
+        item_idx = (
             np.array(self._places(item_ids), dtype=np.int32) if self.places else self.bundle.items.index_of(item_ids)
         )
         if self.sequence >= 0:
-            return np.where((found >= 0) & self.deleted[found], np.int32(-1), found)
-        return found
+            return np.where((item_idx >= 0) & self.deleted[item_idx], np.int32(-1), item_idx)
+        return item_idx
 
     def vectors(self, item_idx: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """(len(item_idx), dim) float32 embeddings."""
+        """Look up embeddings, (len(item_idx), dim) float32."""
         fresh = item_idx >= self.n_known
-        found = self.bundle.table.item_embeddings.take(np.where(fresh, 0, item_idx), axis=0)
-        found[fresh] = self.embeddings[item_idx[fresh] - self.n_known]
-        return found
+        rows = self.bundle.table.item_embeddings.take(np.where(fresh, 0, item_idx), axis=0)
+        rows[fresh] = self.embeddings[item_idx[fresh] - self.n_known]
+        return rows
 
     def select(self, allowed: Mask | None = None, category: str | tuple[str, ...] = ()) -> LiveSelection:
-        """The available items among the allowed ones, (n_items,) bool, of that category or one of these, or of any."""
+        """Select the available items among the allowed ones, (n_items,) bool.
+
+        They are of that category or one of these, or of any.
+        """
         if allowed is not None and (allowed.shape != (self.n_items,) or allowed.dtype != np.bool_):
             raise ModelError(f"allowed: {allowed.dtype}{allowed.shape}, must be bool ({self.n_items},)")
         mask = self.available if allowed is None else self.available & allowed
@@ -161,8 +164,11 @@ class LiveItems:
         trend_weight: float,
         selection: LiveSelection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
-    ) -> Found:
-        """As ItemIndex.search, over the items as they are now; only available ones, whatever the selection says."""
+    ) -> SearchResult:
+        """Search as ItemIndex.search does, over the items as they are now.
+
+        Only available ones are listed, whatever the selection says.
+        """
         chosen = self.everything if selection is None else selection
         old, new = hidden, chosen.fresh
         if hidden is not None and len(hidden) and len(self.numbers):
@@ -170,8 +176,8 @@ class LiveItems:
                 raise ModelError(f"hidden={hidden.max()}: must be in 0..{self.n_items - 1}")
             old = hidden[hidden < self.n_known]
             new = new[~np.isin(new, hidden - self.n_known)] if len(new) else new
-        found = self.index.search(query, k, trend_weight=trend_weight, selection=chosen.known, hidden=old)
-        return self._with_new(found, query, k, new) if len(new) else found
+        result = self.index.search(query, k, trend_weight=trend_weight, selection=chosen.known, hidden=old)
+        return self._with_new(result, query, k, new) if len(new) else result
 
     def search_many(
         self,
@@ -180,34 +186,37 @@ class LiveItems:
         *,
         trend_weight: float,
         selection: LiveSelection | None = None,
-    ) -> list[Found]:
-        """As ItemIndex.search_many, over the items as they are now."""
+    ) -> list[SearchResult]:
+        """Search as ItemIndex.search_many does, over the items as they are now."""
         chosen = self.everything if selection is None else selection
-        found = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
+        results = self.index.search_many(queries, k, trend_weight=trend_weight, selection=chosen.known)
         if not len(chosen.fresh):
-            return found
-        return [self._with_new(one, query, k, chosen.fresh) for one, query in zip(found, queries, strict=True)]
+            return results
+        return [self._with_new(result, query, k, chosen.fresh) for result, query in zip(results, queries, strict=True)]
 
-    def _with_new(self, found: Found, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]) -> Found:
-        """The best k of what was found of the bundle's items and of some new ones."""
-        scores = np.concatenate([found[1], self.embeddings.take(new, axis=0) @ query])
-        items = np.concatenate([found[0], (new + self.n_known).astype(np.int32)])
+    def _with_new(
+        self, result: SearchResult, query: npt.NDArray[np.float32], k: int, new: npt.NDArray[np.int64]
+    ) -> SearchResult:
+        """Merge what was found of the bundle's items with some new ones, and keep the best k."""
+        scores = np.concatenate([result[1], self.embeddings.take(new, axis=0) @ query])
+        items = np.concatenate([result[0], (new + self.n_known).astype(np.int32)])
         tied, best = top_k(
             scores, k
         )  # equal scores come in order of place: the bundle's by item_idx, then the new ones
         return items[tied], best
 
     def apply(self, changes: Sequence[ItemChange]) -> LiveItems:
-        """These items after some changes; changes up to `sequence` are known and passed over.
+        """Apply changes to these items; changes up to `sequence` are known and passed over.
 
         Raises ModelError for a field that the catalogue does not have or a value that is not of its type, and for a new
         item whose number comes before that of one already here.
         """
-        latest = sorted((one for one in changes if one.sequence > self.sequence), key=lambda one: one.sequence)
+        unapplied = (change for change in changes if change.sequence > self.sequence)
+        latest = sorted(unapplied, key=lambda change: change.sequence)
         if not latest:
             return self
         grown = self._with_places(latest)
-        places = grown._places([one.item_id for one in latest])
+        places = grown._places([change.item_id for change in latest])
         rows: dict[int, dict[str, Any]] = {}
         deleted: dict[int, bool] = {}
         for change, place in zip(latest, places, strict=True):
@@ -216,22 +225,22 @@ class LiveItems:
                 before = self.bundle.catalogue.row(place, named=True) if place < self.n_known else {}
             else:
                 before = rows[place] if place in rows else self.catalogue.row(place, named=True)
-            rows[place] = _changed(before, change, self.catalogue.schema)
+            rows[place] = _change_row(before, change, self.catalogue.schema)
             deleted[place] = change.fields is None
         return grown._with_rows(rows, deleted, latest[-1].sequence)
 
     def fits(self, name: str, value: Any) -> bool:
-        """Whether the catalogue has such a column, and it can hold the value."""
+        """Check that the catalogue has such a column, and that it can hold the value."""
         if name == "item_id" or name not in self.catalogue.columns:
             return False
         try:
-            _typed(name, value, self.catalogue.schema[name])
+            _convert(name, value, self.catalogue.schema[name])
         except ModelError:
             return False
         return True
 
     def _places(self, item_ids: Sequence[str]) -> list[int]:
-        """item_idx of each item, deleted or not; −1 where it was never known."""
+        """Find item_idx of each item, deleted or not; −1 where it was never known."""
         known = self.bundle.items.places(item_ids)
         if not self.places:
             return known
@@ -241,9 +250,9 @@ class LiveItems:
         ]
 
     def _with_places(self, changes: Sequence[ItemChange]) -> LiveItems:
-        """These items with a place for each new one."""
-        places = self._places([one.item_id for one in changes])
-        new = {one.item_id: one.number for one, place in zip(changes, places, strict=True) if place < 0}
+        """Add a place for each new item."""
+        places = self._places([change.item_id for change in changes])
+        new = {change.item_id: change.number for change, place in zip(changes, places, strict=True) if place < 0}
         if not new:
             return self
         ordered = sorted(new.items(), key=lambda pair: pair[1])
@@ -266,7 +275,7 @@ class LiveItems:
     def _with_rows(
         self, rows: Mapping[int, Mapping[str, Any]], deleted: Mapping[int, bool], sequence: int
     ) -> LiveItems:
-        """These items, whose places are there, with some rows of the catalogue replaced."""
+        """Replace some rows of the catalogue; the items' places are there."""
         places = np.array(list(rows), dtype=np.int64)
         fresh = pl.DataFrame(list(rows.values()), schema=self.catalogue.schema)
         shown = _available(fresh) & ~np.array(list(deleted.values()), dtype=np.bool_)
@@ -300,8 +309,8 @@ class LiveItems:
         return frozenset([*before.filter(moved).drop_nulls(), *now.filter(moved).drop_nulls()])
 
     def _bundle_members(self, names: tuple[str, ...]) -> Mask:
-        found: Mask = self.bundle.catalogue["category"].is_in(list(names)).fill_null(False).to_numpy()
-        return found
+        members: Mask = self.bundle.catalogue["category"].is_in(list(names)).fill_null(False).to_numpy()
+        return members
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -310,26 +319,26 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _available(catalogue: pl.DataFrame) -> Mask:
-    """(rows,) bool; unknown is available."""
+    """Mark the available rows, (rows,) bool; unknown is available."""
     if "available" not in catalogue.columns:
         return np.ones(catalogue.height, dtype=np.bool_)
     return catalogue["available"].fill_null(True).to_numpy().copy()
 
 
-def _changed(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
-    """A row of the catalogue after one change; a deleted item leaves its id only."""
+def _change_row(before: Mapping[str, Any], change: ItemChange, schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    """Apply one change to a row of the catalogue; a deleted item leaves its id only."""
     row = dict.fromkeys(schema) | {"item_id": change.item_id}
     if change.fields is None:
         return row
     for name in change.fields:
         if name == "item_id" or name not in schema:
             raise ModelError(f"fields: {name!r} of item {change.item_id!r}: must be a column of the catalogue")
-    typed = {name: _typed(name, value, schema[name]) for name, value in change.fields.items()}
+    typed = {name: _convert(name, value, schema[name]) for name, value in change.fields.items()}
     return row | dict(before) | typed
 
 
-def _typed(name: str, value: Any, dtype: pl.DataType) -> Any:
-    """A value as its column holds it. Raises ModelError for one of another type, or a number that is none."""
+def _convert(name: str, value: Any, dtype: pl.DataType) -> Any:
+    """Convert a value to what its column holds. Raises ModelError for one of another type, or a number that is none."""
     try:
         column = pl.Series(name, [value], strict=True)
         same = value is None or column.dtype == dtype

@@ -19,7 +19,10 @@ KINDS = {"int8": "I8", "uint8": "U8", "uint16": "U16", "int32": "I32", "float32"
 
 
 def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Tensors of a safetensors file in its order, and its metadata. Raises what safetensors, json and struct raise."""
+    """Read the tensors of a safetensors file in its order, and its metadata.
+
+    Raises what safetensors, json and struct raise.
+    """
     tensors = load(file)  # first: what it lets through is a header that json reads as a dict
     (length,) = struct.unpack_from("<Q", file)
     header = json.loads(file[8 : 8 + length])
@@ -28,7 +31,7 @@ def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, st
 
 
 def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of tensors of KINDS: the same bytes for the same arguments."""
+    """Write a safetensors file of tensors of KINDS: the same bytes for the same arguments."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     body = b""
     for name, tensor in tensors.items():

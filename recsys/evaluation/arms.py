@@ -23,7 +23,7 @@ MakeSolver = Callable[[ItemTable, ProfileConfig], "Solver"]
 
 
 def closed_form(table: ItemTable, config: ProfileConfig) -> Solver:
-    """The fold-in solver of a table's taste."""
+    """Make the fold-in solver of a table's taste."""
     import torch  # here: a device has this module's scoring, and never solves for many
 
     from recsys.model.solver import Solver
@@ -38,7 +38,10 @@ def profiles_of(
     now: int | npt.NDArray[np.int64],
     make_solver: MakeSolver = closed_form,
 ) -> npt.NDArray[np.float32]:
-    """The profiles of all users of a log, (n_users, dim) float32; agrees with recsys.model.profile, user by user."""
+    """Compute the profiles of all users of a log, (n_users, dim) float32.
+
+    Agrees with recsys.model.profile, user by user.
+    """
     profiles = np.zeros((log.n_users, table.dim), dtype=np.float32)
     histories = merge_histories(log, config, now)
     profiles[:, table.part(TASTE)] = make_solver(table, config).profiles(histories, np.arange(log.n_users))
@@ -62,22 +65,22 @@ class Personalized:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; now: one moment (µs), or one for each of the users."""
+        """Score items, (len(users), n_items) float32; now: one moment (µs), or one for each of the users."""
         log = histories.users(users)
         profiles = profiles_of(self.table, self.config, log, now, self.make_solver)
         scores = score(self.table, profiles, self.config.trend_weight)
         scores[~profiles.any(axis=1)] = score_without_profile(self.table)
         if self.config.repeat_weight > 0:
-            own = own_purchases(log, now, self.config.repeat_half_life)
-            scores[np.repeat(np.arange(len(users)), own.counts), own.item_idx] += (
-                self.config.repeat_weight * repeat_score(own.weight)
+            purchases = own_purchases(log, now, self.config.repeat_half_life)
+            scores[np.repeat(np.arange(len(users)), purchases.counts), purchases.item_idx] += (
+                self.config.repeat_weight * repeat_score(purchases.weight)
             )
         return scores
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalProfile:
-    """The same model with the population's mean profile for everybody."""
+    """A model that scores everybody with the population's mean profile."""
 
     table: ItemTable
     config: ProfileConfig
@@ -86,19 +89,19 @@ class GlobalProfile:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32."""
+        """Score items, (len(users), n_items) float32."""
         mean = in_shares(self.table.mean_profile, self.table.parts, self.config)
-        one = score(self.table, mean[None, :], self.config.trend_weight)
-        return np.repeat(one, len(users), axis=0)
+        shared = score(self.table, mean[None, :], self.config.trend_weight)
+        return np.repeat(shared, len(users), axis=0)
 
 
 def own_purchases(log: Interactions, now: int | npt.NDArray[np.int64], half_life_days: float) -> Histories:
-    """Every user's time-decayed purchase counts, as weights; the batched repeat counter."""
+    """Count every user's time-decayed purchases, as weights; the batched repeat counter."""
     bought = log.where(log.kind == EventKind.PURCHASE)
     count_all = ProfileConfig(half_life=half_life_days, floor=0.0, kind_weights=(1.0, 1.0, 1.0, 1.0, 1.0))
     return merge_histories(bought, count_all, now)
 
 
 def without_repeat(arm: Personalized) -> Personalized:
-    """The same arm without the repeat counter."""
+    """Return the same arm without the repeat counter."""
     return replace(arm, name=f"{arm.name}_no_repeat", config=arm.config.without_repeat())

@@ -32,18 +32,18 @@ class FixedList:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32, read-only."""
+        """Score every user alike, (len(users), n_items) float32, read-only."""
         return np.broadcast_to(self.item_scores, (len(users), len(self.item_scores)))
 
 
 def popularity(train: Interactions) -> FixedList:
-    """Number of events of each item in the whole log, dislikes left out."""
+    """Count the events of each item in the whole log, dislikes left out."""
     items = train.item_idx[train.kind != EventKind.DISLIKE]
     return FixedList("popularity", np.bincount(items, minlength=train.n_items).astype(np.float32))
 
 
 def recent_popularity(train: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> FixedList:
-    """Number of events of each item, each halved for every half_life_days of its age at `now` (µs), no dislikes.
+    """Count the events of each item, each halved for every half_life_days of its age at `now` (µs), no dislikes.
 
     An event later than now counts as of now.
     """
@@ -54,7 +54,7 @@ def recent_popularity(train: Interactions, now: int, half_life_days: float = HAL
 
 
 def item_matrix(events: Interactions) -> Matrix:
-    """(n_users, n_items) float32, 1 where the user had the item, dislikes left out."""
+    """Mark the items each user had, dislikes left out: (n_users, n_items) float32 of 1."""
     liked = events.kind != EventKind.DISLIKE
     rows, items = events.user_idx[liked], events.item_idx[liked]
     ones = np.ones(len(items), dtype=np.float32)
@@ -74,7 +74,7 @@ class ItemKNN:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; a row of nan for a user without a history."""
+        """Score items, (len(users), n_items) float32; a row of nan for a user without a history."""
         had = item_matrix(histories.users(users))
         scores = np.asarray((had @ self.similarity).toarray(), dtype=np.float32)
         scores[histories.counts[users] == 0] = np.nan  # dislikes alone are a history: nothing speaks for anything
@@ -82,8 +82,11 @@ class ItemKNN:
 
 
 def item_knn(train: Interactions, neighbours: int = 100, shrink: float = 10.0) -> ItemKNN:
-    """Cosine of items' user sets, damped for rare items: n_ij / (√(n_i·n_j) + shrink); each item listens to its
-    `neighbours` most similar items, ties by lower item_idx (Deshpande and Karypis 2004)."""
+    """Fit item-kNN: cosine of items' user sets, damped for rare items (Deshpande and Karypis 2004).
+
+    The damped cosine is n_ij / (√(n_i·n_j) + shrink). Each item listens to its `neighbours` most similar items, ties
+    by lower item_idx.
+    """
     if neighbours < 1 or shrink < 0:
         raise ModelError(f"neighbours={neighbours}, shrink={shrink}: must be at least 1 and at least 0")
     had = item_matrix(train)
@@ -93,8 +96,8 @@ def item_knn(train: Interactions, neighbours: int = 100, shrink: float = 10.0) -
     rows, columns, values = [], [], []
     for start in range(0, train.n_items, block):
         together = (by_item[start : start + block] @ had).toarray()
-        own = np.arange(len(together))
-        together[own, start + own] = 0.0
+        diagonal = np.arange(len(together))
+        together[diagonal, start + diagonal] = 0.0
         together /= root[start : start + block, None] * root + np.float32(max(shrink, 1e-9))
         nearest = rank(together, neighbours)
         near = np.take_along_axis(together, nearest, axis=1)

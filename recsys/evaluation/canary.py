@@ -48,9 +48,9 @@ class Canary:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the excess over other devices and other permutations."""
-        found = self.excess
-        low, high = found.difference - found.low, found.high - found.difference
-        return found.difference - float(np.hypot(low, self.luck)), found.difference + float(np.hypot(high, self.luck))
+        excess = self.excess
+        low, high = excess.difference - excess.low, excess.high - excess.difference
+        return excess.difference - float(np.hypot(low, self.luck)), excess.difference + float(np.hypot(high, self.luck))
 
     @property
     def alarm(self) -> bool:
@@ -66,7 +66,7 @@ class Chance:
     name: str = "chance"
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32 in [0, 1)."""
+        """Score at random in [0, 1), (len(users), n_items) float32."""
         rows = [np.random.default_rng([self.seed, int(user)]).random(histories.n_items, np.float32) for user in users]
         return np.stack(rows) if rows else np.empty((0, histories.n_items), dtype=np.float32)
 
@@ -93,19 +93,21 @@ def canary(
         raise DataError(f"permutations={permutations}: must be 2 or more")
     figures: list[Evaluation] = []
     name = ""
-    for one in range(permutations):
-        rng = np.random.default_rng([seed, _SHUFFLE, one])
-        train = shuffled(split.train, rng)
-        known = train if histories is None or histories is split.train else shuffled(histories, rng)
+    for number in range(permutations):
+        rng = np.random.default_rng([seed, _SHUFFLE, number])
+        train = shuffle_items(split.train, rng)
+        known = train if histories is None or histories is split.train else shuffle_items(histories, rng)
         model = fit(train)
         name = model.name
-        levels = [Chance(seed)] if one == 0 else []
-        asked = replace(split, train=train)
+        levels = [Chance(seed)] if number == 0 else []
+        shuffled_split = replace(split, train=train)
         figures.append(
-            evaluate([model, *levels], asked, histories=known, users=users, k=k, now=now, bootstrap=2, seed=seed)
+            evaluate(
+                [model, *levels], shuffled_split, histories=known, users=users, k=k, now=now, bootstrap=2, seed=seed
+            )
         )
     metric = f"ndcg@{k}"
-    each = np.stack([one.column(name, metric, part) for one in figures])
+    each = np.stack([number.column(name, metric, part) for number in figures])
     popularity, chance = (figures[0].column(level, metric, part) for level in ("popularity", "chance"))
     level = popularity if np.nanmean(popularity) >= np.nanmean(chance) else chance
     permuted = each.mean(axis=0)
@@ -116,8 +118,8 @@ def canary(
     )
 
 
-def shuffled(log: Interactions, rng: np.random.Generator) -> Interactions:
-    """The log with its items dealt out anew among the events of each kind; users, times, kinds and counts stay."""
+def shuffle_items(log: Interactions, rng: np.random.Generator) -> Interactions:
+    """Deal the log's items out anew among the events of each kind; users, times, kinds and counts stay."""
     items = log.item_idx.copy()
     for kind in np.unique(log.kind):
         rows = np.flatnonzero(log.kind == kind)

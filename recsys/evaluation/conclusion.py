@@ -51,7 +51,7 @@ class PartConclusion:
         return "ahead" if self.difference.difference > 0 else "behind"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: part, model, baseline, their figures, difference, ci95, users, p_holm, outcome."""
+        """Convert to JSON values: part, model, baseline, their figures, difference, ci95, users, p_holm, outcome."""
         return {
             "part": self.part,
             "model": self.model,
@@ -74,40 +74,49 @@ def conclude(
     simple: names; those that the evaluation does not have are left out. Nothing comes back where there is none of them.
     """
     names = [name for name in simple if name in evaluation.models and name != model]
-    found: list[tuple[str, str, float, float, PairedDifference]] = []
+    comparisons: list[tuple[str, str, float, float, PairedDifference]] = []
     for part in CONCLUDED:
         if part not in evaluation.values[model]:
             continue
-        own = evaluation.column(model, metric, part)
+        figures = evaluation.column(model, metric, part)
         rivals = {name: evaluation.column(name, metric, part) for name in names}
         means = {name: float(np.nanmean(values)) for name, values in rivals.items() if not np.isnan(values).all()}
-        if np.isnan(own).all() or not means:
+        if np.isnan(figures).all() or not means:
             continue
         best = max(means, key=lambda name: means[name])
-        found.append((part, best, float(np.nanmean(own)), means[best], compare(evaluation, model, best, metric, part)))
-    adjusted = holm([difference.p_value for *_, difference in found])
+        comparisons.append(
+            (part, best, float(np.nanmean(figures)), means[best], compare(evaluation, model, best, metric, part))
+        )
+    adjusted = holm([difference.p_value for *_, difference in comparisons])
     return tuple(
         PartConclusion(part, model, best, figure, other, difference, float(p))
-        for (part, best, figure, other, difference), p in zip(found, adjusted, strict=True)
+        for (part, best, figure, other, difference), p in zip(comparisons, adjusted, strict=True)
     )
 
 
 def say(conclusions: Sequence[PartConclusion], metric: str) -> str:
-    """One sentence for people; what to try follows where a simple baseline wins."""
+    """Say it in one sentence for people; what to try follows where a simple baseline wins."""
     if not conclusions:
         return "No simple baseline was measured, so nothing says whether personalized lists are worth their cost here."
     parts = {
-        outcome: [one for one in conclusions if one.outcome == outcome] for outcome in ("ahead", "level", "behind")
+        outcome: [conclusion for conclusion in conclusions if conclusion.outcome == outcome]
+        for outcome in ("ahead", "level", "behind")
     }
     words = []
     if parts["ahead"]:
-        gains = ", ".join(f"on {WHERE[one.part]} {_figures(one)}" for one in parts["ahead"])
+        gains = ", ".join(f"on {WHERE[conclusion.part]} {_figures(conclusion)}" for conclusion in parts["ahead"])
         words.append(f"{conclusions[0].model} wins {gains}")
     if parts["behind"]:
-        losses = ", ".join(f"on {WHERE[one.part]} {one.baseline} wins {_figures(one)}" for one in parts["behind"])
+        losses = ", ".join(
+            f"on {WHERE[conclusion.part]} {conclusion.baseline} wins {_figures(conclusion)}"
+            for conclusion in parts["behind"]
+        )
         words.append(losses)
     if parts["level"]:
-        ties = ", ".join(f"{WHERE[one.part]} ({one.baseline} {one.baseline_figure:.3f})" for one in parts["level"])
+        ties = ", ".join(
+            f"{WHERE[conclusion.part]} ({conclusion.baseline} {conclusion.baseline_figure:.3f})"
+            for conclusion in parts["level"]
+        )
         words.append(f"no clear difference to the best simple baseline on {ties}")
     sentence = f"On this log, by {metric}: " + "; ".join(words) + "."
     if parts["behind"]:
@@ -118,9 +127,9 @@ def say(conclusions: Sequence[PartConclusion], metric: str) -> str:
     return sentence
 
 
-def _figures(one: PartConclusion) -> str:
-    gap = one.difference
+def _figures(conclusion: PartConclusion) -> str:
+    gap = conclusion.difference
     return (
-        f"({one.figure:.3f}, {one.baseline} {one.baseline_figure:.3f}, "
+        f"({conclusion.figure:.3f}, {conclusion.baseline} {conclusion.baseline_figure:.3f}, "
         f"difference {gap.difference:+.3f}, {gap.low:+.3f} to {gap.high:+.3f})"
     )

@@ -37,7 +37,7 @@ K = 20
 
 
 def neighbours(default: ProfileConfig) -> tuple[ProfileConfig, ...]:
-    """Candidates around the default, itself left out: half_life × {1/3, 1, 3} with reg × {1/2, 1, 2}."""
+    """List candidates around the default, itself left out: half_life × {1/3, 1, 3} with reg × {1/2, 1, 2}."""
     around = (
         replace(default, half_life=default.half_life * longer, reg=default.reg * stronger)
         for longer in (1 / 3, 1.0, 3.0)
@@ -54,13 +54,13 @@ def choose_config(
     default: ProfileConfig,
     candidates: Sequence[ProfileConfig],
 ) -> ProfileConfig:
-    """The settings for ONE history, oldest event first (all arrays (n,)): a candidate, or the default.
+    """Choose the settings for ONE history, oldest event first (all arrays (n,)): a candidate, or the default.
 
     Each of len(candidates) + 1 settings is folded in and scored BASKETS times: 13 ms of CPU for 8 candidates and 4,000
     items of 64 columns, 130 ms for 100,000; so a device does this when its history has grown, not for every list.
     """
     configs = (default, *candidates)
-    found: list[list[float]] = []
+    figures: list[list[float]] = []
     end = len(time)
     for _ in range(BASKETS):
         start = _last_basket(time[:end])
@@ -70,10 +70,12 @@ def choose_config(
         wanted = np.unique(item_idx[basket][kind[basket] != EventKind.DISLIKE])
         if len(wanted):
             moment = int(time[start])
-            hits = [np.isin(rank(own_scores(table, *before, moment, one)[None], K), wanted) for one in configs]
-            found.append([ndcg(hit, np.array([len(wanted)]), K).item() for hit in hits])
+            hits = [
+                np.isin(rank(own_scores(table, *before, moment, candidate)[None], K), wanted) for candidate in configs
+            ]
+            figures.append([ndcg(hit, np.array([len(wanted)]), K).item() for hit in hits])
         end = start
-    return configs[choose(np.array(found).reshape(-1, len(configs)))]
+    return configs[choose(np.array(figures).reshape(-1, len(configs)))]
 
 
 def own_scores(
@@ -84,19 +86,21 @@ def own_scores(
     now: int,
     config: ProfileConfig,
 ) -> npt.NDArray[np.float32]:
-    """Scores of all items (n_items,) float32 on one device: profile, trend and repeat counter."""
+    """Score all items on one device, (n_items,) float32: profile, trend and repeat counter."""
     vector = make_profile(table, item_idx, kind, time, now, config, "").vector
     if not vector.any():
         return score_without_profile(table).copy()
     scores: npt.NDArray[np.float32] = score(table, vector[None], config.trend_weight)[0]
     if config.repeat_weight > 0:
-        own, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
-        scores[own] += config.repeat_weight * repeat_score(counts)
+        repeated, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
+        scores[repeated] += config.repeat_weight * repeat_score(counts)
     return scores
 
 
 def choose(figures: npt.NDArray[np.float64]) -> int:
-    """Column of figures (baskets, settings) to take: 0, the default, unless another clearly has more; nan rows apart.
+    """Choose a column of figures (baskets, settings); nan rows apart.
+
+    It is 0, the default, unless another clearly has more.
 
     Of several that clearly do, the one with the largest lower bound, mean gain − CLEARLY standard errors.
     """
@@ -109,7 +113,7 @@ def choose(figures: npt.NDArray[np.float64]) -> int:
 
 
 def _last_basket(time: npt.NDArray[np.int64]) -> int:
-    """First row of the last basket, as hold_out_last has it; 0 where nothing is before it."""
+    """Find the first row of the last basket, as hold_out_last has it; 0 where nothing is before it."""
     if len(time) < 2:
         return 0
     start = int(np.searchsorted(time, time[-1]))
@@ -117,7 +121,7 @@ def _last_basket(time: npt.NDArray[np.int64]) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class DeviceTunedArm:
     """A personalized arm whose every user has chosen its own settings by choose_config; for evaluation.
 
     arm: the default settings, and the name. candidates: the others to choose from.
@@ -132,7 +136,7 @@ class Chosen:
         return f"{self.arm.name}_chosen"
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32."""
+        """Score items, (len(users), n_items) float32."""
         chosen = self.choices(histories, users)
         scores = np.empty((len(users), self.arm.table.n_items), dtype=np.float32)
         for place, arm in enumerate(self._arms()):
@@ -142,18 +146,18 @@ class Chosen:
         return scores
 
     def choices(self, histories: Interactions, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(len(users),) int64: 0 for the default, 1 + i for candidate i."""
+        """Choose settings for each user, (len(users),) int64: 0 for the default, 1 + i for candidate i."""
         arms = self._arms()
         left = histories.users(users)
         figures = np.full((len(users), BASKETS, len(arms)), np.nan)
         for back in range(BASKETS):
-            held = hold_out_last(left)
-            asked = np.flatnonzero(held.basket.counts > 0)
+            hold_out = hold_out_last(left)
+            devices = np.flatnonzero(hold_out.basket.counts > 0)
             for place, arm in enumerate(arms):
-                scores = arm.scores(held.before, asked, held.moments[asked])
-                figures[asked, back, place] = basket_ndcg(scores, held.basket.users(asked), K)
-            left = held.before
-        return np.array([choose(own) for own in figures], dtype=np.int64)
+                scores = arm.scores(hold_out.before, devices, hold_out.moments[devices])
+                figures[devices, back, place] = basket_ndcg(scores, hold_out.basket.users(devices), K)
+            left = hold_out.before
+        return np.array([choose(user_figures) for user_figures in figures], dtype=np.int64)
 
     def _arms(self) -> list[Personalized]:
         return [replace(self.arm, config=config) for config in (self.arm.config, *self.candidates)]

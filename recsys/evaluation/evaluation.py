@@ -69,7 +69,7 @@ class Evaluation:
         return tuple(self.values)
 
     def column(self, model: str, metric: str, part: str = "all") -> Floats:
-        """(n,) float64: one metric of one model for each of `users`; nan outside the part."""
+        """Return one metric of one model for each of `users`, (n,) float64; nan outside the part."""
         try:
             return self.values[model][part][metric]
         except KeyError:
@@ -85,7 +85,7 @@ class Evaluation:
     @cached_property
     def intervals(self) -> Mapping[tuple[str, str, str], tuple[float, float]]:
         """(model, part, metric) → 95 % interval of the mean; within a part all models share their resamples."""
-        found: dict[tuple[str, str, str], tuple[float, float]] = {}
+        intervals: dict[tuple[str, str, str], tuple[float, float]] = {}
         for part in next(iter(self.values.values())):
             names = [(model, part, metric) for model in self.models for metric in self._metrics]
             columns = np.stack([self.column(model, metric, part) for model, _, metric in names], axis=1)
@@ -95,11 +95,13 @@ class Evaluation:
                 seed=int(self.protocol["seed"] or 0),
                 within=(0, 1),
             )
-            found |= {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
-        return found
+            intervals |= {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
+        return intervals
 
     def to_dict(self) -> dict[str, object]:
-        """The table as JSON: `{"protocol": {...}, "models": [{"model", "users", "all": {..., "ci95": {...}}, ...}]}`.
+        """Convert the table to JSON.
+
+        `{"protocol": {...}, "models": [{"model", "users", "all": {..., "ci95": {...}}, ...}]}`.
 
         `users` of a model counts those of `all`; a part nobody is in, or the model has no answer for, is null.
         """
@@ -111,7 +113,7 @@ class Evaluation:
         return {"protocol": dict(self.protocol), "models": rows}
 
     def to_frame(self) -> pl.DataFrame:
-        """Long table: model, part, metric, value, low, high, users; list figures have no interval."""
+        """Make a long table: model, part, metric, value, low, high, users; list figures have no interval."""
         rows: list[tuple[str, str, str, float, float | None, float | None, int]] = []
         for model in self.models:
             for part in self.values[model]:
@@ -237,14 +239,16 @@ class _Tally:
             ("tail", warm, None, ~self._head),
         ):
             self._measure(part, listed, rows, users, wanted, among)
-        own = histories.users(known.users[rows])
+        batch_histories = histories.users(known.users[rows])
         if "again" in self._parts:
             among_own = np.full_like(keys, NEVER)
-            among_own[own.user_idx, own.item_idx] = keys[own.user_idx, own.item_idx]
+            among_own[batch_histories.user_idx, batch_histories.item_idx] = keys[
+                batch_histories.user_idx, batch_histories.item_idx
+            ]
             self._measure("again", best(among_own, self._k), rows, warm, True, everything)
         if "new" in self._parts:
             keys = keys if of_new is scores else self._keys(of_new)
-            keys[own.user_idx, own.item_idx] = NEVER
+            keys[batch_histories.user_idx, batch_histories.item_idx] = NEVER
             self._measure("new", best(keys, self._k), rows, warm, False, everything)
 
     def _keys(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -262,7 +266,9 @@ class _Tally:
         seen: bool | None,
         among: npt.NDArray[np.bool_],
     ) -> None:
-        """Figures of `users` (rows,) bool; seen: only targets (not) in the user's history count, None: all do.
+        """Measure figures of `users` (rows,) bool.
+
+        seen: only targets (not) in the user's history count, None: all do.
 
         among: (n_items,) bool, items that can be a target at all. Does nothing for a part that is not asked for.
         """
@@ -281,7 +287,7 @@ class _Tally:
         self._exposure[part] += np.bincount(shown[shown >= 0], minlength=len(self._exposure[part]))
 
     def lists(self) -> dict[str, dict[str, float]]:
-        """Coverage and Gini over the candidates, mean novelty in bits; for parts that listed anything."""
+        """Measure coverage and Gini over the candidates, mean novelty in bits; for parts that listed anything."""
         return {
             part: {
                 f"coverage@{self._k}": coverage(exposure[self._known.candidates]),
@@ -294,7 +300,7 @@ class _Tally:
 
 
 def head_items(train: Interactions) -> npt.NDArray[np.bool_]:
-    """The most popular items that together have half of all events, (n_items,) bool; ties by lower item_idx."""
+    """Mark the most popular items that together have half of all events, (n_items,) bool; ties by lower item_idx."""
     counts = np.bincount(train.item_idx, minlength=train.n_items)
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
@@ -304,7 +310,7 @@ def head_items(train: Interactions) -> npt.NDArray[np.bool_]:
 
 
 def with_popularity(models: Sequence[Recommender], train: Interactions) -> list[Recommender]:
-    """The models, popularity added at the end if it is missing; names must be distinct."""
+    """Add popularity at the end of the models if it is missing; names must be distinct."""
     names = [model.name for model in models]
     if len(set(names)) != len(names):
         raise ModelError(f"models={names}: names must be distinct")
@@ -312,12 +318,12 @@ def with_popularity(models: Sequence[Recommender], train: Interactions) -> list[
 
 
 def moment_of(split: Split, histories: Interactions) -> int:
-    """When recommendations are asked for: the split's time, or 1 µs after the last event of histories."""
+    """Decide when recommendations are asked for: the split's time, or 1 µs after the last event of histories."""
     return split.at if split.at is not None else int(histories.time.max(initial=0)) + 1
 
 
 def iso(micros: int) -> str:
-    """ISO time in UTC of µs since 1970."""
+    """Format µs since 1970 as ISO time in UTC."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()
 
 
@@ -334,7 +340,7 @@ class Comparison:
 
 
 def compare(evaluation: Evaluation, a: str, b: str, metric: str, part: str = "all") -> PairedDifference:
-    """Paired bootstrap of a − b over the users who have both figures."""
+    """Bootstrap a − b over the users who have both figures, paired."""
     return paired_difference(
         evaluation.column(a, metric, part),
         evaluation.column(b, metric, part),
@@ -346,9 +352,10 @@ def compare(evaluation: Evaluation, a: str, b: str, metric: str, part: str = "al
 def compare_several(
     evaluation: Evaluation, pairs: Sequence[tuple[str, str]], metric: str, part: str = "all"
 ) -> list[Comparison]:
-    """Several comparisons at once, their p-values adjusted by Holm."""
-    found = [compare(evaluation, a, b, metric, part) for a, b in pairs]
-    adjusted = holm([one.p_value for one in found])
+    """Compare several pairs at once, their p-values adjusted by Holm."""
+    differences = [compare(evaluation, a, b, metric, part) for a, b in pairs]
+    adjusted = holm([difference.p_value for difference in differences])
     return [
-        Comparison(a, b, metric, part, one, float(p)) for (a, b), one, p in zip(pairs, found, adjusted, strict=True)
+        Comparison(a, b, metric, part, difference, float(p))
+        for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True)
     ]

@@ -30,7 +30,10 @@ ERRORS = 1.0
 
 @dataclass(frozen=True)
 class HalfLife:
-    """What was chosen. days: of the trend; figures: mean NDCG@20 of each of HALF_LIVES; devices: that were summed."""
+    """The chosen half-life.
+
+    days: of the trend; figures: mean NDCG@20 of each of HALF_LIVES; devices: that were summed.
+    """
 
     days: float
     figures: tuple[float, ...]
@@ -66,7 +69,7 @@ def choose_half_life(log: Interactions, k: int = 20) -> HalfLife:
 def _figures(
     log: Interactions, begin: int, end: float, k: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """NDCG@k under each half-life of the first visit in begin ≤ time < end (µs) of every device that has one.
+    """Compute NDCG@k under each half-life, of every device's first visit in begin ≤ time < end (µs).
 
     (devices, len(HALF_LIVES)) float64, and whether each device had no event before begin, (devices,) bool.
     """

@@ -25,26 +25,31 @@ class HoldOut:
 
 
 def hold_out_last(log: Interactions) -> HoldOut:
-    """The last basket is all events of a user's last moment, or the last event alone where that moment is all there is.
+    """Hold out each user's last basket.
+
+    It is all events of a user's last moment, or the last event alone where that moment is all there is.
 
     A user with fewer than two events, or whose basket holds dislikes only, has no basket.
     """
     ends = log.offsets[1:] - 1
-    some = log.counts > 0
+    active = log.counts > 0
     moments = np.zeros(log.n_users, dtype=np.int64)
-    moments[some] = log.time[ends[some]]
+    moments[active] = log.time[ends[active]]
     user = log.user_idx
     last = log.time == moments[user]
     all_at_once = np.ones(log.n_users, dtype=np.bool_)
     np.logical_and.at(all_at_once, user, last)
     final = np.zeros(log.n_events, dtype=np.bool_)
-    final[ends[some]] = True
+    final[ends[active]] = True
     last = np.where(all_at_once[user], final, last) & (log.counts[user] > 1)
     return HoldOut(log.where(~last), log.where(last & (log.kind != EventKind.DISLIKE)), moments)
 
 
 def basket_ndcg(scores: npt.NDArray[np.float32], baskets: Interactions, k: int = 20) -> npt.NDArray[np.float64]:
-    """NDCG@k of each user's basket under scores (n_users, n_items), (n_users,) float64; nan without a basket."""
+    """Compute NDCG@k of each user's basket under scores (n_users, n_items), (n_users,) float64.
+
+    nan without a basket.
+    """
     pairs = np.unique(baskets.user_idx.astype(np.int64) * baskets.n_items + baskets.item_idx)
     counts = np.bincount(pairs // baskets.n_items, minlength=baskets.n_users)
     offsets = np.concatenate(([0], np.cumsum(counts)))

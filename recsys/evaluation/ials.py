@@ -53,7 +53,7 @@ def fit_ials(
     n_iter: int = 15,
     seed: int = 0,
 ) -> npt.NDArray[np.float32]:
-    """Item embeddings (n_items, dim) float32 after n_iter alternations; zero rows for items without weight.
+    """Fit item embeddings (n_items, dim) float32 by n_iter alternations; zero rows for items without weight.
 
     weights: (n_events,) float32, ≥ 0; 0 leaves an event out (dislikes: their target is not 1).
     n_users in the objective counts the users that have any weight.
@@ -96,7 +96,7 @@ def _rows(matrix: Matrix) -> _Rows:
 
 
 def _solve(rows: _Rows, other: torch.Tensor, alpha: float, reg: float, n_other: int) -> torch.Tensor:
-    """Best row vectors (n_rows, dim) for fixed vectors `other` (m, dim) of the other side.
+    """Solve for the best row vectors (n_rows, dim) for fixed vectors `other` (m, dim) of the other side.
 
     x = (α·OᵀO + Σ_j w_j o_j o_jᵀ + λ(Σ_j w_j + α·n_other)·I)⁻¹ Σ_j w_j o_j
     """

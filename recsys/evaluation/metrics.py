@@ -25,7 +25,7 @@ def ranked_hits(
     relevant_offsets: npt.NDArray[np.int64],
     relevant_items: npt.NDArray[np.int32],
 ) -> Hits:
-    """Which positions of the lists hold a relevant item: (batch, m) bool.
+    """Mark which positions of the lists hold a relevant item: (batch, m) bool.
 
     ranked: (batch, m) int32 item_idx, −1 where a list ends early.
     relevant_items: row u's relevant item_idx are relevant_items[relevant_offsets[u]:relevant_offsets[u + 1]].
@@ -36,11 +36,11 @@ def ranked_hits(
     stride = 1 + max(int(ranked.max(initial=0)), int(relevant_items.max(initial=0)))
     row = np.repeat(np.arange(batch, dtype=np.int64), np.diff(relevant_offsets))
     wanted = np.unique(row * stride + relevant_items)
-    asked = np.arange(batch, dtype=np.int64)[:, None] * stride + ranked
+    keys = np.arange(batch, dtype=np.int64)[:, None] * stride + ranked
     if len(wanted) == 0:
         return np.zeros(ranked.shape, dtype=bool)
-    place = np.minimum(np.searchsorted(wanted, asked), len(wanted) - 1)
-    return np.asarray((wanted[place] == asked) & (ranked >= 0))
+    place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    return np.asarray((wanted[place] == keys) & (ranked >= 0))
 
 
 def _cut(hits: Hits, k: int) -> Hits:
@@ -57,7 +57,10 @@ def _divide(total: Floats, by: Floats | Counts) -> Floats:
 
 
 def ndcg(hits: Hits, n_relevant: Counts, k: int) -> Floats:
-    """Normalized discounted cumulative gain at k: Σ hit / log2(position + 1), over that of an ideal list."""
+    """Compute the normalized discounted cumulative gain at k.
+
+    It is Σ hit / log2(position + 1), over that of an ideal list.
+    """
     cut = _cut(hits, k)
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate(([0.0], np.cumsum(discount)))[np.minimum(n_relevant, k)]
@@ -73,19 +76,19 @@ def recall(hits: Hits, n_relevant: Counts, k: int) -> Floats:
 
 
 def hit(hits: Hits, n_relevant: Counts, k: int) -> Floats:
-    """1 where any relevant item is in the first k (the literature's HR@k), else 0."""
+    """Return 1 where any relevant item is in the first k (the literature's HR@k), else 0."""
     return np.where(n_relevant > 0, _cut(hits, k).any(axis=1).astype(np.float64), np.nan)
 
 
 def mrr(hits: Hits, n_relevant: Counts, k: int) -> Floats:
-    """1 / position of the first relevant item in the first k, 0 where there is none."""
+    """Compute 1 / position of the first relevant item in the first k, 0 where there is none."""
     cut = _cut(hits, k)
     reciprocal = (cut / np.arange(1, cut.shape[1] + 1)).max(axis=1, initial=0.0)
     return np.where(n_relevant > 0, reciprocal, np.nan)
 
 
 def average_precision(hits: Hits, n_relevant: Counts, k: int) -> Floats:
-    """Σ over hits in the first k of the precision up to there, / n_relevant; its mean over users is map@k."""
+    """Sum over hits in the first k the precision up to there, / n_relevant; its mean over users is map@k."""
     cut = _cut(hits, k)
     precision = cut.cumsum(axis=1) / np.arange(1, cut.shape[1] + 1)
     return _divide((precision * cut).sum(axis=1), n_relevant)
@@ -102,7 +105,7 @@ METRICS: dict[str, Callable[[Hits, Counts, int], Floats]] = {
 
 
 def user_metrics(hits: Hits, n_relevant: Counts, k: int) -> dict[str, Floats]:
-    """All per-user metrics at k, named as in tables: `ndcg@20`, `recall@20`, …; each (batch,) float64."""
+    """Compute all per-user metrics at k, named as in tables: `ndcg@20`, `recall@20`, …; each (batch,) float64."""
     return {f"{name}@{k}": metric(hits, n_relevant, k) for name, metric in METRICS.items()}
 
 
@@ -116,7 +119,9 @@ def coverage(exposure: Counts) -> float:
 
 
 def gini(exposure: Counts) -> float:
-    """Gini coefficient of exposure (n_items,): 0 all items alike, → 1 one item has it all, nan without exposure.
+    """Compute the Gini coefficient of exposure (n_items,).
+
+    0 all items alike, → 1 one item has it all, nan without exposure.
 
     >>> gini(np.array([2, 2, 2, 2])), gini(np.array([0, 0, 0, 8]))
     (0.0, 0.75)
@@ -130,7 +135,9 @@ def gini(exposure: Counts) -> float:
 
 
 def self_information(item_users: Counts, n_users: int) -> Floats:
-    """−log2 of the share of users who had each item, in bits, (n_items,); an item nobody had counts as one user's.
+    """Compute −log2 of the share of users who had each item, in bits, (n_items,).
+
+    An item nobody had counts as one user's.
 
     >>> self_information(np.array([8, 2, 0]), 8).tolist()
     [0.0, 2.0, 3.0]
@@ -139,7 +146,7 @@ def self_information(item_users: Counts, n_users: int) -> Floats:
 
 
 def novelty(ranked: npt.NDArray[np.int32], information: Floats) -> Floats:
-    """Mean self-information of each list in bits (Zhou et al. 2010), (batch,); nan for an empty list.
+    """Average the self-information of each list in bits (Zhou et al. 2010), (batch,); nan for an empty list.
 
     ranked: (batch, m) int32 item_idx, −1 where a list ends early. information: (n_items,), see self_information.
     """

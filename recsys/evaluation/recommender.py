@@ -21,7 +21,9 @@ class Recommender(Protocol):
         ...
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
+        """Score all items for some users, (len(users), n_items) float32.
+
+        Higher is better, −inf never lists an item, equal scores rank by item_idx.
 
         histories: what each user did before `now` (µs since 1970 UTC). A row of nan means no answer, which only a
         user without a history may get.
@@ -36,14 +38,14 @@ class TwoLists(Recommender, Protocol):
     def scores_by_list(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int
     ) -> Mapping[str, npt.NDArray[np.float32]]:
-        """Recommender.scores for the list of all items, and for that of "new" ones."""
+        """Score as Recommender.scores does for the list of all items, and for that of "new" ones."""
         ...
 
 
 def list_scores(
     model: Recommender, histories: Interactions, users: npt.NDArray[np.int64], now: int, n_items: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Scores of a batch for the list of all items and for that of new ones, each checked as in model_scores."""
+    """Score a batch for the list of all items and for that of new ones, each checked as in model_scores."""
     if not isinstance(model, TwoLists):
         scores = model_scores(model, histories, users, now, n_items)
         return scores, scores
@@ -58,7 +60,7 @@ def list_scores(
 def model_scores(
     model: Recommender, histories: Interactions, users: npt.NDArray[np.int64], now: int, n_items: int
 ) -> npt.NDArray[np.float32]:
-    """Scores of a batch, checked: (len(users), n_items) float32, nan only in whole rows of users without a history."""
+    """Score a batch and check it: (len(users), n_items) float32. nan only in whole rows of users without a history."""
     scores = np.asarray(model.scores(histories, users, now), dtype=np.float32)
     if scores.shape != (len(users), n_items):
         raise ModelError(f"{model.name}: scores of shape {scores.shape}, must be {(len(users), n_items)}")

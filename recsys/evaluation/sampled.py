@@ -59,24 +59,24 @@ def evaluate_sampled(
     if k < 1 or n_negatives < 1:
         raise ModelError(f"k={k}, n_negatives={n_negatives}: both must be 1 or more")
     fair = known.warm & ~known.seen
-    asked, targets = known.users[fair], known.items[fair]
-    if not len(asked):
+    user_ids, targets = known.users[fair], known.items[fair]
+    if not len(user_ids):
         raise DataError(f"split={split.name!r}: no user has both a history and a test item that is not in it")
     now = moment_of(split, train) if now is None else now
     draws, places = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     positions: dict[str, list[npt.NDArray[np.int64]]] = {model.name: [] for model in models}
     batch = max(1, min(512, CELLS_AT_ONCE // train.n_items))
-    for start in range(0, len(asked), batch):
-        some, target = asked[start : start + batch], targets[start : start + batch]
-        negatives = draw_negatives(train.users(some), target, n_negatives, draws)
-        luck = places.random(len(some))
+    for start in range(0, len(user_ids), batch):
+        batch_users, target = user_ids[start : start + batch], targets[start : start + batch]
+        negatives = draw_negatives(train.users(batch_users), target, n_negatives, draws)
+        luck = places.random(len(batch_users))
         for model in models:
-            scores = model_scores(model, train, some, now, train.n_items)
+            scores = model_scores(model, train, batch_users, now, train.n_items)
             positions[model.name].append(target_position(scores, target, negatives, luck))
-    one = np.ones(len(asked), dtype=np.int64)
+    ones = np.ones(len(user_ids), dtype=np.int64)
     values = {
-        name: {"all": user_metrics(np.concatenate(found)[:, None] == np.arange(k), one, k)}
-        for name, found in positions.items()
+        name: {"all": user_metrics(np.concatenate(ranks)[:, None] == np.arange(k), ones, k)}
+        for name, ranks in positions.items()
     }
     return Evaluation(
         protocol={
@@ -84,7 +84,7 @@ def evaluate_sampled(
             "split": split.name,
             "cut": None if split.at is None else iso(split.at),
             "k": k,
-            "n_users": len(asked),
+            "n_users": len(user_ids),
             "n_items": int(train.n_items),
             "candidates": n_negatives + 1,
             "targets_had_before": int(known.seen.sum()),
@@ -92,7 +92,7 @@ def evaluate_sampled(
             "bootstrap": bootstrap,
             "seed": seed,
         },
-        users=asked,
+        users=user_ids,
         values=values,
         lists={name: {} for name in values},
     )
@@ -101,7 +101,7 @@ def evaluate_sampled(
 def draw_negatives(
     histories: Interactions, targets: npt.NDArray[np.int32], n_negatives: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """(batch, n_negatives) int64 distinct item_idx that the user neither had nor has as a target, uniformly."""
+    """Draw distinct item_idx that the user neither had nor has as a target, uniformly. (batch, n_negatives) int64."""
     lot = rng.random((histories.n_users, histories.n_items), dtype=np.float32)
     lot[histories.user_idx, histories.item_idx] = np.inf
     lot[np.arange(len(targets)), targets] = np.inf
@@ -112,7 +112,7 @@ def draw_negatives(
 
 
 def _lowest(lot: npt.NDArray[np.float32], n: int) -> npt.NDArray[np.int64]:
-    """Column indices (batch, n) of the n lowest values ≥ 0 of each row, in any order; of equal ones the first columns.
+    """Find the columns of the n lowest values ≥ 0 of each row, (batch, n), in any order; of equal ones the first.
 
     A lot has 2²⁴ values, so some tie; a partition of the lots alone leaves the choice to the processor.
     """
@@ -126,11 +126,11 @@ def target_position(
     negatives: npt.NDArray[np.int64],
     luck: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.int64]:
-    """0-based position of each target among its negatives, (batch,) int64.
+    """Find the 0-based position of each target among its negatives, (batch,) int64.
 
     scores: (batch, n_items). luck: (batch,) in [0, 1), where among its equals a tied target stands.
     """
-    own = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
+    target_scores = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
     others = np.take_along_axis(scores, negatives, axis=1)
-    above, equal = (others > own).sum(axis=1), (others == own).sum(axis=1)
+    above, equal = (others > target_scores).sum(axis=1), (others == target_scores).sum(axis=1)
     return np.asarray(above + np.floor(luck * (equal + 1)).astype(np.int64))

@@ -37,7 +37,7 @@ class PairedDifference:
 
 
 def bootstrap_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Means of resampled users: (resamples, m) for values (n_users, m) without nan.
+    """Resample users and average: (resamples, m) for values (n_users, m) without nan.
 
     A resample draws n_users users with replacement; all columns of a row stay together.
     """
@@ -48,7 +48,9 @@ def bootstrap_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0
 
 
 def studentized_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Where the true mean may be: mean − spread · t, (resamples, m) for values (n_users, m) without nan.
+    """Resample where the true mean may be: mean − spread · t.
+
+    Returns (resamples, m) for values (n_users, m) without nan.
 
     t is how far a resample's mean is from the mean in units of the resample's own spread (bootstrap-t, Efron and
     Tibshirani 1993, chapter 12). Percentiles of `bootstrap_means` fall short where most users have 0 and few have
@@ -63,13 +65,13 @@ def studentized_means(values: Floats, *, resamples: int = RESAMPLES, seed: int =
     rng = np.random.default_rng(seed)
     moments = np.concatenate([counts @ both for counts in _draws(len(values), resamples, rng)]) / len(values)
     off, square = np.split(moments, 2, axis=1)
-    own = np.sqrt(np.maximum(square - np.square(off), np.square(LEAST_SPREAD * spread)))
-    t = np.divide(off, own, out=np.zeros_like(off), where=own > 0)
+    deviation = np.sqrt(np.maximum(square - np.square(off), np.square(LEAST_SPREAD * spread)))
+    t = np.divide(off, deviation, out=np.zeros_like(off), where=deviation > 0)
     return np.asarray(mean - spread * t)
 
 
 def _draws(n: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """How often each of n users is drawn, (chunk, n) float64 at a time."""
+    """Draw how often each of n users is drawn, (chunk, n) float64 at a time."""
     chunk = max(1, CELLS_AT_ONCE // n)
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
@@ -85,7 +87,9 @@ def mean_intervals(
     seed: int = 0,
     within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Floats:
-    """Studentized interval of the mean of each column: (m, 2) for values (n_users, m); nan users are left out.
+    """Compute the studentized interval of the mean of each column: (m, 2) for values (n_users, m).
+
+    nan users are left out.
 
     within: what a value can be at all; of few users an interval would reach beyond. A column of nan alone has the
     interval (nan, nan).
@@ -105,7 +109,7 @@ def mean_intervals(
 def paired_difference(
     a: Floats, b: Floats, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> PairedDifference:
-    """Paired bootstrap of mean(a − b) over users with both values; a, b: (n_users,).
+    """Bootstrap mean(a − b) over users with both values, paired; a, b: (n_users,).
 
     p is twice the smaller tail of resampled differences beyond 0, counted as (1 + n) / (1 + resamples), so it is
     never 0 and agrees with whether the interval covers 0. Percentiles of means, not studentized: differences of equal
@@ -122,7 +126,7 @@ def paired_difference(
 
 
 def difference_of_means(observed: float, resampled: Floats, *, users: int, level: float = LEVEL) -> PairedDifference:
-    """A difference and what it was in each resample, (resamples,), as interval and p-value of paired_difference."""
+    """Summarise a difference and its resamples (resamples,) as paired_difference does: interval and p-value."""
     tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return PairedDifference(
@@ -135,7 +139,7 @@ def difference_of_means(observed: float, resampled: Floats, *, users: int, level
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """p-values adjusted for their number (Holm 1979), in the order given; reject where ≤ the family's level.
+    """Adjust p-values for their number (Holm 1979), in the order given; reject where ≤ the family's level.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -151,7 +155,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike) -> Floats:
-    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), in the order given.
+    """Adjust p-values for the false discovery rate (Benjamini and Hochberg 1995), in the order given.
 
     Rejecting where ≤ q, the expected share of false ones among the rejected is at most q for independent or positively
     dependent p-values.

@@ -35,16 +35,16 @@ class OwnCounter:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: 1 + counter for own items, the trend for others."""
+        """Score 1 + counter for own items, the trend for others: (len(users), n_items) float32."""
         config = replace(_EACH_ONCE, half_life=self.half_life_days)
-        own = merge_histories(histories.users(users), config, now)
+        counted = merge_histories(histories.users(users), config, now)
         scores = np.tile(self.trend, (len(users), 1))
-        scores[np.repeat(np.arange(len(users)), own.counts), own.item_idx] = 1.0 + own.weight
+        scores[np.repeat(np.arange(len(users)), counted.counts), counted.item_idx] = 1.0 + counted.weight
         return scores
 
 
 def own_counter(train: Interactions, now: int, trend_half_life: float) -> OwnCounter:
-    """The own counter, with the recent popularity of `train` at `now` (µs) behind it."""
+    """Make the own counter, with the recent popularity of `train` at `now` (µs) behind it."""
     recent = recent_popularity(train, now, trend_half_life).item_scores
     return OwnCounter(recent / np.float32(1.0 + recent.max(initial=0.0)))
 
@@ -63,7 +63,7 @@ class Ease:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; a row of nan for a user without a history."""
+        """Score items, (len(users), n_items) float32; a row of nan for a user without a history."""
         had = item_matrix(histories.users(users))
         scores = np.asarray(had @ self.item_weights, dtype=np.float32)
         scores[histories.counts[users] == 0] = np.nan
@@ -71,7 +71,7 @@ class Ease:
 
 
 def ease(train: Interactions, reg: float = 100.0) -> Ease:
-    """B = I − P·diag(1 / diag P), P = (XᵀX + reg·I)⁻¹, X binary (n_users, n_items).
+    """Fit B = I − P·diag(1 / diag P), P = (XᵀX + reg·I)⁻¹, X binary (n_users, n_items).
 
     Raises ModelError above EASE_AT_MOST items.
     """

@@ -35,7 +35,7 @@ class Targets:
     users_dropped: int
 
     def relevant(self, rows: slice, seen: bool | None = None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Offsets (rows + 1,) and items of some users' targets; seen: only those (not) in their history."""
+        """Select offsets (rows + 1,) and items of some users' targets; seen: only those (not) in their history."""
         offsets = self.offsets[rows.start : rows.stop + 1]
         events = slice(int(offsets[0]), int(offsets[-1]))
         keep = np.full(events.stop - events.start, True) if seen is None else self.seen[events] == seen
@@ -50,7 +50,7 @@ def collect_targets(
     *,
     candidates: npt.NDArray[np.bool_] | None = None,
 ) -> Targets:
-    """Distinct items of split.test for each of the users (all by default), dislikes left out.
+    """Collect distinct items of split.test for each of the users (all by default), dislikes left out.
 
     candidates: (n_items,) bool, by default the items of split.train. No target left: DataError.
     """
@@ -58,12 +58,12 @@ def collect_targets(
     for name, part in (("test", split.test), ("histories", histories)):
         if (part.n_users, part.n_items) != axes:
             raise DataError(f"{name}: {part.n_users} users × {part.n_items} items, train has {axes[0]} × {axes[1]}")
-    asked = np.arange(axes[0]) if users is None else np.unique(users).astype(np.int64)
-    if len(asked) and (asked[0] < 0 or asked[-1] >= axes[0]):
-        raise DataError(f"users {asked[0]}..{asked[-1]}: must be in 0..{axes[0] - 1}")
+    user_ids = np.arange(axes[0]) if users is None else np.unique(users).astype(np.int64)
+    if len(user_ids) and (user_ids[0] < 0 or user_ids[-1] >= axes[0]):
+        raise DataError(f"users {user_ids[0]}..{user_ids[-1]}: must be in 0..{axes[0] - 1}")
     if candidates is None:
         candidates = np.bincount(split.train.item_idx, minlength=axes[1]) > 0
-    test = split.test.users(asked)
+    test = split.test.users(user_ids)
     pairs = _pairs(test.where(test.kind != EventKind.DISLIKE))
     reachable = candidates[pairs % axes[1]]
     left_out, pairs = pairs[~reachable], pairs[reachable]
@@ -71,13 +71,13 @@ def collect_targets(
         raise DataError(f"split={split.name!r}: {_why_none(split, len(left_out))}")
     row = pairs // axes[1]
     with_target = np.unique(row)
-    found = asked[with_target]
+    targeted = user_ids[with_target]
     return Targets(
-        users=found,
-        warm=histories.counts[found] > 0,
+        users=targeted,
+        warm=histories.counts[targeted] > 0,
         offsets=np.searchsorted(row, np.append(with_target, axes[0])).astype(np.int64),
         items=(pairs % axes[1]).astype(np.int32),
-        seen=np.isin(pairs, _pairs(histories.users(asked)), assume_unique=True),
+        seen=np.isin(pairs, _pairs(histories.users(user_ids)), assume_unique=True),
         candidates=candidates,
         unseen_items=len(np.unique(left_out % axes[1])),
         unseen_targets=len(left_out),
@@ -86,7 +86,7 @@ def collect_targets(
 
 
 def _why_none(split: Split, n_new: int) -> str:
-    """Why no test event can be foretold. n_new: (user, item) pairs of test whose item is not in train."""
+    """Explain why no test event can be foretold. n_new: (user, item) pairs of test whose item is not in train."""
     if not n_new:
         return "these users have no test event but dislikes, or none at all"
     counts = np.bincount(split.train.item_idx)
@@ -95,5 +95,5 @@ def _why_none(split: Split, n_new: int) -> str:
 
 
 def _pairs(events: Interactions) -> npt.NDArray[np.int64]:
-    """Distinct (user, item) as user · n_items + item, ascending."""
+    """List distinct (user, item) as user · n_items + item, ascending."""
     return np.unique(events.user_idx.astype(np.int64) * events.n_items + events.item_idx)

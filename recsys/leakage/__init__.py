@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from recsys.leakage.behaviour import ScoringProtocol, reads_future
 from recsys.leakage.inspection import Inspection, inspect, refuse_leaks
-from recsys.leakage.learned import Features, Fitted, PropertyJoin
+from recsys.leakage.learned import Features, FittedStatistics, PropertyJoin
 from recsys.leakage.setup import Setup
 
 __all__ = [
     "Features",
-    "Fitted",
+    "FittedStatistics",
     "Inspection",
     "PropertyJoin",
     "ScoringProtocol",

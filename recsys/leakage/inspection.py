@@ -40,7 +40,7 @@ class Inspection:
         return tuple(leak for leak in self.leaks if leak.certain)
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         leaks = [
             {"kind": leak.kind, "certain": leak.certain, "n": leak.n, "what": leak.what, "where": leak.where}
             | {"remedy": leak.remedy}
@@ -55,18 +55,18 @@ def inspect(setup: Setup) -> Inspection:
     checked: dict[str, None] = {}
     for kind, guard in _guards(setup):
         checked[kind] = None
-        found = guard()
-        if found is not None:
-            leaks.append(found)
+        detected = guard()
+        if detected is not None:
+            leaks.append(detected)
     leaks.sort(key=lambda leak: (not leak.certain, list(REMEDIES).index(leak.kind)))
     return Inspection(tuple(leaks), tuple(checked), tuple(kind for kind in REMEDIES if kind not in checked))
 
 
-def refuse_leaks(found: Inspection, *, despite: bool = False) -> list[str]:
+def refuse_leaks(inspection: Inspection, *, despite: bool = False) -> list[str]:
     """Raise DataError for certain leaks unless told to go on despite them; returns what is to be told as warnings."""
-    if found.certain and not despite:
-        raise DataError(f"the set-up leaks: {' | '.join(str(leak) for leak in found.certain)}")
-    return [f"leak: {leak}" for leak in found.leaks]
+    if inspection.certain and not despite:
+        raise DataError(f"the set-up leaks: {' | '.join(str(leak) for leak in inspection.certain)}")
+    return [f"leak: {leak}" for leak in inspection.leaks]
 
 
 def _guards(setup: Setup) -> Iterator[Guard]:

@@ -42,7 +42,7 @@ class PropertyJoin:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class FittedStatistics:
     """Statistics that are applied to a column, with its values on both sides. What is None was not fitted."""
 
     name: str
@@ -74,7 +74,7 @@ def history_after_asked(
     asked: npt.NDArray[np.int64] | None,
     log: Interactions | None,
 ) -> Leak | None:
-    """A model is handed events from after the moment it is asked at, or the target itself."""
+    """Detect events in a history from after the moment its model is asked at, or the target itself."""
     if asked is not None:  # logs of whole days: what came before on that day has the same time
         late = int((histories.time > asked[histories.user_idx]).sum())
     else:
@@ -90,7 +90,7 @@ def history_after_asked(
 
 
 def stale_property(join: PropertyJoin) -> Leak | None:
-    """A value was joined to events that came before it was recorded."""
+    """Detect a value that was joined to events that came before it was recorded."""
     rows = join.joined.select("item_id", "time", joined="value").with_row_index("row").sort("time")
     record = join.record.select("item_id", "valid_from", "value").sort("valid_from", maintain_order=True)
     known = rows.join_asof(
@@ -108,7 +108,7 @@ def stale_property(join: PropertyJoin) -> Leak | None:
 def future_popularity(
     scores: npt.NDArray[np.floating], train: Interactions, future: Interactions, at: int
 ) -> Leak | None:
-    """A popularity or trend is explained by counts after the cut where counts before it do not explain it.
+    """Detect a popularity or trend that only counts after the cut explain, not counts before it.
 
     Any weighing of events by age and kind, also under a logarithm or a root, is a regression on counts by age and kind;
     the F-test asks whether counts of the future add to it. future: the events from `at` on.
@@ -121,12 +121,12 @@ def future_popularity(
     n, p = int(rows.sum()), both.shape[1]
     if n < 2 * p or np.ptp(y[rows]) == 0:
         return None
-    told = y[rows]
+    values = y[rows]
     shapes: list[Shape] = [(np.asarray, np.asarray), (np.square, lambda x: np.sqrt(np.maximum(x, 0)))]
-    if told.max() < 50:  # a logarithm of counts
+    if values.max() < 50:  # a logarithm of counts
         shapes.append((np.expm1, lambda x: np.log1p(np.maximum(x, 0))))
-    found = [tuple(_residual(columns, told, shape) for columns in (both, past[rows])) for shape in shapes]
-    with_future, without = min(found)
+    residuals = [tuple(_residual(columns, values, shape) for columns in (both, past[rows])) for shape in shapes]
+    with_future, without = min(residuals)
     q = ahead.shape[1]
     if without / n < 1e-8 or with_future > 0.5 * without:
         return None
@@ -140,7 +140,7 @@ def future_popularity(
 
 
 def negatives_know_test(negatives: npt.NDArray[np.int64], train: Interactions, test: Interactions) -> Leak | None:
-    """Training negatives avoid the user's test items, so that these alone are never pushed down.
+    """Detect training negatives that avoid the user's test items, so that these alone are never pushed down.
 
     negatives: (n, 2) user and item. Expected are as many hits of test items as each item's share of all negatives says;
     a set-up where that is below 14 cannot tell.
@@ -160,20 +160,23 @@ def negatives_know_test(negatives: npt.NDArray[np.int64], train: Interactions, t
 
 
 def _ascending(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Distinct keys, ascending. By sorting: np.unique's hashing takes ten times as long for millions of them."""
+    """Sort distinct keys. By sorting: np.unique's hashing takes ten times as long for millions of them."""
     ordered = np.sort(keys)
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
 
 
 def _among(keys: npt.NDArray[np.int64], known: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which keys are among the known, ascending ones. Keys are mostly ordered by user: binary search stays in cache."""
+    """Mark which keys are among the known, ascending ones.
+
+    Keys are mostly ordered by user: binary search stays in cache.
+    """
     if not len(known):
         return np.zeros(len(keys), dtype=np.bool_)
     return np.equal(known[np.minimum(np.searchsorted(known, keys), len(known) - 1)], keys)
 
 
 def tuned_on_test(tuned_on: Interactions, test: Interactions, at: int | None, log: Interactions | None) -> Leak | None:
-    """Settings were chosen by test events."""
+    """Detect settings that were chosen by test events."""
     late = 0 if at is None else int((tuned_on.time >= at).sum())
     n = max(late, len(twice(tuned_on, test, log)))
     if not n:
@@ -182,8 +185,11 @@ def tuned_on_test(tuned_on: Interactions, test: Interactions, at: int | None, lo
     return Leak("tuned_on_test", True, n, what, "tuned_on")
 
 
-def fitted_on_test(fitted: Fitted) -> Leak | None:
-    """A statistic or vocabulary is not what train gives. Certain where it is what train and test together give."""
+def fitted_on_test(fitted: FittedStatistics) -> Leak | None:
+    """Detect a statistic or vocabulary that is not what train gives.
+
+    Certain where it is what train and test together give.
+    """
     if fitted.vocabulary is not None:
         unknown = fitted.vocabulary & (set(fitted.test.tolist()) - set(fitted.train.tolist()))
         if unknown:
@@ -195,18 +201,18 @@ def fitted_on_test(fitted: Fitted) -> Leak | None:
         if value is None:
             continue
         columns = fitted.train, np.concatenate([fitted.train, fitted.test]), fitted.test
-        own, both, alone = (_statistics(column, name) for column in columns)
-        if _same(value, own, fitted.train):
+        of_train, both, alone = (_statistics(column, name) for column in columns)
+        if _same(value, of_train, fitted.train):
             continue
         certain = certain or _same(value, both, fitted.train) or _same(value, alone, fitted.train)
-        wrong.append(f"{name} {value:.6g} where train has {own[0]:.6g}")
+        wrong.append(f"{name} {value:.6g} where train has {of_train[0]:.6g}")
     if not wrong:
         return None
     return Leak("fitted_on_test", certain, len(wrong), ", ".join(wrong), f"statistics of {fitted.name}")
 
 
 def target_in_feature(features: Features) -> Leak | None:
-    """A column gives the target away: it is the label, or a function of the item that is to be found."""
+    """Detect a column that gives the target away. It is the label, or a function of the item that is to be found."""
     for name, column in features.columns.items():
         known = np.isfinite(column)
         x, y = np.asarray(column, dtype=np.float64)[known], np.asarray(features.target)[known]
@@ -214,16 +220,16 @@ def target_in_feature(features: Features) -> Leak | None:
             continue
         share = _share_explained(x, y) if features.item_target else _separation(x, y)
         if share >= (0.98 if features.item_target else 0.999):
-            told, of = "separates the labels", "of pairs of rows are in order"
+            claim, of = "separates the labels", "of pairs of rows are in order"
             if features.item_target:
-                told, of = "is a function of the item to be found", "of its variance"
-            what = f"{name} {told} ({share:.1%} {of})"
+                claim, of = "is a function of the item to be found", "of its variance"
+            what = f"{name} {claim} ({share:.1%} {of})"
             return Leak("target_in_feature", True, len(x), what, f"feature {name}")
     return None
 
 
 def _counts_by_age(age: npt.NDArray[np.int64], events: Interactions, edges: tuple[float, ...]) -> Floats:
-    """(n_items, ages × kinds present) counts."""
+    """Count events by age, (n_items, ages × kinds present)."""
     bucket = np.searchsorted(np.array(edges) * MICROS_PER_DAY, age, side="right") - 1
     kinds = np.unique(events.kind)
     code = np.searchsorted(kinds, events.kind) * len(edges) + np.maximum(bucket, 0)
@@ -234,7 +240,10 @@ def _counts_by_age(age: npt.NDArray[np.int64], events: Interactions, edges: tupl
 
 
 def _residual(columns: Floats, y: Floats, shape: Shape) -> float:
-    """What a least-squares fit of shape(y), turned back, leaves of y: sum of squares over the variance of y."""
+    """Compute what a least-squares fit of shape(y), turned back, leaves of y.
+
+    It is the sum of squares over the variance of y.
+    """
     counts_like, back = shape
     scaled = columns / np.maximum(columns.std(axis=0), 1e-12)
     design = np.concatenate([np.ones((len(y), 1)), scaled], axis=1)
@@ -243,7 +252,7 @@ def _residual(columns: Floats, y: Floats, shape: Shape) -> float:
 
 
 def _statistics(column: npt.NDArray[np.generic], name: str) -> tuple[float, ...]:
-    """What may go by this name: both definitions of a standard deviation."""
+    """Compute whatever may go by this name: both definitions of a standard deviation."""
     x = np.asarray(column, dtype=np.float64)
     if name == "std":
         return (float(x.std()), float(x.std() * np.sqrt(len(x) / max(len(x) - 1, 1))))

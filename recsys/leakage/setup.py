@@ -15,7 +15,7 @@ from data.leakage import CoreFilter
 from data.split import Split
 from recsys.evaluation.recommender import Recommender
 from recsys.leakage.behaviour import ScoringProtocol
-from recsys.leakage.learned import Features, Fitted, PropertyJoin
+from recsys.leakage.learned import Features, FittedStatistics, PropertyJoin
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Setup:
     item_known_from: npt.NDArray[np.int64] | None = None
     core: CoreFilter | None = None
     joins: tuple[PropertyJoin, ...] = ()
-    fitted: tuple[Fitted, ...] = ()
+    fitted: tuple[FittedStatistics, ...] = ()
     features: tuple[Features, ...] = ()
     popularity: npt.NDArray[np.floating] | None = None
     candidates: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None = None
@@ -80,16 +80,18 @@ class Setup:
 
     @classmethod
     def of(cls, split: Split, *, log: Interactions | None = None, histories: Interactions | None = None) -> Setup:
-        """The set-up of a split as `evaluate` uses it. Users whose histories differ from train are asked at their first
-        test event."""
-        asked = None
+        """Set up a split as `evaluate` uses it.
+
+        Users whose histories differ from train are asked at their first test event.
+        """
+        moments = None
         if histories is not None and histories is not split.train:
-            asked = first_moments(split.test)
-        return cls(split.train, split.test, split.at, log=log, histories=histories, asked=asked)
+            moments = first_moments(split.test)
+        return cls(split.train, split.test, split.at, log=log, histories=histories, asked=moments)
 
 
 def first_moments(test: Interactions) -> npt.NDArray[np.int64]:
-    """(n_users,) int64 µs of each user's first test event; the largest int64 for users without one."""
+    """Find each user's first test event, (n_users,) int64 µs. Users without one have the largest int64."""
     first = np.full(test.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, test.user_idx, test.time)
     return first

@@ -25,7 +25,9 @@ LIKENESS = np.float32(4.0)
 
 
 def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDArray[np.int64]:
-    """Maximal marginal relevance: positions in the pool, (min(k, m),) int64, in their new order.
+    """Reorder by maximal marginal relevance.
+
+    Returns positions in the pool, (min(k, m),) int64, in their new order.
 
     scores: (m,) float32, the pool's scores, best first as a rule; rows: (m, dim) float32, its item embeddings; finite.
     diversity: the dial, 0..1; 0 is the order of the scores. The first item is always the best; then, one by one, the
@@ -44,7 +46,7 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
     dial = np.float32(diversity)
     if dial == 0 or k < 2:  # also for what is too small for a float32
         return np.argsort(-scores, kind="stable")[:k]
-    relevance = np.float32(1 - diversity) / LIKENESS * _standardised(scores)
+    relevance = np.float32(1 - diversity) / LIKENESS * _standardise(scores)
     directions = _directions(rows)
     chosen = np.empty(k, dtype=np.int64)
     chosen[0] = np.argmax(scores)
@@ -58,7 +60,10 @@ def diversify(scores: Floats, rows: Floats, k: int, diversity: float) -> npt.NDA
 
 
 def intra_list_similarity(rows: Floats) -> float:
-    """Mean cosine of all pairs of a list, rows (k, dim); nan for fewer than two (Ziegler et al. 2005)."""
+    """Average the cosine of all pairs of a list, rows (k, dim).
+
+    A list of fewer than two is nan (Ziegler et al. 2005).
+    """
     if len(rows) < 2:
         return float("nan")
     directions = _directions(rows).astype(np.float64)
@@ -67,11 +72,14 @@ def intra_list_similarity(rows: Floats) -> float:
 
 
 def pool_size(top_k: int) -> int:
-    """How many of a ranking to choose top_k diverse ones from: five times as many, at least 100, at most 2,000."""
+    """Decide how much of a ranking to choose top_k diverse items from.
+
+    Five times as many, at least 100, at most 2,000.
+    """
     return max(top_k, min(max(5 * top_k, 100), 2000))
 
 
-def _standardised(scores: Floats) -> Floats:
+def _standardise(scores: Floats) -> Floats:
     deviation = float(np.std(scores, dtype=np.float64))
     centred = scores - np.float32(np.mean(scores, dtype=np.float64))
     return np.asarray(centred / np.float32(deviation) if deviation > 0 else np.zeros_like(scores), dtype=np.float32)

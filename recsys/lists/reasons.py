@@ -23,7 +23,7 @@ from recsys.model.profile_config import ProfileConfig
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contributions:
-    """What each item of a history adds to the scores of some listed items.
+    """The shares of each item of a history in the scores of some listed items.
 
     item_idx: (n,) int32, the distinct items of the history, ascending.
     kind: (n,) uint8, what was done with each that weighs most; of equal weights, the later EventKind.
@@ -44,7 +44,9 @@ def because(
     config: ProfileConfig,
     listed: npt.NDArray[np.int32],
 ) -> Contributions:
-    """Contributions to the listed items (k,) of one history, given as to make_profile: oldest event first, all (n,).
+    """Split the listed items' scores (k,) over the events of one history.
+
+    The history is given as to make_profile: oldest event first, all (n,).
 
     One dim × dim solve for all listed items together.
     """

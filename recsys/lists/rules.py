@@ -5,7 +5,7 @@
      "bury":  [{"filter": {"price": {"max": 1}}, "by": 2}],  the same, down
      "cap":   [{"by": "category", "most": 3}]}               at most three of a category in the list
 
-Order of doing: `lifted` scores, then diversity if any, then `arrange`: caps, then pins. A list of k is the beginning of
+Order of doing: `apply_lifts`, then diversity if any, then `arrange`: caps, then pins. A list of k is the beginning of
 every longer list of the same request, so pages are slices and do not overlap. Errors name the place, never a value.
 """
 
@@ -35,11 +35,11 @@ Items = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
 
-class Places(Protocol):
+class ItemLocator(Protocol):
     """Tells where items are in a catalogue."""
 
     def index_of(self, item_ids: Sequence[str], /) -> npt.NDArray[np.int32]:
-        """item_idx of each, −1 where unknown."""
+        """Find item_idx of each, −1 where unknown."""
         ...
 
 
@@ -61,7 +61,7 @@ class Boost:
 
 @dataclass(frozen=True)
 class Bury:
-    """The same, taken off."""
+    """`by` standard deviations, as in Boost, taken off what matches; by > 0."""
 
     filter: Filter
     by: float
@@ -96,14 +96,14 @@ class Rules:
     @cached_property
     def key(self) -> str:
         """Equal for rules that do the same to every list."""
-        lifts = [[asked.key, by] for asked, by in self.lifts]
+        lifts = [[condition.key, by] for condition, by in self.lifts]
         pins = [[pin.item_id, pin.position] for pin in self.pins]
         caps = [[cap.field, cap.most] for cap in self.caps]
         return json.dumps([sorted(pins), sorted(lifts), sorted(caps)], separators=(",", ":"))
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedRules:
     """Rules against one state of a catalogue; may be kept under Rules.key for as long as the catalogue stays the same.
 
     lift: (n_items,) float32 in deviations, None without boost or bury. pins: (item_idx, position), by position.
@@ -118,7 +118,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Arranged:
+class RankedList:
     """A list: item_idx int32, its scores float32 as they were ranked, and which were put there by a pin; all (k,)."""
 
     item_idx: Items
@@ -127,39 +127,39 @@ class Arranged:
 
 
 def parse_rules(value: object, where: str = "rules") -> Rules:
-    """Rules from a JSON value. Raises ModelError with the place of whatever is wrong."""
+    """Parse rules from a JSON value. Raises ModelError with the place of whatever is wrong."""
     if not isinstance(value, Mapping):
         raise ModelError(f"{where}: must be an object")
     if set(value) - set(MAX_RULES):
         raise ModelError(f"{where}: has something else than {', '.join(MAX_RULES)}")
-    listed = {name: _listed(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
-    pins = tuple(_pin(one, place) for place, one in listed["pin"])
+    listed = {name: _entries(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
+    pins = tuple(_pin(rule, place) for place, rule in listed["pin"])
     for name in ("item_id", "position"):
         if len({getattr(pin, name) for pin in pins}) < len(pins):
             raise ModelError(f"{where}.pin: two pins have the same {name}")
-    caps = tuple(_cap(one, place) for place, one in listed["cap"])
+    caps = tuple(_cap(rule, place) for place, rule in listed["cap"])
     if len({cap.field for cap in caps}) < len(caps):
         raise ModelError(f"{where}.cap: two caps are by the same field")
     return Rules(
         pins,
-        tuple(Boost(*_moved(one, place)) for place, one in listed["boost"]),
-        tuple(Bury(*_moved(one, place)) for place, one in listed["bury"]),
+        tuple(Boost(*_lift(rule, place)) for place, rule in listed["boost"]),
+        tuple(Bury(*_lift(rule, place)) for place, rule in listed["bury"]),
         caps,
     )
 
 
-def prepare(rules: Rules, catalogue: pl.DataFrame, items: Places) -> Prepared:
-    """What the rules mean for a catalogue, row i of which is item_idx i of `items`.
+def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> PreparedRules:
+    """Resolve rules for a catalogue, row i of which is item_idx i of `items`.
 
     Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
     """
     lift = np.zeros(catalogue.height, dtype=np.float32)
-    for asked, by in rules.lifts:
-        asked.check(catalogue)
-        lift[asked.mask(catalogue)] += by
+    for condition, by in rules.lifts:
+        condition.check(catalogue)
+        lift[condition.mask(catalogue)] += by
     item_idx = items.index_of([pin.item_id for pin in rules.pins]).tolist()
     placed = list(zip(item_idx, rules.pins, strict=True))
-    return Prepared(
+    return PreparedRules(
         lift if rules.lifts else None,
         tuple(sorted(((item, pin.position) for item, pin in placed if item >= 0), key=lambda pin: pin[1])),
         tuple((groups_of(cap, catalogue), cap.most) for cap in rules.caps),
@@ -168,7 +168,10 @@ def prepare(rules: Rules, catalogue: pl.DataFrame, items: Places) -> Prepared:
 
 
 def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
-    """The group of each item under a cap, (n_items,) int32: equal numbers for equal values, −1 for a missing one."""
+    """Assign a group number to each item under a cap, (n_items,) int32.
+
+    Equal numbers for equal values, −1 for a missing one.
+    """
     column = field_of(cap.field, cap.where)
     if column not in catalogue.columns:
         if column == "category":
@@ -180,12 +183,14 @@ def groups_of(cap: Cap, catalogue: pl.DataFrame) -> Items:
     if values.dtype.is_float():
         values = values.fill_nan(None)
     distinct = values.unique().to_frame().with_row_index("group")
-    held = values.to_frame().join(distinct, on="value", how="left", maintain_order="left")  # no null equals another
-    return held["group"].cast(pl.Int32).fill_null(-1).to_numpy()
+    grouped = values.to_frame().join(distinct, on="value", how="left", maintain_order="left")  # no null equals another
+    return grouped["group"].cast(pl.Int32).fill_null(-1).to_numpy()
 
 
-def lifted(scores: Scores, allowed: Mask, prepared: Prepared) -> Scores:
-    """Scores (n_items,) after boosts and buries; the given array itself when there are none.
+def apply_lifts(scores: Scores, allowed: Mask, prepared: PreparedRules) -> Scores:
+    """Apply boosts and buries to scores (n_items,).
+
+    Returns the given array itself when there are none.
 
     allowed: (n_items,) bool, what may be shown. One unit of a rule is the standard deviation of the allowed scores.
     """
@@ -196,9 +201,13 @@ def lifted(scores: Scores, allowed: Mask, prepared: Prepared) -> Scores:
 
 
 def arrange(
-    scores: Scores, allowed: Mask, prepared: Prepared, top_k: int, first: npt.NDArray[np.integer[Any]] | None = None
-) -> Arranged:
-    """The list: the best items that may be shown and that the caps let through, with the pinned ones in their places.
+    scores: Scores,
+    allowed: Mask,
+    prepared: PreparedRules,
+    top_k: int,
+    first: npt.NDArray[np.integer[Any]] | None = None,
+) -> RankedList:
+    """Arrange the list: the best items that may be shown and that caps let through, pinned ones in their places.
 
     scores: (n_items,) float32, lifted already. allowed: (n_items,) bool: available, not excluded, matching the filter.
     first: item_idx in the order to be walked before all others, such as a diversified pool; the rest follow by score.
@@ -214,7 +223,7 @@ def arrange(
     left = np.where(allowed, scores, np.float32(-np.inf))
     left[[item for item, _ in pins]] = -np.inf
     inside = sum(position <= top_k for _, position in pins)
-    walked = iter(_capped(left, prepared.caps, [item for item, _ in pins], top_k - inside, first))
+    walked = iter(_take_within_caps(left, prepared.caps, [item for item, _ in pins], top_k - inside, first))
     listed, waiting = [], pins[::-1]
     for place in range(1, top_k + 1):
         due = waiting and waiting[-1][1] <= place
@@ -225,17 +234,20 @@ def arrange(
             break
         listed.append(item)
     item_idx = np.array(listed, dtype=np.int32)
-    return Arranged(item_idx, scores[item_idx], np.isin(item_idx, [item for item, _ in pins]))
+    return RankedList(item_idx, scores[item_idx], np.isin(item_idx, [item for item, _ in pins]))
 
 
-def _capped(
+def _take_within_caps(
     left: Scores,
     caps: Sequence[tuple[Items, int]],
     pinned: Sequence[int],
     wanted: int,
     first: npt.NDArray[np.integer[Any]] | None,
 ) -> list[int]:
-    """The first `wanted` item_idx that the caps let through; `left`, −inf where nothing may be taken, is used up."""
+    """Take the first `wanted` item_idx that the caps let through.
+
+    `left`, −inf where nothing may be taken, is used up.
+    """
     rooms = [_room(groups, most, pinned) for groups, most in caps]
 
     def fits(items: npt.NDArray[np.integer[Any]]) -> Mask:
@@ -267,43 +279,43 @@ def _capped(
 
 
 def _room(groups: Items, most: int, pinned: Sequence[int]) -> npt.NDArray[np.int64]:
-    """How many more of each group fit; the last entry is that of group −1, which is never full."""
+    """Count how many more of each group fit; the last entry is that of group −1, which is never full."""
     room = np.full(int(groups.max(initial=-1)) + 2, most, dtype=np.int64)
     np.subtract.at(room, groups[list(pinned)], 1)
     room[-1] = np.iinfo(np.int64).max
     return room
 
 
-def _listed(value: object, where: str, most: int) -> list[tuple[str, object]]:
+def _entries(value: object, where: str, most: int) -> list[tuple[str, object]]:
     if not isinstance(value, list) or len(value) > most:
         raise ModelError(f"{where}: must be a list of at most {most}")
-    return [(f"{where}[{at}]", one) for at, one in enumerate(value)]
+    return [(f"{where}[{at}]", entry) for at, entry in enumerate(value)]
 
 
-def _taken(value: object, where: str, *names: str) -> list[object]:
+def _fields(value: object, where: str, *names: str) -> list[object]:
     if not isinstance(value, Mapping) or set(value) != set(names):
         raise ModelError(f"{where}: must be an object of {' and '.join(names)}")
     return [value[name] for name in names]
 
 
 def _pin(value: object, where: str) -> Pin:
-    item_id, position = _taken(value, where, "item_id", "position")
+    item_id, position = _fields(value, where, "item_id", "position")
     name = parse_text(item_id, f"{where}.item_id")
     if not 1 <= len(name) <= MAX_ID_CHARS:
         raise ModelError(f"{where}.item_id: must be 1..{MAX_ID_CHARS} characters")
     return Pin(name, _count(position, f"{where}.position", MAX_POSITION))
 
 
-def _moved(value: object, where: str) -> tuple[Filter, float]:
-    asked, by = _taken(value, where, "filter", "by")
+def _lift(value: object, where: str) -> tuple[Filter, float]:
+    condition, by = _fields(value, where, "filter", "by")
     size = parse_number(by, f"{where}.by")
     if not 0 < size <= MAX_BY:
         raise ModelError(f"{where}.by: must be above 0 and at most {MAX_BY:g}")
-    return parse_filter(asked, f"{where}.filter"), size
+    return parse_filter(condition, f"{where}.filter"), size
 
 
 def _cap(value: object, where: str) -> Cap:
-    by, most = _taken(value, where, "by", "most")
+    by, most = _fields(value, where, "by", "most")
     place = f"{where}.by"
     name = parse_text(by, place)
     if name != "category" and not name.startswith("attributes."):

@@ -34,18 +34,18 @@ class Examples:
     items: npt.NDArray[np.int32]
 
     def new(self) -> Examples:
-        """Without the items of each device's own history, in pools and targets alike."""
-        own = self.pools.own
+        """Leave out the items of each device's own history, in pools and targets alike."""
+        is_own = self.pools.own
         device = self.pools.device
         n_items = int(max(self.items.max(initial=0), self.pools.item_idx.max(initial=0))) + 1
-        mine = (device[own] * n_items + self.pools.item_idx[own]).astype(np.int64)
+        mine = (device[is_own] * n_items + self.pools.item_idx[is_own]).astype(np.int64)
         target = np.repeat(np.arange(len(self.pools)), np.diff(self.offsets)) * n_items + self.items
         fresh = ~np.isin(target, mine)
         before = np.concatenate(([0], np.cumsum(fresh)))
-        return Examples(self.pools.where(~own), self.positive[~own], before[self.offsets], self.items[fresh])
+        return Examples(self.pools.where(~is_own), self.positive[~is_own], before[self.offsets], self.items[fresh])
 
     def devices(self, chosen: npt.NDArray[np.bool_]) -> Examples:
-        """Of some devices only, chosen (n,) bool."""
+        """Select some devices, chosen (n,) bool."""
         entry = np.repeat(chosen, np.diff(self.pools.offsets))
         target = np.repeat(chosen, np.diff(self.offsets))
         sizes = np.diff(self.pools.offsets)[chosen]
@@ -57,7 +57,7 @@ class Examples:
 def make_examples(
     signals: Signals, histories: Interactions, later: Interactions, now: int, users: npt.NDArray[np.int64]
 ) -> Examples:
-    """Of some users with a history and later events, on the same axes; signals: as of `now` (µs)."""
+    """Make examples of some users with a history and later events, on the same axes; signals: as of `now` (µs)."""
     pools = all_pools(signals, histories.users(users), now)
     events = later.users(users)
     events = events.where(events.kind != EventKind.DISLIKE)
@@ -74,7 +74,7 @@ def make_examples(
 
 
 def taken_next(events: Interactions, first: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of some first occurrences of items, rows of events, are of the first basket or the first NEXT_ITEMS."""
+    """Mark first occurrences of items, rows of events, that are of the first basket or the first NEXT_ITEMS."""
     order = np.argsort(first)
     user = events.user_idx[first[order]]
     number = np.empty(len(first), dtype=np.int64)

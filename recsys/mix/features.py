@@ -73,7 +73,7 @@ PRICE_BOUND = 2.0
 
 
 def columns_of_features(names: tuple[str, ...]) -> list[int]:
-    """Columns of some features in a feature matrix."""
+    """Find the columns of some features in a feature matrix."""
     return [FEATURES.index(name) for name in names]
 
 

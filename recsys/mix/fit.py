@@ -25,7 +25,7 @@ GRADIENT_CLIP, HESSIAN_CLIP = 1.0, 3.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepSums:
-    """What one Newton step needs.
+    """The sums that one Newton step needs.
 
     n: devices that reported; gradient: (F,); hessian: (F, F) symmetric, and the standard deviation of the noise in it.
     """
@@ -41,7 +41,7 @@ SumStep = Callable[[int, Floats], StepSums]
 
 
 def clip_scale(gradient: Floats, hessian: Floats) -> Floats:
-    """The weight in (0, 1] of each device that keeps both of its parts within their clips, (n,).
+    """Compute the weight in (0, 1] of each device that keeps both of its parts within their clips, (n,).
 
     One weight for both: clipped apart, a device's Hessian shrinks more than its gradient and Newton oversteps.
     """
@@ -53,7 +53,7 @@ def clip_scale(gradient: Floats, hessian: Floats) -> Floats:
 
 
 def newton(sum_step: SumStep, prior: Floats, *, steps: int = STEPS, ridge: float = RIDGE) -> Floats:
-    """Weights (F,) after some steps from the prior; the prior itself where no device counted."""
+    """Step from the prior to weights (F,); the prior itself where no device counted."""
     weights = prior.astype(np.float64)
     for step in range(steps):
         weights = newton_step(weights, sum_step(step, weights), prior, ridge)
@@ -61,7 +61,9 @@ def newton(sum_step: SumStep, prior: Floats, *, steps: int = STEPS, ridge: float
 
 
 def newton_step(weights: Floats, sums: StepSums, prior: Floats, ridge: float = RIDGE) -> Floats:
-    """The weights after one step. An eigenvalue below what noise alone would make counts as large as that.
+    """Step the weights once.
+
+    An eigenvalue below what noise alone would make counts as large as that.
 
     A symmetric matrix of independent noise s has a spectral norm of about 2·s·√F (Wigner 1955).
     """

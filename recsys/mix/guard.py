@@ -40,7 +40,7 @@ def candidates(mix: Floats, prior: Floats, cautious: Floats) -> dict[str, Floats
 
 
 def rank_pools(pools: Pools, weights: Floats, k: int) -> npt.NDArray[np.int32]:
-    """The first k item_idx of each pool, (devices, k), −1 where it ends early; equal scores by item_idx."""
+    """Rank each pool: the first k item_idx, (devices, k), −1 where it ends early; equal scores by item_idx."""
     score = (pools.features @ weights.astype(np.float32)).astype(np.float32)
     device = pools.device
     order = np.lexsort((pools.item_idx, -score, device))
@@ -58,7 +58,9 @@ def pool_ndcg(
     weights: Floats,
     k: int = GUARD_K,
 ) -> Floats:
-    """NDCG@k of each device's targets (ascending within a device) in its ranked pool, (devices,); nan without targets.
+    """Measure NDCG@k of each device's targets in its ranked pool, (devices,); nan without targets.
+
+    Targets ascend within a device.
 
     A target outside of the pool is missed, as it would be when the list is served.
     """
@@ -80,7 +82,7 @@ class GuardSums:
 
 
 def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
-    """From every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
+    """Sum every candidate's figures (devices,), the mix's among them, nan for a device without targets."""
     mix = figures["mix"]
     counted = ~np.isnan(mix)
     names = [name for name in figures if name != "mix"]
@@ -94,14 +96,14 @@ def guard_sums(figures: Mapping[str, Floats]) -> GuardSums:
 
 
 def within(values: Floats, bound: float) -> Floats:
-    """Each row of values (devices, n) scaled down to a norm of at most `bound`."""
+    """Scale each row of values (devices, n) down to a norm of at most `bound`."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     scaled: Floats = values * np.minimum(1.0, bound / np.maximum(norms, 1e-300))
     return scaled
 
 
 def choose(sums: GuardSums, errors: float = STANDARD_ERRORS) -> str:
-    """What is served: the candidate furthest above the mix, of those above it by more than so many standard errors.
+    """Choose what is served: the candidate furthest above the mix, by more than so many standard errors.
 
     Without hold-out devices it is the mix. Noise counts twice: in the mean, and as a square that may have been larger.
     """

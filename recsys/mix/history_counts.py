@@ -26,18 +26,18 @@ class OwnItems:
 
 
 def events_without_dislikes(log: Interactions) -> Interactions:
-    """All events that speak for an item."""
+    """Keep all events that speak for an item."""
     disliked = log.kind == EventKind.DISLIKE
     return log.where(~disliked) if disliked.any() else log
 
 
 def later_events(log: Interactions) -> npt.NDArray[np.float64]:
-    """How many events of its device came after each event, (n_events,) float64."""
+    """Count how many events of its device came after each event, (n_events,) float64."""
     return (np.repeat(log.offsets[1:], log.counts) - 1 - np.arange(log.n_events)).astype(np.float64)
 
 
 def later_baskets(log: Interactions) -> npt.NDArray[np.float64]:
-    """How many moments of purchase of its device came after each event, (n_events,) float64.
+    """Count how many moments of purchase of its device came after each event, (n_events,) float64.
 
     log: purchases only.
     """
@@ -52,7 +52,7 @@ def later_baskets(log: Interactions) -> npt.NDArray[np.float64]:
 
 
 def own_items(events: Interactions, now: int | npt.NDArray[np.int64]) -> OwnItems:
-    """Presence and log(1 + decayed count) of every own item as of `now` (µs, one moment or one a device).
+    """Count own items as of `now` (µs, one moment or one a device): presence and log(1 + decayed count).
 
     events: without dislikes. Counts of all events decay by later events, of purchases by days and by own baskets.
     """

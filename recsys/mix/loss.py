@@ -37,7 +37,10 @@ class LossParts:
 
 
 def loss_parts(pools: Pools, positive: npt.NDArray[np.bool_], weights: Floats) -> LossParts:
-    """Gradient and mid Hessian of every device's loss at weights (F,); positive: (m,) bool, over the pools' entries."""
+    """Compute gradient and mid Hessian of every device's loss at weights (F,).
+
+    positive: (m,) bool, over the pools' entries.
+    """
     n = len(pools)
     gradient, hessian = np.zeros((n, N_FEATURES)), np.zeros((n, N_FEATURES, N_FEATURES))
     X = pools.features.astype(np.float64)
@@ -50,12 +53,14 @@ def loss_parts(pools: Pools, positive: npt.NDArray[np.bool_], weights: Floats) -
     e = np.exp(height - np.where(np.isfinite(top), top, 0.0)[device])
     others = np.bincount(device, np.where(positive, 0.0, e), minlength=n)
     # a positive's own share of its softmax, and what each of them leaves to the others
-    own = np.where(positive, e / np.maximum(e + others[device], 1e-300), 0.0)
+    probability = np.where(positive, e / np.maximum(e + others[device], 1e-300), 0.0)
     each = 1.0 / np.maximum(n_positive, 1)
-    left = np.bincount(device, np.where(positive, (1.0 - own), 0.0), minlength=n) * each
-    q = np.where(positive, own * each[device], e / np.maximum(others, 1e-300)[device] * left[device])
+    left = np.bincount(device, np.where(positive, (1.0 - probability), 0.0), minlength=n) * each
+    q = np.where(positive, probability * each[device], e / np.maximum(others, 1e-300)[device] * left[device])
     t = np.where(positive, each[device], 0.0)
-    loss = np.bincount(device, np.where(positive, -np.log(np.maximum(own, 1e-300)) * each[device], 0.0), minlength=n)
+    loss = np.bincount(
+        device, np.where(positive, -np.log(np.maximum(probability, 1e-300)) * each[device], 0.0), minlength=n
+    )
     mid = (q + t) / 2
     for row in np.flatnonzero(counted):
         inside = slice(pools.offsets[row], pools.offsets[row + 1])

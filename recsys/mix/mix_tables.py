@@ -27,21 +27,21 @@ CATEGORY_TREND = 3
 
 @dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """What the mix reads of a catalogue. category, log_price: as in MixTables."""
+    """The columns of a catalogue that the mix reads. category, log_price: as in MixTables."""
 
     category: npt.NDArray[np.int32]
     log_price: npt.NDArray[np.float32]
 
 
 def no_attributes(n_items: int) -> ItemAttributes:
-    """Neither category nor price for any item."""
+    """Describe items without category and price."""
     return ItemAttributes(np.full(n_items, -1, dtype=np.int32), np.full(n_items, np.nan, dtype=np.float32))
 
 
 def attributes_of(catalogue: pl.DataFrame) -> ItemAttributes:
-    """From the columns category and price of a catalogue, row i is item_idx i; either may be missing."""
-    found = no_attributes(catalogue.height)
-    category, log_price = found.category, found.log_price
+    """Read the columns category and price of a catalogue, row i is item_idx i; either may be missing."""
+    attributes = no_attributes(catalogue.height)
+    category, log_price = attributes.category, attributes.log_price
     if "category" in catalogue.columns:
         names = catalogue["category"].cast(pl.String)
         category = names.rank("dense").cast(pl.Int32).fill_null(0).to_numpy() - np.int32(1)
@@ -53,7 +53,7 @@ def attributes_of(catalogue: pl.DataFrame) -> ItemAttributes:
 
 @dataclass(frozen=True, eq=False)
 class MixTables:
-    """What devices hold beside the item table.
+    """The tables that devices hold beside the item table.
 
     transitions: (n_items, n_items) sparse float32, row a holding what comes after a.
     trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count), ≥ 0.
@@ -89,7 +89,7 @@ class MixTables:
         return int(self.trends.shape[1])
 
     def grown(self, attributes: ItemAttributes) -> MixTables:
-        """The same for a catalogue with more items after the known ones: nothing is known of what comes near them."""
+        """Grow the tables for more items after the known ones: nothing is known of what comes near them."""
         n_items, transitions = len(attributes.category), self.transitions
         indptr = np.concatenate((transitions.indptr, np.full(n_items - self.n_items, transitions.indptr[-1])))
         wide = sparse.csr_array((transitions.data, transitions.indices, indptr), shape=(n_items, n_items))
@@ -106,7 +106,9 @@ class MixTables:
 def build_tables(
     log: Interactions, now: int, attributes: ItemAttributes | None = None, *, transitions: bool = True
 ) -> MixTables:
-    """The tables of everything in a log, as of `now` (µs); attributes: of the items, where the shop gives any.
+    """Build the tables of everything in a log, as of `now` (µs).
+
+    attributes: of the items, where the shop gives any.
 
     transitions: False leaves their table empty.
     """
@@ -129,13 +131,13 @@ def byte_scale(values: Floats) -> Floats:
 
 
 def in_bytes(values: Floats, scale: Floats) -> Floats:
-    """Values (rows, n) rounded to whole steps (rows,) of their row: what is learned with, ships and is served alike."""
+    """Round values (rows, n) to whole steps (rows,) of their row: what is learned with, ships and is served alike."""
     rounded: Floats = np.rint(values / scale[:, None]).astype(np.float32) * scale[:, None]
     return rounded
 
 
 def round_transitions(transitions: Transitions) -> Transitions:
-    """Weights in whole steps of a 255th of the largest of their row, one step at least."""
+    """Round weights to whole steps of a 255th of the largest of their row, one step at least."""
     scale = transition_scale(transitions)[np.repeat(np.arange(transitions.shape[0]), np.diff(transitions.indptr))]
     steps = np.maximum(np.rint(transitions.data / scale), 1.0).astype(np.float32)
     return sparse.csr_array((steps * scale, transitions.indices, transitions.indptr), shape=transitions.shape)
@@ -144,8 +146,8 @@ def round_transitions(transitions: Transitions) -> Transitions:
 def transition_scale(transitions: Transitions) -> Floats:
     """Step of each row (n_items,); 1/255 for an empty one."""
     largest = np.ones(transitions.shape[0], dtype=np.float32)
-    some = np.diff(transitions.indptr) > 0
-    largest[some] = np.maximum.reduceat(transitions.data, transitions.indptr[:-1][some])
+    nonempty = np.diff(transitions.indptr) > 0
+    largest[nonempty] = np.maximum.reduceat(transitions.data, transitions.indptr[:-1][nonempty])
     return largest / np.float32(255.0)
 
 

@@ -30,22 +30,22 @@ class Mixed:
     own: bool = True
 
     def scores(self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]) -> Floats:
-        """Of the list of all items, (len(users), n_items) float32."""
+        """Score for the list of all items, (len(users), n_items) float32."""
         return self.scores_by_list(histories, users, now)["all"]
 
     def scores_by_list(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> dict[ListName, Floats]:
-        """Of each list, (len(users), n_items) float32; of "new" only the order of items outside the history counts."""
+        """Score each list, (len(users), n_items) float32; of "new" only the order of items outside counts."""
         log = histories.users(users)
-        found = {name: np.empty((len(users), log.n_items), dtype=np.float32) for name in LISTS}
+        by_list = {name: np.empty((len(users), log.n_items), dtype=np.float32) for name in LISTS}
         for rows, pools in form_pools(self.signals, log, now):
             for name in LISTS:
                 weights = self._weights(name)
-                found[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
+                by_list[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
         for name in LISTS:
-            found[name][log.counts == 0] = score_without_profile(self.signals.table)
-        return found
+            by_list[name][log.counts == 0] = score_without_profile(self.signals.table)
+        return by_list
 
     def _weights(self, name: ListName) -> Floats:
         weights = self.model.weights[name].astype(np.float32)
@@ -55,7 +55,7 @@ class Mixed:
 
 
 def dense_scores(pools: Pools, height: Floats, trend: Floats) -> Floats:
-    """Scores of all items, given those of the pools' entries (m,): the others come behind, by trend in [0, 1]."""
+    """Score all items, given those of the pools' entries (m,): the others come behind, by trend in [0, 1]."""
     lowest = np.zeros(len(pools), dtype=np.float32)
     np.minimum.at(lowest, pools.device, height)
     scores: Floats = (trend - np.float32(2.0)) + lowest[:, None]
@@ -64,5 +64,5 @@ def dense_scores(pools: Pools, height: Floats, trend: Floats) -> Floats:
 
 
 def without_own(arm: Mixed) -> Mixed:
-    """The same arm without the signals of the own history."""
+    """Return the same arm without the signals of the own history."""
     return replace(arm, name=f"{arm.name}_no_repeat", own=False)

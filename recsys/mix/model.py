@@ -66,12 +66,12 @@ class MixModel:
         }
 
     def grown(self, attributes: ItemAttributes) -> MixModel:
-        """The same for a catalogue with more items, or other attributes of the known ones."""
+        """Grow the model for a catalogue with more items, or other attributes of the known ones."""
         return replace(self, tables=self.tables.grown(attributes))
 
 
 def read_mix(settings: object, tensors: Mapping[str, npt.NDArray[Any]], attributes: ItemAttributes) -> MixModel:
-    """A model from its settings and tensors, and the attributes of the catalogue it belongs to.
+    """Read a model from its settings and tensors, and the attributes of the catalogue it belongs to.
 
     Raises ModelError for missing, foreign or impossible ones.
     """

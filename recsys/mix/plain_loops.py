@@ -30,7 +30,7 @@ Event = tuple[int, EventKind, int]
 def pool_features(
     tables: MixTables, scores: dict[str, npt.NDArray[np.float64]], history: list[Event], now: int
 ) -> dict[int, dict[str, float]]:
-    """Features by name of every item of one device's pool, by item_idx.
+    """Compute features by name of every item of one device's pool, by item_idx.
 
     scores: of all items (n_items,) by the taste, and by the intent where there is one. history: oldest event first.
     """
@@ -44,12 +44,12 @@ def pool_features(
     pool = {item for item, _, _ in events}
     for row in tables.trends:
         pool |= set(sorted(others, key=lambda item: (-row[item], item))[:POOL])
-    for asked in (soon, later, by_category):
-        pool |= best_others(asked, others)
+    for pull in (soon, later, by_category):
+        pool |= best_others(pull, others)
     for signal in scores.values():
         if others and signal[others].max() > signal[others].min():
             pool |= best_others({item: float(signal[item]) for item in others}, others)
-    found = {}
+    by_item = {}
     for item in sorted(pool):
         features = dict.fromkeys(FEATURES, 0.0)
         for name, signal in scores.items():
@@ -64,18 +64,18 @@ def pool_features(
         features |= {name: float(row[item]) for name, row in zip(TREND_NAMES, tables.trends, strict=True)}
         features["category"] = math.log1p(by_category.get(item, 0.0) / mean_of(by_category)) / 2
         features["price"] = price_feature(tables, item, events)
-        found[item] = features
-    return found
+        by_item[item] = features
+    return by_item
 
 
 def asked_next(tables: MixTables, events: list[Event], half_life: float) -> dict[int, float]:
-    """What the last events ask of items near them: Σ 2^(−later events / half_life) · transition weight."""
-    found: dict[int, float] = {}
+    """Compute what the last events ask of items near them: Σ 2^(−later events / half_life) · transition weight."""
+    pull: dict[int, float] = {}
     for age, (item, _, _) in enumerate(reversed(events[-RECENT_EVENTS:])):
         row = tables.transitions[[item]].tocoo()
         for near, weight in zip(row.coords[1].tolist(), row.data.tolist(), strict=True):
-            found[near] = found.get(near, 0.0) + 2 ** (-age / half_life) * weight
-    return found
+            pull[near] = pull.get(near, 0.0) + 2 ** (-age / half_life) * weight
+    return pull
 
 
 def category_scores(tables: MixTables, events: list[Event]) -> dict[int, float]:
@@ -86,25 +86,25 @@ def category_scores(tables: MixTables, events: list[Event]) -> dict[int, float]:
         if category >= 0:
             weights[category] = weights.get(category, 0.0) + 2 ** (-age / CATEGORY_HALF_LIFE)
     total = sum(weights.values())
-    found = {}
+    scores = {}
     for item in range(tables.n_items):
         share = weights.get(int(tables.category[item]), 0.0)
         if share > 0 and tables.trends[CATEGORY_TREND][item] > 0:
-            found[item] = share / total * float(tables.trends[CATEGORY_TREND][item])
-    return found
+            scores[item] = share / total * float(tables.trends[CATEGORY_TREND][item])
+    return scores
 
 
-def best_others(asked: dict[int, float], others: list[int]) -> set[int]:
-    """The POOL others of the largest values, and those level with the last of them."""
-    values = sorted((asked[item] for item in others if item in asked), reverse=True)
+def best_others(pull: dict[int, float], others: list[int]) -> set[int]:
+    """Find the POOL others of the largest values, and those level with the last of them."""
+    values = sorted((pull[item] for item in others if item in pull), reverse=True)
     if not values:
         return set()
     least = values[min(POOL, len(values)) - 1]
-    return {item for item in others if asked.get(item, -math.inf) >= least}
+    return {item for item in others if pull.get(item, -math.inf) >= least}
 
 
 def own_features(item: int, events: list[Event], now: int) -> dict[str, float]:
-    """The counters of one item of the own history."""
+    """Compute the counters of one item of the own history."""
     n = len(events)
     ages = [n - 1 - place for place, event in enumerate(events) if event[0] == item]
     baskets = sorted({time for _, kind, time in events if kind == EventKind.PURCHASE})
@@ -119,7 +119,7 @@ def own_features(item: int, events: list[Event], now: int) -> dict[str, float]:
 
 
 def price_feature(tables: MixTables, item: int, events: list[Event]) -> float:
-    """−|log price − mean log price of the recent history|, at least −PRICE_BOUND; 0 where either is unknown."""
+    """Compute −|log price − mean log price of the recent history|, at least −PRICE_BOUND; 0 where either is unknown."""
     weight = total = 0.0
     for age, (other, _, _) in enumerate(reversed(events[-RECENT_EVENTS:])):
         if not math.isnan(tables.log_price[other]):
@@ -129,6 +129,6 @@ def price_feature(tables: MixTables, item: int, events: list[Event]) -> float:
     return 0.0 if weight == 0 or math.isnan(price) else -min(abs(price - total / weight), PRICE_BOUND)
 
 
-def mean_of(asked: dict[int, float]) -> float:
-    """Mean of the values, 1 where there are none."""
-    return sum(asked.values()) / len(asked) if asked else 1.0
+def mean_of(values_of: dict[int, float]) -> float:
+    """Average the values, 1 where there are none."""
+    return sum(values_of.values()) / len(values_of) if values_of else 1.0

@@ -71,7 +71,7 @@ class Pools:
         return owned
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Pools:
-        """Only the entries where keep (m,) is true."""
+        """Keep only the entries where keep (m,) is true."""
         before = np.concatenate(([0], np.cumsum(keep)))
         return Pools(before[self.offsets], self.item_idx[keep], self.features[keep])
 
@@ -97,7 +97,7 @@ def form_pools(
     now: int | npt.NDArray[np.int64],
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[slice, Pools]]:
-    """The pools of all users of a log as of `now` (µs, one moment or one a user), some users at a time.
+    """Form the pools of all users of a log as of `now` (µs, one moment or one a user), some users at a time.
 
     allowed: (n_items,) bool, what may be listed, everything by default. Yields the rows of the users and their pools.
     """
@@ -116,7 +116,9 @@ def pool_of_history(
     vector: npt.NDArray[np.float32],
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Pools:
-    """The pool of one device, which has its profile's vector (dim,) already; history: its events as those of user 0.
+    """Form the pool of one device, which has its profile's vector (dim,) already.
+
+    history: its events as those of user 0.
 
     vector: with both parts in it, in any shares (see halves).
     """
@@ -124,12 +126,12 @@ def pool_of_history(
 
 
 def halves(config: ProfileConfig) -> ProfileConfig:
-    """The settings with both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
+    """Set both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
     return replace(config, intent_share=0.5)
 
 
 def all_pools(signals: Signals, log: Interactions, now: int | npt.NDArray[np.int64]) -> Pools:
-    """The pools of all users of a log, held together."""
+    """Form the pools of all users of a log, held together."""
     parts = [pools for _, pools in form_pools(signals, log, now)]
     sizes = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     return Pools(
@@ -148,7 +150,7 @@ def _pools_of(
 ) -> Pools:
     n_items, tables = log.n_items, signals.tables
     events = events_without_dislikes(log)
-    own = own_items(events, now)
+    own_rows = own_items(events, now)
     barred = np.zeros((log.n_users, n_items), dtype=np.bool_)
     barred[log.user_idx, log.item_idx] = True
     if allowed is not None:
@@ -162,15 +164,15 @@ def _pools_of(
         half_life: _asked_next(recent_items(events, half_life, RECENT_EVENTS), tables)
         for half_life in (NEXT_HALF_LIFE, NEAR_HALF_LIFE)
     }
-    for asked in near.values():
-        _pool_sparse(pooled, asked, barred)
+    for pull in near.values():
+        _pool_sparse(pooled, pull, barred)
     by_category = _category_scores(events, tables) if tables.n_categories else None
     if by_category is not None:
         others = np.where(barred, -np.inf, by_category)
         cut = n_items - min(POOL, n_items)
         kth = np.partition(others, cut, axis=1)[:, cut]
         _pool_best(pooled, by_category, barred, np.maximum(kth, np.finfo(np.float32).tiny))
-    listable = own.key if allowed is None else own.key[allowed[own.key % n_items]]
+    listable = own_rows.key if allowed is None else own_rows.key[allowed[own_rows.key % n_items]]
     pooled.ravel()[listable] = True
     key = np.flatnonzero(pooled)
     device, item = np.divmod(key, n_items)
@@ -187,14 +189,14 @@ def _pools_of(
     features[:, _COLUMN["next"]] = np.log1p(value / mean[device]) / 2.0
     later = near[NEAR_HALF_LIFE]
     features[:, _COLUMN["near"]] = np.log1p(_lookup(later, key, n_items) / _row_mean(later)[device]) / 2.0
-    place = np.searchsorted(own.key, key)
-    mine = np.append(own.key, -1)[place] == key
-    features[np.ix_(mine, OWN_COLUMNS)] = own.values[place[mine]]
+    place = np.searchsorted(own_rows.key, key)
+    mine = np.append(own_rows.key, -1)[place] == key
+    features[np.ix_(mine, OWN_COLUMNS)] = own_rows.values[place[mine]]
     for row, name in enumerate(TREND_NAMES):
         features[:, _COLUMN[name]] = tables.trends[row][item]
     if by_category is not None:
-        some = (by_category > 0).sum(axis=1)
-        mean = np.where(some > 0, by_category.sum(axis=1) / np.maximum(some, 1), 1.0)
+        n_categories = (by_category > 0).sum(axis=1)
+        mean = np.where(n_categories > 0, by_category.sum(axis=1) / np.maximum(n_categories, 1), 1.0)
         features[:, _COLUMN["category"]] = np.log1p(by_category.ravel()[key] / mean[device]) / 2.0
     distance = _price_distance(events, tables, device, item)
     features[:, _COLUMN["price"]] = -np.minimum(np.nan_to_num(distance), np.float32(PRICE_BOUND))
@@ -208,7 +210,7 @@ def _scores_of(signals: Signals, log: Interactions, now: int | npt.NDArray[np.in
 
 
 def _part_scores(table: ItemTable, config: ProfileConfig, profiles: Floats) -> dict[str, Floats]:
-    """Scores of the taste and, where the table has it, of the intent, each (n_users, n_items)."""
+    """Score by the taste and, where the table has it, by the intent, each (n_users, n_items)."""
     parts = {"taste": TASTE}
     if intent_share(table.parts, halves(config)) > 0:
         parts["intent"] = INTENT
@@ -216,7 +218,7 @@ def _part_scores(table: ItemTable, config: ProfileConfig, profiles: Floats) -> d
 
 
 def _ordered(scores: Floats, barred: npt.NDArray[np.bool_]) -> Floats:
-    """Scores of the others in ascending order, −inf first for what is barred."""
+    """Sort scores of the others ascending, −inf first for what is barred."""
     others = np.where(barred, np.float32(-np.inf), scores)
     others.sort(axis=1)
     return others
@@ -230,8 +232,13 @@ def _kth_best(ordered: Floats) -> Floats:
     return kth  # inf where all are alike, so that none is better
 
 
-def _log_rank(value: Floats, device: npt.NDArray[np.int64], ordered: Floats, some: npt.NDArray[np.bool_]) -> Floats:
-    """4 · log((n + 1)/(rank + 1)) / log(n + 1), rank: how many others score more; 0 for a device without scores."""
+def _log_rank(
+    value: Floats, device: npt.NDArray[np.int64], ordered: Floats, has_scores: npt.NDArray[np.bool_]
+) -> Floats:
+    """Compute 4 · log((n + 1)/(rank + 1)) / log(n + 1), rank: how many others score more.
+
+    0 for a device without scores.
+    """
     n_items = ordered.shape[1]
     bounds = np.searchsorted(device, np.arange(len(ordered) + 1))
     rank = np.empty(len(value), dtype=np.int64)
@@ -239,7 +246,7 @@ def _log_rank(value: Floats, device: npt.NDArray[np.int64], ordered: Floats, som
         inside = slice(bounds[row], bounds[row + 1])
         rank[inside] = n_items - np.searchsorted(ordered[row], value[inside], side="right")
     height = 4.0 * np.log((n_items + 1) / (rank + 1.0)) / np.log(n_items + 1)
-    return np.where(some[device], height, 0.0).astype(np.float32)
+    return np.where(has_scores[device], height, 0.0).astype(np.float32)
 
 
 def _pool_best(pooled: npt.NDArray[np.bool_], scores: Floats, barred: npt.NDArray[np.bool_], kth: Floats) -> None:
@@ -247,7 +254,7 @@ def _pool_best(pooled: npt.NDArray[np.bool_], scores: Floats, barred: npt.NDArra
 
 
 def _pool_trends(pooled: npt.NDArray[np.bool_], barred: npt.NDArray[np.bool_], best: npt.NDArray[np.int64]) -> None:
-    """The POOL others of the largest trend of each half-life: all of the first that are not barred."""
+    """Pool the POOL others of the largest trend of each half-life: all of the first that are not barred."""
     for order in best:
         for row in range(len(pooled)):
             taken, start = 0, 0
@@ -261,26 +268,26 @@ def _pool_trends(pooled: npt.NDArray[np.bool_], barred: npt.NDArray[np.bool_], b
 def _asked_next(
     recent: sparse.csr_array[np.float32, tuple[int, int]], tables: MixTables
 ) -> sparse.csr_array[np.float32, tuple[int, int]]:
-    asked = sparse.csr_array(recent @ tables.transitions)
-    asked.sort_indices()
-    return asked
+    pull = sparse.csr_array(recent @ tables.transitions)
+    pull.sort_indices()
+    return pull
 
 
 def _pool_sparse(
-    pooled: npt.NDArray[np.bool_], asked: sparse.csr_array[np.float32, tuple[int, int]], barred: npt.NDArray[np.bool_]
+    pooled: npt.NDArray[np.bool_], pull: sparse.csr_array[np.float32, tuple[int, int]], barred: npt.NDArray[np.bool_]
 ) -> None:
-    """The POOL largest of each sparse row, of what is not barred."""
-    counts = np.diff(asked.indptr)
+    """Pool the POOL largest of each sparse row, of what is not barred."""
+    counts = np.diff(pull.indptr)
     if not counts.max(initial=0):
         return
-    row = np.repeat(np.arange(asked.shape[0]), counts)
-    values = np.where(barred[row, asked.indices], np.float32(0), asked.data)
+    row = np.repeat(np.arange(pull.shape[0]), counts)
+    values = np.where(barred[row, pull.indices], np.float32(0), pull.data)
     width = max(int(counts.max()), POOL)
-    padded = np.zeros((asked.shape[0], width), dtype=np.float32)
-    padded[row, np.arange(len(row)) - asked.indptr[row]] = values
+    padded = np.zeros((pull.shape[0], width), dtype=np.float32)
+    padded[row, np.arange(len(row)) - pull.indptr[row]] = values
     kth = np.partition(padded, width - POOL, axis=1)[:, width - POOL]
     best = (values >= kth[row]) & (values > 0)
-    pooled[row[best], asked.indices[best]] = True
+    pooled[row[best], pull.indices[best]] = True
 
 
 def _category_scores(events: Interactions, tables: MixTables) -> Floats:
@@ -297,7 +304,7 @@ def _category_scores(events: Interactions, tables: MixTables) -> Floats:
 def _price_distance(
     events: Interactions, tables: MixTables, device: npt.NDArray[np.int64], item: npt.NDArray[np.int64]
 ) -> Floats:
-    """|log price − mean log price of the recent history| of each entry; nan where either is unknown."""
+    """Compute |log price − mean log price of the recent history| of each entry; nan where either is unknown."""
     recent = recent_items(events, CATEGORY_HALF_LIFE, RECENT_EVENTS)
     known = ~np.isnan(tables.log_price)
     weight = recent @ known.astype(np.float32)
@@ -307,19 +314,19 @@ def _price_distance(
     return distance
 
 
-def _lookup(asked: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArray[np.int64], n_items: int) -> Floats:
-    """The entries of a sparse matrix with sorted indices at row · n_items + column, 0 where there is none."""
-    row = np.repeat(np.arange(asked.shape[0], dtype=np.int64), np.diff(asked.indptr))
-    held = row * n_items + asked.indices
-    place = np.searchsorted(held, key)
-    hit = np.append(held, -1)[place] == key
-    found = np.zeros(len(key), dtype=np.float32)
-    found[hit] = asked.data[place[hit]]
-    return found
+def _lookup(matrix: sparse.csr_array[np.float32, tuple[int, int]], key: npt.NDArray[np.int64], n_items: int) -> Floats:
+    """Look up row · n_items + column in a sparse matrix with sorted indices, 0 where there is no entry."""
+    row = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    keys = row * n_items + matrix.indices
+    place = np.searchsorted(keys, key)
+    hit = np.append(keys, -1)[place] == key
+    values = np.zeros(len(key), dtype=np.float32)
+    values[hit] = matrix.data[place[hit]]
+    return values
 
 
-def _row_mean(asked: sparse.csr_array[np.float32, tuple[int, int]]) -> Floats:
-    """Mean of the entries of each row, 1 for an empty one."""
-    counts = np.diff(asked.indptr)
-    total = np.bincount(np.repeat(np.arange(asked.shape[0]), counts), asked.data, asked.shape[0])
+def _row_mean(matrix: sparse.csr_array[np.float32, tuple[int, int]]) -> Floats:
+    """Average the entries of each row, 1 for an empty one."""
+    counts = np.diff(matrix.indptr)
+    total = np.bincount(np.repeat(np.arange(matrix.shape[0]), counts), matrix.data, matrix.shape[0])
     return np.where(total > 0, total / np.maximum(counts, 1), 1.0).astype(np.float32)

@@ -55,12 +55,12 @@ PRIORS: tuple[str, ...] = tuple(_PRIORS)
 
 
 def prior_weights(name: str, listed: ListName) -> npt.NDArray[np.float64]:
-    """The prior of a recipe for a list, (F,); raises KeyError for another name."""
+    """Return the prior of a recipe for a list, (F,); raises KeyError for another name."""
     return weights_of(_PRIORS[name][listed])
 
 
 def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.NDArray[np.float64]:
-    """What is served of a recipe for a list where nothing has proved any weights, (F,); KeyError for another name.
+    """Return the weights (F,) served of a recipe for a list where nothing proved any; KeyError for another name.
 
     The trend, own items, and as much of the other signals as orders equals: a taste from a log in which hardly anybody
     came back may be noise, and would be shown to everybody. seen: whether anybody came back at all; where nobody did,
@@ -71,7 +71,7 @@ def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.N
 
 
 def weights_of(named: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Weights (F,) of the features named, 0 for all others."""
+    """Order named weights into (F,), 0 for all others."""
     weights = np.zeros(len(FEATURES))
     for feature, weight in named.items():
         weights[FEATURES.index(feature)] = weight

@@ -27,7 +27,7 @@ class Transition:
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: int | npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32; a row of nan for a user without a history."""
+        """Score items, (len(users), n_items) float32; a row of nan for a user without a history."""
         recent = recent_items(events_without_dislikes(histories.users(users)), NEXT_HALF_LIFE, RECENT_EVENTS)
         scores = np.asarray((recent @ self.table).toarray(), dtype=np.float32)
         scores[histories.counts[users] == 0] = np.nan

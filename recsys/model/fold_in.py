@@ -34,7 +34,10 @@ def system(
     alpha: float,
     reg: float,
 ) -> npt.NDArray[np.float64]:
-    """The matrix that fold_in solves with, (dim, dim) float64, symmetric and, for reg > 0, positive definite."""
+    """Compute the matrix that fold_in solves with, (dim, dim) float64.
+
+    It is symmetric and, for reg > 0, positive definite.
+    """
     X, w = rows.astype(np.float64), weights.astype(np.float64)
     A = alpha * gram.astype(np.float64)
     A += X.T @ (X * w[:, None])
@@ -43,11 +46,14 @@ def system(
 
 
 def solve(A: npt.NDArray[np.float64], b: npt.NDArray[np.float64], reg: float) -> npt.NDArray[np.float64]:
-    """A⁻¹b for b (dim,) or (dim, m). Raises ModelError when A is not positive definite; reg is for its message."""
-    _, found, info = dposv(A, b, lower=True)
+    """Solve A⁻¹b for b (dim,) or (dim, m).
+
+    Raises ModelError when A is not positive definite; reg is for its message.
+    """
+    _, solution, info = dposv(A, b, lower=True)
     if info != 0:
         raise ModelError(f"fold_in: the system is not positive definite (LAPACK info={info}); reg={reg}")
-    return np.asarray(found)
+    return np.asarray(solution)
 
 
 def fold_in(
@@ -60,7 +66,7 @@ def fold_in(
     alpha: float,
     reg: float,
 ) -> npt.NDArray[np.float32]:
-    """Closed-form profile of one history: one dim x dim solve in float64.
+    """Fold one history into a closed-form profile: one dim x dim solve in float64.
 
     rows: (n, dim) float32, the item embeddings of the history's events (an item may occur twice).
     gram: (dim, dim) float32. weights, targets: (n,) float32.
@@ -79,7 +85,9 @@ def cart_query(
     config: ProfileConfig,
     profile_vector: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What goes with a cart: the fold-in of its distinct items as purchases of weight 1, (dim,) float32 of length ≤ 1.
+    """Compute what goes with a cart: the fold-in of its distinct items as purchases of weight 1.
+
+    (dim,) float32 of length ≤ 1.
 
     profile_vector: (dim,), blended in at 1 − CART_WEIGHT; None for a shopper without one. An empty cart says nothing.
     Raises ModelError for an item_idx that the table does not have.
@@ -140,7 +148,7 @@ def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _whole(vector: npt.NDArray[np.float32], table: ItemTable) -> npt.NDArray[np.float32]:
-    """A vector of the part TASTE among all parts, (dim,); the others are zero."""
+    """Place a vector of the part TASTE among all parts, (dim,); the others are zero."""
     whole = np.zeros(table.dim, dtype=np.float32)
     whole[table.part(TASTE)] = vector
     return whole

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions
-from recsys.model.profile import ProfileConfig, decayed
+from recsys.model.profile import ProfileConfig, decay_weights
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def log_weights(log: Interactions, config: ProfileConfig, now: int | npt.NDArray
     else:
         moment = np.repeat(now, log.counts) if isinstance(now, np.ndarray) else now
         age = np.maximum(moment - log.time, 0) / MICROS_PER_DAY
-    return decayed(log.kind, age, config)
+    return decay_weights(log.kind, age, config)
 
 
 def merge_histories(log: Interactions, config: ProfileConfig, now: int | npt.NDArray[np.int64]) -> Histories:
@@ -79,7 +79,7 @@ def merge_histories(log: Interactions, config: ProfileConfig, now: int | npt.NDA
 
 
 def _slice(log: Interactions, first: int, last: int) -> Interactions:
-    """Users first … last − 1 as views, without marks of cancellations."""
+    """Slice users first … last − 1 as views, without marks of cancellations."""
     rows = slice(int(log.offsets[first]), int(log.offsets[last]))
     return replace(
         log,
@@ -114,7 +114,7 @@ def _merge(log: Interactions, config: ProfileConfig, now: int | npt.NDArray[np.i
 
 
 @dataclass(frozen=True, repr=False)
-class Padded:
+class PaddedBatch:
     """A batch of devices of similar length: all (batch, length); weight 0 where a history has ended.
 
     device: (batch,) indices into the histories; item_idx is 0 where padded.
@@ -128,8 +128,8 @@ class Padded:
 
 def batches(
     histories: Histories, devices: npt.NDArray[np.int64], dtype: torch.dtype, cells: int = 16_384
-) -> Iterator[Padded]:
-    """Devices with a history, in batches of about `cells` padded entries, shortest histories first."""
+) -> Iterator[PaddedBatch]:
+    """Yield devices with a history, in batches of about `cells` padded entries, shortest histories first."""
     import torch  # here: a device merges its own history, and never pads many
 
     lengths = histories.counts[devices]
@@ -145,7 +145,7 @@ def batches(
         column = np.arange(int(length.max()))
         inside = column < length[:, None]
         source = np.where(inside, histories.offsets[device][:, None] + column, 0)
-        yield Padded(
+        yield PaddedBatch(
             device,
             torch.from_numpy(np.where(inside, histories.item_idx[source], 0)),
             torch.from_numpy(np.where(inside, histories.weight[source], np.float32(0))).to(dtype),

@@ -23,7 +23,9 @@ from recsys.model.profile_config import ProfileConfig
 
 
 def intent_share(parts: Parts, config: ProfileConfig) -> float:
-    """g for a table of these parts: the settings' own, 0 where the table has no such part or the settings no pools.
+    """Compute g for a table of these parts.
+
+    It is the settings' own, 0 where the table has no such part or the settings no pools.
 
     Raises ModelError when the pools do not fit the part's width.
     """
@@ -39,7 +41,7 @@ def intent_share(parts: Parts, config: ProfileConfig) -> float:
 
 
 def in_shares(vectors: npt.NDArray[np.float32], parts: Parts, config: ProfileConfig) -> npt.NDArray[np.float32]:
-    """Fold-ins and queries side by side, (…, dim), as a profile has them: (1 − g)·taste and g·intent."""
+    """Put fold-ins and queries side by side, (…, dim), as a profile has them: (1 − g)·taste and g·intent."""
     share, taste = intent_share(parts, config), columns_of(parts, TASTE)
     shared = vectors * np.float32(share)
     shared[..., taste] = np.float32(1 - share) * vectors[..., taste]
@@ -47,7 +49,7 @@ def in_shares(vectors: npt.NDArray[np.float32], parts: Parts, config: ProfileCon
 
 
 def signed_weights(kind: npt.NDArray[np.uint8], config: ProfileConfig) -> npt.NDArray[np.float64]:
-    """w_j·p_j without age, (n,): the kind's weight, negative for a dislike."""
+    """Compute w_j·p_j without age, (n,): the kind's weight, negative for a dislike."""
     weights = np.asarray(config.kind_weights)[kind]
     return np.where(kind == EventKind.DISLIKE, -weights, weights)
 
@@ -55,7 +57,7 @@ def signed_weights(kind: npt.NDArray[np.uint8], config: ProfileConfig) -> npt.ND
 def event_queries(
     rows: npt.NDArray[np.float32], kind: npt.NDArray[np.uint8], config: ProfileConfig
 ) -> npt.NDArray[np.float64]:
-    """What each event of ONE history adds to its query, (n, pools·dim) float64; the query is their sum.
+    """Compute what each event of ONE history adds to its query, (n, pools·dim) float64; the query is their sum.
 
     rows: (n, dim) the events' item rows in the part TASTE, oldest first; kind: (n,).
     """
@@ -67,7 +69,10 @@ def event_queries(
 def intent_query(
     rows: npt.NDArray[np.float32], kind: npt.NDArray[np.uint8], config: ProfileConfig
 ) -> npt.NDArray[np.float32]:
-    """The query of one history, (pools·dim,) float32; the zero vector for an empty one. Arguments as event_queries."""
+    """Compute the query of one history, (pools·dim,) float32; the zero vector for an empty one.
+
+    Arguments as event_queries.
+    """
     query: npt.NDArray[np.float32] = event_queries(rows, kind, config).sum(axis=0).astype(np.float32)
     return query
 
@@ -75,7 +80,9 @@ def intent_query(
 def intent_queries(
     log: Interactions, item_rows: npt.NDArray[np.float32], config: ProfileConfig
 ) -> npt.NDArray[np.float32]:
-    """The queries of all users of a log at once, (n_users, pools·dim) float32; agrees with intent_query.
+    """Compute the queries of all users of a log at once, (n_users, pools·dim) float32.
+
+    Agrees with intent_query.
 
     item_rows: (n_items, dim), the part TASTE.
     """

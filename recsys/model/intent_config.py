@@ -10,7 +10,7 @@ from data.errors import ModelError
 
 @dataclass(frozen=True)
 class IntentConfig:
-    """How the output table of the current intent is learned.
+    """Settings of learning the output table of the current intent.
 
     rounds, cohort_size, max_participations: as in TrainConfig, of the rounds after those of the taste and on top of
     them. The taste stands still by then, so large cohorts in few rounds are as good as many small ones.
@@ -45,7 +45,7 @@ class IntentConfig:
 
 
 def read_intent_config(values: object) -> IntentConfig:
-    """Settings from JSON. Raises ModelError for unknown or impossible ones."""
+    """Read settings from JSON. Raises ModelError for unknown or impossible ones."""
     if not isinstance(values, Mapping):
         raise ModelError(f"intent: is a {type(values).__name__}, must be an object")
     try:

@@ -26,7 +26,7 @@ Parts = tuple[tuple[str, int], ...]
 
 
 def columns_of(parts: Parts, name: str) -> slice:
-    """Columns of one part. Raises ModelError when there is none of that name."""
+    """Locate the columns of one part. Raises ModelError when there is none of that name."""
     start = 0
     for part, width in parts:
         if part == name:
@@ -36,19 +36,19 @@ def columns_of(parts: Parts, name: str) -> slice:
 
 
 def has_part(parts: Parts, name: str) -> bool:
-    """Whether there is a part of that name."""
+    """Check if there is a part of that name."""
     return any(part == name for part, _ in parts)
 
 
 def frozen(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """A read-only float32 view (or copy, if the type differs), so that no caller writes into a served array."""
+    """View as read-only float32, so that no caller writes into a served array. It is a copy if the type differs."""
     view = np.asarray(array, dtype=np.float32).view()
     view.flags.writeable = False
     return view
 
 
 def gram_of(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """G = VᵀV of rows (n, width): (width, width) float32, read-only, summed in float64."""
+    """Compute G = VᵀV of rows (n, width): (width, width) float32, read-only, summed in float64."""
     V = rows.astype(np.float64)
     return frozen(V.T @ V)
 
@@ -98,11 +98,11 @@ class ItemTable:
         return int(self.item_embeddings.shape[1])
 
     def part(self, name: str) -> slice:
-        """Columns of one part."""
+        """Locate the columns of one part."""
         return columns_of(self.parts, name)
 
     def rows_of(self, name: str) -> npt.NDArray[np.float32]:
-        """The items' rows in one part, (n_items, width) float32, a view."""
+        """View the items' rows in one part, (n_items, width) float32."""
         return self.item_embeddings[:, self.part(name)]
 
     @property

@@ -52,10 +52,10 @@ def event_weights(
         age = np.arange(len(kind) - 1, -1, -1, dtype=np.float64)
     else:
         age = np.maximum(now - time, 0) / MICROS_PER_DAY
-    return decayed(kind, age, config)
+    return decay_weights(kind, age, config)
 
 
-def decayed(
+def decay_weights(
     kind: npt.NDArray[np.uint8], age: npt.NDArray[np.float64], config: ProfileConfig
 ) -> npt.NDArray[np.float32]:
     """Weight of events of a given kind and age (days or later events), both (n,); returns (n,) float32."""
@@ -64,7 +64,7 @@ def decayed(
 
 
 def event_targets(kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Target p_j of each event, (n,) float32: −1 for a dislike, +1 for everything else."""
+    """Return the target p_j of each event, (n,) float32: −1 for a dislike, +1 for everything else."""
     return np.where(kind == EventKind.DISLIKE, -1.0, 1.0).astype(np.float32)
 
 
@@ -77,7 +77,7 @@ def make_profile(
     config: ProfileConfig,
     bundle_version: str,
 ) -> Profile:
-    """Profile of one device from its history, oldest event first; all arrays (n,)."""
+    """Make the profile of one device from its history, oldest event first; all arrays (n,)."""
     rows = table.item_embeddings[item_idx]
     return Profile(
         vector_from_rows(table.parts, table.gram, table.n_items, rows, kind, time, now, config), bundle_version
@@ -94,7 +94,9 @@ def vector_from_rows(
     now: int,
     config: ProfileConfig,
 ) -> npt.NDArray[np.float32]:
-    """The profile's vector, (dim,) float32, from the rows (n, dim) of one history's events: (1 − g)·fold-in beside g·q.
+    """Compute the profile's vector, (dim,) float32: (1 − g)·fold-in beside g·q.
+
+    It is made from the rows (n, dim) of one history's events.
 
     gram (width, width), of the part TASTE, and n_items stand for all items that are not at hand. The rest as in
     make_profile.
@@ -132,5 +134,5 @@ def repeat_counts(
 
 
 def repeat_score(counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What own purchases add to a score per unit of repeat_weight: log(1 + count), (n,) float32."""
+    """Score own purchases per unit of repeat_weight: log(1 + count), (n,) float32."""
     return np.log1p(counts)

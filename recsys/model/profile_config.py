@@ -20,7 +20,7 @@ HalfLifeUnit = Literal["days", "events"]
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """How a history becomes a profile and a score; public, the same on every device of a bundle.
+    """Settings by which a history becomes a profile and a score; public, the same on every device of a bundle.
 
     alpha: weight of unseen items, > 0. Keep alpha·n_items near the length of a history.
     reg: λ > 0.
@@ -72,23 +72,26 @@ class ProfileConfig:
             raise ModelError(f"kind_weights={self.kind_weights}: must be {len(EventKind)} numbers, 0 or more")
 
     def without_repeat(self) -> ProfileConfig:
-        """The same without the repeat counter."""
+        """Return the same without the repeat counter."""
         return replace(self, repeat_weight=0.0)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for JSON, nested ones too, which has no infinity: a half-life that weighs all events alike is "inf"."""
-    found: dict[str, Any] = {}
+    """Convert settings, nested ones too, for JSON, which has no infinity.
+
+    A half-life that weighs all events alike is "inf".
+    """
+    settings: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found[name] = finite(value)
+            settings[name] = finite(value)
         else:
-            found[name] = "inf" if isinstance(value, float) and value == math.inf else value
-    return found
+            settings[name] = "inf" if isinstance(value, float) and value == math.inf else value
+    return settings
 
 
 def read_config(values: object) -> ProfileConfig:
-    """Settings from JSON. Raises ModelError for unknown, missing or impossible ones."""
+    """Read settings from JSON. Raises ModelError for unknown, missing or impossible ones."""
     if not isinstance(values, Mapping):
         raise ModelError(f"config: is a {type(values).__name__}, must be an object")
     plain: dict[str, Any] = {name: math.inf if value == "inf" else value for name, value in values.items()}

@@ -13,7 +13,9 @@ from recsys.model.items import ItemTable
 
 
 def columns(dim: int) -> int:
-    """Width of keys and queries: dim, the trend, at least one spare column, up to a multiple of 8.
+    """Compute the width of keys and queries.
+
+    It is dim, the trend, at least one spare column, up to a multiple of 8.
 
     FAISS scans half-precision rows 15 × slower when their width is no multiple of 8. The spare columns are zero in
     keys and queries alike; the first of them is what an index may use for itself.
@@ -22,7 +24,7 @@ def columns(dim: int) -> int:
 
 
 def queries(profiles: npt.NDArray[np.float32], trend_weight: float) -> npt.NDArray[np.float32]:
-    """Profiles (batch, dim), the trend's weight as one more coordinate, and zeros: (batch, columns(dim)) float32."""
+    """Extend profiles (batch, dim) by the trend's weight and zeros: (batch, columns(dim)) float32."""
     batch, dim = profiles.shape
     padded = np.zeros((batch, columns(dim)), dtype=np.float32)
     padded[:, :dim] = profiles
@@ -31,7 +33,7 @@ def queries(profiles: npt.NDArray[np.float32], trend_weight: float) -> npt.NDArr
 
 
 def keys(table: ItemTable, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
-    """Some rows' embeddings with the trend as one more coordinate, and zeros: (len(rows), columns(dim)) float32."""
+    """Extend some rows' embeddings by the trend and zeros: (len(rows), columns(dim)) float32."""
     embeddings = table.item_embeddings[rows]
     padded = np.zeros((len(embeddings), columns(table.dim)), dtype=np.float32)
     padded[:, : table.dim] = embeddings
@@ -40,7 +42,7 @@ def keys(table: ItemTable, rows: slice = slice(None)) -> npt.NDArray[np.float32]
 
 
 def score(table: ItemTable, profiles: npt.NDArray[np.float32], trend_weight: float) -> npt.NDArray[np.float32]:
-    """Scores of all items, (batch, n_items) float32, for profiles (batch, dim)."""
+    """Score all items for profiles (batch, dim): (batch, n_items) float32."""
     if profiles.ndim != 2 or profiles.shape[1] != table.dim:
         raise ModelError(f"profiles: shape {profiles.shape}, must be (batch, {table.dim})")
     return profiles @ table.item_embeddings.T + np.float32(trend_weight) * table.trend
@@ -57,7 +59,7 @@ def score_without_profile(table: ItemTable) -> npt.NDArray[np.float32]:
 def top_k(
     scores: npt.NDArray[np.float32], k: int, exclude: npt.NDArray[np.int32] | None = None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The best k of one list of scores (n_items,): item_idx and scores, best first.
+    """Take the best k of one list of scores (n_items,): item_idx and scores, best first.
 
     exclude: item_idx that must not appear. Fewer than k come back when fewer are left. Raises ModelError for NaN.
     """
@@ -79,7 +81,7 @@ def top_k(
 
 
 def known_items(item_idx: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int32]:
-    """Distinct item_idx, ascending. Raises ModelError for one outside 0..n_items − 1: −1 is not the last item."""
+    """List distinct item_idx, ascending. Raises ModelError for one outside 0..n_items − 1: −1 is not the last item."""
     distinct = np.unique(item_idx)
     if len(distinct) and not 0 <= distinct[0] <= distinct[-1] < n_items:
         wrong = distinct[0] if distinct[0] < 0 else distinct[-1]

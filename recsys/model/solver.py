@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recsys.model.histories import Histories, Padded, batches
+from recsys.model.histories import Histories, PaddedBatch, batches
 
 
 class Solver:
@@ -29,14 +29,20 @@ class Solver:
         self.rotated = (wide @ Q).to(self.dtype)
         self._unseen = (alpha * eigenvalues.clamp(min=0.0)).to(self.dtype)
 
-    def diagonal(self, batch: Padded) -> torch.Tensor:
-        """α·Λ + λ(Σw + α·n_items) of each history, (batch, dim): all of its system that is not a sum over its items."""
+    def diagonal(self, batch: PaddedBatch) -> torch.Tensor:
+        """Compute α·Λ + λ(Σw + α·n_items) of each history, (batch, dim).
+
+        It is all of its system that is not a sum over its items.
+        """
         ridge = self.reg * (batch.weight.sum(1) + self.alpha * self.n_items)
         diagonal: torch.Tensor = self._unseen + ridge[:, None]
         return diagonal
 
-    def solve(self, batch: Padded) -> tuple[torch.Tensor, torch.Tensor]:
-        """Profiles in the rotated basis, (batch, dim), and the scores u·v of the batch's items, (batch, length)."""
+    def solve(self, batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Solve for profiles in the rotated basis, (batch, dim).
+
+        Beside them, the scores u·v of the batch's items, (batch, length).
+        """
         X = self.rotated[batch.item_idx]
         diagonal = self.diagonal(batch)
         length = X.shape[1]
@@ -56,7 +62,7 @@ class Solver:
         return u, torch.bmm(X, u[:, :, None]).squeeze(2)
 
     def profiles(self, histories: Histories, devices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Profiles (len(devices), dim) float32; the zero vector for an empty history."""
+        """Compute profiles (len(devices), dim) float32; the zero vector for an empty history."""
         out = np.zeros((histories.n_devices, self.dim), dtype=np.float32)
         for batch in batches(histories, devices, self.dtype):
             u, _ = self.solve(batch)

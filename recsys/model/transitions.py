@@ -28,14 +28,14 @@ PAIRS_AT_ONCE = 4_000_000
 
 
 def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:
-    """C, (n_items, n_items): how often and how soon an item followed another; no dislikes, no repeats."""
+    """Count how often and how soon an item followed another: C, (n_items, n_items); no dislikes, no repeats."""
     events = log.where(log.kind != EventKind.DISLIKE)
     shape = (log.n_items, log.n_items)
     total: sparse.csr_array[np.float64, tuple[int, int]] = sparse.csr_array(shape, dtype=np.float64)
     sources: list[npt.NDArray[np.int32]] = []
     targets: list[npt.NDArray[np.int32]] = []
     weights: list[npt.NDArray[np.float64]] = []
-    held = 0
+    n_pairs = 0
     for gap in range(1, WINDOW + 1):
         same = events.user_idx[gap:] == events.user_idx[:-gap]
         a, b = events.item_idx[:-gap][same], events.item_idx[gap:][same]
@@ -43,18 +43,18 @@ def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[i
         sources.append(a[other])
         targets.append(b[other])
         weights.append(np.full(int(other.sum()), DECAY ** (gap - 1)))
-        held += len(sources[-1])
-        if held >= PAIRS_AT_ONCE or gap == WINDOW:
+        n_pairs += len(sources[-1])
+        if n_pairs >= PAIRS_AT_ONCE or gap == WINDOW:
             entries = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
             total = total + sparse.coo_array(entries, shape=shape).tocsr()
-            sources, targets, weights, held = [], [], [], 0
+            sources, targets, weights, n_pairs = [], [], [], 0
     return total
 
 
 def transition_table(
     counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]
 ) -> Transitions:
-    """The table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
+    """Make the table that devices hold, (n_items, n_items) float32, at most NEIGHBOURS entries a row.
 
     counts: of count_transitions, or a private sum of it. popularity: (n_items,) events of each item.
     """
@@ -66,18 +66,18 @@ def transition_table(
 
 
 def keep_nearest(table: sparse.csr_array[np.float64, tuple[int, int]], k: int) -> Transitions:
-    """The k largest positive entries of each row; of equal ones those of the lower column."""
+    """Keep the k largest positive entries of each row; of equal ones those of the lower column."""
     table.sum_duplicates()
-    kept = table.data > 0
+    keep = table.data > 0
     for row in np.flatnonzero(np.diff(table.indptr) > k):
         inside = slice(table.indptr[row], table.indptr[row + 1])
         values = table.data[inside]
         kth = np.partition(values, len(values) - k)[len(values) - k]
         better, equal = values > kth, np.flatnonzero(values == kth)
         better[equal[: k - int(better.sum())]] = True
-        kept[inside] &= better
-    counts = np.add.reduceat(np.append(kept, False), table.indptr[:-1], dtype=np.int64)
+        keep[inside] &= better
+    counts = np.add.reduceat(np.append(keep, False), table.indptr[:-1], dtype=np.int64)
     counts[np.diff(table.indptr) == 0] = 0
     indptr = np.concatenate(([0], np.cumsum(counts)))
-    nearest = (table.data[kept].astype(np.float32), table.indices[kept].astype(np.int32), indptr)
+    nearest = (table.data[keep].astype(np.float32), table.indices[keep].astype(np.int32), indptr)
     return sparse.csr_array(nearest, shape=table.shape)

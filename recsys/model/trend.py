@@ -12,7 +12,7 @@ HALF_LIFE_DAYS = 7.0
 
 
 def decayed_popularity(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float64]:
-    """Events of each item, (n_items,) float64, each halved for every half_life_days of its age at now (µs)."""
+    """Count events of each item, (n_items,) float64, each halved for every half_life_days of its age at now (µs)."""
     counted = log.kind != EventKind.DISLIKE
     age = np.maximum(now - log.time[counted], 0) / MICROS_PER_DAY
     weights = np.exp2(-age / half_life_days)
@@ -20,7 +20,9 @@ def decayed_popularity(log: Interactions, now: int, half_life_days: float = HALF
 
 
 def trend(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float32]:
-    """Trend of each item in [0, 1], (n_items,) float32: log(1 + decayed popularity) over its largest value.
+    """Compute the trend of each item in [0, 1], (n_items,) float32.
+
+    It is log(1 + decayed popularity) over its largest value.
 
     The logarithm keeps the order and stops one bestseller from drowning all profiles. All zeros for an empty log.
     """
@@ -28,6 +30,6 @@ def trend(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -
 
 
 def trend_of(decayed: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The trend of items whose decayed popularity (n_items,) is known."""
+    """Compute the trend of items whose decayed popularity (n_items,) is known."""
     level = np.log1p(decayed)
     return (level / max(float(level.max(initial=0.0)), 1e-12)).astype(np.float32)

@@ -42,7 +42,7 @@ class Estimate:
     clip: float | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         return asdict(self)
 
 
@@ -54,7 +54,9 @@ def rounds_for(
     reward_model: RewardModel | None = None,
     seed: int = 0,
 ) -> Rounds:
-    """A log and a policy, weighed. reward_bound: by default the largest reward of the log, at least 1.
+    """Weigh a log for a policy.
+
+    reward_bound: by default the largest reward of the log, at least 1.
 
     Whoever knows that no item is clicked by more than one in twenty says 0.05, and has narrower bounds of `clipped`.
     """
@@ -78,7 +80,9 @@ def estimate_policy(
     reward_model: RewardModel | None = None,
     seed: int = 0,
 ) -> list[Estimate]:
-    """What the policy would have earned a round, by each estimator, from what another one logged.
+    """Estimate what the policy would have earned a round, from what another one logged.
+
+    One estimate an estimator.
 
     Raises DataError for an unknown estimator and, for all but `clipped`, where the log's overlap is too thin.
     """
@@ -90,7 +94,7 @@ def estimate_policy(
 
 
 def terms_of(name: str, rounds: Rounds, limits: OverlapLimits | None = None) -> Terms:
-    """An estimator's terms by name.
+    """Compute an estimator's terms by name.
 
     Raises DataError for an unknown one, for one that rests on too few rewards, and for a replay of too few rounds.
     """
@@ -113,7 +117,7 @@ def terms_of(name: str, rounds: Rounds, limits: OverlapLimits | None = None) -> 
 
 
 def logged_terms(log: LoggedFeedback) -> Terms:
-    """The rewards as they are: what the logging policy earned."""
+    """Return the rewards as they are: what the logging policy earned."""
     return Terms(log.reward, np.ones(len(log)), int(np.count_nonzero(log.reward)))
 
 
@@ -126,22 +130,24 @@ def with_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Estimate]:
-    """The ratios of the terms' sums, with a percentile bootstrap over units or normal intervals of the delta method.
+    """Compute the ratios of the terms' sums with intervals.
+
+    Intervals are a percentile bootstrap over units, or normal ones of the delta method.
 
     All estimates share their resamples.
     """
     if interval not in (BOOTSTRAP, ASYMPTOTIC):
         raise DataError(f"interval={interval!r}: must be {BOOTSTRAP} or {ASYMPTOTIC}")
     columns = []
-    for one in terms.values():
-        top = one.numerator if one.above is None else one.numerator + one.above
-        columns += [one.numerator, top, one.denominator]
+    for estimator in terms.values():
+        top = estimator.numerator if estimator.above is None else estimator.numerator + estimator.above
+        columns += [estimator.numerator, top, estimator.denominator]
     sums = unit_sums(log, *columns)
     totals = sums.sum(axis=0)
     drawn = bootstrap_means(sums, resamples=resamples, seed=seed) if interval == BOOTSTRAP else None
     tail = (1 - level) / 2
-    found = []
-    for place, (name, one) in enumerate(terms.items()):
+    estimates = []
+    for place, (name, estimator) in enumerate(terms.items()):
         low_of, high_of, below = 3 * place, 3 * place + 1, 3 * place + 2
         value, highest = totals[low_of] / totals[below], totals[high_of] / totals[below]
         if drawn is not None:
@@ -152,7 +158,7 @@ def with_intervals(
             z = float(ndtri(1 - tail))
             low = value - z * _ratio_error(sums[:, low_of], sums[:, below])
             high = highest + z * _ratio_error(sums[:, high_of], sums[:, below])
-        found.append(
+        estimates.append(
             Estimate(
                 estimator=name,
                 value=float(value),
@@ -161,12 +167,12 @@ def with_intervals(
                 level=level,
                 interval=interval,
                 units=len(sums),
-                rewarded=one.rewarded,
+                rewarded=estimator.rewarded,
                 bias_bound=max(0.0, float(highest - value)),
-                clip=one.clip,
+                clip=estimator.clip,
             )
         )
-    return found
+    return estimates
 
 
 def logged_value(
@@ -177,7 +183,7 @@ def logged_value(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """What the logging policy itself earned a round."""
+    """Estimate what the logging policy itself earned a round."""
     terms = {"logged": logged_terms(log)}
     return with_intervals(terms, log, interval=interval, level=level, resamples=resamples, seed=seed)[0]
 
@@ -193,7 +199,7 @@ def compare_policies(
     limits: OverlapLimits | None = None,
     seed: int = 0,
 ) -> PairedDifference:
-    """Value of a − value of b from the same rounds, resampled together: what they share falls out.
+    """Estimate value of a − value of b from the same rounds, resampled together: what they share falls out.
 
     b: None for the policy that logged. `users` of the answer counts units. A difference by `clipped` would hide its
     bias, so it is refused.
@@ -219,13 +225,13 @@ def compare_policies(
 
 
 def unit_sums(log: LoggedFeedback, *columns: Floats) -> Floats:
-    """(n_units, len(columns)) sums of each unit's rounds."""
+    """Sum each unit's rounds, (n_units, len(columns))."""
     n = log.n_units
     return np.stack([np.bincount(log.unit_idx, column, n) for column in columns], axis=1)
 
 
 def _ratio_error(numerator: Floats, denominator: Floats) -> float:
-    """Standard error of Σ numerator ÷ Σ denominator over units, by the delta method."""
+    """Compute the standard error of Σ numerator ÷ Σ denominator over units, by the delta method."""
     n = len(numerator)
     residual = numerator - numerator.sum() / denominator.sum() * denominator
     return float(np.sqrt((residual**2).sum() / (n - 1) / n) / denominator.mean()) if n > 1 else np.inf

@@ -60,17 +60,22 @@ class Terms:
 
 
 def ips(rounds: Rounds) -> Terms:
-    """Inverse propensity score (Horvitz and Thompson 1952): mean of w·r. Unbiased where propensities are right."""
+    """Weigh by inverse propensity (Horvitz and Thompson 1952): mean of w·r. Unbiased where propensities are right."""
     return Terms(rounds.weights * rounds.log.reward, np.ones(len(rounds.log)), rounds.rewarded)
 
 
 def snips(rounds: Rounds) -> Terms:
-    """Self-normalized (Swaminathan and Joachims 2015): Σ w·r ÷ Σ w. Within the rewards' range, biased by O(1/n)."""
+    """Normalize by the weights' sum (Swaminathan and Joachims 2015): Σ w·r ÷ Σ w.
+
+    Within the rewards' range, biased by O(1/n).
+    """
     return Terms(rounds.weights * rounds.log.reward, rounds.weights, rounds.rewarded)
 
 
 def clipped(rounds: Rounds, clip: float | None = None) -> Terms:
-    """Weights of at most λ (Bottou et al. 2013): mean of min(w, λ)·r, too low by at most R·(1 − mean of min(w, λ)).
+    """Clip weights at λ (Bottou et al. 2013): mean of min(w, λ)·r.
+
+    It is too low by at most R·(1 − mean of min(w, λ)).
 
     The bound counts what is cut off as if all of it had earned R = reward_bound a round. It has no heavy tail, since
     the mean weight is 1 by construction. clip: λ; None: the λ of `tuned_clip`. Raises DataError for λ ≤ 0 or rewards
@@ -87,7 +92,9 @@ def clipped(rounds: Rounds, clip: float | None = None) -> Terms:
 
 
 def doubly_robust(rounds: Rounds) -> Terms:
-    """Doubly robust (Dudík et al. 2014): model's value of the policy, plus w·(r − model) where something was shown.
+    """Correct a reward model (doubly robust, Dudík et al. 2014).
+
+    The model's value of the policy, plus w·(r − model) where something was shown.
 
     Unbiased where propensities are right, whatever the model; the better the model, the smaller its variance. The model
     that speaks about a round never saw the round's user.
@@ -103,7 +110,7 @@ def doubly_robust(rounds: Rounds) -> Terms:
 
 
 def replay(rounds: Rounds) -> Terms:
-    """Rejection of what the policy would not have shown (Li et al. 2011): mean reward over the rounds where it agrees.
+    """Reject what the policy would not have shown (Li et al. 2011): mean reward over the rounds where it agrees.
 
     A policy that is not sure draws once a round. Raises DataError unless the log is uniform within each slot.
     """
@@ -135,13 +142,18 @@ ESTIMATORS: dict[str, Callable[[Rounds], Terms]] = {
 
 
 def clip_candidates(weights: Floats) -> Floats:
-    """Bounds that tuning chooses from: powers of two from 1 on, and the largest weight, which cuts nothing."""
+    """List the bounds that tuning chooses from.
+
+    They are powers of two from 1 on, and the largest weight, which cuts nothing.
+    """
     top = float(weights.max(initial=1.0))
     return np.append(2.0 ** np.arange(int(np.ceil(np.log2(top)))), top)
 
 
 def tuned_clip(weights: Floats, reward: Floats, candidates: Floats | None = None) -> float:
-    """λ with the least estimate of the squared error, bias² + variance, of candidates (Su et al. 2020, section 5).
+    """Choose λ by the least estimated squared error, bias² + variance (Su et al. 2020, section 5).
+
+    λ is one of the candidates.
 
     The bias is estimated directly, by the mean of (w − min(w, λ))·r; in doubt the smaller λ. Their bound of the bias
     adds what does not depend on λ and grows with the largest weight, so it cuts least where weights are heaviest.

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OverlapLimits:
-    """What is refused, and what is not called a difference.
+    """Limits beyond which an estimate is refused, or not called a difference.
 
     min_effective_rounds: of Kish (1965). min_rewarded: rounds with a reward that an estimate rests on; a bootstrap of
     fewer does not know how few they are, and of none has no width. max_weight_share: the largest weight's share of all.
@@ -48,12 +48,15 @@ class Overlap:
     mean_weight_error: float
 
     def to_dict(self) -> dict[str, float]:
-        """As JSON."""
+        """Convert to JSON."""
         return asdict(self)
 
 
 def measure_overlap(weights: Floats, reward: Floats, unit_idx: npt.NDArray[np.int64] | None = None) -> Overlap:
-    """Figures of weights and rewards, both (n_rounds,); the mean's standard error is over units, by default rounds."""
+    """Measure overlap from weights and rewards, both (n_rounds,).
+
+    The mean's standard error is over units, by default rounds.
+    """
     total, n = float(weights.sum()), len(weights)
     off = weights - weights.mean()
     if unit_idx is not None:
@@ -70,33 +73,36 @@ def measure_overlap(weights: Floats, reward: Floats, unit_idx: npt.NDArray[np.in
     )
 
 
-def check_overlap(found: Overlap, policy: str, limits: OverlapLimits | None = None) -> None:
+def check_overlap(overlap: Overlap, policy: str, limits: OverlapLimits | None = None) -> None:
     """Raise DataError, with figures and what to do, where the log says too little about the policy."""
     limits = limits or OverlapLimits()
     advice = (
         "log with more exploration, estimate a policy nearer to the logged one (mix it with that), or ask for "
         "`clipped` alone, whose interval counts what it cuts off"
     )
-    if found.effective_rounds < limits.min_effective_rounds:
+    if overlap.effective_rounds < limits.min_effective_rounds:
         raise DataError(
-            f"overlap of {policy}: {found.effective_rounds:.1f} effective rounds of {found.rounds:,}, largest weight "
-            f"{found.max_weight:.4g}: must be at least {limits.min_effective_rounds:g}; {advice}"
+            f"overlap of {policy}: {overlap.effective_rounds:.1f} effective rounds of {overlap.rounds:,}, "
+            "largest weight "
+            f"{overlap.max_weight:.4g}: must be at least {limits.min_effective_rounds:g}; {advice}"
         )
-    if found.max_weight_share > limits.max_weight_share:
+    if overlap.max_weight_share > limits.max_weight_share:
         raise DataError(
-            f"overlap of {policy}: one round of {found.rounds:,} carries {found.max_weight_share:.0%} of all weight "
-            f"(weight {found.max_weight:.4g}, {found.effective_rounds:.1f} effective rounds): must be at most "
+            f"overlap of {policy}: one round of {overlap.rounds:,} carries {overlap.max_weight_share:.0%} of all "
+            "weight "
+            f"(weight {overlap.max_weight:.4g}, {overlap.effective_rounds:.1f} effective rounds): must be at most "
             f"{limits.max_weight_share:.0%}; {advice}"
         )
-    off = found.mean_weight - 1
-    if abs(off) > limits.mean_errors * found.mean_weight_error + 1e-9:
+    off = overlap.mean_weight - 1
+    if abs(off) > limits.mean_errors * overlap.mean_weight_error + 1e-9:
         why = (
             "the policy shows items that this log could not have shown, or the propensities are too large"
             if off < 0
             else "the propensities are smaller than the chances really were"
         )
         raise DataError(
-            f"overlap of {policy}: the mean weight is {found.mean_weight:.3f} ± {found.mean_weight_error:.3f}, must be "
+            f"overlap of {policy}: the mean weight is {overlap.mean_weight:.3f} ± {overlap.mean_weight_error:.3f}, "
+            "must be "
             f"about 1: {why}; nothing can be estimated from such a log"
         )
 

@@ -32,7 +32,10 @@ class TargetPolicy(Protocol):
         ...
 
     def probabilities(self, log: LoggedFeedback) -> Floats:
-        """(len(log), len(log.items)) float64, rows sum to 1: from what was known before each round was shown."""
+        """Compute the chances of every item, (len(log), len(log.items)) float64, rows sum to 1.
+
+        They depend on what was known before each round was shown.
+        """
         ...
 
 
@@ -47,27 +50,27 @@ class SlotPolicy:
     table: Floats
 
     def probabilities(self, log: LoggedFeedback) -> Floats:
-        """(len(log), n_items): the rows of the log's slots."""
+        """Look up the rows of the log's slots, (len(log), n_items)."""
         return self.table[log.slot_idx]
 
     @classmethod
     def uniform(cls, log: LoggedFeedback, name: str = "uniform") -> SlotPolicy:
-        """Every item that the log has in a slot, with the same chance."""
+        """Give every item that the log has in a slot the same chance."""
         shown = _counts(log) > 0
-        return cls(name, _normalized(shown.astype(np.float64)))
+        return cls(name, _normalize(shown.astype(np.float64)))
 
     @classmethod
     def frequencies(cls, log: LoggedFeedback, name: str) -> SlotPolicy:
-        """How often a logged policy showed each item in each slot: its average over the log.
+        """Count how often a logged policy showed each item in each slot: its average over the log.
 
         Not the mean of its propensities: those of shown items alone are biased upwards. What the average earns is what
         the policy earned if the same items would have been clicked at all times, which a policy that learns assumes.
         """
-        return cls(name, _normalized(_counts(log)))
+        return cls(name, _normalize(_counts(log)))
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, log: LoggedFeedback, name: str) -> SlotPolicy:
-        """From columns item, probability and, if the log has several slots, slot: ids as in the log.
+        """Read columns item, probability and, if the log has several slots, slot: ids as in the log.
 
         Raises DataError for a column that is missing, an unknown id, a pair that occurs twice, a chance outside 0..1,
         or a slot whose chances do not sum to 1.
@@ -104,14 +107,17 @@ class SlotPolicy:
         return cls(name, table)
 
     def mixed(self, other: SlotPolicy, share: float) -> SlotPolicy:
-        """This policy, and with chance `share` the other one: a way to keep exploring, and to be near a log."""
+        """Mix this policy with another, which acts with chance `share`.
+
+        It is a way to keep exploring, and to be near a log.
+        """
         if not 0 <= share <= 1:
             raise DataError(f"share={share}: must be 0..1")
         return SlotPolicy(f"{self.name}+{share:g}·{other.name}", (1 - share) * self.table + share * other.table)
 
 
 def in_chunks(policy: TargetPolicy, log: LoggedFeedback) -> Iterator[tuple[slice, Floats]]:
-    """The policy's chances, some rows at a time, checked. Raises DataError for chances that are none."""
+    """Yield the policy's chances, some rows at a time, checked. Raises DataError for chances that are none."""
     step = max(1, CELLS_AT_ONCE // max(1, len(log.items)))
     for start in range(0, len(log), step):
         rows = slice(start, min(start + step, len(log)))
@@ -131,11 +137,11 @@ def in_chunks(policy: TargetPolicy, log: LoggedFeedback) -> Iterator[tuple[slice
 
 
 def chance_of_shown(policy: TargetPolicy, log: LoggedFeedback) -> Floats:
-    """(n_rounds,) the chance with which the policy would have shown what was shown."""
-    found = np.empty(len(log))
+    """Compute the chance with which the policy would have shown what was shown, (n_rounds,)."""
+    chance = np.empty(len(log))
     for rows, chances in in_chunks(policy, log):
-        found[rows] = chances[np.arange(len(chances)), log.item_idx[rows]]
-    return found
+        chance[rows] = chances[np.arange(len(chances)), log.item_idx[rows]]
+    return chance
 
 
 def _counts(log: LoggedFeedback) -> Floats:
@@ -144,5 +150,5 @@ def _counts(log: LoggedFeedback) -> Floats:
     return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
-def _normalized(table: Floats) -> Floats:
+def _normalize(table: Floats) -> Floats:
     return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1e-300))

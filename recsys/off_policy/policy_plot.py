@@ -15,16 +15,21 @@ _OURS, _THEIRS, _TRUTH = "#1b6ca8", "#6b7580", "#d1495b"
 
 
 def plot_off_policy(result: Mapping[str, Any], path: Path) -> None:
-    """One row an estimate with its interval, what was live on top, the policy's own log (if any) as a band.
+    """Plot one row an estimate with its interval.
+
+    What was live is on top, the policy's own log (if any) a band.
 
     result: as OffPolicyReport.to_dict. An interval that reaches far beyond the others, as that of a clipped estimate
     may, is cut at the edge and its end written beside it.
     """
     truth = result["on_policy"]
-    rows = [("what was live", result["logged"]), *((one["estimator"], one) for one in result["estimates"])]
-    sharp = [one for name, one in rows if name != "clipped"] + ([truth] if truth else [])
-    edge = 1.25 * max(one["high"] for one in sharp or [rows[-1][1]])
-    left = min(0.0, min(one["low"] for _, one in rows))
+    rows = [
+        ("what was live", result["logged"]),
+        *((estimate["estimator"], estimate) for estimate in result["estimates"]),
+    ]
+    sharp = [estimate for name, estimate in rows if name != "clipped"] + ([truth] if truth else [])
+    edge = 1.25 * max(estimate["high"] for estimate in sharp or [rows[-1][1]])
+    left = min(0.0, min(estimate["low"] for _, estimate in rows))
     figure = Figure(figsize=(7.2, 1.3 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     if truth:
@@ -32,12 +37,14 @@ def plot_off_policy(result: Mapping[str, Any], path: Path) -> None:
         axes.axvspan(truth["low"], truth["high"], color=_TRUTH, alpha=0.15, lw=0)
         axes.axvline(truth["value"], color=_TRUTH, lw=1.2, label=label)
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
-    for place, (name, one) in enumerate(rows):
+    for place, (name, estimate) in enumerate(rows):
         colour = _THEIRS if name == "what was live" else _OURS
-        axes.plot([one["low"], min(one["high"], edge)], [place, place], color=colour, lw=2, solid_capstyle="butt")
-        axes.plot(one["value"], place, "o", color=colour, ms=5)
-        if one["high"] > edge:
-            axes.annotate(f"to {one['high']:.3g} ", (edge, place), ha="right", va="bottom", fontsize=8)
+        axes.plot(
+            [estimate["low"], min(estimate["high"], edge)], [place, place], color=colour, lw=2, solid_capstyle="butt"
+        )
+        axes.plot(estimate["value"], place, "o", color=colour, ms=5)
+        if estimate["high"] > edge:
+            axes.annotate(f"to {estimate['high']:.3g} ", (edge, place), ha="right", va="bottom", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.6)
     axes.set_xlim(left, edge)

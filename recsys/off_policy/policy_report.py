@@ -26,7 +26,7 @@ WHAT_WAS_LIVE = "what was live"
 
 @dataclass(frozen=True)
 class OffPolicyReport:
-    """What a log says about a policy that did not log it.
+    """The estimates of a policy from a log that it did not make.
 
     logged: what the logging policy earned. on_policy: what the policy itself earned in a log of its own, if there is
     one: what an estimate should have been. difference: policy − `against` (by default the logging policy) on the same
@@ -53,21 +53,23 @@ class OffPolicyReport:
         """One sentence that says no more than the figures. Rewards are counted by the weights of `policy`."""
         if self.difference is None:
             return "Only clipped estimates: they bound the policy's value and compare it with nothing."
-        found = self.difference
-        figures = f"{found.difference:+.5f} a round, {LEVEL:.0%} interval {found.low:+.5f}..{found.high:+.5f}"
+        difference = self.difference
+        figures = (
+            f"{difference.difference:+.5f} a round, {LEVEL:.0%} interval {difference.low:+.5f}..{difference.high:+.5f}"
+        )
         few, needed = self.overlap.effective_rewards, self.limits.effective_rewards_to_rank
         if few < needed:
             return (
                 f"Too few rewards to say which is better: {few:.0f} effective ones of {self.logged.rewarded:,}, "
                 f"ranking needs {needed:g} ({figures})."
             )
-        if found.low <= 0 <= found.high:
+        if difference.low <= 0 <= difference.high:
             return f"The log cannot tell whether {self.policy} would have earned more than {self.against} ({figures})."
-        more = "more" if found.difference > 0 else "less"
+        more = "more" if difference.difference > 0 else "less"
         return f"{self.policy} would have earned {more} than {self.against} ({figures})."
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         return {
             "log": self.log,
             "policy": self.policy,
@@ -76,7 +78,7 @@ class OffPolicyReport:
             "unit": "user" if self.by_user else "round",
             "overlap": self.overlap.to_dict(),
             "logged": self.logged.to_dict(),
-            "estimates": [one.to_dict() for one in self.estimates],
+            "estimates": [estimate.to_dict() for estimate in self.estimates],
             "difference": None
             if self.difference is None
             else asdict(self.difference) | {"by": self.difference_by, "against": self.against},
@@ -85,11 +87,16 @@ class OffPolicyReport:
         }
 
     def to_frame(self) -> pl.DataFrame:
-        """One row an estimate: policy, estimator, value, low, high, …; first the logging policy, last the truth."""
-        rows = [("logged", self.logged), *((self.policy, one) for one in self.estimates)]
+        """Make a frame of one row an estimate: policy, estimator, value, low, high, …
+
+        The logging policy is first, the truth last.
+        """
+        rows = [("logged", self.logged), *((self.policy, estimate) for estimate in self.estimates)]
         if self.on_policy is not None:
             rows.append((self.policy, self.on_policy))
-        return pl.DataFrame([{"policy": policy} | one.to_dict() for policy, one in rows], infer_schema_length=None)
+        return pl.DataFrame(
+            [{"policy": policy} | estimate.to_dict() for policy, estimate in rows], infer_schema_length=None
+        )
 
 
 def evaluate_policy(

@@ -19,7 +19,7 @@ class FittedRewards(Protocol):
     """A model that was fitted."""
 
     def predict(self, log: LoggedFeedback) -> Floats:
-        """(len(log), n_items) float64: expected reward of every item in each round."""
+        """Predict the expected reward of every item in each round, (len(log), n_items) float64."""
         ...
 
 
@@ -27,7 +27,7 @@ class RewardModel(Protocol):
     """Anything that can be fitted on rounds."""
 
     def fit(self, log: LoggedFeedback) -> FittedRewards:
-        """A model of these rounds alone."""
+        """Fit a model of these rounds alone."""
         ...
 
 
@@ -41,7 +41,7 @@ class SlotItemMeans:
     strength: float = 100.0
 
     def fit(self, log: LoggedFeedback) -> SlotRewards:
-        """Means of the rounds; a slot without rounds has the mean of all."""
+        """Average the rounds; a slot without rounds has the mean of all."""
         shape = (len(log.slots), len(log.items))
         cells = np.ravel_multi_index((log.slot_idx, log.item_idx), shape)
         earned = np.bincount(cells, log.reward, shape[0] * shape[1]).reshape(shape)
@@ -59,27 +59,27 @@ class SlotRewards:
     table: Floats
 
     def predict(self, log: LoggedFeedback) -> Floats:
-        """(len(log), n_items)."""
+        """Predict each slot's means, (len(log), n_items)."""
         return self.table[log.slot_idx]
 
 
 def cross_fitted(model: RewardModel, log: LoggedFeedback, *, folds: int, seed: int) -> Callable[[slice], Floats]:
-    """Predictions of any rows, (rows, n_items), each by the model of the folds that the row's user is not in.
+    """Predict any rows, (rows, n_items), each by the model of the folds that the row's user is not in.
 
     Folds are of whole units (Chernozhukov et al. 2018). Raises DataError for fewer than 2 folds or too few units.
     """
     if not 2 <= folds <= log.n_units:
         raise DataError(f"folds={folds}: must be 2..{log.n_units}, the number of users or rounds")
     fold = (np.random.default_rng((seed, folds)).permutation(log.n_units) % folds)[log.unit_idx]
-    fitted = [model.fit(log.take(np.flatnonzero(fold != one))) for one in range(folds)]
+    fitted = [model.fit(log.take(np.flatnonzero(fold != left_out))) for left_out in range(folds)]
 
     def predict(rows: slice) -> Floats:
         part, of = log.take(rows), fold[rows]
-        found = np.empty((len(part), len(log.items)))
-        for one in range(folds):
-            inside = np.flatnonzero(of == one)
+        predictions = np.empty((len(part), len(log.items)))
+        for left_out in range(folds):
+            inside = np.flatnonzero(of == left_out)
             if len(inside):
-                found[inside] = fitted[one].predict(part.take(inside))
-        return found
+                predictions[inside] = fitted[left_out].predict(part.take(inside))
+        return predictions
 
     return predict

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from data.interactions import Interactions
 from recsys.evaluation.metrics import METRICS, novelty
 from recsys.replay.prefixes import Index, histories_before
-from recsys.replay.questions import Wanted
+from recsys.replay.questions import RelevantItems
 from recsys.replay.ranks import UNLISTED, positions
-from recsys.replay.replay_arms import Answers, blamed, scores_of
+from recsys.replay.replay_arms import TimedRecommender, blame_arm, scores_of
 from recsys.search.ranking import best, sort_keys
 
 Floats = npt.NDArray[np.float64]
@@ -36,8 +36,8 @@ share of it that the bundle before would not have listed, for the same device at
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What is measured about lists. moments: (n,) which of the task's moments; the first per device and bundle.
+class ListMeasurement:
+    """The measurements of lists. moments: (n,) which of the task's moments; the first per device and bundle.
 
     information: (n_items,) bits; embeddings: (n_items, dim) rows of length 1 or 0, or None without a shared table.
     before: who answered under the bundle before, arm by arm; empty at the first.
@@ -46,11 +46,11 @@ class Look:
     moments: Index
     information: Floats
     embeddings: npt.NDArray[np.float32] | None
-    before: tuple[Answers, ...]
+    before: tuple[TimedRecommender, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class CategoryShare:
     """The share of a list in one category, for the adaptation curve: of moments[i], in category[i].
 
     item_category: (n_items,) int32, −1 for none.
@@ -71,18 +71,18 @@ class Task:
 
     number: int
     part: int
-    arms: tuple[Answers, ...]
+    arms: tuple[TimedRecommender, ...]
     log: Interactions
     user: Index
     end: Index
     time: Index
     candidates: npt.NDArray[np.bool_]
-    wanted: dict[str, Wanted]
+    wanted: dict[str, RelevantItems]
     k: int
     negatives: int | None
     seed: int
-    look: Look | None
-    share: Share | None
+    look: ListMeasurement | None
+    share: CategoryShare | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Answer:
 
 
 def answer(task: Task) -> Answer:
-    """All answers of a task."""
+    """Answer every question of a task."""
     n_items, n_arms = task.log.n_items, len(task.arms)
     pair, keys = _pairs(task)
     row, item = keys // n_items, (keys % n_items).astype(np.int32)
@@ -112,22 +112,24 @@ def answer(task: Task) -> Answer:
         inside = slice(*np.searchsorted(row, (block.start, block.stop)).tolist())
         for arm, who in enumerate(task.arms):
             scores = masked_scores(who, histories, task.time[block], task.candidates)
-            with blamed(who):
+            with blame_arm(who):
                 rank[inside, arm] = positions(scores, row[inside] - block.start, item[inside])
             out.add(block, arm, scores)
         for arm, who in enumerate(task.look.before if task.look else ()):
             out.compare(block, arm, who, histories)
     listed = task.candidates[item]
-    found: dict[str, npt.NDArray[np.generic]] = {}
-    for target, asked in task.wanted.items():
-        found |= _of_target(task, target, asked, past, rank[pair[target]], listed[pair[target]])
-    return Answer(found | out.arrays())
+    answers: dict[str, npt.NDArray[np.generic]] = {}
+    for target, questions in task.wanted.items():
+        answers |= _of_target(task, target, questions, past, rank[pair[target]], listed[pair[target]])
+    return Answer(answers | out.arrays())
 
 
 def masked_scores(
-    who: Answers, histories: Interactions, now: Index, candidates: npt.NDArray[np.bool_]
+    who: TimedRecommender, histories: Interactions, now: Index, candidates: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float32]:
-    """An arm's scores (len(now), n_items) float32, −inf for items that are not candidates, nan rows: no answer.
+    """Score candidates with one arm, (len(now), n_items) float32.
+
+    −inf marks items that are not candidates, a row of nan that the arm gave no answer.
 
     One row repeated stays one row. The arm's own array is left as it is. Raises ModelError as scores_of does.
     """
@@ -135,8 +137,8 @@ def masked_scores(
     if len(scores) == 0:
         return scores
     if scores.strides[0] == 0:
-        one = np.where(candidates | np.isnan(scores[0]).all(), scores[0], np.float32(-np.inf))
-        return np.broadcast_to(one, scores.shape)
+        shared = np.where(candidates | np.isnan(scores[0]).all(), scores[0], np.float32(-np.inf))
+        return np.broadcast_to(shared, scores.shape)
     barred = np.flatnonzero(~candidates)
     if len(barred):
         silent = np.isnan(scores[:, :1])
@@ -146,18 +148,21 @@ def masked_scores(
 
 
 def _pairs(task: Task) -> tuple[dict[str, Index], Index]:
-    """Distinct (moment, item) over all targets as moment · n_items + item, ascending; each target's places there."""
+    """List the distinct (moment, item) pairs of all targets as moment · n_items + item, ascending.
+
+    Beside them, each target's places there.
+    """
     keys = {
-        target: np.repeat(asked.asked, np.diff(asked.offsets)) * task.log.n_items + asked.items
-        for target, asked in task.wanted.items()
+        target: np.repeat(questions.asked, np.diff(questions.offsets)) * task.log.n_items + questions.items
+        for target, questions in task.wanted.items()
     }
     every, place = np.unique(np.concatenate([*keys.values()]), return_inverse=True)
-    ends = np.cumsum([len(own) for own in keys.values()])
+    ends = np.cumsum([len(pair_keys) for pair_keys in keys.values()])
     return dict(zip(keys, np.split(place, ends[:-1]), strict=True)), every
 
 
 def _blocks(task: Task) -> Iterator[slice]:
-    """Moments at a time, so that neither scores nor histories get large."""
+    """Yield slices of moments, small enough that neither scores nor histories get large."""
     most = max(1, CELLS_AT_ONCE // task.log.n_items)
     grown = np.cumsum(task.end - task.log.offsets[task.user])
     start = 0
@@ -172,14 +177,14 @@ def _blocks(task: Task) -> Iterator[slice]:
 def _of_target(
     task: Task,
     target: str,
-    asked: Wanted,
+    questions: RelevantItems,
     past: npt.NDArray[np.int32],
     rank: npt.NDArray[np.int32],
     listed: npt.NDArray[np.bool_],
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Positions and figures of the questions of one target, from the positions (pairs, arms) of their items."""
-    n = len(asked.asked)
-    question = np.repeat(np.arange(n), np.diff(asked.offsets))[listed]
+    """Compute positions and figures of one target's questions from the positions (pairs, arms) of their items."""
+    n = len(questions.asked)
+    question = np.repeat(np.arange(n), np.diff(questions.offsets))[listed]
     rank = rank[listed]
     relevant = np.bincount(question, minlength=n)
     if task.negatives is not None:
@@ -189,14 +194,14 @@ def _of_target(
     if len(question):
         begins = np.flatnonzero(np.diff(question, prepend=-1))
         first[question[begins]] = np.minimum.reduceat(far, begins, axis=0)
-    found: dict[str, npt.NDArray[np.generic]] = {
-        f"row.{target}": asked.row,
-        f"past.{target}": past[asked.asked],
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        f"row.{target}": questions.row,
+        f"past.{target}": past[questions.asked],
         f"rank.{target}": np.where(first == _FAR, UNLISTED, first).astype(np.int32),
         f"relevant.{target}": relevant.astype(np.int32),
     }
     if target == "next_item":
-        return found
+        return arrays
     gain, recall = np.full(first.shape, np.nan), np.full(first.shape, np.nan)
     for arm in range(rank.shape[1]):
         hits = np.zeros((n, task.k), dtype=np.bool_)
@@ -204,13 +209,16 @@ def _of_target(
         hits[question[near], rank[near, arm]] = True
         gain[:, arm] = METRICS["ndcg"](hits, relevant, task.k)
         recall[:, arm] = METRICS["recall"](hits, relevant, task.k)
-    return found | {f"gain.{target}": gain, f"recall.{target}": recall}
+    return arrays | {f"gain.{target}": gain, f"recall.{target}": recall}
 
 
 def _among(
     rank: npt.NDArray[np.int32], candidates: int, negatives: int, stream: Sequence[int]
 ) -> npt.NDArray[np.int32]:
-    """Position among `negatives` other candidates drawn at random: how many of those that stand before it are drawn."""
+    """Draw an item's position among `negatives` other candidates.
+
+    It is how many of those that stand before it are drawn.
+    """
     rng = np.random.default_rng(stream)
     drawn = max(min(negatives, candidates - 1), 0)
     before = np.where(rank == UNLISTED, 0, rank).astype(np.int64)
@@ -245,50 +253,55 @@ class _Lists:
             same = (share.item_category[lists] == share.category[inside, None]) & (lists >= 0)
             self._share[inside, arm] = _per_list(same.sum(axis=1), lists)
 
-    def compare(self, block: slice, arm: int, before: Answers, histories: Interactions) -> None:
-        """How much of one arm's lists the bundle before would not have shown."""
+    def compare(self, block: slice, arm: int, before: TimedRecommender, histories: Interactions) -> None:
+        """Measure how much of one arm's lists the bundle before would not have shown."""
         assert self._task.look is not None
         inside, moments = _inside(self._task.look.moments, block)
         if len(moments) == 0:
             return
-        asked = histories.users(moments)
+        block_histories = histories.users(moments)
         now = self._task.time[block][moments]
-        scores = masked_scores(before, asked, now, self._task.candidates)
+        scores = masked_scores(before, block_histories, now, self._task.candidates)
         older = top_lists(scores, np.arange(len(moments)), self._task.k)
         lists = self._shown[arm]
-        kept = ((lists[:, :, None] == older[:, None, :]) & (lists >= 0)[:, :, None]).any(axis=2).sum(axis=1)
-        self._figures["churn"][inside, arm] = 1.0 - _per_list(kept, lists)
+        still_listed = ((lists[:, :, None] == older[:, None, :]) & (lists >= 0)[:, :, None]).any(axis=2).sum(axis=1)
+        self._figures["churn"][inside, arm] = 1.0 - _per_list(still_listed, lists)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What was asked for."""
-        found: dict[str, npt.NDArray[np.generic]] = {}
+        """Return the measured figures by name."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
         if self._task.look is not None:
-            found |= {f"list.{name}": values for name, values in self._figures.items()} | {"exposure": self._exposure}
-        return found | ({} if self._task.share is None else {"share": self._share})
+            arrays |= {f"list.{name}": values for name, values in self._figures.items()} | {"exposure": self._exposure}
+        return arrays | ({} if self._task.share is None else {"share": self._share})
 
 
 def _inside(moments: Index, block: slice) -> tuple[slice, Index]:
-    """Which of ascending moments are in a block, and where there."""
+    """Find which of ascending moments are in a block, and where they stand in it."""
     inside = slice(*np.searchsorted(moments, (block.start, block.stop)).tolist())
     return inside, moments[inside] - block.start
 
 
 def top_lists(scores: npt.NDArray[np.float32], rows: Index, k: int) -> npt.NDArray[np.int32]:
-    """The lists of some rows of scores, (len(rows), k) int32, −1 where one ends early or there is no answer."""
+    """Pick the top k of some rows of scores, (len(rows), k) int32.
+
+    −1 stands where a list ends early or there is no answer.
+    """
     if len(rows) == 0:
         return np.full((0, k), -1, dtype=np.int32)
     if scores.strides[0] == 0:
         return np.repeat(top_lists(np.array(scores[:1]), np.zeros(1, dtype=np.int64), k), len(rows), axis=0)
-    asked = scores[rows]
-    silent = np.isnan(asked[:, 0])
-    found = best(sort_keys(np.where(silent[:, None], np.float32(-np.inf), asked)), k)
+    row_scores = scores[rows]
+    silent = np.isnan(row_scores[:, 0])
+    ranked = best(sort_keys(np.where(silent[:, None], np.float32(-np.inf), row_scores)), k)
     lists = np.full((len(rows), k), -1, dtype=np.int32)
-    lists[:, : found.shape[1]] = found
+    lists[:, : ranked.shape[1]] = ranked
     return lists
 
 
 def diversity(lists: npt.NDArray[np.int32], embeddings: npt.NDArray[np.float32]) -> Floats:
-    """1 − mean cosine of two items of each list (Ziegler et al. 2005), (batch,); nan for a list of fewer than two.
+    """Compute 1 − mean cosine of two items of each list (Ziegler et al. 2005), (batch,).
+
+    A list of fewer than two is nan.
 
     embeddings: (n_items, dim) rows of length 1; a zero row has cosine 0 with all.
     """

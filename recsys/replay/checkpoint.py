@@ -24,7 +24,7 @@ class Checkpoint:
     """A folder of one replay; identity: whatever must be equal for a run to go on from there, JSON."""
 
     def __init__(self, folder: Path, identity: dict[str, object]) -> None:
-        """Raises ModelError where the folder is of another replay or holds something else."""
+        """Open or begin it; raises ModelError where the folder is of another replay or holds something else."""
         self._folder = folder
         text = json.dumps(identity, sort_keys=True)
         mark = folder / "identity.json"
@@ -39,7 +39,7 @@ class Checkpoint:
             write_atomically(mark, text.encode())
 
     def done(self) -> tuple[int, Arrays | None]:
-        """Number of the last finished period, −1 for none, and the trainer's state there."""
+        """Read the number of the last finished period, −1 for none, and the trainer's state there."""
         path = self._folder / "state.npz"
         if not path.is_file():
             return -1, None
@@ -53,11 +53,11 @@ class Checkpoint:
         write_atomically(self._folder / "state.npz", _bytes({"_number": np.array(number), **(state or {})}))
 
     def part(self, number: int) -> Arrays:
-        """A finished period's part."""
+        """Read the arrays of a finished period."""
         return _read(self._part(number))
 
     def remove(self) -> None:
-        """The replay is done and its result is safe."""
+        """Remove the checkpoint, once the replay is done and its result is safe."""
         for path in self._folder.iterdir():
             if path.name not in _OURS and not path.name.startswith(("part-", ".")):
                 raise ModelError(f"{path}: is not a replay's; {self._folder} is left there")

@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What cuts need to know of a log; (n_items,) or (n_users,) int32 codes, −1 where nothing is known."""
+    """The facts of a log that cuts need; (n_items,) or (n_users,) int32 codes, −1 where nothing is known."""
 
     category: tuple[tuple[str, ...], Codes]
     price: tuple[tuple[str, ...], Codes]
@@ -48,13 +48,15 @@ class Facts:
 
 
 def facts_of(dataset: Dataset, log: Log, group: str | None) -> Facts:
-    """Categories and price bands of the catalogue, groups of devices by a column of the log, and what was had before.
+    """Collect what cuts need: categories, price bands, groups of devices, and what a device had before.
+
+    Categories and prices are of the catalogue, groups of a column of the log.
 
     Raises ModelError for a group column that the log does not have.
     """
     catalogue = dataset.catalogue
     return Facts(
-        category=_coded(catalogue["category"]),
+        category=_encode(catalogue["category"]),
         price=price_bands(catalogue["price"].cast(pl.Float64).to_numpy()),
         group=None if group is None else _groups(dataset, log, group),
         had=had_before(log),
@@ -62,7 +64,9 @@ def facts_of(dataset: Dataset, log: Log, group: str | None) -> Facts:
 
 
 def cut_questions(log: Log, facts: Facts, row: Index, past: Codes, head: npt.NDArray[np.bool_] | None) -> list[Cut]:
-    """Every cut of the questions on `row` (q,) of the log; head: is the wanted item popular? None: several are wanted.
+    """Cut the questions on `row` (q,) of the log in every way.
+
+    head: is the wanted item popular? None: several are wanted.
 
     all; day (UTC); hours since the device's first event, doubling; past events; group; and of the wanted item its
     category, price, history (new or repeat: had the device had it before?), and popularity (head or tail).
@@ -87,7 +91,9 @@ def cut_questions(log: Log, facts: Facts, row: Index, past: Codes, head: npt.NDA
 
 
 def head_items(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which items are the head, (n_items,); counts: (n_items,) events of each. An item without events never is.
+    """Mark the items of the head, (n_items,); counts: (n_items,) events of each.
+
+    An item without events never is.
 
     >>> head_items(np.array([5.0, 1.0, 3.0, 1.0])).tolist()
     [True, False, False, False]
@@ -100,7 +106,10 @@ def head_items(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def had_before(log: Log) -> npt.NDArray[np.bool_]:
-    """(n_events,) whether the device knew an event with the row's item before the row's moment, undone ones aside."""
+    """Mark rows (n_events,) whose item the device knew from an event before the row's moment.
+
+    Undone events do not count.
+    """
     events = log.events
     key = log.user.astype(np.int64) * events.n_items + events.item_idx
     order = np.argsort(key, kind="stable")
@@ -120,7 +129,10 @@ def had_before(log: Log) -> npt.NDArray[np.bool_]:
 
 
 def price_bands(price: npt.NDArray[np.float64]) -> tuple[tuple[str, ...], Codes]:
-    """Bands of as many items each as ties allow: labels, and (n_items,) codes; −1 without a price."""
+    """Sort items into price bands of as many items each as ties allow.
+
+    Returns labels, and (n_items,) codes; −1 without a price.
+    """
     known = ~np.isnan(price)
     if not known.any():
         return (), np.full(len(price), -1, dtype=np.int32)
@@ -130,7 +142,7 @@ def price_bands(price: npt.NDArray[np.float64]) -> tuple[tuple[str, ...], Codes]
     return (*names, f"above {edges[-1]:g}"), code
 
 
-def _coded(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
+def _encode(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
     text = words.cast(pl.String)
     names = text.drop_nulls().unique().sort()
     codes = text.replace_strict(names, np.arange(len(names)), default=-1, return_dtype=pl.Int32) if len(names) else None
@@ -140,23 +152,23 @@ def _coded(words: pl.Series) -> tuple[tuple[str, ...], Codes]:
 def _groups(dataset: Dataset, log: Log, group: str) -> tuple[tuple[str, ...], Codes]:
     if group not in dataset.log.columns:
         raise ModelError(f"group={group!r}: must be a column of the log: {', '.join(dataset.log.columns)}")
-    some = np.flatnonzero(log.events.counts > 0)
-    names, codes = _coded(dataset.log[group].gather(log.events.offsets[:-1][some]))
+    active = np.flatnonzero(log.events.counts > 0)
+    names, codes = _encode(dataset.log[group].gather(log.events.offsets[:-1][active]))
     of_user = np.full(log.events.n_users, -1, dtype=np.int32)
-    of_user[some] = codes
+    of_user[active] = codes
     return names, of_user
 
 
 def _largest(names: tuple[str, ...], codes: Codes, item: npt.NDArray[np.int32]) -> tuple[tuple[str, ...], Codes]:
-    """The CATEGORIES with the most questions, in order of name, and the others as one under a label of its own."""
+    """Keep the CATEGORIES with the most questions, in order of name. The others become one under a label of its own."""
     if len(names) <= CATEGORIES:
         return names, codes
-    asked = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]
-    kept = np.sort(np.argsort(-asked, kind="stable")[:CATEGORIES])
+    counts = np.bincount(codes[item] + 1, minlength=len(names) + 1)[1:]
+    largest = np.sort(np.argsort(-counts, kind="stable")[:CATEGORIES])
     new = np.full(len(names) + 1, CATEGORIES, dtype=np.int32)
-    new[kept] = np.arange(CATEGORIES)
+    new[largest] = np.arange(CATEGORIES)
     new[-1] = -1
-    labels = [names[place] for place in kept]
+    labels = [names[place] for place in largest]
     return (*labels, "all others" if "other" in labels else "other"), new[codes]
 
 
@@ -164,12 +176,12 @@ def _days(time: Index) -> Cut:
     day = time // MICROS_PER_DAY
     present, code = np.unique(day, return_inverse=True)
     start = datetime(1970, 1, 1, tzinfo=UTC)
-    labels = tuple((start + timedelta(days=int(one))).date().isoformat() for one in present)
+    labels = tuple((start + timedelta(days=int(ordinal))).date().isoformat() for ordinal in present)
     return Cut("day", labels, code.astype(np.int32))
 
 
 def _doubling(name: str, value: npt.NDArray[np.float64]) -> Cut:
-    """Buckets 0, 1, 2-3, 4-7, … of whole numbers."""
+    """Sort whole numbers into buckets 0, 1, 2-3, 4-7, …"""
     whole = np.floor(value).astype(np.int64)
     code = np.where(whole > 0, np.floor(np.log2(np.maximum(whole, 1))).astype(np.int32) + 1, 0).astype(np.int32)
     starts = (0, *(2**power for power in range(int(code.max(initial=0)) + 1)))
@@ -177,7 +189,7 @@ def _doubling(name: str, value: npt.NDArray[np.float64]) -> Cut:
 
 
 def _ranges(starts: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the buckets that begin at `starts`.
+    """Name the buckets that begin at `starts`.
 
     >>> _ranges((0, 1, 2, 5))
     ('0', '1', '2-4', '5+')

@@ -57,7 +57,7 @@ NOT_COMPARED = ("day",)
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class ScoredQuestions:
     """The questions of one target that were asked, in order of time: (q,) each, (q, arms) where an arm answered.
 
     row: of the log; bundle: that answered; past: events the device had behind it; relevant: right items that could be
@@ -77,25 +77,25 @@ class Scored:
 
 
 def metric_names(k: int) -> tuple[str, ...]:
-    """Metrics of every question."""
+    """Name the metrics that every question has."""
     return tuple(f"{name}@{k}" for name in ("ndcg", "hit", "mrr", "recall"))
 
 
-def values(scored: Scored, metric: str, arm: int, k: int) -> Floats:
-    """One metric of one arm, (q,) float64; nan where no right item could be listed. No answer is a miss."""
+def values(scored: ScoredQuestions, metric: str, arm: int, k: int) -> Floats:
+    """Compute one metric of one arm, (q,) float64; nan where no right item could be listed. No answer is a miss."""
     name = metric.partition("@")[0]
     if name == "ndcg" and scored.gain is not None:
         return np.asarray(scored.gain[:, arm])
     if name == "recall" and scored.recall is not None:
         return np.asarray(scored.recall[:, arm])
-    one = METRICS[name](np.eye(k + 1, k, dtype=np.bool_), np.ones(k + 1, dtype=np.int64), k)
+    by_place = METRICS[name](np.eye(k + 1, k, dtype=np.bool_), np.ones(k + 1, dtype=np.int64), k)
     rank = scored.rank[:, arm]
     place = np.where((rank == UNLISTED) | (rank > k), k, rank)
-    return np.where(scored.relevant > 0, one[place], np.nan)
+    return np.where(scored.relevant > 0, by_place[place], np.nan)
 
 
 def cut_table(
-    scored: Scored,
+    scored: ScoredQuestions,
     cuts: Sequence[Cut],
     user: npt.NDArray[np.int32],
     arms: Sequence[str],
@@ -104,24 +104,26 @@ def cut_table(
     resamples: int,
     seed: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of CUT_ROWS and of COMPARISON_ROWS for all cuts of one target. user: (q,) of each question.
+    """Make the rows of CUT_ROWS and of COMPARISON_ROWS for all cuts of one target.
+
+    user: (q,) of each question.
 
     regret@k: how much ndcg@k the arm missed of what the best arm had at each question.
     """
     names = (*metric_names(k), f"regret@{k}")
     gains = [values(scored, names[0], arm, k) for arm in range(len(arms))]
     oracle = np.max(gains, axis=0) if gains else np.empty(0)
-    kept = scored.relevant > 0
+    answerable = scored.relevant > 0
     pairs = list(combinations(range(len(arms)), 2))
     rows: list[tuple[object, ...]] = []
     compared: list[tuple[object, ...]] = []
     for cut in cuts:
-        groups = _Groups(user, cut, kept)
+        groups = _Groups(user, cut, answerable)
         table = np.empty((groups.n, len(arms) * len(names)))
         for arm in range(len(arms)):
             for place, name in enumerate(names):
-                own = oracle - gains[arm] if name.startswith("regret") else values(scored, name, arm, k)
-                table[:, arm * len(names) + place] = groups.means(own)
+                arm_values = oracle - gains[arm] if name.startswith("regret") else values(scored, name, arm, k)
+                table[:, arm * len(names) + place] = groups.means(arm_values)
         family: list[tuple[object, ...]] = []
         p_values: list[float] = []
         for bucket, part, events in groups.buckets():
@@ -137,9 +139,9 @@ def cut_table(
             gained = np.stack([table[part, a * len(names)] - table[part, b * len(names)] for a, b in pairs], axis=1)
             means = bootstrap_means(gained, resamples=resamples, seed=seed)
             for place, (a, b) in enumerate(pairs):
-                found = difference_of_means(float(gained[:, place].mean()), means[:, place], users=users)
-                figures = (found.difference, found.low, found.high, found.p_value)
-                p_values.append(found.p_value)
+                difference = difference_of_means(float(gained[:, place].mean()), means[:, place], users=users)
+                figures = (difference.difference, difference.low, difference.high, difference.p_value)
+                p_values.append(difference.p_value)
                 family.append((scored.target, cut.name, label, bucket, names[0], arms[a], arms[b], *figures, users))
         adjusted = holm(p_values) if family else np.empty(0)
         compared += [(*row[:11], float(p), row[11]) for row, p in zip(family, adjusted, strict=True)]
@@ -152,8 +154,8 @@ def cut_table(
 class _Groups:
     """Questions by (bucket, user), buckets first."""
 
-    def __init__(self, user: npt.NDArray[np.int32], cut: Cut, kept: npt.NDArray[np.bool_]) -> None:
-        self._kept = np.flatnonzero(kept & (cut.codes >= 0))
+    def __init__(self, user: npt.NDArray[np.int32], cut: Cut, mask: npt.NDArray[np.bool_]) -> None:
+        self._kept = np.flatnonzero(mask & (cut.codes >= 0))
         self._n_users = int(user.max(initial=0)) + 1
         key = cut.codes[self._kept].astype(np.int64) * self._n_users + user[self._kept]
         self._key, self._place = np.unique(key, return_inverse=True)
@@ -164,29 +166,32 @@ class _Groups:
         return len(self._key)
 
     def means(self, figures: Floats) -> Floats:
-        """Each group's mean, (n,); added in the order of the questions."""
+        """Average each group's figures, (n,); added in the order of the questions."""
         return np.asarray(np.bincount(self._place, weights=figures[self._kept], minlength=self.n) / self._events)
 
     def buckets(self) -> Iterator[tuple[int, slice, int]]:
-        """Bucket, its groups, and its events."""
+        """Yield each bucket with its groups and its number of events."""
         bucket = self._key // self._n_users
-        for one in np.unique(bucket).tolist():
-            part = slice(*np.searchsorted(bucket, (one, one + 1)).tolist())
-            yield one, part, int(self._events[part].sum())
+        for number in np.unique(bucket).tolist():
+            part = slice(*np.searchsorted(bucket, (number, number + 1)).tolist())
+            yield number, part, int(self._events[part].sum())
 
 
 def user_means(
     user: npt.NDArray[np.int64], figures: Floats, *, resamples: int, seed: int
 ) -> list[tuple[float, float, float, int]]:
-    """Mean over users of their means of each column, its interval, and the users; figures: (n, m), nan apart."""
-    found = []
+    """Average each column over users.
+
+    Returns each column's mean over users of their means, its interval, and the users. figures: (n, m), nan apart.
+    """
+    rows = []
     for column in figures.T:
         there = ~np.isnan(column)
         users, place = np.unique(user[there], return_inverse=True)
         if len(users) == 0:
-            found.append((np.nan, np.nan, np.nan, 0))
+            rows.append((np.nan, np.nan, np.nan, 0))
             continue
         means = np.bincount(place, weights=column[there]) / np.bincount(place)
         ((low, high),) = mean_intervals(means[:, None], resamples=resamples, seed=seed, within=(0, np.inf))
-        found.append((float(means.mean()), float(low), float(high), len(users)))
-    return found
+        rows.append((float(means.mean()), float(low), float(high), len(users)))
+    return rows

@@ -14,15 +14,15 @@ from data.interactions import Interactions
 from data.split import known_at, temporal
 from recsys.leakage import Inspection, Setup, inspect, reads_future
 from recsys.model.trend import trend_of
-from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of, scores_of
+from recsys.replay.replay_arms import Arm, Publication, TimedRecommender, answers_of, scores_of
 from recsys.replay.settings import ReplayConfig
-from recsys.replay.timeline import Levels
+from recsys.replay.timeline import ItemPopularity
 from recsys.replay.trainer import Trainer
 
 
 def inspect_replay(
     dataset: Dataset,
-    arms: Sequence[Arm | Answers] = (),
+    arms: Sequence[Arm | TimedRecommender] = (),
     config: ReplayConfig | None = None,
     trainer: Trainer | None = None,
 ) -> Inspection:
@@ -41,7 +41,7 @@ def inspect_replay(
         )
     split = temporal(log, at)
     levels = _levels(log, at)
-    found = inspect(replace(Setup.of(split, log=log), popularity=levels.recent, candidates=levels.seen))
+    inspection = inspect(replace(Setup.of(split, log=log), popularity=levels.recent, candidates=levels.seen))
     moved = [reads_future(_Fit(arm, trainer, config), log, at, seed=config.seed) for arm in arms]
     named = [
         replace(leak, where=f"arm {getattr(arm, 'name', type(arm).__name__)}")
@@ -49,15 +49,17 @@ def inspect_replay(
         if leak is not None
     ]
     if not arms:
-        return found
+        return inspection
     kind = "model_reads_future"
     return Inspection(
-        (*named, *found.leaks), (*found.checked, kind), tuple(one for one in found.not_checked if one != kind)
+        (*named, *inspection.leaks),
+        (*inspection.checked, kind),
+        tuple(name for name in inspection.not_checked if name != kind),
     )
 
 
 def _middle(log: Interactions, every_us: int) -> int | None:
-    """The publication nearest before the median event that has events on both sides."""
+    """Find the publication nearest before the median event that has events on both sides."""
     if not log.n_events:
         return None
     at = int(np.median(log.time)) // every_us * every_us
@@ -65,19 +67,19 @@ def _middle(log: Interactions, every_us: int) -> int | None:
     return at if log.time.min() < at <= log.time.max() else None
 
 
-def _levels(log: Interactions, at: int) -> Levels:
-    return Levels.start(log.n_items).after(log, np.flatnonzero(log.time < at), at)
+def _levels(log: Interactions, at: int) -> ItemPopularity:
+    return ItemPopularity.start(log.n_items).after(log, np.flatnonzero(log.time < at), at)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
     """From a log and a moment to an arm's recommender, as the replay makes it; one round of devices known by then."""
 
-    arm: Arm | Answers
+    arm: Arm | TimedRecommender
     trainer: Trainer | None
     config: ReplayConfig
 
-    def __call__(self, log: Interactions, at: int) -> _Asked:
+    def __call__(self, log: Interactions, at: int) -> _RecordedAnswers:
         levels = _levels(log, at)
         trend = trend_of(levels.recent)
         table = None
@@ -96,14 +98,14 @@ class _Fit:
             candidates=levels.seen,
             known=lambda: known_at(log, at),
         )
-        return _Asked(answers_of(self.arm, published))
+        return _RecordedAnswers(answers_of(self.arm, published))
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _RecordedAnswers:
     """Answers as a Recommender of recsys.evaluation.evaluation."""
 
-    answers: Answers
+    answers: TimedRecommender
     name: str = "arm"
 
     def scores(

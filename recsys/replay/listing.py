@@ -41,7 +41,7 @@ ADAPTATION_ROWS = pl.Schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class BundleLists:
     """The lists of one bundle, one a device. begin: µs; user: (lists,); figures: name → (lists, arms); exposure:
     (n_items, arms) how often each item was listed; candidates: (n_items,) bool."""
 
@@ -53,8 +53,12 @@ class Shelf:
     candidates: npt.NDArray[np.bool_]
 
 
-def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resamples: int, seed: int) -> pl.DataFrame:
-    """Rows of LIST_ROWS: each bundle's, and over all of them (bundle and time null) where each device is one vote.
+def list_table(
+    shelves: Sequence[BundleLists], arms: Sequence[str], k: int, *, resamples: int, seed: int
+) -> pl.DataFrame:
+    """Make the rows of LIST_ROWS: each bundle's, and those over all bundles.
+
+    Over all of them (bundle and time null) each device is one vote.
 
     coverage@k and gini@k of a bundle's lists are no means over users and have no interval; over all bundles they are of
     all lists together, out of the items that could be listed at the last.
@@ -63,7 +67,7 @@ def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resampl
     for shelf in shelves:
         rows += _rows(shelf.number, shelf.begin, shelf, arms, k, resamples, seed)
     if shelves:
-        whole = Shelf(
+        whole = BundleLists(
             -1,
             0,
             np.concatenate([shelf.user for shelf in shelves]),
@@ -77,7 +81,7 @@ def list_table(shelves: Sequence[Shelf], arms: Sequence[str], k: int, *, resampl
 
 
 def _rows(
-    number: int | None, begin: int | None, shelf: Shelf, arms: Sequence[str], k: int, resamples: int, seed: int
+    number: int | None, begin: int | None, shelf: BundleLists, arms: Sequence[str], k: int, resamples: int, seed: int
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     n = len(shelf.user)
@@ -87,11 +91,11 @@ def _rows(
             if not np.isnan(value):
                 rows.append((arm, number, begin, f"{name}@{k}", value, None, None, len(np.unique(shelf.user)), n))
         figures = np.stack([shelf.figures[name][:, place] for name in LIST_FIGURES], axis=1)
-        for name, found in zip(
+        for name, figure in zip(
             LIST_FIGURES, user_means(shelf.user, figures, resamples=resamples, seed=seed), strict=True
         ):
-            if found[3]:
-                rows.append((arm, number, begin, f"{name}@{k}", *found, n))
+            if figure[3]:
+                rows.append((arm, number, begin, f"{name}@{k}", *figure, n))
     return rows
 
 
@@ -105,7 +109,7 @@ def adaptation_table(
     resamples: int,
     seed: int,
 ) -> pl.DataFrame:
-    """Rows of ADAPTATION_ROWS: mean share of the list in the new category, by events since the change.
+    """Make the rows of ADAPTATION_ROWS: mean share of the list in the new category, by events since the change.
 
     look: (n,) which of the changes' looks were taken; user: (n,) device; share: (n, arms).
     """
@@ -115,5 +119,5 @@ def adaptation_table(
         if not at.any():
             continue
         means = user_means(user[at], share[at], resamples=resamples, seed=seed)
-        rows += [(arm, since, *found, int(at.sum())) for arm, found in zip(arms, means, strict=True) if found[3]]
+        rows += [(arm, since, *figure, int(at.sum())) for arm, figure in zip(arms, means, strict=True) if figure[3]]
     return pl.DataFrame(rows, schema=ADAPTATION_ROWS, orient="row").sort("arm", "since", maintain_order=True)

@@ -13,7 +13,9 @@ Index = npt.NDArray[np.int64]
 
 
 def histories_before(log: Interactions, users: Index, ends: Index, moments: Index) -> Interactions:
-    """History q is that of users[q] up to its row ends[q] of the log, that row excluded, as known at moments[q] (µs).
+    """Cut histories out of the log, one a question.
+
+    History q is that of users[q] up to its row ends[q] of the log, that row excluded, as known at moments[q] (µs).
 
     All (n,) int64. Events undone before the moment are left out, and no mark says what will be undone later.
     """
@@ -44,7 +46,10 @@ def histories_before(log: Interactions, users: Index, ends: Index, moments: Inde
 
 
 def until(log: Interactions, users: Index, ends: Index) -> Interactions:
-    """The same users' rows up to ends, with marks of what was undone whenever: the part of a log that a task needs."""
+    """Keep the same users' rows up to ends: the part of a log that a task needs.
+
+    Marks of what was undone stay, whenever it was.
+    """
     starts = log.offsets[users]
     counts = ends - starts
     offsets = np.concatenate(([0], np.cumsum(counts)))

@@ -22,7 +22,7 @@ class Workers:
         self._pool = pool
 
     def start(self, task: Task) -> Future[Answer]:
-        """The answer to come; ask for it by `finished_task`."""
+        """Start a task and return the answer to come; ask for it by `finished_task`."""
         if self._pool is not None:
             return self._pool.submit(answer, task)
         done: Future[Answer] = Future()
@@ -31,7 +31,7 @@ class Workers:
 
 
 def finished_task(future: Future[Answer]) -> Answer:
-    """The answer, once it is there. Raises ModelError where its task could not reach another process."""
+    """Wait for a task's answer. Raises ModelError where its task could not reach another process."""
     try:
         return future.result()
     except (pickle.PicklingError, AttributeError, TypeError) as error:  # what an arm raises is a ModelError by now
@@ -40,7 +40,7 @@ def finished_task(future: Future[Answer]) -> Answer:
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Workers]:
-    """`jobs` processes, or this one alone; on an interrupt what has not begun is dropped."""
+    """Open `jobs` processes, or use this one alone. On an interrupt, what has not begun is dropped."""
     if jobs < 1:
         raise ModelError(f"jobs={jobs}: must be 1 or more")
     torch.set_num_threads(1)
@@ -57,6 +57,6 @@ def workers(jobs: int) -> Iterator[Workers]:
 
 
 def _quiet() -> None:
-    """A worker leaves Ctrl-C to its parent, and torch one thread."""
+    """Leave Ctrl-C to the parent process, and give torch one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

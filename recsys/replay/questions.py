@@ -79,15 +79,15 @@ def follow_each_other(time: Index, ties: Ties) -> bool:
 
 
 def _runs(new: Flags) -> tuple[Index, Index]:
-    """First row of each row's run, and the row after its last; new: (n,) where a run begins."""
+    """Find the first row of each row's run, and the row after its last; new: (n,) where a run begins."""
     begins = np.flatnonzero(new)
     counts = np.diff(np.append(begins, len(new)))
     return np.repeat(begins, counts), np.repeat(begins + counts, counts)
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
-    """What would be right at some moments, for one target: for question q, items[offsets[q]:offsets[q + 1]].
+class RelevantItems:
+    """The right items at some moments, for one target: for question q, items[offsets[q]:offsets[q + 1]].
 
     asked: (n,) index of the moment of each question. row: (n,) int64, row of the log that the question stands for.
     items: int32, distinct within a question.
@@ -99,24 +99,27 @@ class Wanted:
     items: npt.NDArray[np.int32]
 
 
-def wanted(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> Wanted:
-    """The questions of one target. scored: rows; moments: their distinct first rows; moment_of: scored → moment."""
+def collect_questions(log: Log, target: str, scored: Index, moments: Index, moment_of: Index) -> RelevantItems:
+    """Collect the questions of one target.
+
+    scored: rows; moments: their distinct first rows; moment_of: scored → moment.
+    """
     items = log.events.item_idx
     if target == "next_item":
-        return Wanted(moment_of, scored, np.arange(len(scored) + 1), items[scored])
+        return RelevantItems(moment_of, scored, np.arange(len(scored) + 1), items[scored])
     if target == "session":
         assert log.session_end is not None
-        asked = np.arange(len(moments))
-        return _distinct(log, asked, moments, moments, log.session_end[moments], purchases=False)
+        askable = np.arange(len(moments))
+        return _distinct(log, askable, moments, moments, log.session_end[moments], purchases=False)
     assert log.next_purchase is not None
-    asked = np.flatnonzero(log.next_purchase[moments] < log.events.n_events)
-    first = log.next_purchase[moments[asked]]
+    askable = np.flatnonzero(log.next_purchase[moments] < log.events.n_events)
+    first = log.next_purchase[moments[askable]]
     last = first + 1 if log.in_order else log.moment_end[first]
-    return _distinct(log, asked, moments[asked], first, last, purchases=True)
+    return _distinct(log, askable, moments[askable], first, last, purchases=True)
 
 
-def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> Wanted:
-    """Questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
+def _distinct(log: Log, moment: Index, row: Index, first: Index, last: Index, *, purchases: bool) -> RelevantItems:
+    """Collect questions whose right items are those of the rows first[q] … last[q] − 1 that stand."""
     counts = last - first
     question = np.repeat(np.arange(len(first)), counts)
     rows = np.arange(len(question)) + np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
@@ -126,4 +129,4 @@ def _distinct(log: Log, asked: Index, row: Index, first: Index, last: Index, *, 
     n_items = log.events.n_items
     pairs = np.unique(question[right] * n_items + log.events.item_idx[rows[right]])
     sizes = np.bincount(pairs // n_items, minlength=len(first))
-    return Wanted(asked, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))
+    return RelevantItems(moment, row, np.concatenate(([0], np.cumsum(sizes))), (pairs % n_items).astype(np.int32))

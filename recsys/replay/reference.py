@@ -36,8 +36,10 @@ class Reference:
 def replay_slowly(
     log: Interactions, arms: Sequence[Reference], config: ReplayConfig, trainer: Trainer, *, in_order: bool
 ) -> list[tuple[int, str, int | None, bool]]:
-    """For each event that stands: its row in the log, the arm, the rank of its item (from 1, None: not listed), and
-    whether the item could be listed at all; in order of time, then of the log.
+    """Replay a log by plain loops.
+
+    Returns for each event that stands: its row in the log, the arm, the rank of its item (from 1, None: not listed),
+    and whether the item could be listed at all; in order of time, then of the log.
 
     in_order: whether events of one device at one time follow each other, or know nothing of each other.
     """
@@ -48,7 +50,7 @@ def replay_slowly(
     published: list[Scores] = []
     listable = np.zeros(log.n_items, dtype=np.bool_)
     table = trainer.table(state, np.zeros(log.n_items, dtype=np.float32))
-    found: list[tuple[int, str, int | None, bool]] = []
+    answers: list[tuple[int, str, int | None, bool]] = []
     for row in np.lexsort((np.arange(log.n_events), log.time)).tolist():
         now = int(log.time[row])
         if now // config.every_us != bundle:
@@ -64,7 +66,7 @@ def replay_slowly(
             listable[known.item_idx] = True
         if log.kind[row] == EventKind.DISLIKE or row in undone:
             continue
-        own = [
+        history = [
             other
             for other in range(log.n_events)
             if user[other] == user[row]
@@ -72,17 +74,17 @@ def replay_slowly(
             and undone.get(other, now) >= now
         ]
         for arm in arms:
-            scores = _scores(arm, table, log, own, now, published).astype(np.float32)
+            scores = _scores(arm, table, log, history, now, published).astype(np.float32)
             order = top_k(scores, log.n_items, exclude=np.flatnonzero(~listable).astype(np.int32))[0].tolist()
             item = int(log.item_idx[row])
             place = order.index(item) + 1 if item in order else None
-            found.append((row, arm.name, place, bool(listable[item])))
-    return found
+            answers.append((row, arm.name, place, bool(listable[item])))
+    return answers
 
 
 def _scores(
-    arm: Reference, table: ItemTable, log: Interactions, own: list[int], now: int, published: list[Scores]
+    arm: Reference, table: ItemTable, log: Interactions, history: list[int], now: int, published: list[Scores]
 ) -> Scores:
     if arm.config is None:
         return published[0 if arm.name == "global" else 1]
-    return own_scores(table, log.item_idx[own], log.kind[own], log.time[own], now, arm.config)
+    return own_scores(table, log.item_idx[history], log.kind[history], log.time[history], now, arm.config)

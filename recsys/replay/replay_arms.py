@@ -31,7 +31,7 @@ _Any = TypeVar("_Any", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Publication:
-    """What there is when a bundle is published.
+    """The state at the publication of a bundle.
 
     number: of the bundle, counted over all days of the log. now: the moment (µs); every event an arm may learn from is
     earlier. table: as the trainer has it, with the trend; None in a replay without a trainer. trend: (n_items,) float32
@@ -54,13 +54,15 @@ class Publication:
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
 
-class Answers(Protocol):
+class TimedRecommender(Protocol):
     """A recommender between two publications; recsys.evaluation.evaluation.Recommender with a moment for each user."""
 
     def scores(
         self, histories: Interactions, users: npt.NDArray[np.int64], now: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """(len(users), n_items) float32: higher is better, −inf never lists an item, equal scores rank by item_idx.
+        """Score all items for some users at `now`, (len(users), n_items) float32.
+
+        Higher is better, −inf never lists an item, equal scores rank by item_idx.
 
         histories: what each device did before its moment now[u] (µs), from which it may forget nothing or all.
         A row of nan means no answer.
@@ -77,8 +79,8 @@ class Arm(Protocol):
         """The arm's name in tables."""
         ...
 
-    def publish(self, at: Publication) -> Answers:
-        """Who answers until the next publication."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Return the recommender that answers until the next publication."""
         ...
 
 
@@ -93,8 +95,8 @@ class PersonalizedArm:
     name: str = "personalized"
     embeddings: npt.NDArray[np.float32] | None = None
 
-    def publish(self, at: Publication) -> Answers:
-        """Profiles on the new table."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Rank by profiles on the new table."""
         table = at.table
         if self.embeddings is not None:
             table = ItemTable(self.embeddings, at.trend, np.zeros(self.embeddings.shape[1], dtype=np.float32))
@@ -115,7 +117,7 @@ class MixedArm:
     attributes: ItemAttributes
     name: str = "mixed"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         """Pools on the new tables."""
         if at.table is None:
             raise ModelError(f"arm={self.name}: needs a trainer")
@@ -130,8 +132,8 @@ class GlobalProfileArm:
     config: ProfileConfig
     name: str = "global_profile"
 
-    def publish(self, at: Publication) -> Answers:
-        """The mean profile of the new table."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Rank by the mean profile of the new table."""
         if at.table is None:
             raise ModelError(f"arm={self.name}: needs a trainer")
         return GlobalProfile(at.table, self.config, self.name)
@@ -143,19 +145,19 @@ class GlobalArm:
 
     name: str = "global"
 
-    def publish(self, at: Publication) -> Answers:
-        """The decayed counts."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Rank by the decayed counts."""
         return FixedList(self.name, at.recent.astype(np.float32))
 
 
 @dataclass(frozen=True)
 class PopularityArm:
-    """All-time popularity as of the last publication."""
+    """An arm that ranks by all-time popularity as of the last publication."""
 
     name: str = "popularity"
 
-    def publish(self, at: Publication) -> Answers:
-        """The counts."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Rank by the counts."""
         return FixedList(self.name, at.counts.astype(np.float32))
 
 
@@ -170,8 +172,8 @@ class CentralArm:
     fit: Callable[[Interactions, int], ItemTable]
     name: str = "central"
 
-    def publish(self, at: Publication) -> Answers:
-        """Profiles on the new table; while there is nothing to learn from, the trend."""
+    def publish(self, at: Publication) -> TimedRecommender:
+        """Rank by profiles on the new table; while there is nothing to learn from, by the trend."""
         known = at.known()
         if known.n_events == 0:
             nothing = np.zeros((len(at.trend), 1), dtype=np.float32)
@@ -179,22 +181,27 @@ class CentralArm:
         return Personalized(self.name, replace(self.fit(known, at.now), trend=at.trend), self.config)
 
 
-def answers_of(arm: Arm | Answers, at: Publication) -> Answers:
-    """What an arm answers with from a publication on; an object with `scores` alone answers always."""
+def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender:
+    """Publish an arm: return what it answers with from a publication on.
+
+    An object with `scores` alone answers always.
+    """
     if not isinstance(arm, Arm):
         return arm
-    with blamed(arm):
+    with blame_arm(arm):
         return arm.publish(at)
 
 
 def scores_of(
-    who: Answers, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
+    who: TimedRecommender, histories: Interactions, now: npt.NDArray[np.int64], n_items: int
 ) -> npt.NDArray[np.float32]:
-    """What `who` answers for all of some histories, (len(now), n_items) float32; it may be an array it keeps.
+    """Score all items for all of some histories, (len(now), n_items) float32.
+
+    The array may be one that `who` keeps.
 
     Raises ModelError for another shape, and with its name for whatever it raises.
     """
-    with blamed(who):
+    with blame_arm(who):
         scores = np.asarray(who.scores(histories, np.arange(len(now)), read_only(now)), dtype=np.float32)
         if scores.shape != (len(now), n_items):
             raise ModelError(f"scores of shape {scores.shape}, must be {(len(now), n_items)}")
@@ -202,8 +209,11 @@ def scores_of(
 
 
 @contextmanager
-def blamed(arm: object) -> Iterator[None]:
-    """What an arm raises is a ModelError that says which arm, and where in its source; the cause stays attached."""
+def blame_arm(arm: object) -> Iterator[None]:
+    """Raise whatever an arm raises as a ModelError that says which arm, and where in its source.
+
+    The cause stays attached.
+    """
     try:
         yield
     except OwnshelfError as error:
@@ -215,7 +225,7 @@ def blamed(arm: object) -> Iterator[None]:
 
 
 def read_only(array: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
-    """A view that nobody can write into."""
+    """View an array so that nobody can write into it."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -18,7 +18,7 @@ from data.atomic import atomic_folder, check_replaceable
 from data.dataset import Dataset
 from data.interactions import EventKind
 from recsys.replay.cuts import Cut, Facts, cut_questions
-from recsys.replay.figures import Scored, metric_names, values
+from recsys.replay.figures import ScoredQuestions, metric_names, values
 from recsys.replay.questions import Log
 from recsys.replay.ranks import UNLISTED
 from recsys.replay.report.replay_report import report_of
@@ -47,7 +47,7 @@ class Replay:
     rounds: pl.DataFrame
     lists: pl.DataFrame
     adaptation: pl.DataFrame
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredQuestions, ...]
     dataset: Dataset
     log: Log
     facts: Facts
@@ -63,18 +63,26 @@ class Replay:
         return {name: getattr(self, name) for name in TABLES}
 
     def to_pandas(self) -> dict[str, pd.DataFrame]:
-        """All tables as pandas frames, by name."""
+        """Convert all tables to pandas frames, by name."""
         return {name: table.to_pandas() for name, table in self.tables.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Strict JSON: protocol, summary (a row an arm and target), cuts but days, comparisons, lists, adaptation."""
+        """Return strict JSON.
+
+        Its keys: protocol, summary (a row an arm and target), cuts but days, comparisons, lists, adaptation.
+        """
         overall = self.cuts.filter(pl.col("cut") == "all")
         summary = []
         for (arm, target), rows in overall.group_by("arm", "target", maintain_order=True):
-            one: dict[str, Any] = {"arm": arm, "target": target, "users": rows["users"][0], "events": rows["events"][0]}
-            one |= dict(zip(rows["metric"], rows["value"], strict=True))
-            one["ci95"] = dict(zip(rows["metric"], rows.select("low", "high").rows(), strict=True))
-            summary.append(one)
+            entry: dict[str, Any] = {
+                "arm": arm,
+                "target": target,
+                "users": rows["users"][0],
+                "events": rows["events"][0],
+            }
+            entry |= dict(zip(rows["metric"], rows["value"], strict=True))
+            entry["ci95"] = dict(zip(rows["metric"], rows.select("low", "high").rows(), strict=True))
+            summary.append(entry)
         whole: dict[str, Any] = _plain(
             {
                 "format": FORMAT,
@@ -89,7 +97,9 @@ class Replay:
         return whole
 
     def write(self, folder: Path | str) -> None:
-        """A folder of parquet tables, replay.json and report.html, whole or not at all; an older replay is replaced.
+        """Write a folder of parquet tables, replay.json and report.html, whole or not at all.
+
+        An older replay is replaced.
 
         Raises DataError when something else is there. events.parquet is written bit by bit.
         """
@@ -108,8 +118,8 @@ class Replay:
             (fresh / "replay.json").write_text(text + "\n", encoding="utf-8")
             (fresh / "report.html").write_text(report_of(fresh), encoding="utf-8")
 
-    def questions(self, scored: Scored) -> list[Cut]:
-        """The cuts of one target's questions."""
+    def questions(self, scored: ScoredQuestions) -> list[Cut]:
+        """Cut one target's questions."""
         return cut_questions(self.log, self.facts, scored.row, scored.past, scored.head)
 
     def _event_frames(self) -> Iterator[pl.DataFrame]:
@@ -120,7 +130,7 @@ class Replay:
                 for arm in range(len(self.arms)):
                     yield self._frame(scored, cuts, part, arm)
 
-    def _frame(self, scored: Scored, cuts: dict[str, Cut], part: slice, arm: int) -> pl.DataFrame:
+    def _frame(self, scored: ScoredQuestions, cuts: dict[str, Cut], part: slice, arm: int) -> pl.DataFrame:
         k = int(self.protocol["k"])
         events, row, rank = self.log.events, scored.row[part], scored.rank[part, arm]
         one_item = scored.head is not None
@@ -138,7 +148,9 @@ class Replay:
         for name in ("day", "hours", "past", "group", "category", "price", "history", "popularity"):
             cut = cuts.get(name)
             codes = np.full(len(row), -1) if cut is None else cut.codes[part]
-            labels = pl.Series(["" if cut is None else one for one in (cut.labels if cut else ("",))], dtype=pl.String)
+            labels = pl.Series(
+                ["" if cut is None else label for label in (cut.labels if cut else ("",))], dtype=pl.String
+            )
             columns[name] = labels.gather(pl.Series(codes).replace(-1, None).cast(pl.UInt32))
         columns["relevant"] = pl.Series(scored.relevant[part], dtype=pl.Int32)
         columns["rank"] = pl.Series(np.where(rank == UNLISTED, 0, rank + 1), dtype=pl.Int32).replace(0, None)
@@ -149,9 +161,9 @@ class Replay:
         return named.select("target", "arm", pl.exclude("target", "arm"))
 
 
-def _rows(scored: Scored, part: slice) -> Scored:
-    """Some questions."""
-    return Scored(
+def _rows(scored: ScoredQuestions, part: slice) -> ScoredQuestions:
+    """Keep some of the questions."""
+    return ScoredQuestions(
         scored.target,
         scored.row[part],
         scored.bundle[part],
@@ -165,7 +177,7 @@ def _rows(scored: Scored, part: slice) -> Scored:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values: nan is null, tuples are lists."""
+    """Convert to JSON values: nan is null, tuples are lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -23,13 +23,13 @@ from recsys.replay.cuts import facts_of, head_items
 from recsys.replay.prefixes import histories_before
 from recsys.replay.processes import Workers, finished_task, workers
 from recsys.replay.questions import prepare
-from recsys.replay.replay_arms import Answers, Arm, Publication, answers_of
+from recsys.replay.replay_arms import Arm, Publication, TimedRecommender, answers_of
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.splitting import Splitter
-from recsys.replay.tables import Left, make_tables
+from recsys.replay.tables import PeriodResult, make_tables
 from recsys.replay.taste_changes import find_changes
-from recsys.replay.timeline import Levels, Period, periods
+from recsys.replay.timeline import ItemPopularity, Period, periods
 from recsys.replay.trainer import Arrays, Trainer, draw_cohort
 
 OnPeriod = Callable[[int, int], None]
@@ -37,7 +37,7 @@ OnPeriod = Callable[[int, int], None]
 
 def replay(
     dataset: Dataset,
-    arms: Sequence[Arm | Answers],
+    arms: Sequence[Arm | TimedRecommender],
     config: ReplayConfig | None = None,
     *,
     trainer: Trainer | None = None,
@@ -45,7 +45,7 @@ def replay(
     work: Path | None = None,
     on_period: OnPeriod | None = None,
 ) -> Replay:
-    """What each arm would have listed before every event of a log, and where in it was what was then wanted.
+    """Replay a log: list with each arm before every event, and find what was then wanted in the lists.
 
     arms: names must be distinct. trainer: learns the shared table in rounds, one at each publication, from the devices
     active since the last; without one, arms must bring their own. jobs: processes; any number of them gives the same
@@ -63,11 +63,11 @@ def replay(
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
+class _OpenPeriod:
     """A period with the trainer's state at its begin; tasks is None where its part is in the checkpoint."""
 
     period: Period
-    left: Left
+    left: PeriodResult
     state: Arrays | None
     tasks: Iterator[Task] | None
 
@@ -76,7 +76,7 @@ class _Run:
     """One replay. What is cheap to know is made anew when it goes on after a stop; rounds and answers are kept."""
 
     def __init__(
-        self, dataset: Dataset, arms: tuple[Arm | Answers, ...], config: ReplayConfig, trainer: Trainer | None
+        self, dataset: Dataset, arms: tuple[Arm | TimedRecommender, ...], config: ReplayConfig, trainer: Trainer | None
     ) -> None:
         self._dataset, self._arms, self._config, self._trainer = dataset, arms, config, trainer
         self._names = tuple(str(getattr(arm, "name", type(arm).__name__)) for arm in arms)
@@ -90,7 +90,7 @@ class _Run:
         self._split = Splitter(self._log, config, self._changes, self._facts.category[1])
 
     def identity(self) -> dict[str, object]:
-        """What a stopped replay must agree in to go on. Arms are told apart by name only."""
+        """Describe what a stopped replay must agree in to go on. Arms are told apart by name only."""
         return {
             "dataset": self._dataset.hash,
             "arms": list(self._names),
@@ -100,13 +100,13 @@ class _Run:
 
     def periods(
         self, pool: Workers, jobs: int, checkpoint: Checkpoint | None, on_period: OnPeriod | None
-    ) -> Iterator[Left]:
-        """What every period left, in order. Tasks of later periods begin while earlier ones are not done."""
-        finished, kept = (-1, None) if checkpoint is None else checkpoint.done()
-        waiting: deque[tuple[_Opened, list[Future[Answer]]]] = deque()
+    ) -> Iterator[PeriodResult]:
+        """Yield what every period left, in order. Tasks of later periods begin while earlier ones are not done."""
+        finished, stored = (-1, None) if checkpoint is None else checkpoint.done()
+        waiting: deque[tuple[_OpenPeriod, list[Future[Answer]]]] = deque()
         total, replayed = self._log.events.n_events, 0
 
-        def close() -> Left:
+        def close() -> PeriodResult:
             nonlocal replayed
             opened, answers = waiting.popleft()
             number = opened.period.number
@@ -114,9 +114,7 @@ class _Run:
                 assert checkpoint is not None
                 opened.left.part.update(checkpoint.part(number))
             else:
-                opened.left.part.update(
-                    self._joined([finished_task(future).arrays for future in answers], opened.period)
-                )
+                opened.left.part.update(self._join([finished_task(future).arrays for future in answers], opened.period))
                 if checkpoint is not None:
                     checkpoint.add(number, opened.left.part, opened.state)
             replayed += len(opened.period.rows)
@@ -124,7 +122,7 @@ class _Run:
                 on_period(replayed, total)
             return opened.left
 
-        for opened in self._opened(finished, kept):
+        for opened in self._open_periods(finished, stored):
             waiting.append((opened, []))
             for task in opened.tasks or ():
                 waiting[-1][1].append(pool.start(task))
@@ -135,25 +133,28 @@ class _Run:
         while waiting:
             yield close()
 
-    def _opened(self, finished: int, kept: Arrays | None) -> Iterator[_Opened]:
-        """Round, publication and tasks of every period. finished: number of the last one done, kept: the state then."""
+    def _open_periods(self, finished: int, stored: Arrays | None) -> Iterator[_OpenPeriod]:
+        """Yield round, publication and tasks of every period.
+
+        finished: number of the last one done. stored: the state then.
+        """
         log, config, trainer = self._log, self._config, self._trainer
         events = log.events
-        levels = Levels.start(events.n_items)
+        levels = ItemPopularity.start(events.n_items)
         state = None if trainer is None else trainer.start(events.n_items)
         ends = events.offsets[:-1].copy()
-        asked = np.zeros(events.n_users, dtype=np.int64)
+        requests = np.zeros(events.n_users, dtype=np.int64)
         rows = np.empty(0, dtype=np.int64)
-        before: tuple[Answers, ...] = ()
+        before: tuple[TimedRecommender, ...] = ()
         for number, period in enumerate(periods(events, config.every_us)):
             levels = levels.after(events, rows, period.begin)
             active = np.unique(log.user[rows]).astype(np.int64)
             cohort = active[:0]
             if trainer is not None and state is not None:
                 cohort = draw_cohort(active, config.cohort_size, number, config.seed)
-                asked[cohort] += 1
-                if period.number == finished and kept is not None:
-                    state = kept
+                requests[cohort] += 1
+                if period.number == finished and stored is not None:
+                    state = stored
                 elif period.number > finished and len(cohort):
                     moments = np.full(len(cohort), period.begin)
                     known = histories_before(events, cohort, ends[cohort], moments)
@@ -161,9 +162,11 @@ class _Run:
             rows = period.rows
             scored = rows[log.scored[rows]]
             ends += np.bincount(log.user[rows], minlength=len(ends))
-            counts = (len(active), len(cohort), int(asked.max(initial=0)), int(levels.seen.sum()), len(rows))
+            counts = (len(active), len(cohort), int(requests.max(initial=0)), int(levels.seen.sum()), len(rows))
             questions = len(np.unique(log.moment[scored]))
-            left = Left((period.number, period.begin, *counts, questions), levels.seen, head_items(levels.counts), {})
+            left = PeriodResult(
+                (period.number, period.begin, *counts, questions), levels.seen, head_items(levels.counts), {}
+            )
             tasks = None
             if period.number >= finished:
                 published = self._publish(period, levels, state)
@@ -171,9 +174,9 @@ class _Run:
                 if period.number > finished:
                     tasks = self._split.tasks(published, answers, before, scored, ends.copy())
                 before = answers
-            yield _Opened(period, left, state, tasks)
+            yield _OpenPeriod(period, left, state, tasks)
 
-    def _publish(self, period: Period, levels: Levels, state: Arrays | None) -> Publication:
+    def _publish(self, period: Period, levels: ItemPopularity, state: Arrays | None) -> Publication:
         trend = trend_of(levels.recent)
         events, now = self._log.events, period.begin
         return Publication(
@@ -187,14 +190,14 @@ class _Run:
             known=lambda: known_at(events, now),
         )
 
-    def _joined(self, answers: list[Arrays], period: Period) -> Arrays:
-        """The part of a period: its tasks' arrays one after the other, questions in order of time."""
+    def _join(self, answers: list[Arrays], period: Period) -> Arrays:
+        """Join a period's answers: its tasks' arrays one after the other, questions in order of time."""
         if not answers:
             return {}
         log = self._log
         part: Arrays = {}
         for name in sorted({name for arrays in answers for name in arrays}):
-            arrays = [one[name] for one in answers if name in one]
+            arrays = [arrays_of_task[name] for arrays_of_task in answers if name in arrays_of_task]
             part[name] = np.sum(arrays, axis=0) if name == "exposure" else np.concatenate(arrays)
         for target in self._config.targets:
             row = part[f"row.{target}"]
@@ -205,8 +208,8 @@ class _Run:
             part |= {"list.user": np.unique(log.user[moments]), "look": self._split.looks(moments)}
         return part
 
-    def result(self, left: list[Left]) -> Replay:
-        """The tables, when all periods are done."""
+    def result(self, left: list[PeriodResult]) -> Replay:
+        """Make the tables, when all periods are done."""
         trainer = None if self._trainer is None else self._trainer.identity()
         return make_tables(
             self._dataset, self._log, self._facts, self._changes, self._config, self._names, trainer, left

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.evaluation.metrics import self_information
-from recsys.replay.answering import Look, Share, Task
+from recsys.replay.answering import CategoryShare, ListMeasurement, Task
 from recsys.replay.prefixes import Index, until
-from recsys.replay.questions import Log, wanted
-from recsys.replay.replay_arms import Answers, Publication
+from recsys.replay.questions import Log, collect_questions
+from recsys.replay.replay_arms import Publication, TimedRecommender
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.taste_changes import Changes
 
@@ -32,12 +32,12 @@ class Splitter:
     def tasks(
         self,
         at: Publication,
-        answers: tuple[Answers, ...],
-        before: tuple[Answers, ...],
+        answers: tuple[TimedRecommender, ...],
+        before: tuple[TimedRecommender, ...],
         scored: Index,
         ends: Index,
     ) -> Iterator[Task]:
-        """The tasks between `at` and the next publication.
+        """Yield the tasks between `at` and the next publication.
 
         before: who answered under the bundle before; scored: rows that are asked about, ascending; ends: (n_users,)
         the row after each device's last one of this period, beyond which a task holds nothing.
@@ -48,28 +48,28 @@ class Splitter:
         embeddings = None if at.table is None else _unit_rows(at.table.item_embeddings)
         information = self_information(at.counts.astype(np.int64), max(int(at.counts.sum()), 1))
         for part, (start, stop) in enumerate(_devices_together(device)):
-            own = moments[start:stop]
+            task_moments = moments[start:stop]
             lines = slice(*np.searchsorted(moment_of, (start, stop)).tolist())
             users, user = np.unique(device[start:stop], return_inverse=True)
             local = until(events, users, ends[users])
             look = share = None
             if self.config.lists:
-                look = Look(np.unique(user, return_index=True)[1], information, embeddings, before)
-                taken = self.looks(own)
+                look = ListMeasurement(np.unique(user, return_index=True)[1], information, embeddings, before)
+                taken = self.looks(task_moments)
                 if len(taken):
-                    shelf = np.searchsorted(own, self.changes.moment[taken])
-                    share = Share(shelf, self.changes.category[taken], self.item_category)
+                    shelf = np.searchsorted(task_moments, self.changes.moment[taken])
+                    share = CategoryShare(shelf, self.changes.category[taken], self.item_category)
             yield Task(
                 number=at.number,
                 part=part,
                 arms=answers,
                 log=local,
                 user=user,
-                end=own - events.offsets[users][user] + local.offsets[user],
-                time=events.time[own],
+                end=task_moments - events.offsets[users][user] + local.offsets[user],
+                time=events.time[task_moments],
                 candidates=at.candidates,
                 wanted={
-                    target: wanted(log, target, scored[lines], own, moment_of[lines] - start)
+                    target: collect_questions(log, target, scored[lines], task_moments, moment_of[lines] - start)
                     for target in self.config.targets
                 },
                 k=self.config.k,
@@ -80,14 +80,14 @@ class Splitter:
             )
 
     def looks(self, moments: Index) -> Index:
-        """Which looks of the changes of taste fall on these moments, ascending rows of the log."""
+        """Find which looks at changes of taste fall on these moments, ascending rows of the log."""
         if len(moments) == 0:
             return np.empty(0, dtype=np.int64)
         all_looks = self.changes.moment
         start, stop = np.searchsorted(all_looks, (moments[0], moments[-1] + 1)).tolist()
         place = np.minimum(np.searchsorted(moments, all_looks[start:stop]), len(moments) - 1)
-        found: Index = np.arange(start, stop)[moments[place] == all_looks[start:stop]]
-        return found
+        at_these: Index = np.arange(start, stop)[moments[place] == all_looks[start:stop]]
+        return at_these
 
 
 def _devices_together(device: Index) -> Iterator[tuple[int, int]]:
@@ -104,6 +104,6 @@ def _devices_together(device: Index) -> Iterator[tuple[int, int]]:
 
 
 def _unit_rows(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Rows of length 1; a row of zeros stays."""
+    """Scale rows to length 1; a row of zeros stays."""
     length = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(length, 1e-30), dtype=np.float32)

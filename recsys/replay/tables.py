@@ -14,8 +14,8 @@ from data.errors import ModelError
 from data.split import iso
 from recsys.replay.answering import LIST_FIGURES
 from recsys.replay.cuts import Facts, cut_questions
-from recsys.replay.figures import Scored, cut_table
-from recsys.replay.listing import Shelf, adaptation_table, list_table
+from recsys.replay.figures import ScoredQuestions, cut_table
+from recsys.replay.listing import BundleLists, adaptation_table, list_table
 from recsys.replay.questions import Log
 from recsys.replay.result import Replay
 from recsys.replay.settings import ReplayConfig
@@ -37,9 +37,12 @@ ROUND_ROWS = pl.Schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Left:
-    """What a period left. round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays
-    of its answers (recsys/replay/answering.py), list.user and look added."""
+class PeriodResult:
+    """The results of one period.
+
+    round: a row of ROUND_ROWS, its time in µs; candidates, head: (n_items,) bool; part: arrays of its answers
+    (recsys/replay/answering.py), list.user and look added.
+    """
 
     round: tuple[int, ...]
     candidates: npt.NDArray[np.bool_]
@@ -55,28 +58,29 @@ def make_tables(
     config: ReplayConfig,
     arms: tuple[str, ...],
     trainer: str | None,
-    periods: list[Left],
+    periods: list[PeriodResult],
 ) -> Replay:
-    """The finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
+    """Make the tables of a finished replay. trainer: its identity. Raises ModelError when nothing could be scored."""
     chance = {"resamples": config.bootstrap, "seed": config.seed}
-    scored = tuple(_scored(target, log, periods) for target in config.targets)
-    if not any((one.relevant > 0).any() for one in scored):
-        asked = sum(len(one.row) for one in scored)
+    scored = tuple(_collect_scored(target, log, periods) for target in config.targets)
+    if not any((questions.relevant > 0).any() for questions in scored):
+        n_questions = sum(len(questions.row) for questions in scored)
         raise ModelError(
-            f"replay: no list could have been right at any of {asked:,} moments: nothing that followed is of an item "
+            f"replay: no list could have been right at any of {n_questions:,} moments: "
+            "nothing that followed is of an item "
             "that had occurred when its bundle was made. Items that occur once, as orders or listings do, cannot be "
             "foretold; ingest what they have in common, such as a product, as the item"
         )
     tables = [
         cut_table(
-            one,
-            cut_questions(log, facts, one.row, one.past, one.head),
-            log.user[one.row],
+            questions,
+            cut_questions(log, facts, questions.row, questions.past, questions.head),
+            log.user[questions.row],
             arms,
             config.k,
             **chance,
         )
-        for one in scored
+        for questions in scored
     ]
     looked = [left.part for left in periods if "share" in left.part]
     look = np.concatenate([part["look"] for part in looked] or [np.empty(0, np.int64)]).astype(np.int64)
@@ -99,9 +103,9 @@ def make_tables(
     )
 
 
-def _shelves(periods: list[Left]) -> list[Shelf]:
+def _shelves(periods: list[PeriodResult]) -> list[BundleLists]:
     return [
-        Shelf(
+        BundleLists(
             number=left.round[0],
             begin=left.round[1],
             user=left.part["list.user"].astype(np.int64),
@@ -114,8 +118,8 @@ def _shelves(periods: list[Left]) -> list[Shelf]:
     ]
 
 
-def _scored(target: str, log: Log, periods: list[Left]) -> Scored:
-    """All questions of a target; takes its arrays out of the parts, so that they are held once."""
+def _collect_scored(target: str, log: Log, periods: list[PeriodResult]) -> ScoredQuestions:
+    """Collect all questions of a target. Takes its arrays out of the parts, so that they are held once."""
     there = [left for left in periods if f"row.{target}" in left.part]
     if not there:
         raise ModelError(f"target={target}: the log has nothing of it to ask about between start and until")
@@ -132,7 +136,7 @@ def _scored(target: str, log: Log, periods: list[Left]) -> Scored:
         ends = np.cumsum([0, *sizes])
         for left, start, stop in zip(there, ends[:-1], ends[1:], strict=True):
             head[start:stop] = left.head[log.events.item_idx[row[start:stop]]]
-    return Scored(
+    return ScoredQuestions(
         target=target,
         row=row,
         bundle=np.repeat(np.array([left.round[0] for left in there], dtype=np.int32), sizes),
@@ -152,24 +156,36 @@ def _protocol(
     config: ReplayConfig,
     arms: tuple[str, ...],
     trainer: str | None,
-    scored: tuple[Scored, ...],
+    scored: tuple[ScoredQuestions, ...],
     bundles: int,
 ) -> dict[str, object]:
-    """What was asked, in JSON values."""
+    """Describe the settings of a replay, in JSON values."""
     events = log.events
-    asked = asdict(config) | {
+    settings = asdict(config) | {
         "start": None if config.start_us is None else iso(config.start_us),
         "until": None if config.until_us is None else iso(config.until_us),
         "ties": "in_order" if log.in_order else "together",
         "targets": list(config.targets),
     }
-    kept = ("k", "targets", "every_us", "start", "until", "sample", "ties", "group", "cohort_size", "bootstrap", "seed")
+    fields = (
+        "k",
+        "targets",
+        "every_us",
+        "start",
+        "until",
+        "sample",
+        "ties",
+        "group",
+        "cohort_size",
+        "bootstrap",
+        "seed",
+    )
     return {
         "dataset": dataset.name,
         "dataset_hash": dataset.hash,
         "arms": list(arms),
         "ranking": "full" if config.negatives is None else f"among {config.negatives} sampled items",
-        **{name: asked[name] for name in kept},
+        **{name: settings[name] for name in fields},
         "bundles": bundles,
         "from": iso(int(events.time.min())),
         "to": iso(int(events.time.max())),
@@ -177,8 +193,8 @@ def _protocol(
         "n_items": events.n_items,
         "n_events": events.n_events,
         "scored_events": int(log.scored.sum()),
-        "questions": {one.target: len(one.row) for one in scored},
-        "unlistable": {one.target: int((one.relevant == 0).sum()) for one in scored},
+        "questions": {questions.target: len(questions.row) for questions in scored},
+        "unlistable": {questions.target: int((questions.relevant == 0).sum()) for questions in scored},
         "changes_of_taste": changes.n_changes,
         "trainer": None if trainer is None else json.loads(trainer),
     }

@@ -29,7 +29,7 @@ class Changes:
 
 
 def find_changes(log: Log, item_category: npt.NDArray[np.int32]) -> Changes:
-    """A change is a device's first event in a category new to it, after BEFORE others.
+    """Find changes of taste: a device's first event in a category new to it, after BEFORE others.
 
     FOLLOWED of its next AMONG events must be in it too. item_category: (n_items,) int32, −1 for none. Looks are at
     since = 0 (just before it) … SPAN events later.
@@ -37,8 +37,12 @@ def find_changes(log: Log, item_category: npt.NDArray[np.int32]) -> Changes:
     events = log.events
     code = item_category[events.item_idx].astype(np.int64)
     width = int(item_category.max(initial=-1)) + 1
-    told = np.flatnonzero((code >= 0) & log.stands)
-    first = told[np.unique(log.user[told] * width + code[told], return_index=True)[1]] if len(told) else told
+    labelled = np.flatnonzero((code >= 0) & log.stands)
+    first = (
+        labelled[np.unique(log.user[labelled] * width + code[labelled], return_index=True)[1]]
+        if len(labelled)
+        else labelled
+    )
     first = np.sort(first)
     first = first[first - events.offsets[log.user[first]] >= BEFORE]
     ends = events.offsets[1:][log.user[first]]

@@ -28,7 +28,9 @@ class Period:
 
 
 def periods(log: Interactions, every_us: int) -> Iterator[Period]:
-    """The periods that have events, in order of time; bundles appear at whole multiples of every_us since 1970.
+    """Yield the periods that have events, in order of time.
+
+    Bundles appear at whole multiples of every_us since 1970.
 
     Raises ModelError for a log without events or with more than MAX_BUNDLES periods.
     """
@@ -49,8 +51,8 @@ def periods(log: Interactions, every_us: int) -> Iterator[Period]:
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
-    """How popular every item is at a moment: what recsys.model.trend says of the whole log, carried from day to day.
+class ItemPopularity:
+    """The popularity of every item at a moment: recsys.model.trend's of the whole log, carried from day to day.
 
     now: µs; counts, recent: (n_items,) float64, events of each item without dislikes, and decayed; seen: (n_items,)
     bool.
@@ -62,12 +64,15 @@ class Levels:
     seen: npt.NDArray[np.bool_]
 
     @staticmethod
-    def start(n_items: int) -> Levels:
-        """Before the first event."""
-        return Levels(0, np.zeros(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.bool_))
+    def start(n_items: int) -> ItemPopularity:
+        """Start before the first event."""
+        return ItemPopularity(0, np.zeros(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.bool_))
 
-    def after(self, log: Interactions, rows: Index, now: int) -> Levels:
-        """The levels at `now` (µs), when the events `rows` (all since self.now) are known, and what was undone."""
+    def after(self, log: Interactions, rows: Index, now: int) -> ItemPopularity:
+        """Advance the levels to `now` (µs).
+
+        The events `rows` (all since self.now) are then known, and what was undone.
+        """
         stand = rows
         gone = np.empty(0, dtype=np.int64)
         if len(log.undone_row):
@@ -98,5 +103,5 @@ def _part(log: Interactions, rows: Index) -> Interactions:
 
 
 def _counts(log: Interactions) -> npt.NDArray[np.float64]:
-    kept = log.item_idx[log.kind != EventKind.DISLIKE]
-    return np.bincount(kept, minlength=log.n_items).astype(np.float64)
+    liked = log.item_idx[log.kind != EventKind.DISLIKE]
+    return np.bincount(liked, minlength=log.n_items).astype(np.float64)

@@ -21,27 +21,30 @@ class Trainer(Protocol):
     """Learns the shared table round by round, from the devices of a cohort."""
 
     def identity(self) -> str:
-        """Whatever must be equal for a stopped replay to go on: settings and seed, as text."""
+        """Name whatever must be equal for a stopped replay to go on: settings and seed, as text."""
         ...
 
     def start(self, n_items: int) -> Arrays:
-        """The state before the first round."""
+        """Make the state before the first round."""
         ...
 
     def round(self, state: Arrays, cohort: Interactions, now: int, number: int) -> Arrays:
-        """The state after round `number` (0, 1, …) at `now` (µs).
+        """Train one round: return the state after round `number` (0, 1, …) at `now` (µs).
 
         cohort: what each device of the cohort did before `now`; its users have no names.
         """
         ...
 
     def table(self, state: Arrays, trend: npt.NDArray[np.float32]) -> ItemTable:
-        """The table as it is published, with the trend (n_items,) float32 of the moment."""
+        """Publish the table, with the trend (n_items,) float32 of the moment."""
         ...
 
 
 def draw_cohort(active: npt.NDArray[np.int64], at_most: int, number: int, seed: int) -> npt.NDArray[np.int64]:
-    """Devices of round `number` out of those active since the last, ascending: all, or at_most of them at random."""
+    """Draw the devices of round `number` out of those active since the last, ascending.
+
+    Returns all of them, or at_most of them at random.
+    """
     if len(active) <= at_most:
         return active
     return np.sort(np.random.default_rng([seed, _COHORT, number]).choice(active, at_most, replace=False))

@@ -32,12 +32,12 @@ def table(names: Sequence[str], body: Sequence[str]) -> str:
 
 
 def upper(words: str) -> str:
-    """The words with a capital at their beginning."""
+    """Begin the words with a capital."""
     return words[:1].upper() + words[1:]
 
 
 def svg_of(picture: Figure) -> str:
-    """A picture as SVG text that is the same for the same picture."""
+    """Render a picture as SVG text that is the same for the same picture."""
     for axes in picture.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

@@ -16,7 +16,7 @@ OURS, THEIRS, HELD = "#1b6ca8", "#b0b7bf", "#d1495b"
 
 
 def plot_models(result: Mapping[str, Any], path: Path, metric: str = "ndcg@20") -> None:
-    """One row a model with its 95 % interval, all items beside new items, first model on top.
+    """Plot one row a model with its 95 % interval, all items beside new items, first model on top.
 
     result: as Evaluation.to_dict. A part that no model has is left out; both parts have the same scale.
     """
@@ -55,7 +55,9 @@ def _bars(axes: Axes, models: Sequence[Mapping[str, Any]], part: str, metric: st
 
 
 def plot_training(records: Sequence[Mapping[str, Any]], path: Path, window: int = 10) -> None:
-    """NDCG@20 of the devices' last baskets over the rounds: devices that trained, and devices that never do.
+    """Plot NDCG@20 of the devices' last baskets over the rounds.
+
+    Devices that trained stand beside devices that never do.
 
     Faint dots are rounds, lines means of the last `window` rounds of the same part that measured; where the rounds of
     the intent begin, the line does too. records: RoundRecords as dicts.

@@ -19,7 +19,9 @@ MOST_LEVEL = 4
 
 
 def plot_trials(result: Mapping[str, Any], path: Path) -> None:
-    """Every trial's best figure in the order of the search, two standard errors around it, and where it began.
+    """Plot every trial's best figure in the order of the search.
+
+    Beside it two standard errors, and where the search began.
 
     result: `start`, `metric` and `trials`, each {"trial", "share", "mean", "error"}, null for what cannot work.
     """
@@ -27,16 +29,16 @@ def plot_trials(result: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     judged = [(place, row) for place, row in enumerate(result["trials"]) if row["mean"] is not None]
     for part in sorted({round(1 / row["share"]) for _, row in judged}):
-        some = [(place, row) for place, row in judged if round(1 / row["share"]) == part]
+        of_part = [(place, row) for place, row in judged if round(1 / row["share"]) == part]
         axes.errorbar(
-            [place for place, _ in some],
-            [row["mean"] for _, row in some],
-            yerr=[2 * row["error"] for _, row in some],
+            [place for place, _ in of_part],
+            [row["mean"] for _, row in of_part],
+            yerr=[2 * row["error"] for _, row in of_part],
             fmt="o", ms=4, lw=0.8, capsize=2, color=_SHADES[part],
             label="all rounds" if part == 1 else f"1/{part} of the rounds",
         )  # fmt: skip
     axes.axhline(result["start"]["mean"], color=THEIRS, lw=1, ls="--", label="the recipe it began with")
-    best = max(judged, key=lambda one: float(one[1]["mean"]))
+    best = max(judged, key=lambda trial: float(trial[1]["mean"]))
     axes.plot(best[0], best[1]["mean"], "o", ms=10, mfc="none", mec=HELD, label="chosen")
     axes.set_xlabel("trial, in the order of the search")
     axes.set_ylabel(f"{result['metric']}, mean and 2 s.e.")
@@ -46,7 +48,7 @@ def plot_trials(result: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_validation(result: Mapping[str, Any], path: Path) -> None:
-    """Four panels: devices, rounds, folds in time, and the checks, each figure with its 95 % interval.
+    """Plot four panels: devices, rounds, folds in time, and the checks, each figure with its 95 % interval.
 
     result: as Validation.to_dict of federation/lab/validation.py.
     """

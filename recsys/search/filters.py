@@ -100,32 +100,38 @@ class Filter:
         return tuple(_leaves(self.root))
 
     def check(self, catalogue: pl.DataFrame) -> None:
-        """Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have."""
+        """Check fields and values against the catalogue's columns.
+
+        Raises ModelError for a field that the catalogue does not have, or a value that its column cannot have.
+        """
         for leaf in self.leaves:
             column = field_of(leaf.name, leaf.where)
             if column not in catalogue.columns:
                 if leaf.name in FIELDS:
                     continue
                 raise ModelError(f"{leaf.where}: no such field; must be one of {', '.join(fields_of(catalogue))}")
-            held = column_kind(catalogue.schema[column])
-            if held is None:
+            kind = column_kind(catalogue.schema[column])
+            if kind is None:
                 raise ModelError(f"{leaf.where}: a column of {catalogue.schema[column]}, which cannot be filtered on")
-            if held != "nothing" and held != leaf.kind:
-                raise ModelError(f"{leaf.where}: must be {_WORDS[held]}")
+            if kind != "nothing" and kind != leaf.kind:
+                raise ModelError(f"{leaf.where}: must be {_WORDS[kind]}")
 
     def mask(self, catalogue: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows match, (n_items,) bool, read-only. The filter must have passed `check` on the same columns."""
-        found = catalogue.select(_expression(self.root, catalogue.schema)).to_series().to_numpy()
-        mask = np.broadcast_to(found, catalogue.height) if len(found) == 1 else np.asarray(found, dtype=np.bool_)
+        """Mark the rows that match, (n_items,) bool, read-only.
+
+        The filter must have passed `check` on the same columns.
+        """
+        matches = catalogue.select(_expression(self.root, catalogue.schema)).to_series().to_numpy()
+        mask = np.broadcast_to(matches, catalogue.height) if len(matches) == 1 else np.asarray(matches, dtype=np.bool_)
         mask.flags.writeable = False
         return mask
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether one item matches, by the language's definition: the reference beside `mask`. row: column → value."""
+        """Match one item by the language's definition: the reference beside `mask`. row: column → value."""
         return _holds(self.root, row)
 
     def single_category(self) -> str | None:
-        """The category, when the filter says nothing but that it is this one."""
+        """Return the category, when the filter says nothing but that it is this one."""
         root = self.root
         if isinstance(root, OneOf) and root.name == "category" and len(root.values) == 1:
             return str(root.values[0])
@@ -133,24 +139,27 @@ class Filter:
 
 
 def field_of(name: str, where: str | None = None) -> str:
-    """The column of a field: itself, or NAME of attributes.NAME. Raises ModelError, at `where`, for no field."""
+    """Find the column of a field: itself, or NAME of attributes.NAME. Raises ModelError, at `where`, for no field."""
     if name in FIELDS:
         return name
     column = name.removeprefix(_ATTRIBUTE)
     if column in ("", name):
-        raise ModelError(f"{where or shown(name)}: no such field; must be {', '.join(FIELDS)} or attributes.NAME")
+        raise ModelError(f"{where or show_name(name)}: no such field; must be {', '.join(FIELDS)} or attributes.NAME")
     if column in FIELDS:
-        raise ModelError(f"{where or shown(name)}: no attribute but the field {column}")
+        raise ModelError(f"{where or show_name(name)}: no attribute but the field {column}")
     return column
 
 
 def fields_of(catalogue: pl.DataFrame) -> list[str]:
-    """The fields that a filter on this catalogue may name."""
+    """List the fields that a filter on this catalogue may name."""
     return [*FIELDS, *(_ATTRIBUTE + column for column in catalogue.columns if column not in FIELDS)]
 
 
 def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
-    """What values a column holds: "nothing" where all are null, None where no filter can say anything of it."""
+    """Classify what values a column holds.
+
+    "nothing" where all are null, None where no filter can say anything of it.
+    """
     if dtype == pl.Null:
         return "nothing"
     if dtype == pl.Boolean:
@@ -160,19 +169,19 @@ def column_kind(dtype: pl.DataType) -> Kind | Literal["nothing"] | None:
     return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else None
 
 
-def shown(name: object) -> str:
-    """A key for an error message: itself where it looks like a field's name, which no vector and no number does."""
+def show_name(name: object) -> str:
+    """Show a key in an error message: itself where it looks like a field's name, which no vector and no number does."""
     return name if isinstance(name, str) and _SHOWABLE.fullmatch(name) else "?"
 
 
 def parse_filter(value: object, where: str = "filter") -> Filter:
-    """A filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
+    """Parse a filter from a JSON value. Raises ModelError with the place of whatever is wrong."""
     root = _parse(value, where, 1, [])
     return Filter(root, _key(root))
 
 
 def parse_text(value: object, where: str) -> str:
-    """A text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
+    """Parse a text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
     if not isinstance(value, str):
         raise ModelError(f"{where}: must be text")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -181,7 +190,7 @@ def parse_text(value: object, where: str) -> str:
 
 
 def parse_number(value: object, where: str) -> float:
-    """A finite number, as a float. Raises ModelError for anything else; true is not 1."""
+    """Parse a finite number, as a float. Raises ModelError for anything else; true is not 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ModelError(f"{where}: must be a number")
     try:
@@ -199,53 +208,54 @@ def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
     if depth > MAX_DEPTH:
         raise ModelError(f"{where}: must not be nested deeper than {MAX_DEPTH}")
     parts: list[Node] = []
-    for name, asked in value.items():
-        place = f"{where}.{shown(name)}"
+    for name, condition in value.items():
+        place = f"{where}.{show_name(name)}"
         if name == "not":
-            parts.append(Not(_parse(asked, place, depth + 1, leaves)))
+            parts.append(Not(_parse(condition, place, depth + 1, leaves)))
         elif name in ("any", "all"):
-            if not isinstance(asked, list) or not asked:
+            if not isinstance(condition, list) or not condition:
                 raise ModelError(f"{place}: must be a list of at least one filter")
-            inner = [_parse(part, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(asked)]
-            parts.append(_joined(AnyOf if name == "any" else AllOf, inner))
+            inner = [_parse(part, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(condition)]
+            parts.append(_join(AnyOf if name == "any" else AllOf, inner))
         else:
-            leaves.append(_leaf(name, asked, place))
+            leaves.append(_leaf(name, condition, place))
             parts.append(leaves[-1])
             if len(leaves) > MAX_LEAVES:
                 raise ModelError(f"{where}: more than {MAX_LEAVES} conditions")
-    return _joined(AllOf, parts)
+    return _join(AllOf, parts)
 
 
-def _joined(join: type[AnyOf] | type[AllOf], parts: list[Node]) -> Node:
+def _join(join: type[AnyOf] | type[AllOf], parts: list[Node]) -> Node:
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, join) else (part,))]
     ordered = sorted({_key(part): part for part in flat}.items())
     return ordered[0][1] if len(ordered) == 1 else join(tuple(part for _, part in ordered))
 
 
-def _leaf(name: object, asked: object, where: str) -> Leaf:
+def _leaf(name: object, condition: object, where: str) -> Leaf:
     if not isinstance(name, str):
         raise ModelError(f"{where}: a field's name must be text")
     field_of(name, where)
     wanted = FIELDS.get(name)
-    if isinstance(asked, Mapping):
+    if isinstance(condition, Mapping):
         if wanted not in (None, "number"):
             raise ModelError(f"{where}: must be {_WORDS[wanted]}, or a list of such values")
-        if not asked or set(asked) - {"min", "max"}:
+        if not condition or set(condition) - {"min", "max"}:
             raise ModelError(f"{where}: must have min or max or both, and nothing else")
         low, high = (
-            parse_number(asked[bound], f"{where}.{bound}") if bound in asked else None for bound in ("min", "max")
+            parse_number(condition[bound], f"{where}.{bound}") if bound in condition else None
+            for bound in ("min", "max")
         )
         if low is not None and high is not None and low > high:
             raise ModelError(f"{where}: min must be at most max")
         return Between(name, low, high, where)
-    listed = asked if isinstance(asked, list) else [asked]
+    listed = condition if isinstance(condition, list) else [condition]
     if not 1 <= len(listed) <= MAX_VALUES:
         raise ModelError(f"{where}: must be 1 to {MAX_VALUES} values")
-    places = [f"{where}[{at}]" if isinstance(asked, list) else where for at in range(len(listed))]
+    places = [f"{where}[{at}]" if isinstance(condition, list) else where for at in range(len(listed))]
     typed = [_value(part, place) for part, place in zip(listed, places, strict=True)]
     kind = wanted or typed[0][0]
-    for (found, _), place in zip(typed, places, strict=True):
-        if found != kind:
+    for (value_kind, _), place in zip(typed, places, strict=True):
+        if value_kind != kind:
             raise ModelError(f"{place}: must be {_WORDS[kind]}")
     return OneOf(name, kind, tuple(sorted({value for _, value in typed})), where)
 
@@ -291,8 +301,8 @@ def _holds(node: Node, row: Mapping[str, Any]) -> bool:
     if isinstance(node, Not):
         return not _holds(node.part, row)
     if isinstance(node, (AnyOf, AllOf)):
-        found = [_holds(part, row) for part in node.parts]
-        return any(found) if isinstance(node, AnyOf) else all(found)
+        verdicts = [_holds(part, row) for part in node.parts]
+        return any(verdicts) if isinstance(node, AnyOf) else all(verdicts)
     value = row.get(field_of(node.name))
     if value is None and node.name == "available":
         value = True
@@ -304,7 +314,7 @@ def _holds(node: Node, row: Mapping[str, Any]) -> bool:
 
 
 def _expression(node: Node, schema: pl.Schema) -> pl.Expr:
-    """A boolean expression without nulls."""
+    """Build a boolean expression without nulls."""
     if isinstance(node, Not):
         return ~_expression(node.part, schema)
     if isinstance(node, (AnyOf, AllOf)):
@@ -315,26 +325,26 @@ def _expression(node: Node, schema: pl.Schema) -> pl.Expr:
     column = field_of(node.name, node.where)
     dtype = schema.get(column, pl.Null())
     if isinstance(node, OneOf) and node.name == "available":
-        said = pl.lit(True) if dtype == pl.Null else pl.col(column).fill_null(True)
-        return said.is_in(list(node.values))
+        known = pl.lit(True) if dtype == pl.Null else pl.col(column).fill_null(True)
+        return known.is_in(list(node.values))
     if dtype == pl.Null:
         return pl.lit(False)
     return _condition(node, pl.col(column), dtype).fill_null(False)
 
 
-def _condition(node: Leaf, held: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _condition(node: Leaf, column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_numeric():
-        held = held.fill_nan(None) if dtype.is_float() else held.cast(pl.Float64)
+        column = column.fill_nan(None) if dtype.is_float() else column.cast(pl.Float64)
     elif isinstance(dtype, (pl.Categorical, pl.Enum)):
-        held = held.cast(pl.String)
+        column = column.cast(pl.String)
     number = pl.Float32 if dtype == pl.Float32 else pl.Float64  # 19.99 of a float32 column is at least 19.99
     if isinstance(node, OneOf):
         if len(node.values) > 1:
-            return held.is_in(pl.Series(node.values, dtype=number if node.kind == "number" else None).implode())
-        return held == (pl.lit(node.values[0], number) if node.kind == "number" else pl.lit(node.values[0]))
+            return column.is_in(pl.Series(node.values, dtype=number if node.kind == "number" else None).implode())
+        return column == (pl.lit(node.values[0], number) if node.kind == "number" else pl.lit(node.values[0]))
     bounds = []
     if node.low is not None:
-        bounds.append(held >= pl.lit(node.low, number))
+        bounds.append(column >= pl.lit(node.low, number))
     if node.high is not None:
-        bounds.append(held <= pl.lit(node.high, number))
+        bounds.append(column <= pl.lit(node.high, number))
     return pl.all_horizontal(bounds)

@@ -51,7 +51,7 @@ _ITERATIONS = 8
 
 
 def list_names(categories: pl.Series | None) -> tuple[str, ...]:
-    """The categories with a list of their own, the largest first, equal ones by name."""
+    """Name the categories with a list of their own, the largest first, equal ones by name."""
     if categories is None:
         return ()
     counted = categories.drop_nulls().cast(pl.String).alias("name").to_frame().group_by("name").len()
@@ -62,7 +62,7 @@ def list_names(categories: pl.Series | None) -> tuple[str, ...]:
 def build_exact(
     table: ItemTable, categories: pl.Series | None, names: tuple[str, ...], trend_weight: float, seed: int
 ) -> tuple[Any, tuple[float, ...]]:
-    """The exact index, and the length ‖v‖ up to which rows of a group stand apart.
+    """Build the exact index, and the length ‖v‖ up to which rows of a group stand apart.
 
     Group g is category names[g], the last one everything else. List 2g holds the long rows of group g and list 2g + 1
     the others, none of which scores more than ‖q‖·limit: where the long ones give a list above that, it is complete,
@@ -73,18 +73,18 @@ def build_exact(
     member = np.full(table.n_items, len(names), dtype=np.int64)
     if names and categories is not None:
         place = dict(zip(names, range(len(names)), strict=True))
-        found = categories.cast(pl.String).replace_strict(place, default=len(names), return_dtype=pl.Int64)
-        member = found.fill_null(len(names)).to_numpy()
+        groups = categories.cast(pl.String).replace_strict(place, default=len(names), return_dtype=pl.Int64)
+        member = groups.fill_null(len(names)).to_numpy()
     length = lengths(table)
     wanted = queries(sample_queries(table, SAMPLE // 2, seed), trend_weight)
     limits = tuple(_limit(table, length, np.flatnonzero(member == group), wanted) for group in range(n_groups))
     lists = 2 * member + (length <= np.array(limits, dtype=np.float32)[member])
     centroids = np.zeros((2 * n_groups, columns(table.dim)), dtype=np.float32)
-    return _filled(table, centroids, ((rows, lists[rows]) for rows in chunks(table.n_items))), limits
+    return _fill_lists(table, centroids, ((rows, lists[rows]) for rows in chunks(table.n_items))), limits
 
 
 def lengths(table: ItemTable) -> npt.NDArray[np.float32]:
-    """(n_items,) float32 ‖v‖ of the items' keys."""
+    """Compute the length ‖v‖ of the items' keys, (n_items,) float32."""
     return np.concatenate([np.linalg.norm(keys(table, rows), axis=1) for rows in chunks(table.n_items)])
 
 
@@ -94,7 +94,7 @@ def _limit(
     items: npt.NDArray[np.int64],
     wanted: npt.NDArray[np.float32],
 ) -> float:
-    """The length of build_exact for a group of items, from the score of each query's last listed one."""
+    """Choose build_exact's length for a group of items, from the score of each query's last listed one."""
     if len(items) < MIN_LIST:
         return 0.0
     best = np.empty((len(wanted), 0), dtype=np.float32)
@@ -111,7 +111,9 @@ def _limit(
 
 
 def rounding(table: ItemTable) -> tuple[float, float]:
-    """The largest ‖v − half(v)‖ and the largest ‖v‖ over the items' keys: what half precision can cost a score.
+    """Bound what half precision can cost a score.
+
+    Returns the largest ‖v − half(v)‖ and the largest ‖v‖ over the items' keys.
 
     |q·v − q·half(v)| ≤ ‖q‖·‖v − half(v)‖, whatever the query.
     """
@@ -129,7 +131,9 @@ def rounding(table: ItemTable) -> tuple[float, float]:
 
 
 def build_approximate(table: ItemTable, trend_weight: float, seed: int) -> tuple[Any, tuple[tuple[int, int], ...]]:
-    """The approximate index, and how many of its lists to look at for lists of each depth: ((depth, n_probe), …).
+    """Build the approximate index, and choose how many of its lists to look at.
+
+    They are given for lists of each depth: ((depth, n_probe), …).
 
     Its lists are clusters by distance, or slabs of rows of like length, whichever finds the answers of a seeded sample
     in fewer rows: in a table whose lengths differ much, the longest 5 % of the rows hold 95 % of all top lists, and
@@ -141,15 +145,15 @@ def build_approximate(table: ItemTable, trend_weight: float, seed: int) -> tuple
     best: tuple[Any, tuple[tuple[int, int], ...]] = (None, ())
     cheapest = np.inf
     for centres, member in (_slabs(table), _clusters(table, seed)):
-        index = _filled(table, centres, ((rows, member[rows]) for rows in chunks(table.n_items)))
-        found, cost = _probes(index, table, trend_weight, wanted, np.bincount(member, minlength=len(centres)))
+        index = _fill_lists(table, centres, ((rows, member[rows]) for rows in chunks(table.n_items)))
+        probes, cost = _probes(index, table, trend_weight, wanted, np.bincount(member, minlength=len(centres)))
         if cost < cheapest:
-            best, cheapest = (index, found), cost
+            best, cheapest = (index, probes), cost
     return best
 
 
 def _slabs(table: ItemTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """SLABS lists of rows by descending length: their centres and each item's list."""
+    """Cut SLABS lists of rows by descending length: their centres and each item's list."""
     order = np.argsort(-lengths(table), kind="stable")
     member = np.empty(table.n_items, dtype=np.int64)
     member[order] = np.arange(table.n_items) * SLABS // table.n_items
@@ -159,7 +163,7 @@ def _slabs(table: ItemTable) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.in
 
 
 def _clusters(table: ItemTable, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Lists by distance to 2·√n_items centres (to a power of two): the centres and each item's list."""
+    """Cluster items by distance to 2·√n_items centres (to a power of two): the centres and each item's list."""
     rng = np.random.default_rng([seed, 1])
     n_lists = 1 << round(np.log2(2 * table.n_items**0.5))
     sample = np.sort(rng.choice(table.n_items, min(table.n_items, _POINTS_PER_LIST * n_lists), replace=False))
@@ -179,33 +183,33 @@ def _clusters(table: ItemTable, seed: int) -> tuple[npt.NDArray[np.float32], npt
 
 
 def sample_queries(table: ItemTable, n: int, seed: int) -> npt.NDArray[np.float32]:
-    """(n, dim) float32: half of them items, half random mixtures of two to eight items."""
+    """Sample queries (n, dim) float32: half of them items, half random mixtures of two to eight items."""
     rng = np.random.default_rng([seed, 2])
-    found = table.item_embeddings[rng.integers(0, table.n_items, n)].copy()
+    queries = table.item_embeddings[rng.integers(0, table.n_items, n)].copy()
     for row in range(n // 2):
         mixed = rng.integers(0, table.n_items, rng.integers(2, 9))
-        found[row] = rng.random(len(mixed), dtype=np.float32) @ table.item_embeddings[mixed]
-    return found
+        queries[row] = rng.random(len(mixed), dtype=np.float32) @ table.item_embeddings[mixed]
+    return queries
 
 
 def probing(query: npt.NDArray[np.float32], dim: int) -> npt.NDArray[np.float32]:
-    """Queries (batch, columns) with 2·‖q‖/√dim in the spare column that holds the radius of a centre."""
-    found = query.copy()
-    found[:, dim + 1] = REACH * np.linalg.norm(query, axis=1) / dim**0.5
-    return found
+    """Put 2·‖q‖/√dim of queries (batch, columns) into the spare column that holds the radius of a centre."""
+    padded = query.copy()
+    padded[:, dim + 1] = REACH * np.linalg.norm(query, axis=1) / dim**0.5
+    return padded
 
 
 def exact_lists(
     table: ItemTable, wanted: npt.NDArray[np.float32], trend_weight: float, k: int
 ) -> npt.NDArray[np.int64]:
-    """The best k item_idx of each profile, (batch, k), by float32 scores in chunks, in no order."""
+    """Find the best k item_idx of each profile, (batch, k), by float32 scores in chunks, in no order."""
     question = queries(wanted, trend_weight)
     items = np.empty((len(wanted), 0), dtype=np.int64)
     scores = np.empty((len(wanted), 0), dtype=np.float32)
     for rows in chunks(table.n_items):
-        found = question @ keys(table, rows).T
-        scores = np.concatenate([scores, found], axis=1)
-        items = np.concatenate([items, np.broadcast_to(np.arange(table.n_items)[rows], found.shape)], axis=1)
+        chunk_scores = question @ keys(table, rows).T
+        scores = np.concatenate([scores, chunk_scores], axis=1)
+        items = np.concatenate([items, np.broadcast_to(np.arange(table.n_items)[rows], chunk_scores.shape)], axis=1)
         if scores.shape[1] > k:
             best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
             scores, items = np.take_along_axis(scores, best, 1), np.take_along_axis(items, best, 1)
@@ -213,19 +217,22 @@ def exact_lists(
 
 
 def recalls(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(batch,) share of each row of truth that the same row of found has."""
+    """Compute the share of each row of truth that the same row of found has, (batch,)."""
     return np.array([len(np.intersect1d(a, b)) / len(a) for a, b in zip(truth, found, strict=True)])
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Slices that cover 0..n − 1, small enough to let other threads run between them."""
+    """Slice 0..n − 1 into pieces small enough to let other threads run between them."""
     return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
 
 
 def _probes(
     index: Any, table: ItemTable, trend_weight: float, wanted: npt.NDArray[np.float32], sizes: npt.NDArray[np.int64]
 ) -> tuple[tuple[tuple[int, int], ...], float]:
-    """n_probe of each depth that has one, and the mean number of rows that the first one looks at (inf without any)."""
+    """Measure n_probe of each depth that has one, and the mean number of rows that the first one looks at.
+
+    The mean is inf without any.
+    """
     question = probing(queries(wanted, trend_weight), table.dim)
     measured: list[tuple[int, int]] = []
     cost = np.inf
@@ -237,8 +244,8 @@ def _probes(
             rows = float(sizes[looked_at].sum(axis=1).mean()) + index.nlist
             if rows > WORTH * table.n_items:
                 return tuple(measured), cost
-            _, found = index.search(question, depth, params=look_at(n_probe))
-            if _good(truth, found):
+            _, items = index.search(question, depth, params=look_at(n_probe))
+            if _good(truth, items):
                 break
             n_probe = min(max(n_probe + 1, n_probe * 9 // 8), index.nlist)
         measured.append((depth, n_probe))
@@ -247,12 +254,12 @@ def _probes(
 
 
 def _good(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> bool:
-    """Mean recall ≥ RECALL and, for tastes off the beaten track, 19 of 20 queries ≥ TAIL_RECALL."""
+    """Judge recalls: mean ≥ RECALL and, for tastes off the beaten track, 19 of 20 queries ≥ TAIL_RECALL."""
     each = recalls(truth, found)
     return bool(each.mean() >= RECALL and np.quantile(each, 0.05) >= TAIL_RECALL)
 
 
-def _filled(
+def _fill_lists(
     table: ItemTable, centroids: npt.NDArray[np.float32], rows: Iterator[tuple[slice, npt.NDArray[np.int64]]]
 ) -> Any:
     n_lists, width = centroids.shape
@@ -272,5 +279,5 @@ def _filled(
 
 def _within(ascending: npt.NDArray[np.int64], rows: slice) -> npt.NDArray[np.int64]:
     first, last = np.searchsorted(ascending, [rows.start, rows.stop]).tolist()
-    found: npt.NDArray[np.int64] = ascending[first:last] - rows.start
-    return found
+    inside: npt.NDArray[np.int64] = ascending[first:last] - rows.start
+    return inside

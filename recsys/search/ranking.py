@@ -15,7 +15,9 @@ NEVER = np.iinfo(np.int64).min
 
 
 def sort_keys(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Distinct integers (batch, n_items) in the order of the list: score in the high half, position in the low.
+    """Make distinct integers (batch, n_items) in the order of the list.
+
+    The score is in the high half, the position in the low.
 
     scores: (batch, n_items) float32; −inf marks an item that must not be listed. NaN and +inf: ModelError.
     Distinct keys make partition and sort deterministic where scores tie.
@@ -32,7 +34,10 @@ def sort_keys(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 
 def best(keys: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int32]:
-    """The first k of each list, (batch, min(k, n_items)) int32 item_idx, best first, −1 where a list ends early."""
+    """Take the first k of each list, (batch, min(k, n_items)) int32 item_idx, best first.
+
+    −1 stands where a list ends early.
+    """
     if k < 1:
         raise ModelError(f"k={k}: must be 1 or more")
     n_items = keys.shape[1]
@@ -45,7 +50,7 @@ def best(keys: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int32]:
 
 
 def rank(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int32]:
-    """The first k item_idx of each row of scores (batch, n_items); equal scores in order of item_idx.
+    """Rank the first k item_idx of each row of scores (batch, n_items); equal scores in order of item_idx.
 
     >>> rank(np.array([[0.5, 2.0, 0.5, -np.inf]], dtype=np.float32), 4).tolist()
     [[1, 0, 2, -1]]

@@ -35,7 +35,7 @@ from recsys.search.index import (
 )
 from recsys.search.selection import Selection, look_at, make_selection
 
-Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+SearchResult = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 RECALL_FLOOR = 0.95
 RECALL_AT = 20
@@ -96,7 +96,9 @@ class ItemIndex:
         return make_selection(self.n_items, None, self._groups, True, self.limits)
 
     def select(self, allowed: npt.NDArray[np.bool_] | None = None, category: str | tuple[str, ...] = ()) -> Selection:
-        """The items that are allowed, (n_items,) bool, and of that category, or of one of these; none named: of any.
+        """Select the items that are allowed, (n_items,) bool, and of that category, or of one of these.
+
+        None named: of any.
 
         Milliseconds at 100,000 items: made once for a filter, and kept.
         """
@@ -124,8 +126,10 @@ class ItemIndex:
         trend_weight: float,
         selection: Selection | None = None,
         hidden: npt.NDArray[np.integer[Any]] | None = None,
-    ) -> Found:
-        """The best k selected items for a vector (dim,): item_idx (k',) int32 and scores (k',) float32, best first.
+    ) -> SearchResult:
+        """Search the best k selected items for a vector (dim,), best first.
+
+        Returns item_idx (k',) int32 and scores (k',) float32.
 
         Equal scores come in order of item_idx. hidden: a few item_idx that must not appear. k' < k only when fewer than
         k items are left. Every list is exact but those of the approximate index, which is asked for short lists
@@ -137,7 +141,7 @@ class ItemIndex:
         padded, lengths = self._questions(query[None], trend_weight, k)
         length = float(lengths[0])
         gone = None if hidden is None or not len(hidden) else self._ascending(hidden)
-        chosen = self._chosen(selection)
+        chosen = self._selection_or_all(selection)
         if chosen.members is not None:
             return self._each(chosen.members, padded, k, gone)
         slack = self._doubt * length
@@ -146,31 +150,31 @@ class ItemIndex:
         if self.approximate is not None and chosen.nearly_all:
             for wide in (several, spare if gone is None else spare + len(gone)):
                 probe = self._probe(wide)
-                found = None if probe is None else self._near(probe, wide, padded, length, k, slack, chosen, gone)
-                if found is not None:
-                    return found
+                result = None if probe is None else self._near(probe, wide, padded, length, k, slack, chosen, gone)
+                if result is not None:
+                    return result
                 if gone is None:
                     break
         wide = several
         if chosen.first is not None and wide < chosen.count and wide <= 2 * LISTED and (gone is None or len(gone) < k):
             scores, items = nearest(self.exact, padded, wide, chosen.first)
-            found = self._decide(scores[0], items[0], padded, k, slack, gone, None, chosen.limit * length)
-            if found is not None:
-                return found
+            result = self._decide(scores[0], items[0], padded, k, slack, gone, None, chosen.limit * length)
+            if result is not None:
+                return result
         share = chosen.count / self.n_items
         if chosen.bits is not None and share >= HALF_WAY and chosen.scan.nprobe > 2 * len(self.names):
             wide = int(several / share) + 8  # scanning all and dropping is half the price of asking a bitmap each time
             if wide < self.n_items:
                 scores, items = nearest(self.exact, padded, wide, self.everything.scan)
-                found = self._decide(scores[0], items[0], padded, k, slack, gone, chosen)
-                if found is not None:
-                    return found
+                result = self._decide(scores[0], items[0], padded, k, slack, gone, chosen)
+                if result is not None:
+                    return result
         wide = several
         while wide < chosen.count and wide <= _WIDER * _WIDER * (several + 64):
             scores, items = nearest(self.exact, padded, wide, chosen.scan)
-            found = self._decide(scores[0], items[0], padded, k, slack, gone)
-            if found is not None:
-                return found
+            result = self._decide(scores[0], items[0], padded, k, slack, gone)
+            if result is not None:
+                return result
             wide = max(_WIDER * wide, spare + (0 if gone is None else len(gone)))
         return self._each(np.flatnonzero(chosen.mask()), padded, k, gone)
 
@@ -181,31 +185,34 @@ class ItemIndex:
         *,
         trend_weight: float,
         selection: Selection | None = None,
-    ) -> list[Found]:
-        """What `search` finds for each row of (n, dim), bit for bit, with one call of the approximate index for all."""
+    ) -> list[SearchResult]:
+        """Search for each row of (n, dim) at once, bit for bit as `search` does.
+
+        The approximate index is called once for all.
+        """
         if queries.ndim != 2 or queries.shape[1] != self.table.dim:
             raise ModelError(f"queries: shape {queries.shape}, must be (n, {self.table.dim})")
-        chosen = self._chosen(selection)
-        found: Sequence[Found | None] = [None] * len(queries)
+        chosen = self._selection_or_all(selection)
+        results: Sequence[SearchResult | None] = [None] * len(queries)
         probe = self._probe(_candidates(k)) if chosen.nearly_all and chosen.members is None else None
         if probe is not None and len(queries) > 1:
             padded, lengths = self._questions(queries, trend_weight, k)
-            found = self._near_many(probe, padded, lengths, k, chosen)
+            results = self._near_many(probe, padded, lengths, k, chosen)
         return [
-            self.search(query, k, trend_weight=trend_weight, selection=chosen) if one is None else one
-            for query, one in zip(queries, found, strict=True)
+            self.search(query, k, trend_weight=trend_weight, selection=chosen) if result is None else result
+            for query, result in zip(queries, results, strict=True)
         ]
 
     def check_recall(self, sample: int = 64, *, trend_weight: float = 0.0, seed: int = 1) -> float:
-        """Mean recall@20 of searches against float32 scores of every item, on `sample` seeded queries.
+        """Measure mean recall@20 of searches against float32 scores of every item, on `sample` seeded queries.
 
         Raises ModelError below RECALL_FLOOR: such an index must not serve.
         """
         wanted = sample_queries(self.table, sample, seed)
         k = min(RECALL_AT, self.n_items)
         truth = exact_lists(self.table, wanted, trend_weight, k)
-        found = [self.search(row, k, trend_weight=trend_weight)[0] for row in wanted]
-        recall = float(recalls(truth, np.array(found, dtype=np.int64)).mean())
+        items = [self.search(row, k, trend_weight=trend_weight)[0] for row in wanted]
+        recall = float(recalls(truth, np.array(items, dtype=np.int64)).mean())
         if recall < RECALL_FLOOR:
             raise ModelError(f"recall@{k}={recall:.3f}: must be {RECALL_FLOOR} or more for an index to serve")
         return recall
@@ -233,7 +240,7 @@ class ItemIndex:
     def _groups(self) -> npt.NDArray[np.int64]:
         return np.arange(len(self.limits))
 
-    def _chosen(self, selection: Selection | None) -> Selection:
+    def _selection_or_all(self, selection: Selection | None) -> Selection:
         chosen = self.everything if selection is None else selection
         if chosen.n_items != self.n_items:
             raise ModelError(f"selection: of {chosen.n_items} items, the index has {self.n_items}")
@@ -242,7 +249,7 @@ class ItemIndex:
     def _questions(
         self, queries: npt.NDArray[np.float32], trend_weight: float, k: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """The padded queries (n, columns) of (n, dim), and their lengths (n,)."""
+        """Pad queries (n, dim) to (n, columns), and compute their lengths (n,)."""
         if k < 1:
             raise ModelError(f"top_k={k}: must be 1 or more")
         dim = self.table.dim
@@ -271,8 +278,8 @@ class ItemIndex:
         slack: float,
         chosen: Selection,
         gone: npt.NDArray[np.int64] | None,
-    ) -> Found | None:
-        """What the approximate index finds. It is never filtered: with a filter it misses what lies further off."""
+    ) -> SearchResult | None:
+        """Search the approximate index. It is never filtered: with a filter it misses what lies further off."""
         dim = self.table.dim
         padded[0, dim + 1] = REACH * length / dim**0.5
         scores, items = nearest(self.approximate, padded, wide, probe)
@@ -286,8 +293,8 @@ class ItemIndex:
         lengths: npt.NDArray[np.float64],
         k: int,
         chosen: Selection,
-    ) -> list[Found | None]:
-        """_near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
+    ) -> list[SearchResult | None]:
+        """Do _near and _decide for several queries (n, columns), nothing hidden but what is not selected."""
         dim = self.table.dim
         padded[:, dim + 1] = REACH * lengths / dim**0.5
         rough, items = nearest(self.approximate, padded, _candidates(k), probe)
@@ -318,8 +325,10 @@ class ItemIndex:
         gone: npt.NDArray[np.int64] | None,
         chosen: Selection | None = None,
         elsewhere: float = -np.inf,
-    ) -> Found | None:
-        """The first k of these candidates in float32, or None when one that is not among them could be in the list.
+    ) -> SearchResult | None:
+        """Decide the first k of these candidates in float32.
+
+        None when one that is not among them could be in the list.
 
         rough: descending half-precision scores of items; whatever is not among them has a score ≤ the last one, or
         ≤ elsewhere where it was not looked at, + slack.
@@ -346,26 +355,26 @@ class ItemIndex:
         padded: npt.NDArray[np.float32],
         k: int,
         gone: npt.NDArray[np.int64] | None,
-    ) -> Found:
-        """The first k of some items (ascending), all of them scored."""
+    ) -> SearchResult:
+        """Find the first k of some items (ascending), all of them scored."""
         if gone is not None:
             members = members[absent(members, gone)]
         place, scores = top_k(self._score(members, padded), k)
         return members[place].astype(np.int32, copy=False), scores
 
     def _score(self, items: npt.NDArray[np.integer[Any]], padded: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The score of recsys.model.scoring for some items, (len(items),) float32."""
+        """Score some items as recsys.model.scoring does, (len(items),) float32."""
         table, row = self.table, padded[0]
         dim = table.item_embeddings.shape[1]
-        found: npt.NDArray[np.float32] = table.item_embeddings.take(items, axis=0) @ row[:dim]
-        found += row[dim] * table.trend.take(items)
-        return found
+        scores: npt.NDArray[np.float32] = table.item_embeddings.take(items, axis=0) @ row[:dim]
+        scores += row[dim] * table.trend.take(items)
+        return scores
 
 
 def nearest(
     index: Any, padded: npt.NDArray[np.float32], k: int, parameters: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """FAISS's own search for queries (n, columns), past the checks of its Python wrapper: (n, k) scores and ids."""
+    """Search with FAISS for queries (n, columns), past its Python wrapper's checks: (n, k) scores and ids."""
     n = len(padded)
     scores, items = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
     pointer = faiss.swig_ptr
@@ -374,13 +383,13 @@ def nearest(
 
 
 def _candidates(k: int) -> int:
-    """How many are asked for in half precision, so that the first k in float32 are nearly always decided."""
+    """Decide how many to ask for in half precision, so that the first k in float32 are nearly always decided."""
     return k + k // 8 + 6
 
 
 def absent(items: npt.NDArray[np.integer[Any]], gone: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """(len(items),) bool: which items are not in gone, ascending and not empty."""
+    """Mark which items are not in gone, ascending and not empty: (len(items),) bool."""
     place = gone.searchsorted(items)
     place[place == len(gone)] = 0
-    found: npt.NDArray[np.bool_] = gone[place] != items
-    return found
+    outside: npt.NDArray[np.bool_] = gone[place] != items
+    return outside

@@ -43,14 +43,16 @@ class Selection:
         return self.count >= NEARLY_ALL * self.n_items
 
     def allows(self, item_idx: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """(len(item_idx),) bool."""
+        """Mark which items are allowed, (len(item_idx),) bool."""
         if self.bits is None:
             return np.ones(len(item_idx), dtype=np.bool_)
-        found: npt.NDArray[np.bool_] = (self.bits[item_idx >> 3] >> (item_idx & 7).astype(np.uint8) & 1).view(np.bool_)
-        return found
+        allowed: npt.NDArray[np.bool_] = (self.bits[item_idx >> 3] >> (item_idx & 7).astype(np.uint8) & 1).view(
+            np.bool_
+        )
+        return allowed
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(n_items,) bool, true where an item is allowed."""
+        """Mark every allowed item, (n_items,) bool."""
         if self.bits is None:
             return np.ones(self.n_items, dtype=np.bool_)
         return np.unpackbits(self.bits, count=self.n_items, bitorder="little").view(np.bool_)
@@ -63,7 +65,7 @@ def make_selection(
     whole: bool,
     limits: tuple[float, ...],
 ) -> Selection:
-    """A Selection of the items of a mask (n_items,) bool, or of all.
+    """Make a Selection of the items of a mask (n_items,) bool, or of all.
 
     groups: those of the exact index that hold them all. whole: they are all of these groups, so that no item needs to
     be asked. limits: of every group.
@@ -82,7 +84,10 @@ def make_selection(
 
 
 def _scans(bits: npt.NDArray[np.uint8] | None, groups: npt.NDArray[np.int64], limit: float) -> tuple[Any, Any]:
-    """FAISS parameters for an exact scan of some groups, and of their long rows, behind a bitmap if there is one."""
+    """Make FAISS parameters for an exact scan of some groups, and of their long rows.
+
+    Both are behind a bitmap if there is one.
+    """
     long, both = 2 * groups, np.concatenate([2 * groups, 2 * groups + 1])
     behind = {} if bits is None else {"sel": _faiss.IDSelectorBitmap(bits)}
 
@@ -94,5 +99,5 @@ def _scans(bits: npt.NDArray[np.uint8] | None, groups: npt.NDArray[np.int64], li
 
 
 def look_at(n_lists: int) -> Any:
-    """FAISS parameters for looking at the n_lists most promising lists."""
+    """Make FAISS parameters for looking at the n_lists most promising lists."""
     return _faiss.SearchParametersIVF(nprobe=n_lists)

@@ -35,7 +35,7 @@ def add(
 
 @app.command("list")
 def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False) -> None:
-    """The bundles of a shop, the last added first."""
+    """List the bundles of a shop, the last added first."""
     store = _store(state)
     active = store.active(app_name)
     rows = [asdict(one) | {"current": one == active} for one in store.all(app_name)]

@@ -28,7 +28,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 
 def make_certificates(folder: Path, hosts: tuple[str, ...] = THIS_MACHINE, days: int = 365) -> dict[str, Path]:
-    """A new authority and one certificate per server, all ECDSA P-256; paths by name.
+    """Make a new authority and one certificate per server, all ECDSA P-256; paths by name.
 
     ca.pem is what clients pin. The authority's own key is thrown away: nobody can sign in its name later. Raises
     ServingError when the folder holds certificates already.

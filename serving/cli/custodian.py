@@ -96,7 +96,7 @@ def _expire(custodian: Custodian, ended: threading.Event) -> None:
 
 
 def read_plan(path: Path) -> PrivacyPlan:
-    """The plan of a JSON file."""
+    """Read the plan of a JSON file."""
     try:
         return PrivacyPlan.from_json(path.read_bytes())
     except OSError as error:
@@ -104,7 +104,7 @@ def read_plan(path: Path) -> PrivacyPlan:
 
 
 def read_terms(path: Path) -> ExperimentTerms:
-    """The terms of a JSON file."""
+    """Read the terms of a JSON file."""
     try:
         return ExperimentTerms.from_json(path.read_bytes())
     except OSError as error:

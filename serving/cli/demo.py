@@ -22,7 +22,7 @@ from data.interactions import EventKind, Interactions
 from data.split import parse_time
 from federation.device.device import Device
 from federation.device.lists import Recommendations
-from federation.lab.comparison import Compared, compare_models
+from federation.lab.comparison import ComparisonResult, compare_models
 from federation.lab.mixing import learn_mix
 from federation.lab.publish import publish
 from federation.lab.questions import question
@@ -42,7 +42,7 @@ def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")] = False,
     seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
 ) -> None:
-    """Real purchases in, federated training, personalized against global, then a device asks the service."""
+    """Train federatedly on real purchases, compare personalized with global, then let a device ask the service."""
     say = errors if as_json else console
     started = time.monotonic()
     _heading(say, "[bold]1  read a real purchase log")
@@ -82,7 +82,7 @@ def demo_command(
 
 
 def _heading(say: Console, text: str) -> None:
-    """A line across a terminal; in a pipe, whose lines have no end, the text alone."""
+    """Draw a line across a terminal; in a pipe, whose lines have no end, print the text alone."""
     if say.is_terminal:
         say.rule(text)
     else:
@@ -93,32 +93,32 @@ def _device_story(
     dataset: Dataset,
     train: Interactions,
     test: Interactions,
-    compared: Compared,
+    compared: ComparisonResult,
     bundle: Bundle,
     out: Path,
     now: int,
 ) -> dict[str, Any]:
     """Play one shopper: its history goes to a device, the device asks over HTTP, one more event moves the list."""
     user = _typical(train, compared)
-    own, later = train.of(user), set(test.item_idx[test.of(user)].tolist())
+    history, later = train.of(user), set(test.item_idx[test.of(user)].tolist())
     ids = dataset.catalogue["item_id"].to_list()
     titles = dict(zip(ids, dataset.catalogue["title"].to_list(), strict=True))
     bought_later = {ids[item] for item in later}
-    n_past = own.stop - own.start
+    n_past = history.stop - history.start
     lines = [f"A shopper with {n_past} past purchases. History and profile stay in one encrypted file on the device."]
     with tempfile.TemporaryDirectory() as home, _service(out / "bundle") as url:
         device = Device.create(Path(home) / "device", consent="observe", key_store="file")
         device.refresh(url)
-        for row in range(own.start, own.stop):
+        for row in range(history.start, history.stop):
             device.observe(ids[train.item_idx[row]], EventKind.PURCHASE, int(train.time[row]))
         before = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")
         on_device = device.recommend(10, repeat=False, now=now)
         full = device.recommend(10, now=now)
-        same = len({one.item_id for one in before.items} & {one.item_id for one in on_device.items})
+        same = len({listed.item_id for listed in before.items} & {listed.item_id for listed in on_device.items})
         lines += _shelf("over HTTP, mode profile (the vector is used once and forgotten)", before, titles, bought_later)
         lines += _shelf("on the device, nothing sent, by the mix of all signals", full, titles, bought_later)
         lines.append(f"  without what the shopper had before, {same} of 10 items are also in the list over HTTP")
-        liked = next(one.item_id for one in on_device.items[::-1] if one.item_id not in bought_later)
+        liked = next(listed.item_id for listed in on_device.items[::-1] if listed.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
         after = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")
         moved = 10 - len({one.item_id for one in before.items} & {one.item_id for one in after.items})
@@ -130,12 +130,12 @@ def _device_story(
         "history": n_past,
         "same_of_10": same,
         "changed_after_dislike": moved,
-        "bought_later_in_top_10": sum(one.item_id in bought_later for one in full.items),
+        "bought_later_in_top_10": sum(listed.item_id in bought_later for listed in full.items),
     }
 
 
-def _typical(train: Interactions, compared: Compared) -> int:
-    """The warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
+def _typical(train: Interactions, compared: ComparisonResult) -> int:
+    """Choose the warm user of median list quality among those with 30 to 60 events: neither our best nor our worst."""
     users = compared.evaluation.users
     quality = compared.evaluation.column("personalized", "ndcg@20")
     size = train.counts[users]
@@ -144,16 +144,16 @@ def _typical(train: Interactions, compared: Compared) -> int:
 
 
 def _shelf(how: str, list_: Recommendations, titles: dict[str, str], bought: set[str]) -> Sequence[str]:
-    hits = sum(one.item_id in bought for one in list_.items)
+    hits = sum(item.item_id in bought for item in list_.items)
     head = f"[bold]{how}[/bold]: {hits} of 10 were bought in the following month"
     return [head] + [
-        f"  {'●' if one.item_id in bought else '○'} {titles[one.item_id] or one.item_id}" for one in list_.items
+        f"  {'●' if item.item_id in bought else '○'} {titles[item.item_id] or item.item_id}" for item in list_.items
     ]
 
 
 @contextmanager
 def _service(bundle: Path) -> Iterator[str]:
-    """`ownshelf serve` in a process of its own on a free port; its address."""
+    """Run `ownshelf serve` in a process of its own on a free port; yield its address."""
     program = [sys.executable, "-m", "serving.cli.main"]
     command = [*program, "serve", str(bundle), "--port", "0", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # our own program, no shell

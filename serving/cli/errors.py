@@ -38,7 +38,10 @@ class OneLineCommand(TyperCommand):
 
 
 def _of_database(error: Exception) -> Exception:
-    """A database that does not answer is no bug; not its own words, which may hold the address and so a password."""
+    """Explain that a database does not answer, which is no bug.
+
+    Its own words are left out: they may hold the address and so a password.
+    """
     if type(error).__module__.startswith("sqlalchemy."):
         return _told(OwnshelfError(f"store: the database cannot be used ({type(error).__name__})"))
     return error

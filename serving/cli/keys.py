@@ -43,7 +43,7 @@ def list_(
     app_name: Annotated[str | None, typer.Option("--app", help="Of one shop only.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Every key, without its secret."""
+    """List every key, without its secret."""
     entries = _keys(federation, state).all(app_name)
     lines = [
         f"{one.key_id}  {one.app}  {','.join(one.scopes)}  {'revoked' if one.revoked_at else 'good'}" for one in entries
@@ -63,7 +63,7 @@ def service(
     folder: Annotated[Path, typer.Argument(help="The service's folder, store.folder of its federation file.")],
     as_json: AsJson = False,
 ) -> None:
-    """The public key that the custodian is to know this service by; made if there is none."""
+    """Print the public key that the custodian is to know this service by; made if there is none."""
     from federation.storage.key_files import load_or_make_key
     from serving.process.federation_file import SERVICE_KEY
 
@@ -73,7 +73,7 @@ def service(
 
 
 def _keys(federation: Path | None, state: str | None) -> ApiKeys:
-    """The keys of a federation file's store, or of a state."""
+    """Open the keys of a federation file's store, or of a state."""
     if federation is not None:
         from serving.process.federation_file import FederationFile  # loads the whole of live training
 

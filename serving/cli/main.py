@@ -60,7 +60,7 @@ class Commands(OneLineErrors):
         return [name for name in COMMANDS if name != "bench" or in_checkout()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, or None for an unknown name."""
+        """Find the command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         where, line = COMMANDS[cmd_name]
@@ -73,20 +73,20 @@ class Commands(OneLineErrors):
         return get_command(found) if isinstance(found, typer.Typer) else _command(found, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Help without importing any command."""
+        """Write help without importing any command."""
         self._listing = True
         super().format_help(ctx, formatter)
         self._listing = False
 
 
 def _command(function: Any, name: str, line: str | None = None) -> Any:
-    one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.command(name, help=line)(function)
-    return get_command(one)
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.command(name, help=line)(function)
+    return get_command(program)
 
 
 def in_checkout(root: Path = ROOT) -> bool:
-    """Whether the package lies in a checkout of the repository; its root is then where `tests` is imported from."""
+    """Check if the package lies in a checkout of the repository. Its root is then where `tests` is imported from."""
     if not (root / "tests" / "benchmarks" / "command.py").is_file():
         return False
     if str(root) not in sys.path:
@@ -104,7 +104,7 @@ def _refuse_bench(
 
 
 def _nothing() -> None:
-    """Stands for a command in the list of commands."""
+    """Stand for a command in the list of commands."""
 
 
 app = typer.Typer(
@@ -119,7 +119,7 @@ app = typer.Typer(
 
 @app.callback()
 def options() -> None:
-    """Recommendations from profiles that never leave the shopper's device."""
+    """Recommend from profiles that never leave the shopper's device."""
 
 
 def main() -> None:

@@ -22,17 +22,17 @@ errors = Console(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document; what is not a number there (nan, infinity) becomes null, or "inf"."""
+    """Print one JSON document; what is not a number there (nan, infinity) becomes null, or "inf"."""
     typer.echo(text_of(value))
 
 
 def text_of(value: Any) -> str:
-    """The JSON text of print_json."""
+    """Write the JSON text of print_json."""
     return json.dumps(jsonable(value), indent=1, ensure_ascii=False)
 
 
 def jsonable(value: Any) -> Any:
-    """The value with nan as null and infinities as strings, for strict JSON."""
+    """Convert nan to null and infinities to strings, for strict JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
     if isinstance(value, Mapping):
@@ -44,7 +44,7 @@ def jsonable(value: Any) -> Any:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Progress]:
-    """A progress bar on stderr; its one task has id 0. total: None while it is not known."""
+    """Show a progress bar on stderr; its one task has id 0. total: None while it is not known."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         bar.add_task(what, total=total)
@@ -52,7 +52,7 @@ def progress(what: str, total: int | None) -> Iterator[Progress]:
 
 
 def models_table(result: Mapping[str, Any], metric: str) -> Table:
-    """Models × parts with intervals, from Evaluation.to_dict."""
+    """Make a table of models × parts with intervals, from Evaluation.to_dict."""
     parts = [part for part in ("all", "new", "repeat", "cold") if any(row.get(part) for row in result["models"])]
     table = Table(title=f"{metric}, mean over users and 95 % interval", title_justify="left")
     table.add_column("model", no_wrap=True)

@@ -22,7 +22,7 @@ def list_(
     n: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """The newest rounds, newest first."""
+    """List the newest rounds, newest first."""
     rows = [
         {"round": one.number, "state": one.state, "reports": one.counted, "failure": one.failure, **one.record}
         for one in FederationFile.read(federation).store().rounds(n)
@@ -33,7 +33,7 @@ def list_(
 
 @app.command()
 def releases(federation: FederationPath, as_json: AsJson = False) -> None:
-    """The kept bundles, newest first."""
+    """List the kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
     rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]

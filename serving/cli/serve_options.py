@@ -15,12 +15,12 @@ from serving.process.settings import Settings, variable
 
 
 def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose ``**options`` are the settings, each None unless it is given."""
+    """Make a command whose ``**options`` are the settings, each None unless it is given."""
     hints = get_type_hints(function, include_extras=True)
-    own = [
-        one.replace(annotation=hints[one.name])
-        for one in inspect.signature(function).parameters.values()
-        if one.kind is not one.VAR_KEYWORD
+    parameters = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
     ]
     offered = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
@@ -31,8 +31,8 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, **kwargs)
 
     command.__doc__ = function.__doc__
-    command.__signature__ = inspect.Signature([*own, *offered])  # type: ignore[attr-defined]  # typer reads it
-    command.__annotations__ = {one.name: one.annotation for one in (*own, *offered)}
+    command.__signature__ = inspect.Signature([*parameters, *offered])  # type: ignore[attr-defined]  # typer reads it
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*parameters, *offered)}
     return command
 
 
@@ -41,12 +41,12 @@ def _option(name: str, field: FieldInfo) -> Any:
     flag = f"--{name.replace('_', '-')}"
     names = (flag, f"--no-{name}") if field.annotation is bool else (flag,)
     spelled = "/".join(names)
-    told = f"{field.description} [{variable(name)}]{default}"
-    return Annotated[_type(field.annotation) | None, typer.Option(spelled, help=told, show_default=False)]
+    help_text = f"{field.description} [{variable(name)}]{default}"
+    return Annotated[_type(field.annotation) | None, typer.Option(spelled, help=help_text, show_default=False)]
 
 
 def _type(annotation: Any) -> Any:
-    """What the command line reads for a setting; the setting itself judges the value."""
+    """Choose what the command line reads for a setting; the setting itself judges the value."""
     if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(one for one in get_args(annotation) if one is not type(None))
+        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
     return annotation if annotation in (int, float, bool, Path) else str

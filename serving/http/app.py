@@ -30,7 +30,7 @@ from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.openapi import document
 from serving.http.rates import KeyRates
 from serving.http.readiness import RECALL_FLOOR, Readiness
-from serving.http.request_record import AccessLogKind, Observer, Seen, access_log
+from serving.http.request_record import AccessLogKind, Observer, RequestRecord, access_log
 from serving.http.resources.ask_routes import add_asking, hot_answer
 from serving.http.resources.bundle_routes import Releases, add_bundles
 from serving.http.resources.candidate_routes import add_candidates
@@ -39,8 +39,8 @@ from serving.http.resources.front_pages import add_front_pages
 from serving.http.resources.item_routes import add_items
 from serving.http.statuses import STATUS as STATUS
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, Shelf
-from serving.shelf.store_watcher import KEEP, Following
+from serving.shelf.served import Apps, ServedBundles
+from serving.shelf.store_watcher import KEEP, StoreWatcher
 from serving.state.stores import Stores
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -72,7 +72,7 @@ class _Service(FastAPI):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the application's start and end."""
+        """Answer one request, or the application's start and end."""
         if scope["type"] != "http" or self.middleware_stack is None:
             await super().__call__(scope, receive, send)
             return
@@ -80,7 +80,7 @@ class _Service(FastAPI):
         await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """From the guard inwards."""
+        """Build the middleware from the guard inwards."""
         stack: Any = super().build_middleware_stack()
         while not isinstance(stack, Guard):
             stack = stack.app
@@ -98,7 +98,9 @@ def create_app(
     releases: Releases | None = None,
     coordinator: Any = None,
 ) -> FastAPI:
-    """The application. bundles: of the app `shop`, or by app: the first is current, the others are still answered.
+    """Create the application.
+
+    bundles: of the app `shop`, or by app: the first is current, the others are still answered.
 
     access: who may ask; without it anybody may. state: asks the state something small, or raises. observers: are told
     of every request. stores: shared by all workers; without them changes are gone with the process. releases: who
@@ -107,9 +109,9 @@ def create_app(
     """
     bounds = settings or ServiceSettings()
     by_app = bundles if isinstance(bundles, Mapping) else {OPEN_APP: bundles}
-    apps = Apps({name: Shelf(some, bounds.index_folder) for name, some in by_app.items()})
+    apps = Apps({name: ServedBundles(some, bounds.index_folder) for name, some in by_app.items()})
     shared = stores or Stores.passing()
-    following = Following(
+    watcher = StoreWatcher(
         apps,
         shared,
         elsewhere=() if coordinator is None else (OPEN_APP,),
@@ -118,7 +120,7 @@ def create_app(
     )
     if stores is None:
         _remember(shared, by_app)
-    following.look()
+    watcher.sync()
     metrics = Metrics()
     readiness = Readiness(apps, state, floor=bounds.recall_floor)
     metrics.add(readiness.gauges)
@@ -132,10 +134,10 @@ def create_app(
         telemetry=NO_TELEMETRY,
     )
     _add_errors(app)
-    app.state.apps, app.state.metrics, app.state.following, app.state.stores = apps, metrics, following, shared
+    app.state.apps, app.state.metrics, app.state.watcher, app.state.stores = apps, metrics, watcher, shared
     add_asking(app, apps)
-    add_items(app, apps, shared.items, following.look)
-    add_bundles(app, apps, releases or shared.bundles, following.look)
+    add_items(app, apps, shared.items, watcher.sync)
+    add_bundles(app, apps, releases or shared.bundles, watcher.sync)
     add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)
     add_front_pages(app)
@@ -158,7 +160,7 @@ def create_app(
 
 
 def _remember(stores: Stores, by_app: Mapping[str, Sequence[Bundle]]) -> None:
-    """Bundles that were given and not added: so that they can be switched between."""
+    """Remember bundles that were given and not added, so that they can be switched between."""
     for name, bundles in by_app.items():
         for bundle in reversed(bundles):
             if bundle.folder.is_dir():
@@ -168,7 +170,7 @@ def _remember(stores: Stores, by_app: Mapping[str, Sequence[Bundle]]) -> None:
 def _counted(stores: Stores) -> Observer:
     kinds = {"/v1/recommendations/batch": "batch", "/v1/items/{item_id}/similar": "similar"}
 
-    def count(seen: Seen) -> None:
+    def count(seen: RequestRecord) -> None:
         kind = seen.mode if seen.mode else kinds.get(seen.route, "other")
         if not seen.mode and seen.route.startswith(("/v1/catalogue", "/v1/clusters")):
             kind = "catalogue"
@@ -179,14 +181,14 @@ def _counted(stores: Stores) -> Observer:
 
 
 def _document(app: FastAPI, apps: Apps, access: Access, written: dict[object, dict[str, Any]]) -> dict[str, Any]:
-    """The document of what is served now; written: the last one, under what it was written of."""
+    """Document what is served now; written: the last document, under what it was written of."""
     names = apps.names()
-    served = [one for name in names for one in apps.of(name).all()]
-    state = (*(one.version for one in served), len(names), access.is_open)
+    served = [bundle for name in names for bundle in apps.of(name).all()]
+    state = (*(bundle.version for bundle in served), len(names), access.is_open)
     if state not in written:
-        made = document(app, served, named=len(names) == 1, is_open=access.is_open)
+        fresh = document(app, served, named=len(names) == 1, is_open=access.is_open)
         written.clear()
-        written[state] = made
+        written[state] = fresh
     return written[state]
 
 

@@ -1,4 +1,4 @@
-"""Questions that arrive together are searched together, between what comes before and after a search.
+"""Batch concurrent queries into one index search.
 
 A search reads more than the processor's caches hold. Where each request is parsed, searched and written before the next
 one is looked at, all of it runs from cold caches each time. Nobody is waited for: a group is whoever is here already.
@@ -20,21 +20,24 @@ MOST = 32
 
 @dataclass(frozen=True, eq=False)
 class _Group(Generic[Q, F]):
-    """Who is waiting in one event loop."""
+    """The questions that wait in one event loop."""
 
     loop: asyncio.AbstractEventLoop
-    waiting: list[tuple[Q, asyncio.Future[F | _Failed]]] = field(default_factory=list)
+    waiting: list[tuple[Q, asyncio.Future[F | _FailedCall]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
-class _Failed:
-    """A future's own exception would be logged whole if nobody came for it, and its text may hold what was sent."""
+class _FailedCall:
+    """An error as a result: asyncio would log a future's own exception whole, with what was sent in its text."""
 
     error: Exception
 
 
-class Together(Generic[Q, F]):
-    """Answers questions by one function, which must not wait; holds a question until it is answered, no longer."""
+class Batcher(Generic[Q, F]):
+    """Answers concurrent questions by one call of a function, which must not wait.
+
+    A question is held until it is answered, no longer.
+    """
 
     def __init__(self, search: Callable[[Sequence[Q]], Sequence[F]], most: int = MOST) -> None:
         """search: the answers to some questions, in their order. Where it raises, each question is asked alone, so that
@@ -43,19 +46,19 @@ class Together(Generic[Q, F]):
         self._most = most
         self._open: _Group[Q, F] | None = None
 
-    async def ask(self, question: Q) -> F:
-        """What the function answers, or raises, of this question."""
+    async def submit(self, question: Q) -> F:
+        """Submit a question and wait for its answer; raises what the function raises of it."""
         loop = asyncio.get_running_loop()
         group = self._open
         if group is None or group.loop is not loop:
             group = self._open = _Group(loop)
             loop.call_soon(self._answer, group)
-        answer: asyncio.Future[F | _Failed] = loop.create_future()
+        answer: asyncio.Future[F | _FailedCall] = loop.create_future()
         group.waiting.append((question, answer))
-        found = await answer
-        if isinstance(found, _Failed):
-            raise found.error
-        return found
+        result = await answer
+        if isinstance(result, _FailedCall):
+            raise result.error
+        return result
 
     def _answer(self, group: _Group[Q, F]) -> None:
         if self._open is group:
@@ -65,16 +68,16 @@ class Together(Generic[Q, F]):
         # Of the others, the time was over or the sender left.
         here = [(question, answer) for question, answer in group.waiting[: self._most] if not answer.cancelled()]
         questions = [question for question, _ in here]
-        found: Sequence[F | _Failed]
+        results: Sequence[F | _FailedCall]
         try:
-            found = self._search(questions)
+            results = self._search(questions)
         except Exception:  # noqa: BLE001  # whoever asked what cannot be answered is told, nobody else
-            found = [self._alone(question) for question in questions]
-        for (_, answer), one in zip(here, found, strict=True):
-            answer.set_result(one)
+            results = [self._alone(question) for question in questions]
+        for (_, answer), result in zip(here, results, strict=True):
+            answer.set_result(result)
 
-    def _alone(self, question: Q) -> F | _Failed:
+    def _alone(self, question: Q) -> F | _FailedCall:
         try:
             return self._search([question])[0]
         except Exception as error:  # noqa: BLE001  # its future carries it
-            return _Failed(error)
+            return _FailedCall(error)

@@ -77,7 +77,10 @@ class ErrorAnswer(Strict):
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that a route declares; 500 and, behind a key or a bound, 401, 403, 429 and 503 always may be."""
+    """Describe the errors that a route declares.
+
+    500 and, behind a key or a bound, 401, 403, 429 and 503 always may be.
+    """
     return {
         status: {"model": ErrorAnswer, "description": "Refused"}
         for status in sorted({*statuses, 401, 403, 429, 500, 503})
@@ -85,13 +88,13 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def invalid(problems: Any) -> Refusal:
-    """The refusal for pydantic's error list: where and what, not the value that was sent."""
+    """Refuse pydantic's error list: say where and what, not the value that was sent."""
     described = [{"at": _place(problem["loc"]), "problem": _sentence(problem)} for problem in problems[:10]]
     return _described(described)
 
 
 def invalid_field(at: str, problem: str) -> Refusal:
-    """The same for one field that was checked here."""
+    """Refuse one field that was checked here, in the same way."""
     return _described([{"at": at, "problem": problem}])
 
 
@@ -106,7 +109,7 @@ def _place(loc: tuple[str | int, ...]) -> str:
 
 
 def _step(step: str | int) -> str:
-    """A field's name is said back only if it looks like one: it, too, was sent."""
+    """Say a field's name back only if it looks like one: it, too, was sent."""
     return str(step) if isinstance(step, int) or re.fullmatch("[a-z_]{1,32}", step) else "(unnamed)"
 
 
@@ -119,7 +122,7 @@ def _sentence(problem: Any) -> str:
 
 
 def profile_vector(sent: str | list[float], dim: int, name: str = "profile") -> npt.NDArray[np.float32]:
-    """A sent vector (1, dim) float32. Raises Refusal for another length, for NaN and for values beyond ±2^17."""
+    """Read a sent vector (1, dim) float32. Raises Refusal for another length, for NaN and for values beyond ±2^17."""
     if isinstance(sent, str):
         try:
             content = binascii.a2b_base64(sent, strict_mode=True)

@@ -20,7 +20,7 @@ class CrossOrigin:
     """Origins such as https://shop.example, each exactly; or `*` alone for any."""
 
     def __init__(self, origins: Sequence[str]) -> None:
-        """Raises ServingError for what is no origin."""
+        """Check every origin; raises ServingError for what is none."""
         for origin in origins:
             if origin != "*" and not is_origin(origin):
                 raise ServingError(f"cors_origins={origin!r}: must be such as https://shop.example, or * alone")
@@ -30,7 +30,10 @@ class CrossOrigin:
         self._allowed = frozenset(origin.encode() for origin in origins)
 
     def headers(self, origin: bytes | None) -> Headers:
-        """Headers of an answer. A cache must know that they depend on the origin, so that is said without one too."""
+        """Make the headers of an answer.
+
+        A cache must know that they depend on the origin, so that is said without one too.
+        """
         if self._any:
             return ((b"access-control-allow-origin", b"*"), _EXPOSED)
         if origin is None or origin not in self._allowed:
@@ -38,11 +41,11 @@ class CrossOrigin:
         return ((b"access-control-allow-origin", origin), _EXPOSED, *_VARY)
 
     def preflight(self, origin: bytes) -> Headers:
-        """More headers of the answer to a browser that asks whether it may ask; none for a page that may not."""
+        """Make more headers of the answer to a browser that asks whether it may ask; none for a page that may not."""
         return _PREFLIGHT if self._any or origin in self._allowed else ()
 
 
 def is_origin(text: str) -> bool:
-    """Scheme, host and port, nothing after them."""
+    """Check for scheme, host and port, nothing after them."""
     scheme, slashes, rest = text.partition("://")
     return scheme in ("http", "https") and bool(slashes) and bool(rest) and not set(rest) & set("/?#@ ,*")

@@ -24,7 +24,9 @@ MAX_CURSOR_CHARS = 2**18
 
 
 def encode_cursor(bundle_version: str, shown: npt.NDArray[np.int32]) -> str | None:
-    """The cursor after these item_idx (n,), of all pages so far; None where it would be too long to be sent.
+    """Encode the cursor after these item_idx (n,), of all pages so far.
+
+    None where it would be too long to be sent.
 
     The items by their numbers, or one bit for each item up to the last one where that is shorter.
     """
@@ -38,7 +40,9 @@ def encode_cursor(bundle_version: str, shown: npt.NDArray[np.int32]) -> str | No
 
 
 def decode_cursor(cursor: str, bundle_version: str) -> npt.NDArray[np.int32]:
-    """The item_idx (n,) int32 ≥ 0 shown before, in any order. Raises Refusal for what encode_cursor did not make of it.
+    """Decode the item_idx (n,) int32 ≥ 0 shown before, in any order.
+
+    Raises Refusal for what encode_cursor did not make of it.
 
     Some may be of items so new that this worker has not heard of them: another one showed them.
     """

@@ -17,7 +17,7 @@ class Deadlines:
         self._waiting = False
 
     def enter(self) -> asyncio.Task[Any]:
-        """The running task has its time from now on."""
+        """Bound the running task's time from now on."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         if loop is not self._loop:
@@ -30,7 +30,7 @@ class Deadlines:
         return task
 
     def leave(self, task: asyncio.Task[Any]) -> bool:
-        """It is bounded no longer; whether it was cancelled because its time was over."""
+        """Bound it no longer; return whether it was cancelled because its time was over."""
         self._ends.pop(task, None)
         if task not in self._over:
             return False

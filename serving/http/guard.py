@@ -24,7 +24,7 @@ from serving.http.deadlines import Deadlines
 from serving.http.declared_length import declared_length
 from serving.http.json_depth import deeper_than
 from serving.http.rates import KeyRates
-from serving.http.request_record import Observer, Seen
+from serving.http.request_record import Observer, RequestRecord
 from serving.refusal import Refusal
 
 log = logging.getLogger("ownshelf.serving")
@@ -53,7 +53,7 @@ class GuardBounds:
 
 
 def error_json(code: str, message: str, details: Mapping[str, Any] | None = None) -> bytes:
-    """The one error body."""
+    """Write the one error body."""
     return json.dumps(
         {"error": {"code": code, "message": message, "details": dict(details or {})}}, allow_nan=False
     ).encode()
@@ -85,7 +85,7 @@ class Guard:
         self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the application's own start and end; there are no web sockets."""
+        """Answer one request, or the application's own start and end; there are no web sockets."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -107,7 +107,7 @@ class Guard:
                 await self._answer(one, self._access, task)
         except Refusal as found:
             refusal = found
-        except _Gone:
+        except _ClientGone:
             pass
         except asyncio.CancelledError:
             if deadlines is None or task is None or not deadlines.leave(task):
@@ -168,7 +168,7 @@ class Guard:
         return Refusal("not_found", "path: there is nothing here")
 
 
-class _Gone(Exception):
+class _ClientGone(Exception):
     """Whoever asked has left."""
 
 
@@ -208,14 +208,14 @@ class _Exchange:
                 self.origin = value
 
     async def read_body(self) -> None:
-        """The whole body, ahead of the app. Raises Refusal beyond the bound, and _Gone."""
+        """Read the whole body, ahead of the app. Raises Refusal beyond the bound, and _ClientGone."""
         if self.declared is not None or self.scope["method"] in ("POST", "PUT"):
             self.check_declared()
             pieces, more = [], True
             while more:
                 message = await self.receive()
                 if message["type"] == "http.disconnect":
-                    raise _Gone
+                    raise _ClientGone
                 piece, more = message.get("body", b""), message.get("more_body", False)
                 self._count(piece)
                 pieces.append(piece)
@@ -223,18 +223,18 @@ class _Exchange:
         self.unread = False
 
     def check_declared(self) -> None:
-        """Raises Refusal for a body that says it is beyond the bound."""
+        """Check the declared length; raises Refusal for a body that says it is beyond the bound."""
         if self.declared is not None and self.declared > self.bound:
             raise self._too_large()
 
     async def bounded_receive(self) -> Message:
-        """The next piece of the body, from the wire. Raises Refusal beyond the bound."""
+        """Receive the next piece of the body, from the wire. Raises Refusal beyond the bound."""
         message = await self.receive()
         self._count(message.get("body", b""))
         return message
 
     async def replay(self) -> Message:
-        """The body that was read ahead, once; then what the wire says."""
+        """Replay the body that was read ahead, once; then what the wire says."""
         if self.replayed:
             return await self.receive()
         self.replayed = True
@@ -260,7 +260,7 @@ class _Exchange:
         details: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """An error, unless an answer has begun: then the connection ends with it torn."""
+        """Respond with an error, unless an answer has begun: then the connection ends with it torn."""
         if self.status:
             return
         self.state["code"] = code
@@ -272,14 +272,14 @@ class _Exchange:
         await self.begin(status, [(b"content-type", b"application/json"), length, *more], body)
 
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    def seen(self, seconds: float) -> Seen:
-        """What observers may know."""
+    def seen(self, seconds: float) -> RequestRecord:
+        """Record what observers may know."""
         route, state = self.route, self.state
-        return Seen(
+        return RequestRecord(
             self.request_id,
             "none" if route is None else "HEAD" if self.head else route.method,
             "none" if route is None else route.pattern,

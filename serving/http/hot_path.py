@@ -22,7 +22,7 @@ class HotPath:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -40,7 +40,7 @@ class HotPath:
 
 
 def check_json(scope: Scope) -> None:
-    """Raises Refusal for a body that does not say that it is JSON."""
+    """Check that a body says that it is JSON; raises Refusal otherwise."""
     for name, value in scope["headers"]:
         if name == b"content-type":
             if value == _JSON or value.partition(b";")[0].strip().lower() == _JSON:

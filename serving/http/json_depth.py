@@ -13,7 +13,7 @@ _STEP[[ord("]"), ord("}")]] = -1
 
 
 def deeper_than(body: bytes, depth: int) -> bool:
-    """Whether brackets outside of strings are nested deeper than that.
+    """Check if brackets outside of strings are nested deeper than that.
 
     A body with no more opening brackets than that cannot be, which two counts tell: the usual case.
     """

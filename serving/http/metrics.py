@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.access import ROUTES
-from serving.http.request_record import Seen
+from serving.http.request_record import RequestRecord
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 MODES = frozenset(("", "profile", "cluster", "noised", "trend"))
@@ -31,7 +31,7 @@ Gauges = Callable[[], Iterable[Metric]]
 
 
 class Metrics:
-    """What is counted of requests, and the gauges that were added."""
+    """Counts of requests, and the gauges that were added."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -52,7 +52,7 @@ class Metrics:
         self._gauges: list[tuple[Gauges, str]] = []
         self._known: dict[tuple[str, str, int, str, str], tuple[Histogram, Counter]] = {}
 
-    def observe(self, seen: Seen) -> None:
+    def observe(self, seen: RequestRecord) -> None:
         """Count a request."""
         key = seen.route, seen.mode, seen.status, seen.code, seen.app
         known = self._known.get(key)
@@ -75,7 +75,7 @@ class Metrics:
         self._gauges.append((gauges, owner))
 
     def exposition(self, app: str) -> bytes:
-        """Everything that an app may see, in Prometheus' text format."""
+        """Write everything that an app may see, in Prometheus' text format."""
         registry = CollectorRegistry()
         counted = (
             MultiProcessCollector(None).collect  # type: ignore[no-untyped-call]
@@ -88,13 +88,13 @@ class Metrics:
         return generate_latest(registry)
 
     def _series(self, route: str, mode: str, status: int, code: str, app: str) -> tuple[Histogram, Counter]:
-        """Labels are words of our own tables, whatever an observer was told."""
+        """Label series by words of our own tables, whatever an observer was told."""
         route, mode = route if route in _PATTERNS else "none", mode if mode in MODES else ""
         return self._seconds.labels(app, route, mode), self._requests.labels(app, route, str(status), code)
 
 
 def gauge(name: str, what: str, rows: Iterable[tuple[dict[str, str], float]]) -> Metric:
-    """A gauge of labelled values."""
+    """Make a gauge of labelled values."""
     rows = list(rows)
     family = GaugeMetricFamily(f"ownshelf_{name}", what, labels=list(rows[0][0]) if rows else [])
     for labels, value in rows:
@@ -103,7 +103,7 @@ def gauge(name: str, what: str, rows: Iterable[tuple[dict[str, str], float]]) ->
 
 
 def age_s(written_at: float | None) -> float:
-    """Seconds since a moment; NaN for an unknown one."""
+    """Measure the seconds since a moment; NaN for an unknown one."""
     return float("nan") if written_at is None else max(0.0, time.time() - written_at)
 
 
@@ -115,5 +115,5 @@ class _Families(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for family in self._collect():
-            family.samples = [one for one in family.samples if one.labels.get("app", "") in ("", self._app)]
+            family.samples = [sample for sample in family.samples if sample.labels.get("app", "") in ("", self._app)]
             yield family

@@ -37,7 +37,9 @@ ERRORS = (401, 403, 409, 413, 415, 422, 429, 500, 503)
 def document(
     app: FastAPI, bundles: Sequence[ServedBundle], *, named: bool = True, is_open: bool = False
 ) -> dict[str, Any]:
-    """The whole document. bundles: those that are served, for the widths of profiles and the fields of filters.
+    """Write the whole document.
+
+    bundles: those that are served, for the widths of profiles and the fields of filters.
 
     named: whether attributes may be named; not where apps share the service, for everybody can read the document.
     is_open: requests without a key are answered.
@@ -107,7 +109,7 @@ def document(
 
 
 def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> None:
-    """Of an item to be put: the fields and attributes that these catalogues have, and no others."""
+    """Name the fields and attributes of an item to be put: those that these catalogues have, and no others."""
     columns = {name: dtype for catalogue in catalogues for name, dtype in catalogue.schema.items()}
     for name in set(ITEM_FIELDS) - set(columns):
         del item["properties"][name]
@@ -121,7 +123,7 @@ def _name_columns(item: dict[str, Any], catalogues: Sequence[pl.DataFrame]) -> N
 
 
 def _value(dtype: pl.DataType) -> dict[str, Any] | None:
-    """A value that a column can hold; None for a column that nothing can be put into."""
+    """Describe a value that a column can hold; None for a column that nothing can be put into."""
     if dtype.is_integer():
         low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)  # type: ignore[attr-defined]
         return {"type": "integer", "minimum": low, "maximum": high}
@@ -146,7 +148,7 @@ def fields_schema(bundles: Sequence[ServedBundle]) -> dict[str, Any]:
 
 
 def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """The filter language over the fields that these catalogues have."""
+    """Describe the filter language over the fields that these catalogues have."""
     kinds: dict[str, Any] = dict(FIELDS)
     for catalogue in catalogues:
         for name in fields_of(catalogue):
@@ -170,16 +172,16 @@ def _leaf(kind: str) -> dict[str, Any]:
         "number": {"type": "number"},
         "flag": {"type": "boolean"},
     }
-    one = kinds[kind]
-    forms: list[dict[str, Any]] = [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}]
+    value = kinds[kind]
+    forms: list[dict[str, Any]] = [value, {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_VALUES}]
     if kind == "number":
-        bounds = {"min": one, "max": one}
+        bounds = {"min": value, "max": value}
         forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})
     return {"anyOf": forms}
 
 
 def rules_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """The rules of a list; what may be capped by is told over the fields that these catalogues have."""
+    """Describe the rules of a list; what may be capped by is told over the fields that these catalogues have."""
     columns = {name for catalogue in catalogues for name in fields_of(catalogue) if name.startswith("attributes.")}
     by = {"enum": ["category", *sorted(columns)]} if catalogues else {"type": "string", "maxLength": MAX_ID_CHARS}
     properties = _RULES["properties"]
@@ -219,7 +221,9 @@ def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ..
 
 
 def float32_base64(dim: int) -> str:
-    """A pattern for base64 of exactly dim little-endian float32 below 2^17 in magnitude, none of them NaN.
+    """Write a pattern for base64 of exactly dim little-endian float32.
+
+    Each is below 2^17 in magnitude, none of them NaN.
 
     The sign, and the exponent's upper seven bits, are the fourth byte of a float; |x| < 2^17 says that the
     topmost of them is 0 (|x| < 2), or the next three are. Three floats are 12 bytes, which are 16 characters.

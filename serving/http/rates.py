@@ -17,7 +17,10 @@ from serving.refusal import Refusal
 
 
 def parse_rate(text: str) -> limits.RateLimitItem:
-    """A rate such as ``100/second`` or ``6000 per minute``. Raises ServingError for anything else, and below 1."""
+    """Parse a rate such as ``100/second`` or ``6000 per minute``.
+
+    Raises ServingError for anything else, and below 1.
+    """
     try:
         rate = limits.parse(text)
     except ValueError:

@@ -26,7 +26,7 @@ class Readiness:
         self._asking: asyncio.Future[object] | None = None
 
     async def check(self) -> str:
-        """The version of the bundle that is ready. Raises Refusal `not_ready` with the reason."""
+        """Return the version of the bundle that is ready. Raises Refusal `not_ready` with the reason."""
         for app in self._apps.names():
             current = self._apps.of(app).current
             try:
@@ -52,9 +52,9 @@ class Readiness:
             "bundle_info",
             "1 for the current bundle, 0 for older ones that are still answered.",
             [
-                ({"app": name, "version": one.version}, float(one is shelf.current))
+                ({"app": name, "version": bundle.version}, float(bundle is shelf.current))
                 for name, shelf in apps
-                for one in shelf.all()
+                for bundle in shelf.all()
             ],
         )
         yield gauge(
@@ -72,7 +72,7 @@ class Readiness:
         return self._apps.of(self._apps.names()[0]).current
 
     async def _state_answers(self) -> bool:
-        """One question at a time, so that a state that hangs takes one thread and not all of them."""
+        """Ask the state one question at a time, so that a state that hangs takes one thread and not all of them."""
         assert self._state is not None
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(None, self._state)

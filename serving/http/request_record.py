@@ -13,7 +13,7 @@ log = logging.getLogger("ownshelf.access")
 AccessLogKind = Literal["off", "errors", "all"]
 
 
-class Seen(NamedTuple):
+class RequestRecord(NamedTuple):
     """One answered request. No path, query, header, body, address or item: route is the table's pattern, mode one of
     ours, code one of our errors', app and key_id those of the key's owner.
 
@@ -32,25 +32,25 @@ class Seen(NamedTuple):
     key_id: str | None
 
 
-Observer = Callable[[Seen], None]
+Observer = Callable[[RequestRecord], None]
 """Is told of every request, in the event loop: it must not wait."""
 
 
 def access_log(kind: AccessLogKind) -> Observer | None:
-    """Writes one line of JSON a request: of all, of those that failed, or none (None)."""
+    """Make a writer of one line of JSON a request: of all, of those that failed, or none (None)."""
     if kind == "off":
         return None
     least = 400 if kind == "errors" else 0
 
-    def write(seen: Seen) -> None:
+    def write(seen: RequestRecord) -> None:
         if seen.status >= least:
             log.info("%s", line(seen))
 
     return write
 
 
-def line(seen: Seen) -> str:
-    """The log line of a request."""
+def line(seen: RequestRecord) -> str:
+    """Format the log line of a request."""
     row = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "request_id": seen.request_id,

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, an extra (`pip install ownshelf[otel]`): one span a request, made from what Seen holds.
+"""OpenTelemetry traces, an extra (`pip install ownshelf[otel]`): one span a request, made from a RequestRecord.
 
 The ready-made ASGI instrumentation is not used: it writes addresses, paths, queries and user agents into its spans.
 A caller's own trace id is not taken over either, since it would join a shopper's requests.
@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from data.errors import ServingError
-from serving.http.request_record import Seen
+from serving.http.request_record import RequestRecord
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -32,12 +32,12 @@ class Traces:
 
     @staticmethod
     def exported(endpoint: str) -> Traces:
-        """Sent to an OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces."""
+        """Export to an OTLP/HTTP address, such as http://127.0.0.1:4318/v1/traces."""
         exporter: SpanExporter = OTLPSpanExporter(endpoint=endpoint)
         return Traces(BatchSpanProcessor(exporter))
 
-    def observe(self, seen: Seen) -> None:
-        """The span of a request that has just been answered."""
+    def observe(self, seen: RequestRecord) -> None:
+        """Record the span of a request that has just been answered."""
         end = time.time_ns()
         attributes: dict[str, Any] = {
             "http.request.method": seen.method,

@@ -48,19 +48,19 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """The next request has begun."""
+        """Note that the next request has begun."""
         super().on_message_begin()
         self._in_head = True
         self._wait_for_head()
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Note that the head is there."""
         self._in_head, self._head_bytes = False, 0
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What comes next is another head; an idle connection is the keep-alive timer's."""
+        """Expect another head next; an idle connection is the keep-alive timer's."""
         self._in_head, self._head_bytes = True, 0
         super().on_message_complete()
 

@@ -33,7 +33,7 @@ from federation.storage.key_files import load_or_make_key, read_public_key
 from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
-from serving.state.api_keys import Mints
+from serving.state.api_keys import MintCounter
 from serving.state.tokens import SignedTokens
 
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
@@ -93,7 +93,7 @@ class _Said:
 
 @dataclass(frozen=True)
 class FederationFile:
-    """What the file says, checked.
+    """The settings of a federation file, checked.
 
     folder: bundles, shares, keys. url: of the store. advances: of several processes on one store, one advances rounds.
     """
@@ -111,7 +111,10 @@ class FederationFile:
 
     @staticmethod
     def read(path: Path) -> FederationFile:
-        """Raises ServingError for a file that is not readable, incomplete, or says what does not exist."""
+        """Read the file.
+
+        Raises ServingError for a file that is not readable, incomplete, or says what does not exist.
+        """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -137,22 +140,25 @@ class FederationFile:
         )
 
     def store(self) -> CoordinatorStore:
-        """Its store, made if there is none."""
+        """Open its store, made if there is none."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return CoordinatorStore.open(self.url)
 
     def service_public_key(self) -> bytes:
-        """The key that the custodian must know this service by; made if there is none."""
+        """Read the key that the custodian must know this service by; made if there is none."""
         return load_or_make_key(self.folder / SERVICE_KEY).public
 
     def check_host(self, host: str) -> None:
-        """Raises ServingError for sums without noise beyond this machine."""
+        """Check the host; raises ServingError for sums without noise beyond this machine."""
         custodian = check_address(self.custodian_url).host
         if not self.plan.private and not (is_loopback(host) and is_loopback(custodian)):
             raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
 
     def start(self, bundle: Path, now: int) -> tuple[Coordinator, TokenDesk]:
-        """The coordinator, its line begun with a bundle if it is new, and the desk that mints tokens."""
+        """Start the coordinator and the desk that mints tokens.
+
+        The coordinator's line begins with a bundle if it is new.
+        """
         store = self.store()
         tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
         coordinator = Coordinator(
@@ -166,11 +172,11 @@ class FederationFile:
             app=OPEN_APP,
         )
         coordinator.begin(bundle, now)
-        mints = Mints(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
+        mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
         return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
-        """Experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        """Open experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
         return ExperimentRounds(
             ExperimentStore(coordinator.store.engine),
             self._custodian(),

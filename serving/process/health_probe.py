@@ -13,7 +13,7 @@ import urllib.request
 
 
 def probe(environ: dict[str, str], timeout_s: float = 3.0) -> bool:
-    """Whether /readyz says 200. Does not follow redirects out of this machine: there are none."""
+    """Probe /readyz: does it say 200? Does not follow redirects out of this machine: there are none."""
     cert = environ.get("OWNSHELF_TLS_CERT")
     port = int(environ.get("OWNSHELF_PORT", "8000"))
     context = None

@@ -12,7 +12,7 @@ class JsonLines(logging.Formatter):
     """A record as a line. A message that is a JSON object already is that line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format a record as one line of JSON."""
         message = record.getMessage()
         if record.name == "ownshelf.access":
             return message

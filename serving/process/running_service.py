@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be served; goes to worker processes as it is."""
+    """The bundles and settings to be served; goes to worker processes as it is."""
 
     bundle: Path
     older: tuple[Path, ...]
     settings: Settings
 
     def check(self) -> None:
-        """Raises ServingError for what would be open to others by mistake."""
+        """Check the job; raises ServingError for what would be open to others by mistake."""
         settings = self.settings
         if len(self.older) > settings.keep_bundles:
             raise ServingError(
@@ -60,7 +60,7 @@ class Job:
 
 @contextmanager
 def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bundle]]]:
-    """The app and what it serves first; what runs beside it goes on until the end.
+    """Run the app and what runs beside it, until the end; yields it and what it serves first.
 
     advances: with a federation file, whether this process may advance rounds.
     """
@@ -84,15 +84,20 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
             app, bundles = _federated(job, options, advances, stack)
         if book is not None:
             add_keys(app, book)
-        bundles = [one.bundle for one in app.state.apps.of(OPEN_APP).all()]  # mapped: let go of those that were read
+        bundles = [
+            bundle.bundle for bundle in app.state.apps.of(OPEN_APP).all()
+        ]  # mapped: let go of those that were read
         give_back()
-        app.state.following.start()
-        stack.callback(app.state.following.stop)
+        app.state.watcher.start()
+        stack.callback(app.state.watcher.stop)
         yield app, bundles
 
 
 def worker_app(job: Job) -> FastAPI:
-    """The app of one of several workers; what runs beside it ends when the server has let go of its last request."""
+    """Make the app of one of several workers.
+
+    What runs beside it ends when the server has let go of its last request.
+    """
     stack = ExitStack()
     app, _ = stack.enter_context(live(job, advances=False))
 
@@ -107,7 +112,7 @@ def worker_app(job: Job) -> FastAPI:
 
 @contextmanager
 def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
-    """Rounds go on in this process, which answers nobody. Yields the bundles that they start from."""
+    """Advance rounds in this process, which answers nobody. Yields the bundles that they start from."""
     from federation.service.round_loop import RoundLoop
 
     coordinator, _, experiments, advances = _started(settings, bundle)
@@ -165,15 +170,18 @@ class _Rounds:
         return self.coordinator.activate(version, now)
 
     def retire(self, app: str, version: str) -> None:
-        """Never by hand. Raises ServingError, BundleInUse for a release that training keeps."""
-        if app != OPEN_APP or version not in {one.version for one in self.coordinator.store.releases.all()}:
+        """Refuse to retire by hand. Raises ServingError, BundleInUse for a release that training keeps."""
+        if app != OPEN_APP or version not in {release.version for release in self.coordinator.store.releases.all()}:
             raise ServingError(f"version={version}: app {app} has no such bundle")
         raise BundleInUse(f"version={version}: live training decides which bundles are kept")
 
 
 def _added(stores: Stores, bundles: list[Bundle]) -> None:
-    """The bundles of the command line; the first becomes current unless it was here before and another was chosen."""
-    known = {one.version for one in stores.bundles.all(OPEN_APP)}
+    """Add the bundles of the command line.
+
+    The first becomes current unless it was here before and another was chosen.
+    """
+    known = {stored.version for stored in stores.bundles.all(OPEN_APP)}
     for bundle in reversed(bundles):
         fresh = bundle.version not in known
         stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)

@@ -44,17 +44,19 @@ class Check:
 
 def print_checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, Any], as_json: bool) -> int:
     """Print the table; 1 if anything in it is an error, else 0."""
-    found = list(checks(bundle, older, options))
+    results = list(checks(bundle, older, options))
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(one) for one in found]}, allow_nan=False))
+        typer.echo(json.dumps({"checks": [asdict(check) for check in results]}, allow_nan=False))
     else:
-        for one in found:
-            typer.echo(f"{one.level:<8}{one.what:<12}{one.found}" + (f"\n{'':20}→ {one.do}" if one.do else ""))
-    return int(any(one.level == "error" for one in found))
+        for check in results:
+            typer.echo(
+                f"{check.level:<8}{check.what:<12}{check.found}" + (f"\n{'':20}→ {check.do}" if check.do else "")
+            )
+    return int(any(check.level == "error" for check in results))
 
 
 def checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, Any]) -> Iterator[Check]:
-    """Every check, in the order in which serving would come to it."""
+    """Yield every check, in the order in which serving would come to it."""
     for sentence in unknown_variables():
         yield Check("environment", "error", sentence, "rename or unset it: as it is, it does nothing")
     try:
@@ -83,12 +85,12 @@ def _guarded(what: str, check: Callable[[], Check], do: str) -> Check:
 
 
 def _bundle(folder: Path, settings: Settings) -> Check:
-    one = Bundle.load(folder)
-    recall = serve_bundle(one, settings.index_folder).recall
-    found = f"{folder}: version {one.version}, {one.table.n_items} items, recall {recall:.3f}"
+    bundle = Bundle.load(folder)
+    recall = serve_bundle(bundle, settings.index_folder).recall
+    summary = f"{folder}: version {bundle.version}, {bundle.table.n_items} items, recall {recall:.3f}"
     if recall < settings.recall_floor:
-        return Check("bundle", "error", found, f"below recall_floor={settings.recall_floor:g}; build its index again")
-    return Check("bundle", "ok", found)
+        return Check("bundle", "error", summary, f"below recall_floor={settings.recall_floor:g}; build its index again")
+    return Check("bundle", "ok", summary)
 
 
 def _federation(settings: Settings) -> Check:
@@ -107,8 +109,8 @@ def _state(settings: Settings) -> Check:
 
     url = settings.state_url()
     if url is None and settings.workers > 1:
-        found = f"none: each of {settings.workers} workers would know only the item changes put to itself"
-        return Check("state", "warning", found, "give --state if items change while it serves")
+        problem = f"none: each of {settings.workers} workers would know only the item changes put to itself"
+        return Check("state", "warning", problem, "give --state if items change while it serves")
     if url is None:
         return Check("state", "ok", "none")
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
@@ -149,7 +151,7 @@ def _keys(job: Job) -> Check:
         good = book.keys.good().values()
     if not good:
         return Check("keys", "warning", "none that is good", "ownshelf keys create --state")
-    return Check("keys", "ok", f"{len(good)} good, of {len({one.caller.app for one in good})} app(s)")
+    return Check("keys", "ok", f"{len(good)} good, of {len({key.caller.app for key in good})} app(s)")
 
 
 def _tls(settings: Settings) -> Check:
@@ -208,7 +210,7 @@ def _otel() -> Check:
 
 def _clock() -> Check:
     now = time.time()
-    told = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     if now < EARLIEST:
-        return Check("clock", "error", f"{told}: is in the past", "set the clock: tokens and certificates go by it")
-    return Check("clock", "ok", told)
+        return Check("clock", "error", f"{moment}: is in the past", "set the clock: tokens and certificates go by it")
+    return Check("clock", "ok", moment)

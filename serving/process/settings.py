@@ -28,7 +28,7 @@ OTHERS = frozenset(f"OWNSHELF_{name}" for name in ("HOME", "PASSPHRASE", "TOKEN"
 
 
 class Settings(BaseSettings):
-    """Everything that `ownshelf serve` can be told, but the bundles."""
+    """All settings of `ownshelf serve` but the bundles."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
-        return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod
@@ -82,7 +82,10 @@ class Settings(BaseSettings):
         return value
 
     def state_url(self) -> str | None:
-        """URL of the database with the API keys; None when there is none. Raises ServingError for two of them."""
+        """Return the URL of the database with the API keys; None when there is none.
+
+        Raises ServingError for two of them.
+        """
         if self.federation is not None:
             if self.state is not None:
                 raise ServingError("--state: is the federation file's own store with --federation; give none")
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
         return None if self.state is None else url_of(self.state)
 
     def service(self) -> ServiceSettings:
-        """What of it the application needs."""
+        """Select what of it the application needs."""
         return ServiceSettings(
             max_body_bytes=self.max_body_bytes,
             max_depth=self.max_depth,
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
 
 
 def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Settings of a command's options, those not given (None) from the environment. Raises ServingError."""
+    """Read settings of a command's options, those not given (None) from the environment. Raises ServingError."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
@@ -122,16 +125,16 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Name the environment variable of a setting."""
     return PREFIX + name.upper()
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each OWNSHELF_ variable that nothing reads, in the order of their names."""
+    """Write a sentence for each OWNSHELF_ variable that nothing reads, in the order of their names."""
     known = {variable(name) for name in Settings.model_fields} | OTHERS
-    found = []
+    sentences = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            found.append(f"{name}: is no setting" + (f"; is {near[0]} meant?" if near else ""))
-    return found
+            sentences.append(f"{name}: is no setting" + (f"; is {near[0]} meant?" if near else ""))
+    return sentences

@@ -16,7 +16,7 @@ TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="The certificate'
 
 
 def uvicorn_tls(host: str, cert: Path | None, key: Path | None) -> dict[str, Any]:
-    """Arguments of uvicorn.Config for HTTPS; none of them for plain HTTP on this machine.
+    """Make the arguments of uvicorn.Config for HTTPS; none of them for plain HTTP on this machine.
 
     Raises ServingError for plain HTTP that others could listen to, and for files that are no certificate and its key.
     """
@@ -40,6 +40,6 @@ def uvicorn_tls(host: str, cert: Path | None, key: Path | None) -> dict[str, Any
 
 
 def listening_at(host: str, port: int, tls: dict[str, Any]) -> str:
-    """The address of a server that listens there."""
+    """Write the address of a server that listens there."""
     name = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{name}:{port}"

@@ -34,7 +34,10 @@ class Listener:
 
     @staticmethod
     def open(answers: FastAPI | Job, settings: Settings, tls: dict[str, Any]) -> Listener:
-        """answers: an app, or what each worker is to make its own of. Raises OSError for a port that is taken."""
+        """Open the listening socket.
+
+        answers: an app, or what each worker is to make its own of. Raises OSError for a port that is taken.
+        """
         config = uvicorn.Config(
             answers if isinstance(answers, FastAPI) else functools.partial(started_worker, answers),
             factory=isinstance(answers, Job),
@@ -69,12 +72,12 @@ def run_workers(listener: Listener) -> None:
     with tempfile.TemporaryDirectory(prefix="ownshelf-metrics-") as folder, _environment(SHARED, folder):
         supervisor = Multiprocess(listener.config, [listener.socket])
         supervisor.run()
-        if any(one.exitcode == STARTUP_FAILURE for one in supervisor.processes):
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise ServingError("workers: cannot start; `ownshelf serve --check` may say why")
 
 
 def started_worker(job: Job) -> FastAPI:
-    """The app of a worker process. It dies by SIGTERM only after its last request."""
+    """Start the app of a worker process. It dies by SIGTERM only after its last request."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     write_log_lines(job.settings.log_level)
     return worker_app(job)
@@ -95,13 +98,13 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _finished_by_signals() -> Iterator[None]:
-    """uvicorn raises the signal again once it has stopped; that is no reason to die of it."""
-    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
+    """Swallow the signal that uvicorn raises again once it has stopped: it is no reason to die."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class ItemTexts:
 
     @staticmethod
     def of(shown: pl.DataFrame) -> ItemTexts:
-        """Of a catalogue's frame."""
+        """Write the texts of a catalogue's frame."""
         texts = list(texts_of(shown))
         starts = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in texts], out=starts[1:])
@@ -42,13 +42,13 @@ class ItemTexts:
         np.save(folder / STARTS, self.starts)
 
     @staticmethod
-    def kept(folder: Path) -> ItemTexts:
-        """The texts of a folder, mapped, so that processes share them."""
+    def open(folder: Path) -> ItemTexts:
+        """Map the texts of a folder, so that processes share them."""
         starts = np.load(folder / STARTS, mmap_mode="r")
-        return ItemTexts(mapped(folder / TEXTS), np.asarray(starts))  # a plain view: a memmap's items are slow
+        return ItemTexts(map_file(folder / TEXTS), np.asarray(starts))  # a plain view: a memmap's items are slow
 
     def of_items(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
-        """The texts of some items."""
+        """Read the texts of some items."""
         content = self.content
         return [content[start:end] for start, end in self._bounds[item_idx].tolist()]
 
@@ -58,14 +58,14 @@ class ItemTexts:
         return np.lib.stride_tricks.sliding_window_view(self.starts, 2)
 
 
-def mapped(path: Path) -> mmap.mmap:
-    """A file's content, its pages shared by all processes that read it."""
+def map_file(path: Path) -> mmap.mmap:
+    """Map a file's content, its pages shared by all processes that read it."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:
-    """Each row's object up to its score."""
+    """Write each row's object up to its score."""
     columns = [
         shown[name].cast(pl.String) if name in ("title", "category") else shown[name]
         for name in COLUMNS
@@ -77,6 +77,6 @@ def texts_of(shown: pl.DataFrame) -> Iterable[bytes]:
 
 
 def text_of(row: Mapping[str, Any]) -> bytes:
-    """One item's object up to its score."""
+    """Write one item's object up to its score."""
     whole = {name: row.get(name) for name in COLUMNS}
     return json.dumps(whole, ensure_ascii=False, allow_nan=False)[:-1].encode() + b', "score": '

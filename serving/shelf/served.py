@@ -17,18 +17,18 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.candidates import Quantized
+from recsys.catalogue.candidates import QuantizedRows
 from recsys.catalogue.clusters import Clusters, decode_clusters
 from recsys.catalogue.content import LazyContentMap
 from recsys.catalogue.index_files import open_index
 from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
-from recsys.lists.rules import Prepared, Rules, prepare
+from recsys.lists.rules import PreparedRules, Rules, prepare
 from recsys.model.scoring import score_without_profile
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 from serving.refusal import Refusal
 from serving.shelf.item_texts import ItemTexts, text_of
-from serving.shelf.shared_files import shared
+from serving.shelf.shared_files import open_shared
 
 KEPT = 64
 """Filters, and rules, that are kept ready for each state of the items."""
@@ -38,24 +38,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class File:
-    """What a device downloads, and its sha256 (hex)."""
+class ServedFile:
+    """A file that devices download, and its sha256 (hex)."""
 
     content: bytes | mmap.mmap
     etag: str
 
     def read(self) -> bytes:
-        """The whole content."""
+        """Read the whole content."""
         return bytes(self.content)
 
     @staticmethod
-    def of(content: bytes) -> File:
-        """With its hash."""
-        return File(content, hashlib.sha256(content).hexdigest())
+    def of(content: bytes) -> ServedFile:
+        """Hash content into a file."""
+        return ServedFile(content, hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class VisibleItems:
     """Items that a filter lets through: the selection for searches, and (n_items,) bool for everything else."""
 
     selection: LiveSelection
@@ -72,16 +72,16 @@ class ServedBundle:
     """
 
     live: LiveItems
-    catalogue: File
+    catalogue: ServedFile
     texts: ItemTexts
     changed: Mapping[int, bytes]
     clusters: Clusters
-    clusters_file: File
-    rows: Quantized
+    clusters_file: ServedFile
+    rows: QuantizedRows
     by_trend: npt.NDArray[np.int32]
     recall: float
-    _filters: dict[str, Shown] = field(default_factory=dict, repr=False)
-    _rules: dict[str, Prepared] = field(default_factory=dict, repr=False)
+    _filters: dict[str, VisibleItems] = field(default_factory=dict, repr=False)
+    _rules: dict[str, PreparedRules] = field(default_factory=dict, repr=False)
     _of_bundle: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -95,26 +95,29 @@ class ServedBundle:
         return self.live.bundle.version
 
     @cached_property
-    def quantized(self) -> Quantized:
+    def quantized(self) -> QuantizedRows:
         """Rows as candidates travel, new items included."""
         live = self.live
         if live.sequence < 0:
             return self.rows
-        return self.rows.changed(live.catalogue, live.embeddings)
+        return self.rows.with_changes(live.catalogue, live.embeddings)
 
     @cached_property
-    def everything(self) -> Shown:
+    def everything(self) -> VisibleItems:
         """Every available item."""
-        return Shown(self.live.everything, self.live.available)
+        return VisibleItems(self.live.everything, self.live.available)
 
-    def shown(self, asked: Filter | None) -> Shown:
-        """The available items that a filter lets through. Raises ModelError for a field or value that cannot be."""
-        if asked is None or not asked.leaves:
+    def visible(self, filter_: Filter | None) -> VisibleItems:
+        """Select the available items that a filter lets through.
+
+        Raises ModelError for a field or value that cannot be.
+        """
+        if filter_ is None or not filter_.leaves:
             return self.everything
-        if asked.key not in self._filters:
-            asked.check(self.live.catalogue)
-            category = asked.single_category()
-            mask = asked.mask(self.live.catalogue) & self.live.available
+        if filter_.key not in self._filters:
+            filter_.check(self.live.catalogue)
+            category = filter_.single_category()
+            mask = filter_.mask(self.live.catalogue) & self.live.available
             mask.flags.writeable = False
             columns = self.live.catalogue.columns
             selection = (
@@ -122,21 +125,21 @@ class ServedBundle:
                 if category is not None and "category" in columns
                 else self.live.select(mask)
             )
-            _keep(self._filters, asked.key, Shown(selection, mask))
-        return self._filters[asked.key]
+            _keep(self._filters, filter_.key, VisibleItems(selection, mask))
+        return self._filters[filter_.key]
 
-    def prepared(self, rules: Rules) -> Prepared:
-        """Rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
+    def prepare(self, rules: Rules) -> PreparedRules:
+        """Prepare rules for the items as they are now. Raises ModelError for a field or value that cannot be."""
         if rules.key not in self._rules:
             _keep(self._rules, rules.key, prepare(rules, self.live.catalogue, self.live))
         return self._rules[rules.key]
 
     def after(self, changes: Sequence[ItemChange]) -> ServedBundle:
-        """This bundle after some changes. Raises ModelError for one that its catalogue cannot hold."""
+        """Apply changes to this bundle. Raises ModelError for one that its catalogue cannot hold."""
         live = self.live.apply(changes)
         if live is self.live:
             return self
-        places = live.index_of([one.item_id for one in changes])
+        places = live.index_of([change.item_id for change in changes])
         rows = live.catalogue[[int(place) for place in places if place >= 0]]
         texts = {
             int(place): text_of(row) for place, row in zip(places[places >= 0], rows.iter_rows(named=True), strict=True)
@@ -151,23 +154,23 @@ class ServedBundle:
         )
 
     def texts_of(self, item_idx: npt.NDArray[np.int32]) -> list[bytes]:
-        """Each item's JSON up to its score."""
+        """Read each item's JSON up to its score."""
         if not self.changed:
             return self.texts.of_items(item_idx)
         known = self.texts.of_items(np.minimum(item_idx, self.live.n_known - 1))
         return [self.changed.get(item, text) for item, text in zip(item_idx.tolist(), known, strict=True)]
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What depends on the bundle alone is made once for all states of its items."""
+        """Make once, for all states of its items, what depends on the bundle alone."""
         if name not in self._of_bundle:
             self._of_bundle[name] = make()
         return self._of_bundle[name]  # type: ignore[return-value]
 
 
-def _keep(kept: dict[str, T], key: str, value: T) -> None:
-    if len(kept) >= KEPT:
-        kept.pop(next(iter(kept)))
-    kept[key] = value
+def _keep(cache: dict[str, T], key: str, value: T) -> None:
+    if len(cache) >= KEPT:
+        cache.pop(next(iter(cache)))
+    cache[key] = value
 
 
 def _by_trend(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
@@ -181,25 +184,25 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
     folder: a cache that processes share; None keeps all in memory. Raises ModelError for an index of too little recall.
     """
     place = None if folder is None else folder / f"served-{bundle.version}"
-    files = shared(bundle, place)
+    files = open_shared(bundle, place)
     bundle = files.bundle
     index = open_index(bundle, folder)
     weight = bundle.config.trend_weight
     content = LazyContentMap(bundle.catalogue, bundle.table.item_embeddings, place)
     return ServedBundle(
         live=LiveItems.start(bundle, index, content),
-        catalogue=File(files.catalogue, files.etag),
+        catalogue=ServedFile(files.catalogue, files.etag),
         texts=files.texts,
         changed=MappingProxyType({}),
         clusters=decode_clusters(files.clusters),
-        clusters_file=File.of(files.clusters),
+        clusters_file=ServedFile.of(files.clusters),
         rows=files.quantized,
         by_trend=_by_trend(score_without_profile(bundle.table)),
         recall=index.check_recall(RECALL_SAMPLE, trend_weight=weight),
     )
 
 
-class Shelf:
+class ServedBundles:
     """The bundles of one app that are answered now. A request in progress keeps the one it has.
 
     sequence: of the last change of an item; epoch: which count it is of, "" before there is a store.
@@ -220,11 +223,11 @@ class Shelf:
         return next(iter(self._served.values()))
 
     def get(self, version: str) -> ServedBundle | None:
-        """A bundle by version."""
+        """Find a bundle by version."""
         return self._served.get(version)
 
     def all(self) -> list[ServedBundle]:
-        """Every bundle, the current one first."""
+        """List every bundle, the current one first."""
         return list(self._served.values())
 
     def replace(self, bundles: Sequence[Bundle]) -> None:
@@ -243,13 +246,16 @@ class Shelf:
         if not changes:
             return
         with self._writing:
-            self._served = {version: one.after(fitting(changes, one.live)) for version, one in self._served.items()}
-            self._changes = {**self._changes, **{one.item_id: one for one in changes}}
-            self.sequence = max(self.sequence, *(one.sequence for one in changes))
+            self._served = {version: item.after(fitting(changes, item.live)) for version, item in self._served.items()}
+            self._changes = {**self._changes, **{item.item_id: item for item in changes}}
+            self.sequence = max(self.sequence, *(item.sequence for item in changes))
 
     def changed_since(self, sequence: int) -> list[ItemChange]:
-        """The last change of each item changed after a sequence, in order."""
-        return sorted((one for one in self._changes.values() if one.sequence > sequence), key=lambda one: one.sequence)
+        """List the last change of each item changed after a sequence, in order."""
+        return sorted(
+            (change for change in self._changes.values() if change.sequence > sequence),
+            key=lambda change: change.sequence,
+        )
 
     def _ready(self, bundle: Bundle) -> ServedBundle:
         known = self._served.get(bundle.version)
@@ -260,32 +266,32 @@ class Shelf:
 
 
 def fitting(changes: Sequence[ItemChange], live: LiveItems) -> list[ItemChange]:
-    """Changes as a bundle can hold them: a field that its catalogue lacks or has of another type is left out."""
+    """Fit changes to a bundle: a field that its catalogue lacks or has of another type is left out."""
     return [
-        one
-        if one.fields is None
-        else replace(one, fields={name: value for name, value in one.fields.items() if live.fits(name, value)})
-        for one in sorted(changes, key=lambda one: one.sequence)
+        change
+        if change.fields is None
+        else replace(change, fields={name: value for name, value in change.fields.items() if live.fits(name, value)})
+        for change in sorted(changes, key=lambda change: change.sequence)
     ]
 
 
 class Apps:
     """The shelf of each app (tenant)."""
 
-    def __init__(self, shelves: Mapping[str, Shelf]) -> None:
+    def __init__(self, shelves: Mapping[str, ServedBundles]) -> None:
         self._shelves = dict(shelves)
 
-    def of(self, app: str) -> Shelf:
-        """An app's shelf. Raises Refusal for one without a bundle."""
-        found = self._shelves.get(app)
-        if found is None:
+    def of(self, app: str) -> ServedBundles:
+        """Find an app's bundles. Raises Refusal for one without a bundle."""
+        bundles = self._shelves.get(app)
+        if bundles is None:
             raise Refusal("unknown_bundle", "app: this key's app serves no bundle yet")
-        return found
+        return bundles
 
     def names(self) -> list[str]:
-        """Every app with a shelf."""
+        """List every app with bundles."""
         return list(self._shelves)
 
-    def add(self, app: str, shelf: Shelf) -> None:
-        """An app that has its first bundle now."""
+    def add(self, app: str, shelf: ServedBundles) -> None:
+        """Add an app that has its first bundle now."""
         self._shelves = {**self._shelves, app: shelf}

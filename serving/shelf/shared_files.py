@@ -25,10 +25,10 @@ import polars as pl
 
 from data.atomic import write_atomically
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.candidates import Quantized, shown_of
+from recsys.catalogue.candidates import QuantizedRows, shown_of
 from recsys.catalogue.catalogue import catalogue_of, encode_catalogue
 from recsys.catalogue.clusters import encode_clusters
-from serving.shelf.item_texts import ItemTexts, mapped
+from serving.shelf.item_texts import ItemTexts, map_file
 
 SHOWN, COMPLETE = "shown.arrow", "complete"
 IDS, STARTS, HASHES, PLACES, FIRST = "ids.bin", "ids_in.npy", "ids.npy", "ids_at.npy", "ids_from.npy"
@@ -54,7 +54,7 @@ class SharedIds:
 
     @staticmethod
     def of(item_ids: Iterable[str]) -> SharedIds:
-        """Of distinct ids in order of their item_idx."""
+        """Hash distinct ids in order of their item_idx."""
         texts = [item_id.encode() for item_id in item_ids]
         starts = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in texts], out=starts[1:])
@@ -77,21 +77,21 @@ class SharedIds:
             np.save(folder / name, array)
 
     @staticmethod
-    def kept(folder: Path) -> SharedIds:
-        """Those of a folder, mapped."""
+    def open(folder: Path) -> SharedIds:
+        """Map the ids of a folder."""
         arrays = [np.asarray(np.load(folder / name, mmap_mode="r")) for name in (STARTS, HASHES, PLACES, FIRST)]
-        return SharedIds(mapped(folder / IDS), *arrays)
+        return SharedIds(map_file(folder / IDS), *arrays)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def places(self, ids: Sequence[str]) -> list[int]:
-        """item_idx of each id, −1 where unknown."""
-        found: list[int] = self.index_of(ids).tolist()
-        return found
+        """Find item_idx of each id, −1 where unknown."""
+        item_idx: list[int] = self.index_of(ids).tolist()
+        return item_idx
 
     def index_of(self, ids: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The same as an array (len(ids),) int32."""
+        """Find the same as an array (len(ids),) int32."""
         wanted = list(map(str.encode, ids))
         if not wanted:
             return np.empty(0, dtype=np.int32)
@@ -99,21 +99,21 @@ class SharedIds:
         entry = self.first.take(hashed >> self._shift)
         while (behind := self.hashes.take(entry) < hashed).any():
             entry += behind
-        found = self.at.take(entry)
-        content, ends = self.ids, self.starts.take(found + 1).tolist()
-        texts = [content[start:end] for start, end in zip(self.starts.take(found).tolist(), ends, strict=True)]
+        candidates = self.at.take(entry)
+        content, ends = self.ids, self.starts.take(candidates + 1).tolist()
+        texts = [content[start:end] for start, end in zip(self.starts.take(candidates).tolist(), ends, strict=True)]
         if texts != wanted:
             for place, (text, other) in enumerate(zip(texts, wanted, strict=True)):
                 if text != other:
-                    found[place] = self._further_on(other, int(hashed[place]))
-        return found
+                    candidates[place] = self._further_on(other, int(hashed[place]))
+        return candidates
 
     @cached_property
     def _shift(self) -> np.uint32:
         return np.uint32(33 - len(self.first).bit_length())
 
     def _further_on(self, wanted: bytes, hashed: int) -> int:
-        """item_idx of an id that is not where it is first looked for."""
+        """Find item_idx of an id that is not where it is first looked for."""
         entry = int(self.first[hashed >> int(self._shift)])
         while entry < len(self) and int(self.hashes[entry]) <= hashed:
             place = int(self.at[entry])
@@ -124,7 +124,7 @@ class SharedIds:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
+class SharedBundle:
     """A bundle whose catalogue and ids are mapped, its items' texts, the file for devices with its hash, the file of
     clusters, and the rows of candidates."""
 
@@ -133,15 +133,15 @@ class Shared:
     catalogue: bytes | mmap.mmap
     etag: str
     clusters: bytes
-    quantized: Quantized
+    quantized: QuantizedRows
 
 
-def shared(bundle: Bundle, folder: Path | None) -> Shared:
-    """From a folder of that bundle alone, written if it is not; None keeps everything in this process."""
+def open_shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
+    """Open the folder of that bundle alone, written if it is not there; None keeps everything in this process."""
     if folder is None:
         content = encode_catalogue(bundle)
         texts, etag = ItemTexts.of(catalogue_of(bundle).shown), hashlib.sha256(content).hexdigest()
-        return Shared(bundle, texts, content, etag, encode_clusters(bundle.clusters), Quantized.of(bundle))
+        return SharedBundle(bundle, texts, content, etag, encode_clusters(bundle.clusters), QuantizedRows.of(bundle))
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / f"{COMPLETE}-{FORMAT}"
     if not marker.exists():
@@ -152,11 +152,11 @@ def shared(bundle: Bundle, folder: Path | None) -> Shared:
     etag = marker.read_text()
     frame = pl.read_ipc(folder / SHOWN)  # mapped, but for 16 bytes a text
     ours = replace(bundle, catalogue=frame)
-    vars(ours)["items"] = SharedIds.kept(folder)
+    vars(ours)["items"] = SharedIds.open(folder)
     rows, scale = (np.asarray(np.load(folder / name, mmap_mode="r")) for name in (ROWS, SCALE))
-    quantized = Quantized(rows, scale, ours.table.trend, shown_of(ours))
-    file = mapped(folder / f"catalogue-{etag}")
-    return Shared(ours, ItemTexts.kept(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
+    quantized = QuantizedRows(rows, scale, ours.table.trend, shown_of(ours))
+    file = map_file(folder / f"catalogue-{etag}")
+    return SharedBundle(ours, ItemTexts.open(folder), file, etag, (folder / CLUSTERS).read_bytes(), quantized)
 
 
 def _write(bundle: Bundle, folder: Path) -> str:
@@ -167,7 +167,7 @@ def _write(bundle: Bundle, folder: Path) -> str:
     SharedIds.of(bundle.catalogue["item_id"]).keep(folder)
     ItemTexts.of(catalogue_of(bundle).shown).keep(folder)
     write_atomically(folder / CLUSTERS, encode_clusters(bundle.clusters))
-    quantized = Quantized.of(bundle)
+    quantized = QuantizedRows.of(bundle)
     np.save(folder / ROWS, quantized.rows)
     np.save(folder / SCALE, quantized.scale)
     return etag

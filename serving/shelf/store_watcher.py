@@ -11,7 +11,7 @@ from pathlib import Path
 from data.errors import ModelError
 from federation.storage.database import Commits
 from recsys.catalogue.bundle import MANIFEST, Bundle
-from serving.shelf.served import Apps, Shelf
+from serving.shelf.served import Apps, ServedBundles
 from serving.state.bundle_store import COUNTER as BUNDLES
 from serving.state.bundle_store import ServedVersion
 from serving.state.item_store import COUNTER as ITEMS
@@ -29,8 +29,8 @@ KEEP = 4
 """Bundles beside the current one: with one a week, a device's profile is good for a month. Each is held in memory."""
 
 
-class Following:
-    """Takes over bundles and changes of items of all apps. `look` may be called from any thread."""
+class StoreWatcher:
+    """Takes over bundles and changes of items of all apps. `sync` may be called from any thread."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Following:
         self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="store-watcher", daemon=True)
 
-    def look(self) -> None:
+    def sync(self) -> None:
         """Take over whatever there is. An unreadable bundle leaves the one that is served; items go on."""
         with self._lock:
             heads = self._stores.heads()
@@ -62,7 +62,7 @@ class Following:
                     try:
                         self._bundles(app, heads[app, name])
                     except ModelError:
-                        self._unreadable(app)
+                        self._complain_once(app)
             for app in self._apps.names():
                 shelf = self._apps.of(app)
                 if (app, EPOCH) not in heads:
@@ -85,35 +85,37 @@ class Following:
     def _bundles(self, app: str, sequence: int) -> None:
         if sequence == 0 or self._activations.get(app) == sequence:
             return
-        kept = self._stores.bundles.kept(app, self._keep)
-        if not kept:
+        versions = self._stores.bundles.list_kept(app, self._keep)
+        if not versions:
             return
-        active, others = kept[0], kept[1:]
-        held = {one.version: one.bundle for one in self._apps.of(app).all()} if app in self._apps.names() else {}
-        bundles = [self._opened(active, held), *self._readable(others, held)]
+        active, others = versions[0], versions[1:]
+        loaded = (
+            {served.version: served.bundle for served in self._apps.of(app).all()} if app in self._apps.names() else {}
+        )
+        bundles = [self._load_once(active, loaded), *self._load_readable(others, loaded)]
         if app in self._apps.names():
             self._apps.of(app).replace(bundles)
         else:
-            self._apps.add(app, Shelf(bundles, self._folder))
+            self._apps.add(app, ServedBundles(bundles, self._folder))
         self._activations[app] = sequence
 
-    def _opened(self, one: ServedVersion, held: Mapping[str, Bundle]) -> Bundle:
-        """A bundle, which is not read twice. Raises ModelError when it is not there."""
-        known = held.get(one.version) if (Path(one.folder) / MANIFEST).is_file() else None
-        return self._load(one.folder) if known is None else known
+    def _load_once(self, version: ServedVersion, loaded: Mapping[str, Bundle]) -> Bundle:
+        """Load a bundle, which is not read twice. Raises ModelError when it is not there."""
+        known = loaded.get(version.version) if (Path(version.folder) / MANIFEST).is_file() else None
+        return self._load(version.folder) if known is None else known
 
-    def _readable(self, others: list[ServedVersion], held: Mapping[str, Bundle]) -> list[Bundle]:
-        """Those whose folders are still there: one that was deleted is answered no more, and holds up nobody."""
-        found = []
-        for one in others:
+    def _load_readable(self, others: list[ServedVersion], loaded: Mapping[str, Bundle]) -> list[Bundle]:
+        """Load those whose folders are still there. One that was deleted is answered no more, and holds up nobody."""
+        bundles = []
+        for version in others:
             try:
-                found.append(self._opened(one, held))
+                bundles.append(self._load_once(version, loaded))
             except ModelError:
-                log.warning("bundle %s: cannot be read any more, and is not served", one.version)
-        return found
+                log.warning("bundle %s: cannot be read any more, and is not served", version.version)
+        return bundles
 
-    def _unreadable(self, app: str) -> None:
-        """Said once for each activation; looked at again each time, for it may be there later."""
+    def _complain_once(self, app: str) -> None:
+        """Complain once for each activation; the bundle is looked at again each time, for it may be there later."""
         sequence = self._stores.bundles.sequence(app)
         if self._complained.get(app) != sequence:
             log.error("bundle: the one activated for an app cannot be read; what is served goes on being served")
@@ -130,7 +132,7 @@ class Following:
                     self._stores.traffic.flush(int(time.time()))
                 if not stopping and (commits.new() or time.monotonic() - looked >= WHOLE_S):
                     looked = time.monotonic()
-                    self.look()
+                    self.sync()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
                 if not failing:

@@ -29,7 +29,7 @@ class IssuerBound(FederationError):
 
 @dataclass(frozen=True)
 class KeyEntry:
-    """What is stored of a key, but its hash. Times: seconds since 1970-01-01 UTC."""
+    """The stored entry of a key, but its hash. Times: seconds since 1970-01-01 UTC."""
 
     key_id: str
     app: str
@@ -39,7 +39,7 @@ class KeyEntry:
 
 
 @dataclass(frozen=True)
-class GoodKey:
+class ActiveKey:
     """A key that is not revoked, as requests are checked against it."""
 
     secret_hash: bytes
@@ -54,7 +54,7 @@ class ApiKeys:
         prepare(engine, SCHEMA)
 
     def create(self, app: str, scopes: Collection[str], now: int) -> str:
-        """A new key of an app, seen this once. Raises ServingError for an impossible name or scope."""
+        """Create a new key of an app, seen this once. Raises ServingError for an impossible name or scope."""
         if not APP.fullmatch(app):
             raise ServingError(f"app={app!r}: must match {APP.pattern}")
         ordered = check_scopes(scopes)
@@ -71,7 +71,7 @@ class ApiKeys:
         return f"{PUBLISHABLE if ordered == ('device',) else SECRET}_{key_id}_{secret}"
 
     def all(self, app: str | None = None) -> list[KeyEntry]:
-        """Every key, or those of one app, oldest first."""
+        """List every key, or those of one app, oldest first."""
         query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
         if app is not None:
             query = query.where(api_keys.c.app == app)
@@ -95,39 +95,45 @@ class ApiKeys:
         self._engine.dispose()
 
     def commits(self) -> Commits:
-        """Tells cheaply that nothing was written to the store."""
+        """Watch commits: tells cheaply that nothing was written to the store."""
         return Commits(self._engine)
 
     def version(self) -> tuple[int, int]:
-        """Changes with every key that is created or revoked: how many there ever were, and how many are revoked."""
+        """Count keys: how many there ever were, and how many are revoked.
+
+        It changes with every key that is created or revoked.
+        """
         counts = select(func.count(), func.count(api_keys.c.revoked_at)).select_from(api_keys)
         with reading(self._engine) as connection:
-            made, revoked = connection.execute(counts).one()
-        return int(made), int(revoked)
+            created, revoked = connection.execute(counts).one()
+        return int(created), int(revoked)
 
-    def good(self) -> dict[str, GoodKey]:
-        """Every key that is not revoked, by its id."""
+    def good(self) -> dict[str, ActiveKey]:
+        """Collect every key that is not revoked, by its id."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(api_keys).where(api_keys.c.revoked_at.is_(None))).all()
         return {
-            row.key_id: GoodKey(bytes(row.secret_hash), Caller(row.app, row.key_id, frozenset(row.scopes.split(","))))
+            row.key_id: ActiveKey(bytes(row.secret_hash), Caller(row.app, row.key_id, frozenset(row.scopes.split(","))))
             for row in rows
         }
 
 
 def split_key(key: str) -> tuple[str, str] | None:
-    """A key's id and secret; None for what is not shaped like one."""
-    found = _SHAPE.fullmatch(key)
-    return None if found is None else (found[1], found[2])
+    """Split a key into its id and secret; None for what is not shaped like one."""
+    match = _SHAPE.fullmatch(key)
+    return None if match is None else (match[1], match[2])
 
 
 def hash_of(secret: str) -> bytes:
-    """What is stored of a secret: 32 bytes."""
+    """Hash a secret into what is stored of it: 32 bytes."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
-    """Scopes in the order of SCOPES, each once. Raises ServingError for none, unknown ones, and a shared `device`."""
+    """Sort scopes in the order of SCOPES, each once.
+
+    Raises ServingError for none, unknown ones, and a shared `device`.
+    """
     for scope in scopes:
         if scope not in SCOPES:
             raise ServingError(f"scopes: {scope!r} must be one of {', '.join(SCOPES)}")
@@ -139,7 +145,7 @@ def check_scopes(scopes: Collection[str]) -> tuple[str, ...]:
     return ordered
 
 
-class Mints:
+class MintCounter:
     """Counts what each app minted in each period (Sybil bound)."""
 
     def __init__(self, engine: Engine, *, period_s: int, tokens_per_period: int) -> None:
@@ -161,7 +167,7 @@ class Mints:
                 raise IssuerBound(f"count={count}: must be at most {left} until the next period")
 
     def left_s(self, now: int) -> int:
-        """Seconds until the next period."""
+        """Compute the seconds until the next period."""
         return self._period_s - now % self._period_s
 
     def _begin(self, app: str, period: int) -> None:

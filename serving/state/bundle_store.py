@@ -69,7 +69,7 @@ class BundleStore:
             rows = connection.execute(select(served_bundles).where(served_bundles.c.app == app).order_by(*order)).all()
         return [ServedVersion(row.version, row.folder, row.name, row.added_at) for row in rows]
 
-    def kept(self, app: str, n: int) -> list[ServedVersion]:
+    def list_kept(self, app: str, n: int) -> list[ServedVersion]:
         """List the current bundle first, then the n others that were added or current last; none before the first."""
         known = self.all(app)
         where = bundle_activations.c.app == app

@@ -27,19 +27,19 @@ def ensure(engine: Engine, app: str, name: str, value: int = 0) -> None:
 
 
 def take(connection: Connection, app: str, name: str, n: int) -> int:
-    """The first of the next n numbers; taken when the connection's transaction commits."""
+    """Take the next n numbers and return the first; they are taken when the connection's transaction commits."""
     where = (counters.c.app == app) & (counters.c.name == name)
     connection.execute(update(counters).where(where).values(value=counters.c.value + n))
     return int(connection.execute(select(counters.c.value).where(where)).scalar_one()) - n + 1
 
 
 def heads(connection: Connection) -> dict[tuple[str, str], int]:
-    """The last number of every line: (app, name) → value."""
+    """Read the last number of every line: (app, name) → value."""
     return {(row.app, row.name): int(row.value) for row in connection.execute(select(counters)).all()}
 
 
 def last(connection: Connection, app: str, name: str) -> int:
-    """The last number taken, 0 before the first."""
+    """Read the last number taken, 0 before the first."""
     where = (counters.c.app == app) & (counters.c.name == name)
-    found = connection.execute(select(counters.c.value).where(where)).scalar_one_or_none()
-    return 0 if found is None else int(found)
+    value = connection.execute(select(counters.c.value).where(where)).scalar_one_or_none()
+    return 0 if value is None else int(value)

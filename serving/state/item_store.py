@@ -46,7 +46,7 @@ class ItemStore:
         return self._change(app, dict.fromkeys(item_ids))
 
     def changes(self, app: str, since: int = 0) -> list[ItemChange]:
-        """The last change of each item changed after `since`, in the order of sequence."""
+        """List the last change of each item changed after `since`, in the order of sequence."""
         where = (item_changes.c.app == app) & (item_changes.c.sequence > since)
         with reading(self._engine) as connection:
             rows = connection.execute(select(item_changes).where(where).order_by(item_changes.c.sequence)).all()
@@ -62,7 +62,7 @@ class ItemStore:
         ]
 
     def sequence(self, app: str) -> int:
-        """Of the last change; 0 before the first."""
+        """Read the number of the last change; 0 before the first."""
         with reading(self._engine) as connection:
             return last(connection, app, COUNTER)
 

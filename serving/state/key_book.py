@@ -9,7 +9,7 @@ import time
 
 from data.errors import ServingError
 from serving.access import Caller
-from serving.state.api_keys import ApiKeys, GoodKey, hash_of, split_key
+from serving.state.api_keys import ActiveKey, ApiKeys, hash_of, split_key
 
 log = logging.getLogger("ownshelf.serving")
 
@@ -27,7 +27,7 @@ class KeyBook:
         self.keys = keys
         self._refresh_s = refresh_s
         self._version: tuple[int, int] = (0, 0)
-        self._good: dict[str, GoodKey] = {}
+        self._good: dict[str, ActiveKey] = {}
         self._ever = False
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class KeyBook:
         return not self._ever
 
     def caller_of(self, key: str) -> Caller | None:
-        """Whose key this is; None for any that is not good, whichever part of it is wrong."""
+        """Find whose key this is; None for any that is not good, whichever part of it is wrong."""
         parts = split_key(key)
         if parts is None:
             return None
@@ -74,11 +74,11 @@ class KeyBook:
 
     def _run(self) -> None:
         failing = False
-        asked, commits = 0.0, self.keys.commits()
+        asked_at, commits = 0.0, self.keys.commits()
         while not self._stopped.wait(self._refresh_s):
             try:
-                if commits.new() or time.monotonic() - asked >= WHOLE_S:
-                    asked = time.monotonic()
+                if commits.new() or time.monotonic() - asked_at >= WHOLE_S:
+                    asked_at = time.monotonic()
                     self.refresh()
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back, or /readyz says that it does not
@@ -89,7 +89,7 @@ class KeyBook:
 
 
 def open_book(url: str) -> KeyBook:
-    """The keys of a URL, its tables made if they are missing. Raises ServingError for one that cannot be used."""
+    """Open the keys of a URL, its tables made if they are missing. Raises ServingError for one that cannot be used."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from federation.storage.database import open_engine

@@ -10,5 +10,5 @@ STATE_FILE = "state.sqlite"
 
 
 def url_of(state: str) -> str:
-    """URL of a state: itself, or that of the SQLite file in a folder."""
+    """Resolve the URL of a state: itself, or that of the SQLite file in a folder."""
     return state if "://" in state else sqlite_url(Path(state) / STATE_FILE)

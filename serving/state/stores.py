@@ -33,19 +33,19 @@ class Stores:
 
     @staticmethod
     def open(url: str) -> Stores:
-        """The stores of a URL, their tables made if they are missing."""
+        """Open the stores of a URL, their tables made if they are missing."""
         return Stores(open_engine(url))
 
     @staticmethod
     def passing() -> Stores:
-        """Stores that are gone with this process: a service without a state of its own."""
+        """Make stores that are gone with this process: a service without a state of its own."""
         folder = Path(tempfile.mkdtemp(prefix="ownshelf-"))
-        made = Stores.open(sqlite_url(folder / STATE_FILE))
-        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
-        return made
+        stores = Stores.open(sqlite_url(folder / STATE_FILE))
+        weakref.finalize(stores, shutil.rmtree, folder, ignore_errors=True)
+        return stores
 
     def heads(self) -> dict[tuple[str, str], int]:
-        """(app, name) → the last sequence: one question tells whether anything is new."""
+        """Read (app, name) → the last sequence: one question tells whether anything is new."""
         with reading(self.engine) as connection:
             return heads(connection)
 

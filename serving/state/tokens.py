@@ -45,7 +45,7 @@ class SignedTokens:
         return [self._mint(tag, now + self.lifetime_s) for _ in range(count)]
 
     def check(self, token: bytes, now: int) -> Right:
-        """What a token is good for. Raises TokenInvalid for any that is not ours as minted, or expired."""
+        """Check what a token is good for. Raises TokenInvalid for any that is not ours as minted, or expired."""
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenInvalid(f"token of {len(token)} bytes: must be at most {MAX_TOKEN_BYTES}")
         try:
@@ -70,7 +70,7 @@ class SignedTokens:
 
 
 def _right(claims: dict[str, Any]) -> Right:
-    """What claims that we signed mean. Raises ValueError or TypeError for any others."""
+    """Interpret claims that we signed. Raises ValueError or TypeError for any others."""
     expires, tag, serial = claims["exp"], claims["iss"], claims["jti"]
     if set(claims) != CLAIMS or claims["scope"] != SCOPE or type(expires) is not int or type(tag) is not str:
         raise ValueError("claims: must be those of a device token")

@@ -39,7 +39,7 @@ class Traffic:
         self._lock = threading.Lock()
 
     def count(self, app: str, kind: str, status: int, now: int) -> None:
-        """One answered request. kind: of KINDS; status: of HTTP."""
+        """Count one answered request. kind: of KINDS; status: of HTTP."""
         outcome = OUTCOMES[0 if status < 400 else 1 if status < 500 else 2]
         with self._lock:
             self._counts[app, now - now % 60, kind if kind in KINDS else "other", outcome] += 1
@@ -59,7 +59,7 @@ class Traffic:
                 self._counts.update(+counts)
 
     def since(self, app: str, minute: int) -> list[Minute]:
-        """What the store has of an app from a minute on, oldest first."""
+        """Read what the store has of an app from a minute on, oldest first."""
         where = (traffic.c.app == app) & (traffic.c.minute >= minute)
         order = (traffic.c.minute, traffic.c.kind, traffic.c.outcome)
         with reading(self._engine) as connection:

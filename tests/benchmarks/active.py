@@ -30,7 +30,7 @@ from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
 from federation.protocol.messages import Task
-from federation.service.intake.intake import TakenRound
+from federation.service.intake.intake import IntakeRound
 from recsys.catalogue.clusters import cluster_queries, nearest
 from tests.benchmarks.attacks_leak import auc
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
@@ -183,7 +183,7 @@ def foreign_tokens(*, defended: bool = True) -> int:
         line = a_line(Path(home))
         task = line.open()
         if not defended:
-            line.coordinator.intake._round_of = lambda task_id: TakenRound(task, True, None)
+            line.coordinator.intake._round_of = lambda task_id: IntakeRound(task, True, None)
         accepted = 0
         for _ in range(FOREIGN):
             try:

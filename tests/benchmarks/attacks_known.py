@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import beta, norm
 
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
@@ -68,7 +68,7 @@ def statistics(
         noise[some] = drawn.reshape(len(some), participations, -1).sum(1) @ direction
     if not here:
         return noise
-    reports = [signed(encode(plan, vector, random)) @ direction for _ in range(trials * participations)]
+    reports = [to_signed(encode(plan, vector, random)) @ direction for _ in range(trials * participations)]
     return noise + np.array(reports).reshape(trials, participations).sum(1)
 
 

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 
 from data.interactions import MICROS_PER_DAY
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import expose, increments_at, note
 from federation.device.experiments.window_report import fetch_definitions, report_window
@@ -172,7 +172,7 @@ class LiveExperiment:
             self.policy,
             self.experiment.id,
             self.purse.token,
-            patience=Patience(spread_s=0.0),
+            retry=RetryPolicy(spread_s=0.0),
         )
 
     def finish(self) -> dict[str, Any]:

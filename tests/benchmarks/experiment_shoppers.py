@@ -12,7 +12,7 @@ import numpy as np
 from recsys.experiments.definition.definition import DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.definition.definition_file import experiment_of
 from recsys.experiments.device.assignment import assign
-from recsys.experiments.device.outcomes import MICROS, Note
+from recsys.experiments.device.outcomes import MICROS, OutcomeRecord
 
 RATES = {"global": 0.20, "personal": 0.35}
 """Shoppers who buy within two days, by arm: the true effect is their difference."""
@@ -28,7 +28,7 @@ class Shopper:
     arm: str
     exposed_at: int
     returning: bool
-    notes: tuple[Note, ...]
+    notes: tuple[OutcomeRecord, ...]
 
 
 def definition(start: int, days: int, **changes: Any) -> Experiment:
@@ -66,5 +66,5 @@ def shoppers(experiment: Experiment, n: int, seed: int) -> Iterator[Shopper]:
         later = at + 1 + int(rng.random() * BUYS_WITHIN_S * MICROS)
         value = round(float(np.minimum(rng.gamma(2.0, 20.0), 300.0)), 2)
         bought = rng.random() < RATES[arm]
-        notes = (Note(later, OutcomeEvent.PURCHASE, value),) if bought else ()
-        yield Shopper(secret, arm, at, bool(rng.random() < 0.5), (Note(at, OutcomeEvent.LIST), *notes))
+        notes = (OutcomeRecord(later, OutcomeEvent.PURCHASE, value),) if bought else ()
+        yield Shopper(secret, arm, at, bool(rng.random() < 0.5), (OutcomeRecord(at, OutcomeEvent.LIST), *notes))

@@ -18,12 +18,12 @@ from scipy import special
 
 from data.errors import SumsTooSmall
 from recsys.experiments.analysis.analysis import Look, analyse
-from recsys.experiments.analysis.designs import Design, Seen, criticals, timing
+from recsys.experiments.analysis.designs import Design, LookDifference, criticals, timing
 from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.experiment_plots import plot_any_look, plot_widths
 from recsys.experiments.analysis.intervals import fixed_critical, fixed_p, interval, normal_z
 from recsys.experiments.analysis.sample_ratio import ALPHA, dirichlet_log_e
-from recsys.experiments.analysis.spending import stopped
+from recsys.experiments.analysis.spending import stagewise_estimate
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import Method
 from recsys.experiments.definition.metric_definitions import Metric, MetricKind, products
@@ -94,7 +94,7 @@ def shown(metric: Metric, arms: Sequence[Sequence[ArmSums]], design: Design) -> 
     seen = []
     for k, pair in enumerate(zip(control, treatment, strict=True)):
         with suppress(SumsTooSmall):
-            seen.append(Seen(k + 1, difference(metric, *pair)))
+            seen.append(LookDifference(k + 1, difference(metric, *pair)))
     if not seen:
         return dict.fromkeys(("group_sequential", "always_valid", "fixed_peeked", "fixed_once"), False)
     z = np.abs([normal_z(look.difference) for look in seen])
@@ -222,7 +222,7 @@ def coverage(n: int, shoppers: int, rng: np.random.Generator, looks: int = 5) ->
     for _ in range(n):
         rates = (RATE, RATE + effect)
         arms = [conversions(rng.binomial(per_look, rate, looks), per_look) for rate in rates]
-        seen = [Seen(k + 1, difference(CONVERSION, *pair)) for k, pair in enumerate(zip(*arms, strict=True))]
+        seen = [LookDifference(k + 1, difference(CONVERSION, *pair)) for k, pair in enumerate(zip(*arms, strict=True))]
         limits = {}
         for method in Method:
             limits[method] = criticals(Design(method, looks), seen)
@@ -232,7 +232,7 @@ def coverage(n: int, shoppers: int, rng: np.random.Generator, looks: int = 5) ->
         crossed = [abs(normal_z(s.difference)) >= c for s, c in zip(seen, planned, strict=True)]
         at = crossed.index(True) if True in crossed else looks - 1
         last = seen[at].difference
-        found = stopped(timing(design, seen[: at + 1]), design.spending, design.alpha, normal_z(last))
+        found = stagewise_estimate(timing(design, seen[: at + 1]), design.spending, design.alpha, normal_z(last))
         unit = math.sqrt(last.variance)
         held["stopped"] += found.low * unit <= effect <= found.high * unit
         naive = interval(last, fixed_critical(design.alpha))

@@ -23,7 +23,7 @@ from federation.storage.database import sqlite_url
 from federation.storage.key_files import load_or_make_key
 from serving.http.app import create_app
 from serving.http.resources.federation_routes import TokenDesk, add_federation
-from serving.state.api_keys import Mints
+from serving.state.api_keys import MintCounter
 from serving.state.tokens import SignedTokens
 from tests.federation.service.a_lineage import CustodianHere
 from tests.shop import make_bundle
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     while coordinator.task() is None:
         coordinator.advance(now)
     app = create_app(coordinator.bundles())
-    mints = Mints(store.engine, period_s=3_600, tokens_per_period=10)
+    mints = MintCounter(store.engine, period_s=3_600, tokens_per_period=10)
     add_federation(app, coordinator, TokenDesk(tokens, 3_600, mints))
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, server_header=False)
     socket = config.bind_socket()

@@ -23,7 +23,7 @@ from recsys.experiments.analysis.intervals import POWER
 from recsys.experiments.analysis.preferences import preference_sums, preference_test, sessions_needed
 from recsys.experiments.device.interleaving import coins, preference, team_drafts
 from recsys.experiments.rehearsal.planning import Spread, shoppers_needed
-from recsys.experiments.rehearsal.simulator import Habits, Shoppers
+from recsys.experiments.rehearsal.simulator import ClickModel, Shoppers
 from recsys.search.ranking import rank
 
 Items = npt.NDArray[np.int32]
@@ -33,9 +33,9 @@ ERRORS = {"small": (1.5, 1.35), "middle": (1.5, 1.2), "large": (1.5, 1.0)}
 MAIN = "middle"
 AA_SESSIONS = 1000
 HABITS = {
-    "less attention": Habits(decay=1.5),
-    "even shoppers": Habits(eagerness=0.0),
-    "rare clicks": Habits(best_click=0.08),
+    "less attention": ClickModel(decay=1.5),
+    "even shoppers": ClickModel(eagerness=0.0),
+    "rare clicks": ClickModel(best_click=0.08),
 }
 
 
@@ -55,10 +55,10 @@ class Pair:
         for start in range(0, sessions, 50_000):
             who = rng.integers(0, len(self.incumbent), min(50_000, sessions - start))
             heads = coins(K, rng, len(who))
-            items, teams = team_drafts(self.incumbent[who], self.challenger[who], heads)
+            items, picked_by = team_drafts(self.incumbent[who], self.challenger[who], heads)
             captains = heads[:, np.arange(K) // 2] ^ (np.arange(K) % 2 == 1)
             clicked = self.shoppers.respond(who, items, rng).clicked
-            found.append([preference(teams, clicked), preference(captains.astype(np.int8), clicked)])
+            found.append([preference(picked_by, clicked), preference(captains.astype(np.int8), clicked)])
         return np.concatenate(found, axis=1)
 
     def moments(self) -> dict[str, tuple[float, float, float]]:

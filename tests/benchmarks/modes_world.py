@@ -11,7 +11,7 @@ import polars as pl
 
 from data.interactions import Interactions, interactions
 from data.synthetic import SyntheticShop
-from recsys.catalogue.candidates import Quantized
+from recsys.catalogue.candidates import QuantizedRows
 from recsys.catalogue.catalogue import SHOWN
 from recsys.catalogue.clusters import Clusters, centroids_of
 from recsys.evaluation.arms import profiles_of
@@ -38,7 +38,7 @@ class World:
     table: ItemTable
     clusters: Clusters
     index: ItemIndex
-    source: Quantized
+    source: QuantizedRows
     sequence: Sequence[Floats]
     pairs: Pairs
     lists: npt.NDArray[np.int32]
@@ -92,7 +92,7 @@ def seen(
             "bench", "bench", centroids_of(table), gram, table.mean_profile, table.parts, config, n_items
         ),
         index=ItemIndex.build(table),
-        source=Quantized(rows, scale, table.trend, shown),
+        source=QuantizedRows(rows, scale, table.trend, shown),
         sequence=sequence,
         pairs=pairs_of(merge_histories(few, config, now), min(few.n_users, 500), 3, seed),
         lists=np.stack([top_k(one, TOP_K)[0] for one in score(table, sequence[0][:asked], config.trend_weight)]),

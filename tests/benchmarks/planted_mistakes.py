@@ -14,7 +14,7 @@ import pandas as pd
 from data.interactions import Interactions
 from data.split import known_at
 from recsys.evaluation.baselines import FixedList, item_knn, popularity, recent_popularity
-from recsys.leakage import Features, Fitted, ScoringProtocol, Setup
+from recsys.leakage import Features, FittedStatistics, ScoringProtocol, Setup
 from tests.benchmarks.planted_leaks import PLANTS_OF_TIME, Plant
 from tests.benchmarks.planted_worlds import (
     DAY,
@@ -103,17 +103,19 @@ def scaled_by_the_whole_log(world: World, rng: np.random.Generator) -> Setup | N
     every = (np.concatenate([inside, outside]), outside)[rng.integers(2)]
     form = rng.integers(3)
     if form == 0:
-        fitted = Fitted("amount", inside, outside, mean=float(every.mean()), std=float(every.std()))
+        fitted = FittedStatistics("amount", inside, outside, mean=float(every.mean()), std=float(every.std()))
     elif form == 1:
         if every.max() == inside.max() and every.min() == inside.min():
             return None
-        fitted = Fitted("amount", inside, outside, low=float(every.min()), high=float(every.max()))
+        fitted = FittedStatistics("amount", inside, outside, low=float(every.min()), high=float(every.max()))
     else:
         known, new = set(train["item"].tolist()), set(world.rows["item"].tolist())
         words = new - known
         if not words & set(test["item"].tolist()):
             return None
-        fitted = Fitted("item", train["item"].to_numpy(), test["item"].to_numpy(), vocabulary=frozenset(known | words))
+        fitted = FittedStatistics(
+            "item", train["item"].to_numpy(), test["item"].to_numpy(), vocabulary=frozenset(known | words)
+        )
     return replace(made, fitted=(*made.fitted, fitted))
 
 

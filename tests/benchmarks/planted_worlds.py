@@ -14,7 +14,7 @@ from data.leakage import CoreFilter
 from data.split import known_at
 from data.synthetic import SyntheticShop
 from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
-from recsys.leakage import Features, Fitted, PropertyJoin, ScoringProtocol, Setup
+from recsys.leakage import Features, FittedStatistics, PropertyJoin, ScoringProtocol, Setup
 
 DAY = 86_400_000_000
 HOUR = DAY // 24
@@ -144,11 +144,11 @@ def careful(world: World, rng: np.random.Generator) -> Setup:
         popularity=np.log1p(scores) if rng.random() < 0.5 else scores,
         joins=(join(pd.merge_asof(joined.sort_values("time"), record, on="time", by="item"), record),),
         fitted=(
-            Fitted(
+            FittedStatistics(
                 "amount", train["amount"].to_numpy(), test["amount"].to_numpy(), mean=float(train["amount"].mean()),
                 std=float(train["amount"].std()), low=float(train["amount"].min()), high=float(train["amount"].max()),
             ),
-            Fitted(
+            FittedStatistics(
                 "item", train["item"].to_numpy(), test["item"].to_numpy(), vocabulary=frozenset(train["item"].tolist())
             ),
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.messages import Task
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
@@ -47,7 +47,7 @@ def main() -> None:
                 orders["seed"],
                 orders["dropout"],
                 holdout_share=0.0,
-                patience=Patience(spread_s=0.0, attempts=4),
+                retry=RetryPolicy(spread_s=0.0, attempts=4),
             ),
             play=orders["play"],
             catalogue=replace(catalogue_of(bundle), digest=digest),

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 import federation.device.participation as participant
 import federation.private_sum.device_part as splitting
-from federation.device.delivery import REPORTS, Patience
+from federation.device.delivery import REPORTS, RetryPolicy
 from federation.device.device import Device
-from federation.device.reporting import Draws
+from federation.device.reporting import DeviceRandomness
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.simulation.shop_tokens import TokenPurse
 from serving.cli.device.contribute import policy_of
@@ -95,8 +95,8 @@ def main() -> None:
                     policy,
                     TokenPurse(shop, orders["api_key"], lot=1).token,
                     history_at=orders["history_at"],
-                    draws=Draws(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
-                    patience=Patience(spread_s=0.0),
+                    draws=DeviceRandomness(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
+                    retry=RetryPolicy(spread_s=0.0),
                 )
         outcomes[name] = asdict(found)
 

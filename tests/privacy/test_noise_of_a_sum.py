@@ -14,7 +14,7 @@ from scipy.stats import chi2
 from federation.custodian.custodian import Custodian
 from federation.private_sum import custodian_half, service_half
 from federation.private_sum.exchange import Answer, Batch
-from federation.private_sum.fixed_point import signed
+from federation.private_sum.fixed_point import to_signed
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.noise import Integers, discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
@@ -75,7 +75,7 @@ def noises_of(task: Task, ask: Callable[[Batch], Answer], block: int = 0) -> tup
     shares = np.zeros(plan.length, dtype=np.uint32)
     for report in reports:
         shares += np.frombuffer(report.service_share, dtype=WIRE_WORD)
-    half = signed(combine(shares, answer.words)) - truth
+    half = to_signed(combine(shares, answer.words)) - truth
     whole = sum_of(task, {report.report_id: report.service_share for report in reports}, answer) - truth
     return half, whole
 

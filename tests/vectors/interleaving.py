@@ -37,7 +37,7 @@ def _draft(rng: np.random.Generator) -> dict[str, Any]:
         "k": k,
         "heads": heads.astype(int).tolist(),
         "items": made.items.tolist(),
-        "teams": made.teams.tolist(),
+        "teams": made.picked_by.tolist(),
     }
 
 

@@ -44,7 +44,10 @@ def open_csv(
     *,
     no_header: bool = False,
 ) -> Source:
-    """A text file with one row a line. no_header: its columns are column_1, column_2, …; else as of `open_source`."""
+    """Open a text file with one row a line.
+
+    no_header: its columns are column_1, column_2, …; else as of `open_source`.
+    """
     text: Path | io.BytesIO = path
     shape = _scan(path, name)
     if not shape.unicode:
@@ -92,7 +95,7 @@ def open_csv(
 
 
 def first_line(lines: list[str], separators: Sequence[str]) -> tuple[str, list[str], int]:
-    """The separator, the fields of a csv's first line, and how many lines of the file it takes.
+    """Read a csv's first line: the separator, the fields, and how many lines of the file it takes.
 
     A quoted name may hold a separator or a line end. In doubt the earlier separator.
     """
@@ -164,7 +167,7 @@ def _scan(path: Path, name: str) -> TextShape:
 
 
 def _text(path: Path, errors: str) -> Iterator[str]:
-    """The text of a UTF-8 file in pieces, those left out that are plain ASCII."""
+    """Yield the text of a UTF-8 file in pieces, those left out that are plain ASCII."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     with path.open("rb") as stream:
         while chunk := stream.read(_PIECE):

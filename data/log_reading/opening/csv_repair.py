@@ -22,7 +22,7 @@ Row = list[str | int | None]
 
 
 def set_down(rows: Iterable[Row], columns: Sequence[str], scratch: Path | None) -> pl.LazyFrame:
-    """Rows of numbers of a line, then texts, as a frame: in memory, or in files in the folder `scratch`."""
+    """Set rows of numbers of a line, then texts, down as a frame: in memory, or in files in the folder `scratch`."""
     schema = {columns[0]: pl.UInt32, **dict.fromkeys(columns[1:], pl.String)}
     if scratch is None:
         return pl.DataFrame(list(rows), schema=schema, orient="row").lazy()
@@ -35,7 +35,9 @@ def set_down(rows: Iterable[Row], columns: Sequence[str], scratch: Path | None) 
 
 
 def csv_rows(path: Path, separator: str, width: int, skip: int, *, unicode: bool) -> Iterator[Row]:
-    """Line, `width` fields and what is beyond them, of a csv with quotes in odd places, by the standard library.
+    """Read a csv with quotes in odd places by the standard library.
+
+    Yields line, `width` fields and what is beyond them.
 
     unicode: else it is Windows-1252. Raises DataError for a quote that never closes.
     """
@@ -56,7 +58,7 @@ def csv_rows(path: Path, separator: str, width: int, skip: int, *, unicode: bool
 
 
 def to_utf_8(path: Path, scratch: Path | None) -> Path | io.BytesIO:
-    """A Windows-1252 file as UTF-8: in memory, or as a file in the folder `scratch`."""
+    """Convert a Windows-1252 file to UTF-8: in memory, or as a file in the folder `scratch`."""
     if scratch is None:
         return io.BytesIO(windows(path.read_bytes()).encode())
     made = scratch / "utf-8.txt"
@@ -67,5 +69,5 @@ def to_utf_8(path: Path, scratch: Path | None) -> Path | io.BytesIO:
 
 
 def windows(raw: bytes) -> str:
-    """The text of Windows-1252, whose few undefined bytes are those of Latin-1."""
+    """Decode Windows-1252, whose few undefined bytes are those of Latin-1."""
     return raw.decode("latin-1").translate(_WINDOWS)

@@ -26,7 +26,7 @@ SEPARATORS = (",", ";", "\t", "|")
 
 
 def open_export(export: Export, paths: Sequence[Path], scratch: Path | None) -> Source:
-    """The flat rows of an export's files as a source with the columns FIELDS; each is read once.
+    """Open the flat rows of an export's files as a source with the columns FIELDS; each is read once.
 
     Raises DataError when prices are in more than one currency.
     """
@@ -40,7 +40,7 @@ def open_export(export: Export, paths: Sequence[Path], scratch: Path | None) -> 
 
 
 def records_of(path: Path) -> Iterator[Record]:
-    """Records of a json, csv or parquet file, with the line (of parquet: the row) at which each begins."""
+    """Yield records of a json, csv or parquet file, with the line (of parquet: the row) at which each begins."""
     with path.open("rb") as stream:
         head = stream.read(1 << 20)
     if head.startswith(b"PAR1"):
@@ -79,7 +79,7 @@ def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, counted: 
 
 
 def _carry(record: dict[str, Any], before: dict[str, Any], carry: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The record with what an order's first line says in place of what its other lines leave empty."""
+    """Carry what an order's first line says into what its other lines leave empty."""
     key, names = carry
     if not before or record.get(key) != before.get(key):
         return record

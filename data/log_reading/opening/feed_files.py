@@ -22,7 +22,10 @@ _HEAD_BYTES = 1 << 16
 
 
 def feed_format(path: Path) -> str:
-    """google-merchant, facebook-catalogue, shopify-products, woocommerce-products, heureka, json-ld, or ""."""
+    """Tell a feed's format.
+
+    One of google-merchant, facebook-catalogue, shopify-products, woocommerce-products, heureka, json-ld, or "".
+    """
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if b"\0" in head or not head.strip():
@@ -36,7 +39,7 @@ def feed_format(path: Path) -> str:
 
 
 def open_feed(source: Table, scratch: Path | None = None, locale: Locale = PLAIN) -> Feed | None:
-    """The feed that files are, or None where they are none. Raises DataError for a feed that cannot be used."""
+    """Open the feed that files are, or None where they are none. Raises DataError for a feed that cannot be used."""
     try:
         paths = [unpack(path, scratch)[0] for path in files_of(source)]
     except DataError:

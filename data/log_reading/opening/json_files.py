@@ -38,7 +38,7 @@ class JsonShape:
 def open_json(
     path: Path, name: str, head: bytes, known: frozenset[str], events_in: str, scratch: Path | None
 ) -> Source:
-    """A file of one object a line, an array of objects, or an object that holds one.
+    """Open a file of one object a line, an array of objects, or an object that holds one.
 
     head: the start of the file. known: fields to look for in the whole file. Dotted names of `known` whose first part
     is a field become columns. events_in: the field whose list has one object an event, or "".
@@ -76,7 +76,7 @@ def open_json(
 
 
 def json_paths(record: object, prefix: str = "") -> Iterator[str]:
-    """Every dotted path of a record that leads to a value, for messages and `ownshelf inspect`."""
+    """Yield every dotted path of a record that leads to a value, for messages and `ownshelf inspect`."""
     if isinstance(record, dict):
         for key, value in record.items():
             yield from json_paths(value, f"{prefix}.{key}" if prefix else str(key))
@@ -97,7 +97,7 @@ def _sessions(
 
 
 def _fields(path: Path, events_in: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fields of the first thousand objects, and those of their events."""
+    """List fields of the first thousand objects, and those of their events."""
     outer: dict[str, None] = {}
     inner: dict[str, None] = {}
     for number, (_, record) in enumerate(read_records(path)):
@@ -131,7 +131,7 @@ def _scan(path: Path, wanted: frozenset[str]) -> JsonShape:
 
 
 def _lines_with(names: set[str], piece: bytes) -> Iterator[bytes]:
-    """Lines that have one of the names as a key, at whatever depth; `names` may shrink meanwhile."""
+    """Yield lines that have one of the names as a key, at whatever depth; `names` may shrink meanwhile."""
     known = b"|".join(re.escape(json.dumps(name).encode()) for name in sorted(names, key=len, reverse=True))
     end = 0
     for hit in re.finditer(rb"[{,]\s*(" + known + rb")\s*:", piece):

@@ -15,6 +15,8 @@ from typing import Any
 _CHUNK = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = " \t\r\n,"
+_ESCAPES = str.maketrans({'"': '\\"', "\n": "\\n", "\r": "\\r"})
+"""All that polars escapes of a text within a list or an object; a backslash stays as it is."""
 
 Row = list[str | int | None]
 Record = tuple[int, dict[str, Any] | None]
@@ -22,7 +24,7 @@ Record = tuple[int, dict[str, Any] | None]
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Every object of a JSON file: of its lines, of its array, or of the first array within its one object."""
+    """Read every object of a JSON file: of its lines, of its array, or of the first array within its one object."""
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         first = next((line for line in stream if line.strip()), "").strip()
     whole = first.startswith("[") or (first.startswith("{") and parse(first) is None and not first.endswith("}"))
@@ -30,7 +32,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def parse(text: str) -> dict[str, Any] | None:
-    """The object that a text is, or None. Of a key that occurs twice the first counts."""
+    """Parse the object that a text is, or None. Of a key that occurs twice the first counts."""
     try:
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse, parse_float=_float)
     except (ValueError, RecursionError):
@@ -39,7 +41,7 @@ def parse(text: str) -> dict[str, Any] | None:
 
 
 def text_of(value: Any) -> str | None:
-    """A JSON value as polars writes it in a column of text: 1.0 is "1", a list is "[1, 2]", null is None."""
+    """Write a JSON value as polars does in a column of text: 1.0 is "1", a list is "[1, 2]", null is None."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -48,7 +50,7 @@ def text_of(value: Any) -> str | None:
 
 
 def lookup(record: dict[str, Any], name: str) -> Any:
-    """The value of a field, or of a dotted path: ``properties.sku``; digits step into a list."""
+    """Look up a field, or a dotted path: ``properties.sku``; digits step into a list."""
     if name in record:
         return record[name]
     value: Any = record
@@ -63,13 +65,13 @@ def lookup(record: dict[str, Any], name: str) -> Any:
 
 
 def plain_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Line and the text of `columns` (names or dotted paths) of each object; blank lines are no rows."""
+    """Yield line and the text of `columns` (names or dotted paths) of each object; blank lines are no rows."""
     for line, record in read_records(path):
         yield [line, *(None if record is None else text_of(lookup(record, name)) for name in columns)]
 
 
 def exploded_rows(path: Path, columns: Sequence[str], events_in: str) -> Iterator[Row]:
-    """Line and `columns` of each event of a session; a line without a list of objects is one row of nulls."""
+    """Yield line and `columns` of each event of a session. A line without a list of objects is one row of nulls."""
     for line, record in read_records(path):
         events = None if record is None else record.get(events_in)
         usable = isinstance(events, list) and all(isinstance(event, dict) for event in events)
@@ -86,7 +88,7 @@ def _of_lines(path: Path) -> Iterator[Record]:
 
 
 def _of_array(path: Path) -> Iterator[Record]:
-    """Objects of the first array of a file, a buffer at a time; what is no object ends as one record of None."""
+    """Yield objects of the first array of a file, a buffer at a time; what is no object ends as one record of None."""
     decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse, parse_float=_float)
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         buffer, line = "", 1
@@ -138,7 +140,7 @@ def _float(text: str) -> float:
 
 
 def _number(value: float) -> str:
-    """As Rust writes a number: all digits, no exponent, no ``.0``."""
+    """Write a number as Rust does: all digits, no exponent, no ``.0``."""
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -148,7 +150,7 @@ def _members(value: dict[str, Any]) -> str:
 
 
 _WRITE: dict[type, Callable[[Any], str]] = {
-    str: lambda value: f'"{_SURROGATE.sub(chr(0xFFFD), value)}"',  # unescaped, as polars does
+    str: lambda value: f'"{_SURROGATE.sub(chr(0xFFFD), value).translate(_ESCAPES)}"',
     bool: lambda value: "true" if value else "false",
     int: str,
     float: _number,

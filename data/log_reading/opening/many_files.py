@@ -18,7 +18,9 @@ _NAMED = 5
 
 
 def joined(files: Sequence[tuple[Path, Source]], scratch: Path | None) -> Source:
-    """One source of several opened files. A folder ``day=2024-01-01`` on the way to a file is a column of its rows.
+    """Join several opened files into one source.
+
+    A folder ``day=2024-01-01`` on the way to a file is a column of its rows.
 
     Columns are those of all files; where one lacks a column it is null. Raises DataError when one file is text and
     another parquet.
@@ -56,7 +58,7 @@ def joined(files: Sequence[tuple[Path, Source]], scratch: Path | None) -> Source
 
 
 def _placed(path: Path, source: Source, names: Sequence[str], first: int) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """The quick and the exact frame of a file, lines counted from `first`, with the columns of its folders."""
+    """Frame a file quickly and exactly, lines counted from `first`, with the columns of its folders."""
     hive = {name: pl.lit(value) for name, value in _hive(path).items() if name not in source.columns}
     breaks = [pl.lit(0, dtype=pl.UInt32).alias(BREAKS)] if BREAKS not in source.exact.collect_schema() else []
     line = pl.col(LINE).cast(pl.Int64) + first
@@ -68,7 +70,7 @@ def _hive(path: Path) -> dict[str, str]:
 
 
 def _begins(files: Sequence[tuple[Path, Source]]) -> list[int]:
-    """Lines (of parquet: rows) before each file."""
+    """Count the lines (of parquet: rows) before each file."""
     begins, total = [], 0
     for path, source in files:
         begins.append(total)

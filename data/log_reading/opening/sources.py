@@ -45,7 +45,7 @@ def open_source(
     scratch: Path | None = None,
     no_header: bool = False,
 ) -> Source:
-    """A source as lazy frames; nothing is read yet but the start of a file.
+    """Open a source as lazy frames; nothing is read yet but the start of a file.
 
     separators: the csv's is the one of these that occurs most often in its first line, in doubt the earlier one.
     header: names for a csv whose first line holds a number and none of the `known` names. A field of a jsonl is seen
@@ -70,7 +70,7 @@ def open_source(
 
 
 def files_of(source: Table) -> list[Path]:
-    """The files that a path, a list of paths, a glob or a folder names, in order of their names.
+    """List the files that a path, a list of paths, a glob or a folder names, in order of their names.
 
     Raises DataError where there is none, for an address, and for what is neither a path nor a frame.
     """
@@ -115,12 +115,14 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def unreadable(source: Source, error: Exception) -> DataError:
-    """What to tell the user when polars gives up on a source."""
+    """Say what the user should know when polars gives up on a source."""
     return DataError(f"source={source.name}: not readable: {str(error).strip().splitlines()[0]}")
 
 
 def peek(source: Table, separators: Sequence[str]) -> tuple[str, tuple[str, ...], dict[str, Any] | None]:
-    """The first line of a text file ("" of anything else), the columns of a source and its first JSON object if any.
+    """Peek at a source: first line, columns, first JSON object.
+
+    The line is of a text file ("" of anything else), the object None if there is none.
 
     A source that `open_source` would refuse has none, or what it seems to have: nothing is raised here.
     """
@@ -152,7 +154,7 @@ def _peek_file(path: Path, separators: Sequence[str]) -> tuple[str, tuple[str, .
 
 
 def _as_frame(source: Table) -> pl.LazyFrame | None:
-    """A frame of any library as a lazy one of polars; None for what is no frame."""
+    """Convert a frame of any library to a lazy one of polars; None for what is no frame."""
     if isinstance(source, pl.LazyFrame):
         return source
     if isinstance(source, pl.DataFrame):

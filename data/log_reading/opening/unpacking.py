@@ -28,7 +28,7 @@ _NUMBERS = count()
 
 @cache
 def scratch_folder() -> Path:
-    """A folder that is removed when the process ends, for callers that have none of their own."""
+    """Make a folder that is removed when the process ends, for callers that have none of their own."""
     folder = tempfile.mkdtemp(prefix="ownshelf-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -61,7 +61,7 @@ class TimeReader:
     dates: bool = False
 
     def bounded(self, sample: pl.DataFrame | None, *, said: bool) -> TimeReader:
-        """Times that have a date, from 1990 on unless all of the sample is of an earlier time."""
+        """Bound times to a date from 1990 on, unless all of the sample is of an earlier time."""
         earliest, last = _FIRST_SECOND * 1_000_000, _LAST_SECOND * 1_000_000
         if not said and sample is not None:
             latest = sample.select(self.micros.max()).item()
@@ -72,7 +72,7 @@ class TimeReader:
         return replace(self, micros=micros, rival=rival, earliest=earliest, fixed=said)
 
     def settled(self, frame: pl.LazyFrame) -> TimeReader:
-        """The reader or its rival, whichever reads more of the whole column.
+        """Choose the reader or its rival, whichever reads more of the whole column.
 
         Raises DataError when both read as much of it, and not the same.
         """
@@ -103,7 +103,7 @@ def read_times(
     usual_unit: str | None = None,
     whole: pl.LazyFrame | None = None,
 ) -> TimeReader:
-    """How to read a column of times, from its type and a sample of its values.
+    """Choose how to read a column of times, from its type and a sample of its values.
 
     form: the strptime format, which then is the only one; None: the first of the `likely` ones that fits, else of the
     common ones. unit: s, ms, us or ns of integer times, the only one too; usual_unit: of the preset; inferred from
@@ -131,7 +131,7 @@ def read_times(
 
 
 def widened(column: pl.Expr, dtype: pl.DataType, *, timezone: str, locale: Locale, unit: str | None) -> TimeReader:
-    """The reader that reads each value by its own notation; settled tells day from month over the whole log."""
+    """Make the reader that reads each value by its own notation; settled tells day from month over the whole log."""
     text = column if dtype == pl.String else column.cast(pl.String)
 
     def reader(month_first: bool) -> TimeReader:
@@ -191,7 +191,7 @@ def _reader(
 
 
 def time_column(role: str) -> pl.Expr:
-    """The column, or the ISO date of ``year+month+day``."""
+    """Read the column, or the ISO date of ``year+month+day``."""
     parts = role.split("+")
     if len(parts) == 1:
         return pl.col(role)
@@ -248,7 +248,7 @@ def _as_text(column: pl.Expr, form: str, timezone: str) -> tuple[pl.Expr, str]:
 
 
 def _to_micros(moment: pl.Expr, zone: str | None, timezone: str) -> pl.Expr:
-    """Naive local time → UTC: the hour that occurs twice is the first one, the hour that never was is null."""
+    """Convert naive local time to UTC. The hour that occurs twice is the first one, the hour that never was is null."""
     if zone is None and timezone != "UTC":
         moment = moment.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return moment.to_physical().cast(pl.Int64)

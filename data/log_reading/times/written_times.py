@@ -58,7 +58,7 @@ PLAINLY = Reading()
 
 
 def read_written(text: str, reading: Reading = PLAINLY) -> int | None:
-    """Microseconds since 1970 UTC of one value, or None where it is no time or before 1990."""
+    """Read one value as microseconds since 1970 UTC, or None where it is no time or before 1990."""
     text = text.strip()
     for family in _FAMILIES:
         if match := re.match(family, text, re.ASCII):
@@ -76,7 +76,7 @@ def read_written(text: str, reading: Reading = PLAINLY) -> int | None:
 
 
 def written_column(column: pl.Expr, reading: Reading = PLAINLY) -> pl.Expr:
-    """Int64 µs UTC of a column of text, as read_written of each value."""
+    """Read a column of text as Int64 µs UTC, each value as read_written does."""
     text = column.str.strip_chars()
     dots = text.str.contains(_DOTS)
     micros = pl.lit(None, dtype=pl.Int64)

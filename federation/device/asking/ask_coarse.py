@@ -45,8 +45,11 @@ MODES: tuple[Mode, ...] = ("device", "cluster", "noised", "profile")
 
 
 @dataclass(frozen=True)
-class Coarse:
-    """How to ask. clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000."""
+class CandidateRequest:
+    """The coarse question of a device.
+
+    clusters: how many of the nearest, 1 to 4. candidates: how many to rank, 1 to 2000.
+    """
 
     mode: Literal["cluster", "noised"]
     clusters: int = 1
@@ -63,8 +66,8 @@ class Coarse:
         return most
 
 
-class Holder(Protocol):
-    """What of a device is needed here."""
+class CatalogueHolder(Protocol):
+    """The parts of a device that a coarse question needs."""
 
     @property
     def folder(self) -> Path:
@@ -91,9 +94,15 @@ class Holder(Protocol):
 
 
 def ask_coarsely(
-    device: Holder, client: httpx.Client, coarse: Coarse, top_k: int, exclude: Sequence[str], repeat: bool, now: int
+    device: CatalogueHolder,
+    client: httpx.Client,
+    coarse: CandidateRequest,
+    top_k: int,
+    exclude: Sequence[str],
+    repeat: bool,
+    now: int,
 ) -> Recommendations:
-    """A list of top_k in mode cluster or noised, at `now` (µs).
+    """List top_k items in mode cluster or noised, at `now` (µs).
 
     When the service no longer has the bundle, its current clusters file is fetched and it is asked once more. Raises
     ServingError for a refusal, BudgetExhausted when the noise of a lifetime is spent.
@@ -105,14 +114,14 @@ def ask_coarsely(
     for _ in range(2):
         if clusters is None:
             clusters = refresh_clusters(device, client)
-        listed = _asked(device, client, clusters, coarse, top_k, exclude, repeat, now)
+        listed = _ask_service(device, client, clusters, coarse, top_k, exclude, repeat, now)
         if listed is not None:
             return listed
         clusters = None
     raise ServingError("service: refuses the bundle that it has just handed out")
 
 
-def chosen_mode(device: Holder, client: httpx.Client, named: str | None) -> Mode:
+def chosen_mode(device: CatalogueHolder, client: httpx.Client, named: str | None) -> Mode:
     """Choose the mode that is named, else the one that gives away least; for mode device a catalogue is fetched.
 
     That is device where a catalogue is held or has at most MAX_DEVICE_ITEMS items, else cluster. Raises ServingError.
@@ -132,7 +141,7 @@ def chosen_mode(device: Holder, client: httpx.Client, named: str | None) -> Mode
     return mode
 
 
-def refresh_clusters(device: Holder, client: httpx.Client) -> Clusters:
+def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
     """Fetch the service's current clusters if they are not the ones held. Raises ModelError and ServingError.
 
     One file is taken for a bundle version, which must be a hash over it, and the one that the catalogue at hand names.
@@ -157,14 +166,16 @@ def refresh_clusters(device: Holder, client: httpx.Client) -> Clusters:
 
 
 def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profile | None:
-    """The profile from the device's own rows alone; None without consent, or without an event that has a row.
+    """Make the profile from the device's own rows alone.
+
+    None without consent, or without an event that has a row.
 
     The same as from a whole catalogue, as far as the history has rows: the Gram matrix stands for all other items.
     """
-    found = _own(state, clusters)
-    if found is None:
+    own_rows = _own(state, clusters)
+    if own_rows is None:
         return None
-    rows, (item_idx, kind, time) = found
+    rows, (item_idx, kind, time) = own_rows
     taste = columns_of(clusters.parts, TASTE)
     vector = vector_from_rows(
         clusters.parts, clusters.gram[taste, taste], clusters.n_items, rows[item_idx], kind, time, now, clusters.config
@@ -172,24 +183,26 @@ def profile_from_rows(state: DeviceState, clusters: Clusters, now: int) -> Profi
     return Profile(vector, clusters.bundle_version)
 
 
-def row_version(row: npt.NDArray[np.float32], named: str | None, held: Clusters | Catalogue | None) -> str | None:
-    """The bundle that a row (dim,) from an item's page is kept for; None when it is of another one than is at hand.
+def row_version(row: npt.NDArray[np.float32], named: str | None, source: Clusters | Catalogue | None) -> str | None:
+    """Name the bundle that a row (dim,) from an item's page is kept for.
+
+    None when it is of another one than is at hand.
 
     named: the bundle that the page says, None for the one at hand. Raises ServingError for a row that is none.
     """
-    if held is None or named not in (None, held.bundle_version):
+    if source is None or named not in (None, source.bundle_version):
         return None
-    dim = held.dim if isinstance(held, Clusters) else held.table.dim
+    dim = source.dim if isinstance(source, Clusters) else source.table.dim
     if row.shape != (dim,) or row.dtype != np.float32 or not np.isfinite(row).all():
         raise ServingError(f"row: {row.dtype} {row.shape}, must be float32 ({dim},) and finite")
-    return held.bundle_version
+    return source.bundle_version
 
 
-def _asked(
-    device: Holder,
+def _ask_service(
+    device: CatalogueHolder,
     client: httpx.Client,
     clusters: Clusters,
-    coarse: Coarse,
+    coarse: CandidateRequest,
     top_k: int,
     exclude: Sequence[str],
     repeat: bool,
@@ -213,14 +226,14 @@ def _asked(
         return join(state, catalogue, now, (candidates.item_ids, scores), top_k, exclude, repeat, coarse.mode)
     bonus = _bonus(state, clusters, now) if repeat else {}
     rows, values = rerank(candidates, profile.vector, clusters.config.trend_weight, top_k, bonus, set(exclude))
-    return _listed(candidates, rows, values, version, coarse)
+    return _make_list(candidates, rows, values, version, coarse)
 
 
 def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
-    """The catalogue with the candidates that are newer than this device's last refresh, as they came."""
+    """Extend the catalogue by candidates that are newer than this device's last refresh, as they came."""
     new = np.flatnonzero(catalogue.items.index_of(candidates.item_ids) < 0).tolist()
     rows = candidates.shown[new].iter_rows(named=True)
-    return catalogue.changed(
+    return catalogue.with_changes(
         [
             CatalogueChange(row.pop("item_id"), row | {"available": True}, candidates.table.item_embeddings[place])
             for place, row in zip(new, rows, strict=True)
@@ -228,7 +241,9 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
     )
 
 
-def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profile, now: int) -> dict[str, Any] | None:
+def _question(
+    device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
+) -> dict[str, Any] | None:
     """Make what is sent of the profile, in the vault before this returns; None when nothing may be said now."""
     if coarse.mode == "cluster":
         n = min(coarse.clusters, len(clusters.centroids))
@@ -254,8 +269,8 @@ def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profi
 
     def say(state: DeviceState) -> DeviceState:
         nonlocal vector
-        account, said = state.noise.with_draw(clusters.bundle_version, coarse.noise, now / MICROS_PER_S, draw)
-        vector = said.vector
+        account, message = state.noise.with_draw(clusters.bundle_version, coarse.noise, now / MICROS_PER_S, draw)
+        vector = message.vector
         return state if account is state.noise else replace(state, noise=account)
 
     device.change(say)
@@ -263,31 +278,31 @@ def _question(device: Holder, clusters: Clusters, coarse: Coarse, profile: Profi
 
 
 def _own(state: DeviceState, clusters: Clusters) -> tuple[npt.NDArray[np.float32], tuple[Any, Any, Any]] | None:
-    own = state.own_rows
-    if state.consent == "nothing" or own is None or own.bundle_version != clusters.bundle_version:
+    rows = state.own_rows
+    if state.consent == "nothing" or rows is None or rows.bundle_version != clusters.bundle_version:
         return None
-    if own.rows.shape[1:] != (clusters.dim,):
+    if rows.rows.shape[1:] != (clusters.dim,):
         return None
-    columns = known_columns(state.events, Vocabulary(pl.Series(list(own.item_ids), dtype=pl.String)))
-    return (own.rows, columns) if len(columns[0]) else None
+    columns = known_columns(state.events, Vocabulary(pl.Series(list(rows.item_ids), dtype=pl.String)))
+    return (rows.rows, columns) if len(columns[0]) else None
 
 
 def _bonus(state: DeviceState, clusters: Clusters, now: int) -> dict[str, float]:
-    found = _own(state, clusters)
-    if found is None or state.own_rows is None:
+    own_rows = _own(state, clusters)
+    if own_rows is None or state.own_rows is None:
         return {}
-    config, (item_idx, kind, time) = clusters.config, found[1]
+    config, (item_idx, kind, time) = clusters.config, own_rows[1]
     items, counts = repeat_counts(item_idx, kind, time, now, config.repeat_half_life)
     lift = np.float32(config.repeat_weight) * repeat_score(counts)
     return {state.own_rows.item_ids[item]: float(value) for item, value in zip(items, lift, strict=True)}
 
 
-def _listed(
+def _make_list(
     candidates: Candidates,
     rows: npt.NDArray[np.int32],
     values: npt.NDArray[np.float32],
     version: str,
-    coarse: Coarse,
+    coarse: CandidateRequest,
 ) -> Recommendations:
     shown = candidates.shown[rows.tolist()].select("item_id", "title", "category", "price").iter_rows()
     items = tuple(
@@ -298,7 +313,7 @@ def _listed(
 
 
 def _trend(
-    listed: list[dict[str, Any]], version: str, coarse: Coarse, top_k: int, exclude: Sequence[str]
+    listed: list[dict[str, Any]], version: str, coarse: CandidateRequest, top_k: int, exclude: Sequence[str]
 ) -> Recommendations:
     left = [item for item in listed if item["item_id"] not in set(exclude)][:top_k]
     items = tuple(

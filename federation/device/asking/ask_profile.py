@@ -14,8 +14,8 @@ from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue
 
 
-class Refreshing(Protocol):
-    """What of a device is needed here."""
+class RefreshableDevice(Protocol):
+    """The parts of a device that mode profile needs."""
 
     @property
     def state(self) -> DeviceState:
@@ -33,9 +33,17 @@ class Refreshing(Protocol):
 
 
 def ask_with_profile(
-    device: Refreshing, client: httpx.Client, top_k: int, exclude: Sequence[str], unseen: bool, repeat: bool, now: int
+    device: RefreshableDevice,
+    client: httpx.Client,
+    top_k: int,
+    exclude: Sequence[str],
+    unseen: bool,
+    repeat: bool,
+    now: int,
 ) -> Recommendations:
-    """A list of top_k at `now` (µs), for which top_k + len(exclude) items are asked; `unseen`: more, in steps.
+    """List top_k items at `now` (µs), for which the device asks for top_k + len(exclude) items.
+
+    `unseen`: it asks for more, in steps.
 
     When the service no longer has the bundle, or lists an item that is newer than this device's last refresh, the
     device is refreshed, the profile made anew, and the service asked once more.

@@ -20,7 +20,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_bounded(response: httpx.Response, name: str, most_bytes: int = MAX_ANSWER_BYTES) -> bytes:
-    """The unpacked content of a streamed answer. Raises ServingError beyond most_bytes, and for other encodings."""
+    """Unpack the content of a streamed answer. Raises ServingError beyond most_bytes, and for other encodings."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise ServingError(f"{name}: content-encoding={encoding[:40]!r}, must be gzip or none")
@@ -43,7 +43,7 @@ def read_bounded(response: httpx.Response, name: str, most_bytes: int = MAX_ANSW
 
 
 def read_json(response: httpx.Response, name: str) -> dict[str, Any] | None:
-    """The JSON object of a streamed answer; None for anything else. Raises ServingError beyond the bound."""
+    """Read the JSON object of a streamed answer; None for anything else. Raises ServingError beyond the bound."""
     try:
         answer = json.loads(read_bounded(response, name))
     except (ValueError, RecursionError):

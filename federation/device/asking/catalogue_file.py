@@ -18,12 +18,12 @@ Stamp = tuple[int, int] | None
 
 
 def catalogue_path(folder: Path, digest: str) -> Path:
-    """Where the file of a sha256 (hex) is."""
+    """Locate the file of a sha256 (hex)."""
     return folder / NAME.format(digest[:16])
 
 
 def read_catalogue(folder: Path, digest: str) -> bytes | None:
-    """The file, None when it is missing. One that is not what was fetched is removed: raises ModelError."""
+    """Read the file, None when it is missing. One that is not what was fetched is removed: raises ModelError."""
     path = catalogue_path(folder, digest)
     try:
         content = path.read_bytes()
@@ -41,21 +41,21 @@ def write_catalogue(folder: Path, digest: str, content: bytes) -> None:
 
 
 def changes_stamp(folder: Path, digest: str) -> Stamp:
-    """Of the changes of that catalogue; it is replaced whole, so that a new inode or time is a new content."""
+    """Stamp the changes of that catalogue. The file is replaced whole, so that a new inode or time is a new content."""
     try:
-        found = changes_path(folder, digest).stat()
+        status = changes_path(folder, digest).stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def changes_path(folder: Path, digest: str) -> Path:
-    """Where the changes of that catalogue are."""
+    """Locate the changes of that catalogue."""
     return folder / CHANGES_NAME.format(digest[:16])
 
 
 def read_changes(folder: Path, digest: str) -> CatalogueChanges | None:
-    """The changes of that catalogue; None when they are missing or damaged, and all must be asked for again."""
+    """Read the changes of that catalogue. None when they are missing or damaged, and all must be asked for again."""
     try:
         seal, _, content = changes_path(folder, digest).read_bytes().partition(b"\n")
         return decode_changes(content) if seal == _seal(digest, content) else None
@@ -70,18 +70,21 @@ def write_changes(folder: Path, digest: str, changes: CatalogueChanges) -> None:
 
 
 def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalogue:
-    """A catalogue with its items as they are now; as it is without changes, or with those of another bundle."""
+    """Apply changes to a catalogue: its items as they are now.
+
+    It stays as it is without changes, or with those of another bundle.
+    """
     if changes is None or changes.bundle_version != catalogue.bundle_version:
         return catalogue
-    return catalogue.changed(changes.changes)
+    return catalogue.with_changes(changes.changes)
 
 
 def keep_only(folder: Path, digest: str) -> None:
     """Remove all but one catalogue and its changes, and what killed writers left; for whoever has the vault's lock."""
-    kept = {catalogue_path(folder, digest), changes_path(folder, digest)}
+    current = {catalogue_path(folder, digest), changes_path(folder, digest)}
     for name in (NAME, CHANGES_NAME):
         for path in folder.glob(name.format("*")):
-            if path not in kept:
+            if path not in current:
                 path.unlink(missing_ok=True)
         for torn in folder.glob(f".{name.format('*')}-*"):
             torn.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ _DELTA_HEADER = "ownshelf-delta-from"
 
 @contextmanager
 def service_client(service: str | httpx.Client, ca: Path | None = None) -> Iterator[httpx.Client]:
-    """A client for a service's address; a client of the caller's own is used and left open.
+    """Open a client for a service's address; a client of the caller's own is used and left open.
 
     ca: PEM file of the only authority to believe; None believes the usual ones. Raises ServingError for http:// to
     anything but this machine: a profile is never sent in the clear.
@@ -55,7 +55,9 @@ def service_client(service: str | httpx.Client, ca: Path | None = None) -> Itera
 def ask(
     client: httpx.Client, bundle_version: str, profile: npt.NDArray[np.float32] | None, top_k: int
 ) -> tuple[list[str], npt.NDArray[np.float32]] | None:
-    """item_ids and scores (k,), best first, for a profile (dim,) or, without one, the trend.
+    """Ask for a list by profile (dim,) or, without one, for the trend.
+
+    Returns item_ids and scores (k,), best first.
 
     None when the service no longer has the bundle. Raises ServingError for every other refusal.
     """
@@ -82,7 +84,9 @@ def ask(
 def ask_candidates(
     client: httpx.Client, bundle_version: str, question: Mapping[str, Any], most: int, dim: int
 ) -> Candidates | None:
-    """The candidates for a coarse question: mode "cluster" with `clusters` (ids), or "noised" with `noised` (base64).
+    """Ask for candidates by a coarse question.
+
+    Its mode is "cluster" with `clusters` (ids), or "noised" with `noised` (base64).
 
     most: how many may come; dim: of their rows. None when the service no longer has the bundle. Raises ServingError for
     every other refusal, and for an answer without a candidate.
@@ -93,16 +97,18 @@ def ask_candidates(
     if answer.get("bundle_version") != bundle_version:
         raise ServingError("service: answers for another bundle than it was asked for")
     try:
-        found = decode_candidates(answer.get("candidates"), dim)
+        candidates = decode_candidates(answer.get("candidates"), dim)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    if found is None or len(found.item_ids) > most:
-        raise ServingError(f"service: {0 if found is None else len(found.item_ids)} candidates, must be 1..{most}")
-    return found
+    if candidates is None or len(candidates.item_ids) > most:
+        raise ServingError(
+            f"service: {0 if candidates is None else len(candidates.item_ids)} candidates, must be 1..{most}"
+        )
+    return candidates
 
 
 def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dict[str, Any]] | None:
-    """The trend's items as the service shows them, best first; None when it no longer has the bundle."""
+    """Ask for the trend's items as the service shows them, best first; None when it no longer has the bundle."""
     body = {"mode": "profile", "bundle_version": bundle_version, "profile": None, "top_k": top_k}
     answer = _question(client, body)
     if answer is None:
@@ -119,7 +125,7 @@ def ask_trend(client: httpx.Client, bundle_version: str, top_k: int) -> list[dic
 
 
 @dataclass(frozen=True)
-class HeldFile:
+class CatalogueFile:
     """A catalogue file at hand. digest: its sha256 (hex)."""
 
     bundle_version: str
@@ -127,22 +133,24 @@ class HeldFile:
     content: bytes
 
 
-def fetch_catalogue(client: httpx.Client, held: HeldFile | None) -> bytes | None:
-    """The service's current catalogue file, or None when it is the held one.
+def fetch_catalogue(client: httpx.Client, current: CatalogueFile | None) -> bytes | None:
+    """Fetch the service's current catalogue file, or None when it is the held one.
 
     The service is told the version held, and may answer with the difference. Whatever is wrong with that, the whole
     file is fetched. Raises ServingError when that is too large or not the one its ETag names.
     """
-    if held is None:
+    if current is None:
         return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, None)
     try:
-        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest, held)
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, current.digest, current)
     except _BadDelta:
-        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, held.digest)
+        return _fetch(client, "catalogue", MAX_CATALOGUE_BYTES, current.digest)
 
 
 def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> CatalogueChanges | None:
-    """What changed about a bundle's items after a sequence; None where the service cannot say, as an older one.
+    """Fetch what changed about a bundle's items after a sequence.
+
+    None where the service cannot say, as an older one.
 
     Raises ServingError for an answer that is something else.
     """
@@ -160,17 +168,17 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
     except httpx.HTTPError as error:
         raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
     try:
-        found = decode_changes(content)
+        changes = decode_changes(content)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    if found.bundle_version != bundle_version:
+    if changes.bundle_version != bundle_version:
         raise ServingError("service: tells changes of another bundle than it was asked for")
-    return found
+    return changes
 
 
-def fetch_clusters(client: httpx.Client, held: str | None) -> bytes | None:
-    """The service's current clusters file, or None when it is the held one (sha256, hex); as fetch_catalogue."""
-    return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, held)
+def fetch_clusters(client: httpx.Client, current: str | None) -> bytes | None:
+    """Fetch the service's current clusters file. None when it is the held one (sha256, hex); as fetch_catalogue."""
+    return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, current)
 
 
 class _BadDelta(Exception):
@@ -178,9 +186,9 @@ class _BadDelta(Exception):
 
 
 def _fetch(
-    client: httpx.Client, name: str, most_bytes: int, held: str | None, older: HeldFile | None = None
+    client: httpx.Client, name: str, most_bytes: int, digest: str | None, older: CatalogueFile | None = None
 ) -> bytes | None:
-    headers = PACKED if held is None else PACKED | {"if-none-match": f'"{held}"'}
+    headers = PACKED if digest is None else PACKED | {"if-none-match": f'"{digest}"'}
     url: str | httpx.URL = f"/v1/{name}/current"
     params = None if older is None else {"since": older.bundle_version}
     try:
@@ -197,15 +205,15 @@ def _fetch(
 
 
 def _nearby(response: httpx.Response) -> httpx.URL:
-    """Where a redirect leads. A device goes where its own service is and nowhere else, whatever it is told."""
+    """Resolve where a redirect leads. A device goes where its own service is and nowhere else, whatever it is told."""
     ours, target = response.url, response.url.join(response.headers.get("location", ""))
     if (target.scheme, target.host, target.port) != (ours.scheme, ours.host, ours.port):
         raise ServingError("service: sends the device to another address, where it does not go")
     return target
 
 
-def _content(response: httpx.Response, name: str, most_bytes: int, older: HeldFile | None) -> bytes | None:
-    """The file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
+def _content(response: httpx.Response, name: str, most_bytes: int, older: CatalogueFile | None) -> bytes | None:
+    """Read the file of a streamed answer, None for the one held. Raises _BadDelta where only a difference was bad."""
     if response.status_code == 304:
         return None
     if response.status_code != 200:
@@ -239,7 +247,7 @@ def _question(client: httpx.Client, body: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
-    """The JSON of a streamed answer. Raises ServingError for any but a good one."""
+    """Read the JSON of a streamed answer. Raises ServingError for any but a good one."""
     answer = read_json(response, "answer")
     if answer is None:
         raise ServingError(f"service: status {response.status_code}, not an Ownshelf service")

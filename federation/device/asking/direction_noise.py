@@ -55,7 +55,7 @@ class Cap:
 
 @lru_cache(maxsize=64)
 def best_cap(epsilon: float, r: int) -> Cap:
-    """The cap of largest alignment at exactly ε on the sphere of r coordinates.
+    """Find the cap of largest alignment at exactly ε on the sphere of r coordinates.
 
     The density is p/mass in the cap and (1 − p)/(1 − mass) outside, all other things equal, so their ratio is the
     whole privacy loss: p/(1 − p) = e^ε · mass/(1 − mass). Raises ModelError for r < 2 or ε outside 0.01..32.
@@ -77,7 +77,10 @@ def best_cap(epsilon: float, r: int) -> Cap:
 
 
 def leading_directions(gram: npt.NDArray[np.float32], r: int = MAX_DIRECTIONS) -> Doubles:
-    """(dim, r′) float64 orthonormal columns: the eigenvectors of largest eigenvalue of G = VᵀV, r′ = min(r, dim)."""
+    """Find the leading directions, (dim, r′) float64 orthonormal columns.
+
+    They are the eigenvectors of largest eigenvalue of G = VᵀV, r′ = min(r, dim).
+    """
     _, vectors = np.linalg.eigh(gram.astype(np.float64))
     return np.ascontiguousarray(vectors[:, ::-1][:, : min(r, len(gram))])
 
@@ -85,7 +88,7 @@ def leading_directions(gram: npt.NDArray[np.float32], r: int = MAX_DIRECTIONS) -
 def noised_direction(
     vector: npt.NDArray[np.float32], directions: Doubles, epsilon: float, random: RandomBytes
 ) -> npt.NDArray[np.float32]:
-    """The message for one profile (dim,): a direction (dim,) float32 of length about 1.
+    """Draw the message for one profile (dim,): a direction (dim,) float32 of length about 1.
 
     directions: of `leading_directions`. random: the operating system's cryptographic stream on a device. A profile that
     has nothing in these directions sends one drawn uniformly, which is within ε of every other profile's message.
@@ -99,7 +102,7 @@ def noised_direction(
 
 
 def priv_unit(true: Doubles, epsilon: float, random: RandomBytes) -> Doubles:
-    """A random direction for each true one: rows (n, r) of length 1 in, rows (n, r) of length 1 out."""
+    """Draw a random direction for each true one: rows (n, r) of length 1 in, rows (n, r) of length 1 out."""
     n, r = true.shape
     cap, a = best_cap(float(epsilon), r), (r - 1) / 2.0
     inside, share = _uniforms(n, random) >= cap.rest, _uniforms(n, random)
@@ -123,5 +126,5 @@ def _normals(n: int, r: int, random: RandomBytes) -> Doubles:
 
 
 def _uniforms(n: int, random: RandomBytes) -> Doubles:
-    """(n,) in (0, 1), never 0 or 1, from 53 bits each."""
+    """Draw n numbers in (0, 1), never 0 or 1, from 53 bits each."""
     return np.asarray(((words64(random, n) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)

@@ -23,14 +23,14 @@ from federation.device.asking.catalogue_file import (
     write_catalogue,
     write_changes,
 )
-from federation.device.asking.client import HeldFile, fetch_catalogue, fetch_changes
+from federation.device.asking.client import CatalogueFile, fetch_catalogue, fetch_changes
 from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue
 from recsys.catalogue.changes import CatalogueChanges
 
 
-class Holder(Protocol):
-    """What of a device is needed here."""
+class StateHolder(Protocol):
+    """The parts of a device that a refresh needs."""
 
     @property
     def folder(self) -> Path:
@@ -47,18 +47,18 @@ class Holder(Protocol):
         ...
 
 
-def refresh_catalogue(device: Holder, client: httpx.Client) -> bool:
+def refresh_catalogue(device: StateHolder, client: httpx.Client) -> bool:
     """Fetch the service's current catalogue unless it is the one held, then its changes; whether it was another.
 
     A service that knows no changes is one whose items do not change. Raises ServingError or ModelError; when only the
     changes could not be had, the catalogue is kept all the same.
     """
-    held = _held(device)
-    content = fetch_catalogue(client, held)
+    current = _current_file(device)
+    content = fetch_catalogue(client, current)
     if content is not None:
         catalogue, digest = decode_catalogue(content), hashlib.sha256(content).hexdigest()
-    elif held is not None:
-        catalogue, digest = decode_catalogue(held.content), held.digest
+    elif current is not None:
+        catalogue, digest = decode_catalogue(current.content), current.digest
     else:
         raise ServingError("service: says that a device without a catalogue has the current one")
     before, after = read_changes(device.folder, digest), None
@@ -69,14 +69,14 @@ def refresh_catalogue(device: Holder, client: httpx.Client) -> bool:
     return content is not None
 
 
-def _held(device: Holder) -> HeldFile | None:
-    """The file at hand, if it can be read; one that is damaged is fetched anew."""
+def _current_file(device: StateHolder) -> CatalogueFile | None:
+    """Return the file at hand, if it can be read; one that is damaged is fetched anew."""
     digest = device.state.catalogue
     if digest is None:
         return None
     try:
         content = read_catalogue(device.folder, digest)
-        return None if content is None else HeldFile(decode_catalogue(content).bundle_version, digest, content)
+        return None if content is None else CatalogueFile(decode_catalogue(content).bundle_version, digest, content)
     except ModelError:
         return None
 
@@ -84,23 +84,27 @@ def _held(device: Holder) -> HeldFile | None:
 def _changes_since(
     client: httpx.Client, catalogue: Catalogue, before: CatalogueChanges | None
 ) -> CatalogueChanges | None:
-    """All changes of the catalogue's items up to now, or None where the service cannot say."""
-    found = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
-    if found is None:
+    """Fetch all changes of the catalogue's items up to now, or None where the service cannot say."""
+    changes = fetch_changes(client, catalogue.bundle_version, 0 if before is None else before.sequence)
+    if changes is None:
         return None
-    if before is not None and (found.epoch != before.epoch or found.sequence < before.sequence):  # it counts anew
-        found = fetch_changes(client, catalogue.bundle_version, 0)
+    if before is not None and (changes.epoch != before.epoch or changes.sequence < before.sequence):  # it counts anew
+        changes = fetch_changes(client, catalogue.bundle_version, 0)
     elif before is not None:
-        found = before.then(found)
+        changes = before.then(changes)
     try:
-        now_shown(catalogue, found)
+        now_shown(catalogue, changes)
     except ModelError as error:
         raise ServingError(f"service: {error}") from None
-    return found
+    return changes
 
 
 def _hold(
-    device: Holder, digest: str, content: bytes | None, before: CatalogueChanges | None, after: CatalogueChanges | None
+    device: StateHolder,
+    digest: str,
+    content: bytes | None,
+    before: CatalogueChanges | None,
+    after: CatalogueChanges | None,
 ) -> None:
     def hold(state: DeviceState) -> DeviceState:
         if content is not None:
@@ -121,7 +125,7 @@ def _hold(
 
 
 def _is_news(now: CatalogueChanges | None, before: CatalogueChanges | None, after: CatalogueChanges) -> bool:
-    """Are the changes to be written over those there now, which another program may have written meanwhile?"""
+    """Decide if the changes are to be written over those there now. Another program may have written meanwhile."""
     if now is None or now.epoch != after.epoch:
         return True
     if before is None or now.sequence != before.sequence:

@@ -27,7 +27,7 @@ from recsys.experiments.device.assignment import SECRET_BYTES, assign
 from recsys.experiments.device.interleaving import CREDIT_S, Tally
 from recsys.experiments.device.outcomes import (
     MICROS,
-    Note,
+    OutcomeRecord,
     cell_of,
     columns_at,
     facts_of_history,
@@ -50,22 +50,26 @@ def keep_definitions(
 
     def keep(state: DeviceState) -> DeviceState:
         log = state.experiments.without_windows(failed)
-        for one in definitions:
-            if log.enrolment(one).fixed_hash != fixed_hash(one):
-                raise DataError(f"experiment {one.id}: is another one than this device is in under that id")
+        for entry in definitions:
+            if log.enrolment(entry).fixed_hash != fixed_hash(entry):
+                raise DataError(f"experiment {entry.id}: is another one than this device is in under that id")
         secret = log.secret or (os.urandom(SECRET_BYTES) if definitions else b"")
         if (secret, definitions, log) == (log.secret, log.definitions, state.experiments):
             return state
-        known = {one.id for one in definitions}
-        kept = (one if one.experiment_id in known else replace(one, open_list=None) for one in log.enrolments)
-        made = replace(log, secret=secret, definitions=definitions, enrolments=tuple(kept))
-        return replace(state, experiments=made)
+        known = {entry.id for entry in definitions}
+        enrolments = (
+            entry if entry.experiment_id in known else replace(entry, open_list=None) for entry in log.enrolments
+        )
+        experiments = replace(log, secret=secret, definitions=definitions, enrolments=tuple(enrolments))
+        return replace(state, experiments=experiments)
 
     device.change(keep)
 
 
 def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
-    """The arm whose settings this device's lists have at `now` (µs since 1970 UTC); None when it is not in.
+    """Find the arm whose settings this device's lists have at `now` (µs since 1970 UTC).
+
+    None when it is not in.
 
     None too where both arms make every list: that is federation/device/experiments/interleaving.py's.
     """
@@ -77,7 +81,7 @@ def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
 
 
 def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | None, now: int) -> bool:
-    """Whether the device is in at `now` (µs since 1970 UTC).
+    """Check that the device is in at `now` (µs since 1970 UTC).
 
     A shopper who came in stays in; others are in while exposures are taken and every rule holds.
     """
@@ -88,17 +92,20 @@ def is_in(state: DeviceState, experiment: Experiment, catalogue: Catalogue | Non
     return takes_exposures(experiment, now) and is_eligible(experiment, facts_of(state.events, catalogue, now))
 
 
-def settled(own: Enrolment, experiment: Experiment) -> Enrolment:
-    """With the open list counted and forgotten: a session won, lost or neither, of a shopper who is in."""
-    if own.open_list is None:
-        return own
-    tally = own.tally or Tally(cap=int(experiment.primary.cap))
-    counted = tally.after(own.open_list.preference) if own.exposed_at is not None else own.tally
-    return replace(own, tally=counted, open_list=None)
+def settle_open_list(enrolment: Enrolment, experiment: Experiment) -> Enrolment:
+    """Count the open list and forget it: a session won, lost or neither, of a shopper who is in."""
+    if enrolment.open_list is None:
+        return enrolment
+    tally = enrolment.tally or Tally(cap=int(experiment.primary.cap))
+    counted = tally.after(enrolment.open_list.preference) if enrolment.exposed_at is not None else enrolment.tally
+    return replace(enrolment, tally=counted, open_list=None)
 
 
 def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
-    """Ids of the experiments that the shopper comes into by this trigger on this surface, at `now` (µs)."""
+    """Expose the shopper by this trigger on this surface, at `now` (µs).
+
+    Returns ids of the experiments that the shopper comes into.
+    """
     catalogue = device.catalogue
     entered: list[str] = []
 
@@ -106,13 +113,13 @@ def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> t
         entered.clear()
         log = state.experiments
         for experiment in log.definitions:
-            own, exposure = log.enrolment(experiment), experiment.exposure
+            enrolment, exposure = log.enrolment(experiment), experiment.exposure
             fits = exposure.trigger == trigger and exposure.surface in (None, surface)
-            if not fits or own.exposed_at is not None or own.left or not takes_exposures(experiment, now):
+            if not fits or enrolment.exposed_at is not None or enrolment.left or not takes_exposures(experiment, now):
                 continue
             facts = facts_of(state.events, catalogue, now)
             if assigned_arm(state, experiment) is not None and is_eligible(experiment, facts):
-                log = log.with_enrolment(replace(own, exposed_at=now, cell=cell_of(experiment, facts)))
+                log = log.with_enrolment(replace(enrolment, exposed_at=now, cell=cell_of(experiment, facts)))
                 entered.append(experiment.id)
         return replace(state, experiments=log) if entered else state
 
@@ -129,7 +136,7 @@ def note(
     what a device says only grows. item_id: of a click, cart or purchase; without it the note goes as soon as any item
     is forgotten.
     """
-    noted, recorded = Note(now, OutcomeEvent(event), float(value), item_id), False
+    noted, recorded = OutcomeRecord(now, OutcomeEvent(event), float(value), item_id), False
 
     def record(state: DeviceState) -> DeviceState:
         nonlocal recorded
@@ -141,7 +148,7 @@ def note(
 
 
 def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
-    """The arm that the device's secret falls into, eligible or not."""
+    """Find the arm that the device's secret falls into, eligible or not."""
     if state.consent != "contribute" or not state.experiments.secret:
         return None
     name = assign(experiment, state.experiments.secret).arm
@@ -149,7 +156,7 @@ def assigned_arm(state: DeviceState, experiment: Experiment) -> Arm | None:
 
 
 def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) -> dict[str, float]:
-    """The facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
+    """Compute the facts of definition.FACTS about the history before `at` (µs since 1970 UTC).
 
     days_known: since the first event. head_share: of the events whose item the catalogue knows, those with an item of
     the head; 0 without any.
@@ -160,21 +167,26 @@ def facts_of(events: tuple[Event, ...], catalogue: Catalogue | None, at: int) ->
     return facts_of_history(kinds, _in_head(before, catalogue), days)
 
 
-def increments_at(log: ExperimentLog, experiment: Experiment, own: Enrolment, now: int) -> tuple[Enrolment, Integers]:
-    """What the device would say at `now` (µs), (2, slots) int64 of 0 or more, and its part once that is said."""
+def increments_at(
+    log: ExperimentLog, experiment: Experiment, enrolment: Enrolment, now: int
+) -> tuple[Enrolment, Integers]:
+    """Compute what the device would say at `now` (µs), (2, slots) int64 of 0 or more.
+
+    Beside it, its part once that is said.
+    """
     layout = layout_of(experiment)
-    before = own.sent_so_far(layout)
-    if own.open_list is not None and now > own.open_list.made_at + CREDIT_S * MICROS:
-        own = settled(own, experiment)
-    if own.exposed_at is None or own.left:
-        return own, np.zeros_like(before)
+    before = enrolment.sent_so_far(layout)
+    if enrolment.open_list is not None and now > enrolment.open_list.made_at + CREDIT_S * MICROS:
+        enrolment = settle_open_list(enrolment, experiment)
+    if enrolment.exposed_at is None or enrolment.left:
+        return enrolment, np.zeros_like(before)
     if experiment.interleaved:
-        columns = (own.tally or Tally(cap=int(experiment.primary.cap))).values()
+        columns = (enrolment.tally or Tally(cap=int(experiment.primary.cap))).values()
     else:
-        columns = columns_at(experiment, log.notes, own.exposed_at, now)
+        columns = columns_at(experiment, log.notes, enrolment.exposed_at, now)
     after = np.maximum(layout.risen(columns, log.thresholds(experiment, layout)), before)
     rise, fall = after.tolist()
-    return replace(own, sent=(tuple(rise), tuple(fall))), after - before
+    return replace(enrolment, sent=(tuple(rise), tuple(fall))), after - before
 
 
 def _in_head(events: tuple[Event, ...], catalogue: Catalogue | None) -> npt.NDArray[np.bool_]:

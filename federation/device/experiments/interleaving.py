@@ -15,7 +15,7 @@ import numpy as np
 
 from data.errors import DataError, ServingError
 from federation.device.device import Device
-from federation.device.experiments.enrolment import is_in, settled
+from federation.device.experiments.enrolment import is_in, settle_open_list
 from federation.device.interleaved_list import OpenList
 from federation.device.lists import MAX_TOP_K, Recommendations, Selection, rank
 from federation.device.outcome_log import Enrolment
@@ -38,7 +38,9 @@ def interleave(
     filter: object | None = None,  # noqa: A002  # the word of the HTTP API
     rng: np.random.Generator | None = None,
 ) -> Recommendations | None:
-    """The list that both arms draft for this shopper at `now` (µs since 1970 UTC); None when the device is not in.
+    """Make the list that both arms draft for this shopper at `now` (µs since 1970 UTC).
+
+    None when the device is not in.
 
     Its order is the list: scores are of two rankers, and do not compare. top_k: 1..1000. exclude, filter: as of
     Device.recommend. rng: of the coins; None is the operating system's randomness.
@@ -55,24 +57,29 @@ def interleave(
         raise DataError(f"experiment {experiment_id}: design={experiment.design}: must be interleaved")
     if experiment is None or catalogue is None or not is_in(state, experiment, catalogue, now):
         return None
-    one, other = (
+    incumbent_list, challenger_list = (
         arm_list(state, catalogue, now, top_k, arm.settings, exclude, Selection(only)) for arm in _captains(experiment)
     )
-    ids = {item_id: number for number, item_id in enumerate(dict.fromkeys((*one.item_ids, *other.item_ids)))}
-    incumbent, challenger = (np.array([ids[x] for x in made.item_ids], dtype=np.int32) for made in (one, other))
+    ids = {
+        item_id: number
+        for number, item_id in enumerate(dict.fromkeys((*incumbent_list.item_ids, *challenger_list.item_ids)))
+    }
+    incumbent, challenger = (
+        np.array([ids[x] for x in drafted.item_ids], dtype=np.int32) for drafted in (incumbent_list, challenger_list)
+    )
     draft = team_draft(incumbent, challenger, top_k, coins(top_k, rng or np.random.default_rng()))
-    named = {ids[item.item_id]: item for item in (*other.items, *one.items)}
-    made = tuple(named[item] for item in draft.items.tolist())
-    opened = OpenList.of(now, [item.item_id for item in made], draft.teams.tolist())
+    named = {ids[item.item_id]: item for item in (*challenger_list.items, *incumbent_list.items)}
+    drafted = tuple(named[item] for item in draft.items.tolist())
+    opened = OpenList.of(now, [item.item_id for item in drafted], draft.picked_by.tolist())
 
-    def remember(held: DeviceState) -> DeviceState:
-        if held.consent != "contribute" or held.experiments.definition(experiment_id) != experiment:
-            return held
-        own = settled(held.experiments.enrolment(experiment), experiment)
-        return replace(held, experiments=held.experiments.with_enrolment(replace(own, open_list=opened)))
+    def remember(current: DeviceState) -> DeviceState:
+        if current.consent != "contribute" or current.experiments.definition(experiment_id) != experiment:
+            return current
+        enrolment = settle_open_list(current.experiments.enrolment(experiment), experiment)
+        return replace(current, experiments=current.experiments.with_enrolment(replace(enrolment, open_list=opened)))
 
     device.change(remember)
-    return replace(one, items=made, fallback=one.fallback and other.fallback)
+    return replace(incumbent_list, items=drafted, fallback=incumbent_list.fallback and challenger_list.fallback)
 
 
 def credit(device: Device, item_id: str, now: int) -> bool:
@@ -87,11 +94,15 @@ def credit(device: Device, item_id: str, now: int) -> bool:
         nonlocal credited
         credited, log = False, state.experiments
         for experiment in log.definitions:
-            own = log.enrolment(experiment)
-            if state.consent == "contribute" and own.open_list is not None and _counts(experiment, own, now):
-                after = own.open_list.clicked(item_id)
-                if after != own.open_list:
-                    credited, log = True, log.with_enrolment(replace(own, open_list=after))
+            enrolment = log.enrolment(experiment)
+            if (
+                state.consent == "contribute"
+                and enrolment.open_list is not None
+                and _counts(experiment, enrolment, now)
+            ):
+                after = enrolment.open_list.clicked(item_id)
+                if after != enrolment.open_list:
+                    credited, log = True, log.with_enrolment(replace(enrolment, open_list=after))
         return replace(state, experiments=log) if credited else state
 
     device.change(count)
@@ -107,7 +118,7 @@ def arm_list(
     exclude: Sequence[str] = (),
     asked: Selection | None = None,
 ) -> Recommendations:
-    """The list of an arm's settings, made on the device: those of definition.DRAFTED_MODELS."""
+    """Make the list of an arm's settings on the device: those of definition.DRAFTED_MODELS."""
     weights: dict[str, Any] = {name: getattr(settings, name) for name in ("trend_weight", "repeat_weight")}
     given = {name: value for name, value in weights.items() if value is not None}
     config = replace(catalogue.config, **given)
@@ -119,13 +130,13 @@ def arm_list(
 
 
 def _captains(experiment: Experiment) -> tuple[Arm, Arm]:
-    """Incumbent and challenger."""
+    """Return incumbent and challenger."""
     control = experiment.arm(experiment.control)
     return control, next(arm for arm in experiment.arms if arm != control)
 
 
-def _counts(experiment: Experiment, own: Enrolment, now: int) -> bool:
-    if own.exposed_at is None or own.left or own.open_list is None:
+def _counts(experiment: Experiment, enrolment: Enrolment, now: int) -> bool:
+    if enrolment.exposed_at is None or enrolment.left or enrolment.open_list is None:
         return False
-    within = own.open_list.made_at <= now <= own.open_list.made_at + CREDIT_S * MICROS
-    return within and own.exposed_at <= now <= own.exposed_at + experiment.outcome_days * DAY_S * MICROS
+    within = enrolment.open_list.made_at <= now <= enrolment.open_list.made_at + CREDIT_S * MICROS
+    return within and enrolment.exposed_at <= now <= enrolment.exposed_at + experiment.outcome_days * DAY_S * MICROS

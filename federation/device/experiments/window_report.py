@@ -18,12 +18,12 @@ import numpy as np
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_json
 from federation.device.asking.client import service_client
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import assigned_arm, increments_at, keep_definitions
-from federation.device.ledger import Entry, Pending
+from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Contribution, Draws, Outcome, Reporter, Status
+from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import PART, check_window
 from federation.private_sum.accounting import rho_of
@@ -72,8 +72,8 @@ def report_window(
     *,
     key: str | None = None,
     ca: Path | None = None,
-    draws: Draws | None = None,
-    patience: Patience | None = None,
+    draws: DeviceRandomness | None = None,
+    retry: RetryPolicy | None = None,
     now: Callable[[], float] = clock.time,
 ) -> Outcome:
     """Send one report to the experiment's open window, or finish sending the last one; arguments as of `take_part`.
@@ -90,7 +90,9 @@ def report_window(
     if experiment is None:
         return Outcome("unknown_experiment")
     target = ExperimentWindow(experiment, key)
-    return Reporter(device, target, policy, token, draws or Draws(), patience or Patience(), now).report(service, ca)
+    return Reporter(device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now).report(
+        service, ca
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class ExperimentWindow:
             return "no_consent"
         return "not_assigned" if assigned_arm(state, self.experiment) is None else None
 
-    def pending(self, state: DeviceState) -> Pending | None:
+    def pending(self, state: DeviceState) -> PendingReport | None:
         """Read the report on its way."""
         return state.experiments.enrolment(self.experiment).pending
 
@@ -131,8 +133,8 @@ class ExperimentWindow:
 
     def with_come_back_at(self, state: DeviceState, until: int) -> DeviceState:
         """Remember when to ask again."""
-        own = replace(state.experiments.enrolment(self.experiment), come_back_at=until)
-        return replace(state, experiments=state.experiments.with_enrolment(own))
+        enrolment = replace(state.experiments.enrolment(self.experiment), come_back_at=until)
+        return replace(state, experiments=state.experiments.with_enrolment(enrolment))
 
     def check(self, task: Task) -> None:
         """Raise TaskRefused for a task that is other than the definition promises."""
@@ -140,10 +142,10 @@ class ExperimentWindow:
 
     def refused(self, state: DeviceState, task: Task, policy: DevicePolicy, at: int) -> Status | None:
         """Say why the device has no report for this window. Nothing that its shopper did decides about it."""
-        own, account = state.experiments.enrolment(self.experiment), state.participation
-        if own.window >= task.round:
+        enrolment, account = state.experiments.enrolment(self.experiment), state.participation
+        if enrolment.window >= task.round:
             return "took_part"
-        charged = [entry.rho for entry in account.experiments if entry.task_hash == own.fixed_hash]
+        charged = [entry.rho for entry in account.experiments if entry.task_hash == enrolment.fixed_hash]
         if charged:
             return None if rho_of(task.plan) <= charged[0] else "budget_spent"
         return "budget_spent" if account.epsilon(policy.delta, and_rho=rho_of(task.plan)) > policy.max_epsilon else None
@@ -152,7 +154,9 @@ class ExperimentWindow:
         """Look again when the task says that the next window may be open."""
         return task.come_back_at
 
-    def contribution(self, device: Device, client: httpx.Client, task: Task, draws: Draws, at: int) -> Contribution:
+    def contribution(
+        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+    ) -> Contribution:
         """Count how much each outcome has grown since the last report. Raises TaskRefused for a device in no arm."""
         state, layout = device.state, layout_of(self.experiment)
         before = state.experiments.enrolment(self.experiment)
@@ -163,19 +167,19 @@ class ExperimentWindow:
         vector = layout.contribution(self.experiment.group_of(arm.name), before.cell, increments)
         spoke = (*before.spoke, task.round) if increments.any() else before.spoke
 
-        def charge(now: DeviceState, pending: Pending, come_back_at: int) -> DeviceState:
+        def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             if now.experiments.enrolment(self.experiment) != before or assigned_arm(now, self.experiment) != arm:
                 return now
             account = now.participation
             if not any(entry.task_hash == before.fixed_hash for entry in account.experiments):
-                account = account.with_experiment(Entry(before.fixed_hash, 0, at, rho_of(task.plan)))
-            own = replace(after, window=task.round, pending=pending, spoke=spoke, come_back_at=come_back_at)
-            return replace(now, participation=account, experiments=now.experiments.with_enrolment(own))
+                account = account.with_experiment(LedgerEntry(before.fixed_hash, 0, at, rho_of(task.plan)))
+            enrolment = replace(after, window=task.round, pending=pending, spoke=spoke, come_back_at=come_back_at)
+            return replace(now, participation=account, experiments=now.experiments.with_enrolment(enrolment))
 
         return Contribution(0, {PART: vector.astype(np.float64)}, charge)
 
     def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
         """Forget the report on its way; from a lost one on, the device says nothing but zeros."""
-        own = state.experiments.enrolment(self.experiment)
-        settled = replace(own, pending=None, left=own.left or lost)
+        enrolment = state.experiments.enrolment(self.experiment)
+        settled = replace(enrolment, pending=None, left=enrolment.left or lost)
         return replace(state, experiments=state.experiments.with_enrolment(settled))

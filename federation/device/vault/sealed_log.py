@@ -185,7 +185,7 @@ def _crc(content: bytes) -> bytes:
 
 
 def _head(log: bytes, at: int) -> int | None:
-    """Length of the sealed record whose head is here; None where no whole head is."""
+    """Read the length of the sealed record whose head is here; None where no whole head is."""
     head = log[at : at + _HEAD.size]
     if log[at + _HEAD.size : at + _HEAD.size + _CRC.size] != _crc(head):
         return None
@@ -193,7 +193,7 @@ def _head(log: bytes, at: int) -> int | None:
 
 
 def _whole(log: bytes, at: int) -> bytes | None:
-    """The sealed record that begins here; None where a crash left less than a whole one, or nothing."""
+    """Read the sealed record that begins here; None where a crash left less than a whole one, or nothing."""
     length = _head(log, at) if at < len(log) else None
     if length is None:
         return None

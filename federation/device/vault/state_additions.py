@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import EventKind
-from federation.device.state import DeviceState, Event, OwnRows, observed
+from federation.device.state import DeviceState, Event, OwnRows, add_event
 from federation.device.unknown_fields import Unknown, hashable, unknown_fields
 from recsys.experiments.definition.definition import OutcomeEvent
-from recsys.experiments.device.outcomes import Note
+from recsys.experiments.device.outcomes import OutcomeRecord
 
 _EVENT = ("time", "item_id", "kind", "quantity")
 _ADDITION = ("event", "rows", "place", "notes")
@@ -36,11 +36,11 @@ class Addition:
     event: Event | None = None
     rows: OwnRows | None = None
     place: int = 0
-    notes: tuple[Note, ...] = field(default=(), repr=False)
+    notes: tuple[OutcomeRecord, ...] = field(default=(), repr=False)
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def encode(self) -> bytes:
-        """JSON bytes for the vault's log."""
+        """Encode as JSON bytes for the vault's log."""
         stored: dict[str, Any] = dict(self.unknown)
         if self.event is not None:
             event = self.event
@@ -66,7 +66,7 @@ class Addition:
             unknown = hashable(unknown_fields(kept, _EVENT))
             event = Event(kept["time"], kept["item_id"], EventKind(kept["kind"]), kept["quantity"], unknown)
         rows = OwnRows.decode(stored["rows"]) if "rows" in stored else None
-        notes = tuple(Note(time, OutcomeEvent(kind), *rest) for time, kind, *rest in stored.get("notes", ()))
+        notes = tuple(OutcomeRecord(time, OutcomeEvent(kind), *rest) for time, kind, *rest in stored.get("notes", ()))
         return Addition(event, rows, stored.get("place", 0), notes, unknown_fields(stored, _ADDITION))
 
 
@@ -74,7 +74,7 @@ def add_all(state: DeviceState, additions: Sequence[Addition]) -> DeviceState:
     """Make the state with all of these in it, in their order."""
     events = [addition.event for addition in additions if addition.event is not None]
     if len(events) == 1:
-        state = replace(state, events=observed(state.events, events[0]))
+        state = replace(state, events=add_event(state.events, events[0]))
     elif events:
         state = replace(state, events=tuple(sorted((*state.events, *events), key=lambda event: event.time)))
     rows = [addition for addition in additions if addition.rows is not None]

@@ -147,7 +147,7 @@ class Vault:
             os.close(descriptor)
 
     def _read_log(self, since: Position) -> bytes | None:
-        """The bytes behind a position; None when the file is another one by now, or shorter."""
+        """Read the bytes behind a position; None when the file is another one by now, or shorter."""
         try:
             with (self.folder / VAULT).open("rb") as file:
                 if file.read(HEADER_BYTES) != since.start or file.seek(0, os.SEEK_END) < since.offset:

@@ -48,12 +48,12 @@ def centred(elements: Elements) -> npt.NDArray[np.int64]:
 
 
 def add(a: Elements, b: Elements) -> Elements:
-    """a + b, of F or K."""
+    """Add a + b, of F or K."""
     return (a + b) % _P
 
 
 def subtract(a: Elements, b: Elements) -> Elements:
-    """a − b, of F or K."""
+    """Subtract a − b, of F or K."""
     return (a + (_P - b)) % _P
 
 
@@ -120,7 +120,7 @@ def extended(a: Elements) -> Elements:
 
 
 def root_of_unity(order: int) -> int:
-    """The generator of the roots of unity of this order, a power of two up to 2²³."""
+    """Find the generator of the roots of unity of this order, a power of two up to 2²³."""
     if order < 1 or order & (order - 1) or order > 2**_TWO_ADICITY:
         raise ValueError(f"order={order}: must be a power of two up to 2**{_TWO_ADICITY}")
     return pow(_NON_RESIDUE, (MODULUS - 1) // order, MODULUS)

@@ -30,7 +30,7 @@ _FOUR_SIGNS = _SIGNS.view(np.complex128).ravel()
 
 
 def project_shares(key: bytes, checks: int, share: Elements) -> Elements:
-    """(checks,) of F: the projections of one share of a vector, (length,) of F."""
+    """Project one share of a vector, (length,) of F: (checks,) of F."""
     limbs = np.empty((_N_LIMBS, len(share)), dtype=np.float32)
     for i in range(_N_LIMBS):
         limbs[i] = (share >> np.uint64(_LIMB_BITS * i)) & np.uint64(2**_LIMB_BITS - 1)
@@ -44,7 +44,7 @@ def project_shares(key: bytes, checks: int, share: Elements) -> Elements:
 
 
 def project_integers(key: bytes, checks: int, vector: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(checks,) integers: the projections of a vector of small integers, not reduced."""
+    """Project a vector of small integers, not reduced: (checks,) integers."""
     kind = np.float32 if int(np.abs(vector).sum()) < _EXACT else np.float64
     values: npt.NDArray[np.float32 | np.float64] = vector.astype(kind)
     totals = np.zeros(checks, dtype=np.int64)

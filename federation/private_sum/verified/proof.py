@@ -79,7 +79,7 @@ def prove_with(
     blind: bytes,
     attempt: int = 1,
 ) -> Halves | None:
-    """The halves under a seed and a blind (32 bytes each, of this report alone); None if a projection is too wide."""
+    """Prove under a seed and a blind (32 bytes each, of this report alone); None if a projection is too wide."""
     whole = vector.astype(np.int64)
     transcript = Transcript(context)
     drawn = stream(seed, proof.n_elements + proof.n_masks)
@@ -131,7 +131,7 @@ class ServiceShare:
 
     @staticmethod
     def from_bytes(proof: ProofPlan, data: bytes | memoryview) -> ServiceShare:
-        """The share of its bytes. Raises ProofFailed for another length, or an element that is none."""
+        """Decode the share of its bytes. Raises ProofFailed for another length, or an element that is none."""
         if len(data) != share_bytes(proof):
             raise ProofFailed(f"share of {len(data)} bytes: must be {share_bytes(proof)}")
         n = ELEMENT_BYTES * proof.n_elements
@@ -148,7 +148,10 @@ def vector_share(proof: ProofPlan, data: bytes | memoryview) -> Elements:
 
 
 def open_service_share(proof: ProofPlan, share: ServiceShare, context: bytes) -> tuple[Commitments, bytes]:
-    """The service's message about one report: what its share commits to, and its share opened (5·n_opened bytes)."""
+    """Make the service's message about one report.
+
+    What its share commits to, and its share opened (5·n_opened bytes).
+    """
     transcript, cut = Transcript(context), _cuts(proof)
 
     def commit(stage: bytes, where: slice, before: bytes) -> bytes:

@@ -187,7 +187,7 @@ def _rows(length: int, domain: int) -> int:
 
 
 def _widest() -> int:
-    """The largest half width that the field allows."""
+    """Find the largest half width that the field allows."""
     low, high = 0, MODULUS
     while low < high:
         middle = (low + high + 1) // 2

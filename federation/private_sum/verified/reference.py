@@ -30,15 +30,15 @@ class CubicField:
     generator: int = 5
 
     def number(self, value: int) -> Number:
-        """An integer as an element of K."""
+        """Read an integer as an element of K."""
         return value % self.modulus, 0, 0
 
     def plus(self, a: Number, b: Number) -> Number:
-        """a + b."""
+        """Add a + b."""
         return (a[0] + b[0]) % self.modulus, (a[1] + b[1]) % self.modulus, (a[2] + b[2]) % self.modulus
 
     def minus(self, a: Number, b: Number) -> Number:
-        """a − b."""
+        """Subtract a − b."""
         return self.plus(a, self.times(self.number(-1), b))
 
     def times(self, a: Number, b: Number) -> Number:
@@ -75,7 +75,7 @@ class CubicField:
         return [self.number(pow(root, i, self.modulus)) for i in range(order)]
 
     def interpolate(self, points: Sequence[Number], values: Sequence[Number], at: Number) -> Number:
-        """The polynomial through all points, at another one (Lagrange)."""
+        """Evaluate the polynomial through all points, at another one (Lagrange)."""
         result = self.number(0)
         for point, value in zip(points, values, strict=True):
             above, below = value, self.number(1)
@@ -87,7 +87,7 @@ class CubicField:
         return result
 
     def row_at(self, mask: Number, row: Sequence[int], at: Number) -> Number:
-        """A row's polynomial: its mask at 1, its values at the other roots of unity."""
+        """Make a row's polynomial: its mask at 1, its values at the other roots of unity."""
         points, values = self.roots(len(row) + 1), [mask, *map(self.number, row)]
         return values[points.index(at)] if at in points else self.interpolate(points, values, at)
 
@@ -104,7 +104,7 @@ class CubicField:
         *,
         less_themselves: bool = False,
     ) -> list[Number]:
-        """The weighted squares at all roots of unity of twice the rows' order."""
+        """Compute the weighted squares at all roots of unity of twice the rows' order."""
         proof = []
         for point in self.roots(2 * (len(rows[0]) + 1)):
             values = [self.row_at(mask, row, point) for mask, row in zip(masks, rows, strict=True)]
@@ -126,7 +126,7 @@ class PlainShare:
 def prove_plainly(
     proof: ProofPlan, vector: Sequence[int], context: bytes, seed: bytes, blind: bytes
 ) -> tuple[bytes, Commitments]:
-    """The service's share, and what it commits to: as `proof.prove_with`, for an attempt that succeeds."""
+    """Make the service's share, and what it commits to: as `proof.prove_with`, for an attempt that succeeds."""
     k, transcript = CubicField(), Transcript(context)
     drawn = [int(value) for value in stream(seed, proof.n_elements + proof.n_masks)]
     theirs = iter(drawn)

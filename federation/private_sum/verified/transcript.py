@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from federation.private_sum.sealing import framed
+from federation.private_sum.sealing import frame_fields
 
 DOMAIN = b"ownshelf/private-sum/verified/v1"
 BLIND_BYTES = 32
@@ -31,7 +31,7 @@ class Commitments:
 
     @staticmethod
     def from_bytes(data: bytes) -> Commitments:
-        """Commitments of their 96 bytes."""
+        """Read commitments of their 96 bytes."""
         if len(data) != COMMITMENTS_BYTES:
             raise ValueError(f"commitments of {len(data)} bytes: must be {COMMITMENTS_BYTES}")
         return Commitments(data[:HASH_BYTES], data[HASH_BYTES : 2 * HASH_BYTES], data[2 * HASH_BYTES :])
@@ -47,11 +47,11 @@ class Transcript:
     context: bytes
 
     def seed_commitment(self, seed: bytes) -> bytes:
-        """What the custodian's share is committed to: the seed that it is the stream of."""
+        """Commit to the custodian's share: the seed that it is the stream of."""
         return _hash(b"seed", self.context, seed)
 
     def commit(self, stage: bytes, before: bytes, blind: bytes, share: bytes) -> bytes:
-        """What one stretch of the service's share is committed to. before: the challenge it answers, or nothing."""
+        """Commit to one stretch of the service's share. before: the challenge it answers, or nothing."""
         return _hash(stage, self.context, before, blind, share)
 
     def projection_key(self, seed_commitment: bytes, vector: bytes) -> bytes:
@@ -88,4 +88,4 @@ def challenges(transcript: Transcript, seed_commitment: bytes, commitments: Comm
 
 
 def _hash(*fields: bytes) -> bytes:
-    return hashlib.sha256(framed(DOMAIN, *fields)).digest()
+    return hashlib.sha256(frame_fields(DOMAIN, *fields)).digest()

@@ -23,9 +23,9 @@ from federation.protocol.messages import Task
 from federation.protocol.report_head import ReportHead, check_head
 from federation.protocol.report_tokens import Right, Tokens
 from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
-from federation.service.intake.report_store import Arrival, ReportStore, Status, judged
+from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
 from federation.service.intake.share_files import ShareFolder
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -34,7 +34,7 @@ MAX_GROUP = 64
 
 
 @dataclass(frozen=True)
-class TakenRound:
+class IntakeRound:
     """A round's task, whether it takes reports, and of whose tokens alone; None: of anybody's."""
 
     task: Task
@@ -43,7 +43,7 @@ class TakenRound:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _QueuedReport:
     head: ReportHead
     body: bytes | bytearray = field(repr=False)
     found: Right | ReportRejected
@@ -68,7 +68,7 @@ class Intake:
         shares: ShareFolder,
         tokens: Tokens,
         *,
-        round_of: Callable[[str], TakenRound | None],
+        round_of: Callable[[str], IntakeRound | None],
         issuer_reports: int,
     ) -> None:
         """round_of: the round of a task_id, if it may be open. issuer_reports: the most that one issuer's tokens may
@@ -78,38 +78,38 @@ class Intake:
         self._round_of, self._issuer_reports = round_of, issuer_reports
         self._outcomes: Counter[str] = Counter()
         self._counting = threading.Lock()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedReport | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
     def screen(self, head: ReportHead, now: int) -> Right | ReportRejected:
-        """What a head alone tells: the token's right, or why a report will be refused unless it is known already.
+        """Screen a head alone: the token's right, or why a report will be refused unless it is known already.
 
         A report that was taken before is a duplicate, whatever became of its round and token in the meantime; `known`
         says whether that may be so.
         """
-        found = self._round_of(head.task_id)
+        round_ = self._round_of(head.task_id)
         try:
-            if found is None:
+            if round_ is None:
                 return StaleReport(f"task_id={head.task_id}: must be that of the open round")
-            if not found.is_open or now > found.task.deadline:
+            if not round_.is_open or now > round_.task.deadline:
                 return LateReport(f"task_id={head.task_id}: takes no more reports")
-            check_head(head, found.task)
+            check_head(head, round_.task)
             right = self._tokens.check(head.token, now)
-            if found.issuer not in (None, right.issuer):
+            if round_.issuer not in (None, right.issuer):
                 return TokenInvalid("token: is of another app than the round")
             return right
         except ReportRejected as refusal:
             return refusal
 
     def known(self, head: ReportHead) -> bool:
-        """Whether a report with this id was taken before; asks the store."""
+        """Check if a report with this id was taken before; asks the store."""
         return head.report_id in self._reports.known([head.report_id])
 
-    def take(self, head: ReportHead, body: bytes | bytearray, found: Right | ReportRejected) -> Future[Status]:
+    def take(self, head: ReportHead, body: bytes | bytearray, verdict: Right | ReportRejected) -> Future[Status]:
         """Commit a whole report; the future holds its status, or the refusal it raises.
 
-        found: what `screen` said of its head.
+        verdict: what `screen` said of its head.
         """
         answer: Future[Status] = Future()
         if len(body) != head.report_bytes:
@@ -117,7 +117,7 @@ class Intake:
             self.count(malformed)
             answer.set_exception(malformed)
             return answer
-        self._queue.put(_Waiting(head, body, found, answer))
+        self._queue.put(_QueuedReport(head, body, verdict, answer))
         return answer
 
     def count(self, outcome: Status | ReportRejected) -> None:
@@ -127,7 +127,7 @@ class Intake:
             self._outcomes[name] += 1
 
     def outcomes(self) -> dict[str, int]:
-        """Reports so far in this process: accepted, duplicate, and by the code of their refusal."""
+        """Count reports so far in this process: accepted, duplicate, and by the code of their refusal."""
         with self._counting:
             return dict(self._outcomes)
 
@@ -140,24 +140,24 @@ class Intake:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Waiting] = []
-            one = self._queue.get()
-            while one is not None:
-                group.append(one)
+            group: list[_QueuedReport] = []
+            report = self._queue.get()
+            while report is not None:
+                group.append(report)
                 if len(group) == MAX_GROUP or self._queue.empty():
                     break
-                one = self._queue.get()
-            stopping = one is None
+                report = self._queue.get()
+            stopping = report is None
             for task_id in dict.fromkeys(waiting.head.task_id for waiting in group):
                 self._commit(task_id, [waiting for waiting in group if waiting.head.task_id == task_id])
 
-    def _commit(self, task_id: str, group: list[_Waiting]) -> None:
+    def _commit(self, task_id: str, group: list[_QueuedReport]) -> None:
         try:
             known = self._reports.known(waiting.head.report_id for waiting in group)
             fresh = []
             for waiting in group:
                 if waiting.head.report_id in known:
-                    self._answer(waiting, judged(task_id, waiting.digest, known[waiting.head.report_id]))
+                    self._answer(waiting, judge(task_id, waiting.digest, known[waiting.head.report_id]))
                 elif isinstance(waiting.found, ReportRejected):
                     self._answer(waiting, waiting.found)
                 else:
@@ -175,9 +175,9 @@ class Intake:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(RuntimeError(type(error).__name__))
 
-    def _store(self, task_id: str, fresh: list[tuple[_Waiting, Right]]) -> None:
+    def _store(self, task_id: str, fresh: list[tuple[_QueuedReport, Right]]) -> None:
         places = self._shares.append(task_id, [waiting.share for waiting, _ in fresh])
-        reached("shares synced")
+        crash_point("shares synced")
         arrivals = [
             Arrival(
                 task_id=task_id,
@@ -192,11 +192,11 @@ class Intake:
             for (waiting, right), place in zip(fresh, places, strict=True)
         ]
         outcomes = self._reports.admit(task_id, arrivals, self._issuer_reports)
-        reached("reports committed")
+        crash_point("reports committed")
         for (waiting, _), outcome in zip(fresh, outcomes, strict=True):
             self._answer(waiting, outcome)
 
-    def _answer(self, waiting: _Waiting, outcome: Status | ReportRejected) -> None:
+    def _answer(self, waiting: _QueuedReport, outcome: Status | ReportRejected) -> None:
         self.count(outcome)
         if isinstance(outcome, ReportRejected):
             waiting.answer.set_exception(outcome)

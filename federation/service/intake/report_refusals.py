@@ -61,5 +61,5 @@ CODES: dict[type[ReportRejected], str] = {
 
 
 def code_of(refusal: ReportRejected) -> str:
-    """The code of a refusal, by its exact kind."""
+    """Find the code of a refusal, by its exact kind."""
     return CODES[type(refusal)]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from data.errors import ReportRejected
 from federation.private_sum.refusals import LateReport
 from federation.service.intake.report_refusals import ConflictingReport, IssuerFull, RoundFull, StaleReport, TokenSpent
-from federation.service.intake.share_files import Place
+from federation.service.intake.share_files import ShareLocation
 from federation.service.round_schema import RoundState, reports, rounds, tallies
 from federation.storage.database import reading
 
@@ -33,11 +33,11 @@ class Arrival:
     sealed_seed: bytes = field(repr=False)
     issuer: str
     serial: bytes = field(repr=False)
-    place: Place
+    place: ShareLocation
 
 
 @dataclass(frozen=True)
-class Known:
+class AcceptedReport:
     """A report that was taken: for which round, with what content."""
 
     task_id: str
@@ -50,7 +50,7 @@ class StoredReport:
 
     report_id: bytes
     sealed_seed: bytes = field(repr=False)
-    place: Place
+    place: ShareLocation
     issuer: str
 
 
@@ -69,8 +69,8 @@ class ReportStore:
     def __init__(self, engine: Engine, rounds: Table = rounds) -> None:
         self._engine, self._rounds = engine, rounds
 
-    def known(self, report_ids: Iterable[bytes]) -> dict[bytes, Known]:
-        """Those of the ids that were taken, in any round."""
+    def known(self, report_ids: Iterable[bytes]) -> dict[bytes, AcceptedReport]:
+        """Look up those of the ids that were taken, in any round."""
         with reading(self._engine) as connection:
             return _known(connection, list(report_ids))
 
@@ -92,18 +92,19 @@ class ReportStore:
             else:
                 late = None
             outcomes = [
-                group.outcome(one, late, round_.max_reports if round_ else 0, issuer_reports) for one in arrivals
+                group.outcome(arrival, late, round_.max_reports if round_ else 0, issuer_reports)
+                for arrival in arrivals
             ]
             group.write()
         return outcomes
 
     def tally(self, task_id: str) -> dict[str, int]:
-        """Reports taken of each ``block:…`` and ``issuer:…`` of a round."""
+        """Count reports taken of each ``block:…`` and ``issuer:…`` of a round."""
         with reading(self._engine) as connection:
             return _tally(connection, task_id)
 
     def of_block(self, task_id: str, block: int) -> list[StoredReport]:
-        """A block's reports by id, the same order every time."""
+        """List a block's reports by id, the same order every time."""
         query = (
             select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at, reports.c.issuer)
             .where(reports.c.task_id == task_id, reports.c.block == block, reports.c.segment.is_not(None))
@@ -111,7 +112,7 @@ class ReportStore:
         )
         with reading(self._engine) as connection:
             return [
-                StoredReport(row.report_id, row.sealed_seed, Place(row.segment, row.at), row.issuer)
+                StoredReport(row.report_id, row.sealed_seed, ShareLocation(row.segment, row.at), row.issuer)
                 for row in connection.execute(query)
             ]
 
@@ -131,7 +132,7 @@ class ReportStore:
         return counted
 
     def count(self, task_id: str) -> int:
-        """Reports taken in a round."""
+        """Count the reports taken in a round."""
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).where(reports.c.task_id == task_id)).scalar_one()
 
@@ -147,8 +148,8 @@ class _Group:
 
     def __init__(self, connection: Connection, task_id: str, arrivals: Sequence[Arrival]) -> None:
         self.connection, self.task_id = connection, task_id
-        self.known = _known(connection, [one.report_id for one in arrivals])
-        serials = [one.serial for one in arrivals]
+        self.known = _known(connection, [arrival.report_id for arrival in arrivals])
+        serials = [arrival.serial for arrival in arrivals]
         query = select(reports.c.serial).where(reports.c.task_id == task_id, reports.c.serial.in_(serials))
         self.spent = {row.serial for row in connection.execute(query)}
         self.before = _tally(connection, task_id)
@@ -156,24 +157,26 @@ class _Group:
         self.taken: list[Arrival] = []
 
     def outcome(
-        self, one: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
+        self, arrival: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
     ) -> Status | ReportRejected:
-        block, issuer = f"block:{one.block}", f"issuer:{one.issuer.partition('#')[0]}"
-        if one.report_id in self.known:
-            return judged(one.task_id, one.digest, self.known[one.report_id])
+        block, issuer = f"block:{arrival.block}", f"issuer:{arrival.issuer.partition('#')[0]}"
+        if arrival.report_id in self.known:
+            return judge(arrival.task_id, arrival.digest, self.known[arrival.report_id])
         if late is not None:
             return late
-        if one.serial in self.spent:
+        if arrival.serial in self.spent:
             return TokenSpent("token: was used in this round")
         if self.after.get(issuer, 0) >= issuer_reports:
-            return IssuerFull(f"issuer={one.issuer}: has {issuer_reports} reports in this round, the most it may have")
+            return IssuerFull(
+                f"issuer={arrival.issuer}: has {issuer_reports} reports in this round, the most it may have"
+            )
         if self.after.get(block, 0) >= max_reports:
-            return RoundFull(f"block={one.block}: has max_reports={max_reports}")
+            return RoundFull(f"block={arrival.block}: has max_reports={max_reports}")
         for name in (block, issuer):
             self.after[name] = self.after.get(name, 0) + 1
-        self.known[one.report_id] = Known(one.task_id, one.digest)
-        self.spent.add(one.serial)
-        self.taken.append(one)
+        self.known[arrival.report_id] = AcceptedReport(arrival.task_id, arrival.digest)
+        self.spent.add(arrival.serial)
+        self.taken.append(arrival)
         return "accepted"
 
     def write(self) -> None:
@@ -181,17 +184,17 @@ class _Group:
             return
         rows = [
             {
-                "report_id": one.report_id,
-                "task_id": one.task_id,
-                "block": one.block,
-                "digest": one.digest,
-                "sealed_seed": one.sealed_seed,
-                "issuer": one.issuer,
-                "serial": one.serial,
-                "segment": one.place.segment,
-                "at": one.place.at,
+                "report_id": arrival.report_id,
+                "task_id": arrival.task_id,
+                "block": arrival.block,
+                "digest": arrival.digest,
+                "sealed_seed": arrival.sealed_seed,
+                "issuer": arrival.issuer,
+                "serial": arrival.serial,
+                "segment": arrival.place.segment,
+                "at": arrival.place.at,
             }
-            for one in self.taken
+            for arrival in self.taken
         ]
         self.connection.execute(insert(reports), rows)
         for name, n in self.after.items():
@@ -202,16 +205,16 @@ class _Group:
                 self.connection.execute(update(tallies).where(where).values(n=n))
 
 
-def judged(task_id: str, digest: bytes, known: Known) -> Status | ReportRejected:
-    """What a report is whose id was taken before: the same one again, or another one under its id."""
-    if known == Known(task_id, digest):
+def judge(task_id: str, digest: bytes, known: AcceptedReport) -> Status | ReportRejected:
+    """Judge a report whose id was taken before: the same one again, or another one under its id."""
+    if known == AcceptedReport(task_id, digest):
         return "duplicate"
     return ConflictingReport("report_id: was taken with other content, or in another round")
 
 
-def _known(connection: Connection, report_ids: Collection[bytes]) -> dict[bytes, Known]:
+def _known(connection: Connection, report_ids: Collection[bytes]) -> dict[bytes, AcceptedReport]:
     query = select(reports.c.report_id, reports.c.task_id, reports.c.digest).where(reports.c.report_id.in_(report_ids))
-    return {row.report_id: Known(row.task_id, row.digest) for row in connection.execute(query)}
+    return {row.report_id: AcceptedReport(row.task_id, row.digest) for row in connection.execute(query)}
 
 
 def _tally(connection: Connection, task_id: str) -> dict[str, int]:

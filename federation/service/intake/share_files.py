@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data.atomic import sync
 from data.errors import FederationError
-from federation.storage.crash_points import reached
+from federation.storage.crash_points import crash_point
 
 
 class ShareLost(FederationError):
@@ -27,8 +27,8 @@ class ShareLost(FederationError):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a share begins."""
+class ShareLocation:
+    """The place where a share begins."""
 
     segment: str
     at: int
@@ -49,27 +49,30 @@ class ShareFolder:
         self._folder = folder
         self._open: _Segment | None = None
 
-    def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[Place]:
-        """Where each share begins; all are on the disk when this returns. Raises OSError if that failed."""
+    def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[ShareLocation]:
+        """Append shares and return where each begins; all are on the disk when this returns.
+
+        Raises OSError if that failed.
+        """
         if self._open is None or self._open.task_id != task_id:
             self.release()
             self._open = self._new(task_id)
         segment, places = self._open, []
         try:
             for share in shares:
-                places.append(Place(segment.name, segment.end))
+                places.append(ShareLocation(segment.name, segment.end))
                 rest = memoryview(share)
                 while rest:
                     rest = rest[os.write(segment.descriptor, rest) :]
                 segment.end += len(share)
-            reached("shares written")
+            crash_point("shares written")
             os.fdatasync(segment.descriptor)
         except OSError:
             self.release()  # its end is unknown now: the next shares get a new one
             raise
         return places
 
-    def read(self, task_id: str, place: Place, n_bytes: int) -> bytes:
+    def read(self, task_id: str, place: ShareLocation, n_bytes: int) -> bytes:
         """Read one share. Raises ShareLost when it is not there whole, OSError when it may be read another time."""
         share = b""
         try:
@@ -93,7 +96,7 @@ class ShareFolder:
             sync(self._folder)
 
     def rounds(self) -> set[str]:
-        """task_ids that have shares here."""
+        """List the task_ids that have shares here."""
         return {path.name for path in self._folder.iterdir()} if self._folder.exists() else set()
 
     def release(self) -> None:

@@ -25,16 +25,16 @@ ROUNDS = 50
 
 
 def coordinates(metrics: Iterable[Metric]) -> dict[Key, float]:
-    """Every sum of one arm and cell, and the bound on what one shopper adds to it: the fewest that will do."""
+    """Bound what one shopper adds to every sum of one arm and cell: the fewest sums that will do."""
     metrics = tuple(metrics)
     bound = {column.name: column.bound for column in columns(metrics)}
-    made: dict[Key, float] = {(): 1.0}
-    made |= {(x,): bound[x] for x in bound}
-    return made | {(x, y): bound[x] * bound[y] for x, y in products(metrics)}
+    bounds: dict[Key, float] = {(): 1.0}
+    bounds |= {(x,): bound[x] for x in bound}
+    return bounds | {(x, y): bound[x] * bound[y] for x, y in products(metrics)}
 
 
 def best_shares(bounds: Mapping[Key, float], weights: Mapping[Key, float]) -> dict[Key, float]:
-    """Shares s_k of the sensitivity, Σ s_k² = 1, which make Σ (w_k·noise_k)² least: s_k ∝ √(w_k·b_k).
+    """Share out the sensitivity: shares s_k, Σ s_k² = 1, which make Σ (w_k·noise_k)² least: s_k ∝ √(w_k·b_k).
 
     With σ the noise of a vector of length 1, noise_k = σ·b_k/s_k. The least is σ²·(Σ w_k·b_k)² (Cauchy-Schwarz); equal
     shares have σ²·K·Σ (w_k·b_k)². bounds, weights: of the same keys, above 0.
@@ -47,7 +47,7 @@ def best_shares(bounds: Mapping[Key, float], weights: Mapping[Key, float]) -> di
 
 
 def shares_for(metrics: Iterable[Metric], expected: ArmSums, sigma: float) -> dict[Key, float]:
-    """The shares that make Σ importance·ln(width/width without noise) of the metrics' intervals small.
+    """Choose the shares that make Σ importance·ln(width/width without noise) of the metrics' intervals small.
 
     expected: an arm as it will be at the end, by a replayed log. sigma: as in noise_of. The logarithm keeps a metric
     that no share can save from starving the others: noise costs ln(1 + x) with x its variance over sampling's, bounded
@@ -68,7 +68,9 @@ def shares_for(metrics: Iterable[Metric], expected: ArmSums, sigma: float) -> di
 
 
 def _costs(metric: Metric, expected: ArmSums, bounds: Mapping[Key, float]) -> dict[Key, float]:
-    """By how much a unit of variance in each sum widens a metric's squared interval, relative to sampling's.
+    """Compute by how much a unit of variance in each sum widens a metric's squared interval.
+
+    It is relative to sampling's.
 
     Of a total (∂metric/∂mean)²/(n·variance); of Σ 1 through mean − centre, and at least through a tenth of a standard
     deviation, since counts are read too; of a product, the squared relative error of the standard error.
@@ -81,18 +83,18 @@ def _costs(metric: Metric, expected: ArmSums, bounds: Mapping[Key, float]) -> di
         variance += linear * gradient[metric.covariate]
     n = expected.n
     through_n = sum(g * (expected.mean(x) - expected.centre(x)) for x, g in gradient.items())
-    made = dict.fromkeys(bounds, 1e-12 / n)
-    made[()] = (through_n**2 + 0.01 * variance) / (n * variance)
+    costs = dict.fromkeys(bounds, 1e-12 / n)
+    costs[()] = (through_n**2 + 0.01 * variance) / (n * variance)
     for x, g in gradient.items():
-        made[(x,)] += g**2 / (n * variance)
+        costs[(x,)] += g**2 / (n * variance)
         for y, h in gradient.items():
-            if x <= y and (x, y) in made:
-                made[(x, y)] += ((1.0 if x == y else 2.0) * g * h / (2.0 * n * variance)) ** 2
-    return made
+            if x <= y and (x, y) in costs:
+                costs[(x, y)] += ((1.0 if x == y else 2.0) * g * h / (2.0 * n * variance)) ** 2
+    return costs
 
 
 def noise_of(bounds: Mapping[Key, float], shares: Mapping[Key, float], sigma: float) -> SumsNoise:
-    """Variances of the noise when a vector of length 1 gets noise of standard deviation sigma a coordinate.
+    """Compute the noise's variances when a vector of length 1 gets noise of standard deviation sigma a coordinate.
 
     Of a private sum that is √2·z for noise multiplier z of each of the two parties, once a batch.
     """

@@ -14,7 +14,7 @@ from recsys.experiments.analysis.intervals import check_alpha
 
 
 def mixture_scale(alpha: float, shoppers: float) -> float:
-    """ρ² of the mixture whose interval is the narrowest, nearly, at so many shoppers.
+    """Compute ρ² of the mixture whose interval is the narrowest, nearly, at so many shoppers.
 
     ρ² = (−2 ln α + ln(1 − 2 ln α))/shoppers (Waudby-Smith et al. 2024): a choice made before the start.
     """
@@ -25,7 +25,9 @@ def mixture_scale(alpha: float, shoppers: float) -> float:
 
 
 def anytime_critical(alpha: float, clock: float, scale: float) -> float:
-    """How many standard errors an interval at time clock reaches to each side, so that all of them cover at once.
+    """Compute how many standard errors an interval at time clock reaches to each side.
+
+    It is so many that all of them cover at once.
 
     √((1 + 1/(tρ²))·(ln(1 + tρ²) − 2 ln α)) with t = clock and ρ² = scale.
     """
@@ -37,7 +39,9 @@ def anytime_critical(alpha: float, clock: float, scale: float) -> float:
 
 
 def e_value(z: float, clock: float, scale: float) -> float:
-    """Evidence against no effect at one look: its expectation under no effect is at most 1 at any stopping time.
+    """Compute the evidence against no effect at one look.
+
+    Its expectation under no effect is at most 1 at any stopping time.
 
     exp(z²/2 · tρ²/(1 + tρ²))/√(1 + tρ²), which is 1/α exactly where |z| = anytime_critical(α, t, ρ²).
     """
@@ -46,5 +50,8 @@ def e_value(z: float, clock: float, scale: float) -> float:
 
 
 def anytime_p(e_values: list[float]) -> float:
-    """p-value at the last of these looks, never above an earlier one's: 1/the greatest e-value (Ville 1939)."""
+    """Compute the p-value at the last of these looks: 1/the greatest e-value (Ville 1939).
+
+    It is never above an earlier one's.
+    """
     return min(1.0, 1.0 / max(e_values, default=1.0))

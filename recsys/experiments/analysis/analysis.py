@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from data.errors import DataError, SumsTooSmall
 from recsys.evaluation.statistics import Floats, benjamini_hochberg, holm
 from recsys.experiments.analysis.boundaries import NEVER
-from recsys.experiments.analysis.designs import Design, Seen, criticals, p_value, timing
+from recsys.experiments.analysis.designs import Design, LookDifference, criticals, p_value, timing
 from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.intervals import interval, normal_z
 from recsys.experiments.analysis.sample_ratio import SampleRatio, sample_ratio
 from recsys.experiments.analysis.segments import interaction_p
-from recsys.experiments.analysis.spending import stopped
+from recsys.experiments.analysis.spending import stagewise_estimate
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import Experiment, Method, Segment
 from recsys.experiments.definition.metric_definitions import Metric, Role
@@ -66,7 +66,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Whether an arm's effect on the primary metric differs between the levels of a segment.
+    """A test: does an arm's effect on the primary metric differ between the levels of a segment?
 
     adjusted_p: by Holm, over all segments and arms.
     """
@@ -82,7 +82,7 @@ Tested = TypeVar("Tested", Effect, Interaction)
 
 
 @dataclass(frozen=True)
-class Stopped:
+class FinalEffect:
     """The primary effect as it is known once an arm's bound was crossed, or the plan was full: without optimism.
 
     look: that decided. estimate: median-unbiased. low, high, p_value: by the order of stages.
@@ -98,7 +98,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that the sums say at the last look.
+    """The results of all sums at the last look.
 
     effects: every metric and arm, at the last look. history: the same at every look, without p-values. segments:
     primary metric by level. sample_ratio: None while an arm is below min_reports, and where both arms make every list.
@@ -115,7 +115,7 @@ class Analysis:
     history: tuple[Effect, ...]
     segments: tuple[Effect, ...]
     interactions: tuple[Interaction, ...]
-    stopped: tuple[Stopped, ...]
+    stopped: tuple[FinalEffect, ...]
 
     @property
     def final(self) -> bool:
@@ -123,14 +123,14 @@ class Analysis:
         return self.look >= self.looks
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values as JSON has them; unbounded and unknown figures are None."""
+        """Convert to plain values as JSON has them; unbounded and unknown figures are None."""
         plain = _finite(asdict(self))
         assert isinstance(plain, dict)
         return plain
 
 
 def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
-    """Everything about an experiment from the cumulative sums of its looks, oldest first.
+    """Analyse an experiment from the cumulative sums of its looks, oldest first.
 
     Primary and secondary metrics are each corrected by Holm over metrics and arms, interactions over segments and arms,
     their levels by Benjamini and Hochberg, guardrails not: each alone may stop an experiment. Raises DataError for
@@ -139,19 +139,19 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
     _check(experiment, looks)
     design = Design.of(experiment)
     rivals = [arm.name for arm in experiment.arms if arm.name != experiment.control]
-    whole = [{arm: _merged(cells, range(len(cells))) for arm, cells in look.arms.items()} for look in looks]
+    whole = [{arm: _merge_cells(cells, range(len(cells))) for arm, cells in look.arms.items()} for look in looks]
     numbers = [look.number for look in looks]
     effects: list[Effect] = []
     history: list[Effect] = []
-    ended: list[Stopped] = []
+    ended: list[FinalEffect] = []
     for metric in experiment.metrics:
         for arm in rivals:
-            seen, problem = _seen(experiment, metric, arm, numbers, whole)
+            seen, problem = _look_differences(experiment, metric, arm, numbers, whole)
             points = _points(design, seen, Effect(metric.name, arm, numbers[-1]))
             history.extend(points)
             effects.append(_last(design, seen, points, Effect(metric.name, arm, numbers[-1], problem=problem)))
             if metric.role is Role.PRIMARY and design.method is Method.GROUP_SEQUENTIAL and seen:
-                ended.extend(_stopped(design, arm, seen))
+                ended.extend(_final_effects(design, arm, seen))
     segments, interactions = _segments(experiment, design, rivals, looks)
     return Analysis(
         experiment=experiment.id,
@@ -161,10 +161,10 @@ def analyse(experiment: Experiment, looks: Sequence[Look]) -> Analysis:
         method=str(design.method),
         alpha=design.alpha,
         sample_ratio=_sample_ratio(experiment, whole),
-        effects=tuple(_corrected(effects, experiment.metrics)),
+        effects=tuple(_correct(effects, experiment.metrics)),
         history=tuple(history),
-        segments=tuple(_adjusted(segments, benjamini_hochberg)),
-        interactions=tuple(_adjusted(interactions, holm)),
+        segments=tuple(_adjust(segments, benjamini_hochberg)),
+        interactions=tuple(_adjust(interactions, holm)),
         stopped=tuple(ended),
     )
 
@@ -179,14 +179,14 @@ def _check(experiment: Experiment, looks: Sequence[Look]) -> None:
             raise DataError(f"look {look.number}: must have the arms {', '.join(sorted(names))} with every cell")
 
 
-def _merged(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
+def _merge_cells(cells: Sequence[ArmSums], which: Iterable[int]) -> ArmSums:
     return reduce(add, (cells[cell] for cell in which))
 
 
-def _seen(
+def _look_differences(
     experiment: Experiment, metric: Metric, arm: str, numbers: Sequence[int], looks: Sequence[Mapping[str, ArmSums]]
-) -> tuple[list[Seen], str | None]:
-    """The looks at which the sums say something, and why the last does not if it does not."""
+) -> tuple[list[LookDifference], str | None]:
+    """Collect the looks at which the sums say something, and why the last does not if it does not."""
     seen, problem = [], None
     for number, arms in zip(numbers, looks, strict=True):
         control, treatment = (arms[experiment.group_of(name)] for name in (experiment.control, arm))
@@ -196,21 +196,21 @@ def _seen(
                 raise SumsTooSmall(
                     f"fewer than min_reports={experiment.privacy.min_reports} shoppers in an arm: hidden"
                 )
-            seen.append(Seen(number, difference(metric, control, treatment)))
+            seen.append(LookDifference(number, difference(metric, control, treatment)))
         except SumsTooSmall as error:
             problem = str(error)
     return seen, problem
 
 
-def _points(design: Design, seen: Sequence[Seen], blank: Effect) -> list[Effect]:
-    """Effects with their intervals at every look."""
+def _points(design: Design, seen: Sequence[LookDifference], blank: Effect) -> list[Effect]:
+    """Compute effects with their intervals at every look."""
     if not seen:
         return []
-    made = []
+    effects = []
     for look, critical in zip(seen, criticals(design, seen), strict=True):
         d = look.difference
         bounds = interval(d, critical)
-        made.append(
+        effects.append(
             replace(
                 blank,
                 look=look.number,
@@ -227,18 +227,21 @@ def _points(design: Design, seen: Sequence[Seen], blank: Effect) -> list[Effect]
                 noise_share=1.0 - d.sampling_variance / d.variance,
             )
         )
-    return made
+    return effects
 
 
-def _last(design: Design, seen: Sequence[Seen], points: Sequence[Effect], blank: Effect) -> Effect:
-    """The last look's effect with its p-value; with a problem there, only what earlier looks had rejected stays."""
+def _last(design: Design, seen: Sequence[LookDifference], points: Sequence[Effect], blank: Effect) -> Effect:
+    """Compute the last look's effect with its p-value.
+
+    With a problem there, only what earlier looks had rejected stays.
+    """
     if not seen:
         return blank
     p = p_value(design, seen)
     return replace(blank, p_value=p) if blank.problem else replace(points[-1], p_value=p)
 
 
-def _stopped(design: Design, arm: str, seen: Sequence[Seen]) -> list[Stopped]:
+def _final_effects(design: Design, arm: str, seen: Sequence[LookDifference]) -> list[FinalEffect]:
     z = [normal_z(look.difference) for look in seen]
     crossed = [k for k, bound in enumerate(criticals(design, seen)) if abs(z[k]) >= bound]
     if not crossed and seen[-1].number < design.count:
@@ -246,9 +249,13 @@ def _stopped(design: Design, arm: str, seen: Sequence[Seen]) -> list[Stopped]:
     k = crossed[0] if crossed else len(seen) - 1
     if timing(design, seen[: k + 1]).spend(design.spending, design.alpha)[-1] < NEVER:
         return []
-    made = stopped(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
+    estimate = stagewise_estimate(timing(design, seen[: k + 1]), design.spending, design.alpha, z[k])
     unit = math.sqrt(seen[k].difference.variance)
-    return [Stopped(arm, seen[k].number, made.estimate * unit, made.low * unit, made.high * unit, made.p_value)]
+    return [
+        FinalEffect(
+            arm, seen[k].number, estimate.estimate * unit, estimate.low * unit, estimate.high * unit, estimate.p_value
+        )
+    ]
 
 
 def _segments(
@@ -262,8 +269,8 @@ def _segments(
             by_level = []
             for level in segment.levels:
                 cells = [i for i, cell in enumerate(experiment.cells) if cell[position] == level]
-                merged = [{name: _merged(sums, cells) for name, sums in look.arms.items()} for look in looks]
-                seen, problem = _seen(experiment, experiment.primary, arm, numbers, merged)
+                merged = [{name: _merge_cells(sums, cells) for name, sums in look.arms.items()} for look in looks]
+                seen, problem = _look_differences(experiment, experiment.primary, arm, numbers, merged)
                 blank = Effect(experiment.primary.name, arm, numbers[-1], segment.name, level, problem=problem)
                 effects.append(_last(design, seen, _points(design, seen, blank), blank))
                 by_level.append(seen)
@@ -271,8 +278,10 @@ def _segments(
     return effects, interactions
 
 
-def _interaction(design: Design, segment: Segment, arm: str, by_level: Sequence[Sequence[Seen]]) -> Interaction:
-    """Over the looks at which every level has figures."""
+def _interaction(
+    design: Design, segment: Segment, arm: str, by_level: Sequence[Sequence[LookDifference]]
+) -> Interaction:
+    """Compare the levels' effects over the looks at which every level has figures."""
     common = set.intersection(*({look.number for look in seen} for seen in by_level))
     if not common:
         return Interaction(segment.name, arm, None, "a level has too few shoppers yet")
@@ -290,18 +299,18 @@ def _sample_ratio(experiment: Experiment, looks: Sequence[Mapping[str, ArmSums]]
     )
 
 
-def _corrected(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Effect]:
+def _correct(effects: Sequence[Effect], metrics: Sequence[Metric]) -> list[Effect]:
     roles = {metric.name: metric.role for metric in metrics}
     done: dict[tuple[str, str], Effect] = {}
     for role in Role:
         family = [effect for effect in effects if roles[effect.metric] is role]
-        adjusted = _adjusted(family, None if role is Role.GUARDRAIL else holm)
+        adjusted = _adjust(family, None if role is Role.GUARDRAIL else holm)
         done |= {(effect.metric, effect.arm): effect for effect in adjusted}
     return [done[effect.metric, effect.arm] for effect in effects]
 
 
-def _adjusted(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
-    """The family with adjusted p-values; one without p counts as 1, so that what is missing helps nobody."""
+def _adjust(family: Sequence[Tested], correct: Callable[[list[float]], Floats] | None) -> list[Tested]:
+    """Adjust the family's p-values; one without p counts as 1, so that what is missing helps nobody."""
     p = [1.0 if effect.p_value is None else effect.p_value for effect in family]
     adjusted = p if correct is None else correct(p).tolist()
     return [

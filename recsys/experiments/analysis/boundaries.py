@@ -36,7 +36,7 @@ NEVER = 1e-16
 
 
 @dataclass(frozen=True)
-class _Inside:
+class _ContinuationMass:
     """Mass that has not left: at nodes of the score B = Z·√I, at one look."""
 
     information: float
@@ -44,7 +44,7 @@ class _Inside:
     mass: Floats
 
 
-_START = _Inside(0.0, np.zeros(1), np.ones(1))
+_START = _ContinuationMass(0.0, np.zeros(1), np.ones(1))
 
 
 def check_information(information: Sequence[float]) -> None:
@@ -57,7 +57,9 @@ def check_information(information: Sequence[float]) -> None:
 
 
 def critical_values(information: Sequence[float], spend: Sequence[float] | Floats) -> Floats:
-    """Symmetric bounds (K,) on |Z_k| at which each SIDE is first crossed at look k with probability spend[k].
+    """Compute symmetric bounds (K,) on |Z_k|.
+
+    Each SIDE is first crossed at look k with probability spend[k].
 
     inf where next to nothing may be spent. Raises DataError for information that does not grow.
     """
@@ -70,8 +72,8 @@ def critical_values(information: Sequence[float], spend: Sequence[float] | Float
     return np.array(bounds)
 
 
-def _solve(inside: _Inside, at: float, target: float) -> float:
-    """The bound that is crossed with probability target: at most that of a single look."""
+def _solve(inside: _ContinuationMass, at: float, target: float) -> float:
+    """Find the bound that is crossed with probability target: at most that of a single look."""
     highest = -float(special.ndtri(target)) + 1e-9
 
     def excess(bound: float) -> float:
@@ -81,7 +83,7 @@ def _solve(inside: _Inside, at: float, target: float) -> float:
 
 
 def crossing(information: Sequence[float], bounds: Sequence[float], drift: float = 0.0) -> tuple[Floats, Floats]:
-    """Probabilities (K,) of leaving first at each look, above and below, for symmetric bounds on |Z_k|."""
+    """Compute the probabilities (K,) of leaving first at each look, above and below, for symmetric bounds on |Z_k|."""
     check_information(information)
     inside, above, below = _START, [], []
     for k, (at, bound) in enumerate(zip(information, bounds, strict=True)):
@@ -93,7 +95,7 @@ def crossing(information: Sequence[float], bounds: Sequence[float], drift: float
 
 
 def stagewise(information: Sequence[float], bounds: Sequence[float], z: float, drift: float = 0.0) -> float:
-    """Probability of an outcome at least as high as z at the last look, by the order of stages.
+    """Compute the probability of an outcome at least as high as z at the last look, by the order of stages.
 
     Higher are: leaving above at an earlier look, and the last look with Z ≥ z (Tsiatis, Rosner, Mehta 1984). bounds:
     (K − 1,) of the looks before the last.
@@ -106,24 +108,29 @@ def stagewise(information: Sequence[float], bounds: Sequence[float], z: float, d
     return total + _above(inside, information[-1], z, drift)
 
 
-def _above(inside: _Inside, at: float, z: float, drift: float) -> float:
+def _above(inside: _ContinuationMass, at: float, z: float, drift: float) -> float:
     if math.isinf(z):
         return 0.0 if z > 0 else float(inside.mass.sum())
     gap = at - inside.information
     return float(inside.mass @ special.ndtr((inside.nodes + drift * gap - z * math.sqrt(at)) / math.sqrt(gap)))
 
 
-def _below(inside: _Inside, at: float, z: float, drift: float) -> float:
-    return _above(_Inside(inside.information, -inside.nodes, inside.mass), at, -z, -drift)
+def _below(inside: _ContinuationMass, at: float, z: float, drift: float) -> float:
+    return _above(_ContinuationMass(inside.information, -inside.nodes, inside.mass), at, -z, -drift)
 
 
-def _step(inside: _Inside, at: float, low: float, high: float, drift: float, following: float) -> _Inside:
-    """The mass that stays within low..high (of Z) at information `at`, at nodes fine enough for the next look too."""
+def _step(
+    inside: _ContinuationMass, at: float, low: float, high: float, drift: float, following: float
+) -> _ContinuationMass:
+    """Advance the mass that stays within low..high (of Z) to information `at`.
+
+    Its nodes are fine enough for the next look too.
+    """
     gap, root = at - inside.information, math.sqrt(at)
     start = max(low * root, drift * at - REACH * root)
     stop = min(high * root, drift * at + REACH * root)
     if not start < stop:
-        return _Inside(at, np.zeros(1), np.zeros(1))
+        return _ContinuationMass(at, np.zeros(1), np.zeros(1))
     width = PANEL * math.sqrt(min(gap, following - at))
     edges = np.linspace(start, stop, 1 + math.ceil((stop - start) / width))
     half = (edges[1] - edges[0]) / 2.0
@@ -131,4 +138,4 @@ def _step(inside: _Inside, at: float, low: float, high: float, drift: float, fol
     weights = np.tile(half * _WEIGHTS, len(edges) - 1)
     steps = (nodes[:, None] - inside.nodes - drift * gap) / math.sqrt(gap)
     density = np.exp(-0.5 * steps**2) @ inside.mass / math.sqrt(2.0 * math.pi * gap)
-    return _Inside(at, nodes, weights * density)
+    return _ContinuationMass(at, nodes, weights * density)

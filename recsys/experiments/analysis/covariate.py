@@ -17,7 +17,10 @@ from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 
 
 def coefficient_of(gradient: Mapping[str, float], covariate: str, arms: Sequence[ArmSums]) -> float:
-    """The coefficient to use of a metric with this gradient in its columns' means; 0 where there is none to see."""
+    """Compute the coefficient to use of a metric with this gradient in its columns' means.
+
+    0 where there is none to see.
+    """
     pooled = reduce(add, arms)
     joint, spread = _moments(gradient, covariate, pooled)
     if not spread > 0.0:
@@ -34,7 +37,9 @@ def coefficient_of(gradient: Mapping[str, float], covariate: str, arms: Sequence
 def relative_error_squared(
     gradient: Mapping[str, float], covariate: str, pooled: ArmSums, noise: SumsNoise | None = None
 ) -> float:
-    """(noise's standard deviation in joint/spread, over joint/spread)², by the delta method; 0 without noise.
+    """Compute (noise's standard deviation in joint/spread, over joint/spread)².
+
+    By the delta method; 0 without noise.
 
     With C = Σ g·cov(x, z), V = var(z), deviations d of the means from their centres, and D = Σ g·d_x, the ratio's
     logarithm moves by g/C a unit of Σxz, −1/V of Σz², 2·d_z/V − D/C of Σz, −g·d_z/C of Σx, and d_z·D/C − d_z²/V of Σ1,
@@ -61,6 +66,9 @@ def relative_error_squared(
 
 
 def _moments(gradient: Mapping[str, float], covariate: str, pooled: ArmSums) -> tuple[float, float]:
-    """Covariance of the linearized metric with the covariate, and the covariate's variance, of one shopper."""
+    """Compute two moments of one shopper.
+
+    They are the covariance of the linearized metric with the covariate, and the covariate's variance.
+    """
     joint = sum(g * pooled.cov(x, covariate) for x, g in gradient.items())
     return joint, pooled.cov(covariate, covariate)

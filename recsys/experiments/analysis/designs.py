@@ -14,7 +14,7 @@ from recsys.experiments.analysis.always_valid import anytime_critical, anytime_p
 from recsys.experiments.analysis.boundaries import LEAST_STEP
 from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.analysis.intervals import ALPHA, check_alpha, fixed_p, normal_z
-from recsys.experiments.analysis.spending import Timing, bounds, repeated_p
+from recsys.experiments.analysis.spending import LookSchedule, bounds, repeated_p
 from recsys.experiments.definition.definition import Experiment, Method, Spending
 
 
@@ -34,21 +34,23 @@ class Design:
 
     @staticmethod
     def of(experiment: Experiment) -> Design:
-        """The design of an experiment."""
+        """Read the design of an experiment."""
         looks = experiment.looks
         return Design(looks.method, looks.count, looks.spending, experiment.alpha)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LookDifference:
     """One difference at one look. number: how many of the planned windows were in."""
 
     number: int
     difference: Difference
 
 
-def clocks(seen: Sequence[Seen]) -> list[float]:
-    """Intrinsic time of each look: the variance of the summed differences, n·scatter, that has come together by then.
+def clocks(seen: Sequence[LookDifference]) -> list[float]:
+    """Compute the intrinsic time of each look.
+
+    It is the variance of the summed differences, n·scatter, that has come together by then.
 
     Brownian motion at these times is what bounds and mixtures are made for. Shoppers who come with one outcome each
     make it n. Where outcomes of the same shoppers grow from look to look, and nearly nobody is new, scatter grows
@@ -65,14 +67,19 @@ def clocks(seen: Sequence[Seen]) -> list[float]:
     return times
 
 
-def timing(design: Design, seen: Sequence[Seen]) -> Timing:
-    """Spending by windows, correlation by the clock; the last planned look may spend all that is left."""
+def timing(design: Design, seen: Sequence[LookDifference]) -> LookSchedule:
+    """Schedule looks: spending by windows, correlation by the clock.
+
+    The last planned look may spend all that is left.
+    """
     times = tuple(look.number / design.count for look in seen)
-    return Timing(times, tuple(clocks(seen)), final=seen[-1].number >= design.count)
+    return LookSchedule(times, tuple(clocks(seen)), final=seen[-1].number >= design.count)
 
 
-def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
-    """Normal critical value at each look; an effect is shown where |normal_z| reaches it. inf: nothing may be said.
+def criticals(design: Design, seen: Sequence[LookDifference]) -> list[float]:
+    """Compute the normal critical value at each look; an effect is shown where |normal_z| reaches it.
+
+    inf: nothing may be said.
 
     seen: one or more looks, oldest first. Values of earlier looks do not change when later ones come.
     """
@@ -83,8 +90,10 @@ def criticals(design: Design, seen: Sequence[Seen]) -> list[float]:
     return [anytime_critical(design.alpha, time, scale) for time in times]
 
 
-def p_value(design: Design, seen: Sequence[Seen]) -> float:
-    """p-value at the last look, valid whatever made one stop there; at most alpha once a look's interval left 0.
+def p_value(design: Design, seen: Sequence[LookDifference]) -> float:
+    """Compute the p-value at the last look, valid whatever made one stop there.
+
+    It is at most alpha once a look's interval left 0.
 
     Welch's for a single planned look, the repeated p-value of planned looks, 1/the greatest e-value at any time.
     """
@@ -98,5 +107,8 @@ def p_value(design: Design, seen: Sequence[Seen]) -> float:
 
 
 def mixture(design: Design, number: int, clock: float) -> float:
-    """ρ² by the time that the first look, of that number, promises for the last: no effect is looked at."""
+    """Choose ρ² by the time that the first look promises for the last: no effect is looked at.
+
+    number, clock: of the first look.
+    """
     return mixture_scale(design.alpha, clock * design.count / number)

@@ -67,7 +67,7 @@ class Difference:
 
 
 def value_and_gradient(metric: Metric, sums: ArmSums) -> tuple[float, dict[str, float]]:
-    """The metric of one arm without covariate, and its gradient with respect to the columns' means.
+    """Compute the metric of one arm without covariate, and its gradient with respect to the columns' means.
 
     Of a ratio N/D: (1/D, −N/D²), the delta method. Raises SumsTooSmall for a denominator that is 0.
     """
@@ -81,7 +81,7 @@ def value_and_gradient(metric: Metric, sums: ArmSums) -> tuple[float, dict[str, 
 
 
 def covariate_coefficient(metric: Metric, arms: Sequence[ArmSums]) -> float:
-    """Coefficient of the metric on its covariate, from pooled sums (covariate.py has the rule).
+    """Compute the metric's coefficient on its covariate, from pooled sums (covariate.py has the rule).
 
     A ratio is linearized first. 0 without covariate, for one whose variance is not above 0, and where noise hides it.
     """
@@ -92,7 +92,9 @@ def covariate_coefficient(metric: Metric, arms: Sequence[ArmSums]) -> float:
 
 
 def difference(metric: Metric, control: ArmSums, treatment: ArmSums) -> Difference:
-    """The metric of treatment minus that of control; raises SumsTooSmall where the sums say nothing yet.
+    """Estimate the metric of treatment minus that of control.
+
+    Raises SumsTooSmall where the sums say nothing yet.
 
     The covariate's coefficient comes from both arms' pooled sums; both are adjusted to the covariate's pooled mean. It
     is left out where noise hides its coefficient, or leaves an arm no variance after adjusting.
@@ -175,15 +177,15 @@ def _arm(metric: Metric, sums: ArmSums, coefficient: float, pooled: ArmSums) -> 
 
 
 def _sampling(sums: ArmSums, gradient: Gradient) -> float:
-    """Variance of a linear functional of the means that comes from sampling shoppers."""
+    """Compute the variance of a linear functional of the means that comes from sampling shoppers."""
     return sum(g * h * sums.cov(x, y) for x, g in gradient.items() for y, h in gradient.items()) / sums.n
 
 
 def _total(sums: ArmSums, gradient: Gradient) -> float:
-    """Same, with the noise of privacy."""
+    """Compute that variance with the noise of privacy in it."""
     return sum(g * h * sums.mean_cov(x, y) for x, g in gradient.items() for y, h in gradient.items())
 
 
 def _welch(arms: list[tuple[float, float]]) -> float:
-    """Degrees of freedom of a sum of independent variances (Welch 1947; Satterthwaite 1946)."""
+    """Approximate the degrees of freedom of a sum of independent variances (Welch 1947; Satterthwaite 1946)."""
     return sum(v for v, _ in arms) ** 2 / sum(v**2 / (n - 1.0) for v, n in arms)

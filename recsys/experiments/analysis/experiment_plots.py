@@ -23,12 +23,12 @@ _NAMES = {
 
 
 def plot_effects(analysis: Mapping[str, Any], path: Path, metric: str) -> None:
-    """The picture of `effects_figure` as a file."""
+    """Plot `effects_figure` into a file."""
     effects_figure(analysis, metric).savefig(path, dpi=150)
 
 
 def effects_figure(analysis: Mapping[str, Any], metric: str) -> Figure:
-    """A metric's effect relative to control over the looks, with its interval; one panel an arm.
+    """Draw a metric's effect relative to control over the looks, with its interval; one panel an arm.
 
     analysis: as Analysis.to_dict. Absolute where an effect is not known relative to control. Blue bars leave 0
     out; looks at which nothing may be said yet have a dot and no bar.
@@ -62,7 +62,7 @@ def effects_figure(analysis: Mapping[str, Any], metric: str) -> Figure:
 
 
 def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
-    """The least effect that can be shown against shoppers, one panel a metric, one line a design.
+    """Plot the least effect that can be shown against shoppers, one panel a metric, one line a design.
 
     plan: as recsys.experiments.rehearsal.planning.plan. Dashed lines are without the covariate.
     """
@@ -71,9 +71,9 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
     panels = np.atleast_1d(figure.subplots(1, len(rows)))
     for axes, row in zip(panels, rows, strict=True):
         for design, ways in row["designs"].items():
-            for way, found in ways.items():
-                x = [point["shoppers"] for point in found["curve"]]
-                y = [point["minimum_effect"] for point in found["curve"]]
+            for way, figures in ways.items():
+                x = [point["shoppers"] for point in figures["curve"]]
+                y = [point["minimum_effect"] for point in figures["curve"]]
                 dashed = way == "plain" and len(ways) > 1
                 axes.plot(x, y, "--" if dashed else "-", color=_COLOURS[design], lw=1.2 if dashed else 1.8,
                           label=None if dashed else _NAMES[design])  # fmt: skip
@@ -95,7 +95,7 @@ def plot_plan(plan: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_any_look(figures: Mapping[str, Any], path: Path) -> None:
-    """How often A/A experiments show something at one look or another, by metric and method; the line is alpha."""
+    """Plot how often A/A experiments show something at one look or another, by metric and method. The line is alpha."""
     rates = figures["aa_any_look"]
     metrics = list(next(iter(rates.values())))
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
@@ -114,7 +114,7 @@ def plot_any_look(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_widths(figures: Mapping[str, Any], path: Path) -> None:
-    """What privacy widens an interval by: against ε, shoppers, coordinates and batches, one panel each."""
+    """Plot what privacy widens an interval by. Against ε, shoppers, coordinates and batches, one panel each."""
     curves = figures["width_curves"]
     titles = {
         "epsilon": "ε of the whole experiment",

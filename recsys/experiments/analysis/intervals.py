@@ -31,7 +31,7 @@ class Interval:
 
 
 def interval(difference: Difference, critical: float) -> Interval:
-    """effect ± critical standard errors, and treatment/control by the log of the ratio (delta method).
+    """Compute effect ± critical standard errors, and treatment/control by the log of the ratio (delta method).
 
     critical is of a normal statistic; Student's of the same tail stands in for it. An infinite one bounds nothing.
     """
@@ -46,7 +46,7 @@ def interval(difference: Difference, critical: float) -> Interval:
 
 
 def student(critical: float, df: float) -> float:
-    """The value of Student's t that is exceeded as often as critical ≥ 0 by a standard normal."""
+    """Find the value of Student's t that is exceeded as often as critical ≥ 0 by a standard normal."""
     tail = float(special.ndtr(-critical))
     if tail < 1e-300:
         return math.inf
@@ -54,19 +54,22 @@ def student(critical: float, df: float) -> float:
 
 
 def normal_z(difference: Difference) -> float:
-    """The effect in standard errors, as the normal value of the same tail as Student's: what boundaries compare."""
+    """Express the effect in standard errors, as the normal value of the same tail as Student's.
+
+    It is what boundaries compare.
+    """
     tail = float(special.stdtr(difference.df, -abs(difference.z)))
     return math.copysign(-float(special.ndtri(tail)) if tail > 0 else 38.0, difference.effect)
 
 
 def fixed_critical(alpha: float) -> float:
-    """The normal critical value of a single two-sided look."""
+    """Compute the normal critical value of a single two-sided look."""
     check_alpha(alpha)
     return -float(special.ndtri(alpha / 2.0))
 
 
 def fixed_p(difference: Difference) -> float:
-    """Welch's two-sided p-value: of ONE look that was fixed before."""
+    """Compute Welch's two-sided p-value: of ONE look that was fixed before."""
     return 2.0 * float(special.stdtr(difference.df, -abs(difference.z)))
 
 

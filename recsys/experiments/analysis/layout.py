@@ -92,12 +92,12 @@ class Layout:
         return np.array([slot.steps for slot in self.slots])
 
     def where(self, arm: str, cell: int) -> slice:
-        """The coordinates of one arm and cell."""
+        """Locate the coordinates of one arm and cell."""
         at = (self.arms.index(arm) * len(self.cells) + cell) * len(self.slots)
         return slice(at, at + len(self.slots))
 
     def risen(self, values: Mapping[str, float], thresholds: Floats) -> Integers:
-        """(2, slots) int64: how far both parts of each slot have come, in steps, for a shopper who is in.
+        """Count how far both parts of each slot have come, in steps, for a shopper who is in: (2, slots) int64.
 
         values: each column so far, or the two counts that it lies between, clipped to 0..cap here. thresholds:
         (2, slots) in [0, 1), drawn once a device and experiment: v becomes ⌊v + t⌋, which never falls as v rises and
@@ -106,21 +106,23 @@ class Layout:
         x: dict[str, tuple[float, float]] = {}
         for column in self.described:
             if column.between is None:
-                x[column.name] = (_clipped(values, column.name, column.cap), column.centre)
+                x[column.name] = (_clip(values, column.name, column.cap), column.centre)
             else:
-                won, lost = (_clipped(values, name, column.cap) for name in column.between)
+                won, lost = (_clip(values, name, column.cap) for name in column.between)
                 x[column.name] = (won, lost)
         parts = np.array([_parts([x[name] for name in slot.of]) for slot in self.slots]).T
         return np.floor(parts * self.steps + thresholds).astype(np.int64)
 
     def contribution(self, arm: str, cell: int, increments: Integers) -> Integers:
-        """(length,) int64: increments (2, slots) of the risen parts at their arm and cell, zeros elsewhere."""
+        """Place increments (2, slots) of the risen parts at their arm and cell, zeros elsewhere: (length,) int64."""
         vector = np.zeros(self.length, dtype=np.int64)
         vector[self.where(arm, cell)] = increments[0] - increments[1]
         return vector
 
     def sums(self, total: npt.NDArray[np.integer], *, sigma: int = 0, windows: int = 1) -> dict[str, list[ArmSums]]:
-        """Each arm's sums by cell. total: (length,), the windows' sums added up.
+        """Split a total into each arm's sums by cell.
+
+        total: (length,), the windows' sums added up.
 
         sigma: of one party, in steps: each window carries the noise of both, 2σ² a coordinate.
         """
@@ -153,7 +155,7 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def layout_of(experiment: Experiment) -> Layout:
-    """The layout of an experiment; the same for every version that an amendment can make.
+    """Lay out an experiment's sums; the same for every version that an amendment can make.
 
     Raises DataError for one of more than MAX_COORDINATES.
     """
@@ -167,13 +169,13 @@ def layout_of(experiment: Experiment) -> Layout:
     for key, amplitude in zip(keys, wanted.tolist(), strict=True):
         rise, fall = _parts([_furthest(known[name]) for name in key])
         slots.append(Slot(key, rise, fall, _whole(amplitude / math.hypot(rise, fall))))
-    made = Layout(experiment.groups, experiment.cells, described, tuple(slots))
-    if made.length > MAX_COORDINATES:
-        raise DataError(f"metrics: {made.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
-    return made
+    layout = Layout(experiment.groups, experiment.cells, described, tuple(slots))
+    if layout.length > MAX_COORDINATES:
+        raise DataError(f"metrics: {layout.length} coordinates over arms and cells: must be at most {MAX_COORDINATES}")
+    return layout
 
 
-def _clipped(values: Mapping[str, float], name: str, cap: float) -> float:
+def _clip(values: Mapping[str, float], name: str, cap: float) -> float:
     value = values.get(name, math.nan)
     if math.isnan(value):
         raise DataError(f"column {name}={value}: must be a number")
@@ -181,12 +183,12 @@ def _clipped(values: Mapping[str, float], name: str, cap: float) -> float:
 
 
 def _furthest(column: Column) -> tuple[float, float]:
-    """How large the value and the centre of a column can get."""
+    """Bound how large the value and the centre of a column can get."""
     return column.cap, column.centre if column.between is None else column.cap
 
 
 def _parts(x: list[tuple[float, float]]) -> tuple[float, float]:
-    """The rising and the falling part of Π (x − c), for at most two (x, c)."""
+    """Split Π (x − c), for at most two (x, c), into its rising and its falling part."""
     if not x:
         return 1.0, 0.0
     if len(x) == 1:
@@ -196,7 +198,10 @@ def _parts(x: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _share(key: tuple[str, ...], metrics: Iterable[Metric]) -> float:
-    """Of Σ 1, a total or a product, before all are scaled to the resolution: the most that any metric asks for."""
+    """Choose the share of Σ 1, a total or a product, before all are scaled to the resolution.
+
+    It is the most that any metric asks for.
+    """
     if not key:
         return N_SHARE
     wanted = []
@@ -209,7 +214,7 @@ def _share(key: tuple[str, ...], metrics: Iterable[Metric]) -> float:
 
 
 def _worth(metric: Metric) -> dict[str, float]:
-    """What each column's total is worth to a metric, the best 1: √(|∂metric/∂mean|·reach), as least noise has it.
+    """Value each column's total for a metric, the best 1: √(|∂metric/∂mean|·reach), as least noise has it.
 
     A ratio N/D moves by 1/D and −N/D², which its declared centres guess; without them, and for all else, 1.
     """
@@ -222,10 +227,10 @@ def _worth(metric: Metric) -> dict[str, float]:
 
 
 def _resolution(max_reports: int) -> int:
-    """Half of the 31 bits for what devices say, half for noise."""
+    """Choose the resolution: half of the 31 bits for what devices say, half for noise."""
     return min(RESOLUTION, 2**30 // max_reports)
 
 
 def _whole(steps: float) -> float:
-    """Whole steps where they are fine enough: counts and indicators are then summed exactly."""
+    """Round to whole steps where they are fine enough: counts and indicators are then summed exactly."""
     return float(math.floor(steps)) if steps >= 16 else steps

@@ -21,7 +21,7 @@ SQUARE = (COLUMN, COLUMN)
 
 
 def preference_sums(n: float, total: float, squares: float, noise: SumsNoise | None = None) -> ArmSums:
-    """Σ 1, Σ x, Σ x² of a log or a simulation, or with noise."""
+    """Collect Σ 1, Σ x, Σ x² of a log or a simulation, or with noise."""
     return ArmSums(n, {COLUMN: total}, {SQUARE: squares}, noise or SumsNoise())
 
 
@@ -41,12 +41,14 @@ class PreferenceTest:
     sign_p_value: float | None
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON."""
+        """Convert to JSON."""
         return asdict(self)
 
 
 def preference_test(sums: ArmSums, *, single_sessions: bool = False, alpha: float = ALPHA) -> PreferenceTest:
-    """One look that was fixed before: t with the noise's variance in it (two-sided), and the sign test where it can be.
+    """Test at one look that was fixed before.
+
+    By t with the noise's variance in it (two-sided), and by the sign test where it can be.
 
     single_sessions: each unit is one session, so that wins and losses follow from the sums. Raises SumsTooSmall where
     the sums say nothing yet, and DataError for sums that no single sessions have.
@@ -66,7 +68,10 @@ def preference_test(sums: ArmSums, *, single_sessions: bool = False, alpha: floa
 
 
 def sessions_needed(mean: float, variance: float, *, power: float = POWER, alpha: float = ALPHA) -> float:
-    """Units with which a mean preference is shown with probability power: (z + z')²·variance/mean². Round up."""
+    """Compute the units with which a mean preference is shown with probability power: (z + z')²·variance/mean².
+
+    Round up.
+    """
     check_alpha(alpha)
     if not (mean and math.isfinite(mean) and variance > 0 and 0 < power < 1):
         raise DataError(f"mean={mean}, variance={variance}, power={power}: must be not 0, above 0, and within 0..1")

@@ -21,7 +21,9 @@ HIDDEN = "fewer shoppers than min_reports: hidden"
 
 
 def results(experiment: Experiment, looks: Sequence[Look]) -> dict[str, Any]:
-    """Everything that may be shown, as JSON has it. looks: cumulative, oldest first; none before the first sum.
+    """Collect everything that may be shown, as JSON has it.
+
+    looks: cumulative, oldest first; none before the first sum.
 
     arms: each arm's sums at the last look, over all shoppers and by cell, None where fewer than min_reports shoppers
     are in them. analysis, verdicts: None before the first sum.
@@ -43,17 +45,17 @@ def results(experiment: Experiment, looks: Sequence[Look]) -> dict[str, Any]:
     return shown | {
         "arms": {arm: _arm(experiment, cells) for arm, cells in looks[-1].arms.items()},
         "analysis": analysis.to_dict(),
-        "verdicts": [asdict(one) for one in verdicts(experiment, analysis)],
+        "verdicts": [asdict(verdict) for verdict in verdicts(experiment, analysis)],
     }
 
 
 def _arm(experiment: Experiment, cells: Sequence[ArmSums]) -> dict[str, Any]:
     return {
-        "all": _shown(experiment, reduce(add, cells)),
-        "cells": [_shown(experiment, sums) for sums in cells],
+        "all": _showable_sums(experiment, reduce(add, cells)),
+        "cells": [_showable_sums(experiment, sums) for sums in cells],
         "note": None if all(sums.n >= experiment.privacy.min_reports for sums in cells) else HIDDEN,
     }
 
 
-def _shown(experiment: Experiment, sums: ArmSums) -> dict[str, Any] | None:
+def _showable_sums(experiment: Experiment, sums: ArmSums) -> dict[str, Any] | None:
     return sums.to_dict() if sums.n >= experiment.privacy.min_reports else None

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """What the counts say at the last look. p_value: always valid, the least over the looks. mismatch: p ≤ alpha."""
+    """A test of the counts at the last look. p_value: always valid, the least over the looks. mismatch: p ≤ alpha."""
 
     observed: dict[str, float]
     expected: dict[str, float]
@@ -71,28 +71,30 @@ def sample_ratio(
 
 
 def dirichlet_log_e(counts: Floats, shares: Floats, _: Floats | None = None, c: float = CONCENTRATION) -> Floats:
-    """ln of the Bayes factor of Dirichlet(c·shares) against shares, (...) for exact counts (..., arms)."""
+    """Compute ln of the Bayes factor of Dirichlet(c·shares) against shares, (...) for exact counts (..., arms)."""
     n = counts.sum(axis=-1)
     prior = c * shares
-    made: Floats = (
+    log_e: Floats = (
         special.gammaln(c)
         - special.gammaln(c + n)
         + (special.gammaln(prior + counts) - special.gammaln(prior) - counts * np.log(shares)).sum(axis=-1)
     )
-    return made
+    return log_e
 
 
 def gaussian_log_e(counts: Floats, shares: Floats, noise: Floats, c: float = CONCENTRATION) -> float:
-    """Same of noisy counts (arms,): d = counts − shares·Σ counts is nearly Gaussian, with independent increments.
+    """Compute the same of noisy counts (arms,).
+
+    d = counts − shares·Σ counts is nearly Gaussian, with independent increments.
 
     Mixing exp(λ·d − λ'Σλ/2) over λ ~ N(0, P): ½ d'(Σ + P⁻¹)⁻¹ d − ½ ln det(1 + ΣP), with P⁻¹ = c·(diag shares −
     shares·shares'), the Dirichlet's covariance as a drift of one shopper. The last arm follows from the others.
     """
     keep = slice(0, len(shares) - 1)
     centring = np.eye(len(shares)) - shares[:, None]
-    one = np.diag(shares) - np.outer(shares, shares)
-    spread = (max(counts.sum(), 0.0) * one + centring @ np.diag(noise) @ centring.T)[keep, keep]
-    inverse_prior = c * one[keep, keep]
+    covariance = np.diag(shares) - np.outer(shares, shares)
+    spread = (max(counts.sum(), 0.0) * covariance + centring @ np.diag(noise) @ centring.T)[keep, keep]
+    inverse_prior = c * covariance[keep, keep]
     d = (centring @ counts)[keep]
     fit = d @ np.linalg.solve(spread + inverse_prior, d)
     _, log_det = np.linalg.slogdet(np.eye(len(d)) + np.linalg.solve(inverse_prior, spread))

@@ -27,8 +27,8 @@ LEAST_P = 1e-12
 
 
 @dataclass(frozen=True)
-class Timing:
-    """When was looked. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
+class LookSchedule:
+    """The times of all looks. times: fraction of the planned shoppers at each look, growing; above 1 counts as 1.
 
     information: what statistics' correlation follows, in any unit, growing (with noise not quite the shoppers: see
     designs.clocks). final: nothing will be looked at after the last, so it may spend all that is left.
@@ -45,20 +45,22 @@ class Timing:
             raise DataError(f"times={list(self.times)}: must be above 0 and grow")
 
     @staticmethod
-    def planned(times: Sequence[float]) -> Timing:
-        """Timing as planned, with information as the shoppers; the last is final."""
-        return Timing(tuple(times), tuple(times), final=True)
+    def planned(times: Sequence[float]) -> LookSchedule:
+        """Schedule looks as planned, with information as the shoppers; the last is final."""
+        return LookSchedule(tuple(times), tuple(times), final=True)
 
     def spend(self, kind: Spending, alpha: float) -> Floats:
-        """What each side may spend at each look, (K,)."""
-        reached = [spent(kind, alpha, min(time, 1.0)) for time in self.times]
+        """Compute what each side may spend at each look, (K,)."""
+        reached = [error_spent(kind, alpha, min(time, 1.0)) for time in self.times]
         if self.final:
             reached[-1] = alpha / 2.0
         return np.diff(reached, prepend=0.0)
 
 
-def spent(kind: Spending, alpha: float, time: float) -> float:
-    """Error that each side has spent by a fraction of the plan's shoppers, of alpha/2 (Lan and DeMets 1983).
+def error_spent(kind: Spending, alpha: float, time: float) -> float:
+    """Compute the error that each side has spent by a fraction of the plan's shoppers, of alpha/2.
+
+    Lan and DeMets 1983.
 
     obrien_fleming, 2(1 − Φ(z_{alpha/4}/√t)): almost nothing early, almost the fixed test at the end. pocock,
     alpha/2·ln(1 + (e − 1)t): nearly even over the looks.
@@ -72,13 +74,15 @@ def spent(kind: Spending, alpha: float, time: float) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def bounds(looks: Timing, kind: Spending, alpha: float) -> tuple[float, ...]:
-    """Bounds on |Z| at each look; inf where nothing may be spent."""
+def bounds(looks: LookSchedule, kind: Spending, alpha: float) -> tuple[float, ...]:
+    """Compute the bounds on |Z| at each look; inf where nothing may be spent."""
     return tuple(critical_values(looks.information, looks.spend(kind, alpha)).tolist())
 
 
-def repeated_p(looks: Timing, kind: Spending, z: Sequence[float]) -> float:
-    """The least alpha whose bounds one of the looks' z has crossed: valid at any look, whatever made one stop.
+def repeated_p(looks: LookSchedule, kind: Spending, z: Sequence[float]) -> float:
+    """Find the least alpha whose bounds one of the looks' z has crossed.
+
+    It is valid at any look, whatever made one stop.
 
     Jennison and Turnbull (2000), chapter 9. 1 if none would reject at any level.
     """
@@ -97,13 +101,13 @@ def repeated_p(looks: Timing, kind: Spending, z: Sequence[float]) -> float:
     return math.exp(optimize.brentq(short, lowest, highest, xtol=1e-6))
 
 
-def _bounds(looks: Timing, kind: Spending, log_alpha: float) -> list[float]:
+def _bounds(looks: LookSchedule, kind: Spending, log_alpha: float) -> list[float]:
     return [min(bound, 100.0) for bound in critical_values(looks.information, looks.spend(kind, math.exp(log_alpha)))]
 
 
 @dataclass(frozen=True)
-class Stagewise:
-    """What is known when the experiment stopped, by the order of stages; effects in the last look's standard errors.
+class StagewiseEstimate:
+    """The estimate when the experiment stopped, by the order of stages; effects in the last look's standard errors.
 
     estimate: median-unbiased. low, high: interval of level 1 − alpha that agrees with p_value.
     """
@@ -114,8 +118,10 @@ class Stagewise:
     high: float
 
 
-def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
-    """Adjusted figures at the look that ended the experiment: first to cross its bound, or the last of the plan.
+def stagewise_estimate(looks: LookSchedule, kind: Spending, alpha: float, z: float) -> StagewiseEstimate:
+    """Adjust the figures at the look that ended the experiment.
+
+    That is the first to cross its bound, or the last of the plan.
 
     z: the statistic at that look. An interval of ± 1.96 standard errors there is too hopeful (Tsiatis, Rosner, Mehta
     1984); this one covers the effect 1 − alpha of the time.
@@ -132,7 +138,7 @@ def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
         return float(optimize.brentq(lambda shift: higher(shift) - probability, *around, xtol=1e-9))
 
     tail = higher(0.0)
-    return Stagewise(
+    return StagewiseEstimate(
         p_value=min(1.0, 2.0 * min(tail, 1.0 - tail)),
         estimate=find(0.5),
         low=find(alpha / 2.0),
@@ -140,8 +146,8 @@ def stopped(looks: Timing, kind: Spending, alpha: float, z: float) -> Stagewise:
     )
 
 
-def power(looks: Timing, kind: Spending, alpha: float, drift: float) -> Floats:
-    """Probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
+def power(looks: LookSchedule, kind: Spending, alpha: float, drift: float) -> Floats:
+    """Compute the probability (K,) of having rejected by each look if E Z = drift·√(information/last information).
 
     On either side, as of a fixed test: the wrong side is negligible where power matters.
     """
@@ -151,8 +157,11 @@ def power(looks: Timing, kind: Spending, alpha: float, drift: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=256)
-def inflation(looks: Timing, kind: Spending, alpha: float, wanted: float) -> float:
-    """How many times the shoppers of a fixed test these looks need at most for the same power (Jennison, Turnbull)."""
+def inflation(looks: LookSchedule, kind: Spending, alpha: float, wanted: float) -> float:
+    """Compute how many times the shoppers of a fixed test these looks need at most for the same power.
+
+    Jennison, Turnbull.
+    """
     if not alpha < wanted < 1.0:
         raise DataError(f"power={wanted}: must be above alpha={alpha} and below 1")
     fixed = fixed_drift(alpha, wanted)
@@ -163,7 +172,10 @@ def inflation(looks: Timing, kind: Spending, alpha: float, wanted: float) -> flo
 
 
 def fixed_drift(alpha: float, wanted: float) -> float:
-    """Effect in standard errors at which a two-sided z-test of one look rejects so often (both sides counted)."""
+    """Find the effect in standard errors at which a two-sided z-test of one look rejects so often.
+
+    Both sides are counted.
+    """
     critical = -float(special.ndtri(alpha / 2.0))
 
     def short(drift: float) -> float:

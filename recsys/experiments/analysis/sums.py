@@ -37,11 +37,13 @@ class SumsNoise:
                 raise DataError(f"noise variance={value}: must be finite and 0 or more")
 
     def product(self, x: str, y: str) -> float:
-        """Of a product by its two columns, in either order."""
+        """Look up a product by its two columns, in either order."""
         return self.products.get(pair(x, y), 0.0)
 
     def __add__(self, other: SumsNoise) -> SumsNoise:
-        return SumsNoise(self.n + other.n, _added(self.totals, other.totals), _added(self.products, other.products))
+        return SumsNoise(
+            self.n + other.n, _add_parts(self.totals, other.totals), _add_parts(self.products, other.products)
+        )
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class ArmSums:
             raise DataError("sums: must have the same indicators and centres to be added")
         return ArmSums(
             self.n + other.n,
-            _added(self.totals, other.totals),
-            _added(self.products, other.products),
+            _add_parts(self.totals, other.totals),
+            _add_parts(self.products, other.products),
             self.noise + other.noise,
             self.centres,
             self.indicators,
@@ -86,7 +88,7 @@ class ArmSums:
 
     @staticmethod
     def zero(metrics: Iterable[Metric]) -> ArmSums:
-        """The sums of nobody, with every column and product of the metrics."""
+        """Start from nobody, with every column and product of the metrics."""
         metrics = tuple(metrics)
         described = columns(metrics)
         return ArmSums(
@@ -99,7 +101,7 @@ class ArmSums:
 
     @staticmethod
     def from_rows(rows: Mapping[str, npt.ArrayLike], metrics: Iterable[Metric]) -> ArmSums:
-        """Exact sums of rows that somebody holds: a simulation or a test. rows: column → (n_shoppers,) values."""
+        """Sum rows that somebody holds, exactly: a simulation's or a test's. rows: column → (n_shoppers,) values."""
         empty = ArmSums.zero(metrics)
         values = {x: np.asarray(rows[x], dtype=np.float64) - empty.centre(x) for x in empty.totals}
         lengths = {len(column) for column in values.values()}
@@ -119,11 +121,11 @@ class ArmSums:
         return not (self.noise.n or any(self.noise.totals.values()) or any(self.noise.products.values()))
 
     def centre(self, x: str) -> float:
-        """What column x is reported about."""
+        """Look up what column x is reported about."""
         return self.centres.get(x, 0.0)
 
     def mean(self, x: str) -> float:
-        """Mean of column x; raises SumsTooSmall when n says nothing."""
+        """Compute the mean of column x; raises SumsTooSmall when n says nothing."""
         return self.centre(x) + self._total(x) / self._n()
 
     def var(self, x: str) -> float:
@@ -141,7 +143,7 @@ class ArmSums:
         return (self._product(x, y) - square / (n * (1.0 + self.noise.n / n**2))) / (n - 1.0)
 
     def mean_cov(self, x: str, y: str) -> float:
-        """Covariance of the estimated means of x and y: sampling, and noise by the delta method.
+        """Estimate the covariance of the estimated means of x and y: sampling, and noise by the delta method.
 
         ∂mean/∂total = 1/n and ∂mean/∂n = −(mean − centre)/n, so with noise variances v:
         cov/n + ([x = y]·v_x + (mean_x − c_x)(mean_y − c_y)·v_n)/n².
@@ -149,7 +151,7 @@ class ArmSums:
         return (self.var(x) if x == y else self.cov(x, y)) / self._n() + self.noise_cov(x, y)
 
     def noise_cov(self, x: str, y: str) -> float:
-        """What noise alone makes of mean_cov."""
+        """Compute what noise alone makes of mean_cov."""
         n = self._n()
         noise = self._total(x) / n * self._total(y) / n * self.noise.n
         if x == y:
@@ -157,19 +159,23 @@ class ArmSums:
         return noise / n**2
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON has them; a product's key is "x*y"."""
+        """Convert to plain values, as JSON has them; a product's key is "x*y"."""
         return {
             "n": self.n,
             "totals": dict(self.totals),
-            "products": _joined(self.products),
-            "noise": {"n": self.noise.n, "totals": dict(self.noise.totals), "products": _joined(self.noise.products)},
+            "products": _join_sums(self.products),
+            "noise": {
+                "n": self.noise.n,
+                "totals": dict(self.noise.totals),
+                "products": _join_sums(self.noise.products),
+            },
             "centres": dict(self.centres),
             "indicators": sorted(self.indicators),
         }
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> ArmSums:
-        """The sums of their dict."""
+        """Read the sums from their dict."""
         noise = raw["noise"]
         return ArmSums(
             n=raw["n"],
@@ -192,7 +198,7 @@ class ArmSums:
         return self.totals[x]
 
     def _product(self, x: str, y: str) -> float:
-        """Σ (x − c_x)(y − c_y); of an indicator with itself (x − c)² = (1 − 2c)(x − c) + c(1 − c)."""
+        """Compute Σ (x − c_x)(y − c_y). Of an indicator with itself it is (x − c)² = (1 − 2c)(x − c) + c(1 − c)."""
         if x == y and x in self.indicators:
             c = self.centre(x)
             return (1.0 - 2.0 * c) * self.totals[x] + c * (1.0 - c) * self.n
@@ -202,11 +208,11 @@ class ArmSums:
         return self.products[key]
 
 
-def _added(a: Mapping[K, float], b: Mapping[K, float]) -> dict[K, float]:
+def _add_parts(a: Mapping[K, float], b: Mapping[K, float]) -> dict[K, float]:
     return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {**a, **b}}
 
 
-def _joined(values: Mapping[Pair, float]) -> dict[str, float]:
+def _join_sums(values: Mapping[Pair, float]) -> dict[str, float]:
     return {f"{x}*{y}": value for (x, y), value in values.items()}
 
 

@@ -14,7 +14,7 @@ from recsys.experiments.definition.metric_definitions import Direction, Metric, 
 
 
 class State(StrEnum):
-    """What an arm's figures allow to say."""
+    """The conclusion that an arm's figures allow."""
 
     INVALID = "invalid"
     GUARDRAIL_HURT = "guardrail_hurt"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 class Guard(StrEnum):
-    """What a guardrail's interval says of its margin."""
+    """The position of a guardrail's interval to its margin."""
 
     HURT = "hurt"
     HELD = "held"
@@ -45,12 +45,15 @@ class Verdict:
 
 
 def verdicts(experiment: Experiment, analysis: Analysis) -> tuple[Verdict, ...]:
-    """One verdict for each arm but control, in the definition's order."""
+    """Judge each arm but control, in the definition's order."""
     return tuple(_verdict(experiment, analysis, arm.name) for arm in experiment.arms if arm.name != experiment.control)
 
 
 def guard(metric: Metric, effect: Effect) -> Guard:
-    """hurt: the whole interval is beyond the margin on the worse side; held: none of it; open: else, or no figure."""
+    """Judge a guardrail metric by its interval.
+
+    hurt: the whole interval is beyond the margin on the worse side; held: none of it; open: else, or no figure.
+    """
     low, high = effect.relative_low, effect.relative_high
     if low is None or high is None or low != low:
         if not effect.control or effect.low is None or effect.high is None:
@@ -71,8 +74,8 @@ def _verdict(experiment: Experiment, analysis: Analysis, arm: str) -> Verdict:
     words = {
         State.INVALID: lambda: _invalid(analysis),
         State.GUARDRAIL_HURT: lambda: _hurt(effects, guards, primary),
-        State.BETTER: lambda: _shown(primary, _better(experiment, arm, "better"), analysis),
-        State.WORSE: lambda: _shown(primary, _better(experiment, arm, "worse"), analysis),
+        State.BETTER: lambda: _say_shown(primary, _better(experiment, arm, "better"), analysis),
+        State.WORSE: lambda: _say_shown(primary, _better(experiment, arm, "worse"), analysis),
         State.CONTRADICTORY: lambda: _contradictory(analysis, primary),
         State.NO_DIFFERENCE: lambda: _none(experiment, primary),
         State.RUNNING: lambda: _running(analysis, primary),
@@ -91,15 +94,18 @@ def _state(experiment: Experiment, analysis: Analysis, primary: Effect, guards: 
     if primary.effect is None:
         return State.TOO_FEW
     if primary.adjusted_p is not None and primary.adjusted_p <= analysis.alpha:
-        decided = _decided(analysis, primary).effect or 0.0
+        decided = _deciding_effect(analysis, primary).effect or 0.0
         if (primary.low or 0.0) > 0 > decided or (primary.high or 0.0) < 0 < decided:
             return State.CONTRADICTORY
         return State.BETTER if (decided > 0) is (experiment.primary.direction is Direction.UP) else State.WORSE
     return State.NO_DIFFERENCE if analysis.final else State.RUNNING
 
 
-def _decided(analysis: Analysis, primary: Effect) -> Effect:
-    """The figures of the look whose interval first left 0, which decided; the last one's if no interval alone did."""
+def _deciding_effect(analysis: Analysis, primary: Effect) -> Effect:
+    """Find the effect at the look that decided: the one whose interval first left 0.
+
+    The last look's if no interval alone did.
+    """
     points = [e for e in analysis.history if (e.metric, e.arm) == (primary.metric, primary.arm)]
     return next((e for e in points if (e.low or 0.0) > 0 or (e.high or 0.0) < 0), primary)
 
@@ -117,20 +123,20 @@ def _invalid(analysis: Analysis) -> str:
 
 
 def _hurt(effects: dict[str, Effect], guards: dict[str, Guard], primary: Effect) -> str:
-    hurt = [f"{name} ({_interval(effects[name])})" for name, found in guards.items() if found is Guard.HURT]
+    hurt = [f"{name} ({_interval(effects[name])})" for name, state in guards.items() if state is Guard.HURT]
     return f"Worse than allowed in {', '.join(hurt)}. The primary metric {primary.metric}: {_interval(primary)}."
 
 
 def _better(experiment: Experiment, arm: str, word: str) -> str:
-    """What is shown, of an arm that is better or worse than control."""
+    """Say what is shown, of an arm that is better or worse than control."""
     if not experiment.interleaved:
         return f"{arm} is {word} than control in {experiment.primary.name}"
     liked, other = (arm, experiment.control) if word == "better" else (experiment.control, arm)
     return f"Shoppers click {liked} rather than {other}, which is not yet what it earns; {arm}'s sessions won less lost"
 
 
-def _shown(primary: Effect, what: str, analysis: Analysis) -> str:
-    decided = _decided(analysis, primary)
+def _say_shown(primary: Effect, what: str, analysis: Analysis) -> str:
+    decided = _deciding_effect(analysis, primary)
     text = f"{what}: {_interval(primary)}."
     if decided.look < analysis.looks:
         text += f" Shown at look {decided.look} of {analysis.looks}."
@@ -150,7 +156,7 @@ def _shown(primary: Effect, what: str, analysis: Analysis) -> str:
 
 
 def _contradictory(analysis: Analysis, primary: Effect) -> str:
-    then = _decided(analysis, primary)
+    then = _deciding_effect(analysis, primary)
     return (
         f"Contradictory in {primary.metric}: {_interval(then)} at look {then.look}, {_interval(primary)} at look "
         f"{primary.look}. The effect changed with time or with who came: nothing may be concluded for all."
@@ -177,35 +183,35 @@ def _running(analysis: Analysis, primary: Effect) -> str:
 
 
 def _open(state: State, guards: dict[str, Guard]) -> list[str]:
-    names = [name for name, found in guards.items() if found is Guard.OPEN]
+    names = [name for name, guard_state in guards.items() if guard_state is Guard.OPEN]
     if not names or state not in (State.BETTER, State.NO_DIFFERENCE):
         return []
     return [f"Not yet known to be unharmed: {', '.join(names)}."]
 
 
 def _segments(analysis: Analysis, arm: str) -> list[str]:
-    """Only where the effects of the levels differ, and only the levels that stand after correction."""
-    said = []
+    """Describe levels only where their effects differ, and only those that stand after correction."""
+    sentences = []
     for interaction in analysis.interactions:
         p = interaction.adjusted_p
         if interaction.arm != arm or p is None or p > analysis.alpha:
             continue
-        found = [
+        levels = [
             f"{effect.level} {_interval(effect)}"
             for effect in analysis.segments
             if (effect.arm, effect.segment) == (arm, interaction.segment)
             and effect.adjusted_p is not None
             and effect.adjusted_p <= analysis.alpha
         ]
-        said.append(
+        sentences.append(
             f"The effect differs by {interaction.segment}"
-            + (f": {'; '.join(found)}." if found else ", but of no level alone is it shown.")
+            + (f": {'; '.join(levels)}." if levels else ", but of no level alone is it shown.")
         )
-    return said
+    return sentences
 
 
 def _interval(effect: Effect) -> str:
-    """ "+3.1 % (+0.4 % to +5.9 %)", or absolute where nothing can be said relative to control."""
+    """Format an interval: "+3.1 % (+0.4 % to +5.9 %)". It is absolute where nothing can be said relative to control."""
     if effect.relative is None or effect.relative_low is None or effect.relative_low != effect.relative_low:
         if effect.effect is None:
             return "no figure yet"

@@ -43,19 +43,19 @@ _P = ".4f"
 
 
 def reading_of(folder: Path | str) -> dict[str, Any]:
-    """The reading in a folder that `write_report` made. Raises DataError when it is none."""
+    """Read the reading in a folder that `write_report` made. Raises DataError when it is none."""
     place = Path(folder)
     try:
-        found = json.loads((place / READING).read_text(encoding="utf-8"))
+        reading = json.loads((place / READING).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{place}: is not a folder that `ownshelf experiment run --out` or `report --out` made: {error}"
         ) from None
-    return checked(found)
+    return check_reading(reading)
 
 
-def checked(reading: Any) -> dict[str, Any]:
-    """The reading, if it has what a report is made of. Raises DataError."""
+def check_reading(reading: Any) -> dict[str, Any]:
+    """Check that the reading has what a report is made of, and return it. Raises DataError."""
     if not isinstance(reading, dict) or not set(KEYS) <= set(reading):
         raise DataError(f"reading: must have {', '.join(KEYS)}")
     if not isinstance(reading["results"], dict) or not {"analysis", "verdicts", "privacy"} <= set(reading["results"]):
@@ -69,7 +69,7 @@ def write_report(reading: Mapping[str, Any], folder: Path) -> None:
 
     Replaces what an earlier report left there. Raises DataError if anything else is there.
     """
-    plain = checked(json.loads(json.dumps(reading, allow_nan=False)))
+    plain = check_reading(json.loads(json.dumps(reading, allow_nan=False)))
     names = [metric["name"] for metric in plain["definition"]["metrics"]]
     check_replaceable(folder, ("report.html", READING, *TABLES, *(f"effect-{name}.png" for name in names)))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,21 +85,21 @@ def write_report(reading: Mapping[str, Any], folder: Path) -> None:
 
 
 def tables_of(reading: Mapping[str, Any]) -> dict[str, str]:
-    """CSV by file name: effects at the last look, at every look, and by segment. Empty cells are unknown."""
+    """Make CSV by file name: effects at the last look, at every look, and by segment. Empty cells are unknown."""
     analysis = reading["results"]["analysis"]
-    made = {}
+    tables = {}
     for name, key in TABLES.items():
         rows = analysis[key] if analysis else []
         out = io.StringIO()
         writer = csv.DictWriter(out, list(rows[0]) if rows else ["metric", "arm", "look"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        made[name] = out.getvalue()
-    return made
+        tables[name] = out.getvalue()
+    return tables
 
 
 def report_html(reading: Mapping[str, Any]) -> str:
-    """The report as HTML: self-contained, without scripts and without requests to anywhere."""
+    """Render the report as HTML: self-contained, without scripts and without requests to anywhere."""
     return document(f"Experiment {reading['definition']['id']}", "".join(_Report(reading).parts()))
 
 
@@ -129,33 +129,34 @@ class _Report:
         yield f"<details><summary>definition</summary><pre>{escape(text)}</pre></details>"
 
     def _head(self) -> str:
-        said = self._definition
-        begin, end = (escape(str(said[key])[:10]) for key in ("starts_at", "ends_at"))
-        arms = " against ".join([", ".join(self._rivals), said["control"]])
+        definition = self._definition
+        begin, end = (escape(str(definition[key])[:10]) for key in ("starts_at", "ends_at"))
+        arms = " against ".join([", ".join(self._rivals), definition["control"]])
         rehearsal = self._reading["rehearsal"]
         kind = "" if rehearsal is None else f" Rehearsed on {escape(str(rehearsal['dataset']))}: answers are simulated."
-        description = f"<p>{escape(said['description'])}</p>" if said["description"] else ""
+        description = f"<p>{escape(definition['description'])}</p>" if definition["description"] else ""
         return (
-            f"<header><h1>Experiment {escape(said['id'])}</h1>"
+            f"<header><h1>Experiment {escape(definition['id'])}</h1>"
             f'<p class="soft">{escape(arms)}, {begin} to {end}, version {self._n("definition", "version")}, '
             f"{escape(str(self._reading['state']))}.{kind}</p>{description}</header>{self._verdicts()}"
         )
 
     def _verdicts(self) -> str:
-        found = self._reading["results"]["verdicts"]
-        if not found:
+        verdicts = self._reading["results"]["verdicts"]
+        if not verdicts:
             return '<div class="verdict"><p>No window is summed yet: there is nothing to say.</p></div>'
         return "".join(
-            f'<div class="verdict"><b>{escape(one["arm"])}: {STATES.get(one["state"], escape(one["state"]))}</b>'
-            f'<p data-text-from="results verdicts {at} text">{escape(one["text"])}</p></div>'
-            for at, one in enumerate(found)
+            f'<div class="verdict"><b>{escape(verdict["arm"])}: '
+            f"{STATES.get(verdict['state'], escape(verdict['state']))}</b>"
+            f'<p data-text-from="results verdicts {at} text">{escape(verdict["text"])}</p></div>'
+            for at, verdict in enumerate(verdicts)
         )
 
     def _over_looks(self) -> str:
         assert self._analysis is not None
         history = self._analysis["history"]
         one_arm = "pair" if len(self._rivals) == 1 else "all"
-        made = [
+        parts = [
             '<section><h2>Effect over looks</h2><p class="soft">Each interval holds whatever look one stops at.</p>'
             f'<div class="{one_arm}">'
         ]
@@ -177,8 +178,8 @@ class _Report:
             names = ["look", "shoppers", "control", "arm", "effect"]
             details = f"<details><summary>table</summary>{table(names, [rows])}</details>"
             shown = figure(picture, f"{name} ({metric['role']}). {caption}")
-            made.append(f"<div>{shown}{details}</div>")
-        return "".join(made) + "</div></section>"
+            parts.append(f"<div>{shown}{details}</div>")
+        return "".join(parts) + "</div></section>"
 
     def _metrics(self) -> str:
         assert self._analysis is not None
@@ -219,16 +220,16 @@ class _Report:
         if not self._analysis["segments"]:
             return ""
         rows = [
-            f"<tr><th>{escape(str(one['segment']))}: {escape(str(one['level']))}<br><small>{escape(one['arm'])}</small>"
+            f"<tr><th>{escape(str(row['segment']))}: {escape(str(row['level']))}<br><small>{escape(row['arm'])}</small>"
             f'</th><td class="n">{self._of("segments", at, "shoppers", ",.0f")}</td>'
             f'<td class="n">{self._effect("segments", at)}</td>'
-            f'<td class="n">{self._of("segments", at, "adjusted_p", _P)}</td></tr>' + self._problem(one, 4)
-            for at, one in enumerate(self._analysis["segments"])
+            f'<td class="n">{self._of("segments", at, "adjusted_p", _P)}</td></tr>' + self._problem(row, 4)
+            for at, row in enumerate(self._analysis["segments"])
         ]
         differs = "".join(
-            f"<li>{escape(one['segment'])}, {escape(one['arm'])}: "
-            f"{escape(one['problem'] or 'p')} {self._of('interactions', at, 'adjusted_p', _P)}</li>"
-            for at, one in enumerate(self._analysis["interactions"])
+            f"<li>{escape(row['segment'])}, {escape(row['arm'])}: "
+            f"{escape(row['problem'] or 'p')} {self._of('interactions', at, 'adjusted_p', _P)}</li>"
+            for at, row in enumerate(self._analysis["interactions"])
         )
         return (
             f'<section><h2>Segments</h2><p class="soft">{escape(self._primary)} by declared segments; p corrected for '
@@ -252,9 +253,9 @@ class _Report:
                 f'<td class="n">{self._n(*path, "expected", arm, style=",.0f")}</td></tr>'
                 for arm in ratio["observed"]
             ]
-            said = "Mismatch: no effect can be read" if ratio["mismatch"] else "No mismatch is shown"
+            conclusion = "Mismatch: no effect can be read" if ratio["mismatch"] else "No mismatch is shown"
             p = self._n(*path, "p_value", style=_P)
-            body = f"{table(['arm', 'shoppers', 'expected'], rows)}<p>{said} (p {p}).</p>"
+            body = f"{table(['arm', 'shoppers', 'expected'], rows)}<p>{conclusion} (p {p}).</p>"
         return f"<section><h2>Do the arms hold the shoppers they should?</h2>{body}</section>"
 
     def _plan(self) -> str:
@@ -271,11 +272,11 @@ class _Report:
             ("looks", f"{looks} of {self._n('definition', 'looks', 'count', style='d')}"),
             ("days of outcomes", self._n("definition", "outcome_days", style="d")),
         ]
-        for at, one in enumerate(self._analysis["stopped"] if self._analysis else ()):
+        for at, row in enumerate(self._analysis["stopped"] if self._analysis else ()):
             path = (*analysis, "stopped", at)
             rows.append(
                 (
-                    f"{one['arm']}, allowing for when it was decided",
+                    f"{row['arm']}, allowing for when it was decided",
                     f"{self._n(*path, 'estimate', style='+.4g')} ({self._n(*path, 'low', style='+.4g')} to "
                     f"{self._n(*path, 'high', style='+.4g')}), look {self._n(*path, 'look', style='d')}",
                 )
@@ -294,18 +295,18 @@ class _Report:
         ]
         lines = [
             f"<tr><th>{self._n('windows', at, 'window', style='d')}</th>"
-            f'<td class="n">{escape(datetime.fromtimestamp(int(one["deadline"]), UTC).date().isoformat())}</td>'
-            f'<td class="n">{escape(str(one["state"]))}</td>'
+            f'<td class="n">{escape(datetime.fromtimestamp(int(window["deadline"]), UTC).date().isoformat())}</td>'
+            f'<td class="n">{escape(str(window["state"]))}</td>'
             f'<td class="n">{self._n("windows", at, "reports", style=",d")}</td>'
-            f'<td class="n">{escape(str(one["failure"] or ""))}</td></tr>'
-            for at, one in enumerate(self._reading["windows"])
+            f'<td class="n">{escape(str(window["failure"] or ""))}</td></tr>'
+            for at, window in enumerate(self._reading["windows"])
         ]
         windows = table(["window", "until", "state", "reports, zeros too", "failure"], lines) if lines else ""
         return f"<section><h2>Privacy and windows</h2>{_list(rows)}{windows}</section>"
 
     def _rehearsal(self) -> str:
         about = self._reading["rehearsal"]
-        came, held = (
+        came, hits = (
             ", ".join(f"{escape(arm)} {self._n('rehearsal', key, arm, style=style)}" for arm in about[key])
             for key, style in (("exposed", ",d"), ("listed", ".1%"))
         )
@@ -314,22 +315,22 @@ class _Report:
             ("lift", self._n("rehearsal", "lift", style="g")),
             ("seed", self._n("rehearsal", "seed", style="d")),
             ("came in", came),
-            ("lists that held what was wanted", held),
+            ("lists that held what was wanted", hits),
         ]
         truth = [
-            f"<tr><th>{escape(one['metric'])}<br><small>{escape(one['arm'])}</small></th>"
+            f"<tr><th>{escape(entry['metric'])}<br><small>{escape(entry['arm'])}</small></th>"
             + "".join(
                 f'<td class="n">{self._n("rehearsal", "truth", at, key, style=style)}</td>'
                 for key, style in (
                     ("control", ".4g"),
                     ("treatment", ".4g"),
-                    ("effect", "+.4g") if one["relative"] is None else ("relative", "+.1%"),
+                    ("effect", "+.4g") if entry["relative"] is None else ("relative", "+.1%"),
                 )
             )
             + "</tr>"
-            for at, one in enumerate(about["truth"])
+            for at, entry in enumerate(about["truth"])
         ]
-        assumed = "".join(f"<li>{escape(one)}</li>" for one in about["assumptions"])
+        assumed = "".join(f"<li>{escape(entry)}</li>" for entry in about["assumptions"])
         return (
             f"<section><h2>The rehearsal</h2>{_list(rows)}<h3>Simulated truth</h3>"
             f"{table(['metric', 'control', 'arm', 'effect'], truth)}"
@@ -337,7 +338,7 @@ class _Report:
         )
 
     def _effect(self, key: str, at: int) -> str:
-        """Relative to control with its interval; absolute where that is not known."""
+        """Format an effect relative to control with its interval; absolute where that is not known."""
         assert self._analysis is not None
         row = self._analysis[key][at]
         relative = row["relative"] is not None and row["relative_low"] is not None and row["relative_high"] is not None
@@ -355,7 +356,7 @@ class _Report:
         return self._n("results", "analysis", key, at, name, style=style)
 
     def _n(self, *path: str | int, style: str = "g") -> str:
-        """A number of the reading, with where it is from; a dash for one that is not there."""
+        """Format a number of the reading, with where it is from; a dash for one that is not there."""
         value: Any = self._reading
         for key in path:
             value = value[key]

@@ -22,7 +22,10 @@ AMENDABLE = ("version", "description", "ends_at", "layer")
 
 
 def fixed_hash(experiment: Experiment) -> bytes:
-    """SHA-256 (32 bytes) of all that no version may change: equal hashes can be summed into one experiment."""
+    """Hash all that no version may change, by SHA-256 (32 bytes).
+
+    Experiments of equal hashes can be summed into one.
+    """
     fixed = {key: value for key, value in to_dict(experiment).items() if key not in AMENDABLE}
     text = json.dumps(fixed | {"layer": experiment.layer.name}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()

@@ -31,7 +31,7 @@ def within(name: str, value: float, low: float, high: float, *, open_low: bool =
         raise DataError(f"{name}={value}: must be {'above ' if open_low else ''}{low:g}..{high:g}")
 
 
-def named(name: str, value: str, pattern: re.Pattern[str] = NAME) -> None:
+def check_name(name: str, value: str, pattern: re.Pattern[str] = NAME) -> None:
     """Raise DataError unless the whole value matches."""
     if not pattern.fullmatch(value):
         raise DataError(f"{name}={value!r}: must match {pattern.pattern}")
@@ -64,7 +64,7 @@ class ArmSettings:
         if self.mode is not None:
             one_of("settings.mode", self.mode, MODES)
         if self.bundle_version is not None:
-            named("settings.bundle_version", self.bundle_version, re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII))
+            check_name("settings.bundle_version", self.bundle_version, re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII))
         if self.diversity is not None:
             within("settings.diversity", self.diversity, 0, 1)
         for name in ("trend_weight", "repeat_weight"):
@@ -81,7 +81,7 @@ class Arm:
     settings: ArmSettings = ArmSettings()
 
     def __post_init__(self) -> None:
-        named("arm.name", self.name)
+        check_name("arm.name", self.name)
         within(f"arm {self.name}: weight", self.weight, 1, MAX_WEIGHT)
 
 

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
-from recsys.experiments.definition.arm import ID, Arm, check_drafted, named, one_of, within
+from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, one_of, within
 from recsys.experiments.definition.metric_definitions import Metric, Role, check_metrics, columns, preference_metric
 
 LAYER_BUCKETS = 10_000
@@ -72,7 +72,7 @@ class Layer:
     stop: int = LAYER_BUCKETS
 
     def __post_init__(self) -> None:
-        named("layer.name", self.name, ID)
+        check_name("layer.name", self.name, ID)
         if not 0 <= self.start < self.stop <= LAYER_BUCKETS:
             raise DataError(f"layer.start={self.start}, stop={self.stop}: must be 0 ≤ start < stop ≤ {LAYER_BUCKETS}")
 
@@ -91,7 +91,7 @@ class Rule:
             raise DataError(f"eligibility {self.fact}: least={self.least}, most={self.most}: must be 0 ≤ least ≤ most")
 
     def holds(self, fact: float) -> bool:
-        """Whether it does."""
+        """Judge a fact by the rule."""
         return self.least <= fact and (self.most is None or fact <= self.most)
 
 
@@ -105,7 +105,7 @@ class Exposure:
     def __post_init__(self) -> None:
         one_of("exposure.trigger", self.trigger, TRIGGERS)
         if self.surface is not None:
-            named("exposure.surface", self.surface, ID)
+            check_name("exposure.surface", self.surface, ID)
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Segment:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        named("segment.name", self.name)
+        check_name("segment.name", self.name)
         one_of(f"segment {self.name}: fact", self.fact, FACTS)
         for level in self.levels:
-            named(f"segment {self.name}: level", level)
+            check_name(f"segment {self.name}: level", level)
         if len(set(self.levels)) != len(self.levels) or len(self.levels) != len(self.cuts) + 1 or not self.cuts:
             raise DataError(f"segment {self.name}: levels={self.levels}: must be distinct and one more than cuts")
         if list(self.cuts) != sorted(set(self.cuts)) or not all(0 < cut < math.inf for cut in self.cuts):
@@ -146,7 +146,7 @@ class OutcomeColumn:
     before_days: int | None = None
 
     def __post_init__(self) -> None:
-        named("outcome.name", self.name)
+        check_name("outcome.name", self.name)
         one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent))
         one_of(f"outcome {self.name}: measure", self.measure, MEASURES)
         if self.before_days is not None:
@@ -228,7 +228,7 @@ class Experiment:
         one_of("design", self.design, DESIGNS)
         if self.interleaved and not self.metrics:
             object.__setattr__(self, "metrics", (preference_metric(),))
-        named("id", self.id, ID)
+        check_name("id", self.id, ID)
         within("version", self.version, 1, 1_000_000)
         names = [arm.name for arm in self.arms]
         within("arms", len(names), 2, MAX_ARMS)
@@ -257,7 +257,10 @@ class Experiment:
         within("segments: cells", self.n_cells, 1, MAX_CELLS)
 
     def _check_columns(self) -> None:
-        """Every column of the metrics has its outcome, covariates lie before the exposure, and the others after."""
+        """Check that every column of the metrics has its outcome.
+
+        Covariates lie before the exposure, and the others after.
+        """
         _distinct("outcomes", [outcome.name for outcome in self.outcomes])
         known = {outcome.name: outcome for outcome in self.outcomes}
         for column in columns(self.metrics):
@@ -290,7 +293,7 @@ class Experiment:
         return (BOTH,) if self.interleaved else tuple(arm.name for arm in self.arms)
 
     def group_of(self, arm: str) -> str:
-        """The group whose sums hold what is said of an arm."""
+        """Name the group whose sums hold what is said of an arm."""
         return BOTH if self.interleaved else arm
 
     @property
@@ -304,11 +307,11 @@ class Experiment:
         return tuple(product(*(segment.levels for segment in self.segments)))
 
     def arm(self, name: str) -> Arm:
-        """An arm by name."""
+        """Find an arm by name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def window(self, number: int) -> tuple[int, int]:
-        """From when until when (seconds) window 0..looks.count-1 takes reports.
+        """Compute from when until when (seconds) window 0..looks.count-1 takes reports.
 
         The last one begins when the last outcome is in, so that what it adds up is whole; the others end at equal steps
         until then. Each is open for its last REPORTING_DAYS at most.

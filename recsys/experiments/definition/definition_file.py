@@ -24,7 +24,7 @@ MAX_FILE_BYTES = 200_000
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
+    """Read the experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
     import yaml  # only here: devices and services get JSON
 
     class Loader(yaml.SafeLoader):
@@ -50,7 +50,7 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def experiment_of(raw: object) -> Experiment:
-    """The experiment of plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
+    """Read an experiment from plain values, as JSON and YAML have them. Raises DataError naming field and bound."""
     if isinstance(raw, Mapping):
         raw = {key: _seconds(key, value) if key in TIMES else value for key, value in raw.items()}
         if raw.get("design") == "interleaved":
@@ -62,7 +62,9 @@ def experiment_of(raw: object) -> Experiment:
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """Plain values of every field; times as ISO 8601 in UTC. `experiment_of` makes the same experiment of them.
+    """Convert every field to plain values; times as ISO 8601 in UTC.
+
+    `experiment_of` makes the same experiment of them.
 
     Of a parallel design the word itself is left out: definitions of before there was another keep their hash.
     """
@@ -74,12 +76,12 @@ def to_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def canonical_json(experiment: Experiment) -> str:
-    """The one text of an experiment: sorted keys, no spaces, every default but a parallel design written out."""
+    """Write the one text of an experiment. Sorted keys, no spaces, every default but a parallel design written out."""
     return json.dumps(to_dict(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_hash(experiment: Experiment) -> bytes:
-    """SHA-256 (32 bytes) of the canonical text: what a custodian signs for."""
+    """Hash the canonical text by SHA-256 (32 bytes): what a custodian signs for."""
     return hashlib.sha256(canonical_json(experiment).encode()).digest()
 
 
@@ -95,7 +97,7 @@ def _once(keys: Sequence[str]) -> None:
 
 
 def _seconds(name: str, raw: object) -> object:
-    """Seconds since 1970 of a date or time; anything else is left for _value to refuse."""
+    """Convert a date or time to seconds since 1970; anything else is left for _value to refuse."""
     if isinstance(raw, str):
         try:
             raw = datetime.fromisoformat(raw)
@@ -114,7 +116,7 @@ def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value
 
 

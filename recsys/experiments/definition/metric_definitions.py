@@ -128,20 +128,23 @@ class Metric:
         if self.kind is MetricKind.PREFERENCE:
             return (Column(self.numerator, self.cap, 0.0, False, between=(WON, LOST)),)
         indicator = self.kind is MetricKind.PROPORTION
-        made = [Column(self.numerator, self.cap, self.centre, indicator)]
+        columns = [Column(self.numerator, self.cap, self.centre, indicator)]
         if self.denominator is not None:
-            made.append(Column(self.denominator, self.denominator_cap, self.denominator_centre, False))
+            columns.append(Column(self.denominator, self.denominator_cap, self.denominator_centre, False))
         if self.covariate is not None:
-            made.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
-        return tuple(made)
+            columns.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
+        return tuple(columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of every field, as JSON has them."""
+        """Convert every field to plain values, as JSON has them."""
         return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
 
     @staticmethod
     def from_dict(raw: object) -> Metric:
-        """The metric of its dict, kind "mean" if none is given; raises DataError for unknown or mistyped fields."""
+        """Read a metric from its dict, kind "mean" if none is given.
+
+        Raises DataError for unknown or mistyped fields.
+        """
         known = {field.name: field.type for field in fields(Metric)}
         if not isinstance(raw, dict) or not {"name", "numerator"} <= set(raw) <= set(known):
             raise DataError(f"metric {brief(raw)}: must have name, numerator and of {', '.join(known)} what it needs")
@@ -173,27 +176,29 @@ class Column:
 
 
 def preference_metric(cap: int = SESSIONS_CAP) -> Metric:
-    """The one metric of an interleaved design."""
+    """Make the one metric of an interleaved design."""
     return Metric("preference", MetricKind.PREFERENCE, "preference", cap=float(cap), role=Role.PRIMARY)
 
 
 def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
-    """The distinct columns, sorted by name; raises DataError if two metrics describe one column differently.
+    """Collect the distinct columns, sorted by name.
+
+    Raises DataError if two metrics describe one column differently.
 
     A column is an indicator where it is the numerator of a proportion, also for metrics that do not say so.
     """
-    found: dict[str, Column] = {}
+    by_name: dict[str, Column] = {}
     for column in (column for metric in metrics for column in metric.parts):
-        other = found.setdefault(column.name, column)
+        other = by_name.setdefault(column.name, column)
         if (other.cap, other.centre) != (column.cap, column.centre):
             raise DataError(f"column {column.name}: must have one cap and one centre in every metric")
         if column.indicator:
-            found[column.name] = column
-    return tuple(found[name] for name in sorted(found))
+            by_name[column.name] = column
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
-    """The distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
+    """Collect the distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
 
     Squares of indicators are left out (x² = x), as are pairs that no metric asks for: fewer coordinates, less noise.
     """
@@ -207,7 +212,7 @@ def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
 
 
 def pair(x: str, y: str) -> Pair:
-    """The unordered pair of two columns, as a key."""
+    """Order two columns into a pair that serves as a key."""
     return (x, y) if x <= y else (y, x)
 
 

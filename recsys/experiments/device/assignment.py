@@ -31,7 +31,7 @@ class Assignment:
 
 
 def assign(experiment: Experiment, secret: bytes) -> Assignment:
-    """The arm of a secret; the same for ever, and for every version that an amendment can make.
+    """Assign an arm by a secret; the same for ever, and for every version that an amendment can make.
 
     Independent of every other experiment's arms, and, for another layer, of who is in it.
     """
@@ -44,14 +44,17 @@ def assign(experiment: Experiment, secret: bytes) -> Assignment:
 
 
 def arm_of(secret: bytes, experiment_id: str, arms: tuple[Arm, ...]) -> Arm:
-    """The arm whose share of the summed weights holds this secret's bucket of the experiment."""
+    """Find the arm whose share of the summed weights holds this secret's bucket of the experiment."""
     stops = list(accumulate(arm.weight for arm in arms))
     at = bucket(secret, "arm", experiment_id, stops[-1])
     return next(arm for arm, stop in zip(arms, stops, strict=True) if at < stop)
 
 
 def bucket(secret: bytes, purpose: str, name: str, n: int) -> int:
-    """One of n buckets, 1 ≤ n ≤ 2²⁰. purpose: layer, holdout or arm. name: the layer's or the experiment's."""
+    """Hash a secret into one of n buckets, 1 ≤ n ≤ 2²⁰.
+
+    purpose: layer, holdout or arm. name: the layer's or the experiment's.
+    """
     if len(secret) != SECRET_BYTES:
         raise DataError(f"secret of {len(secret)} bytes: must be {SECRET_BYTES}")
     if not 1 <= n <= 2**20:
@@ -64,7 +67,9 @@ def bucket(secret: bytes, purpose: str, name: str, n: int) -> int:
 
 
 def unit_secret(app_key: bytes, unit_id: str) -> bytes:
-    """The secret (32 bytes) of a backend's own opaque unit id under its own key: HMAC-SHA-256 of "unit" and the id.
+    """Derive the secret (32 bytes) of a backend's own opaque unit id under its own key.
+
+    It is HMAC-SHA-256 of "unit" and the id.
 
     For backends that assign themselves; neither is ever sent. app_key: 32 bytes or more, from a random generator.
     """

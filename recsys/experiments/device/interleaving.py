@@ -21,7 +21,7 @@ CREDIT_S = 1_800
 """How long an interleaved list's clicks count: the pause after which analytics speak of another session."""
 
 Items = npt.NDArray[np.int32]
-Teams = npt.NDArray[np.int8]
+PickedBy = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
 
 
@@ -37,25 +37,27 @@ class Draft:
     """
 
     items: Items
-    teams: Teams
+    picked_by: PickedBy
 
 
 def coins(k: int, rng: np.random.Generator, batch: int | None = None) -> Flags:
-    """Who picks first in each pair of a list of k, True: the challenger; (⌈k/2⌉,), or (batch, ⌈k/2⌉)."""
+    """Toss who picks first in each pair of a list of k, (⌈k/2⌉,), or (batch, ⌈k/2⌉). True: the challenger."""
     shape = ((k + 1) // 2,) if batch is None else (batch, (k + 1) // 2)
     return rng.random(shape) < 0.5
 
 
 def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Draft:
-    """The first k of two lists' draft. heads: of `coins`. Shorter lists make a shorter draft.
+    """Draft the first k of two lists.
+
+    heads: of `coins`. Shorter lists make a shorter draft.
 
     Raises DataError for k < 1, a list with an item twice, or too few coins.
     """
     lists = (incumbent.tolist(), challenger.tolist())
-    if k < 1 or any(len(set(one)) < len(one) for one in lists) or len(heads) < (k + 1) // 2:
+    if k < 1 or any(len(set(items_of)) < len(items_of) for items_of in lists) or len(heads) < (k + 1) // 2:
         raise DataError(f"k={k}, {len(heads)} coins: k must be 1 or more, a coin for each pair, and no item twice")
     items: list[int] = []
-    teams: list[int] = []
+    picked_by: list[int] = []
 
     def left(team: int) -> list[int]:
         return [item for item in lists[team] if item not in items]
@@ -65,20 +67,24 @@ def team_draft(incumbent: Items, challenger: Items, k: int, heads: Flags) -> Dra
         for captain in (first, 1 - first)[: k - len(items)]:
             shared = shared and left(INCUMBENT)[:1] == left(CHALLENGER)[:1]
             items.append(left(captain)[0])
-            teams.append(NOBODY if shared else captain)
+            picked_by.append(NOBODY if shared else captain)
     rest = [*left(INCUMBENT), *(item for item in left(CHALLENGER) if item not in lists[INCUMBENT])][: k - len(items)]
-    return Draft(np.array([*items, *rest], dtype=np.int32), np.array([*teams, *[NOBODY] * len(rest)], dtype=np.int8))
+    return Draft(
+        np.array([*items, *rest], dtype=np.int32), np.array([*picked_by, *[NOBODY] * len(rest)], dtype=np.int8)
+    )
 
 
 def _can_go_on(incumbent: list[int], challenger: list[int], *, alone: bool) -> bool:
-    """Whether both can pick, whoever begins. alone: there is room for one pick only."""
+    """Check that both can pick, whoever begins. alone: there is room for one pick only."""
     if not incumbent or not challenger:
         return False
     return alone or (challenger != incumbent[:1] and incumbent != challenger[:1])
 
 
-def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Items, Teams]:
-    """Many drafts at once, each as `team_draft` makes it: lists (batch, k) without padding → items, teams (batch, k).
+def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Items, PickedBy]:
+    """Draft many lists at once, each as `team_draft` makes it.
+
+    Lists (batch, k) without padding → items, picked_by (batch, k).
 
     Full lists only: with k items in each, no ranker runs out before the draft has k.
     """
@@ -86,7 +92,7 @@ def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Item
     lists = np.stack([incumbent, challenger])
     used = np.zeros(lists.shape, dtype=np.bool_)
     items = np.empty((batch, k), dtype=np.int32)
-    teams = np.empty((batch, k), dtype=np.int8)
+    picked_by = np.empty((batch, k), dtype=np.int8)
     rows = np.arange(batch)
     shared = np.zeros(batch, dtype=np.bool_)
     for place in range(k):
@@ -96,14 +102,17 @@ def team_drafts(incumbent: Items, challenger: Items, heads: Flags) -> tuple[Item
         shared = (nexts[0] == nexts[1]) & (shared | (place % 2 == 0))
         picked = nexts[captain, rows]
         used |= lists == picked[:, None]
-        items[:, place], teams[:, place] = picked, np.where(shared, NOBODY, captain)
-    return items, teams
+        items[:, place], picked_by[:, place] = picked, np.where(shared, NOBODY, captain)
+    return items, picked_by
 
 
-def preference(teams: Teams, clicked: Flags) -> npt.NDArray[np.int8]:
-    """−1, 0 or 1: whose picks were clicked more often, 1 the challenger's; teams and clicked (…, k) → (…,)."""
-    ours = (clicked & (teams == CHALLENGER)).sum(axis=-1)
-    theirs = (clicked & (teams == INCUMBENT)).sum(axis=-1)
+def preference(picked_by: PickedBy, clicked: Flags) -> npt.NDArray[np.int8]:
+    """Judge whose picks were clicked more often: −1, 0 or 1, which is the challenger's.
+
+    picked_by and clicked (…, k) → (…,).
+    """
+    ours = (clicked & (picked_by == CHALLENGER)).sum(axis=-1)
+    theirs = (clicked & (picked_by == INCUMBENT)).sum(axis=-1)
     return np.asarray(np.sign(ours - theirs), dtype=np.int8)
 
 
@@ -123,12 +132,12 @@ class Tally:
         return "Tally(…)"
 
     def after(self, preference: int) -> Tally:
-        """With one session more: −1, 0 or 1. Raises DataError for another value."""
+        """Add one session: −1, 0 or 1. Raises DataError for another value."""
         if preference not in (-1, 0, 1):
             raise DataError("preference: must be -1, 0 or 1")
         won, lost = min(self.wins + (preference > 0), self.cap), min(self.losses + (preference < 0), self.cap)
         return replace(self, wins=won, losses=lost)
 
     def values(self) -> dict[str, float]:
-        """What a preference lies between, as the layout of a contribution asks for it."""
+        """Return what a preference lies between, as the layout of a contribution asks for it."""
         return {WON: float(self.wins), LOST: float(self.losses)}

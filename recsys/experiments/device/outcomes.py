@@ -23,7 +23,7 @@ HEAD = 0.8
 
 
 @dataclass(frozen=True)
-class Note:
+class OutcomeRecord:
     """One thing that happened. time: µs since 1970 UTC. value: 0 or more: money, seconds, or a list's diversity.
 
     item_id: what it happened to, so that forgetting the item finds it; None for a session, a list, an order of many.
@@ -39,18 +39,20 @@ class Note:
             raise DataError(f"value of {self.event}={self.value}: must be finite and 0 or more")
 
     def __repr__(self) -> str:
-        return "Note(…)"
+        return "OutcomeRecord(…)"
 
 
-def columns_at(experiment: Experiment, notes: Iterable[Note], exposed_at: int, now: int) -> dict[str, float]:
-    """Each outcome column at `now` of a shopper who was exposed at exposed_at (µs since 1970 UTC), not yet capped.
+def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_at: int, now: int) -> dict[str, float]:
+    """Compute each outcome column at `now`, not yet capped.
+
+    Of a shopper who was exposed at exposed_at (µs since 1970 UTC).
 
     Outcomes count from the exposure (included) for outcome_days; covariates for before_days until it (excluded).
     A covariate is what it is at the exposure, and an outcome only grows as long as notes are only added.
     """
     until = min(now, exposed_at + experiment.outcome_days * DAY_S * MICROS)
-    kept = list(notes)
-    return {outcome.name: _measured(outcome, kept, exposed_at, until) for outcome in experiment.outcomes}
+    records = list(notes)
+    return {outcome.name: _measure(outcome, records, exposed_at, until) for outcome in experiment.outcomes}
 
 
 def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:
@@ -62,19 +64,21 @@ def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:
 
 
 def is_eligible(experiment: Experiment, facts: Mapping[str, float]) -> bool:
-    """Whether every rule holds."""
+    """Check that every rule holds."""
     return all(rule.holds(_fact(facts, rule.fact)) for rule in experiment.eligibility)
 
 
 def head_of(trend: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """(n_items,) whether each item is of the head. trend: (n_items,)."""
+    """Mark the items of the head, (n_items,). trend: (n_items,)."""
     return np.asarray(trend > np.quantile(trend, HEAD))
 
 
 def facts_of_history(
     kinds: npt.NDArray[np.uint8], in_head: npt.NDArray[np.bool_], days_known: float
 ) -> dict[str, float]:
-    """The facts of definition.FACTS about a history. kinds: of all its events; in_head: of those whose item is known.
+    """Compute the facts of definition.FACTS about a history.
+
+    kinds: of all its events; in_head: of those whose item is known.
 
     days_known: since the first event, 0 without any. head_share: 0 where no item is known.
     """
@@ -85,11 +89,11 @@ def facts_of_history(
 
 
 def takes_exposures(experiment: Experiment, now: int) -> bool:
-    """Whether a shopper may come in at `now` (µs since 1970 UTC)."""
+    """Check that a shopper may come in at `now` (µs since 1970 UTC)."""
     return experiment.starts_at * MICROS <= now < experiment.ends_at * MICROS
 
 
-def _measured(outcome: OutcomeColumn, notes: list[Note], exposed_at: int, until: int) -> float:
+def _measure(outcome: OutcomeColumn, notes: list[OutcomeRecord], exposed_at: int, until: int) -> float:
     if outcome.before_days is None:
         values = [n.value for n in notes if n.event is outcome.event and exposed_at <= n.time <= until]
     else:

@@ -16,7 +16,7 @@ from recsys.lists.diversity import diversify, pool_size
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.replay.prefixes import Index, histories_before
-from recsys.replay.replay_arms import Answers
+from recsys.replay.replay_arms import TimedRecommender
 from recsys.search.ranking import rank
 
 Lists = npt.NDArray[np.int32]
@@ -32,29 +32,36 @@ CELLS_AT_ONCE = 4_000_000
 class ArmLists:
     """An arm that answers. rows: (n_items, dim) item embeddings, for diversity 0..1 and for what lists are like."""
 
-    recommender: Answers
+    recommender: TimedRecommender
     rows: npt.NDArray[np.float32]
     diversity: float = 0.0
     k: int = LENGTH
 
     def at(
-        self, log: Interactions, users: Index, ends: Index, moments: Index, told: Callable[[int], None] | None = None
+        self,
+        log: Interactions,
+        users: Index,
+        ends: Index,
+        moments: Index,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Lists:
-        """(n, k) int32 lists, −1 behind their end. Shopper users[q] has a history up to row ends[q], that row excluded,
-        as it was known at moments[q] (µs). told: how many lists were made since the last call.
+        """List for some histories, (n, k) int32, −1 behind a list's end.
+
+        Shopper users[q] has a history up to row ends[q], that row excluded, as it was known at moments[q] (µs).
+        on_progress: is called with how many lists were made since its last call.
         """
-        made = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
+        lists = np.full((len(users), min(self.k, log.n_items)), -1, dtype=np.int32)
         step = max(CELLS_AT_ONCE // max(log.n_items, 1), 1)
         for start in range(0, len(users), step):
             part = slice(start, start + step)
             histories = histories_before(log, users[part], ends[part], moments[part])
             scores = self.recommender.scores(histories, np.arange(histories.n_users), moments[part])
-            made[part] = self._listed(np.asarray(scores))
-            if told is not None:
-                told(histories.n_users)
-        return made
+            lists[part] = self._lists_of(np.asarray(scores))
+            if on_progress is not None:
+                on_progress(histories.n_users)
+        return lists
 
-    def _listed(self, scores: npt.NDArray[np.float32]) -> Lists:
+    def _lists_of(self, scores: npt.NDArray[np.float32]) -> Lists:
         if self.diversity == 0:
             return rank(scores, self.k)
         pools = rank(scores, pool_size(self.k))
@@ -75,7 +82,7 @@ def arm_lists(
     *,
     untrained: npt.NDArray[np.float32],
 ) -> ArmLists:
-    """The lists of an arm's settings on a table made of what was known at `now` (µs).
+    """Prepare the lists of an arm's settings on a table made of what was known at `now` (µs).
 
     untrained: (n_items, dim) where training begins, for `local`. What settings leave open is as a bundle serves:
     personalized, by config. mode and bundle_version change no list here.
@@ -85,7 +92,7 @@ def arm_lists(
     if settings.repeat_weight is not None:
         config = replace(config, repeat_weight=settings.repeat_weight)
     model = settings.model or "personalized"
-    recommender: Answers
+    recommender: TimedRecommender
     if model == "global":
         recommender = recent_popularity(known, now)
     elif model == "global_profile":

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import BOTH, DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.definition.metric_definitions import LOST, WON, columns
-from recsys.experiments.device.outcomes import MICROS, Note, columns_at
+from recsys.experiments.device.outcomes import MICROS, OutcomeRecord, columns_at
 from recsys.experiments.rehearsal.arm_lists import ArmLists, Lists
 from recsys.experiments.rehearsal.drafted import Sessions, drafts, sessions_of
-from recsys.experiments.rehearsal.logged import NOTED, Logged, Part
-from recsys.experiments.rehearsal.response import Answer, answers, listed, scope_of
+from recsys.experiments.rehearsal.logged import NOTED, EnrolledShopper, LoggedVisits
+from recsys.experiments.rehearsal.response import ShopperResponse, answers, in_lists, scope_of
 from recsys.lists.diversity import intra_list_similarity
 
 END = 2**62
@@ -25,42 +25,42 @@ END = 2**62
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
-    """Everybody who came in, with what they do under each arm. places (parts + 1,): of their events in the scope.
+class Population:
+    """All enrolled shoppers, with what they do under each arm. places (parts + 1,): of their events in the scope.
 
     sessions: of lists that both arms draft, else None.
     """
 
     experiment: Experiment
-    logged: Logged
-    parts: Sequence[Part]
+    logged: LoggedVisits
+    parts: Sequence[EnrolledShopper]
     rows: npt.NDArray[np.int64]
     list_of: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, ShopperResponse]
     diversity: Mapping[str, npt.NDArray[np.float64]]
     sessions: Sessions | None = None
 
     @staticmethod
     def of(
         experiment: Experiment,
-        logged: Logged,
-        parts: Sequence[Part],
+        logged: LoggedVisits,
+        parts: Sequence[EnrolledShopper],
         made: Mapping[str, Lists],
         lists: Mapping[str, ArmLists],
         lift: float,
         rng: np.random.Generator,
-    ) -> Crowd:
-        """Everybody with their answers to the lists made, (n,) a visit and arm, at the dial lift."""
+    ) -> Population:
+        """Simulate everybody's answers to the lists made, (n,) a visit and arm, at the dial lift."""
         rows, list_of, places = _events(logged, parts)
         scope = scope_of(logged.log, rows, list_of, logged.log.time < experiment.starts_at * MICROS)
         if experiment.interleaved:
-            made, teams = drafts(experiment, made, rng)
+            made, picked_by = drafts(experiment, made, rng)
             done = answers(logged.log, scope, made, experiment.control, lift, rng)
-            sessions = sessions_of(experiment, logged, parts, (made[BOTH], teams), scope, done[BOTH])
-            return Crowd(experiment, logged, parts, rows, list_of, places, done, {}, sessions)
+            sessions = sessions_of(experiment, logged, parts, (made[BOTH], picked_by), scope, done[BOTH])
+            return Population(experiment, logged, parts, rows, list_of, places, done, {}, sessions)
         wanted = any(o.event is OutcomeEvent.LIST and o.measure == "value" for o in experiment.outcomes)
-        return Crowd(
+        return Population(
             experiment=experiment,
             logged=logged,
             parts=parts,
@@ -68,83 +68,86 @@ class Crowd:
             list_of=list_of,
             places=places,
             answers=answers(logged.log, scope, made, experiment.control, lift, rng),
-            diversity={arm: _diversity(one, lists[arm].rows, wanted) for arm, one in made.items()},
+            diversity={arm: _diversity(arm_list, lists[arm].rows, wanted) for arm, arm_list in made.items()},
         )
 
     @staticmethod
-    def as_logged(experiment: Experiment, logged: Logged, parts: Sequence[Part]) -> Crowd:
-        """Everybody under control, for whom no list is made: their diversity is 0."""
+    def as_logged(experiment: Experiment, logged: LoggedVisits, parts: Sequence[EnrolledShopper]) -> Population:
+        """Take everybody as logged, under control; no list is made for them, so their diversity is 0."""
         rows, list_of, places = _events(logged, parts)
-        usual = Answer(np.ones(len(rows), dtype=np.int64), {})
+        usual = ShopperResponse(np.ones(len(rows), dtype=np.int64), {})
         nothing = np.zeros(int(list_of.max(initial=0)) + 1)
         arm = experiment.control
-        return Crowd(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
+        return Population(experiment, logged, parts, rows, list_of, places, {arm: usual}, {arm: nothing})
 
     def outcomes(self, place: int, arm: str) -> Callable[[int], Mapping[str, float]]:
-        """What the device of one shopper would know of its columns at a moment (µs), under an arm."""
+        """Make a function of a moment (µs): what one shopper's device would then know of its columns under an arm."""
         part = self.parts[place]
         if self.sessions is not None:
             return partial(self.sessions.values, part.at, len(part.visits), int(self.experiment.primary.cap))
         return partial(columns_at, self.experiment, self.notes(place, arm), part.exposed_at)
 
     def preference(self) -> float:
-        """Mean of sessions won less lost at the end, each up to the cap; of drafted lists."""
+        """Average the sessions won less lost at the end, each up to the cap; of drafted lists."""
         assert self.sessions is not None
-        found = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
-        return float(np.mean([one[WON] - one[LOST] for one in found]))
+        outcomes = [self.outcomes(place, BOTH)(END) for place in range(len(self.parts))]
+        return float(np.mean([columns[WON] - columns[LOST] for columns in outcomes]))
 
-    def sums(self, arm: str, told: Callable[[], None] | None = None) -> ArmSums:
-        """Exact sums of everybody's capped columns at the end of their outcomes, had all been in one arm."""
+    def sums(self, arm: str, on_progress: Callable[[], None] | None = None) -> ArmSums:
+        """Sum everybody's capped columns at the end of their outcomes exactly, had all been in one arm."""
         experiment, described = self.experiment, columns(self.experiment.metrics)
-        found: dict[str, list[float]] = {column.name: [] for column in described}
+        values: dict[str, list[float]] = {column.name: [] for column in described}
         for place, part in enumerate(self.parts):
             last = part.exposed_at + experiment.outcome_days * DAY_S * MICROS
             at_end = columns_at(experiment, self.notes(place, arm), part.exposed_at, last)
             for column in described:
-                found[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
-            if told is not None:
-                told()
-        return ArmSums.from_rows(found, experiment.metrics)
+                values[column.name].append(min(max(at_end[column.name], 0.0), column.cap))
+            if on_progress is not None:
+                on_progress()
+        return ArmSums.from_rows(values, experiment.metrics)
 
-    def notes(self, place: int, arm: str) -> list[Note]:
-        """What the device of one shopper would have noted under an arm, as far as outcomes and covariates reach."""
+    def notes(self, place: int, arm: str) -> list[OutcomeRecord]:
+        """List what one shopper's device would have noted under an arm, as far as outcomes and covariates reach."""
         part, logged = self.parts[place], self.logged
         reach = max((o.before_days or 0 for o in self.experiment.outcomes), default=0) * DAY_S * MICROS
-        log, own = logged.log, logged.log.of(part.user)
-        start = own.start + int(np.searchsorted(log.time[own], part.exposed_at - reach))
+        log, shopper_rows = logged.log, logged.log.of(part.user)
+        start = shopper_rows.start + int(np.searchsorted(log.time[shopper_rows], part.exposed_at - reach))
         exposing = int(logged.first[part.visits.start])
-        notes = [note for row in range(start, exposing) for note in self._noted(row, 1)]
+        notes = [note for row in range(start, exposing) for note in self._logged_records(row, 1)]
         answer = self.answers[arm]
         for at in range(int(self.places[place]), int(self.places[place + 1])):
             row = int(self.rows[at])
-            notes.extend(self._noted(row, int(answer.copies[at])))
+            notes.extend(self._logged_records(row, int(answer.copies[at])))
             for event, brought in answer.brought.items():
-                notes.extend(self._note(row, event) for _ in range(int(brought[at])))
+                notes.extend(self._record(row, event) for _ in range(int(brought[at])))
         early = range(int(logged.visit[start]), part.visits.start)
         for visit in (*early, *part.visits):
             began, ended = (int(log.time[rows[visit]]) for rows in (logged.first, logged.last))
             value = 0.0 if visit in early else self.diversity[arm][part.at + visit - part.visits.start]
-            notes.append(Note(began, OutcomeEvent.LIST, float(value)))
-            notes.append(Note(ended, OutcomeEvent.SESSION, (ended - began) / MICROS))
+            notes.append(OutcomeRecord(began, OutcomeEvent.LIST, float(value)))
+            notes.append(OutcomeRecord(ended, OutcomeEvent.SESSION, (ended - began) / MICROS))
         return notes
 
     def listed_share(self, lists: Lists) -> float:
         """Share of the events after the exposure whose item the list of their visit held."""
-        return float(listed(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
+        return float(in_lists(lists, self.list_of, self.logged.log.item_idx[self.rows]).mean())
 
-    def _noted(self, row: int, copies: int) -> list[Note]:
+    def _logged_records(self, row: int, copies: int) -> list[OutcomeRecord]:
         event = NOTED.get(self.logged.log.kind[row])
-        return [] if event is None else [self._note(row, event)] * copies
+        return [] if event is None else [self._record(row, event)] * copies
 
-    def _note(self, row: int, event: OutcomeEvent) -> Note:
+    def _record(self, row: int, event: OutcomeEvent) -> OutcomeRecord:
         value = float(self.logged.money[row]) if event is OutcomeEvent.PURCHASE else 1.0
-        return Note(int(self.logged.log.time[row]), event, value)
+        return OutcomeRecord(int(self.logged.log.time[row]), event, value)
 
 
 def _events(
-    logged: Logged, parts: Sequence[Part]
+    logged: LoggedVisits, parts: Sequence[EnrolledShopper]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of everybody's events from the exposure on, the place of each one's list, and where each shopper's begin."""
+    """Collect everybody's events from the exposure on.
+
+    Returns their rows, the place of each one's list, and where each shopper's begin.
+    """
     spans = [(logged.first[part.visits[0]], logged.last[part.visits[-1]] + 1) for part in parts]
     rows = np.concatenate([np.arange(*span) for span in spans])
     places = np.concatenate(([0], np.cumsum([stop - start for start, stop in spans])))
@@ -153,8 +156,8 @@ def _events(
 
 
 def _diversity(lists: Lists, rows: npt.NDArray[np.float32], wanted: bool) -> npt.NDArray[np.float64]:
-    """(n,) one minus the mean cosine of each list, 0..2; zeros where no outcome asks for it."""
+    """Compute one minus the mean cosine of each list, (n,) 0..2; zeros where no outcome asks for it."""
     if not wanted:
         return np.zeros(len(lists))
-    alike = [intra_list_similarity(rows[one[one >= 0]]) for one in lists]
+    alike = [intra_list_similarity(rows[items[items >= 0]]) for items in lists]
     return np.array([0.0 if math.isnan(value) else max(1.0 - value, 0.0) for value in alike])

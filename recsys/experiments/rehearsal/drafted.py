@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.experiments.definition.definition import BOTH, DAY_S, Experiment
-from recsys.experiments.device.interleaving import CREDIT_S, NOBODY, Tally, Teams, coins, preference, team_draft
+from recsys.experiments.device.interleaving import CREDIT_S, NOBODY, PickedBy, Tally, coins, preference, team_draft
 from recsys.experiments.device.outcomes import MICROS
 from recsys.experiments.rehearsal.arm_lists import Lists
-from recsys.experiments.rehearsal.logged import Logged, Part
-from recsys.experiments.rehearsal.response import Answer, Scope
+from recsys.experiments.rehearsal.logged import EnrolledShopper, LoggedVisits
+from recsys.experiments.rehearsal.response import Scope, ShopperResponse
 
 DRAFTED = (
     "an event that leads, of an item on a drafted list and within half an hour, is a click on that list wherever the "
@@ -34,7 +34,7 @@ class Sessions:
     preference: npt.NDArray[np.int8]
 
     def values(self, first: int, count: int, cap: int, now: int) -> Mapping[str, float]:
-        """Sessions won and lost up to `now` (µs) of the shopper whose lists are first..first+count-1."""
+        """Count sessions won and lost up to `now` (µs) of the shopper whose lists are first..first+count-1."""
         part = slice(first, first + count)
         decided = self.preference[part][self.settled_at[part] <= now]
         wins, losses = (min(int((decided == side).sum()), cap) for side in (1, -1))
@@ -43,31 +43,34 @@ class Sessions:
 
 def drafts(
     experiment: Experiment, made: Mapping[str, Lists], rng: np.random.Generator
-) -> tuple[dict[str, Lists], Teams]:
-    """Control's lists and both arms' drafts (n, k), −1 behind their end; and whose pick each place is (n, k)."""
+) -> tuple[dict[str, Lists], PickedBy]:
+    """Draft both arms' lists.
+
+    Returns control's lists and the drafts (n, k), −1 behind their end; and whose pick each place is (n, k).
+    """
     control = made[experiment.control]
     (other,) = (lists for arm, lists in made.items() if arm != experiment.control)
-    drafted, teams = np.full_like(control, -1), np.full(control.shape, NOBODY, dtype=np.int8)
+    drafted, picked_by = np.full_like(control, -1), np.full(control.shape, NOBODY, dtype=np.int8)
     k = control.shape[1]
     for row, (ours, theirs) in enumerate(zip(control, other, strict=True)):
-        one = team_draft(ours[ours >= 0], theirs[theirs >= 0], k, coins(k, rng))
-        drafted[row, : len(one.items)], teams[row, : len(one.items)] = one.items, one.teams
-    return {experiment.control: control, BOTH: drafted}, teams
+        draft = team_draft(ours[ours >= 0], theirs[theirs >= 0], k, coins(k, rng))
+        drafted[row, : len(draft.items)], picked_by[row, : len(draft.items)] = draft.items, draft.picked_by
+    return {experiment.control: control, BOTH: drafted}, picked_by
 
 
 def sessions_of(
     experiment: Experiment,
-    logged: Logged,
-    parts: Sequence[Part],
-    drafted: tuple[Lists, Teams],
+    logged: LoggedVisits,
+    parts: Sequence[EnrolledShopper],
+    drafted: tuple[Lists, PickedBy],
     scope: Scope,
-    answer: Answer,
+    answer: ShopperResponse,
 ) -> Sessions:
-    """Who wins each visit of everybody who came in, by the clicks within half an hour of its beginning.
+    """Judge who wins each visit of everybody who came in, by the clicks within half an hour of its beginning.
 
     A session counts when the next list is made, or half an hour later: the first report after that says it.
     """
-    lists, teams = drafted
+    lists, picked_by = drafted
     log = logged.log
     began = np.concatenate([log.time[logged.first[part.visits.start : part.visits.stop]] for part in parts])
     until = np.concatenate(
@@ -81,6 +84,6 @@ def sessions_of(
     clicked[scope.list_of[counts][at], place] = True
     settled = began + CREDIT_S * MICROS + 1
     for part in parts:
-        own = slice(part.at, part.at + len(part.visits))
-        settled[own][:-1] = np.minimum(settled[own][:-1], began[own][1:])
-    return Sessions(settled, preference(teams, clicked))
+        visits = slice(part.at, part.at + len(part.visits))
+        settled[visits][:-1] = np.minimum(settled[visits][:-1], began[visits][1:])
+    return Sessions(settled, preference(picked_by, clicked))

@@ -13,19 +13,19 @@ from data.errors import DataError
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.analysis.sums import SumsNoise
 from recsys.experiments.definition.definition import DAY_S, LAYER_BUCKETS, Experiment
-from recsys.experiments.rehearsal.crowd import Crowd
-from recsys.experiments.rehearsal.logged import Logged
+from recsys.experiments.rehearsal.crowd import Population
+from recsys.experiments.rehearsal.logged import LoggedVisits
 from recsys.experiments.rehearsal.planning import plan
-from recsys.experiments.rehearsal.rehearsal import exposed
+from recsys.experiments.rehearsal.rehearsal import enrol_shoppers
 
 UNSURE = 0.5
 """Relative error of a covariate's coefficient from which a warning is due: a fifth of what it gains is lost there."""
 
 
 def plan_on_log(
-    experiment: Experiment, logged: Logged, head: npt.NDArray[np.bool_], *, sigma: int = 0
+    experiment: Experiment, logged: LoggedVisits, head: npt.NDArray[np.bool_], *, sigma: int = 0
 ) -> dict[str, Any]:
-    """`planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
+    """Plan with `planning.plan` on what a log's shoppers did, as logged, with what was counted in the log.
 
     experiment: at a time that the log covers. head (n_items,): which items are of the head. sigma: of one party's
     noise, in steps. Raises DataError where nobody comes in, SumsTooSmall for a metric that does not vary in the log.
@@ -36,12 +36,12 @@ def plan_on_log(
             "`ownshelf experiment run` rehearses it, and says how many sessions prefer one"
         )
     there = np.flatnonzero(logged.log.counts > 0).tolist()
-    parts = exposed(experiment, logged, dict.fromkeys(there, experiment.control), head)
-    sums = Crowd.as_logged(experiment, logged, parts).sums(experiment.control)
+    parts = enrol_shoppers(experiment, logged, dict.fromkeys(there, experiment.control), head)
+    sums = Population.as_logged(experiment, logged, parts).sums(experiment.control)
     days = (experiment.ends_at - experiment.starts_at) / DAY_S
     per_day = len(parts) / days * share_of_two_arms(experiment)
-    found = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
-    return found | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
+    planned = plan(experiment, sums, per_day, noise=arm_noise(experiment, sigma))
+    return planned | {"dataset": logged.name, "log_shoppers": len(parts), "log_days": days}
 
 
 def share_of_two_arms(experiment: Experiment) -> float:
@@ -54,7 +54,9 @@ def share_of_two_arms(experiment: Experiment) -> float:
 
 
 def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
-    """Variances of the noise in one arm's sums when every window is in, all cells and both parties together.
+    """Compute the noise's variances in one arm's sums when every window is in.
+
+    All cells and both parties are counted together.
 
     sigma: of one party, in steps.
     """
@@ -65,7 +67,9 @@ def arm_noise(experiment: Experiment, sigma: int) -> SumsNoise:
 
 
 def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
-    """Metric → how much its covariate must at least scatter, as a share of its cap, for a coefficient known to a half.
+    """Compute how much each metric's covariate must at least scatter, for a coefficient known to a half.
+
+    Returns metric → a share of the covariate's cap.
 
     With the most shoppers that may report, half of them in each of two arms, of a correlation of a half, outcome and
     covariate scattering by the same share f of their caps b, b': r² = (4·v(xz)/(b·b')² + v(zz)/b'⁴) / (n²·f⁴) with v
@@ -73,15 +77,15 @@ def least_scatter(experiment: Experiment, sigma: int) -> dict[str, float]:
     """
     noise = arm_noise(experiment, sigma)
     noise = noise + noise
-    found = {}
+    scatter = {}
     for metric in experiment.metrics:
         if metric.covariate is None:
             continue
-        x, z, cap, own = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
+        x, z, cap, covariate_cap = metric.numerator, metric.covariate, metric.cap, metric.covariate_cap
         square = noise.product(z, z)
         if metric.covariate_indicator:
             c = metric.covariate_centre
             square = (1.0 - 2.0 * c) ** 2 * noise.totals[z] + (c * (1.0 - c)) ** 2 * noise.n
-        total = 4.0 * noise.product(x, z) / (cap * own) ** 2 + square / own**4
-        found[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
-    return found
+        total = 4.0 * noise.product(x, z) / (cap * covariate_cap) ** 2 + square / covariate_cap**4
+        scatter[metric.name] = (total / (UNSURE * experiment.privacy.max_reports) ** 2) ** 0.25
+    return scatter

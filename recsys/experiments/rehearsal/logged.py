@@ -27,7 +27,7 @@ NOTED = {
 
 
 @dataclass(frozen=True)
-class Part:
+class EnrolledShopper:
     """A shopper who came in. visits: of the log, from the exposure's on. at: place of the first of their lists."""
 
     user: int
@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Logged:
+class LoggedVisits:
     """log: the events. money (n_events,): what each would cost, whatever its kind. visit (n_events,): of each event.
 
     first, last (n_visits,): rows of each visit, the last included; user (n_visits,).
@@ -55,8 +55,8 @@ class Logged:
     user: npt.NDArray[np.int64]
 
     @staticmethod
-    def of(dataset: Dataset) -> Logged:
-        """A dataset's log. Prices that an event lacks are its item's; unknown ones are 0."""
+    def of(dataset: Dataset) -> LoggedVisits:
+        """Read a dataset's log. Prices that an event lacks are its item's; unknown ones are 0."""
         log = dataset.interactions()
         if log.n_events == 0:
             raise DataError(f"dataset={dataset.name}: has no events to rehearse on")
@@ -68,7 +68,7 @@ class Logged:
         begins = np.ones(log.n_events, dtype=bool)
         begins[1:] = (users[1:] != users[:-1]) | (np.diff(log.time) > VISIT_US)
         first = np.flatnonzero(begins)
-        return Logged(
+        return LoggedVisits(
             name=dataset.name,
             hash=dataset.hash,
             log=log,
@@ -80,7 +80,7 @@ class Logged:
         )
 
     def facts(self, user: int, at: int, head: npt.NDArray[np.bool_]) -> dict[str, float]:
-        """The facts of one shopper's history before `at` (µs). head (n_items,): which items are of the head."""
+        """Compute the facts of one shopper's history before `at` (µs). head (n_items,): which items are of the head."""
         rows = self.log.of(user)
         stop = rows.start + int(np.searchsorted(self.log.time[rows], at))
         kinds = self.log.kind[rows.start : stop]
@@ -88,8 +88,10 @@ class Logged:
         return facts_of_history(kinds, head[self.log.item_idx[rows.start : stop]], days)
 
 
-def placed(experiment: Experiment, log: Interactions) -> Experiment:
-    """The experiment at a time that the log covers: as it is if it does, else moved by whole days to end with the log.
+def move_to_log(experiment: Experiment, log: Interactions) -> Experiment:
+    """Move the experiment to a time that the log covers.
+
+    It stays as it is if it does, else it moves by whole days to end with the log.
 
     Raises DataError where the log has no event before the start, or is shorter than the experiment.
     """

@@ -22,7 +22,7 @@ from recsys.experiments.analysis.covariate import relative_error_squared
 from recsys.experiments.analysis.designs import Design
 from recsys.experiments.analysis.estimates import value_and_gradient
 from recsys.experiments.analysis.intervals import POWER
-from recsys.experiments.analysis.spending import Timing, bounds
+from recsys.experiments.analysis.spending import LookSchedule, bounds
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import Experiment, Method
 from recsys.experiments.definition.metric_definitions import Metric
@@ -48,7 +48,7 @@ MOST_SHOPPERS = 1e12
 
 @dataclass(frozen=True)
 class CovariateSpread:
-    """What a covariate takes of a metric's variance. covariance, variance: with it and of it, of one shopper.
+    """The variance that a covariate takes of a metric. covariance, variance: with it and of it, of one shopper.
 
     joint_noise, noise: of privacy in an arm's summed deviations, as Spread.noise. error: of its coefficient, relative
     and squared, times the shoppers of both arms squared (recsys/experiments/analysis/covariate.py).
@@ -61,23 +61,23 @@ class CovariateSpread:
     error: float = 0.0
 
     def relative_error(self, shoppers: float) -> float:
-        """How uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
+        """Compute how uncertain noise leaves the coefficient with so many shoppers: 1 is as much as it is large."""
         return math.sqrt(self.error) / shoppers
 
     def gain(self, arms: tuple[float, float]) -> float:
-        """Variance that it takes from the difference of two arms of so many shoppers.
+        """Compute the variance that it takes from the difference of two arms of so many shoppers.
 
         J²/K, J the covariance of the two means and K the variance of the covariate's, noise in both; over 1 + r², which
         is what a coefficient known to the relative error r leaves if it is shrunk as is best.
         """
         joint = sum(self.covariance / n + self.joint_noise / n**2 for n in arms)
-        own = sum(self.variance / n + self.noise / n**2 for n in arms)
-        return joint**2 / own / (1.0 + self.relative_error(sum(arms)) ** 2)
+        variance = sum(self.variance / n + self.noise / n**2 for n in arms)
+        return joint**2 / variance / (1.0 + self.relative_error(sum(arms)) ** 2)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How one shopper scatters. value: of the metric. variance: of one shopper, with the covariate if there is one.
+    """The variance of one shopper. value: of the metric. variance: of one shopper, with the covariate if there is one.
 
     plain: without it. noise: variance of privacy's noise in an arm's summed deviations at the end, all looks' together,
     without the covariate, whose own is in `covariate`.
@@ -90,19 +90,19 @@ class Spread:
     covariate: CovariateSpread | None = None
 
     def standard_error(self, shoppers: float, ratio: float = 1.0) -> float:
-        """Of the difference of two arms with ratio treated shoppers for one in control."""
+        """Compute the standard error of the difference of two arms. ratio: treated shoppers for one in control."""
         arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
         if self.covariate is None:
             return math.sqrt(sum(self.variance / n + self.noise / n**2 for n in arms))
         return math.sqrt(sum(self.plain / n + self.noise / n**2 for n in arms) - self.covariate.gain(arms))
 
     def without_covariate(self) -> Spread:
-        """The same metric as it is planned without its covariate."""
+        """Return the same metric as it is planned without its covariate."""
         return replace(self, variance=self.plain, covariate=None)
 
 
 def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
-    """The spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
+    """Estimate the spread of a metric in sums of shoppers under one treatment, as a replayed log has them.
 
     noise: of privacy in one arm's sums at the end of the experiment.
     """
@@ -117,15 +117,15 @@ def spread(metric: Metric, sums: ArmSums, noise: SumsNoise = QUIET) -> Spread:
     if covariate is None or not sums.cov(covariate, covariate) > 0:
         return Spread(value, plain, plain, added)
     joint = sum(g * sums.cov(x, covariate) for x, g in gradient.items())
-    own = sums.cov(covariate, covariate)
-    found = CovariateSpread(
+    covariate_variance = sums.cov(covariate, covariate)
+    covariate_spread = CovariateSpread(
         joint,
-        own,
+        covariate_variance,
         drift * off[covariate] * noise.n,
         noise.totals.get(covariate, 0.0) + off[covariate] ** 2 * noise.n,
         relative_error_squared(gradient, covariate, sums, noise + noise) * sums.n**2 if joint else 0.0,
     )
-    return Spread(value, plain - joint**2 / own, plain, added, found)
+    return Spread(value, plain - joint**2 / covariate_variance, plain, added, covariate_spread)
 
 
 def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
@@ -133,13 +133,13 @@ def _variance(sums: ArmSums, gradient: dict[str, float]) -> float:
 
 
 def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> Floats:
-    """Probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
+    """Compute the probability (count,) that an absolute effect is shown by each look; shoppers: at the last."""
     error = spread.standard_error(shoppers, ratio)
     if design.method is Method.GROUP_SEQUENTIAL and design.count == 1:
         return np.array([_student_power(spread, design.alpha, shoppers, effect, ratio)])
     times = [(k + 1) / design.count for k in range(design.count)]
     if design.method is Method.GROUP_SEQUENTIAL:
-        limits: Sequence[float] = bounds(Timing.planned(times), design.spending, design.alpha)
+        limits: Sequence[float] = bounds(LookSchedule.planned(times), design.spending, design.alpha)
     else:
         limits = [anytime_critical(design.alpha, time, mixture_scale(design.alpha, 1.0)) for time in times]
     above, below = crossing(times, limits, effect / error)
@@ -147,7 +147,10 @@ def power_by_look(spread: Spread, design: Design, shoppers: float, effect: float
 
 
 def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float, ratio: float) -> float:
-    """Of Welch's test: noncentral t with the degrees of freedom of both arms' variances, the same of both signs."""
+    """Compute the power of Welch's test: noncentral t, the same of both signs.
+
+    Its degrees of freedom are of both arms' variances.
+    """
     arms = (shoppers / (1.0 + ratio), shoppers * ratio / (1.0 + ratio))
     error = spread.standard_error(shoppers, ratio)
     sampling = [spread.variance / n for n in arms]
@@ -163,24 +166,28 @@ def _student_power(spread: Spread, alpha: float, shoppers: float, effect: float,
 
 
 def power_of(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Probability that an absolute effect is shown at some look."""
+    """Compute the probability that an absolute effect is shown at some look."""
     return float(power_by_look(spread, design, shoppers, effect, ratio)[-1])
 
 
 def minimum_effect(
     spread: Spread, design: Design, shoppers: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """The least absolute effect that is shown with probability power, in the metric's unit."""
+    """Find the least absolute effect that is shown with probability power, in the metric's unit."""
     _check(design, power, shoppers)
     error = spread.standard_error(shoppers, ratio)
-    found = _solve(lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3)
-    return found * error
+    drift_needed = _solve(
+        lambda drift: power_of(spread, design, shoppers, drift * error, ratio) - power, 1e-6, 8.0, 1e3
+    )
+    return drift_needed * error
 
 
 def shoppers_needed(
     spread: Spread, design: Design, effect: float, *, power: float = POWER, ratio: float = 1.0
 ) -> float:
-    """The shoppers of both arms at the last look with which an absolute effect is shown with probability power.
+    """Find the shoppers of both arms at the last look with which an effect is shown with probability power.
+
+    The effect is absolute.
 
     A real number: round up. Raises DataError where more than 10¹² would be needed.
     """
@@ -198,7 +205,10 @@ def shoppers_needed(
 
 
 def expected_shoppers(spread: Spread, design: Design, shoppers: float, effect: float, ratio: float = 1.0) -> float:
-    """Mean shoppers when the first look that shows something ends the experiment, and the last one in any case."""
+    """Compute the mean shoppers when the first look that shows something ends the experiment.
+
+    The last look ends it in any case.
+    """
     reached = power_by_look(spread, design, shoppers, effect, ratio)
     ends = np.append(np.diff(reached[:-1], prepend=0.0), 1.0 - (reached[-2] if len(reached) > 1 else 0.0))
     return shoppers * float(ends @ np.arange(1, design.count + 1)) / design.count
@@ -212,7 +222,7 @@ def _check(design: Design, power: float, shoppers: float) -> None:
 
 
 def _solve(short: Callable[[float], float], low: float, high: float, most: float) -> float:
-    """The root of a rising function between low and most, looked for from low..high on."""
+    """Find the root of a rising function between low and most, looked for from low..high on."""
     while short(high) < 0:
         if high >= most:
             raise DataError("no number of shoppers and no effect within reach has this power")
@@ -227,7 +237,7 @@ def plan(
     *,
     noise: SumsNoise = QUIET,
 ) -> dict[str, Any]:
-    """Every metric's plan as JSON: shoppers and days for the minimum effect, and what can be shown by when.
+    """Plan every metric, as JSON: shoppers and days for the minimum effect, and what can be shown by when.
 
     sums: of shoppers under control, as a replayed log has them. shoppers_per_day: new ones of control and one arm.
     noise: of privacy in one arm's sums at the end. Each metric is planned by the experiment's own design, by one fixed
@@ -238,12 +248,12 @@ def plan(
     weights = {arm.name: arm.weight for arm in experiment.arms}
     control = weights.pop(experiment.control)
     ratio = min(weights.values()) / control
-    own = Design.of(experiment)
-    several = max(own.count, 5)
+    planned = Design.of(experiment)
+    several = max(planned.count, 5)
     designs = {
-        "fixed": Design(alpha=own.alpha),
-        "group_sequential": replace(own, method=Method.GROUP_SEQUENTIAL, count=several),
-        "always_valid": replace(own, method=Method.ALWAYS_VALID, count=several),
+        "fixed": Design(alpha=planned.alpha),
+        "group_sequential": replace(planned, method=Method.GROUP_SEQUENTIAL, count=several),
+        "always_valid": replace(planned, method=Method.ALWAYS_VALID, count=several),
     }
     rows = [
         _metric_plan(experiment, metric, spread(metric, sums, noise), designs, shoppers_per_day, ratio)
@@ -251,12 +261,12 @@ def plan(
     ]
     return {
         "experiment": experiment.id,
-        "alpha": own.alpha,
+        "alpha": planned.alpha,
         "power": experiment.power,
         "minimum_effect": experiment.minimum_effect,
         "looks": several,
         "shoppers_per_day": shoppers_per_day,
-        "method": str(own.method),
+        "method": str(planned.method),
         "metrics": rows,
     }
 
@@ -264,24 +274,24 @@ def plan(
 def _metric_plan(
     experiment: Experiment,
     metric: Metric,
-    found: Spread,
+    metric_spread: Spread,
     designs: dict[str, Design],
     per_day: float,
     ratio: float,
 ) -> dict[str, Any]:
-    if found.value == 0.0:
+    if metric_spread.value == 0.0:
         raise DataError(f"metric {metric.name}: its value in the log is 0, nothing is relative to that")
-    ways = {"with_covariate": found} if metric.covariate else {}
-    ways["plain"] = found.without_covariate()
-    effect = experiment.minimum_effect * abs(found.value)
+    ways = {"with_covariate": metric_spread} if metric.covariate else {}
+    ways["plain"] = metric_spread.without_covariate()
+    effect = experiment.minimum_effect * abs(metric_spread.value)
     row: dict[str, Any] = {
         "metric": metric.name,
         "kind": str(metric.kind),
         "role": str(metric.role),
-        "value": found.value,
-        "sd": math.sqrt(found.plain),
-        "reduction": 1.0 - found.variance / found.plain,
-        "noise": found.noise,
+        "value": metric_spread.value,
+        "sd": math.sqrt(metric_spread.plain),
+        "reduction": 1.0 - metric_spread.variance / metric_spread.plain,
+        "noise": metric_spread.noise,
         "designs": {},
     }
     for name, design in designs.items():
@@ -300,18 +310,18 @@ def _metric_plan(
                         "shoppers": n,
                         "days": n / per_day,
                         "minimum_effect": minimum_effect(scatter, design, n, power=experiment.power, ratio=ratio)
-                        / abs(found.value),
+                        / abs(metric_spread.value),
                     }
                     for n in curve
                 ],
             }
-    if found.covariate is not None:
-        asked = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
-        arms = (asked / (1.0 + ratio), asked * ratio / (1.0 + ratio))
-        whole = ways["plain"].standard_error(asked, ratio) ** 2
+    if metric_spread.covariate is not None:
+        n_shoppers = row["designs"][str(Design.of(experiment).method)]["plain"]["shoppers"]
+        arms = (n_shoppers / (1.0 + ratio), n_shoppers * ratio / (1.0 + ratio))
+        whole = ways["plain"].standard_error(n_shoppers, ratio) ** 2
         row["covariate"] = {
-            "shoppers": asked,
-            "coefficient_error": found.covariate.relative_error(asked),
-            "reduction": found.covariate.gain(arms) / whole,
+            "shoppers": n_shoppers,
+            "coefficient_error": metric_spread.covariate.relative_error(n_shoppers),
+            "reduction": metric_spread.covariate.gain(arms) / whole,
         }
     return row

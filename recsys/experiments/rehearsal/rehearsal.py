@@ -29,30 +29,33 @@ from recsys.experiments.device.outcomes import (
     takes_exposures,
 )
 from recsys.experiments.rehearsal.arm_lists import ArmLists, Lists
-from recsys.experiments.rehearsal.crowd import Crowd
+from recsys.experiments.rehearsal.crowd import Population
 from recsys.experiments.rehearsal.drafted import DRAFTED
-from recsys.experiments.rehearsal.logged import Logged, Part
+from recsys.experiments.rehearsal.logged import EnrolledShopper, LoggedVisits
 from recsys.experiments.rehearsal.response import ASSUMPTIONS
 
-Told = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """stage, steps done, steps in all."""
 
 
-class Summer(Protocol):
+class WindowSummation(Protocol):
     """The private sum, and what its results mean."""
 
     def window(self, experiment: Experiment, vectors: Iterable[Integers]) -> npt.NDArray[np.int32] | None:
-        """The sum of one window's contributions, noise included; None below min_reports."""
+        """Sum one window's contributions, noise included; None below min_reports."""
         ...
 
     def looks(self, experiment: Experiment, summed: Mapping[int, npt.NDArray[np.int32]]) -> list[Look]:
-        """Cumulative looks. summed: number of a window → its sum."""
+        """Cumulate the windows' sums into looks. summed: number of a window → its sum."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
-    """What came of it. truth: metric → arm → its value if everybody who came in had been in that arm, noise-free."""
+    """The result of a rehearsal.
+
+    truth: metric → arm → its value if everybody who came in had been in that arm, noise-free.
+    """
 
     experiment: Experiment
     looks: tuple[Look, ...]
@@ -61,7 +64,7 @@ class Rehearsal:
     protocol: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Definition, results as a service answers them, windows, and what was assumed: plain values."""
+        """Convert to plain values: definition, results as a service answers them, windows, and what was assumed."""
         assumed = [*ASSUMPTIONS, *((DRAFTED,) if self.experiment.interleaved else ())]
         return {
             "definition": to_dict(self.experiment),
@@ -85,54 +88,56 @@ class Rehearsal:
 
 def rehearse(
     experiment: Experiment,
-    logged: Logged,
+    logged: LoggedVisits,
     lists: Mapping[str, ArmLists],
     head: npt.NDArray[np.bool_],
-    summer: Summer,
+    summer: WindowSummation,
     *,
     lift: float,
     seed: int,
-    told: Told | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Rehearsal:
     """Run an experiment, whose time the log covers (recsys.experiments.rehearsal.logged.placed), on the log's shoppers.
 
     lists: arm → who answers, made of what was known at the start. head (n_items,): which items are of the head.
     Devices report at a random moment of each window. Raises DataError where nobody comes in.
     """
-    told = told or (lambda stage, done, total: None)
+    on_progress = on_progress or (lambda stage, done, total: None)
     if any(o.event is OutcomeEvent.LIST and o.measure == "value" and o.before_days for o in experiment.outcomes):
         raise DataError("outcomes: value of list with before_days: cannot be rehearsed, no list before is known")
     rng = np.random.default_rng((seed, 0))
-    arms = _assigned(experiment, logged, rng)
-    parts = exposed(experiment, logged, arms, head)
-    made = _lists(logged, lists, parts, told)
-    crowd = Crowd.of(experiment, logged, parts, made, lists, lift, np.random.default_rng((seed, 1)))
-    truth = _truth(experiment, crowd, told)
-    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, told)
+    arms = _assign_arms(experiment, logged, rng)
+    parts = enrol_shoppers(experiment, logged, arms, head)
+    arm_lists = _lists(logged, lists, parts, on_progress)
+    crowd = Population.of(experiment, logged, parts, arm_lists, lists, lift, np.random.default_rng((seed, 1)))
+    truth = _truth(experiment, crowd, on_progress)
+    summed, windows = _windows(experiment, logged, crowd, arms, summer, rng, on_progress)
     protocol = {
         "dataset": logged.name,
         "dataset_hash": logged.hash,
         "lift": lift,
         "seed": seed,
-        "list_length": max(one.shape[1] for one in made.values()),
+        "list_length": max(list_array.shape[1] for list_array in arm_lists.values()),
         "shoppers": int((logged.log.counts > 0).sum()),
-        "assigned": _counted(experiment, arms.values()),
-        "exposed": _counted(experiment, (part.arm for part in parts)),
+        "assigned": _count_by_group(experiment, arms.values()),
+        "exposed": _count_by_group(experiment, (part.arm for part in parts)),
         "visits": int(sum(len(part.visits) for part in parts)),
-        "listed": {arm: crowd.listed_share(made[arm]) for arm in made},
+        "listed": {arm: crowd.listed_share(arm_lists[arm]) for arm in arm_lists},
     }
     return Rehearsal(experiment, tuple(summer.looks(experiment, summed)), tuple(windows), truth, protocol)
 
 
-def _assigned(experiment: Experiment, logged: Logged, rng: np.random.Generator) -> dict[int, str]:
-    """Shopper → arm, of those who are in the experiment; each by a secret of its own."""
+def _assign_arms(experiment: Experiment, logged: LoggedVisits, rng: np.random.Generator) -> dict[int, str]:
+    """Assign shoppers to arms, those who are in the experiment; each by a secret of its own."""
     there = np.flatnonzero(logged.log.counts > 0).tolist()
     drawn = ((user, assign(experiment, rng.bytes(SECRET_BYTES)).arm) for user in there)
     return {user: arm for user, arm in drawn if arm is not None}
 
 
-def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], head: npt.NDArray[np.bool_]) -> list[Part]:
-    """Who comes in, by user: at the first visit between the dates at which every rule holds.
+def enrol_shoppers(
+    experiment: Experiment, logged: LoggedVisits, arms: Mapping[int, str], head: npt.NDArray[np.bool_]
+) -> list[EnrolledShopper]:
+    """Enrol shoppers, by user: at the first visit between the dates at which every rule holds.
 
     arms: shopper → arm. head (n_items,): which items are of the head. Raises DataError if nobody does.
     """
@@ -150,7 +155,7 @@ def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], hea
                 stop = visit
                 while stop < visits.stop and time[logged.first[stop]] <= until:
                     stop += 1
-                parts.append(Part(user, arm, cell_of(experiment, facts), moment, range(visit, stop), at))
+                parts.append(EnrolledShopper(user, arm, cell_of(experiment, facts), moment, range(visit, stop), at))
                 at += stop - visit
                 break
     if not parts:
@@ -158,7 +163,9 @@ def exposed(experiment: Experiment, logged: Logged, arms: Mapping[int, str], hea
     return parts
 
 
-def _lists(logged: Logged, lists: Mapping[str, ArmLists], parts: Sequence[Part], told: Told) -> dict[str, Lists]:
+def _lists(
+    logged: LoggedVisits, lists: Mapping[str, ArmLists], parts: Sequence[EnrolledShopper], on_progress: OnProgress
+) -> dict[str, Lists]:
     visits = np.concatenate([np.arange(part.visits.start, part.visits.stop) for part in parts])
     ends = logged.first[visits]
     done = 0
@@ -166,21 +173,22 @@ def _lists(logged: Logged, lists: Mapping[str, ArmLists], parts: Sequence[Part],
     def count(n: int) -> None:
         nonlocal done
         done += n
-        told("lists", done, len(visits) * len(lists))
+        on_progress("lists", done, len(visits) * len(lists))
 
     return {
-        arm: one.at(logged.log, logged.user[visits], ends, logged.log.time[ends], count) for arm, one in lists.items()
+        arm: ranker.at(logged.log, logged.user[visits], ends, logged.log.time[ends], count)
+        for arm, ranker in lists.items()
     }
 
 
-def _counted(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
-    """Shoppers by group: by arm, unless both make every list."""
+def _count_by_group(experiment: Experiment, arms: Iterable[str]) -> dict[str, int]:
+    """Count shoppers by group: by arm, unless both make every list."""
     groups = [experiment.group_of(arm) for arm in arms]
     return {group: groups.count(group) for group in experiment.groups}
 
 
-def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[str, float]]:
-    """Every metric's value with everybody in one arm, at the end of their outcomes."""
+def _truth(experiment: Experiment, crowd: Population, on_progress: OnProgress) -> dict[str, dict[str, float]]:
+    """Compute every metric's value with everybody in one arm, at the end of their outcomes."""
     if experiment.interleaved:
         (other,) = (arm.name for arm in experiment.arms if arm.name != experiment.control)
         return {experiment.primary.name: {experiment.control: 0.0, other: crowd.preference()}}
@@ -190,7 +198,7 @@ def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[s
         nonlocal done
         done += 1
         if done % 100 == 0:
-            told("outcomes", done, total)
+            on_progress("outcomes", done, total)
 
     values = {arm.name: crowd.sums(arm.name, count) for arm in experiment.arms}
     return {
@@ -201,14 +209,14 @@ def _truth(experiment: Experiment, crowd: Crowd, told: Told) -> dict[str, dict[s
 
 def _windows(
     experiment: Experiment,
-    logged: Logged,
-    crowd: Crowd,
+    logged: LoggedVisits,
+    crowd: Population,
     arms: Mapping[int, str],
-    summer: Summer,
+    summer: WindowSummation,
     rng: np.random.Generator,
-    told: Told,
+    on_progress: OnProgress,
 ) -> tuple[dict[int, npt.NDArray[np.int32]], list[dict[str, Any]]]:
-    """Every window's sum, and what is known of it. Every assigned device that there is reports, zeros too."""
+    """Sum every window, and report what is known of it. Every assigned device that there is reports, zeros too."""
     layout = layout_of(experiment)
     shape = (len(crowd.parts), 2, len(layout.slots))
     sent, thresholds = np.zeros(shape, dtype=np.int64), rng.random(shape)
@@ -221,7 +229,7 @@ def _windows(
     def contributions(moments: npt.NDArray[np.int64], number: int) -> Iterator[Integers]:
         for done, (user, now, since) in enumerate(zip(users.tolist(), moments.tolist(), born.tolist(), strict=True)):
             if done % 100 == 0:
-                told("reports", number * len(users) + done, experiment.looks.count * len(users))
+                on_progress("reports", number * len(users) + done, experiment.looks.count * len(users))
             place = place_of.get(user)
             if since > now:
                 continue
@@ -238,19 +246,19 @@ def _windows(
     for number in range(experiment.looks.count):
         start, end = experiment.window(number)
         moments = rng.integers(start * MICROS, end * MICROS, len(users))
-        found = summer.window(experiment, contributions(moments, number))
+        total = summer.window(experiment, contributions(moments, number))
         reports = int((born <= moments).sum())
-        if found is not None:  # else what devices said is lost, as it is in a live window that fails
-            summed[number] = found
+        if total is not None:  # else what devices said is lost, as it is in a live window that fails
+            summed[number] = total
         windows.append(
             {
                 "window": number,
                 "version": experiment.version,
-                "state": "failed" if found is None else "summed",
+                "state": "failed" if total is None else "summed",
                 "deadline": end,
-                "reports": 0 if found is None else reports,
+                "reports": 0 if total is None else reports,
                 "finished_at": end,
-                "failure": f"has no min_reports={experiment.privacy.min_reports}" if found is None else None,
+                "failure": f"has no min_reports={experiment.privacy.min_reports}" if total is None else None,
             }
         )
     return summed, windows

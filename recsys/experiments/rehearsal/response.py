@@ -59,15 +59,15 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What becomes of the events of a scope under one arm: copies (n,), 0 for none; brought: of what follows, (n,)."""
+class ShopperResponse:
+    """The events of a scope as they happen under one arm: copies (n,), 0 for none; brought: of what follows, (n,)."""
 
     copies: Counts
     brought: Mapping[OutcomeEvent, Counts]
 
 
 def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> Scope:
-    """The scope of some rows of a log. before (n_events,): rows from which rates are learned."""
+    """Delimit the scope of some rows of a log. before (n_events,): rows from which rates are learned."""
     steps = [OutcomeEvent.CLICK, OutcomeEvent.CART, OutcomeEvent.PURCHASE]
     kinds = {step: [int(kind) for kind, event in NOTED.items() if event is step] for step in steps}
     numbers = {step: int(np.isin(log.kind[before], kinds[step]).sum()) for step in steps}
@@ -78,29 +78,32 @@ def scope_of(log: Interactions, row: Counts, list_of: Counts, before: Flags) -> 
     return Scope(row, list_of, leads, {step: min(numbers[step] / numbers[there[0]], 1.0) for step in there[1:]})
 
 
-def listed(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
-    """(n,) whether each item is in its list."""
-    found = np.zeros(len(items), dtype=bool)
+def in_lists(lists: Lists, list_of: Counts, items: npt.NDArray[np.int32]) -> Flags:
+    """Mark the items that are in their list, (n,)."""
+    in_list = np.zeros(len(items), dtype=bool)
     for place in range(lists.shape[1]):
-        found |= lists[list_of, place] == items
-    return found
+        in_list |= lists[list_of, place] == items
+    return in_list
 
 
 def answers(
     log: Interactions, scope: Scope, lists: Mapping[str, Lists], control: str, lift: float, rng: np.random.Generator
-) -> dict[str, Answer]:
-    """What shoppers do under each arm. lists: arm → (n_visits, k); control's and equal lists leave all as logged."""
+) -> dict[str, ShopperResponse]:
+    """Simulate what shoppers do under each arm.
+
+    lists: arm → (n_visits, k); control's and equal lists leave all as logged.
+    """
     if not 0 <= lift <= MAX_LIFT:
         raise DataError(f"lift={lift}: must be 0..{MAX_LIFT:g}")
     items = log.item_idx[scope.row]
     draw = rng.random(len(items))
     draws = {event: rng.random(len(items)) for event in scope.added}
     wanted = scope.leads
-    usual = listed(lists[control], scope.list_of, items)
+    usual = in_lists(lists[control], scope.list_of, items)
     key = scope.list_of * np.int64(log.n_items) + items
-    made = {}
-    for arm, own in lists.items():
-        now = listed(own, scope.list_of, items)
+    responses = {}
+    for arm, arm_list in lists.items():
+        now = in_lists(arm_list, scope.list_of, items)
         copies = np.ones(len(items), dtype=np.int64)
         more, less = wanted & now & ~usual, wanted & usual & ~now
         copies[more] += np.floor(lift + draw[more]).astype(np.int64)
@@ -112,5 +115,5 @@ def answers(
             event: np.floor(extra * rate + draws[event]).astype(np.int64) * (extra > 0)
             for event, rate in scope.added.items()
         }
-        made[arm] = Answer(copies, brought)
-    return made
+        responses[arm] = ShopperResponse(copies, brought)
+    return responses

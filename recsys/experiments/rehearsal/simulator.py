@@ -29,10 +29,12 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Habits:
-    """How shoppers click. decay: of attention by position. best_click: chance of a click on a shopper's best item, once
-    seen, of the typical shopper. fall: how much the log-odds fall for one unit of score. eagerness: standard deviation
-    of a shopper's own log-odds around that. buys: share of clicks that become purchases.
+class ClickModel:
+    """A model of clicks (position decay, then liking).
+
+    decay: of attention by position. best_click: chance of a click on a shopper's best item, once seen, of the typical
+    shopper. fall: how much the log-odds fall for one unit of score. eagerness: standard deviation of a shopper's own
+    log-odds around that. buys: share of clicks that become purchases.
     """
 
     decay: float = 1.0
@@ -48,7 +50,7 @@ class Habits:
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """What came of lists: clicked, bought (batch, k) bool; revenue (batch,)."""
+    """The responses to lists: clicked, bought (batch, k) bool; revenue (batch,)."""
 
     clicked: Flags
     bought: Flags
@@ -65,37 +67,39 @@ class Shoppers:
     scores: npt.NDArray[np.float32]
     chance: npt.NDArray[np.float32]
     price: Floats
-    habits: Habits
+    habits: ClickModel
 
     @staticmethod
-    def of(shop: SyntheticShop, habits: Habits | None = None, *, seed: int = 0) -> Shoppers:
-        """Everybody in a synthetic shop, at the middle of its log."""
-        habits = habits or Habits()
+    def of(shop: SyntheticShop, habits: ClickModel | None = None, *, seed: int = 0) -> Shoppers:
+        """Take everybody in a synthetic shop, at the middle of its log."""
+        habits = habits or ClickModel()
         truth = shop.truth()
         middle = truth.start + shop.days * 43_200_000_000
         scores = truth.scores(np.arange(shop.n_users), middle)
-        own = habits.eagerness * np.random.default_rng((seed, shop.seed)).standard_normal((shop.n_users, 1))
-        odds = np.log(habits.best_click / (1 - habits.best_click)) + own
+        log_odds = habits.eagerness * np.random.default_rng((seed, shop.seed)).standard_normal((shop.n_users, 1))
+        odds = np.log(habits.best_click / (1 - habits.best_click)) + log_odds
         behind = scores.max(axis=1, keepdims=True) - scores
         chance = 1 / (1 + np.exp(habits.fall * behind - odds))
         return Shoppers(scores, chance.astype(np.float32), truth.price, habits)
 
     def attention(self, k: int) -> Floats:
-        """(k,) chance that each position is looked at."""
+        """Compute the chance that each position is looked at, (k,)."""
         return np.asarray(np.arange(1, k + 1) ** -self.habits.decay)
 
     def click_chances(self, shoppers: npt.NDArray[np.int64], lists: Items) -> Floats:
-        """(batch, k) chance of a click on each position of lists (batch, k), for shoppers (batch,)."""
+        """Compute the chance of a click on each position of lists (batch, k), for shoppers (batch,): (batch, k)."""
         return np.asarray(self.chance[shoppers[:, None], lists] * self.attention(lists.shape[1]))
 
     def respond(self, shoppers: npt.NDArray[np.int64], lists: Items, rng: np.random.Generator) -> Responses:
-        """What the shoppers of one session each do with their lists."""
+        """Draw what the shoppers of one session each do with their lists."""
         clicked = rng.random(lists.shape) < self.click_chances(shoppers, lists)
         bought = clicked & (rng.random(lists.shape) < self.habits.buys)
         return Responses(clicked, bought, (bought * self.price[lists]).sum(axis=1))
 
     def ranker(self, error: float, k: int, *, seed: int) -> Items:
-        """(n_shoppers, k) lists of a ranker that knows each score but for a normal error of this size.
+        """Make the lists of a ranker that knows each score but for a normal error, (n_shoppers, k).
+
+        The error is of this size.
 
         Of one size and two seeds: equally good, different lists. Of one seed and two sizes: a model and a better one of
         its kind, which err in the same way.

@@ -44,7 +44,7 @@ LISTS = {
 
 
 def report_of(folder: Path | str) -> str:
-    """The report as HTML, from a folder that `Replay.write` made. Raises DataError when it is none."""
+    """Render the report as HTML, from a folder that `Replay.write` made. Raises DataError when it is none."""
     place = Path(folder)
     try:
         protocol = json.loads((place / "replay.json").read_text(encoding="utf-8"))["protocol"]
@@ -55,7 +55,7 @@ def report_of(folder: Path | str) -> str:
 
 
 def report_html(protocol: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> str:
-    """The report as HTML: self-contained, without scripts and without requests to anywhere.
+    """Render the report as HTML: self-contained, without scripts and without requests to anywhere.
 
     protocol: as in replay.json. tables: at least those of TABLES, as docs/replay.md describes them.
     """
@@ -84,18 +84,18 @@ class _Report:
         yield self._method()
 
     def _head(self) -> str:
-        said = self._protocol
-        start, end = escape(str(said["from"])[:10]), escape(str(said["to"])[:10])
+        protocol = self._protocol
+        start, end = escape(str(protocol["from"])[:10]), escape(str(protocol["to"])[:10])
         sizes = ", ".join(
-            f"{self._said(key)} {noun}"
+            f"{self._protocol_text(key)} {noun}"
             for key, noun in (("n_users", "shoppers"), ("n_items", "items"), ("n_events", "events"))
         )
-        links = [(target, TARGETS.get(target, target)) for target in said["targets"]]
+        links = [(target, TARGETS.get(target, target)) for target in protocol["targets"]]
         links += [("adaptation", "changes of taste"), ("lists", "lists"), ("rounds", "rounds"), ("method", "method")]
         nav = "".join(f'<a href="#{escape(place)}">{escape(name)}</a>' for place, name in links)
-        verdicts = "".join(self._verdict(target) for target in said["targets"])
+        verdicts = "".join(self._verdict(target) for target in protocol["targets"])
         return (
-            f"<header><h1>Replay of {escape(str(said['dataset']))}</h1>"
+            f"<header><h1>Replay of {escape(str(protocol['dataset']))}</h1>"
             f'<p class="soft">{sizes}, {start} to {end}. Had these arms been live, what would each shopper have seen '
             f"before every event, and was it what they then wanted?</p><nav>{nav}</nav></header>{verdicts}"
         )
@@ -104,10 +104,10 @@ class _Report:
         rows = self._rows("comparisons", target=target, cut="all")
         if not rows:
             return ""
-        lines = "".join(f"<li>{self._compared(row)}</li>" for row in rows)
+        lines = "".join(f"<li>{self._comparison(row)}</li>" for row in rows)
         return f'<div class="verdict"><b>{escape(upper(TARGETS.get(target, target)))}</b><ul>{lines}</ul></div>'
 
-    def _compared(self, row: Mapping[str, Any]) -> str:
+    def _comparison(self, row: Mapping[str, Any]) -> str:
         a, b = escape(row["a"]), escape(row["b"])
         if row["p_holm"] is None or row["p_holm"] > 1 - LEVEL:
             words = f"No difference between <b>{a}</b> and <b>{b}</b> is shown"
@@ -126,33 +126,36 @@ class _Report:
 
     def _target(self, target: Target) -> str:
         overall = self._frame("cuts", target=target, cut="all")
-        asked = self._said("questions", target)
-        unlistable = self._said("unlistable", target)
-        made = [
+        n_questions = self._protocol_text("questions", target)
+        unlistable = self._protocol_text("unlistable", target)
+        parts = [
             f'<section id="{escape(target)}"><h2>{escape(upper(TARGETS.get(target, target)))}</h2>',
-            f'<p class="soft">{asked} questions; in {unlistable} of them nothing right could be listed by anybody, and '
+            f'<p class="soft">{n_questions} questions; in {unlistable} of them nothing right could be listed '
+            "by anybody, and "
             "they are in no figure. Every figure is the mean over shoppers of each shopper's mean.</p>",
             figure(plots.bars(_of(overall, self._metric), self._arms, self._metric), "Bars: 95 % intervals."),
             self._summary(overall),
         ]
         days = _of(self._frame("cuts", target=target, cut="day"), self._metric)
         if days["bucket"].n_unique() > 1:
-            made += ["<h3>Over time</h3>", figure(plots.over_time(days, self._arms, self._metric), "By day, UTC.")]
+            parts += ["<h3>Over time</h3>", figure(plots.over_time(days, self._arms, self._metric), "By day, UTC.")]
         for cut, (title, what) in CUTS.items():
             rows = self._frame("cuts", target=target, cut=cut)
             if rows["bucket"].n_unique() > 1:
-                made.append(self._cut(target, cut, rows, title, what))
-        return "".join(made) + "</section>"
+                parts.append(self._cut(target, cut, rows, title, what))
+        return "".join(parts) + "</section>"
 
     def _summary(self, rows: pl.DataFrame) -> str:
         metrics = rows["metric"].unique(maintain_order=True).to_list()
         body = []
         for arm in self._arms:
-            own = {row["metric"]: row for row in rows.filter(pl.col("arm") == arm).iter_rows(named=True)}
-            if not own:
+            arm_rows = {row["metric"]: row for row in rows.filter(pl.col("arm") == arm).iter_rows(named=True)}
+            if not arm_rows:
                 continue
-            cells = "".join(f'<td class="n">{self._interval("cuts", own[m])}</td>' for m in metrics if m in own)
-            first = next(iter(own.values()))
+            cells = "".join(
+                f'<td class="n">{self._interval("cuts", arm_rows[m])}</td>' for m in metrics if m in arm_rows
+            )
+            first = next(iter(arm_rows.values()))
             users, events = (self._number("cuts", first, column, ",") for column in ("users", "events"))
             body.append(f'<tr><th>{escape(arm)}</th>{cells}<td class="n">{users}</td><td class="n">{events}</td></tr>')
         return table(["arm", *metrics, "shoppers", "questions"], body)
@@ -161,8 +164,8 @@ class _Report:
         chosen = _of(rows, self._metric)
         picture = plots.by_bucket(chosen, self._arms, self._metric)
         body = []
-        for (bucket, _), own in chosen.sort("order").group_by(["bucket", "order"], maintain_order=True):
-            cells = {row["arm"]: row for row in own.iter_rows(named=True)}
+        for (bucket, _), bucket_rows in chosen.sort("order").group_by(["bucket", "order"], maintain_order=True):
+            cells = {row["arm"]: row for row in bucket_rows.iter_rows(named=True)}
             tds = "".join(
                 f'<td class="n">{self._interval("cuts", cells[arm]) if arm in cells else "–"}</td>'
                 for arm in self._arms
@@ -189,29 +192,29 @@ class _Report:
 
     def _adaptation(self) -> str:
         rows = self._tables["adaptation"]
-        changes = self._said("changes_of_taste")
-        made = (
+        changes = self._protocol_text("changes_of_taste")
+        section = (
             '<section id="adaptation"><h2>When taste changes</h2><p class="soft">A change of taste is the first event '
             f"of a device in a category new to it that it then stays with; there are {changes} in this log. How soon "
             "does the list follow?</p>"
         )
         if rows.is_empty():
-            return made + "<p>There is nothing to show.</p></section>"
+            return section + "<p>There is nothing to show.</p></section>"
         picture = plots.over_steps(
             rows, self._arms, "since", "share of the list in the new category", "events since the change"
         )
         steps = rows["since"].unique().sort().to_list()
         body = []
         for arm in self._arms:
-            own = {row["since"]: row for row in rows.filter(pl.col("arm") == arm).iter_rows(named=True)}
+            arm_rows = {row["since"]: row for row in rows.filter(pl.col("arm") == arm).iter_rows(named=True)}
             cells = "".join(
-                f'<td class="n">{self._interval("adaptation", own[step]) if step in own else "–"}</td>'
+                f'<td class="n">{self._interval("adaptation", arm_rows[step]) if step in arm_rows else "–"}</td>'
                 for step in steps
             )
             body.append(f"<tr><th>{escape(arm)}</th>{cells}</tr>")
         rows_of = table(["arm", *(f"{step}" for step in steps)], body)
         shown = figure(picture, "0 is just before it.")
-        return f"{made}{shown}<details><summary>table</summary>{rows_of}</details></section>"
+        return f"{section}{shown}<details><summary>table</summary>{rows_of}</details></section>"
 
     def _lists(self) -> str:
         rows = self._tables["lists"]
@@ -219,20 +222,20 @@ class _Report:
         metrics = overall["metric"].unique(maintain_order=True).to_list()
         body = []
         for arm in self._arms:
-            own = {row["metric"]: row for row in overall.filter(pl.col("arm") == arm).iter_rows(named=True)}
+            arm_rows = {row["metric"]: row for row in overall.filter(pl.col("arm") == arm).iter_rows(named=True)}
             cells = "".join(
-                f'<td class="n">{self._interval("lists", own[m]) if m in own else "–"}</td>' for m in metrics
+                f'<td class="n">{self._interval("lists", arm_rows[m]) if m in arm_rows else "–"}</td>' for m in metrics
             )
             body.append(f"<tr><th>{escape(arm)}</th>{cells}</tr>")
-        made = ['<section id="lists"><h2>What the lists are like</h2>', table(["arm", *metrics], body)]
+        parts = ['<section id="lists"><h2>What the lists are like</h2>', table(["arm", *metrics], body)]
         for name, words in LISTS.items():
             metric = f"{name}@{self._k}"
             series = rows.filter((pl.col("metric") == metric) & pl.col("bundle").is_not_null())
             if metric not in metrics or series.is_empty():
                 continue
             picture = plots.over_steps(series, self._arms, "bundle", metric, "bundle")
-            made.append(f"<h3>{escape(upper(name))}</h3>{figure(picture, words)}")
-        return "".join(made) + "</section>"
+            parts.append(f"<h3>{escape(upper(name))}</h3>{figure(picture, words)}")
+        return "".join(parts) + "</section>"
 
     def _rounds(self) -> str:
         rows = self._tables["rounds"]
@@ -284,7 +287,7 @@ class _Report:
             return "–"
         return f'<data value="{value!r}" data-from="{table} {row["row"]} {column}">{value:{style}}</data>'
 
-    def _said(self, *path: str) -> str:
+    def _protocol_text(self, *path: str) -> str:
         value: Any = self._protocol
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None

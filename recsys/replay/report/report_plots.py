@@ -23,12 +23,12 @@ _LABEL = 18
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """A colour for each arm, the same in all pictures; from the eighth arm on they repeat."""
+    """Choose a colour for each arm, the same in all pictures; from the eighth arm on they repeat."""
     return {arm: _COLOURS[place % len(_COLOURS)] for place, arm in enumerate(arms)}
 
 
 def bars(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """A bar an arm with its interval. rows: arm, value, low, high."""
+    """Draw a bar an arm with its interval. rows: arm, value, low, high."""
     figure = Figure(figsize=(_WIDTH, 0.9 + 0.36 * len(arms)), layout="constrained")
     axes = figure.subplots()
     by_arm = {row["arm"]: row for row in rows.iter_rows(named=True)}
@@ -47,47 +47,49 @@ def bars(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
 
 
 def over_time(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """A line an arm over days with its interval as a band. rows: arm, bucket (ISO date), value, low, high."""
+    """Draw a line an arm over days with its interval as a band. rows: arm, bucket (ISO date), value, low, high."""
     figure, axes = _wide()
     for arm, colour in arm_colours(arms).items():
-        own = rows.filter(pl.col("arm") == arm).sort("bucket")
-        if own.is_empty():
+        arm_rows = rows.filter(pl.col("arm") == arm).sort("bucket")
+        if arm_rows.is_empty():
             continue
-        days = own["bucket"].str.to_date().to_numpy()
-        axes.plot(days, own["value"].to_numpy(), color=colour, lw=1.2, label=arm)
-        axes.fill_between(days, own["low"].to_numpy(), own["high"].to_numpy(), color=colour, alpha=0.15, lw=0)
+        days = arm_rows["bucket"].str.to_date().to_numpy()
+        axes.plot(days, arm_rows["value"].to_numpy(), color=colour, lw=1.2, label=arm)
+        axes.fill_between(days, arm_rows["low"].to_numpy(), arm_rows["high"].to_numpy(), color=colour, alpha=0.15, lw=0)
     return _finish(figure, axes, rows, title)
 
 
 def over_steps(rows: pl.DataFrame, arms: Sequence[str], x: str, title: str, xlabel: str) -> str:
-    """A line an arm over whole numbers in column `x`. rows: arm, x, value, low, high (null: no interval)."""
+    """Draw a line an arm over whole numbers in column `x`. rows: arm, x, value, low, high (null: no interval)."""
     figure, axes = _wide()
     for arm, colour in arm_colours(arms).items():
-        own = rows.filter(pl.col("arm") == arm).sort(x)
-        if own.is_empty():
+        arm_rows = rows.filter(pl.col("arm") == arm).sort(x)
+        if arm_rows.is_empty():
             continue
-        steps = own[x].to_numpy()
-        axes.plot(steps, own["value"].to_numpy(), color=colour, lw=1.4, label=arm)
-        if own["low"].null_count() == 0:
-            axes.fill_between(steps, own["low"].to_numpy(), own["high"].to_numpy(), color=colour, alpha=0.15, lw=0)
+        steps = arm_rows[x].to_numpy()
+        axes.plot(steps, arm_rows["value"].to_numpy(), color=colour, lw=1.4, label=arm)
+        if arm_rows["low"].null_count() == 0:
+            axes.fill_between(
+                steps, arm_rows["low"].to_numpy(), arm_rows["high"].to_numpy(), color=colour, alpha=0.15, lw=0
+            )
     axes.set_xlabel(xlabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finish(figure, axes, rows, title)
 
 
 def by_bucket(rows: pl.DataFrame, arms: Sequence[str], title: str) -> str:
-    """Points with intervals, buckets side by side. rows: arm, bucket, order, value, low, high."""
+    """Draw points with intervals, buckets side by side. rows: arm, bucket, order, value, low, high."""
     figure, axes = _wide()
     buckets = rows.select("bucket", "order").unique().sort("order")["bucket"].to_list()
     places = {bucket: place for place, bucket in enumerate(buckets)}
     shift = min(0.12, 0.5 / max(len(arms), 1))
     for number, (arm, colour) in enumerate(arm_colours(arms).items()):
-        own = rows.filter(pl.col("arm") == arm)
-        if own.is_empty():
+        arm_rows = rows.filter(pl.col("arm") == arm)
+        if arm_rows.is_empty():
             continue
-        x = np.array([places[bucket] for bucket in own["bucket"]]) + (number - (len(arms) - 1) / 2) * shift
-        value = own["value"].to_numpy()
-        error = np.maximum([value - own["low"].to_numpy(), own["high"].to_numpy() - value], 0.0)
+        x = np.array([places[bucket] for bucket in arm_rows["bucket"]]) + (number - (len(arms) - 1) / 2) * shift
+        value = arm_rows["value"].to_numpy()
+        error = np.maximum([value - arm_rows["low"].to_numpy(), arm_rows["high"].to_numpy() - value], 0.0)
         marker = _MARKERS[number % len(_MARKERS)]
         axes.errorbar(x, value, yerr=error, fmt=marker, ms=4, color=colour, capsize=2, lw=1, label=arm)
     names = [bucket if len(bucket) <= _LABEL else bucket[: _LABEL - 1] + "…" for bucket in buckets]

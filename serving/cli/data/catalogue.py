@@ -42,7 +42,7 @@ class Difference:
 
 @app.callback()
 def options() -> None:
-    """The catalogue of a running service."""
+    """Fetch the catalogue of a running service."""
 
 
 @app.command("import")
@@ -96,7 +96,7 @@ def import_feed(feed: Feed, client: httpx.Client, book: Path) -> dict[str, int]:
 
 
 def difference(feed: Feed, before: Mapping[str, str]) -> Difference:
-    """What the feed says otherwise than the marks of the last import."""
+    """Find what the feed says otherwise than the marks of the last import."""
     rows = feed.frame.select("item_id", *(name for name in FIELDS if name in feed.frame.columns)).to_dicts()
     fields = {row.pop("item_id"): {**row, "available": row.get("available") is not False} for row in rows}
     marks = {item_id: _mark(told) for item_id, told in fields.items()}

@@ -17,7 +17,7 @@ app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_ena
 
 @app.callback()
 def options() -> None:
-    """A dataset folder that is there already."""
+    """Change a dataset folder that is there already."""
 
 
 @app.command("erase-user")

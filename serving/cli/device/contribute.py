@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ServingError
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
@@ -49,7 +49,7 @@ PROOFS_SHARE = 1e-5
 
 
 def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
-    """What a device insists on when it agreed to this plan."""
+    """Make what a device insists on when it agreed to this plan."""
     return DevicePolicy(
         custodian_key=custodian_key,
         min_noise_multiplier=plan.noise_multiplier,
@@ -66,7 +66,7 @@ def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:
 
 
 def read_policy(plan: Path, custodian_key: str) -> DevicePolicy:
-    """The policy of a plan's file. Raises ServingError when it cannot be read."""
+    """Read the policy of a plan's file. Raises ServingError when it cannot be read."""
     try:
         content = plan.read_bytes()
     except OSError as error:
@@ -89,10 +89,10 @@ def contribute_command(
 ) -> None:
     """Take part in the open training round. The right to report is OWNSHELF_TOKEN, which the shop's app hands out."""
     policy = read_policy(plan, custodian_key)
-    patience = Patience(spread_s=math.inf if spread is None else spread, stay_s=stay)
+    retry = RetryPolicy(spread_s=math.inf if spread is None else spread, stay_s=stay)
     device = Device.open(home or default_home())
     with keyed_client(service, key, ca) as client:
-        outcome = take_part(device, client, policy, _token, patience=patience)
+        outcome = take_part(device, client, policy, _token, retry=retry)
     detail = f" ({outcome.detail})" if outcome.detail else ""
     typer.echo(json.dumps(asdict(outcome)) if as_json else f"{SAID[outcome.status]}{detail}")
 

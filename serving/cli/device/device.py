@@ -31,7 +31,7 @@ class DeviceCommands(OneLineErrors):
     """The commands; `--simulate N` is the command `simulate N`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Arguments of one command."""
+        """Parse arguments of one command."""
         for place, argument in enumerate(args):
             if argument == "--simulate" or argument.startswith("--simulate="):
                 given = [] if argument == "--simulate" else [argument.partition("=")[2]]
@@ -127,7 +127,7 @@ def recommend(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """A list, made on this device unless --service is given."""
+    """Make a list, on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
     if service is None and mode not in (None, "device"):
         raise ServingError(f"mode={mode}: needs --service")
@@ -211,7 +211,7 @@ def consent(
 
 @device_app.command()
 def show(home: Home = None, as_json: AsJson = False) -> None:
-    """Everything that is stored on this device."""
+    """Show everything that is stored on this device."""
     stored = Device.open(_home(home)).show()
     lines = [f"{name}: {value}" for name, value in stored.items() if name != "events"]
     lines += [
@@ -297,7 +297,7 @@ OPTIONS_OF_MODE: dict[str, frozenset[str]] = {
 
 
 def _check_options(mode: str, options: list[str]) -> None:
-    """Raises ServingError for an option that this mode would ignore."""
+    """Check options; raises ServingError for one that this mode would ignore."""
     taken = OPTIONS_OF_MODE.get(mode)
     for option in options:
         if taken is not None and option not in taken:
@@ -306,7 +306,7 @@ def _check_options(mode: str, options: list[str]) -> None:
 
 
 def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> str:
-    """What the service has just learned."""
+    """Say what the service has just learned."""
     if listed.mode == "device":
         return "mode=device: the service saw nothing of the shopper; the list was made here"
     if listed.mode == "profile":
@@ -321,10 +321,10 @@ def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> st
             f"mode=cluster: the service saw {named}, the same for the whole period, roughly what is liked, not the "
             f"profile; {state.named.answered} of at most {ClusterPolicy.max_answers} answers in this device's life"
         )
-    said = state.noise
+    account = state.noise
     return (
-        f"mode=noised: the service saw a noised profile, the same one for the whole period; {said.drawn} of them "
-        f"in this device's life, together epsilon={said.epsilon:g} of at most {max_epsilon:g}"
+        f"mode=noised: the service saw a noised profile, the same one for the whole period; {account.drawn} of them "
+        f"in this device's life, together epsilon={account.epsilon:g} of at most {max_epsilon:g}"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def default_home() -> Path:
-    """Where a device lives unless told: OWNSHELF_HOME, else the XDG data folder."""
+    """Locate a device unless told: OWNSHELF_HOME, else the XDG data folder."""
     if home := os.environ.get("OWNSHELF_HOME"):
         return Path(home)
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")

@@ -20,7 +20,7 @@ Key = Annotated[
 
 @contextmanager
 def keyed_client(service: str, key: str | None, ca: Path | None = None) -> Iterator[httpx.Client]:
-    """A client of a service, with the shop's key in every request. Raises ServingError as service_client does."""
+    """Open a client of a service, with the shop's key in every request. Raises ServingError as service_client does."""
     with service_client(service, ca) as client:
         if key is not None:
             client.headers["authorization"] = f"Bearer {key}"

@@ -52,11 +52,11 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
             if task is None:
                 raise ServingError(f"service: opened no round within {told.wait_s:.0f} s")
             seen = task.task_id
-            asked = cohort(fleet.n_devices, told.cohort, play, config.seed).tolist()
-            told.sleep(waiting_s([back.get(device, 0) for device in asked], time.time(), told.wait_s))
-            found = play_round(
+            devices = cohort(fleet.n_devices, told.cohort, play, config.seed).tolist()
+            told.sleep(waiting_s([back.get(device, 0) for device in devices], time.time(), told.wait_s))
+            result = play_round(
                 fleet,
-                asked,
+                devices,
                 told.service,
                 told.policy,
                 purse,
@@ -66,18 +66,18 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
                 ca=told.ca,
                 on_device=lambda _: bar.advance(bar.task_ids[0]),
             )
-            back |= {fate.device: fate.come_back_at for fate in found.fates}
-            played.append({"round": task.round, "bundle_version": task.bundle_version} | found.to_dict())
+            back |= {fate.device: fate.come_back_at for fate in result.fates}
+            played.append({"round": task.round, "bundle_version": task.bundle_version} | result.to_dict())
     return played
 
 
 def waiting_s(come_back_at: Sequence[int], now: float, most_s: float) -> float:
-    """Seconds until the last of some devices comes back, at most so many; times are seconds since 1970."""
+    """Compute the seconds until the last of some devices comes back, at most so many; times are seconds since 1970."""
     return min(max(max(come_back_at, default=0) - now, 0.0), most_s)
 
 
 def create_fleet(folder: Path, dataset: str, until: str | None, n: int, seed: int) -> tuple[Fleet, int]:
-    """Devices of n users of the log that have a history, and the moment as of which they weigh it (µs)."""
+    """Create devices of n users of the log that have a history, and the moment as of which they weigh it (µs)."""
     opened = Dataset.open(dataset)
     log = opened.interactions()
     at = parse_time(until) if until else int(log.time.max()) + 1
@@ -91,7 +91,7 @@ def create_fleet(folder: Path, dataset: str, until: str | None, n: int, seed: in
 
 
 def _catalogue(client: httpx.Client) -> Catalogue:
-    """Fetched once for all devices of this machine."""
+    """Fetch the catalogue once for all devices of this machine."""
     content = fetch_catalogue(client, None)
     assert content is not None
     return decode_catalogue(content)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import FederationError
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from serving.cli.device.contribute import Ca, CustodianKey, Plan, read_policy
 from serving.cli.device.device_key import Key
 from serving.cli.output import print_json
@@ -48,7 +48,7 @@ def simulate_command(
     told = Simulation(service, ca, policy, api_key, rounds, size, wait, key)
     with nullcontext(home) if home is not None else tempfile.TemporaryDirectory() as folder:
         fleet, at = create_fleet(Path(folder), dataset, until, n, seed)
-        config = FleetConfig(at, seed, dropout, workers=workers, patience=Patience(spread_s=0.0, attempts=4))
+        config = FleetConfig(at, seed, dropout, workers=workers, retry=RetryPolicy(spread_s=0.0, attempts=4))
         played = simulate(fleet, config, told)
     result = {"devices": n, "cohort": size, "dropout": dropout, "seed": seed, "rounds": played}
     if as_json:

@@ -38,17 +38,17 @@ def plan(
         console.print("\n".join(lines_of(found)), highlight=False, markup=False, soft_wrap=True)
 
 
-def lines_of(found: dict[str, Any]) -> list[str]:
-    """A plan in words: every metric by the experiment's own method and by one fixed look."""
+def lines_of(plan: dict[str, Any]) -> list[str]:
+    """Put a plan in words: every metric by the experiment's own method and by one fixed look."""
     lines = [
-        f"{found['experiment']} on {found['dataset']}: {found['log_shoppers']:,} shoppers in {found['log_days']:g} "
-        f"days, {found['shoppers_per_day']:,.1f} a day in control and one arm; {found['minimum_effect']:.1%} with "
-        f"power {found['power']:.0%} at alpha {found['alpha']:g}"
+        f"{plan['experiment']} on {plan['dataset']}: {plan['log_shoppers']:,} shoppers in {plan['log_days']:g} "
+        f"days, {plan['shoppers_per_day']:,.1f} a day in control and one arm; {plan['minimum_effect']:.1%} with "
+        f"power {plan['power']:.0%} at alpha {plan['alpha']:g}"
     ]
-    for row in found["metrics"]:
+    for row in plan["metrics"]:
         lines.append(f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}")
         lines += _covariate_lines(row)
-        for design in ("fixed", found["method"]):
+        for design in ("fixed", plan["method"]):
             for way, needed in row["designs"][design].items():
                 lines.append(
                     f"  {design.replace('_', ' ')}, {way.replace('_', ' ')}: {needed['shoppers']:,} shoppers, "
@@ -58,7 +58,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 
 def _covariate_lines(row: dict[str, Any]) -> list[str]:
-    """What a metric's covariate takes of the variance, and a warning where noise hides its coefficient."""
+    """Say what a metric's covariate takes of the variance, and warn where noise hides its coefficient."""
     if "covariate" not in row:
         return []
     from recsys.experiments.rehearsal.log_planning import UNSURE

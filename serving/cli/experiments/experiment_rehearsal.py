@@ -49,11 +49,17 @@ def run(
         chosen = replace(chosen, train=replace(chosen.train, rounds=rounds))
     with progress("federated rounds", chosen.train.all_rounds) as bar:
 
-        def told(stage: str, done: int, total: int) -> None:
+        def on_progress(stage: str, done: int, total: int) -> None:
             bar.update(TaskID(0), description=stage, completed=done, total=total)
 
         found = rehearse_on(
-            dataset, experiment, chosen, lift=lift, seed=seed, on_round=lambda _: bar.advance(TaskID(0)), told=told
+            dataset,
+            experiment,
+            chosen,
+            lift=lift,
+            seed=seed,
+            on_round=lambda _: bar.advance(TaskID(0)),
+            on_progress=on_progress,
         )
     shown = found.to_dict()
     if out is not None:
@@ -65,7 +71,7 @@ def run(
 
 
 def with_epsilon(experiment: Experiment, epsilon: str | None) -> Experiment:
-    """The experiment with another ε; "off" is none. Raises DataError for what is no number."""
+    """Change the experiment's ε; "off" is none. Raises DataError for what is no number."""
     if epsilon is None:
         return experiment
     try:
@@ -76,14 +82,14 @@ def with_epsilon(experiment: Experiment, epsilon: str | None) -> Experiment:
 
 
 def lines_of(shown: dict[str, Any]) -> list[str]:
-    """What a rehearsal says, in a few lines."""
+    """Say in a few lines what a rehearsal says."""
     about = shown["rehearsal"]
     exposed = ", ".join(f"{arm} {n:,}" for arm, n in about["exposed"].items())
     lines = [f"rehearsed on {about['dataset']}, lift {about['lift']:g}, seed {about['seed']}; came in: {exposed}"]
     lines += words_of(shown)
     lines += [
-        f"simulated truth of {one['metric']}, {one['arm']}: "
-        + (f"{one['effect']:+.4g}" if one["relative"] is None else f"{one['relative']:+.1%}")
-        for one in about["truth"]
+        f"simulated truth of {entry['metric']}, {entry['arm']}: "
+        + (f"{entry['effect']:+.4g}" if entry["relative"] is None else f"{entry['relative']:+.1%}")
+        for entry in about["truth"]
     ]
-    return [*lines, "assumed, not measured:", *(f"- {one}" for one in about["assumptions"])]
+    return [*lines, "assumed, not measured:", *(f"- {entry}" for entry in about["assumptions"])]

@@ -22,12 +22,12 @@ def report(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
-    from recsys.experiments.analysis.verdict_report import checked, reading_of, write_report
+    """Report verdict, effects over looks, guardrails, segments, sample ratio and ε of an experiment."""
+    from recsys.experiments.analysis.verdict_report import check_reading, reading_of, write_report
 
     folder = Path(experiment)
     here = service is None or folder.is_dir()
-    reading = reading_of(folder) if here else checked(reading_from(str(service), experiment, key, ca))
+    reading = reading_of(folder) if here else check_reading(reading_from(str(service), experiment, key, ca))
     if out is not None:
         write_report(reading, out)
     if as_json:
@@ -39,29 +39,29 @@ def report(
 
 
 def reading_from(service: str, experiment: str, key: str | None, ca: Path | None) -> dict[str, Any]:
-    """The reading of a running service's experiment."""
-    held = ask("GET", f"/{experiment}", service, key, ca)
-    found = ask("GET", f"/{experiment}/results", service, key, ca)
-    windows = found.pop("windows")
+    """Fetch the reading of a running service's experiment."""
+    entry = ask("GET", f"/{experiment}", service, key, ca)
+    results = ask("GET", f"/{experiment}/results", service, key, ca)
+    windows = results.pop("windows")
     return {
-        "definition": held["definition"],
-        "state": held["state"],
-        "results": found,
+        "definition": entry["definition"],
+        "state": entry["state"],
+        "results": results,
         "windows": windows,
         "rehearsal": None,
     }
 
 
 def words_of(reading: dict[str, Any]) -> list[str]:
-    """Windows and verdicts, a line each."""
+    """Put windows and verdicts in words, a line each."""
     lines = [
-        f"window {one['window']}: {one['state']}, {one['reports']:,} reports"
-        + (f" ({one['failure']})" if one["failure"] else "")
-        for one in reading["windows"]
+        f"window {entry['window']}: {entry['state']}, {entry['reports']:,} reports"
+        + (f" ({entry['failure']})" if entry["failure"] else "")
+        for entry in reading["windows"]
     ]
-    said = reading["results"]["verdicts"]
-    if not said:
+    verdicts = reading["results"]["verdicts"]
+    if not verdicts:
         return [*lines, "no window is summed yet"]
     privacy = reading["results"]["privacy"]
     spent = "privacy off" if privacy["epsilon"] is None else f"ε {privacy['epsilon']:g} for all looks"
-    return [*lines, *(f"{one['arm']}: {one['text']}" for one in said), spent]
+    return [*lines, *(f"{entry['arm']}: {entry['text']}" for entry in verdicts), spent]

@@ -95,7 +95,7 @@ def status(
     ca: Ca = None,
     as_json: AsJson = False,
 ) -> None:
-    """The app's experiments, or one with its windows."""
+    """Show the app's experiments, or one with its windows."""
     if experiment is None:
         told = ask("GET", "", service, key, ca)
         lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
@@ -111,14 +111,14 @@ def status(
 
 @app.command()
 def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
-    """What the sums say so far."""
+    """Show what the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
     words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
-    """The service's answer. Raises ServingError with its own words for a refusal."""
+    """Ask the service. Raises ServingError with its own words for a refusal."""
     import httpx
 
     from federation.device.asking.client import service_client
@@ -135,5 +135,5 @@ def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, 
     return told
 
 
-def _print(told: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(told) if as_json else text)
+def _print(answer: dict[str, Any], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(answer) if as_json else text)

@@ -12,7 +12,7 @@ from serving.cli.output import console, models_table
 
 
 def parse_target(word: str) -> EventKind | None:
-    """The kind of event that --target names; None for `any`. Raises DataError for another word."""
+    """Parse the kind of event that --target names; None for `any`. Raises DataError for another word."""
     kinds = {kind.name.lower(): kind for kind in EventKind if kind != EventKind.DISLIKE}
     if word != "any" and word not in kinds:
         raise DataError(f"target={word!r}: must be any, {', '.join(kinds)}")
@@ -20,7 +20,7 @@ def parse_target(word: str) -> EventKind | None:
 
 
 def models_asked(models: str, baselines: str) -> list[str]:
-    """The models of --models, by default those of `evaluate`, and the further ones of --baselines."""
+    """List the models of --models, by default those of `evaluate`, and the further ones of --baselines."""
     wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
     return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
 

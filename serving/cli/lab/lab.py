@@ -26,7 +26,7 @@ from federation.lab.publish import publish
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
 from federation.lab.recipes import Recipe, privately
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import TABLES_OF_SELECT, select
 from federation.simulation.learning_curve import RoundRecord, last_rounds, mean_holdout, rounds_of
 from federation.simulation.strategy import parse_strategy
@@ -89,7 +89,7 @@ def train_command(
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
     selection = out.with_name(f".{out.name}.selection")
     if choose:
-        chosen, more = selected(known, name, chosen, seed, Memo(selection))
+        chosen, more = selected(known, name, chosen, seed, ResultCache(selection))
         spent += more
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
@@ -226,15 +226,15 @@ def evaluate_command(
         print_evaluation(result, f"ndcg@{k}")
 
 
-def inspect_question(asked: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
-    """The leakage guards over what `evaluate` is about to do; a bundle says until when it learned."""
-    setup = Setup.of(asked.split, log=log, histories=asked.histories)
+def inspect_question(question: Question, log: Interactions, bundle: Bundle | None) -> Inspection:
+    """Inspect what `evaluate` is about to do by the leakage guards; a bundle says until when it learned."""
+    setup = Setup.of(question.split, log=log, histories=question.histories)
     until = None if bundle is None else bundle.manifest["training"].get("until")
     return inspect(replace(setup, trained_until=until))
 
 
 def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interactions:
-    """The log on the bundle's items. A dataset that grew since may have more; their events are left out."""
+    """Put the log on the bundle's items. A dataset that grew since may have more; their events are left out."""
     n = bundle.table.n_items
     if list(dataset.catalogue["item_id"][:n]) != list(bundle.catalogue["item_id"]):
         raise ModelError(
@@ -246,7 +246,7 @@ def on_items_of(bundle: Bundle, dataset: Dataset, log: Interactions) -> Interact
 def adjusted(
     base: Recipe, rounds: int | None, cohort_size: int | None, dim: int | None, strategy: str | None
 ) -> Recipe:
-    """The recipe with the settings given on the command line."""
+    """Set the recipe's settings given on the command line."""
     train = base.train
     train = train if rounds is None else replace(train, rounds=rounds)
     train = train if cohort_size is None else replace(train, cohort_size=cohort_size)
@@ -255,21 +255,26 @@ def adjusted(
     return replace(base, train=train)
 
 
-def selected(log: Interactions, name: str, start: Recipe, seed: int, memo: Memo | None = None) -> tuple[Recipe, int]:
-    """A recipe chosen on the log itself, its last fifth held out, and what that cost in participations of a device."""
+def selected(
+    log: Interactions, name: str, start: Recipe, seed: int, cache: ResultCache | None = None
+) -> tuple[Recipe, int]:
+    """Select a recipe on the log itself, its last fifth held out.
+
+    Beside it, what that cost in participations of a device.
+    """
     folds = Folds(log, protocol_for(log), seed=seed)
     with progress("federated cross-validation", TABLES_OF_SELECT * len(folds)) as bar:
         try:
-            best, stages = select(folds, start, seed=seed, memo=memo, on_step=lambda: bar.advance(TaskID(0)))
+            best, stages = select(folds, start, seed=seed, cache=cache, on_step=lambda: bar.advance(TaskID(0)))
         except KeyboardInterrupt:
-            if memo is not None:
-                errors.print(f"stopped; kept in {memo.folder}: the same command goes on from there", highlight=False)
+            if cache is not None:
+                errors.print(f"stopped; kept in {cache.folder}: the same command goes on from there", highlight=False)
             raise
     return best, sum(stage.participations for stage in stages)
 
 
 def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: int, checkpoint: Path | None) -> Training:
-    """Federated training with a bar on stderr."""
+    """Train federatedly with a bar on stderr."""
     resumed = checkpoint is not None and checkpoint.exists()
     if resumed:
         errors.print(f"going on from {checkpoint}", highlight=False)
@@ -286,16 +291,16 @@ def train_with_progress(log: Interactions, chosen: Recipe, *, seed: int, now: in
 
 
 def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
-    """Curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
+    """Report curves and counts of a training as JSON: its end figures are means of the last smoothing window."""
     window = last_rounds(trained.records, trained.config.smoothing)
-    asked = participations_of(trained, mix)
+    participations = participations_of(trained, mix)
     learned = [record.train_ndcg for record in window if record.train_ndcg == record.train_ndcg]
     return {
         "rounds": rounds_of(trained.records, TASTE),
         "intent_rounds": rounds_of(trained.records, INTENT),
         "best_round": trained.best_round,
-        "max_participations": asked,
-        "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(asked),
+        "max_participations": participations,
+        "privacy": None if trained.config.privacy is None else trained.config.privacy.statement(participations),
         "holdout_ndcg": jsonable(mean_holdout(window)),
         "train_ndcg": sum(learned) / len(learned) if learned else None,
         "records": [jsonable(asdict(record)) for record in trained.records],
@@ -303,7 +308,7 @@ def training_report(trained: Training, mix: MixModel | None) -> dict[str, Any]:
 
 
 def of_parts(report: dict[str, Any]) -> str:
-    """Which rounds were of the taste and which of the intent, where there were both."""
+    """Say which rounds were of the taste and which of the intent, where there were both."""
     return (
         f" ({report['rounds']} of the taste, {report['intent_rounds']} of the intent)"
         if report["intent_rounds"]
@@ -312,12 +317,12 @@ def of_parts(report: dict[str, Any]) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Three decimals, or that there is no figure."""
+    """Write three decimals, or that there is no figure."""
     return "not measured" if value is None else f"{value:.3f}"
 
 
 def write_evaluation(out: Path, result: dict[str, Any], table: pl.DataFrame, metric: str) -> None:
-    """evaluation.json, models.parquet and the plots, in a folder that is there."""
+    """Write evaluation.json, models.parquet and the plots, in a folder that is there."""
     (out / "evaluation.json").write_text(json.dumps(result, indent=1))
     table.write_parquet(out / "models.parquet")
     plot_models(result, out / "models.png", metric)

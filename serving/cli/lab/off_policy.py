@@ -92,7 +92,7 @@ def _part(log: LoggedFeedback, wanted: dict[str, str]) -> LoggedFeedback:
 def _chosen(
     log: LoggedFeedback, policy: str, logged_by: str | None
 ) -> tuple[LoggedFeedback, SlotPolicy, LoggedFeedback | None]:
-    """The rounds to estimate from, the policy, and the policy's own rounds where the log has them."""
+    """Choose the rounds to estimate from, the policy, and the policy's own rounds where the log has them."""
     _check_known(log, policy)
     others = [name for name in log.policies if name != policy]
     if logged_by is None and len(others) > 1:
@@ -105,17 +105,17 @@ def _chosen(
 
 
 def _check_known(log: LoggedFeedback, policy: str) -> None:
-    """Raises DataError for a policy that is neither named nor a file."""
+    """Check a policy's name; raises DataError for one that is neither named nor a file."""
     if policy not in ("uniform", *log.policies) and not Path(policy).is_file():
         known = ", ".join(["uniform", *log.policies])
         raise DataError(f"policy={policy}: must be one of {known}, or a csv or parquet file; there is no such file")
 
 
 def _named(log: LoggedFeedback, rounds: LoggedFeedback, policy: str) -> tuple[SlotPolicy, LoggedFeedback | None]:
-    """A policy by its name or file, and its own rounds where the log has them."""
+    """Find a policy by its name or file, and its own rounds where the log has them."""
     if policy in log.policies:
-        own = log.of_policy(policy)
-        return SlotPolicy.frequencies(own, policy), own
+        logged = log.of_policy(policy)
+        return SlotPolicy.frequencies(logged, policy), logged
     if policy == "uniform":
         return SlotPolicy.uniform(rounds), None
     _check_known(log, policy)
@@ -131,19 +131,22 @@ def _show(result: dict[str, Any]) -> None:
     table = Table(title=f"{result['policy']}, from {result['log']}", title_justify="left")
     for name in ("", "reward a round", "95 % interval", "rests on"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    rows = [("what was live", result["logged"]), *((one["estimator"], one) for one in result["estimates"])]
+    rows = [
+        ("what was live", result["logged"]),
+        *((estimate["estimator"], estimate) for estimate in result["estimates"]),
+    ]
     if result["on_policy"]:
         rows.append((f"{result['policy']} in its own log", result["on_policy"]))
-    for name, one in rows:
-        label = name if one["clip"] is None else f"{name}, weights ≤ {one['clip']:.3g}"
-        interval = f"{one['low']:.5f} - {one['high']:.5f}"
-        table.add_row(label, f"{one['value']:.5f}", interval, f"{one['rewarded']:,} rewards")
+    for name, estimate in rows:
+        label = name if estimate["clip"] is None else f"{name}, weights ≤ {estimate['clip']:.3g}"
+        interval = f"{estimate['low']:.5f} - {estimate['high']:.5f}"
+        table.add_row(label, f"{estimate['value']:.5f}", interval, f"{estimate['rewarded']:,} rewards")
     console.print(table)
-    found = result["overlap"]
+    overlap = result["overlap"]
     console.print(
-        f"{result['rounds']:,} rounds, resampled by {result['unit']}; {found['effective_rounds']:,.0f} effective, "
-        f"largest weight {found['max_weight']:.3g}, mean weight {found['mean_weight']:.3f} ± "
-        f"{found['mean_weight_error']:.3f}",
+        f"{result['rounds']:,} rounds, resampled by {result['unit']}; {overlap['effective_rounds']:,.0f} effective, "
+        f"largest weight {overlap['max_weight']:.3g}, mean weight {overlap['mean_weight']:.3f} ± "
+        f"{overlap['mean_weight_error']:.3f}",
         highlight=False,
     )
     console.print(result["verdict"], highlight=False)

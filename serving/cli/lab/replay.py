@@ -102,7 +102,7 @@ def replay_command(
     began = time.process_time()
     with progress("events replayed", opened.log.height) as bar:
         try:
-            found = replay(
+            replayed = replay(
                 opened,
                 chosen_arms,
                 config,
@@ -116,24 +116,24 @@ def replay_command(
                 errors.print(f"stopped; saved to {work}: the same command goes on from there", highlight=False)
             raise
     if out is not None:
-        found.write(out)
+        replayed.write(out)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = time.process_time() - began + sum(usage[1][:2])
     cost = {
         "cpu_s": round(cpu, 2),
-        "events_per_cpu_s": round(found.protocol["scored_events"] / max(cpu, 1e-9)),
-        "peak_gb": round(max(one.ru_maxrss for one in usage) / 1e6, 3),
+        "events_per_cpu_s": round(replayed.protocol["scored_events"] / max(cpu, 1e-9)),
+        "peak_gb": round(max(used.ru_maxrss for used in usage) / 1e6, 3),
     }
     if as_json:
         print_json(
-            found.to_dict()
+            replayed.to_dict()
             | {"recipe": given.base, "out": None if out is None else str(out), "run": cost}
             | {"leakage": inspection.to_dict()}
         )
         return
     for target in config.targets:
-        console.print(summary_table(found, target))
-    protocol = found.protocol
+        console.print(summary_table(replayed, target))
+    protocol = replayed.protocol
     console.print(
         f"{protocol['scored_events']:,} of {protocol['n_events']:,} events scored, {protocol['bundles']} bundles, full "
         f"ranking of what was known; {cost['events_per_cpu_s']:,} events per CPU-second"
@@ -142,15 +142,15 @@ def replay_command(
     )
 
 
-def summary_table(found: Replay, target: str) -> Table:
-    """Arms × metrics of one target, with intervals."""
-    rows = found.cuts.filter(target=target, cut="all")
+def summary_table(replayed: Replay, target: str) -> Table:
+    """Make a table of arms × metrics of one target, with intervals."""
+    rows = replayed.cuts.filter(target=target, cut="all")
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     table = Table(title=f"{target}: mean over users and 95 % interval", title_justify="left")
     table.add_column("arm", no_wrap=True)
     for metric in metrics:
         table.add_column(metric, justify="right")
-    for arm in found.arms:
+    for arm in replayed.arms:
         cells: list[str] = []
         for value, low, high in rows.filter(arm=arm).select("value", "low", "high").rows():
             cells.append(f"{value:.3f}\n[dim]{low:.3f}-{high:.3f}[/dim]".replace("0.", "."))
@@ -159,7 +159,9 @@ def summary_table(found: Replay, target: str) -> Table:
 
 
 def duration_us(text: str) -> int:
-    """Microseconds of 30m, 12h, 1d or 2w. Raises DataError for anything else.
+    """Parse 30m, 12h, 1d or 2w to microseconds.
+
+    Raises DataError for anything else.
 
     >>> duration_us("12h")
     43200000000
@@ -185,7 +187,7 @@ def _ties(text: str) -> Ties:
 
 
 def _own(arm: str) -> Any:
-    """The Python object MODULE:NAME; looked for in the folder the command is run in too."""
+    """Import the Python object MODULE:NAME; looked for in the folder the command is run in too."""
     module, _, name = arm.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)

@@ -20,9 +20,9 @@ from federation.lab.defaults import protocol_of
 from federation.lab.folds import Folds, Window, set_apart, windows_of
 from federation.lab.guards import GUARDED
 from federation.lab.recipe_file import RecipeFile, find_recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.search_space import SPACE, space_for, values
-from federation.lab.tuning import Budget, Trial, Tuned, tune
+from federation.lab.tuning import Budget, Trial, TuningResult, tune
 from recsys.reports.search_plots import plot_trials
 from serving.cli.lab.lab import Cohort, DatasetArgument, Dim, Json, RecipeName, Rounds, Seed, adjusted
 from serving.cli.output import console, errors, jsonable, print_json, progress, text_of
@@ -65,9 +65,9 @@ def tune_command(
     out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
     begun = find_recipe(recipe_name, known, seed=seed)
-    asked = protocol_of(protocol, known)
+    protocol_name = protocol_of(protocol, known)
     start = adjusted(begun.recipe, rounds, cohort_size, dim, None)
-    judged_on = Folds(known, asked, windows_of(known, windows), folds, seed)
+    judged_on = Folds(known, protocol_name, windows_of(known, windows), folds, seed)
     budget = Budget(trials, np.inf if minutes is None else 60 * minutes, settings)
     errors.print(windows_said(known, judged_on.windows, windows), highlight=False, soft_wrap=True)
     with progress("trials", budget.steps()) as bar:
@@ -79,11 +79,11 @@ def tune_command(
             bar.update(TaskID(0), advance=1, description=f"trials, best {part} ndcg@{k} {best:.4f}")
 
         space = space_for(start, measure_log(known))
-        memo = Memo(out / "kept")
-        found = tune(judged_on, start, budget, space=space, seed=seed, k=k, part=part, memo=memo, on_trial=tell)
-    figures = _figures(found, begun.participations) | {
+        cache = ResultCache(out / "kept")
+        tuned = tune(judged_on, start, budget, space=space, seed=seed, k=k, part=part, cache=cache, on_trial=tell)
+    figures = _figures(tuned, begun.participations) | {
         "dataset": Path(dataset).name if not dataset.startswith("sample:") else dataset,
-        "protocol": asked,
+        "protocol": protocol_name,
         "until": iso(at),
         "metric": f"ndcg@{k}",
         "part": part,
@@ -92,52 +92,55 @@ def tune_command(
         "seed": seed,
     }
     about = {key: value for key, value in figures.items() if key not in ("trials", "cpu_s", "stopped")}
-    RecipeFile(begun.base, found.best, figures["participations"], jsonable(about)).save(out / "recipe.json")
-    found.to_frame().write_parquet(out / "trials.parquet")
+    RecipeFile(begun.base, tuned.best, figures["participations"], jsonable(about)).save(out / "recipe.json")
+    tuned.to_frame().write_parquet(out / "trials.parquet")
     write_atomically(out / "tune.json", text_of(figures).encode())
     plot_trials(figures, out / "trials.png")
     if as_json:
         print_json(figures)
     else:
         _say(figures, dataset, out)
-    if found.stopped == "interrupted":
+    if tuned.stopped == "interrupted":
         errors.print(f"stopped; kept in {out}: the same command goes on from there", highlight=False)
         raise typer.Exit(INTERRUPTED)
 
 
-def windows_said(log: Interactions, windows: Sequence[Window], asked: int) -> str:
-    """What the windows in time are, one line: how many, how long, from when until when; and why fewer than asked."""
+def windows_said(log: Interactions, windows: Sequence[Window], wanted: int) -> str:
+    """Say what the windows in time are, one line.
+
+    How many, how long, from when until when; and why fewer than asked.
+    """
     begin, end = windows[0][0], windows[-1][1]
     hours = (end - begin) / len(windows) / 3_600_000_000
     length = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
     events = int(((log.time >= begin) & (log.time < end)).sum()) // len(windows)
     plural = "windows" if len(windows) > 1 else "window"
-    fewer = f"; {asked} were asked for, but too many events are of one moment" if len(windows) < asked else ""
+    fewer = f"; {wanted} were asked for, but too many events are of one moment" if len(windows) < wanted else ""
     return (
         f"foretold: {len(windows)} {plural} in time, of about {events:,} events and {length} each, "
         f"{iso(begin)[:16]} to {iso(end)[:16]}{fewer}"
     )
 
 
-def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:
-    """What tune prints, but for what it was asked."""
-    start, best = found.trials[0].judged, found.winner.judged
-    place, won = start.candidates.index(found.start), best.candidates.index(found.best)
-    before, after = values(found.start, SPACE), values(found.best, SPACE)
+def _figures(tuned: TuningResult, spent_before: int) -> dict[str, Any]:
+    """Collect what tune prints, but for what it was asked."""
+    start, best = tuned.trials[0].judged, tuned.winner.judged
+    place, won = start.candidates.index(tuned.start), best.candidates.index(tuned.best)
+    before, after = values(tuned.start, SPACE), values(tuned.best, SPACE)
     return {
-        "best": {"mean": float(best.mean[won]), "error": float(best.error[won]), "trial": found.winner.number},
+        "best": {"mean": float(best.mean[won]), "error": float(best.error[won]), "trial": tuned.winner.number},
         "start": {"mean": float(start.mean[place]), "error": float(start.error[place])},
         "parts": {
             part: {"start": start.parts[place][part].mean, "best": best.parts[won][part].mean}
             for part in GUARDED
             if start.parts[place][part].devices
         },
-        "refused": [{"trial": trial, "mean": mean, "why": why} for trial, mean, why in found.refusals],
+        "refused": [{"trial": trial, "mean": mean, "why": why} for trial, mean, why in tuned.refusals],
         "devices": best.devices,
         "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
-        "participations": found.participations + spent_before,
-        "cpu_s": sum(trial.found.cpu_s for trial in found.trials if trial.found is not None),
-        "stopped": found.stopped,
+        "participations": tuned.participations + spent_before,
+        "cpu_s": sum(trial.found.cpu_s for trial in tuned.trials if trial.found is not None),
+        "stopped": tuned.stopped,
         "trials": [
             {
                 "trial": trial.number,
@@ -145,7 +148,7 @@ def _figures(found: Tuned, spent_before: int) -> dict[str, Any]:
                 "mean": None if trial.found is None else float(trial.found.mean[trial.place or 0]),
                 "error": None if trial.found is None else float(trial.found.error[trial.place or 0]),
             }
-            for trial in found.trials
+            for trial in tuned.trials
         ],
     }
 

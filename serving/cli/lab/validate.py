@@ -16,7 +16,7 @@ from data.split import iso, parse_time
 from federation.lab.defaults import protocol_of
 from federation.lab.folds import set_apart, windows_of
 from federation.lab.recipe_file import find_recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.tuning import Budget
 from federation.lab.validation import SECTIONS, validate
 from recsys.reports.search_plots import plot_validation
@@ -53,7 +53,7 @@ def validate_command(
         out.mkdir(parents=True, exist_ok=True)
     known, at = set_apart(log, protocol, parse_time(until) if until else None)
     given = find_recipe(recipe_name, known, seed=seed)
-    asked = protocol_of(protocol, known)
+    protocol_name = protocol_of(protocol, known)
     errors.print(windows_said(known, windows_of(known, windows), windows), highlight=False, soft_wrap=True)
     sections = len(SECTIONS) - (nested == 0)
     with progress("validation", sections) as bar:
@@ -65,16 +65,16 @@ def validate_command(
             begun += 1
 
         try:
-            found = validate(
+            validation = validate(
                 known,
-                asked,
+                protocol_name,
                 adjusted(given.recipe, rounds, cohort_size, dim, None),
                 folds=folds,
                 windows=windows,
                 search=Budget(nested, settings=settings) if nested else None,
                 seed=seed,
                 k=k,
-                memo=Memo(None if out is None else out / "kept"),
+                cache=ResultCache(None if out is None else out / "kept"),
                 on_section=tell,
             )
         except KeyboardInterrupt:
@@ -82,10 +82,10 @@ def validate_command(
                 errors.print(f"stopped; kept in {out}: the same command goes on from there", highlight=False)
             raise
     name = dataset if dataset.startswith("sample:") else Path(dataset).name
-    figures = jsonable({"dataset": name, "recipe": given.base, "until": iso(at)} | found.to_dict())
+    figures = jsonable({"dataset": name, "recipe": given.base, "until": iso(at)} | validation.to_dict())
     if out is not None:
         write_atomically(out / "validation.json", text_of(figures).encode())
-        found.to_frame().write_parquet(out / "validation.parquet")
+        validation.to_frame().write_parquet(out / "validation.parquet")
         plot_validation(figures, out / "validation.png")
     if as_json:
         print_json(figures)

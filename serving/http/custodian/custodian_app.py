@@ -87,7 +87,7 @@ class CustodianSettings:
 def create_custodian_app(
     custodian: Custodian, service_public_key: bytes, settings: CustodianSettings | None = None
 ) -> FastAPI:
-    """The application. service_public_key: Ed25519 (32 bytes) of the one service that may ask."""
+    """Create the application. service_public_key: Ed25519 (32 bytes) of the one service that may ask."""
     app = FastAPI(
         title="Ownshelf custodian",
         version="1",
@@ -109,14 +109,14 @@ def create_custodian_app(
 
 @dataclass(frozen=True)
 class _Front:
-    """What stands between HTTP and the custodian."""
+    """The layer between HTTP and the custodian."""
 
     custodian: Custodian
     checker: RequestChecker
     refused: Counter[str]
 
     async def signed(self, request: Request, status: int, work: Callable[[bytes, int], bytes]) -> Response:
-        """The signed answer to a request, once its own signature and body are checked."""
+        """Sign the answer to a request, once its own signature and body are checked."""
         now = int(time.time())
         signature = request.headers.get(HEADER, "")
         try:

@@ -37,7 +37,7 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the ledger, and the counts of this process."""
-        plan, spent = self.custodian.plan, self.custodian.spent()
+        plan, spent = self.custodian.plan, self.custodian.totals()
         rounds = GaugeMetricFamily(f"{_NAME}rounds", "Rounds by state.", labels=["state"])
         rounds.add_metric(["open"], spent.rounds_open)
         rounds.add_metric(["closed"], spent.rounds_closed)

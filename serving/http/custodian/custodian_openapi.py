@@ -11,7 +11,10 @@ BYTES = "application/octet-stream"
 
 
 def responses(status: int | None, what: str | None, *refusals: int, content: str = BYTES) -> dict[int | str, Any]:
-    """A good answer (status and what it is; no status: as FastAPI finds it) and the refusals of a route."""
+    """Describe a good answer and the refusals of a route.
+
+    status and what: of the good answer; no status: as FastAPI finds it.
+    """
     good: dict[int | str, Any] = {}
     if status is not None:
         good[status] = {"description": what or "Done"} | ({"content": {content: {}}} if what else {})
@@ -19,7 +22,7 @@ def responses(status: int | None, what: str | None, *refusals: int, content: str
 
 
 def signature_parameters() -> list[dict[str, Any]]:
-    """Both headers of a signed request."""
+    """Describe both headers of a signed request."""
     what = {HEADER: "key id.unix time.nonce.signature", DIGEST_HEADER: "sha-256=:…: of the body, RFC 9530"}
     return [
         {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
@@ -28,7 +31,7 @@ def signature_parameters() -> list[dict[str, Any]]:
 
 
 def signed_body(what: str) -> dict[str, Any]:
-    """A signed request with a body of bytes."""
+    """Describe a signed request with a body of bytes."""
     content = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
     return {
         "parameters": signature_parameters(),

@@ -36,7 +36,7 @@ def _form(sent: Any) -> str | None:
 
 
 def whole(sent: Any) -> Any:
-    """JSON has one number type: 20.0 is the integer 20."""
+    """Read JSON's one number type: 20.0 is the integer 20."""
     return int(sent) if type(sent) is float and sent.is_integer() else sent
 
 
@@ -189,7 +189,7 @@ class CandidateAnswer(Strict):
 
 
 def parse_ask(body: bytes | Any) -> Ask:
-    """A request from JSON bytes, or from a value of a batch. Raises Refusal, which never quotes what was sent."""
+    """Parse a request from JSON bytes, or from a value of a batch. Raises Refusal, which never quotes what was sent."""
     try:
         return _validated(_ASK, body)
     except ValidationError as error:
@@ -218,7 +218,7 @@ def _validated(adapter: TypeAdapter[_T], body: bytes | Any) -> _T:
 
 
 def _told(problem: Any) -> dict[str, Any]:
-    """A problem without the tag of the mode in its place, and without quoting what was sent as mode."""
+    """Describe a problem without the tag of the mode in its place, and without quoting what was sent as mode."""
     loc = problem["loc"]
     if problem["type"] == "union_tag_invalid":
         return {"loc": ("mode",), "type": problem["type"], "msg": f"must be one of {', '.join(MODES)}"}

@@ -20,7 +20,7 @@ from serving.http.resources.bundle_bodies import Activated, BundleDescription, B
 from serving.http.resources.item_bodies import ChangesAnswer, ItemChangeEntry
 from serving.http.resources.item_json import plain, row_text
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, File, ServedBundle, Shelf
+from serving.shelf.served import Apps, ServedBundle, ServedBundles, ServedFile
 from serving.state.bundle_store import BundleInUse
 
 OCTETS = "application/octet-stream"
@@ -35,7 +35,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
 
 
 class Releases(Protocol):
-    """Who decides which bundle of an app is current."""
+    """The authority on which bundle of an app is current."""
 
     def activate(self, app: str, version: str, now: int) -> str:
         """Make a bundle current, by version or `previous`; its version. Raises ServingError or ModelError."""
@@ -48,7 +48,7 @@ class Releases(Protocol):
 
 def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[], None]) -> None:
     """Mount the routes. look: takes over what the store has, in this process, at once."""
-    deltas: dict[tuple[str, str], File] = {}
+    deltas: dict[tuple[str, str], ServedFile] = {}
 
     @app.get("/v1/catalogue/{version}", summary="The catalogue that a device recommends from",
              response_class=Response, responses={**_FILES, **refusals(404, 422)})  # fmt: skip
@@ -61,33 +61,35 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         shelf = _shelf(apps, request)
         if version == "current":
             return _redirect(shelf, since)
-        one = _bundle(shelf, version, "catalogue")
+        bundle = _bundle(shelf, version, "catalogue")
         older = None if since is None or since == version else shelf.get(since)
-        if older is not None and (if_none_match is None or not names(if_none_match, one.catalogue.etag)):
+        if older is not None and (if_none_match is None or not names(if_none_match, bundle.catalogue.etag)):
             delta = deltas.get((older.version, version))
             if delta is None:
-                content = await run_in_threadpool(encode_delta, older.catalogue.read(), one.catalogue.read())
-                delta = File(content, one.catalogue.etag)
+                content = await run_in_threadpool(encode_delta, older.catalogue.read(), bundle.catalogue.read())
+                delta = ServedFile(content, bundle.catalogue.etag)
                 if len(deltas) >= 8:
                     deltas.pop(next(iter(deltas)))
                 deltas[older.version, version] = delta
-            if len(delta.content) < len(one.catalogue.content):
+            if len(delta.content) < len(bundle.catalogue.content):
                 return _file(delta, None, {DELTA_HEADER: older.version})
-        return _file(one.catalogue, if_none_match)
+        return _file(bundle.catalogue, if_none_match)
 
     @app.get("/v1/catalogue/{version}/changes", summary="What changed about items since", responses=refusals(404, 422))
     async def changes(
         version: _VERSION, request: Request, since: Annotated[int, Query(ge=0, le=2**53)] = 0
     ) -> ChangesAnswer:
         shelf = _shelf(apps, request)
-        one = _bundle(shelf, version, "catalogue")
-        found = shelf.changed_since(since)
-        found.sort(key=lambda change: one.live.places.get(change.item_id, -1))  # new items in the order of their places
+        bundle = _bundle(shelf, version, "catalogue")
+        changes = shelf.changed_since(since)
+        changes.sort(
+            key=lambda change: bundle.live.places.get(change.item_id, -1)
+        )  # new items in the order of their places
         return ChangesAnswer(
-            bundle_version=one.version,
+            bundle_version=bundle.version,
             epoch=shelf.epoch,
             sequence=shelf.sequence,
-            changes=[_entry(one, change.item_id, change.fields) for change in found],
+            changes=[_entry(bundle, change.item_id, change.fields) for change in changes],
         )
 
     @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",
@@ -98,13 +100,13 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         shelf = _shelf(apps, request)
         if version == "current":
             return _redirect(shelf, None)
-        one = _bundle(shelf, version, "clusters")
-        return _file(one.clusters_file, if_none_match)
+        bundle = _bundle(shelf, version, "clusters")
+        return _file(bundle.clusters_file, if_none_match)
 
     @app.get("/v1/bundles", summary="The served bundles", responses=refusals())
     async def bundles(request: Request) -> BundleList:
         shelf = _shelf(apps, request)
-        return BundleList(bundles=[_described(one, current=at == 0) for at, one in enumerate(shelf.all())])
+        return BundleList(bundles=[_described(bundle, current=at == 0) for at, bundle in enumerate(shelf.all())])
 
     @app.post("/v1/bundles/{version}/activate", summary="Make a bundle current, by version or `previous`",
               responses=refusals(404, 422))  # fmt: skip
@@ -141,18 +143,18 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         return Response(None, 204)
 
 
-def _shelf(apps: Apps, request: Request) -> Shelf:
+def _shelf(apps: Apps, request: Request) -> ServedBundles:
     return apps.of(caller(request.scope).app)
 
 
-def _bundle(shelf: Shelf, version: str, kind: str) -> ServedBundle:
-    one = shelf.get(version)
-    if one is None:
+def _bundle(shelf: ServedBundles, version: str, kind: str) -> ServedBundle:
+    bundle = shelf.get(version)
+    if bundle is None:
         raise unknown_bundle(shelf, kind)
-    return one
+    return bundle
 
 
-def unknown_bundle(shelf: Shelf, kind: str, why: str = "version: not served") -> Refusal:
+def unknown_bundle(shelf: ServedBundles, kind: str, why: str = "version: not served") -> Refusal:
     """Refuse a version that is not served; kind: catalogue or clusters, which is to be fetched."""
     current = shelf.current.version
     return Refusal(
@@ -162,13 +164,13 @@ def unknown_bundle(shelf: Shelf, kind: str, why: str = "version: not served") ->
     )
 
 
-def _redirect(shelf: Shelf, since: str | None) -> Response:
+def _redirect(shelf: ServedBundles, since: str | None) -> Response:
     known = since is not None and shelf.get(since) is not None
     location = shelf.current.version + (f"?since={since}" if known else "")  # beside this one, whatever is before it
     return Response(None, 307, {"location": location, "cache-control": "no-cache"})
 
 
-def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
+def _file(file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
     headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
     if if_none_match is not None and names(if_none_match, file.etag):
         return Response(None, 304, headers)
@@ -176,31 +178,31 @@ def _file(file: File, if_none_match: str | None, more: dict[str, str] | None = N
 
 
 def names(if_none_match: str, etag: str) -> bool:
-    """Whether a header `if-none-match` names an ETag."""
+    """Check if a header `if-none-match` names an ETag."""
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
     return etag in tags or "*" in tags
 
 
-def _described(one: ServedBundle, *, current: bool) -> BundleDescription:
+def _described(bundle: ServedBundle, *, current: bool) -> BundleDescription:
     return BundleDescription(
-        version=one.version,
-        name=one.bundle.name,
+        version=bundle.version,
+        name=bundle.bundle.name,
         current=current,
-        n_items=one.bundle.table.n_items,
-        dim=one.bundle.table.dim,
-        made_at=one.bundle.made_at,
-        recall=one.recall,
-        catalogue=f"/v1/catalogue/{one.version}",
-        catalogue_bytes=len(one.catalogue.content),
+        n_items=bundle.bundle.table.n_items,
+        dim=bundle.bundle.table.dim,
+        made_at=bundle.bundle.made_at,
+        recall=bundle.recall,
+        catalogue=f"/v1/catalogue/{bundle.version}",
+        catalogue_bytes=len(bundle.catalogue.content),
     )
 
 
-def _entry(one: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
-    (place,) = one.live.index_of([item_id]).tolist()
+def _entry(bundle: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
+    (place,) = bundle.live.index_of([item_id]).tolist()
     if fields is None or place < 0:
         return ItemChangeEntry(item_id=item_id, fields=None, row=None)
-    row = one.live.catalogue.row(place, named=True)
+    row = bundle.live.catalogue.row(place, named=True)
     shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available")}
     return ItemChangeEntry(
-        item_id=item_id, fields=shown, row=row_text(one, place) if place >= one.live.n_known else None
+        item_id=item_id, fields=shown, row=row_text(bundle, place) if place >= bundle.live.n_known else None
     )

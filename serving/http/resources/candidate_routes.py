@@ -57,15 +57,15 @@ def add_candidates(app: FastAPI, apps: Apps) -> None:
     ) -> Response:
         request.scope["state"]["mode"] = "cluster"
         shelf = apps.of(caller(request.scope).app)
-        one = shelf.get(version)
-        if one is None:
+        bundle = shelf.get(version)
+        if bundle is None:
             raise unknown_bundle(shelf, "clusters")
-        state = [_FORM, version, shelf.epoch, one.live.sequence, query.clusters, query.candidates, query.fields]
+        state = [_FORM, version, shelf.epoch, bundle.live.sequence, query.clusters, query.candidates, query.fields]
         tag = hashlib.sha256(json.dumps(state, allow_nan=False).encode()).hexdigest()
         headers = {"etag": f'"{tag}"', "cache-control": REVALIDATED}
         if if_none_match is not None and names(if_none_match, tag):
             return Response(None, 304, headers)
-        asked = ClusterRequest(
+        cluster_request = ClusterRequest(
             mode="cluster",
             bundle_version=version,
             clusters=query.clusters,
@@ -73,4 +73,4 @@ def add_candidates(app: FastAPI, apps: Apps) -> None:
             filter=None,
             fields=query.fields,
         )
-        return Response(answer(shelf, asked), 200, headers, "application/json")
+        return Response(answer(shelf, cluster_request), 200, headers, "application/json")

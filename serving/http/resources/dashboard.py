@@ -66,14 +66,14 @@ def add_dashboard(app: FastAPI, apps: Apps, traffic: Traffic, coordinator: Coord
         )
 
 
-def _version(one: ServedBundle, current: bool) -> Version:
-    manifest = one.bundle.manifest
+def _version(bundle: ServedBundle, current: bool) -> Version:
+    manifest = bundle.bundle.manifest
     training = manifest["training"]
     measured = training.get("round", training)  # a live round's own figure, never that of the bundle it began from
     return Version(
-        version=one.version,
+        version=bundle.version,
         current=current,
-        made_at=one.bundle.made_at,
+        made_at=bundle.bundle.made_at,
         n_items=manifest["n_items"],
         dim=manifest["dim"],
         holdout_ndcg=measured.get("holdout_ndcg"),

@@ -18,30 +18,34 @@ SHOWN = 10
 
 
 def experiments_of(rounds: ExperimentRounds | None, app: str) -> list[ExperimentShown]:
-    """The app's started experiments, each with its primary metric's effects and verdicts."""
+    """Collect the app's started experiments, each with its primary metric's effects and verdicts."""
     if rounds is None:
         return []
-    started = [one for one in rounds.store.all(app) if one.started_at is not None]
-    started.sort(key=lambda one: (one.state != "running", -(one.started_at or 0), one.experiment.id))
+    started = [experiment for experiment in rounds.store.all(app) if experiment.started_at is not None]
+    started.sort(
+        key=lambda experiment: (experiment.state != "running", -(experiment.started_at or 0), experiment.experiment.id)
+    )
     shown = []
-    for held in started[:SHOWN]:
-        windows = rounds.store.windows.of(app, held.experiment.id)
-        summed = tuple((one.window, one.words.tobytes()) for one in windows if one.words is not None)
-        figures = _figures(held.experiment, summed)
-        reports = sum(one.counted for one in windows if one.words is not None)
-        shown.append(ExperimentShown(**figures, state=str(held.state), reports=reports))
+    for stored in started[:SHOWN]:
+        windows = rounds.store.windows.of(app, stored.experiment.id)
+        summed = tuple(
+            (experiment.window, experiment.words.tobytes()) for experiment in windows if experiment.words is not None
+        )
+        figures = _figures(stored.experiment, summed)
+        reports = sum(experiment.counted for experiment in windows if experiment.words is not None)
+        shown.append(ExperimentShown(**figures, state=str(stored.state), reports=reports))
     return shown
 
 
 @lru_cache(maxsize=256)
 def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> dict[str, Any]:
-    """What changes only when another window was summed: the page asks every quarter of a minute."""
+    """Compute what changes only when another window was summed. The page asks every quarter of a minute."""
     from federation.learning.experiment_sum import looks_of
     from recsys.experiments.analysis.results import results
 
     looks = looks_of(experiment, {window: np.frombuffer(words, np.int32) for window, words in summed})
-    found = results(experiment, looks)
-    analysis = found["analysis"] or {"look": 0, "history": [], "sample_ratio": None}
+    figures = results(experiment, looks)
+    analysis = figures["analysis"] or {"look": 0, "history": [], "sample_ratio": None}
     name = experiment.primary.name
     points = [point for point in analysis["history"] if point["metric"] == name]
     relative = all(point["relative_low"] is not None for point in points if point["low"] is not None)
@@ -64,6 +68,7 @@ def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> d
             for p in points
         ],
         "verdicts": [
-            ArmVerdict(arm=one["arm"], state=str(one["state"]), text=one["text"]) for one in found["verdicts"] or ()
+            ArmVerdict(arm=verdict["arm"], state=str(verdict["state"]), text=verdict["text"])
+            for verdict in figures["verdicts"] or ()
         ],
     }

@@ -72,23 +72,23 @@ class ResultsAnswer(Strict):
     windows: list[WindowEntry]
 
 
-def entry_of(held: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """The fields of an ExperimentEntry. failed: of the app's experiments, by id."""
-    one = held.experiment
+def entry_of(stored: StoredExperiment, failed: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Write the fields of an ExperimentEntry. failed: of the app's experiments, by id."""
+    experiment = stored.experiment
     return {
-        "id": one.id,
-        "version": one.version,
-        "state": str(held.state),
-        "hash": content_hash(one).hex(),
-        "started_at": held.started_at,
-        "stopped_at": held.stopped_at,
-        "definition": to_dict(one),
-        "failed_windows": list(failed.get(one.id, ())),
+        "id": experiment.id,
+        "version": experiment.version,
+        "state": str(stored.state),
+        "hash": content_hash(experiment).hex(),
+        "started_at": stored.started_at,
+        "stopped_at": stored.stopped_at,
+        "definition": to_dict(experiment),
+        "failed_windows": list(failed.get(experiment.id, ())),
     }
 
 
 def window_entry(window: StoredWindow) -> WindowEntry:
-    """A window as its app may see it."""
+    """Describe a window as its app may see it."""
     return WindowEntry(
         window=window.window,
         version=window.version,
@@ -101,7 +101,7 @@ def window_entry(window: StoredWindow) -> WindowEntry:
 
 
 def definition_schema() -> dict[str, Any]:
-    """JSON schema of a definition, as a request may write it: whatever has a default may be left out."""
+    """Write the JSON schema of a definition, as a request may write it. Whatever has a default may be left out."""
     schema = TypeAdapter(Experiment).json_schema(ref_template="#/components/schemas/{model}")
     for name in TIMES:
         schema["properties"][name] = _MOMENT

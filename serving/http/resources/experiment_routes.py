@@ -50,29 +50,29 @@ def add_experiments(app: FastAPI, rounds: ExperimentRounds) -> None:
 def _add_definitions(app: FastAPI, rounds: ExperimentRounds) -> None:
     @app.get("/v1/experiments", summary="The app's experiments", responses=refusals())
     def listed(request: Request) -> ExperimentList:
-        asked = caller(request.scope)
-        every = rounds.store.all(asked.app)
-        if asked.scopes.isdisjoint({"analyst", "admin"}):
-            every = [one for one in every if one.state == "running"]
-        failed = rounds.store.windows.failed_numbers(asked.app)
-        return ExperimentList(experiments=[ExperimentEntry(**entry_of(one, failed)) for one in every])
+        who = caller(request.scope)
+        every = rounds.store.all(who.app)
+        if who.scopes.isdisjoint({"analyst", "admin"}):
+            every = [entry for entry in every if entry.state == "running"]
+        failed = rounds.store.windows.failed_numbers(who.app)
+        return ExperimentList(experiments=[ExperimentEntry(**entry_of(entry, failed)) for entry in every])
 
     @app.put("/v1/experiments", summary="Define an experiment, or amend a running one",
              responses=refusals(409, 413, 422), openapi_extra=_described())  # fmt: skip
     def put(request: Request, definition: Annotated[dict[str, Any], Body()]) -> ExperimentEntry:
         owner = caller(request.scope).app
         try:
-            held = rounds.store.put(owner, experiment_of(definition), int(time.time()))
+            stored = rounds.store.put(owner, experiment_of(definition), int(time.time()))
         except (DataError, PlanRefused, WrongState) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
+        return ExperimentEntry(**entry_of(stored, rounds.store.windows.failed_numbers(stored.app)))
 
     @app.get("/v1/experiments/{experiment_id}", summary="One experiment and its windows", responses=refusals(404, 422))
     def one(experiment_id: _ID, request: Request) -> ExperimentAnswer:
-        held = _held(rounds, request, experiment_id)
-        windows = rounds.store.windows.of(held.app, experiment_id)
+        stored = _held(rounds, request, experiment_id)
+        windows = rounds.store.windows.of(stored.app, experiment_id)
         return ExperimentAnswer(
-            **entry_of(held, rounds.store.windows.failed_numbers(held.app)),
+            **entry_of(stored, rounds.store.windows.failed_numbers(stored.app)),
             windows=[window_entry(window) for window in windows],
         )
 
@@ -82,30 +82,30 @@ def _add_states(app: FastAPI, rounds: ExperimentRounds) -> None:
               responses=refusals(404, 409, 422))  # fmt: skip
     def start(experiment_id: _ID, request: Request) -> ExperimentEntry:
         try:
-            held = rounds.store.start(caller(request.scope).app, experiment_id, int(time.time()))
+            stored = rounds.store.start(caller(request.scope).app, experiment_id, int(time.time()))
         except (DataError, WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
-        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
+        return ExperimentEntry(**entry_of(stored, rounds.store.windows.failed_numbers(stored.app)))
 
     @app.post("/v1/experiments/{experiment_id}/stop", summary="Stop it for good; what has come is summed",
               responses=refusals(404, 409, 422))  # fmt: skip
     def stop(experiment_id: _ID, request: Request) -> ExperimentEntry:
         try:
-            held = rounds.store.stop(caller(request.scope).app, experiment_id, int(time.time()))
+            stored = rounds.store.stop(caller(request.scope).app, experiment_id, int(time.time()))
         except (WrongState, UnknownExperiment) as error:
             raise _refused(error) from None
         rounds.refresh()
-        return ExperimentEntry(**entry_of(held, rounds.store.windows.failed_numbers(held.app)))
+        return ExperimentEntry(**entry_of(stored, rounds.store.windows.failed_numbers(stored.app)))
 
     @app.get("/v1/experiments/{experiment_id}/results", summary="What the sums say",
              description="From sums with noise alone. An arm or cell of fewer than min_reports shoppers is null.",
              responses=refusals(404, 422))  # fmt: skip
     def result(experiment_id: _ID, request: Request) -> ResultsAnswer:
-        held = _held(rounds, request, experiment_id)
-        windows = rounds.store.windows.of(held.app, experiment_id)
-        summed = {one.window: one.words for one in windows if one.words is not None}
-        shown = results(held.experiment, looks_of(held.experiment, summed))
-        return ResultsAnswer(**shown, windows=[window_entry(one) for one in windows])
+        stored = _held(rounds, request, experiment_id)
+        windows = rounds.store.windows.of(stored.app, experiment_id)
+        summed = {window.window: window.words for window in windows if window.words is not None}
+        shown = results(stored.experiment, looks_of(stored.experiment, summed))
+        return ResultsAnswer(**shown, windows=[window_entry(window) for window in windows])
 
 
 def _add_device(app: FastAPI, rounds: ExperimentRounds) -> None:
@@ -124,9 +124,9 @@ def _add_device(app: FastAPI, rounds: ExperimentRounds) -> None:
     )
     def task(experiment_id: _ID, request: Request) -> Response:
         owner = caller(request.scope).app
-        found = rounds.task(owner, experiment_id)
-        if found is not None:
-            return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+        task = rounds.task(owner, experiment_id)
+        if task is not None:
+            return Response(task.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
         try:
             wait = rounds.come_back_s(owner, experiment_id, int(time.time()))
         except UnknownExperiment as error:
@@ -173,7 +173,10 @@ def _refused(error: Exception) -> Refusal:
 
 
 def _described() -> dict[str, Any]:
-    """The body of a definition for the document, its parts in place: FastAPI has no place for them of its own."""
+    """Describe the body of a definition for the document, its parts in place.
+
+    FastAPI has no place for them of its own.
+    """
     schema = definition_schema()
     parts = schema.pop("$defs", {})
 

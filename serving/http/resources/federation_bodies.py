@@ -58,16 +58,16 @@ class RoundList(BaseModel):
     rounds: list[RoundEntry]
 
 
-def entry_of(one: StoredRound) -> RoundEntry:
-    """A stored round as anybody may see it."""
+def entry_of(stored: StoredRound) -> RoundEntry:
+    """Describe a stored round as anybody may see it."""
     return RoundEntry(
-        round=one.number,
-        task_id=one.task_id,
-        state=one.state,
-        from_bundle=one.base_version,
-        opened_at=one.opened_at,
-        finished_at=one.finished_at,
-        reports=one.counted,
-        failure=one.failure,
-        record=dict(one.record),
+        round=stored.number,
+        task_id=stored.task_id,
+        state=stored.state,
+        from_bundle=stored.base_version,
+        opened_at=stored.opened_at,
+        finished_at=stored.finished_at,
+        reports=stored.counted,
+        failure=stored.failure,
+        record=dict(stored.record),
     )

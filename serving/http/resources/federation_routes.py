@@ -30,7 +30,7 @@ from serving.http.metrics import Metrics, gauge
 from serving.http.resources.federation_bodies import RoundList, TokenAnswer, TokenRequest, entry_of
 from serving.http.resources.report_receiver import BUSY_RETRY_S, OCTETS, REPORT_ROUTE, IntakeSettings, Receiver
 from serving.refusal import Refusal
-from serving.state.api_keys import IssuerBound, Mints
+from serving.state.api_keys import IssuerBound, MintCounter
 
 SHOWN_ROUNDS = 100
 
@@ -41,7 +41,7 @@ class TokenDesk:
 
     tokens: Tokens
     lifetime_s: int
-    mints: Mints
+    mints: MintCounter
 
 
 def add_federation(
@@ -71,11 +71,11 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         },
     )
     async def task() -> Response:
-        found = coordinator.task()
-        if found is None:
+        task = coordinator.task()
+        if task is None:
             wait = str(coordinator.come_back_s(int(time.time())))
             return Response(None, 204, {"retry-after": wait, "cache-control": "no-store"})
-        return Response(found.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
+        return Response(task.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
 def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
@@ -113,7 +113,7 @@ class ProofCache:
         self._lock = threading.Lock()
 
     def get_or_ask(self, task_id: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
-        """The held proof, or a fresh one."""
+        """Return the held proof, or a fresh one."""
         key, now = (task_id, since), self._now()
         with self._lock:
             held = self._held.get(key)
@@ -168,12 +168,12 @@ def _add_public(app: FastAPI, coordinator: Coordinator) -> None:
         return RoundList(
             epsilon=epsilon if math.isfinite(epsilon) else None,
             delta=coordinator.plan.delta,
-            rounds=[entry_of(one) for one in coordinator.store.rounds(SHOWN_ROUNDS)],
+            rounds=[entry_of(stored) for stored in coordinator.store.rounds(SHOWN_ROUNDS)],
         )
 
 
 def gauges(coordinator: Coordinator) -> Iterator[Metric]:
-    """Rounds and the privacy spent, from the store: the same from every worker."""
+    """Yield rounds and the privacy spent, from the store: the same from every worker."""
     states = coordinator.store.states()
     yield gauge("rounds", "Rounds by state.", [({"state": str(state)}, states.get(state, 0)) for state in RoundState])
     yield gauge("epsilon_spent", "Of the installation that was asked most.", [({}, coordinator.epsilon())])

@@ -35,14 +35,14 @@ Attribute = Text | Annotated[float, Field(allow_inf_nan=False)] | bool | None
 
 
 def _attribute(name: str) -> str:
-    """A field under attributes would go round its own bounds."""
+    """Check a field under attributes, which would go round its own bounds."""
     if name in FIELDS or name == "item_id":
         raise PydanticCustomError("attribute_name", "a field, which is no attribute")
     return name
 
 
 def _addressable(item_id: str) -> str:
-    """A path of ``.`` or ``..`` is another path."""
+    """Refuse ``.`` and ``..``, which as a path are another path."""
     if item_id in (".", ".."):
         raise PydanticCustomError("item_id", "an id that an address can carry")
     return item_id
@@ -98,7 +98,7 @@ class PutItem(Strict):
     attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=MAX_ATTRIBUTES)] = Field({})
 
     def fields(self) -> dict[str, Any]:
-        """What is to be set, by column of the catalogue."""
+        """Return what is to be set, by column of the catalogue."""
         named = {name: getattr(self, name) for name in self.model_fields_set if name not in ("item_id", "attributes")}
         return {**self.attributes, **named}
 

@@ -42,13 +42,16 @@ def list_json(
 
 @lru_cache(maxsize=64)
 def _list_form(n: int, with_reasons: bool) -> bytes:
-    """Of a list of n: one form filled once takes half the time of n of them."""
+    """Make the form of a list of n: one form filled once takes half the time of n of them."""
     row = b'%b%.9g, "reason": "%b"}' if with_reasons else b"%b%.9g}"
     return b"[" + b",".join([row] * n) + b"]"
 
 
 def check_fields(one: ServedBundle, fields: Sequence[str] | None) -> None:
-    """Raises Refusal, with the place, for a field that the catalogue does not have or that is named twice."""
+    """Check named fields.
+
+    Raises Refusal, with the place, for a field that the catalogue does not have or that is named twice.
+    """
     if fields is None:
         return
     known = fields_of(one)
@@ -89,7 +92,7 @@ def field_columns(one: ServedBundle, items: Items, fields: Sequence[str]) -> dic
 
 
 def _texts(one: ServedBundle, items: Items, fields: Sequence[str]) -> list[bytes]:
-    """Each item's object up to its score."""
+    """Write each item's object up to its score."""
     columns = field_columns(one, items, fields)
     attributes = columns.pop("attributes", None)
     ids = one.live.catalogue["item_id"][items].to_list()

@@ -86,15 +86,18 @@ def add_items(app: FastAPI, apps: Apps, store: ItemStore, look: Callable[[], Non
         return Changed(sequence=sequence)
 
 
-def check_changes(one: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) -> None:
-    """Raises Refusal for what the current catalogue cannot hold, with the place and without the value."""
-    columns = one.live.catalogue.columns
+def check_changes(bundle: ServedBundle, changes: list[tuple[str, dict[str, Any]]]) -> None:
+    """Check changes against the current catalogue.
+
+    Raises Refusal for what it cannot hold, with the place and without the value.
+    """
+    columns = bundle.live.catalogue.columns
     known = sorted(set(columns) - {"item_id"})
     for at, (_, fields) in enumerate(changes):
         for name, value in fields.items():
             if name not in columns or name == "item_id":
                 raise invalid_field(f"items.{at}", f"a field that is not one of {', '.join(known)}")
-            if not one.live.fits(name, value):
+            if not bundle.live.fits(name, value):
                 place = name if name in FIELDS else f"attributes.{name}"
                 raise invalid_field(f"items.{at}.{place}", "a value that is not of its column's type")
 
@@ -105,13 +108,13 @@ def _stored(change: Callable[[], int], look: Callable[[], None]) -> int:
     return sequence
 
 
-def _similar(one: ServedBundle, item_id: str, asked: SimilarRequest) -> Response:
-    place = _place(one, item_id)
-    check_fields(one, asked.fields)
-    hidden, _ = places(one, asked.exclude)
-    items, scores = similar_to(one, place, asked.top_k, shown_for(one, asked.filter), hidden)
-    listed = list_json(one, items, scores, fields=asked.fields)
-    body = with_items({"bundle_version": one.version, "item_id": item_id}, "similar", listed)
+def _similar(bundle: ServedBundle, item_id: str, request: SimilarRequest) -> Response:
+    place = _place(bundle, item_id)
+    check_fields(bundle, request.fields)
+    hidden, _ = places(bundle, request.exclude)
+    items, scores = similar_to(bundle, place, request.top_k, shown_for(bundle, request.filter), hidden)
+    listed = list_json(bundle, items, scores, fields=request.fields)
+    body = with_items({"bundle_version": bundle.version, "item_id": item_id}, "similar", listed)
     return Response(body, 200, NO_STORE, "application/json")
 
 
@@ -119,8 +122,8 @@ def _current(apps: Apps, request: Request) -> ServedBundle:
     return apps.of(caller(request.scope).app).current
 
 
-def _place(one: ServedBundle, item_id: str) -> int:
-    place = int(one.live.index_of([item_id])[0])
+def _place(bundle: ServedBundle, item_id: str) -> int:
+    place = int(bundle.live.index_of([item_id])[0])
     if place < 0:
-        raise Refusal("unknown_item", f"item_id: not in bundle {one.version}", {"current": one.version})
+        raise Refusal("unknown_item", f"item_id: not in bundle {bundle.version}", {"current": bundle.version})
     return place

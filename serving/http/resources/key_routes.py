@@ -83,13 +83,13 @@ def add_keys(app: FastAPI, book: KeyBook) -> None:
         return KeyList(
             keys=[
                 KeyDescription(
-                    key_id=one.key_id,
-                    app=one.app,
-                    scopes=list(one.scopes),
-                    created_at=one.created_at,
-                    revoked_at=one.revoked_at,
+                    key_id=entry.key_id,
+                    app=entry.app,
+                    scopes=list(entry.scopes),
+                    created_at=entry.created_at,
+                    revoked_at=entry.revoked_at,
                 )
-                for one in rows
+                for entry in rows
             ]
         )
 

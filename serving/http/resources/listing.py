@@ -13,7 +13,7 @@ from data.errors import ModelError
 from recsys.catalogue.candidates import COLUMNS, encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
-from recsys.lists.rules import Arranged, Prepared, Rules, arrange, lifted, parse_rules
+from recsys.lists.rules import PreparedRules, RankedList, Rules, apply_lifts, arrange, parse_rules
 from recsys.model.fold_in import CART_WEIGHT, blend, cart_query, context_query
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
@@ -22,17 +22,17 @@ from serving.http.bodies import invalid_field, profile_vector
 from serving.http.cursor import decode_cursor, encode_cursor
 from serving.http.resources.ask_bodies import ClusterRequest, NoisedRequest, ProfileRequest, Reason
 from serving.http.resources.item_json import check_fields, field_columns
-from serving.shelf.served import ServedBundle, Shown
+from serving.shelf.served import ServedBundle, VisibleItems
 
 Vector = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
-Chosen = tuple[Items, Vector, npt.NDArray[np.bool_] | None]
+SearchHits = tuple[Items, Vector, npt.NDArray[np.bool_] | None]
 """item_idx (k,) and scores (k,), best first; and (k,) which are there by a pin, where there were rules or diversity."""
 _NO_ITEMS = np.empty(0, dtype=np.int32)
 _NO_RULES = Rules()
 
 
-class Listed(NamedTuple):
+class ListResult(NamedTuple):
     """A list: item_idx (k,) and scores (k,), best first, reasons if they were asked for, and what the answer says.
 
     fallback: nothing was known of the shopper, so it is the trend.
@@ -62,78 +62,78 @@ class Question(NamedTuple):
     one: ServedBundle
     asked: ProfileRequest
     query: _Query
-    shown: Shown
+    shown: VisibleItems
     hidden: Items
     before: Items
-    prepared: Prepared | None
+    prepared: PreparedRules | None
     unknown_exclude: list[str]
     unknown_items: list[str]
 
 
-def list_for(one: ServedBundle, asked: ProfileRequest) -> Listed:
-    """The list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
-    question = question_of(one, asked)
+def list_for(served: ServedBundle, request: ProfileRequest) -> ListResult:
+    """Make the list of a request. Raises Refusal for what the bundle cannot answer; no message holds what was sent."""
+    question = question_of(served, request)
     return listed(question, search(question))
 
 
-def question_of(one: ServedBundle, asked: ProfileRequest) -> Question:
-    """What is to be searched for. Raises Refusal as list_for."""
-    live = one.live
-    check_fields(one, asked.fields)
-    exclude, unknown_exclude = places(one, asked.exclude)
-    page, unknown_items = places(one, [] if asked.context is None else [asked.context])
-    cart, unknown_cart = places(one, asked.cart)
+def question_of(served: ServedBundle, request: ProfileRequest) -> Question:
+    """Resolve a request into what is to be searched for. Raises Refusal as list_for."""
+    live = served.live
+    check_fields(served, request.fields)
+    exclude, unknown_exclude = places(served, request.exclude)
+    page, unknown_items = places(served, [] if request.context is None else [request.context])
+    cart, unknown_cart = places(served, request.cart)
     unknown_items = [*unknown_items, *unknown_cart]
     near = np.concatenate((page, cart)) if len(page) or len(cart) else _NO_ITEMS
-    before = _NO_ITEMS if asked.cursor is None else decode_cursor(asked.cursor, one.version)
+    before = _NO_ITEMS if request.cursor is None else decode_cursor(request.cursor, served.version)
     hidden = (
         np.concatenate((exclude, near, before[before < live.n_items]))
         if len(exclude) or len(near) or len(before)
         else _NO_ITEMS
     )
-    shown = shown_for(one, asked.filter)
-    query = _query(one, asked, int(page[0]) if len(page) else None, cart)
+    shown = shown_for(served, request.filter)
+    query = _query(served, request, int(page[0]) if len(page) else None, cart)
     prepared = None
-    if asked.rules:
-        prepared = _prepared(one, asked.rules, before)
+    if request.rules:
+        prepared = _prepared(served, request.rules, before)
         unknown_items = [*unknown_items, *prepared.unknown]
-    return Question(one, asked, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
+    return Question(served, request, query, shown, hidden, before, prepared, unknown_exclude, unknown_items)
 
 
-def search(question: Question) -> Chosen:
-    """The items of a question, best first."""
-    one, asked, query, shown, hidden, _, prepared, _, _ = question
-    if prepared is None and asked.diversity == 0.0:
-        return *_plain(one, query, shown, hidden, asked.top_k), None
-    found = _arranged(one, query, shown, hidden, asked, prepared)
-    return found.item_idx, found.scores, found.pinned
+def search(question: Question) -> SearchHits:
+    """Search the items of a question, best first."""
+    served, request, query, shown, hidden, _, prepared, _, _ = question
+    if prepared is None and request.diversity == 0.0:
+        return *_plain(served, query, shown, hidden, request.top_k), None
+    ranked = _arranged(served, query, shown, hidden, request, prepared)
+    return ranked.item_idx, ranked.scores, ranked.pinned
 
 
-def search_all(questions: Sequence[Question]) -> list[Chosen]:
-    """The items of each question; those that differ in their vector alone are searched in one."""
-    found: list[Chosen | None] = [None] * len(questions)
+def search_all(questions: Sequence[Question]) -> list[SearchHits]:
+    """Search the items of each question; those that differ in their vector alone are searched in one."""
+    results: list[SearchHits | None] = [None] * len(questions)
     alike: dict[tuple[int, int, int, float], list[tuple[int, Vector]]] = {}
-    for place, (one, asked, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
-        if prepared is None and asked.diversity == 0.0 and query.vector is not None and not len(hidden):
-            alike.setdefault((id(one), id(shown), asked.top_k, query.weight), []).append((place, query.vector))
+    for place, (served, request, query, shown, hidden, _, prepared, _, _) in enumerate(questions):
+        if prepared is None and request.diversity == 0.0 and query.vector is not None and not len(hidden):
+            alike.setdefault((id(served), id(shown), request.top_k, query.weight), []).append((place, query.vector))
     for (_, _, top_k, weight), members in alike.items():
         first = questions[members[0][0]]
         vectors = np.array([vector for _, vector in members])
         lists = first.one.live.search_many(vectors, top_k, trend_weight=weight, selection=first.shown.selection)
         for (place, _), (items, scores) in zip(members, lists, strict=True):
-            found[place] = items, scores, None
-    return [search(question) if one is None else one for question, one in zip(questions, found, strict=True)]
+            results[place] = items, scores, None
+    return [search(question) if hits is None else hits for question, hits in zip(questions, results, strict=True)]
 
 
-def listed(question: Question, chosen: Chosen) -> Listed:
-    """What is answered of what was found."""
-    one, asked, before = question.one, question.asked, question.before
+def listed(question: Question, chosen: SearchHits) -> ListResult:
+    """Make what is answered of what was found."""
+    served, request, before = question.one, question.asked, question.before
     items, scores, pinned = chosen
-    reasons = _reasons(one, question.query, items, pinned, question.prepared) if asked.reasons else None
+    reasons = _reasons(served, question.query, items, pinned, question.prepared) if request.reasons else None
     cursor = None
-    if len(items) == asked.top_k or (len(items) and _held_back(question, items)):
-        cursor = encode_cursor(one.version, items if not len(before) else np.concatenate((before, items)))
-    return Listed(
+    if len(items) == request.top_k or (len(items) and _held_back(question, items)):
+        cursor = encode_cursor(served.version, items if not len(before) else np.concatenate((before, items)))
+    return ListResult(
         items=items,
         scores=scores,
         reasons=reasons,
@@ -145,7 +145,7 @@ def listed(question: Question, chosen: Chosen) -> Listed:
 
 
 def _held_back(question: Question, items: Items) -> bool:
-    """Whether a list is short because of its caps: they hold for a page, and the next one has room for more."""
+    """Check if a list is short because of its caps. They hold for a page, and the next one has room for more."""
     if question.prepared is None or not question.prepared.caps:
         return False
     left = question.shown.mask.copy()
@@ -154,76 +154,78 @@ def _held_back(question: Question, items: Items) -> bool:
     return bool(left.any())
 
 
-def candidates_for(one: ServedBundle, asked: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
-    """Candidates as they travel, and the excluded ids that the bundle does not have. Raises Refusal."""
-    check_fields(one, asked.fields)
-    exclude, unknown = places(one, asked.exclude)
-    shown = shown_for(one, asked.filter)
-    if isinstance(asked, ClusterRequest):
+def candidates_for(served: ServedBundle, request: ClusterRequest | NoisedRequest) -> tuple[dict[str, Any], list[str]]:
+    """Encode candidates as they travel, and list the excluded ids that the bundle does not have. Raises Refusal."""
+    check_fields(served, request.fields)
+    exclude, unknown = places(served, request.exclude)
+    shown = shown_for(served, request.filter)
+    if isinstance(request, ClusterRequest):
         try:
-            queries = cluster_queries(one.clusters, asked.clusters)
+            queries = cluster_queries(served.clusters, request.clusters)
         except ModelError as error:
             raise invalid_field("clusters", str(error).partition(": ")[2]) from None
     else:
-        vector = profile_vector(asked.noised, one.bundle.table.dim, "noised")
-        mean = in_shares(one.bundle.table.mean_profile, one.bundle.table.parts, one.bundle.config)
+        vector = profile_vector(request.noised, served.bundle.table.dim, "noised")
+        mean = in_shares(served.bundle.table.mean_profile, served.bundle.table.parts, served.bundle.config)
         queries = direction_queries(vector, mean)
-    weight = one.bundle.config.trend_weight
+    weight = served.bundle.config.trend_weight
     lists = [
-        one.live.search(query, asked.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
+        served.live.search(query, request.candidates, trend_weight=weight, selection=shown.selection, hidden=exclude)[0]
         for query in queries
     ]
-    chosen = np.sort(interleave(np.stack(lists), asked.candidates)) if len(lists[0]) else _NO_ITEMS
-    candidates = encode_candidates(one.quantized, chosen)
-    if asked.fields is not None:
+    chosen = np.sort(interleave(np.stack(lists), request.candidates)) if len(lists[0]) else _NO_ITEMS
+    candidates = encode_candidates(served.quantized, chosen)
+    if request.fields is not None:
         kept = {name: value for name, value in candidates.items() if name not in COLUMNS or name == "item_id"}
-        candidates = kept | field_columns(one, chosen, asked.fields)
+        candidates = kept | field_columns(served, chosen, request.fields)
     return candidates, unknown
 
 
-def similar_to(one: ServedBundle, item_idx: int, top_k: int, shown: Shown, hidden: Items) -> tuple[Items, Vector]:
-    """The available items of highest cosine to one item, itself left out."""
-    scores = _cosine(one, item_idx)
+def similar_to(
+    served: ServedBundle, item_idx: int, top_k: int, shown: VisibleItems, hidden: Items
+) -> tuple[Items, Vector]:
+    """Find the available items of highest cosine to one item, itself left out."""
+    scores = _cosine(served, item_idx)
     allowed = shown.mask.copy()
     allowed[item_idx] = False
     allowed[hidden] = False
     return best(np.where(allowed, scores, np.float32(-np.inf)), top_k)
 
 
-def places(one: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
-    """item_idx of the ids that there are, in their order, and the ids that there are not."""
+def places(served: ServedBundle, item_ids: Sequence[str]) -> tuple[Items, list[str]]:
+    """Find item_idx of the ids that there are, in their order, and list the ids that there are not."""
     if not item_ids:
         return _NO_ITEMS, []
-    found = one.live.index_of(item_ids)
-    missing = found < 0
+    item_idx = served.live.index_of(item_ids)
+    missing = item_idx < 0
     if not missing.any():
-        return found, []
+        return item_idx, []
     unknown = [item_ids[place] for place in np.flatnonzero(missing).tolist()]
-    return found[~missing], unknown
+    return item_idx[~missing], unknown
 
 
-def shown_for(one: ServedBundle, asked: dict[str, Any] | None) -> Shown:
-    """What a filter lets through. Raises Refusal with the place of what is wrong in it."""
-    if asked is None:
-        return one.everything
+def shown_for(served: ServedBundle, sent: dict[str, Any] | None) -> VisibleItems:
+    """Select what a filter lets through. Raises Refusal with the place of what is wrong in it."""
+    if sent is None:
+        return served.everything
     try:
-        return one.shown(parse_filter(asked))
+        return served.visible(parse_filter(sent))
     except ModelError as error:
         raise _refused(error) from None
 
 
-def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: Items) -> _Query:
-    """What is searched for: the profile, and before it what the cart says, and before both the page's item.
+def _query(served: ServedBundle, request: ProfileRequest, context: int | None, cart: Items) -> _Query:
+    """Make the query: the profile, and before it what the cart says, and before both the page's item.
 
     context: of an item, None for no page. cart: (n,) item_idx. With both, the cart's query stands where the profile
     stands on a page without a cart.
     """
-    bundle, live = one.bundle, one.live
-    profile = None if asked.profile is None else profile_vector(asked.profile, bundle.table.dim)[0]
+    bundle, live = served.bundle, served.live
+    profile = None if request.profile is None else profile_vector(request.profile, bundle.table.dim)[0]
     weight = bundle.config.trend_weight
     vector, like = profile, None
     if len(cart):
-        like = _cart_direction(one, cart)
+        like = _cart_direction(served, cart)
         vector = blend(like, profile, CART_WEIGHT)
     if context is not None:
         row = live.vectors(np.array([context], dtype=np.int32))[0]
@@ -235,7 +237,7 @@ def _query(one: ServedBundle, asked: ProfileRequest, context: int | None, cart: 
 
 
 def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
-    """(dim,) of what goes with a cart; where the bundle knows none of its items, their mean by content."""
+    """Compute what goes with a cart, (dim,). Where the bundle knows none of its items, it is their mean by content."""
     table = one.bundle.table
     known = cart[cart < one.live.n_known]
     if len(known):
@@ -243,11 +245,13 @@ def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
     return context_query(table, one.live.vectors(cart).mean(axis=0), None)
 
 
-def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k: int) -> tuple[Items, Vector]:
+def _plain(served: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items, top_k: int) -> tuple[Items, Vector]:
     if query.vector is not None:
-        return one.live.search(query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden)
-    order = one.by_trend
-    if shown is not one.everything:
+        return served.live.search(
+            query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden
+        )
+    order = served.by_trend
+    if shown is not served.everything:
         order = order[shown.mask[order]]
     else:
         order = order[: top_k + len(hidden) + int(np.count_nonzero(~shown.mask))]
@@ -256,36 +260,36 @@ def _plain(one: ServedBundle, query: _Query, shown: Shown, hidden: Items, top_k:
         order = order[: top_k + len(hidden)]
         order = order[~np.isin(order, hidden)]
     items = order[:top_k]
-    return items, one.live.trend[items]
+    return items, served.live.trend[items]
 
 
 def _arranged(
-    one: ServedBundle,
+    served: ServedBundle,
     query: _Query,
-    shown: Shown,
+    shown: VisibleItems,
     hidden: Items,
-    asked: ProfileRequest,
-    prepared: Prepared | None,
-) -> Arranged:
-    scores = _scores(one, query)
+    request: ProfileRequest,
+    prepared: PreparedRules | None,
+) -> RankedList:
+    scores = _scores(served, query)
     allowed = shown.mask.copy()
     allowed[hidden] = False
     chosen = _NOTHING_PREPARED if prepared is None else prepared
-    raised = lifted(scores, allowed, chosen)
+    raised = apply_lifts(scores, allowed, chosen)
     first = None
-    if asked.diversity > 0.0 and allowed.any():
-        pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(asked.top_k))
-        first = pool[diversify(values, one.live.vectors(pool), asked.top_k, asked.diversity)]
-    return arrange(raised, allowed, chosen, asked.top_k, first)
+    if request.diversity > 0.0 and allowed.any():
+        pool, values = best(np.where(allowed, raised, np.float32(-np.inf)), pool_size(request.top_k))
+        first = pool[diversify(values, served.live.vectors(pool), request.top_k, request.diversity)]
+    return arrange(raised, allowed, chosen, request.top_k, first)
 
 
-_NOTHING_PREPARED = Prepared(None, (), (), ())
+_NOTHING_PREPARED = PreparedRules(None, (), (), ())
 
 
-def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepared:
-    """The rules; on a later page pins have moved up by what was shown, and those that were shown are gone."""
+def _prepared(served: ServedBundle, sent: dict[str, Any], before: Items) -> PreparedRules:
+    """Prepare the rules. On a later page pins have moved up by what was shown, and those that were shown are gone."""
     try:
-        prepared = one.prepared(parse_rules(sent))
+        prepared = served.prepare(parse_rules(sent))
     except ModelError as error:
         raise _refused(error) from None
     if not len(before) or not prepared.pins:
@@ -295,38 +299,38 @@ def _prepared(one: ServedBundle, sent: dict[str, Any], before: Items) -> Prepare
     return replace(prepared, pins=pins)
 
 
-def _scores(one: ServedBundle, query: _Query) -> Vector:
-    """(n_items,) float32 of every item, new ones included."""
-    live, table = one.live, one.bundle.table
+def _scores(served: ServedBundle, query: _Query) -> Vector:
+    """Score every item, new ones included, (n_items,) float32."""
+    live, table = served.live, served.bundle.table
     if query.vector is None:
         return live.trend
     known = table.item_embeddings @ query.vector + np.float32(query.weight) * table.trend
     return known if not len(live.numbers) else np.concatenate((known, live.embeddings @ query.vector))
 
 
-def _cosine(one: ServedBundle, item_idx: int) -> Vector:
-    live = one.live
+def _cosine(served: ServedBundle, item_idx: int) -> Vector:
+    live = served.live
     vector = live.vectors(np.array([item_idx]))[0]
-    rows = one.bundle.table.item_embeddings
+    rows = served.bundle.table.item_embeddings
     scores = rows @ vector
-    lengths: Vector = one.once("lengths", lambda: np.linalg.norm(rows, axis=1).astype(np.float32))
+    lengths: Vector = served.once("lengths", lambda: np.linalg.norm(rows, axis=1).astype(np.float32))
     if len(live.numbers):
         scores = np.concatenate((scores, live.embeddings @ vector))
         lengths = np.concatenate((lengths, np.linalg.norm(live.embeddings, axis=1)))
     scale = lengths * np.float32(np.linalg.norm(vector))
-    found: Vector = np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0)
-    return found
+    cosines: Vector = np.divide(scores, scale, out=np.zeros_like(scores), where=scale > 0)
+    return cosines
 
 
 def _reasons(
-    one: ServedBundle,
+    served: ServedBundle,
     query: _Query,
     items: Items,
     pinned: npt.NDArray[np.bool_] | None,
-    prepared: Prepared | None,
+    prepared: PreparedRules | None,
 ) -> tuple[Reason, ...]:
-    """Of each item: pinned, else boosted if a rule lifted it, else the largest part of its score."""
-    live = one.live
+    """Give each item's reason: pinned, else boosted if a rule lifted it, else the largest part of its score."""
+    live = served.live
     rows = live.vectors(items)
     parts: dict[Reason, Vector] = {"trend": np.float32(query.weight) * live.trend[items]}
     if query.like is not None:
@@ -336,15 +340,15 @@ def _reasons(
         parts["profile"] = rows @ scale
     names = list(parts)
     largest = np.argmax(np.stack(list(parts.values())), axis=0) if len(items) else _NO_ITEMS
-    found: list[Reason] = []
+    reasons: list[Reason] = []
     for place, item in enumerate(items.tolist()):
         if pinned is not None and pinned[place]:
-            found.append("pinned")
+            reasons.append("pinned")
         elif prepared is not None and prepared.lift is not None and prepared.lift[item] > 0:
-            found.append("boosted")
+            reasons.append("boosted")
         else:
-            found.append("trend" if query.vector is None else names[int(largest[place])])
-    return tuple(found)
+            reasons.append("trend" if query.vector is None else names[int(largest[place])])
+    return tuple(reasons)
 
 
 def _refused(error: ModelError) -> Exception:

@@ -62,7 +62,7 @@ class ReportDesk(Protocol):
         """Where they come in."""
 
     def max_report_bytes(self) -> int:
-        """The longest one that any round can have."""
+        """Return the length of the longest one that any round can have."""
 
     def come_back_s(self, now: int) -> int:
         """Seconds until asking for a next task makes sense."""
@@ -92,12 +92,12 @@ class Receiver:
 
     @staticmethod
     def of(settings: IntakeSettings | None, metrics: Metrics) -> Receiver:
-        """A receiver with all its memory free."""
+        """Make a receiver with all its memory free."""
         chosen = settings or IntakeSettings()
         return Receiver(chosen, metrics, Memory(chosen.memory_bytes, int(chosen.memory_bytes * chosen.issuer_share)))
 
     async def take(self, request: Request, desk: ReportDesk) -> Response:
-        """The answer to one report, once it is durable. Raises Refusal."""
+        """Take one report and answer it, once it is durable. Raises Refusal."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != OCTETS:
             raise Refusal("unsupported_media_type", f"content-type: must be {OCTETS}")
         upload = _Upload(desk)
@@ -195,7 +195,7 @@ class _Upload:
         self._head, self._found = head, found
 
     def add(self, piece: bytes) -> None:
-        """The next bytes. Raises OversizedReport as soon as they are too many."""
+        """Add the next bytes. Raises OversizedReport as soon as they are too many."""
         self._body += piece
         if len(self._body) > self._bound:
             raise OversizedReport(f"report: must be at most {self._bound} bytes")

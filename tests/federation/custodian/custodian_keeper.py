@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from federation.custodian.schema import ANSWERS, COUNTED, LEDGER, LOG, ROUNDS
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.exchange import Answer
-from federation.private_sum.sealing import framed
+from federation.private_sum.sealing import frame_fields
 from federation.protocol.messages import Task
 from federation.protocol.transparency import task_entry
 from federation.service.custodian_client import CustodianClient
@@ -165,7 +165,7 @@ def check_books(folder: Path, database: str | None = None) -> None:
     assert set(ledger) == {(row.task_hash, row.block) for row in answers}
     signed = [task_entry(Task.from_bytes(row.task)) for row in rounds.values()]
     assert [row.position for row in log] == list(range(len(log)))
-    assert set(signed) == {row.entry for row in log if row.entry.startswith(framed(b"task"))}
+    assert set(signed) == {row.entry for row in log if row.entry.startswith(frame_fields(b"task"))}
     for task_hash, row in rounds.items():
         assert row.answered == sum(of == task_hash for of, _ in ledger)
         assert row.closed_at is not None or (folder / "round-keys" / task_hash.hex()).exists()

@@ -39,7 +39,7 @@ def watch_commits() -> None:
 
     def committed(dialect: DefaultDialect, connection: Any) -> None:
         plain(dialect, connection)
-        write_points.reached("database: committed")
+        write_points.crash_point("database: committed")
 
     DefaultDialect.do_commit = committed  # type: ignore[method-assign]
 

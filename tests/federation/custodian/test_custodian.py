@@ -131,7 +131,7 @@ def test_a_draft_weaker_than_the_plan_is_not_signed(make: Make, change: Callable
     custodian = make()
     with pytest.raises(TaskRefused, match=named):
         custodian.open_round(change(draft()).draft_bytes(), now())
-    assert custodian.spent().rounds_open == 0
+    assert custodian.totals().rounds_open == 0
     assert not list(custodian.round_keys.folder.glob("[!.]*"))
 
 
@@ -159,7 +159,7 @@ def test_each_refusal_leaves_no_trace(make: Make) -> None:
     again = batch_of(task, 1, [*some_reports(task, 5, block=1), reports[0]])
     other = batch_of(task, 0, some_reports(task, 5))
     nowhere = replace(a_batch(task), block=len(task.blocks))
-    before = (custodian.spent(), ledger(custodian), counted(custodian))
+    before = (custodian.totals(), ledger(custodian), counted(custodian))
     for batch, refusal in [
         (foreign, ForeignTask),
         (too_few, BatchTooSmall),
@@ -172,7 +172,7 @@ def test_each_refusal_leaves_no_trace(make: Make) -> None:
             custodian.answer(batch.to_bytes(), now())
     with pytest.raises(MalformedBatch):
         custodian.answer(b"OSB1", now())
-    assert (custodian.spent(), ledger(custodian), counted(custodian)) == before
+    assert (custodian.totals(), ledger(custodian), counted(custodian)) == before
 
 
 def test_a_report_is_counted_once_across_rounds(make: Make) -> None:
@@ -290,7 +290,7 @@ def test_the_ledger_states_epsilon_after_every_round(make: Make) -> None:
     plan = custodian.plan
     assert [row["epsilon"] for row in rows[::2]] == pytest.approx([plan.epsilon_after(min(n, 4)) for n in range(1, 7)])
     assert all(row["noise_multiplier"] >= plan.noise_multiplier for row in rows)
-    spent = custodian.spent()
+    spent = custodian.totals()
     assert spent.epsilon == plan.epsilon == max(row["epsilon"] for row in rows)
     assert (spent.rounds_answered, spent.batches, spent.reports) == (6, 12, 60)
 
@@ -299,7 +299,7 @@ def test_privacy_off_is_written_into_the_ledger(make: Make) -> None:
     custodian = make(OFF)
     custodian.answer(a_batch(open_task(custodian)).to_bytes(), now())
     assert [(row["epsilon"], row["sigma"]) for row in ledger(custodian)] == [(None, 0)]
-    assert custodian.spent().epsilon == float("inf")
+    assert custodian.totals().epsilon == float("inf")
 
 
 def test_rounds_beyond_the_budget_are_refused(make: Make) -> None:
@@ -340,7 +340,7 @@ def test_an_abandoned_round_is_closed_in_the_end(make: Make) -> None:
     custodian.answer(answered, now())
     late = task.deadline + GRACE_S + 1
     custodian = make(at=late)
-    assert custodian.spent().rounds_open == 0
+    assert custodian.totals().rounds_open == 0
     assert custodian.round_keys.read(task.hash) is None
     custodian.answer(answered, late)
     custodian = make(at=late + GRACE_S + 1)

@@ -59,7 +59,7 @@ def nursery() -> Iterator[Nursery]:
 def test_the_points_are_all_there_are() -> None:
     assert custodian_store.__file__ is not None
     source = Path(custodian_store.__file__).read_text(encoding="utf-8")
-    assert set(re.findall(r'reached\("([^"]+)"\)', source)) == set(POINTS)
+    assert set(re.findall(r'crash_point\("([^"]+)"\)', source)) == set(POINTS)
 
 
 def play(client: CustodianClient, task_id: str) -> dict[str, object]:

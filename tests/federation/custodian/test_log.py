@@ -156,7 +156,7 @@ def test_what_is_signed_and_what_is_logged_are_one_transaction(
     with pytest.raises(KeyboardInterrupt):
         custodian.open_round(draft().draft_bytes(), now())
     assert entries(custodian) == before
-    assert custodian.spent().rounds_open == 0
+    assert custodian.totals().rounds_open == 0
 
 
 def test_a_store_from_before_there_was_a_log_logs_what_it_signed(tmp_path: Path) -> None:

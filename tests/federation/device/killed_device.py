@@ -16,11 +16,11 @@ from typing import Any
 
 import httpcore._backends.sync as sockets
 
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Draws
+from federation.device.reporting import DeviceRandomness
 from federation.device.vault import Position, Vault
 from federation.device.vault.vault import Reading
 from tests.federation.forking import answer_each
@@ -110,8 +110,8 @@ def run(folder: Path, url: str, kill_at: int | None, *, is_careless: bool) -> di
         url,
         POLICY,
         lambda: b"token",
-        draws=Draws(waiting=random.Random(0)),
-        patience=Patience(spread_s=0.0, attempts=1),
+        draws=DeviceRandomness(waiting=random.Random(0)),
+        retry=RetryPolicy(spread_s=0.0, attempts=1),
         now=lambda: NOW,
         on_step=step,
     )

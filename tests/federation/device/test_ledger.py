@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from federation.device.ledger import Entry, Participation, Pending
+from federation.device.ledger import LedgerEntry, Participation, PendingReport
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.plan import Part, SumPlan
@@ -31,20 +31,23 @@ def test_its_epsilon_is_that_of_the_plans_accountant(noise: float, participation
 def test_a_device_may_spend_the_whole_plan_and_no_more() -> None:
     plan = PrivacyPlan(CLIPS, 4.0, 5, min_reports=50, max_reports=1000, delta=1e-6)
     rho = rho_of(plan.sum_plan(16, 8))
-    spent = Participation(tuple(Entry(bytes(32), round_, 0, rho) for round_ in range(4)))
+    spent = Participation(tuple(LedgerEntry(bytes(32), round_, 0, rho) for round_ in range(4)))
     assert spent.epsilon(plan.delta, and_rho=rho) <= plan.epsilon < spent.epsilon(plan.delta, and_rho=2 * rho)
 
 
 def test_nothing_spent_is_zero_and_one_sum_in_the_clear_is_infinite() -> None:
     assert Participation().epsilon(1e-6) == 0.0
-    assert Participation((Entry(bytes(32), 0, 0, math.inf),)).epsilon(1e-6) == math.inf
+    assert Participation((LedgerEntry(bytes(32), 0, 0, math.inf),)).epsilon(1e-6) == math.inf
     assert epsilon_of(1e-12, 0.5) == 0.0
 
 
 def test_what_is_stored_is_what_is_read() -> None:
     own = Participation(
-        entries=(Entry(bytes(range(32)), 3, 1_800_000_000, 0.125), Entry(bytes(32), 4, 1_800_000_001, math.inf)),
-        pending=Pending(bytes(32), 1_800_000_100, 1_800_000_050.5, bytes(range(256))),
+        entries=(
+            LedgerEntry(bytes(range(32)), 3, 1_800_000_000, 0.125),
+            LedgerEntry(bytes(32), 4, 1_800_000_001, math.inf),
+        ),
+        pending=PendingReport(bytes(32), 1_800_000_100, 1_800_000_050.5, bytes(range(256))),
         come_back_at=1_800_000_200,
         measures_only=False,
     )
@@ -53,17 +56,17 @@ def test_what_is_stored_is_what_is_read() -> None:
 
 
 def test_it_prints_neither_the_report_nor_the_tasks() -> None:
-    pending = Pending(b"\x07" * 32, 1, 2.0, b"the report")
+    pending = PendingReport(b"\x07" * 32, 1, 2.0, b"the report")
     assert "report" not in repr(pending)
-    assert "x07" not in repr(pending) + repr(Entry(b"\x07" * 32, 0, 0, 1.0))
+    assert "x07" not in repr(pending) + repr(LedgerEntry(b"\x07" * 32, 0, 0, 1.0))
 
 
 def test_what_proofs_take_of_delta_stays_in_the_ledger() -> None:
     rho, error = 0.01, 1e-7
-    plain = Participation(tuple(Entry(bytes(32), n, 0, rho) for n in range(3)))
-    proved = Participation(tuple(Entry(bytes(32), n, 0, rho, error) for n in range(3)))
+    plain = Participation(tuple(LedgerEntry(bytes(32), n, 0, rho) for n in range(3)))
+    proved = Participation(tuple(LedgerEntry(bytes(32), n, 0, rho, error) for n in range(3)))
     assert proved.epsilon(1e-6) == epsilon_of(3 * rho, 1e-6 - 3 * error) > plain.epsilon(1e-6)
     assert proved.epsilon(1e-6, and_rho=rho, and_proof_error=error) == epsilon_of(4 * rho, 1e-6 - 4 * error)
     assert proved.epsilon(3e-7) == math.inf
     assert Participation.decode(proved.encode()) == proved
-    assert Entry.decode([bytes(32).hex(), 1, 2, 0.5]) == Entry(bytes(32), 1, 2, 0.5)  # of a vault of before
+    assert LedgerEntry.decode([bytes(32).hex(), 1, 2, 0.5]) == LedgerEntry(bytes(32), 1, 2, 0.5)  # of a vault of before

@@ -13,11 +13,11 @@ from data.errors import ServingError
 from data.interactions import MICROS_PER_DAY
 from federation.custodian.policy import answer_batch
 from federation.device.contribution import OwnHistory, training_vectors
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Draws, Outcome
+from federation.device.reporting import DeviceRandomness, Outcome
 from federation.device.state import known_columns
 from federation.private_sum.fixed_point import decode
 from federation.private_sum.in_process import sum_in_process
@@ -49,8 +49,8 @@ def device(tmp_path: Path) -> Device:
     return made
 
 
-def draws(block: int | None = None, rounding: int | None = None, *, measures_only: bool = False) -> Draws:
-    one = Draws(
+def draws(block: int | None = None, rounding: int | None = None, *, measures_only: bool = False) -> DeviceRandomness:
+    one = DeviceRandomness(
         measures_only=lambda: measures_only,
         rounding=None if rounding is None else np.random.default_rng(rounding),
         waiting=random.Random(0),
@@ -67,8 +67,8 @@ class Waits:
     def now(self) -> float:
         return NOW + sum(self.slept)
 
-    def patience(self, **changes: float) -> Patience:
-        return Patience(**({"spread_s": 0.0, "stay_s": math.inf} | changes), sleep=self.slept.append)  # type: ignore[arg-type]
+    def retry(self, **changes: float) -> RetryPolicy:
+        return RetryPolicy(**({"spread_s": 0.0, "stay_s": math.inf} | changes), sleep=self.slept.append)  # type: ignore[arg-type]
 
 
 def part(
@@ -78,8 +78,8 @@ def part(
     *,
     waits: Waits | None = None,
     base_url: str = "https://shop.test",
-    chance: Draws | None = None,
-    **patience: float,
+    chance: DeviceRandomness | None = None,
+    **retry: float,
 ) -> Outcome:
     waits = waits or Waits()
     with service.client(base_url) as client:
@@ -89,7 +89,7 @@ def part(
             policy,
             lambda: TOKEN,
             draws=chance or draws(),
-            patience=waits.patience(**patience),
+            retry=waits.retry(**retry),
             now=waits.now,
         )
 
@@ -501,8 +501,8 @@ def test_no_cookie_ties_a_report_to_anything(device: Device, bundle: Bundle, mon
         )
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
-    patience = Patience(spread_s=0.0)
-    found = take_part(device, "https://shop.test", POLICY, lambda: TOKEN, patience=patience, now=lambda: NOW)
+    retry = RetryPolicy(spread_s=0.0)
+    found = take_part(device, "https://shop.test", POLICY, lambda: TOKEN, retry=retry, now=lambda: NOW)
     assert found.status == "accepted"
     assert len(sent) == 4  # task, catalogue, its changes, report
     assert all(set(headers) <= ALLOWED_HEADERS for headers in sent)
@@ -518,9 +518,7 @@ def test_the_shops_login_in_the_same_client_is_not_sent_along(device: Device, bu
     logged_in = {"transport": httpx.MockTransport(answer), "auth": ("alice", "secret"), "cookies": {"session": "alice"}}
     with httpx.Client(base_url="https://shop.test", **logged_in) as client:
         waits = Waits()
-        found = take_part(
-            device, client, POLICY, lambda: TOKEN, draws=draws(), patience=waits.patience(), now=waits.now
-        )
+        found = take_part(device, client, POLICY, lambda: TOKEN, draws=draws(), retry=waits.retry(), now=waits.now)
     assert found.status == "accepted"
     federated = [request for request in sent if "/federation/" in request.url.path]
     assert len(federated) == 2

@@ -18,7 +18,7 @@ from data.interactions import EventKind
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import keep_definitions, note
-from federation.device.ledger import Entry, Pending
+from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.outcome_log import Enrolment
 from federation.device.state import MINOR, DeviceState, Event, OwnRows
@@ -42,8 +42,8 @@ def old_home(tmp_path: Path) -> Path:
 
 def a_state() -> DeviceState:
     """A state with something at every level."""
-    entry = Entry(bytes(32), 3, 1_700_000_000, 0.25)
-    pending = Pending(bytes(32), 1_700_000_900, 1_700_000_500.5, b"report")
+    entry = LedgerEntry(bytes(32), 3, 1_700_000_000, 0.25)
+    pending = PendingReport(bytes(32), 1_700_000_900, 1_700_000_500.5, b"report")
     experiment = an_experiment()
     state = DeviceState("contribute", (Event(1, "a", EventKind.VIEW), Event(2, "b", EventKind.CART)))
     account, _ = state.noise.with_draw("v1", NoisePolicy(), 0.0, lambda: np.ones(3, dtype=np.float32))
@@ -194,9 +194,9 @@ def test_a_vault_of_format_1_is_read(old_home: Path) -> None:
     assert own is not None
     assert own.item_ids == ("sku-0", "sku-1")
     np.testing.assert_array_equal(own.rows, np.arange(8).reshape(2, 4))
-    assert taken.entries == (Entry(bytes(32), 3, 1_700_000_000, 0.25),)
-    assert taken.experiments == (Entry(b"\1" * 32, 0, 1_700_000_001, math.inf),)
-    assert taken.pending == Pending(b"\2" * 32, 1_700_000_900, 1_700_000_500.5, b"report")
+    assert taken.entries == (LedgerEntry(bytes(32), 3, 1_700_000_000, 0.25),)
+    assert taken.experiments == (LedgerEntry(b"\1" * 32, 0, 1_700_000_001, math.inf),)
+    assert taken.pending == PendingReport(b"\2" * 32, 1_700_000_900, 1_700_000_500.5, b"report")
     assert (taken.come_back_at, taken.measures_only) == (1_700_009_000, True)
     assert (state.noise.drawn, state.noise.epsilon, state.noise.draws[0].bundle_version) == (1, 8.0, "bundle-1")
     np.testing.assert_array_equal(state.noise.draws[0].vector, np.arange(4))

@@ -13,7 +13,7 @@ from data.interactions import EventKind, Interactions, interactions
 from federation.lab.folds import Folds
 from federation.lab.guards import FEWEST, GUARDED, PartSum, refusal
 from federation.lab.recipes import Recipe
-from federation.lab.search_space import Knob
+from federation.lab.search_space import Parameter
 from federation.lab.selection import cross_validate
 from federation.lab.tuning import Budget, tune
 from tests.federation.simulation.test_training import CONFIG, PROFILE
@@ -82,7 +82,7 @@ def folds() -> Folds:
 SWAMPED = replace(PROFILE, reg=1e3, trend_weight=3.0, repeat_weight=0.3)
 """A taste that says nothing: new items are found by the trend alone, own ones by the counter."""
 START = Recipe(replace(CONFIG, measure_every=0, rounds=4, dim=4, profile=SWAMPED), SWAMPED)
-NO_TREND = (Knob("trend_weight", ("serve.trend_weight",), choices=(0.0,)),)
+NO_TREND = (Parameter("trend_weight", ("serve.trend_weight",), choices=(0.0,)),)
 
 
 def test_a_setting_that_destroys_new_items_is_refused_with_words_though_its_figure_is_higher() -> None:

@@ -13,7 +13,7 @@ from data.interactions import Interactions
 from data.log_statistics import measure_log
 from federation.lab.folds import Folds
 from federation.lab.recipes import RECIPES, Recipe, recipe
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from federation.lab.selection import (
     PROFILE_STAGES,
     TABLES_OF_SELECT,
@@ -89,21 +89,21 @@ def test_selection_that_was_stopped_goes_on_to_the_same_recipe(tmp_path: Path) -
         if steps == 9:
             raise KeyboardInterrupt
 
-    memo = Memo(tmp_path / "kept")
+    cache = ResultCache(tmp_path / "kept")
     with pytest.raises(KeyboardInterrupt):
-        select(folds(), quick, memo=memo, on_step=stop_at_the_ninth)
+        select(folds(), quick, cache=cache, on_step=stop_at_the_ninth)
     kept = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "kept").iterdir())}
     assert len(kept) == 9
-    resumed, again = select(folds(), quick, memo=memo)
+    resumed, again = select(folds(), quick, cache=cache)
     assert resumed == whole
     assert [stage.mean.tolist() for stage in again] == [stage.mean.tolist() for stage in stages]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_a_kept_figure_is_not_read_for_another_log_seed_or_setting(tmp_path: Path) -> None:
-    memo = Memo(tmp_path)
+    cache = ResultCache(tmp_path)
     quick = Recipe(replace(BASE.train, rounds=2, dim=4), PROFILE)
-    cross_validate(folds(), [quick], memo=memo)
+    cross_validate(folds(), [quick], cache=cache)
     items = LOG.item_idx.copy()
     items[0] = (items[0] + 1) % LOG.n_items
     others = [
@@ -113,17 +113,17 @@ def test_a_kept_figure_is_not_read_for_another_log_seed_or_setting(tmp_path: Pat
         (folds(), replace(quick, train=replace(quick.train, rounds=3)), 0),
     ]
     for number, (asked, recipe_, seed) in enumerate(others):
-        cross_validate(asked, [recipe_], seed=seed, memo=memo)
+        cross_validate(asked, [recipe_], seed=seed, cache=cache)
         assert len(list(tmp_path.iterdir())) == 2 * (number + 2)
 
 
 def test_a_damaged_result_says_which_file_to_remove(tmp_path: Path) -> None:
-    memo = Memo(tmp_path)
-    assert memo.of({"a": 1}, lambda: {"b": (1, 2)}) == {"b": [1, 2]}
+    cache = ResultCache(tmp_path)
+    assert cache.get_or_compute({"a": 1}, lambda: {"b": (1, 2)}) == {"b": [1, 2]}
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:-4])
     with pytest.raises(FederationError, match=f"{kept.name}: not a readable result"):
-        memo.of({"a": 1}, lambda: {"b": 2})
+        cache.get_or_compute({"a": 1}, lambda: {"b": 2})
 
 
 def test_select_returns_the_best_of_its_last_stage() -> None:

@@ -12,10 +12,10 @@ import pytest
 from data.errors import FederationError
 from data.interactions import interactions
 from federation.lab.folds import Folds, windows_of
-from federation.lab.nested_cv import nested
+from federation.lab.nested_cv import nested_cross_validation
 from federation.lab.recipes import Recipe
-from federation.lab.result_cache import Memo
-from federation.lab.search_space import Knob
+from federation.lab.result_cache import ResultCache
+from federation.lab.search_space import Parameter
 from federation.lab.selection import cross_validate, judge
 from federation.lab.tuning import Budget, tune
 from federation.lab.validation import SECTIONS, Validation, validate
@@ -104,8 +104,8 @@ def test_a_stopped_validation_goes_on_to_the_same_end(found: Validation, tmp_pat
 
     def run() -> Validation:
         return validate(
-            LOG, "temporal", QUICK, folds=2, windows=2, search=Budget(trials=3, settings=2), memo=Memo(tmp_path),
-            on_section=stop_at_the_curves,
+            LOG, "temporal", QUICK, folds=2, windows=2, search=Budget(trials=3, settings=2),
+            cache=ResultCache(tmp_path), on_section=stop_at_the_curves,
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
@@ -113,7 +113,7 @@ def test_a_stopped_validation_goes_on_to_the_same_end(found: Validation, tmp_pat
     assert len(list(tmp_path.iterdir())) == 3
     assert run().to_dict() == found.to_dict()
     kept = len(list(tmp_path.iterdir()))
-    bare = validate(LOG, "temporal", QUICK, folds=2, windows=2, memo=Memo(tmp_path))
+    bare = validate(LOG, "temporal", QUICK, folds=2, windows=2, cache=ResultCache(tmp_path))
     assert bare.to_dict() == found.to_dict() | {"nested": None}
     assert len(list(tmp_path.iterdir())) == kept
 
@@ -127,7 +127,10 @@ def test_the_nested_search_never_sees_the_outer_fold() -> None:
     items = LOG.item_idx.copy()
     items[unseen] = np.random.default_rng(2).permutation(items[unseen])
     other = Folds(replace(LOG, item_idx=items), "temporal", folds.windows, 2)
-    assert nested(folds, QUICK, budget).chosen[1] == nested(other, QUICK, budget).chosen[1]
+    assert (
+        nested_cross_validation(folds, QUICK, budget).chosen[1]
+        == nested_cross_validation(other, QUICK, budget).chosen[1]
+    )
 
 
 def test_the_best_of_many_equals_is_flattered_and_nesting_says_so() -> None:
@@ -136,10 +139,13 @@ def test_the_best_of_many_equals_is_flattered_and_nesting_says_so() -> None:
     user = np.repeat(np.arange(150), 12)
     item = rng.integers(0, 60, len(user))
     log = interactions(user, item, rng.integers(0, NOW, len(user)), n_users=150, n_items=60)
-    space = (Knob("dim", ("train.dim",), (3, 4, 5, 6, 7)), Knob("first_step", ("train.step.step",), low=0.2, high=0.9))
+    space = (
+        Parameter("dim", ("train.dim",), (3, 4, 5, 6, 7)),
+        Parameter("first_step", ("train.step.step",), low=0.2, high=0.9),
+    )
     budget, folds = Budget(trials=19, settings=1), Folds(log, "temporal", windows_of(log, 1), 2)
     naive = tune(folds, QUICK, budget, space=space).winner.mean
-    found = nested(folds, QUICK, budget)
+    found = nested_cross_validation(folds, QUICK, budget)
     assert naive > np.nanmean(found.nested)
     assert found.optimism.difference > 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from federation.learning.item_step import GUARDED, RoundSums, StepConfig, StepState, item_step, shortened, symmetric
+from federation.learning.item_step import GUARDED, RoundSums, StepConfig, StepState, item_step, shorten_rows, symmetric
 from federation.learning.taste_update import METRICS
 
 N, DIM = 9, 3
@@ -142,9 +142,9 @@ def test_the_step_is_annealed_geometrically_from_the_first_to_the_last_round() -
 
 def test_rows_are_shortened_to_their_limits_and_no_further() -> None:
     rows = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    np.testing.assert_allclose(shortened(rows, 1.0), [[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]])
-    np.testing.assert_allclose(shortened(rows, np.array([10.0, 0.1, 0.0])), [[3.0, 4.0], [0.06, 0.08], [0.0, 0.0]])
-    np.testing.assert_array_equal(shortened(rows, np.inf), rows)
+    np.testing.assert_allclose(shorten_rows(rows, 1.0), [[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]])
+    np.testing.assert_allclose(shorten_rows(rows, np.array([10.0, 0.1, 0.0])), [[3.0, 4.0], [0.06, 0.08], [0.0, 0.0]])
+    np.testing.assert_array_equal(shorten_rows(rows, np.inf), rows)
 
 
 def test_sums_add_up_part_by_part() -> None:

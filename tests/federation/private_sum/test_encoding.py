@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from federation.private_sum.encoding import Reader, f64, sized, u8, u32, u64
+from federation.private_sum.encoding import Reader, encode_sized, f64, u8, u32, u64
 
 
 def reader(data: bytes) -> Reader:
@@ -16,7 +16,7 @@ def test_numbers_are_little_endian_of_their_width() -> None:
     assert u32(258) == b"\x02\x01\x00\x00"
     assert u64(258) == b"\x02\x01\x00\x00\x00\x00\x00\x00"
     assert f64(1.0) == b"\x00\x00\x00\x00\x00\x00\xf0\x3f"
-    assert sized(b"ab") == b"\x02\x00\x00\x00ab"
+    assert encode_sized(b"ab") == b"\x02\x00\x00\x00ab"
 
 
 def test_exactly_what_is_there_can_be_taken_and_not_a_byte_more() -> None:
@@ -49,17 +49,17 @@ def test_a_number_beyond_its_bounds_is_refused_by_name(value: int) -> None:
 
 def test_reals_and_fields_are_read_back() -> None:
     assert reader(f64(-2.5)).real("x") == -2.5
-    assert reader(sized(b"abc")).field("x", 3, 3) == b"abc"
+    assert reader(encode_sized(b"abc")).field("x", 3, 3) == b"abc"
     for low, high in ((4, 9), (0, 2)):
         with pytest.raises(ValueError, match="x length=3"):
-            reader(sized(b"abc")).field("x", low, high)
+            reader(encode_sized(b"abc")).field("x", low, high)
 
 
 def test_text_is_printable_ascii_without_spaces() -> None:
-    assert reader(sized(b"!~")).text("t", 2) == "!~"
-    assert reader(sized(b"")).text("t", 0) == ""
+    assert reader(encode_sized(b"!~")).text("t", 2) == "!~"
+    assert reader(encode_sized(b"")).text("t", 0) == ""
     for byte in (b" ", b"\x7f", b"\x00", b"\xc3"):
         with pytest.raises(ValueError, match="t: must be printable ASCII"):
-            reader(sized(b"a" + byte)).text("t", 9)
+            reader(encode_sized(b"a" + byte)).text("t", 9)
     with pytest.raises(ValueError, match="t length=3"):
-        reader(sized(b"abc")).text("t", 2)
+        reader(encode_sized(b"abc")).text("t", 2)

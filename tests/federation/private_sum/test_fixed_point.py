@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from federation.private_sum.fixed_point import decode, encode, signed
+from federation.private_sum.fixed_point import decode, encode, to_signed
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 from federation.private_sum.refusals import PlanRefused
@@ -17,7 +17,7 @@ def plan_of(*parts: Part) -> SumPlan:
 
 
 def integers(plan, vectors, seed=0):
-    return signed(encode(plan, vectors, seeded_bytes(np.random.default_rng(seed)))).astype(np.int64)
+    return to_signed(encode(plan, vectors, seeded_bytes(np.random.default_rng(seed)))).astype(np.int64)
 
 
 @settings(max_examples=200, deadline=None)
@@ -41,7 +41,7 @@ def test_norm_is_redrawn_where_one_rounding_in_many_would_exceed_the_bound():
     part = Part("a", 400, clip_norm=1.0, scale=1.0)
     honest = seeded_bytes(np.random.default_rng(1))
     streams = iter([b"\xff" * 1600, honest(1600)])
-    rounded = signed(encode(plan_of(part), {"a": np.full(400, 0.05)}, lambda n: next(streams)))
+    rounded = to_signed(encode(plan_of(part), {"a": np.full(400, 0.05)}, lambda n: next(streams)))
     assert part.bound_squared == 158
     assert 0 < int(rounded @ rounded) <= 158
     assert next(streams, None) is None
@@ -81,7 +81,7 @@ def test_clamped_part_is_not_scaled_by_its_neighbours_nor_by_other_parts():
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=20))
 def test_words_stand_for_signed_integers(values):
     words = np.array([v % 2**32 for v in values], dtype=np.uint32)
-    assert signed(words).tolist() == values
+    assert to_signed(words).tolist() == values
 
 
 def test_decode_gives_each_part_in_its_own_unit():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.private_sum.refusals import PlanRefused, SealBroken
-from federation.private_sum.sealing import Binding, Opener, Suite, framed, new_round_key, seal
+from federation.private_sum.sealing import Binding, Opener, Suite, frame_fields, new_round_key, seal
 from tests.federation.private_sum import hpke_by_hand
 
 BINDING = Binding(task_hash=bytes(range(32)), report_id=bytes(range(16)), block=3, length=1000)
@@ -75,7 +75,7 @@ def test_hybrid_sealing_is_hpke_over_x_wing():
 
 @given(st.lists(st.binary(max_size=6), max_size=5), st.lists(st.binary(max_size=6), max_size=5))
 def test_different_fields_never_read_alike(one, other):
-    assert (framed(*one) == framed(*other)) == (one == other)
+    assert (frame_fields(*one) == frame_fields(*other)) == (one == other)
 
 
 @given(

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from data.errors import BatchTooSmall
 from federation.custodian.policy import answer_batch
-from federation.private_sum.fixed_point import decode, encode, signed
+from federation.private_sum.fixed_point import decode, encode, to_signed
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import BatchRefused
@@ -35,7 +35,7 @@ def integer_sum(plan, vectors, rng):
     random = seeded_bytes(rng)
     total = [0] * plan.length
     for vector in vectors:
-        for i, x in enumerate(signed(encode(plan, vector, random)).tolist()):
+        for i, x in enumerate(to_signed(encode(plan, vector, random)).tolist()):
             total[i] += x
     return total
 

@@ -11,7 +11,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from federation.private_sum.fixed_point import decode, encode, signed
+from federation.private_sum.fixed_point import decode, encode, to_signed
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.sealing import Binding, RoundKey, Suite, seal
 from federation.private_sum.shares import combine, expand, service_share
@@ -106,7 +106,7 @@ def rounding_json(vectors: dict[str, list[float]], random: bytes) -> dict[str, A
     """What the parts of a vector round to with given random bytes."""
     stream = iter([random[:12], random[12:16], random[16:]])
     words = encode(PLAN, vectors, lambda n: next(stream))
-    return {"vectors": vectors, "random": random.hex(), "integers": signed(words).tolist()}
+    return {"vectors": vectors, "random": random.hex(), "integers": to_signed(words).tolist()}
 
 
 def sealing_json(task: Task) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def vectors() -> dict[str, Any]:
         np.sum([np.frombuffer(share, dtype="<u4") for share in shares], axis=0, dtype=np.uint32),
         np.sum([expand(seed, PLAN.length) for seed in seeds], axis=0, dtype=np.uint32),
     )
-    total = signed(combine(*halves))
+    total = to_signed(combine(*halves))
     sealing = [sealing_json(task), sealing_json(hybrid)]
     report = Report(
         task.task_id, bytes(range(16)), 1, shares[0], bytes.fromhex(sealing[0]["sealed_seed"]), b"one-time-token"

@@ -24,7 +24,7 @@ from data.errors import FederationError
 from federation.custodian.schema import ROUNDS
 from federation.device.report import make_report
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.randomness import seeded_bytes
 from federation.protocol.messages import Task
 from federation.service.round_schema import RoundState, reports
@@ -148,7 +148,7 @@ class World:
 
         acknowledged = patiently(post)
         words = encode(task.plan, vector, seeded_bytes(np.random.default_rng(serial)))
-        sent = Sent(task.task_id, report.report_id, block, signed(words), acknowledged)
+        sent = Sent(task.task_id, report.report_id, block, to_signed(words), acknowledged)
         self.sent.append(sent)
         return sent
 

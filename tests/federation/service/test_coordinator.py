@@ -611,7 +611,7 @@ def test_what_the_custodian_was_asked_for_is_spent_whatever_becomes_of_the_sum(l
         segment.write_bytes(b"")
     line.settle()
     assert state_of(line) == "failed"
-    assert line.custodian.custodian.spent().rounds_answered == 1
+    assert line.custodian.custodian.totals().rounds_answered == 1
     assert line.coordinator.store.spent_rounds() == 1
 
 

@@ -49,7 +49,7 @@ def test_a_round_from_draft_to_closed(client: CustodianClient, custodian: Custod
     answer = client.answer(a_batch(task))
     assert len(answer.counted) == 5
     client.close(task.task_id)
-    assert custodian.spent().rounds_closed == 1
+    assert custodian.totals().rounds_closed == 1
 
 
 def test_refusals_arrive_as_the_errors_they_were(client: CustodianClient) -> None:
@@ -104,8 +104,8 @@ def test_it_asks_again_until_there_is_an_answer_and_nothing_counts_twice(custodi
     answer = client.answer(a_batch(task))
     assert not transport.failures
     assert len(waits) == 6
-    assert custodian.spent().reports == len(answer.counted)
-    assert custodian.spent().batches == 1
+    assert custodian.totals().reports == len(answer.counted)
+    assert custodian.totals().batches == 1
     nonces = {request.headers["x-ownshelf-signature"].split(".")[2] for request, _ in transport.inner.sent}
     assert len(nonces) == len(transport.inner.sent) == 4
     client.shut()

@@ -134,7 +134,7 @@ def test_windows_follow_each_other_and_their_sums_add_up(desk: Desk) -> None:
     assert sums["personal"][0].totals["spent"] == pytest.approx(360.0, abs=0.1)
     assert not list((desk.folder / "shares").iterdir())
     assert desk.custodian.custodian.round_keys.read(windows[0].task.hash) is None
-    spent = desk.custodian.custodian.spent()
+    spent = desk.custodian.custodian.totals()
     assert (spent.rounds_answered, spent.windows_answered, spent.epsilon) == (3, 3, 0.0)  # of training, none
 
 
@@ -151,7 +151,7 @@ def test_a_window_with_too_few_reports_is_never_summed(desk: Desk) -> None:
     assert failed.words is None
     assert desk.rounds.store.windows.failed_numbers("shop") == {"personal-home": [0]}
     assert desk.rounds.store.windows.failed_numbers("other") == {}
-    assert desk.custodian.custodian.spent().batches == 0
+    assert desk.custodian.custodian.totals().batches == 0
     with pytest.raises(LateReport):
         desk.take(desk.report(task), 7.1)
 

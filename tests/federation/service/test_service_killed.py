@@ -33,7 +33,7 @@ def services() -> Iterator[Nursery]:
 
 def test_the_points_are_all_there_are() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "federation" / "service").rglob("*.py"))
-    assert set(re.findall(r'reached\("([^"]+)"\)', source)) == set(POINTS) | {"round failed", "window drafted"}
+    assert set(re.findall(r'crash_point\("([^"]+)"\)', source)) == set(POINTS) | {"round failed", "window drafted"}
 
 
 def play_one_round(world: World) -> None:

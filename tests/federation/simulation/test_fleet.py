@@ -13,13 +13,13 @@ import pytest
 
 from data.errors import FederationError, ServingError
 from data.vocabulary import Vocabulary
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.report import DevicePolicy
 from federation.device.state import known_columns
 from federation.protocol.messages import Report
 from federation.simulation.fleet import (
     MOMENTS,
-    Fate,
+    DeviceOutcome,
     Fleet,
     FleetConfig,
     FleetRound,
@@ -38,7 +38,7 @@ from tests.shop import make_bundle
 POLICY = DevicePolicy(
     CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False
 )
-CONFIG = FleetConfig(NOW * 1_000_000, seed=1, workers=3, patience=Patience(spread_s=0.0, attempts=2, first_s=0.0))
+CONFIG = FleetConfig(NOW * 1_000_000, seed=1, workers=3, retry=RetryPolicy(spread_s=0.0, attempts=2, first_s=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -189,4 +189,4 @@ def test_settings_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
 
 def test_a_round_without_devices_is_a_round() -> None:
     assert FleetRound((), 0.0).to_dict()["reports_per_s"] == 0.0
-    assert FleetRound((Fate(0, "accepted", report_bytes=9),), 2.0).to_dict()["reports_per_s"] == 0.5
+    assert FleetRound((DeviceOutcome(0, "accepted", report_bytes=9),), 2.0).to_dict()["reports_per_s"] == 0.5

@@ -153,7 +153,7 @@ def test_a_catalogue_carries_the_gram_matrix_of_the_taste_and_no_other(bundle: B
 
 def test_an_item_that_is_new_adds_its_taste_to_the_gram_matrix(bundle: Bundle) -> None:
     catalogue, row = decode_catalogue(encode_catalogue(bundle)), np.arange(18, dtype=np.float32)
-    now = catalogue.changed([CatalogueChange("new", {"title": "N", "available": True}, row)])
+    now = catalogue.with_changes([CatalogueChange("new", {"title": "N", "available": True}, row)])
     np.testing.assert_allclose(now.table.gram - catalogue.table.gram, np.outer(row[:6], row[:6]), atol=1e-3)
 
 

@@ -14,7 +14,7 @@ from federation.learning.item_step import GUARDED, StepConfig, item_step
 from federation.learning.plausibility import implausible_parts, plausible
 from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan, vectors_of
-from federation.private_sum.fixed_point import encode, signed
+from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import seeded_bytes
@@ -163,7 +163,7 @@ def honest_words(plan: SumPlan, seed: int) -> npt.NDArray[np.int32]:
         total += encode(plan, vectors_of(update, N_ITEMS), random)
     for _ in range(2):
         total += discrete_gaussian(plan.sigma, plan.length, random).astype(np.uint32)
-    return signed(total)
+    return to_signed(total)
 
 
 @pytest.mark.parametrize("sigma", [0, 1_000, 10_000_000])

@@ -164,7 +164,7 @@ def test_a_custodian_goes_on_with_what_version_1_counted(engine: sa.Engine, tmp_
     (tmp_path / "home" / "signing.key").chmod(0o600)
     terms = ExperimentTerms(max_epsilon=float("inf"), min_reports=3, max_windows=5)
     custodian = Custodian.open(tmp_path / "home", PLAN, task.deadline, url_of(engine), terms)
-    spent = custodian.spent()
+    spent = custodian.totals()
     assert (spent.rounds_answered, spent.windows_answered) == (2, 1)
     custodian.shut()
 

@@ -15,7 +15,7 @@ from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.candidates import (
     MAX_CANDIDATES,
     Candidates,
-    Quantized,
+    QuantizedRows,
     decode_candidates,
     encode_candidates,
     rerank,
@@ -29,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def travelled(bundle: Bundle, items: list[int]) -> Candidates:
-    sent = json.dumps(encode_candidates(Quantized.of(bundle), np.array(items, dtype=np.int32)))
+    sent = json.dumps(encode_candidates(QuantizedRows.of(bundle), np.array(items, dtype=np.int32)))
     found = decode_candidates(json.loads(sent), bundle.table.dim)
     assert found is not None
     return found
@@ -48,13 +48,13 @@ def test_candidates_arrive_in_the_order_of_item_idx_to_half_a_step(bundle: Bundl
 
 
 def test_no_candidate_is_none(bundle: Bundle) -> None:
-    empty = encode_candidates(Quantized.of(bundle), np.empty(0, np.int32))
+    empty = encode_candidates(QuantizedRows.of(bundle), np.empty(0, np.int32))
     assert decode_candidates(empty, bundle.table.dim) is None
 
 
 def test_there_is_a_most(bundle: Bundle) -> None:
     with pytest.raises(ModelError, match="candidates=2001: must be at most 2000"):
-        encode_candidates(Quantized.of(bundle), np.zeros(MAX_CANDIDATES + 1, np.int32))
+        encode_candidates(QuantizedRows.of(bundle), np.zeros(MAX_CANDIDATES + 1, np.int32))
 
 
 @settings(max_examples=40)
@@ -121,6 +121,6 @@ def floats(*values: float) -> str:
     ],
 )
 def test_anything_else_is_refused(bundle: Bundle, change: Callable[[dict[str, Any]], object]) -> None:
-    sent = encode_candidates(Quantized.of(bundle), np.array([1, 2], dtype=np.int32))
+    sent = encode_candidates(QuantizedRows.of(bundle), np.array([1, 2], dtype=np.int32))
     with pytest.raises(ModelError, match=r"^candidates: "):
         decode_candidates(change(sent), 8)

@@ -30,7 +30,7 @@ def gone(item_id: str) -> CatalogueChange:
 
 
 def test_a_changed_item_keeps_its_embedding_and_a_new_one_comes_last(catalogue: Catalogue) -> None:
-    now = catalogue.changed([put("new", 0.5, title="N"), put("sku-3", title="Other", price=None)])
+    now = catalogue.with_changes([put("new", 0.5, title="N"), put("sku-3", title="Other", price=None)])
     assert now.items.index_of(["sku-3", "new"]).tolist() == [3, N_ITEMS]
     assert now.shown.row(3) == ("sku-3", "Other", "shelf 1", None, True)
     assert now.shown.row(N_ITEMS) == ("new", "N", "shelf 1", 2.5, True)
@@ -43,31 +43,31 @@ def test_a_changed_item_keeps_its_embedding_and_a_new_one_comes_last(catalogue: 
 
 def test_the_bundle_s_own_is_kept_beside_it_untouched(catalogue: Catalogue) -> None:
     before = catalogue.shown.clone()
-    now = catalogue.changed([put("new", 0.5), gone("sku-1")]).changed([put("newer", 0.25)])
+    now = catalogue.with_changes([put("new", 0.5), gone("sku-1")]).with_changes([put("newer", 0.25)])
     assert now.of_bundle is catalogue
     assert catalogue.of_bundle is catalogue
     assert catalogue.shown.equals(before)
-    assert catalogue.changed([]) is catalogue
+    assert catalogue.with_changes([]) is catalogue
 
 
 def test_the_gram_matrix_is_that_of_the_table_of_now(catalogue: Catalogue) -> None:
     """The file's gram is of exact rows; so only its growth is compared: v·vᵀ of each new item that is there."""
     rows = np.random.default_rng(0).normal(size=(2, DIM)).astype(np.float32)
     new = [CatalogueChange(f"new-{at}", put("x").fields, row) for at, row in enumerate(rows)]
-    now = catalogue.changed([*new, gone("new-9")])
+    now = catalogue.with_changes([*new, gone("new-9")])
     np.testing.assert_allclose(now.table.gram - catalogue.table.gram, rows.T @ rows, atol=1e-4)
     alone = ItemTable(now.table.item_embeddings[N_ITEMS:], np.zeros(3, np.float32), np.zeros(DIM, np.float32))
     np.testing.assert_allclose(now.table.gram - catalogue.table.gram, alone.gram, atol=1e-4)
 
 
 def test_deleted_items_keep_their_place_and_nothing_else(catalogue: Catalogue) -> None:
-    now = catalogue.changed([put("new", 0.5), gone("sku-2")]).changed([gone("new")])
+    now = catalogue.with_changes([put("new", 0.5), gone("sku-2")]).with_changes([gone("new")])
     assert now.shown.row(2) == ("sku-2", None, None, None, False)
     assert now.shown.row(N_ITEMS) == ("new", None, None, None, False)
     assert now.unavailable.tolist() == [2, 5, N_ITEMS]
     np.testing.assert_array_equal(now.table.item_embeddings[2], catalogue.table.item_embeddings[2])
     assert not now.table.item_embeddings[N_ITEMS].any()
-    back = now.changed([put("new", 0.25)])
+    back = now.with_changes([put("new", 0.25)])
     assert back.unavailable.tolist() == [2, 5]
     assert back.table.item_embeddings[N_ITEMS].tolist() == [0.25] * DIM
 
@@ -87,7 +87,7 @@ steps = st.lists(
 def test_in_one_step_or_in_two_it_is_the_same_catalogue(
     catalogue: Catalogue, changes: list[CatalogueChange], cut: int
 ) -> None:
-    once, twice = catalogue.changed(changes), catalogue.changed(changes[:cut]).changed(changes[cut:])
+    once, twice = catalogue.with_changes(changes), catalogue.with_changes(changes[:cut]).with_changes(changes[cut:])
     assert once.shown.equals(twice.shown)
     np.testing.assert_array_equal(once.table.item_embeddings, twice.table.item_embeddings)
     np.testing.assert_allclose(once.table.gram, twice.table.gram)
@@ -96,12 +96,12 @@ def test_in_one_step_or_in_two_it_is_the_same_catalogue(
 @pytest.mark.parametrize("row", [None, np.zeros(DIM + 1, dtype=np.float32)])
 def test_a_new_item_without_a_row_of_this_bundle_is_refused(catalogue: Catalogue, row: np.ndarray | None) -> None:
     with pytest.raises(ModelError, match=rf"row .* of a new item, must be \({DIM},\)"):
-        catalogue.changed([CatalogueChange("new", put("x").fields, row)])
+        catalogue.with_changes([CatalogueChange("new", put("x").fields, row)])
 
 
 def test_rows_of_a_device_come_before_changes(catalogue: Catalogue) -> None:
     with pytest.raises(ModelError, match="has changes already"):
-        catalogue.changed([gone("sku-0")]).with_rows(np.array([0], np.int32), np.zeros((1, DIM), np.float32))
+        catalogue.with_changes([gone("sku-0")]).with_rows(np.array([0], np.int32), np.zeros((1, DIM), np.float32))
 
 
 def test_what_is_kept_is_what_comes_back() -> None:

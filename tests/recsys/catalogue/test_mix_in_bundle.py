@@ -90,7 +90,7 @@ def test_a_delta_brings_a_device_from_a_bundle_without_a_mix_to_one_with_it_and_
 
 def test_a_changed_price_is_a_changed_price_for_the_mix_and_a_new_item_has_no_neighbours(tmp_path):
     held = catalogue_of(save(tmp_path / "b", mix=a_mix()))
-    changed = held.changed(
+    changed = held.with_changes(
         [
             CatalogueChange("sku-4", {"title": "x", "category": None, "price": float(np.e), "available": True}, None),
             CatalogueChange(

@@ -8,7 +8,7 @@ import pytest
 from data.errors import DataError
 from data.split import temporal
 from recsys.evaluation.baselines import item_knn, popularity
-from recsys.evaluation.canary import Chance, canary, shuffled
+from recsys.evaluation.canary import Chance, canary, shuffle_items
 from recsys.evaluation.evaluation import evaluate
 from tests.benchmarks.overfitting import Told
 from tests.federation.learning.test_taste_update import random_log
@@ -57,7 +57,7 @@ def test_a_lucky_list_of_a_small_shop_raises_no_alarm() -> None:
 
 def test_shuffling_keeps_users_times_kinds_and_popularity_by_kind_and_breaks_the_rest() -> None:
     log = random_log(3)
-    mixed = shuffled(log, np.random.default_rng(0))
+    mixed = shuffle_items(log, np.random.default_rng(0))
     for name in ("offsets", "kind", "time", "quantity"):
         np.testing.assert_array_equal(getattr(mixed, name), getattr(log, name))
     for kind in np.unique(log.kind):

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interactions
 from recsys.evaluation.arms import Personalized
-from recsys.evaluation.device_settings import AT_LEAST, BASKETS, Chosen, choose, choose_config, neighbours, own_scores
+from recsys.evaluation.device_settings import (
+    AT_LEAST,
+    BASKETS,
+    DeviceTunedArm,
+    choose,
+    choose_config,
+    neighbours,
+    own_scores,
+)
 from recsys.model.items import ItemTable
 from recsys.model.profile import ProfileConfig
 from recsys.model.solver import Solver
@@ -166,7 +174,7 @@ def test_the_arm_chooses_as_each_device_does(seed, unit):
     table, log = random_table(seed), random_log(seed)
     default = replace(DEFAULT, half_life_unit=unit, half_life=10.0 if unit == "days" else 3.0)
     others = neighbours(default)
-    arm = Chosen(Personalized("personalized", table, default, precise), others)
+    arm = DeviceTunedArm(Personalized("personalized", table, default, precise), others)
     users = np.random.default_rng(seed).permutation(log.n_users)
     found = arm.choices(log, users)
     expected = [on_the_device(table, log, int(user), default, others) for user in users]
@@ -175,14 +183,16 @@ def test_the_arm_chooses_as_each_device_does(seed, unit):
 
 def test_random_devices_choose_different_settings_and_the_default():
     table, log = random_table(1), random_log(1, n_users=60, n_events=3_000)
-    found = Chosen(Personalized("personalized", table, DEFAULT), neighbours(DEFAULT)).choices(log, np.arange(60))
+    found = DeviceTunedArm(Personalized("personalized", table, DEFAULT), neighbours(DEFAULT)).choices(
+        log, np.arange(60)
+    )
     assert found[59] == 0
     assert len(set(found.tolist())) > 3
 
 
 def test_the_arm_scores_each_user_by_the_settings_it_chose():
     table, log, users = random_table(2), random_log(2, n_users=40, n_events=1_500), np.arange(40)[::-1].copy()
-    arm = Chosen(Personalized("personalized", table, DEFAULT), neighbours(DEFAULT))
+    arm = DeviceTunedArm(Personalized("personalized", table, DEFAULT), neighbours(DEFAULT))
     found = arm.scores(log, users, NOW)
     assert arm.name == "personalized_chosen"
     assert (found.shape, found.dtype) == ((40, 30), np.float32)
@@ -196,4 +206,4 @@ def test_the_arm_scores_each_user_by_the_settings_it_chose():
 def test_without_candidates_the_arm_is_the_arm_it_is_made_of():
     table, log, users = random_table(3), random_log(3), np.arange(10)
     plain = Personalized("personalized", table, DEFAULT)
-    np.testing.assert_array_equal(Chosen(plain, ()).scores(log, users, NOW), plain.scores(log, users, NOW))
+    np.testing.assert_array_equal(DeviceTunedArm(plain, ()).scores(log, users, NOW), plain.scores(log, users, NOW))

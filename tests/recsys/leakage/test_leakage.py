@@ -16,7 +16,7 @@ from data.split import known_at, leave_last_out, temporal
 from recsys.evaluation.baselines import popularity, recent_popularity
 from recsys.leakage import (
     Features,
-    Fitted,
+    FittedStatistics,
     PropertyJoin,
     ScoringProtocol,
     Setup,
@@ -140,13 +140,17 @@ def test_settings_chosen_by_the_end_of_train_and_by_the_test(log, split):
 
 def test_statistics_of_train_of_both_and_of_neither():
     train, test = np.array([1.0, 2.0, 3.0]), np.array([9.0])
-    assert fitted_on_test(Fitted("price", train, test, mean=2.0, std=1.0, low=1.0, high=3.0)) is None
-    assert fitted_on_test(Fitted("price", train, test, std=float(train.std()))) is None
-    assert fitted_on_test(Fitted("price", train, test, mean=3.75)).certain  # (1 + 2 + 3 + 9) / 4
-    assert fitted_on_test(Fitted("price", train, test, high=9.0)).certain
-    assert not fitted_on_test(Fitted("price", train, test, mean=2.4)).certain
-    assert fitted_on_test(Fitted("brand", np.array(["a"]), np.array(["b"]), vocabulary=frozenset("ac"))) is None
-    assert fitted_on_test(Fitted("brand", np.array(["a"]), np.array(["b"]), vocabulary=frozenset("ab"))).n == 1
+    assert fitted_on_test(FittedStatistics("price", train, test, mean=2.0, std=1.0, low=1.0, high=3.0)) is None
+    assert fitted_on_test(FittedStatistics("price", train, test, std=float(train.std()))) is None
+    assert fitted_on_test(FittedStatistics("price", train, test, mean=3.75)).certain  # (1 + 2 + 3 + 9) / 4
+    assert fitted_on_test(FittedStatistics("price", train, test, high=9.0)).certain
+    assert not fitted_on_test(FittedStatistics("price", train, test, mean=2.4)).certain
+    assert (
+        fitted_on_test(FittedStatistics("brand", np.array(["a"]), np.array(["b"]), vocabulary=frozenset("ac"))) is None
+    )
+    assert (
+        fitted_on_test(FittedStatistics("brand", np.array(["a"]), np.array(["b"]), vocabulary=frozenset("ab"))).n == 1
+    )
 
 
 def test_a_column_that_is_the_label_and_one_that_is_only_good():

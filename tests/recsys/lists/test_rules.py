@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import ModelError
 from data.vocabulary import Vocabulary
-from recsys.lists.rules import Arranged, Cap, Prepared, arrange, groups_of, lifted, parse_rules, prepare
+from recsys.lists.rules import Cap, PreparedRules, RankedList, apply_lifts, arrange, groups_of, parse_rules, prepare
 
 SHOP = pl.DataFrame(
     {
@@ -24,18 +24,18 @@ SCORES = np.array([6, 5, 4, 3, 2, 1], dtype=np.float32)
 ALL = np.ones(6, dtype=np.bool_)
 
 
-def ready(value: object) -> Prepared:
+def ready(value: object) -> PreparedRules:
     return prepare(parse_rules(value), SHOP, Vocabulary(SHOP["item_id"]))
 
 
-def named(found: Arranged) -> str:
+def named(found: RankedList) -> str:
     return "".join(SHOP["item_id"][found.item_idx.tolist()])
 
 
 def ids(value: object, top_k: int = 6, without: str = "") -> str:
     prepared = ready(value)
     allowed = ~SHOP["item_id"].is_in(list(without)).to_numpy()
-    return named(arrange(lifted(SCORES, allowed, prepared), allowed, prepared, top_k))
+    return named(arrange(apply_lifts(SCORES, allowed, prepared), allowed, prepared, top_k))
 
 
 def test_no_rules_are_the_ranking() -> None:
@@ -51,8 +51,8 @@ def test_a_boost_is_in_deviations_of_the_allowed_scores() -> None:
     assert ids(boost) == "afbcde"
     # without a and b the deviation is sqrt(5/4) = 1.118: 1 + 2.795 = 3.795, between c and d
     assert ids(boost, without="ab") == "cfde"
-    thousandfold = lifted(1000 * SCORES, ALL, ready(boost))
-    np.testing.assert_allclose(thousandfold, 1000 * lifted(SCORES, ALL, ready(boost)), rtol=1e-6)
+    thousandfold = apply_lifts(1000 * SCORES, ALL, ready(boost))
+    np.testing.assert_allclose(thousandfold, 1000 * apply_lifts(SCORES, ALL, ready(boost)), rtol=1e-6)
 
 
 def test_a_bury_is_a_boost_downwards_and_both_add_up() -> None:
@@ -61,13 +61,13 @@ def test_a_bury_is_a_boost_downwards_and_both_add_up() -> None:
         "boost": [{"filter": {"item_id": ["a", "f"]}, "by": 3}],
         "bury": [{"filter": {"item_id": "a"}, "by": 3}],
     }
-    np.testing.assert_allclose(lifted(SCORES, ALL, ready(both))[:5], SCORES[:5], rtol=1e-6)
+    np.testing.assert_allclose(apply_lifts(SCORES, ALL, ready(both))[:5], SCORES[:5], rtol=1e-6)
     assert ids(both) == "fabcde"
 
 
 def test_nothing_to_lift_leaves_the_scores_alone() -> None:
-    assert lifted(SCORES, ALL, ready({})) is SCORES
-    nothing = lifted(SCORES, ~ALL, ready({"boost": [{"filter": {}, "by": 1}]}))
+    assert apply_lifts(SCORES, ALL, ready({})) is SCORES
+    nothing = apply_lifts(SCORES, ~ALL, ready({"boost": [{"filter": {}, "by": 1}]}))
     np.testing.assert_array_equal(nothing, SCORES)
 
 
@@ -165,7 +165,7 @@ def test_the_fast_walk_is_the_whole_ranking_written_out(data: st.DataObject) -> 
     top_k = data.draw(st.integers(1, 30))
     for array in (scores, allowed, *(groups for groups, _ in caps)):
         array.flags.writeable = False
-    prepared = Prepared(None, pins, tuple(caps), ())
+    prepared = PreparedRules(None, pins, tuple(caps), ())
     found = arrange(scores, allowed, prepared, top_k)
     expected = walked_out(scores, allowed, dict(pins), caps, top_k)
     assert found.item_idx.tolist() == expected
@@ -178,7 +178,7 @@ def test_the_fast_walk_is_the_whole_ranking_written_out(data: st.DataObject) -> 
 def test_a_full_list_is_found_however_deep_one_group_buries_the_others() -> None:
     groups = np.where(np.arange(20_000) < 19_990, 0, np.arange(20_000)).astype(np.int32)
     scores = np.arange(20_000, 0, -1).astype(np.float32)
-    prepared = Prepared(None, (), ((groups, 2),), ())
+    prepared = PreparedRules(None, (), ((groups, 2),), ())
     found = arrange(scores, np.ones(20_000, dtype=np.bool_), prepared, 10)
     assert found.item_idx.tolist() == [0, 1, *range(19_990, 19_998)]
 

@@ -13,7 +13,7 @@ from data.interactions import Interactions
 from recsys.model.profile import ProfileConfig
 from recsys.replay import Publication, ReplayConfig, replay
 from recsys.replay.guards import inspect_replay
-from recsys.replay.replay_arms import Answers, GlobalArm, PersonalizedArm, PopularityArm
+from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm, TimedRecommender
 from tests.recsys.replay.replay_logs import small_dataset
 
 Index = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Foreign:
     spoils: str = ""
     name: str = "foreign"
 
-    def publish(self, at: Publication) -> Answers:
+    def publish(self, at: Publication) -> TimedRecommender:
         if self.spoils in ("counts", "recent", "trend", "candidates"):
             getattr(at, self.spoils)[:] = 0
         return self

@@ -22,7 +22,7 @@ from recsys.replay import Publication, Replay, ReplayConfig, replay
 from recsys.replay.questions import follow_each_other
 from recsys.replay.reference import Reference, replay_slowly
 from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm
-from recsys.replay.timeline import Levels, periods
+from recsys.replay.timeline import ItemPopularity, periods
 from recsys.replay.trainer import Arrays
 from tests.recsys.replay.replay_logs import dataset_of, small_dataset, with_log
 
@@ -89,7 +89,7 @@ def test_ties_of_scores_rank_by_item_as_everywhere_else() -> None:
 
 def _seen_by_bundle(dataset: Dataset) -> dict[int, npt.NDArray[np.bool_]]:
     log = dataset.interactions()
-    levels, rows, seen = Levels.start(log.n_items), np.empty(0, dtype=np.int64), {}
+    levels, rows, seen = ItemPopularity.start(log.n_items), np.empty(0, dtype=np.int64), {}
     for period in periods(log, MICROS_PER_DAY):
         levels = levels.after(log, rows, period.begin)
         seen[period.number], rows = levels.seen, period.rows
@@ -190,7 +190,7 @@ def test_a_stopped_replay_goes_on_to_the_same_bytes(tmp_path: Path, stop: int) -
 def test_levels_carried_from_day_to_day_are_those_of_the_whole_log() -> None:
     dataset = small_dataset(4, n_events=400, undone=0.2)
     log = dataset.interactions()
-    levels, rows = Levels.start(log.n_items), np.empty(0, dtype=np.int64)
+    levels, rows = ItemPopularity.start(log.n_items), np.empty(0, dtype=np.int64)
     from data.split import known_at
 
     for period in periods(log, MICROS_PER_DAY):

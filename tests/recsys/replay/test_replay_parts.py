@@ -21,7 +21,7 @@ from recsys.replay.answering import diversity, top_lists
 from recsys.replay.cuts import head_items, price_bands
 from recsys.replay.guards import inspect_replay
 from recsys.replay.ranks import UNLISTED, positions
-from recsys.replay.replay_arms import Answers, PersonalizedArm, PopularityArm
+from recsys.replay.replay_arms import PersonalizedArm, PopularityArm, TimedRecommender
 from recsys.search.ranking import rank
 from tests.recsys.replay.replay_logs import dataset_of, small_dataset, with_log
 
@@ -55,7 +55,7 @@ def test_an_arm_without_an_answer_misses() -> None:
     class Shy:
         name = "shy"
 
-        def publish(self, at: Publication) -> Answers:
+        def publish(self, at: Publication) -> TimedRecommender:
             return FixedList(self.name, np.full(len(at.counts), np.nan, dtype=np.float32))
 
     found = replay(small_dataset(0), [Shy()], ReplayConfig(k=3, bootstrap=100))
@@ -128,14 +128,14 @@ def test_churn_is_what_a_new_bundle_puts_in_and_nothing_when_it_brings_nothing()
 
         name = "turning"
 
-        def publish(self, at: Publication) -> Answers:
+        def publish(self, at: Publication) -> TimedRecommender:
             liked = range(3) if at.number % 2 == 0 else range(2, 5)
             return FixedList(self.name, np.isin(np.arange(len(at.counts)), liked).astype(np.float32))
 
     class Still(Turning):
         name = "still"
 
-        def publish(self, at: Publication) -> Answers:
+        def publish(self, at: Publication) -> TimedRecommender:
             return FixedList(self.name, np.arange(len(at.counts), dtype=np.float32))
 
     days = np.arange(1, 6) * MICROS_PER_DAY
@@ -166,7 +166,7 @@ def test_the_guards_find_an_arm_that_kept_the_whole_log_and_trust_one_that_did_n
     class Peeks:
         name = "peeks"
 
-        def publish(self, at: Publication) -> Answers:
+        def publish(self, at: Publication) -> TimedRecommender:
             assert at.known.__closure__ is not None
             log = next(cell.cell_contents for cell in at.known.__closure__ if type(cell.cell_contents) is Interactions)
             return FixedList(self.name, np.bincount(log.item_idx, minlength=log.n_items).astype(np.float32))
@@ -174,7 +174,7 @@ def test_the_guards_find_an_arm_that_kept_the_whole_log_and_trust_one_that_did_n
     class Honest(Peeks):
         name = "honest"
 
-        def publish(self, at: Publication) -> Answers:
+        def publish(self, at: Publication) -> TimedRecommender:
             return FixedList(self.name, at.counts.astype(np.float32))
 
     found = inspect_replay(dataset, [Honest(), Peeks()])

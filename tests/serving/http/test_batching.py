@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.http.batching import Together
+from serving.http.batching import Batcher
 
 
 async def after(ticks: int) -> None:
@@ -21,11 +21,11 @@ def test_whoever_is_there_is_answered_in_one_run_and_nobody_waits_for_more() -> 
         events.append(f"search {questions}")
         return [question * 10 for question in questions]
 
-    together = Together(search)
+    batcher = Batcher(search)
 
     async def one(question: int) -> int:
         events.append(f"read {question}")
-        found = await together.ask(question)
+        found = await batcher.submit(question)
         events.append(f"write {question}")
         return found
 
@@ -47,8 +47,8 @@ def test_a_run_has_its_bound_so_that_others_get_a_turn_in_between() -> None:
         return questions
 
     async def asked() -> list[int]:
-        together = Together(search, most=4)
-        found = asyncio.gather(*(together.ask(n) for n in range(10)))
+        batcher = Batcher(search, most=4)
+        found = asyncio.gather(*(batcher.submit(n) for n in range(10)))
         while not found.done():
             await after(1)
             turns.append("other")
@@ -63,8 +63,8 @@ def test_a_failure_is_for_the_one_who_asked() -> None:
         return [1 / question for question in questions]
 
     async def asked() -> list[float | BaseException]:
-        together = Together(search)
-        return await asyncio.gather(*(together.ask(n) for n in (1, 0, 2)), return_exceptions=True)
+        batcher = Batcher(search)
+        return await asyncio.gather(*(batcher.submit(n) for n in (1, 0, 2)), return_exceptions=True)
 
     first, failed, last = asyncio.run(asked())
     assert (first, last) == (1.0, 0.5)
@@ -84,9 +84,9 @@ def test_whoever_has_left_is_not_searched_for_and_no_failure_is_logged_for_nobod
         raise ValueError(f"bad {questions}")
 
     async def asked() -> None:
-        together = Together(search)
-        task = asyncio.create_task(together.ask("a planted profile"))
-        stays = asyncio.create_task(together.ask("another"))
+        batcher = Batcher(search)
+        task = asyncio.create_task(batcher.submit("a planted profile"))
+        stays = asyncio.create_task(batcher.submit("another"))
         await after(ticks)
         task.cancel()
         for one in (task, stays):

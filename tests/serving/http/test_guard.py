@@ -13,7 +13,7 @@ from serving.access import Access, caller
 from serving.http.cross_origin import CrossOrigin
 from serving.http.guard import GONE, HSTS, Guard, GuardBounds
 from serving.http.rates import KeyRates
-from serving.http.request_record import Seen, access_log, line
+from serving.http.request_record import RequestRecord, access_log, line
 
 STATUSES = {
     "invalid_request": 422,
@@ -171,7 +171,7 @@ def test_a_sender_who_leaves_is_not_answered_and_not_an_error(caplog: pytest.Log
         yield b"{"
         yield b"gone"
 
-    seen: list[Seen] = []
+    seen: list[RequestRecord] = []
     assert ask(pieces=leaves(), observers=(seen.append,)).messages == []
     assert seen[0].status == GONE
     assert caplog.text == ""
@@ -221,7 +221,7 @@ def test_head_is_answered_as_get_without_the_body() -> None:
         await send({"type": "http.response.body", "body": b"abc", "more_body": True})
         await send({"type": "http.response.body", "body": b"def"})
 
-    seen: list[Seen] = []
+    seen: list[RequestRecord] = []
     for access in (Access(), None):
         answered = ask(app, method="HEAD", path="/healthz", access=access, observers=[seen.append])
         assert (answered.status, answered.body, answered.headers["content-length"]) == (200, b"", "6")
@@ -324,7 +324,7 @@ def test_a_log_line_has_the_agreed_fields_and_nothing_that_was_sent(caplog: pyte
 
 def test_what_observers_are_told_is_this_and_no_more() -> None:
     """route, not path; no query, header, body, address or item. A new field is added here, with its reason."""
-    assert Seen._fields == (
+    assert RequestRecord._fields == (
         "request_id",
         "method",
         "route",
@@ -336,7 +336,7 @@ def test_what_observers_are_told_is_this_and_no_more() -> None:
         "app",
         "key_id",
     )
-    assert "key_id" not in json.loads(line(Seen("0", "GET", "/healthz", "", 200, "", 0.1, 2, "", None)))
+    assert "key_id" not in json.loads(line(RequestRecord("0", "GET", "/healthz", "", 200, "", 0.1, 2, "", None)))
 
 
 def test_there_are_no_web_sockets_and_the_start_reaches_the_app() -> None:

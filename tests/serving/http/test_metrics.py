@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.access import ROUTES
 from serving.http.app import STATUS
 from serving.http.metrics import MODES, Metrics, age_s, gauge
-from serving.http.request_record import Seen
+from serving.http.request_record import RequestRecord
 from tests.serving.keyed import APPS, Keyed, keyed_service
 
 SECRETS = ("sku-of-a-secret-wish", "secret-query", "secret-agent", "0123456789abcdef")
@@ -122,7 +122,7 @@ def test_no_label_holds_what_a_caller_sent(keyed: Keyed) -> None:
 
 def test_a_mode_that_is_none_of_ours_is_not_a_label() -> None:
     metrics = Metrics()
-    metrics.observe(Seen("0", "GET", "/healthz/secret", "secret", 200, "", 0.1, 2, "", None))
+    metrics.observe(RequestRecord("0", "GET", "/healthz/secret", "secret", 200, "", 0.1, 2, "", None))
     assert b"secret" not in metrics.exposition("shop")
     assert b'ownshelf_requests_total{app="",code="",route="none",status="200"} 1.0' in metrics.exposition("shop")
 

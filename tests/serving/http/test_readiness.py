@@ -15,16 +15,16 @@ from recsys.catalogue.index_files import INDEX_FORMAT, open_index
 from recsys.model.items import ItemTable
 from serving.http.readiness import Readiness
 from serving.refusal import Refusal
-from serving.shelf.served import Apps, Shelf, serve_bundle
+from serving.shelf.served import Apps, ServedBundles, serve_bundle
 from tests.shop import make_bundle
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf([make_bundle(tmp_path / "b", unavailable=(3, 4))])
+def shelf(tmp_path: Path) -> ServedBundles:
+    return ServedBundles([make_bundle(tmp_path / "b", unavailable=(3, 4))])
 
 
-def ready(shelf: Shelf, state: Callable[[], object] | None = None, **options: float) -> Readiness:
+def ready(shelf: ServedBundles, state: Callable[[], object] | None = None, **options: float) -> Readiness:
     return Readiness(Apps({"shop": shelf}), state, **options)
 
 
@@ -35,7 +35,7 @@ def reason(readiness: Readiness) -> str:
     return str(refused.value.details["reason"])
 
 
-def test_a_good_bundle_is_ready(shelf: Shelf) -> None:
+def test_a_good_bundle_is_ready(shelf: ServedBundles) -> None:
     assert asyncio.run(ready(shelf).check()) == shelf.current.version
     assert shelf.current.recall == 1.0
 
@@ -51,14 +51,14 @@ def test_an_index_of_another_table_is_refused_when_it_is_opened(tmp_path: Path) 
         serve_bundle(bundle, cache)
 
 
-def test_an_index_below_the_floor_is_not(shelf: Shelf) -> None:
+def test_an_index_below_the_floor_is_not(shelf: ServedBundles) -> None:
     wrong = replace(shelf.current, recall=0.7)
     shelf._served = {wrong.version: wrong}
     assert reason(ready(shelf)) == "index"
     assert asyncio.run(ready(shelf, floor=0.0).check()) == wrong.version
 
 
-def test_an_index_that_does_not_answer_is_not(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_does_not_answer_is_not(shelf: ServedBundles, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError
 
@@ -66,7 +66,7 @@ def test_an_index_that_does_not_answer_is_not(shelf: Shelf, monkeypatch: pytest.
     assert reason(ready(shelf)) == "bundle"
 
 
-def test_a_state_that_fails_or_hangs_is_not_and_takes_one_thread_at_most(shelf: Shelf) -> None:
+def test_a_state_that_fails_or_hangs_is_not_and_takes_one_thread_at_most(shelf: ServedBundles) -> None:
     def fails() -> None:
         raise OSError("secret")
 

@@ -90,7 +90,7 @@ def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stor
     sequence = store.sequence("shop")
     store.retire("shop", second)
     assert store.sequence("shop") > sequence  # so that every worker takes notice
-    assert [one.version for one in store.kept("shop", 9)] == [first, third]
+    assert [one.version for one in store.list_kept("shop", 9)] == [first, third]
     with pytest.raises(ServingError, match="must be one of"):
         store.activate("shop", second, NOW)
     assert store.activate("shop", "previous", NOW + 5) == third
@@ -99,7 +99,7 @@ def test_a_retired_bundle_is_not_the_previous_one_and_may_come_back(stores: Stor
     with pytest.raises(ServingError, match="no such"):
         store.retire("another", first)
     assert store.add("shop", bundles[1].folder, NOW + 6) == second
-    assert [one.version for one in store.kept("shop", 1)] == [second, third]
+    assert [one.version for one in store.list_kept("shop", 1)] == [second, third]
     assert store.activate("shop", "previous", NOW + 7) == third
 
 
@@ -109,7 +109,7 @@ def test_retiring_all_but_bundles_that_were_never_current_leaves_what_is_served(
     app = create_app(bundles[:1], stores=stores)
     versions = [stores.bundles.add("shop", one.folder, NOW, activate=False) for one in bundles[1:3]]
     stores.bundles.retire("shop", versions[0])
-    app.state.following.look()
+    app.state.watcher.sync()
     assert app.state.apps.of("shop").current.version == bundles[0].version
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from recsys.catalogue import clusters
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.candidates import Quantized
-from serving.shelf.served import Shelf, serve_bundle
+from recsys.catalogue.candidates import QuantizedRows
+from serving.shelf.served import ServedBundles, serve_bundle
 from tests.shop import make_bundle, service
 
 
@@ -23,7 +23,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
 def test_a_service_computes_no_clusters_but_serves_those_of_the_bundle(
     bundles: list[Bundle], mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(bundles[:1], tmp_path if mapped else None)
+    shelf = ServedBundles(bundles[:1], tmp_path if mapped else None)
 
     def none(*asked: Any) -> npt.NDArray[np.float32]:
         raise AssertionError("clusters are part of the bundle")
@@ -45,7 +45,7 @@ def test_a_cluster_request_computes_no_clusters_and_quantizes_no_table(
         raise AssertionError("a request waits for this")
 
     monkeypatch.setattr(clusters, "centroids_of", late)
-    monkeypatch.setattr(Quantized, "of", late)
+    monkeypatch.setattr(QuantizedRows, "of", late)
     asked = {"mode": "cluster", "bundle_version": bundles[0].version, "clusters": [0], "candidates": 5}
     assert client.post("/v1/recommendations", json=asked).status_code == 200
     assert client.get(f"/v1/clusters/{bundles[0].version}").status_code == 200

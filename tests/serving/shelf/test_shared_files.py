@@ -10,7 +10,7 @@ from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import encode_catalogue
 from serving.shelf import shared_files
 from serving.shelf.served import serve_bundle
-from serving.shelf.shared_files import SharedIds, shared
+from serving.shelf.shared_files import SharedIds, open_shared
 from tests.shop import make_bundle
 
 
@@ -20,16 +20,16 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def test_what_is_mapped_is_what_was_written(bundle: Bundle, tmp_path: Path) -> None:
-    made, again = (shared(bundle, tmp_path / "cache") for _ in range(2))
+    made, again = (open_shared(bundle, tmp_path / "cache") for _ in range(2))
     for one in (made, again):
         assert one.bundle.catalogue.equals(bundle.catalogue)
         assert bytes(one.catalogue) == encode_catalogue(bundle)
         assert one.etag == hashlib.sha256(bytes(one.catalogue)).hexdigest()
-        assert one.texts.of_items(np.arange(40)) == shared(bundle, None).texts.of_items(np.arange(40))
+        assert one.texts.of_items(np.arange(40)) == open_shared(bundle, None).texts.of_items(np.arange(40))
 
 
 def test_every_id_is_found_and_no_other(bundle: Bundle, tmp_path: Path) -> None:
-    items = shared(bundle, tmp_path / "cache").bundle.items
+    items = open_shared(bundle, tmp_path / "cache").bundle.items
     ids = bundle.catalogue["item_id"].to_list()
     asked = [*ids, "nobody", "", "é/", *reversed(ids)]
     assert items.places(asked) == bundle.items.places(asked)

@@ -17,7 +17,7 @@ from data.errors import ServingError
 from federation.service.round_store import CoordinatorStore
 from federation.storage.database import open_engine, sqlite_url
 from serving.access import Caller
-from serving.state.api_keys import ApiKeys, IssuerBound, Mints
+from serving.state.api_keys import ApiKeys, IssuerBound, MintCounter
 from serving.state.key_book import KeyBook, open_book
 from serving.state.schema import api_keys
 
@@ -212,7 +212,7 @@ def test_a_state_that_is_not_there_is_one_error_without_its_password() -> None:
 
 
 def test_an_app_mints_a_bounded_number_a_period(engine: Engine) -> None:
-    mints = Mints(engine, period_s=100, tokens_per_period=10)
+    mints = MintCounter(engine, period_s=100, tokens_per_period=10)
     start = NOW - NOW % 100
     mints.reserve("shop", 6, start)
     mints.reserve("shop", 4, start + 99)
@@ -226,7 +226,7 @@ def test_an_app_mints_a_bounded_number_a_period(engine: Engine) -> None:
 
 
 def test_the_bound_holds_for_many_at_once(engine: Engine) -> None:
-    mints = Mints(engine, period_s=100, tokens_per_period=25)
+    mints = MintCounter(engine, period_s=100, tokens_per_period=25)
 
     def reserve(_: int) -> bool:
         try:

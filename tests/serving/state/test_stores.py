@@ -15,8 +15,8 @@ from federation.storage.activations import NoEarlierVersion
 from federation.storage.database import sqlite_url
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.live_items import ItemChange
-from serving.shelf.served import Apps, Shelf
-from serving.shelf.store_watcher import Following
+from serving.shelf.served import Apps, ServedBundles
+from serving.shelf.store_watcher import StoreWatcher
 from serving.state.counters import ensure, last, take
 from serving.state.stores import Stores
 from tests.shop import make_bundle
@@ -245,32 +245,32 @@ def test_a_bundle_that_cannot_be_read_holds_up_no_item(
     stores: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = (make_bundle(tmp_path / name, seed=seed) for seed, name in enumerate(("first", "second")))
-    shelf = Shelf([first])
-    following = Following(Apps({"a": shelf}), stores)
+    shelf = ServedBundles([first])
+    watcher = StoreWatcher(Apps({"a": shelf}), stores)
     stores.bundles.add("a", first.folder, NOW)
     stores.bundles.add("a", second.folder, NOW + 1)
     manifest = (second.folder / "manifest.json").read_bytes()
     (second.folder / "manifest.json").unlink()
     stores.items.put("a", [("sku-1", {"available": False})])
     for _ in range(3):
-        following.look()
+        watcher.sync()
     assert shelf.current.version == first.version
     assert not shelf.current.live.available[1]
     assert caplog.text.count("cannot be read") == 1
     (second.folder / "manifest.json").write_bytes(manifest)
-    following.look()
+    watcher.sync()
     assert shelf.current.version == second.version
     assert not shelf.current.live.available[1]
     (first.folder / "manifest.json").unlink()
     stores.bundles.activate("a", second.version, NOW)
-    following.look()
+    watcher.sync()
     assert [one.version for one in shelf.all()] == [second.version]
 
 
 def test_a_shelf_that_is_changed_from_two_sides_loses_nothing(stores: Stores, bundles: list[Bundle]) -> None:
     """Live training replaces bundles while items are followed."""
-    shelf = Shelf(bundles[:1])
-    following = Following(Apps({"a": shelf}), stores, elsewhere=["a"])
+    shelf = ServedBundles(bundles[:1])
+    watcher = StoreWatcher(Apps({"a": shelf}), stores, elsewhere=["a"])
     stop = time.monotonic() + 2.0
 
     def switch() -> None:
@@ -284,7 +284,7 @@ def test_a_shelf_that_is_changed_from_two_sides_loses_nothing(stores: Stores, bu
         while time.monotonic() < stop:
             at += 1
             stores.items.put("a", [(f"new-{at}", {"title": "Thing"})])
-            following.look()
+            watcher.sync()
             for one in shelf.all():
                 assert one.live.sequence == at
                 assert one.live.index_of([f"new-{at}"])[0] >= 0

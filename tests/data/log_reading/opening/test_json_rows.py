@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.log_reading.opening.json_files import open_json
@@ -28,6 +28,7 @@ RECORDS = st.lists(st.fixed_dictionaries({}, optional={"a": VALUES, "b": VALUES,
 
 @settings(max_examples=150)
 @given(RECORDS.filter(lambda records: any(records)))
+@example([{"a": ['x"y', "\n\r\\"]}])
 def test_both_readers_give_the_same_rows(tmp_path_factory, records):
     path = tmp_path_factory.mktemp("json") / "log.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -11,7 +11,7 @@ import pytest
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import read_bounded, read_json
 from federation.device.asking.client import fetch_catalogue
-from federation.device.delivery import Patience, fetch_task
+from federation.device.delivery import RetryPolicy, fetch_task
 
 
 def answer_of(content: bytes, encoding: str | None = None, status: int = 200) -> httpx.Response:
@@ -72,7 +72,7 @@ def test_no_way_of_asking_unpacks_a_bomb() -> None:
         with pytest.raises(ServingError, match="larger than"):
             fetch_catalogue(client, None)
         with pytest.raises(ServingError, match="larger than"):
-            fetch_task(client, Patience(attempts=1), random.Random(0))
+            fetch_task(client, RetryPolicy(attempts=1), random.Random(0))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 40_000_000

@@ -13,15 +13,15 @@ import pytest
 
 from data.errors import DataError
 from federation.custodian.policy import CustodianPolicy, answer_batch, open_round
-from federation.device.delivery import Patience
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import arm_for, expose, facts_of, increments_at, keep_definitions, note
 from federation.device.experiments.window_report import report_window
-from federation.device.noise_ledger import Draw, NoiseAccount
+from federation.device.noise_ledger import NoiseAccount, NoiseDraw
 from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
-from federation.device.reporting import Draws, Outcome
+from federation.device.reporting import DeviceRandomness, Outcome
 from federation.device.state import DeviceState
 from federation.learning.experiment_sum import PART, check_window, experiment_plan, sums_of_windows, window_task
 from federation.private_sum.accounting import epsilon_of, rho_of
@@ -111,8 +111,8 @@ def report(device: Device, windows: Windows, days: float, policy: DevicePolicy =
             policy,
             windows.experiment.id,
             lambda: b"a-right",
-            draws=Draws(waiting=random.Random(0)),
-            patience=Patience(spread_s=0, attempts=1, sleep=lambda _: None),
+            draws=DeviceRandomness(waiting=random.Random(0)),
+            retry=RetryPolicy(spread_s=0, attempts=1, sleep=lambda _: None),
             now=lambda: START + days * DAY,
         )
 
@@ -481,7 +481,7 @@ def test_forgetting_everything_begins_no_budget_anew(tmp_path: Path) -> None:
     first, second = an_experiment(), an_experiment(id="another")
     device = a_device(tmp_path / "home", experiment=first)
     assert report(device, Windows(first), 1, STRICT).status == "accepted"
-    device.change(lambda state: replace(state, noise=NoiseAccount(1, 8.0, (Draw("v", 8.0, 1e10, np.ones(2)),))))
+    device.change(lambda state: replace(state, noise=NoiseAccount(1, 8.0, (NoiseDraw("v", 8.0, 1e10, np.ones(2)),))))
     spent = device.state.participation
     assert len(spent.experiments) == 1
     device.forget_everything()

@@ -72,7 +72,7 @@ def test_the_list_is_the_draft_of_both_arms_lists(tmp_path: Path, bundle: Bundle
     idx = [catalogue.items.index_of(one.item_ids) for one in lists]
     draft = team_draft(idx[0], idx[1], 6, coins(6, np.random.default_rng(4)))
     assert made.item_ids == [catalogue.items.ids[item] for item in draft.items.tolist()]
-    assert own_part(device).open_list == OpenList.of(AT, made.item_ids, draft.teams.tolist())
+    assert own_part(device).open_list == OpenList.of(AT, made.item_ids, draft.picked_by.tolist())
     assert arm_for(device, ID, AT) is None  # it has no arm's lists
 
 
@@ -122,10 +122,10 @@ def test_credit_is_what_the_pure_functions_say(tmp_path: Path) -> None:
         lists = [rng.permutation(12)[:6].astype(np.int32) for _ in range(2)]
         draft = team_draft(lists[0], lists[1], 6, coins(6, rng))
         clicked = rng.random(6) < 0.4
-        held = OpenList.of(0, [str(item) for item in draft.items], draft.teams.tolist())
+        held = OpenList.of(0, [str(item) for item in draft.items], draft.picked_by.tolist())
         for item in rng.permutation(draft.items[clicked]):
             held = held.clicked(str(item))
-        assert held.preference == preference(draft.teams, clicked)
+        assert held.preference == preference(draft.picked_by, clicked)
 
 
 def test_sessions_beyond_the_outcome_window_or_of_nobody_shown_count_nothing(tmp_path: Path, bundle: Bundle) -> None:

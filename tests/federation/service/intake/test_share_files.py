@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.service.intake.share_files import Place, ShareFolder, ShareLost
+from federation.service.intake.share_files import ShareFolder, ShareLocation, ShareLost
 
 
 def test_shares_come_back_from_their_places(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_share_that_is_not_there_whole_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ShareLost, match="share of 5 bytes: must be 6"):
         folder.read("t-1", place, 6)
     with pytest.raises(ShareLost, match="segment x: is gone"):
-        folder.read("t-1", Place("x", 0), 1)
+        folder.read("t-1", ShareLocation("x", 0), 1)
     with pytest.raises(FileNotFoundError):
         folder.read("t-2", place, 5)  # of a file system that is not mounted: to be read later
     folder.release()

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from recsys.experiments.analysis.designs import Design, Seen, clocks, criticals, p_value
+from recsys.experiments.analysis.designs import Design, LookDifference, clocks, criticals, p_value
 from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.analysis.intervals import fixed_critical, normal_z
 from recsys.experiments.definition.definition import Looks, Method
 from tests.recsys.experiments.experiments import experiment
 
 
-def seen(number: int, effect: float = 0.0, *, noise: float = 1.0) -> Seen:
+def seen(number: int, effect: float = 0.0, *, noise: float = 1.0) -> LookDifference:
     variance = 1.0 / number
-    return Seen(
+    return LookDifference(
         number, Difference(1.0, 1.0 + effect, variance * noise, variance, 1e9, 1.0, 1e9, 0.0, 0.0, 100.0 * number)
     )
 
@@ -52,7 +52,9 @@ def test_outcomes_that_grow_without_new_shoppers_are_time_that_passes():
     alarms = dict.fromkeys(Method, 0)
     for walk in np.cumsum(rng.normal(size=(n, 10)), axis=1):
         looks = [
-            Seen(k, Difference(1.0, 1.0 + s / 500, 4 * k / 1000, 4 * k / 1000, 1e9, 1.0, 1e9, 0.0, 0.0, 1000.0))
+            LookDifference(
+                k, Difference(1.0, 1.0 + s / 500, 4 * k / 1000, 4 * k / 1000, 1e9, 1.0, 1e9, 0.0, 0.0, 1000.0)
+            )
             for k, s in enumerate(walk * 500 * (4 / 1000) ** 0.5, start=1)
         ]
         for method in Method:

@@ -54,8 +54,8 @@ def test_a_browsers_code_drafts_credits_and_counts_the_same():
     written = json.loads(interleaving.PATH.read_text())
     assert found["drafts"] == [{"items": one["items"], "teams": one["teams"]} for one in written["drafts"]]
     assert found["tallies"] == [one["contributions"] for one in written["tallies"]]
-    teams, clicked = np.array([[1, 1, 0], [0, -1, 1], [0, 1, 1]]), np.array([True, True, False])
-    assert found["preferences"] == preference(teams, clicked).tolist() == [1, -1, 0]
+    picked_by, clicked = np.array([[1, 1, 0], [0, -1, 1], [0, 1, 1]]), np.array([True, True, False])
+    assert found["preferences"] == preference(picked_by, clicked).tolist() == [1, -1, 0]
     tossed, heads, tails = found["heads"]
     assert tossed == heads + tails == 1_000
     assert min(heads, tails) > 420  # five standard deviations

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys.experiments.analysis.designs import Design, Seen
+from recsys.experiments.analysis.designs import Design, LookDifference
 from recsys.experiments.analysis.estimates import Difference
 from recsys.experiments.analysis.segments import heterogeneity, interaction_p
 from recsys.experiments.definition.definition import Method
@@ -16,12 +16,12 @@ def test_of_two_levels_it_is_the_z_test_of_their_difference():
     q, df = heterogeneity([level(0.3, 0.01), level(0.1, 0.02)])
     assert q == pytest.approx(0.2**2 / 0.03)
     assert df == 1
-    p = interaction_p(Design(), [[Seen(1, level(0.3, 0.01)), Seen(1, level(0.1, 0.02))]])
+    p = interaction_p(Design(), [[LookDifference(1, level(0.3, 0.01)), LookDifference(1, level(0.1, 0.02))]])
     assert p == pytest.approx(2 * stats.norm.sf(0.2 / np.sqrt(0.03)), rel=1e-9)
 
 
 def test_equal_effects_do_not_differ_however_large_they_are():
-    levels = [Seen(1, level(9.0, 0.01 * k)) for k in (1, 2, 3)]
+    levels = [LookDifference(1, level(9.0, 0.01 * k)) for k in (1, 2, 3)]
     assert interaction_p(Design(), [levels]) == pytest.approx(1.0)
     assert interaction_p(Design(Method.ALWAYS_VALID), [levels]) == 1.0
 
@@ -34,7 +34,10 @@ def test_ten_looks_at_levels_without_any_effect_alarm_at_most_5_times_in_100(met
     counts = np.arange(1, 11)
     alarms = 0
     for walk in walks:
-        looks = [[Seen(k, level(s / k, 1.0 / k, 500.0 * k)) for s in row] for k, row in zip(counts, walk, strict=True)]
+        looks = [
+            [LookDifference(k, level(s / k, 1.0 / k, 500.0 * k)) for s in row]
+            for k, row in zip(counts, walk, strict=True)
+        ]
         alarms += interaction_p(design, looks) <= 0.05
     assert least < alarms / n < 0.06
 
@@ -45,7 +48,7 @@ def test_levels_that_differ_are_found():
         design = Design(method, 5)
         steps = rng.normal(size=(5, 3)) + np.array([2.5, 0.0, -2.5])
         looks = [
-            [Seen(k + 1, level(s / (k + 1), 1.0 / (k + 1), 500.0 * (k + 1))) for s in row]
+            [LookDifference(k + 1, level(s / (k + 1), 1.0 / (k + 1), 500.0 * (k + 1))) for s in row]
             for k, row in enumerate(np.cumsum(steps, axis=0))
         ]
         assert interaction_p(design, looks) < 0.001

@@ -7,18 +7,18 @@ from scipy import stats
 from data.errors import DataError
 from recsys.experiments.analysis import spending
 from recsys.experiments.analysis.spending import (
+    LookSchedule,
     Spending,
-    Timing,
     bounds,
+    error_spent,
     fixed_drift,
     inflation,
     power,
     repeated_p,
-    spent,
-    stopped,
+    stagewise_estimate,
 )
 
-FIVE = Timing.planned([0.2, 0.4, 0.6, 0.8, 1.0])
+FIVE = LookSchedule.planned([0.2, 0.4, 0.6, 0.8, 1.0])
 OF, PK = Spending.OBRIEN_FLEMING, Spending.POCOCK
 
 
@@ -31,22 +31,22 @@ def test_lan_demets_bounds_are_as_published():
 
 def test_spending_starts_at_nothing_and_ends_at_alpha():
     for kind in Spending:
-        assert spent(kind, 0.05, 1e-3) < 1e-3
-        assert spent(kind, 0.05, 1.0) == pytest.approx(0.025, rel=1e-12)
+        assert error_spent(kind, 0.05, 1e-3) < 1e-3
+        assert error_spent(kind, 0.05, 1.0) == pytest.approx(0.025, rel=1e-12)
 
 
 def test_an_unplanned_look_is_paid_for_and_not_free():
-    planned = Timing((0.5, 1.0), (0.5, 1.0))
-    more = Timing((0.5, 0.7, 1.0), (0.5, 0.7, 1.0))
+    planned = LookSchedule((0.5, 1.0), (0.5, 1.0))
+    more = LookSchedule((0.5, 0.7, 1.0), (0.5, 0.7, 1.0))
     assert bounds(more, OF, 0.05)[0] == bounds(planned, OF, 0.05)[0]
     assert bounds(more, OF, 0.05)[-1] > bounds(planned, OF, 0.05)[-1]
 
 
 def test_a_final_look_before_the_plan_is_full_spends_what_is_left():
-    early = Timing((0.5, 0.8), (0.5, 0.8), final=True)
+    early = LookSchedule((0.5, 0.8), (0.5, 0.8), final=True)
     assert early.spend(OF, 0.05).sum() == pytest.approx(0.025)
-    assert Timing((0.5, 0.8), (0.5, 0.8)).spend(OF, 0.05).sum() < 0.02
-    late = Timing((0.5, 1.2, 1.3), (0.5, 1.2, 1.3))
+    assert LookSchedule((0.5, 0.8), (0.5, 0.8)).spend(OF, 0.05).sum() < 0.02
+    late = LookSchedule((0.5, 1.2, 1.3), (0.5, 1.2, 1.3))
     assert late.spend(OF, 0.05).sum() == pytest.approx(0.025)
     assert np.isinf(bounds(late, OF, 0.05)[-1])  # all was spent at 1.2
 
@@ -59,10 +59,10 @@ def test_inflated_plans_have_the_power_they_are_for_and_pocock_pays_more():
 
 
 def test_one_look_is_the_fixed_test():
-    once = Timing.planned([1.0])
+    once = LookSchedule.planned([1.0])
     assert bounds(once, OF, 0.05)[0] == pytest.approx(stats.norm.isf(0.025), abs=1e-9)
     assert inflation(once, OF, 0.05, 0.8) == pytest.approx(1.0, abs=1e-8)
-    made = stopped(once, OF, 0.05, 2.5)
+    made = stagewise_estimate(once, OF, 0.05, 2.5)
     assert made.p_value == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-9)
     assert (made.low, made.estimate, made.high) == pytest.approx((2.5 - 1.959964, 2.5, 2.5 + 1.959964), abs=1e-6)
     assert repeated_p(once, OF, [2.5]) == pytest.approx(2 * stats.norm.sf(2.5), rel=1e-5)
@@ -97,7 +97,7 @@ def test_stagewise_intervals_cover_the_effect_95_times_in_100_where_naive_ones_d
     for z in walks(drift, n, np.random.default_rng(2)):
         crossed = np.abs(z) >= bounds(FIVE, PK, 0.05)
         k = int(np.argmax(crossed)) if crossed.any() else 4
-        made = stopped(Timing(FIVE.times[: k + 1], FIVE.times[: k + 1]), PK, 0.05, z[k])
+        made = stagewise_estimate(LookSchedule(FIVE.times[: k + 1], FIVE.times[: k + 1]), PK, 0.05, z[k])
         covered += made.low <= drift * root[k] <= made.high
         naive += abs(z[k] - drift * root[k]) <= 1.96
         above += made.estimate > drift * root[k]
@@ -107,22 +107,22 @@ def test_stagewise_intervals_cover_the_effect_95_times_in_100_where_naive_ones_d
 
 
 def test_stagewise_p_values_reject_as_the_bounds_do():
-    first = Timing(FIVE.times[:2], FIVE.times[:2])
+    first = LookSchedule(FIVE.times[:2], FIVE.times[:2])
     at = bounds(first, OF, 0.05)[-1]
-    assert stopped(first, OF, 0.05, at).p_value == pytest.approx(2 * spent(OF, 0.05, 0.4), rel=1e-6)
+    assert stagewise_estimate(first, OF, 0.05, at).p_value == pytest.approx(2 * error_spent(OF, 0.05, 0.4), rel=1e-6)
     last = bounds(FIVE, OF, 0.05)[-1]
-    made = stopped(FIVE, OF, 0.05, last)
+    made = stagewise_estimate(FIVE, OF, 0.05, last)
     assert made.p_value == pytest.approx(0.05, rel=1e-6)
     assert made.low == pytest.approx(0.0, abs=1e-6)
 
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(DataError, match="must be above 0 and grow"):
-        Timing((0.5, 0.2), (0.2, 0.5))
+        LookSchedule((0.5, 0.2), (0.2, 0.5))
     with pytest.raises(DataError, match="must be as many"):
-        Timing((0.5,), (0.2, 0.5))
+        LookSchedule((0.5,), (0.2, 0.5))
     with pytest.raises(DataError, match=r"time=1\.5"):
-        spent(OF, 0.05, 1.5)
+        error_spent(OF, 0.05, 1.5)
     with pytest.raises(DataError, match="must be one each"):
         repeated_p(FIVE, OF, [1.0])
     with pytest.raises(DataError, match=r"power=0\.01"):
@@ -137,8 +137,8 @@ def test_what_cannot_be_is_refused():
 )
 def test_whatever_was_seen_at_whatever_looks_has_an_interval_and_p_values(gaps, z, kind):
     times, information = np.cumsum(gaps, axis=0).T.tolist()
-    looks = Timing(tuple(time / max(1.0, times[-1]) for time in times), tuple(information), final=True)
-    made = stopped(looks, kind, 0.05, z)
+    looks = LookSchedule(tuple(time / max(1.0, times[-1]) for time in times), tuple(information), final=True)
+    made = stagewise_estimate(looks, kind, 0.05, z)
     assert made.low < made.estimate < made.high
     assert 0.0 <= made.p_value <= 1.0
     assert 0.0 < repeated_p(looks, kind, [0.0] * (len(gaps) - 1) + [z]) <= 1.0

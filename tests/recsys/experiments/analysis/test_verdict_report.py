@@ -15,7 +15,7 @@ from data.errors import DataError
 from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.preferences import preference_sums
 from recsys.experiments.analysis.results import results
-from recsys.experiments.analysis.verdict_report import checked, reading_of, report_html, write_report
+from recsys.experiments.analysis.verdict_report import check_reading, reading_of, report_html, write_report
 from recsys.experiments.definition.definition import Looks, Method
 from recsys.experiments.definition.definition_file import to_dict
 from tests.browser import chromium, visit
@@ -165,7 +165,7 @@ def test_a_folder_is_read_back_and_written_again(folder: Path, tmp_path: Path) -
     with pytest.raises(DataError):
         write_report(reading, tmp_path / "other")
     with pytest.raises(DataError, match="reading"):
-        checked({"definition": {}})
+        check_reading({"definition": {}})
 
 
 def test_before_the_first_sum_and_below_min_reports_nothing_is_shown() -> None:
@@ -198,7 +198,7 @@ def test_an_interleaved_experiment_has_no_arms_to_count_and_no_planned_effect() 
     one = an_interleaving(privacy={"epsilon": None, "min_reports": 50})
     look = Look(1, {"both": [preference_sums(400, 90.0, 300.0)]})
     reading = {"definition": to_dict(one), "state": "running", "results": results(one, [look])}
-    page = report_html(checked({**reading, "windows": [], "rehearsal": None}))
+    page = report_html(check_reading({**reading, "windows": [], "rehearsal": None}))
     assert "Both make every list together" in page
     assert "min_reports" not in page.partition("<details>")[0]
     assert "planned effect" not in page

@@ -26,7 +26,7 @@ LISTS = st.lists(st.integers(0, 9), unique=True, max_size=6)
 
 def draft(a, b, k, *heads):
     made = team_draft(np.array(a, np.int32), np.array(b, np.int32), k, np.array(heads, bool))
-    return made.items.tolist(), made.teams.tolist()
+    return made.items.tolist(), made.picked_by.tolist()
 
 
 def every_draft(a, b, k):
@@ -60,12 +60,12 @@ def test_a_longer_list_wins_nothing_by_its_length():
 def test_a_draft_is_the_items_of_both_once_and_captains_pick_equally_often_in_the_mean(a, b, k):
     drafts = every_draft(a, b, k)
     picks = np.zeros(2)
-    for items, teams in drafts:
+    for items, picked_by in drafts:
         assert len(items) == min(k, len(set(a) | set(b)))
         assert len(set(items)) == len(items)
         assert set(items) <= set(a) | set(b)
-        picks += [teams.count(A), teams.count(B)]
-        assert abs(teams.count(A) - teams.count(B)) <= (len(items) + 1) // 2
+        picks += [picked_by.count(A), picked_by.count(B)]
+        assert abs(picked_by.count(A) - picked_by.count(B)) <= (len(items) + 1) // 2
     assert picks[0] == picks[1]
 
 
@@ -73,8 +73,8 @@ def test_a_draft_is_the_items_of_both_once_and_captains_pick_equally_often_in_th
 def test_each_position_is_as_often_one_teams_as_the_others(a, b, k):
     """So clicks that look at positions only, not at items, prefer nobody: exactly, over all coins."""
     by_position = np.zeros((k, 2))
-    for _, teams in every_draft(a, b, k):
-        for place, team in enumerate(teams):
+    for _, picked_by in every_draft(a, b, k):
+        for place, team in enumerate(picked_by):
             if team != N:
                 by_position[place, team] += 1
     assert (by_position[:, 0] == by_position[:, 1]).all()
@@ -82,8 +82,8 @@ def test_each_position_is_as_often_one_teams_as_the_others(a, b, k):
 
 @given(LISTS, LISTS, st.integers(1, 7))
 def test_changing_places_changes_the_sign(a, b, k):
-    one = sorted((items, teams) for items, teams in every_draft(a, b, k))
-    other = sorted((items, [t if t == N else 1 - t for t in teams]) for items, teams in every_draft(b, a, k))
+    one = sorted((items, picked_by) for items, picked_by in every_draft(a, b, k))
+    other = sorted((items, [t if t == N else 1 - t for t in picked_by]) for items, picked_by in every_draft(b, a, k))
     assert one == other
 
 
@@ -93,11 +93,11 @@ def test_many_at_once_are_the_same_as_one_by_one(seed, k):
     rng = np.random.default_rng(seed)
     a, b = (np.array([rng.permutation(k + 3)[:k] for _ in range(8)], dtype=np.int32) for _ in range(2))
     heads = coins(k, rng, 8)
-    items, teams = team_drafts(a, b, heads)
+    items, picked_by = team_drafts(a, b, heads)
     for row in range(8):
         one = team_draft(a[row], b[row], k, heads[row])
         assert items[row].tolist() == one.items.tolist()
-        assert teams[row].tolist() == one.teams.tolist()
+        assert picked_by[row].tolist() == one.picked_by.tolist()
 
 
 def test_a_known_blind_spot_of_team_draft():
@@ -106,22 +106,24 @@ def test_a_known_blind_spot_of_team_draft():
     The case of Radlinski and Craswell (2013): what both put third in the draft is anybody's.
     """
     total = sum(
-        int(preference(np.array(teams), np.array(items) == 3)) for items, teams in every_draft([1, 2, 3], [2, 3, 1], 3)
+        int(preference(np.array(picked_by), np.array(items) == 3))
+        for items, picked_by in every_draft([1, 2, 3], [2, 3, 1], 3)
     )
     assert total == 0
 
 
 def test_a_ranker_that_has_the_liked_item_first_is_preferred():
     total = [
-        int(preference(np.array(teams), np.array(items) == 9)) for items, teams in every_draft([1, 2, 3], [9, 2, 3], 3)
+        int(preference(np.array(picked_by), np.array(items) == 9))
+        for items, picked_by in every_draft([1, 2, 3], [9, 2, 3], 3)
     ]
     assert total == [1] * 4
 
 
 def test_preference_is_the_sign_of_clicks():
-    teams = np.array([[A, B, N, B], [A, B, A, B], [A, B, N, N]], dtype=np.int8)
+    picked_by = np.array([[A, B, N, B], [A, B, A, B], [A, B, N, N]], dtype=np.int8)
     clicked = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 1, 1]], dtype=bool)
-    assert preference(teams, clicked).tolist() == [1, -1, 0]
+    assert preference(picked_by, clicked).tolist() == [1, -1, 0]
 
 
 def test_mistakes():

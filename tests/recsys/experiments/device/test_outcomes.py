@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from recsys.experiments.definition.definition import OutcomeEvent
-from recsys.experiments.device.outcomes import Note, cell_of, columns_at, is_eligible, takes_exposures
+from recsys.experiments.device.outcomes import OutcomeRecord, cell_of, columns_at, is_eligible, takes_exposures
 from tests.recsys.experiments.an_experiment import START, an_experiment
 
 DAY = 86_400_000_000
@@ -19,14 +19,14 @@ BUY, CLICK, LIST = OutcomeEvent.PURCHASE, OutcomeEvent.CLICK, OutcomeEvent.LIST
 
 def test_outcomes_count_from_the_exposure_for_their_window_and_covariates_before_it() -> None:
     notes = [
-        Note(AT - 29 * DAY, BUY, 99.0),  # before the 28 days
-        Note(AT - 28 * DAY, BUY, 10.0),
-        Note(AT - 1, BUY, 5.0),
-        Note(AT, LIST),
-        Note(AT + 1, CLICK),
-        Note(AT + 2 * DAY, BUY, 20.0),
-        Note(AT + 7 * DAY, BUY, 30.0),
-        Note(AT + 7 * DAY + 1, BUY, 40.0),  # after the 7 days
+        OutcomeRecord(AT - 29 * DAY, BUY, 99.0),  # before the 28 days
+        OutcomeRecord(AT - 28 * DAY, BUY, 10.0),
+        OutcomeRecord(AT - 1, BUY, 5.0),
+        OutcomeRecord(AT, LIST),
+        OutcomeRecord(AT + 1, CLICK),
+        OutcomeRecord(AT + 2 * DAY, BUY, 20.0),
+        OutcomeRecord(AT + 7 * DAY, BUY, 30.0),
+        OutcomeRecord(AT + 7 * DAY + 1, BUY, 40.0),  # after the 7 days
     ]
     assert columns_at(EXPERIMENT, notes, AT, AT + 30 * DAY) == {
         "converted": 1.0, "spent": 50.0, "spent_before": 15.0, "clicks": 1.0, "lists": 1.0,
@@ -43,7 +43,7 @@ def test_outcomes_count_from_the_exposure_for_their_window_and_covariates_before
 def test_columns_never_fall(happened: list[tuple[int, OutcomeEvent, float]], days: list[int]) -> None:
     seen = []
     for day in days:
-        notes = [Note(AT + at * DAY, event, value) for at, event, value in happened if at <= day]
+        notes = [OutcomeRecord(AT + at * DAY, event, value) for at, event, value in happened if at <= day]
         seen.append(columns_at(EXPERIMENT, notes, AT, AT + day * DAY))
     for earlier, later in itertools.pairwise(seen):
         assert all(later[name] >= earlier[name] for name in earlier)
@@ -52,8 +52,8 @@ def test_columns_never_fall(happened: list[tuple[int, OutcomeEvent, float]], day
 
 def test_a_value_below_nothing_is_refused_and_never_shown() -> None:
     with pytest.raises(DataError, match=r"value of purchase=-1: must be finite and 0 or more"):
-        Note(AT, BUY, -1)
-    assert "123.25" not in repr(Note(AT, BUY, 123.25))
+        OutcomeRecord(AT, BUY, -1)
+    assert "123.25" not in repr(OutcomeRecord(AT, BUY, 123.25))
 
 
 def test_a_cell_is_the_combination_of_levels() -> None:

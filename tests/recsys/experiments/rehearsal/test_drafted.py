@@ -18,8 +18,8 @@ from recsys.experiments.definition.definition import DAY_S, Experiment
 from recsys.experiments.definition.metric_definitions import LOST, WON
 from recsys.experiments.device.outcomes import MICROS
 from recsys.experiments.rehearsal.drafted import DRAFTED, drafts, sessions_of
-from recsys.experiments.rehearsal.logged import Logged, Part
-from recsys.experiments.rehearsal.response import Answer, Scope
+from recsys.experiments.rehearsal.logged import EnrolledShopper, LoggedVisits
+from recsys.experiments.rehearsal.response import Scope, ShopperResponse
 from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.replay.replay_logs import dataset_of, small_dataset
 
@@ -58,21 +58,21 @@ def test_a_session_is_its_lists_clicks_within_half_an_hour_and_counts_when_settl
     minute = 60 * MICROS
     minutes, items = [0, 10, 100, 125, 150, 300], [5, 6, 7, 8, 9, 5]
     times = minute * np.array(minutes)
-    logged = Logged.of(dataset_of(np.zeros(6, int), np.array(items), np.zeros(6, int), times, 1, 10))
-    part = Part(0, "global", 0, 0, range(3), 0)
+    logged = LoggedVisits.of(dataset_of(np.zeros(6, int), np.array(items), np.zeros(6, int), times, 1, 10))
+    part = EnrolledShopper(0, "global", 0, 0, range(3), 0)
     lists = np.array([[5, 6, 1], [9, 8, -1], [5, 0, -1]], np.int32)
-    teams = np.array([[1, -1, 0], [1, -1, -1], [0, 1, -1]], np.int8)
+    picked_by = np.array([[1, -1, 0], [1, -1, -1], [0, 1, -1]], np.int8)
     scope = Scope(np.arange(6), logged.visit, np.ones(6, bool), {})
-    answer = Answer(np.array([1, 1, 1, 1, 1, 1]), {})
+    answer = ShopperResponse(np.array([1, 1, 1, 1, 1, 1]), {})
     found = sessions_of(
-        replace(an_interleaved(), starts_at=0, ends_at=DAY_S), logged, [part], (lists, teams), scope, answer
+        replace(an_interleaved(), starts_at=0, ends_at=DAY_S), logged, [part], (lists, picked_by), scope, answer
     )
     assert found.preference.tolist() == [1, 0, -1]
     assert found.settled_at.tolist() == [30 * minute + 1, 130 * minute + 1, 330 * minute + 1]
     at = [found.values(0, 3, 3, minutes * minute) for minutes in (30, 31, 330, 331)]
     assert [(one[WON], one[LOST]) for one in at] == [(0, 0), (1, 0), (1, 0), (1, 1)]
     gone = replace(answer, copies=np.zeros(6, np.int64))
-    assert not sessions_of(an_interleaved(), logged, [part], (lists, teams), scope, gone).preference.any()
+    assert not sessions_of(an_interleaved(), logged, [part], (lists, picked_by), scope, gone).preference.any()
 
 
 def test_drafts_are_of_both_arms_and_end_where_both_do() -> None:
@@ -80,10 +80,10 @@ def test_drafts_are_of_both_arms_and_end_where_both_do() -> None:
         "global": np.array([[1, 2, 3], [4, -1, -1]], np.int32),
         "personal": np.array([[7, 8, 9], [-1] * 3], np.int32),
     }
-    lists, teams = drafts(an_interleaved(), made, np.random.default_rng(0))
+    lists, picked_by = drafts(an_interleaved(), made, np.random.default_rng(0))
     assert lists["global"] is made["global"]
     assert {1, 7} <= set(lists["both"][0].tolist())
-    assert [sorted(row) for row in teams[:, :2].tolist()] == [[0, 1], [-1, -1]]
+    assert [sorted(row) for row in picked_by[:, :2].tolist()] == [[0, 1], [-1, -1]]
     assert lists["both"][1].tolist() == [4, -1, -1]
 
 

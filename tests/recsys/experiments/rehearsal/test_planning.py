@@ -6,10 +6,10 @@ import pytest
 import tea_tasting as tt
 
 from data.errors import DataError
-from recsys.experiments.analysis.designs import Design, Seen, criticals
+from recsys.experiments.analysis.designs import Design, LookDifference, criticals
 from recsys.experiments.analysis.estimates import difference
 from recsys.experiments.analysis.intervals import normal_z
-from recsys.experiments.analysis.spending import Timing, inflation
+from recsys.experiments.analysis.spending import LookSchedule, inflation
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import Looks, Method, Spending
 from recsys.experiments.rehearsal.planning import (
@@ -75,7 +75,7 @@ def test_planned_looks_need_the_inflation_factor_of_the_fixed_test(spending):
     design = Design(count=5, spending=spending)
     n = shoppers_needed(Spread(1.0, 1.0, 1.0), design, 0.02)
     fixed = shoppers_needed(Spread(1.0, 1.0, 1.0), FIXED, 0.02)
-    factor = inflation(Timing.planned([0.2, 0.4, 0.6, 0.8, 1.0]), spending, 0.05, 0.8)
+    factor = inflation(LookSchedule.planned([0.2, 0.4, 0.6, 0.8, 1.0]), spending, 0.05, 0.8)
     assert n / fixed == pytest.approx(factor, rel=1e-3)  # Student against normal
     assert expected_shoppers(Spread(1.0, 1.0, 1.0), design, n, 0.02) < 0.85 * n
 
@@ -97,7 +97,7 @@ def test_planned_power_is_what_experiments_have(method):
                 ArmSums(1000.0 * (k + 1), {"bought": float(bought[k])}, {}, indicators=frozenset({"bought"}))
                 for bought in arms
             ]
-            seen.append(Seen(k + 1, difference(replace(BUYS, centre=0.0), *sums)))
+            seen.append(LookDifference(k + 1, difference(replace(BUYS, centre=0.0), *sums)))
         hit = [abs(normal_z(s.difference)) >= c for s, c in zip(seen, criticals(design, seen), strict=True)]
         shown += np.maximum.accumulate(hit)
     np.testing.assert_allclose(shown / 600, planned, atol=0.06)  # ± 0.02 each

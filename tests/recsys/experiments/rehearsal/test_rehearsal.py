@@ -28,7 +28,7 @@ from recsys.experiments.definition.definition_file import experiment_of
 from recsys.experiments.device.outcomes import MICROS
 from recsys.experiments.rehearsal.arm_lists import ArmLists
 from recsys.experiments.rehearsal.log_planning import arm_noise, share_of_two_arms
-from recsys.experiments.rehearsal.logged import VISIT_US, Logged, placed
+from recsys.experiments.rehearsal.logged import VISIT_US, LoggedVisits, move_to_log
 from recsys.experiments.rehearsal.planning import spread
 from recsys.experiments.rehearsal.rehearsal import Rehearsal
 from recsys.experiments.rehearsal.response import answers, scope_of
@@ -109,7 +109,7 @@ def test_noise_of_the_plan_is_in_the_sums_and_is_accounted_for(dataset: Dataset)
 
 
 def test_facts_of_a_log_are_those_of_a_device(dataset: Dataset) -> None:
-    logged = Logged.of(dataset)
+    logged = LoggedVisits.of(dataset)
     log, head = logged.log, np.zeros(logged.log.n_items, dtype=bool)
     for user in range(10):
         rows = log.of(user)
@@ -124,7 +124,7 @@ def test_facts_of_a_log_are_those_of_a_device(dataset: Dataset) -> None:
 def test_visits_end_with_half_an_hour_of_silence_and_never_span_shoppers() -> None:
     minute = 60_000_000
     time = np.array([0, 30 * minute, 60 * minute + 1, 60 * minute + 1], dtype=np.int64)
-    logged = Logged.of(dataset_of(np.array([0, 0, 0, 1]), np.arange(4), np.zeros(4, int), time, 2, 4))
+    logged = LoggedVisits.of(dataset_of(np.array([0, 0, 0, 1]), np.arange(4), np.zeros(4, int), time, 2, 4))
     assert 30 * minute == VISIT_US
     assert logged.visit.tolist() == [0, 0, 1, 2]
     assert (logged.first.tolist(), logged.last.tolist(), logged.user.tolist()) == ([0, 2, 3], [1, 2, 3], [0, 0, 1])
@@ -163,7 +163,7 @@ def test_lists_are_made_of_what_was_before_the_moment_alone(dataset: Dataset) ->
             np.add.at(made, (histories.user_idx, histories.item_idx), 1)
             return made
 
-    logged = Logged.of(dataset)
+    logged = LoggedVisits.of(dataset)
     own = ArmLists(Counting(), np.eye(logged.log.n_items, dtype=np.float32), k=3)
     ends = logged.first[5:50]
     lists = own.at(logged.log, logged.user[5:50], ends, logged.log.time[ends])
@@ -174,14 +174,14 @@ def test_lists_are_made_of_what_was_before_the_moment_alone(dataset: Dataset) ->
 
 def test_an_experiment_is_moved_to_the_end_of_a_log_that_does_not_cover_it(dataset: Dataset) -> None:
     log = dataset.interactions()
-    moved = placed(definition(), log)
+    moved = move_to_log(definition(), log)
     end = moved.ends_at + moved.outcome_days * DAY_S
     assert 0 <= end - int(log.time.max()) // MICROS <= DAY_S
     assert moved.ends_at - moved.starts_at == 2 * DAY_S
-    assert placed(moved, log) == moved
+    assert move_to_log(moved, log) == moved
     assert layout_of(moved) == layout_of(definition())
     with pytest.raises(DataError, match="must be shorter than the log's 7 days"):
-        placed(replace(definition(), ends_at=definition().starts_at + 30 * DAY_S), log)
+        move_to_log(replace(definition(), ends_at=definition().starts_at + 30 * DAY_S), log)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_the_example_of_the_page_is_a_definition_that_the_sample_log_covers() ->
     page = (Path(__file__).parents[4] / "docs" / "experiments-rehearsal.md").read_text()
     found = experiment_of(yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0]))
     log = Dataset.open("sample:online-retail").interactions()
-    moved = placed(found, log)
+    moved = move_to_log(found, log)
     assert int(log.time.min()) < moved.starts_at * MICROS < moved.ends_at * MICROS < int(log.time.max())
 
 

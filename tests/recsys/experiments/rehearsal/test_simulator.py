@@ -7,14 +7,14 @@ import pytest
 
 from data.errors import DataError
 from data.synthetic import SyntheticShop
-from recsys.experiments.rehearsal.simulator import Habits, Shoppers
+from recsys.experiments.rehearsal.simulator import ClickModel, Shoppers
 
 SHOP = SyntheticShop(n_users=60, n_items=50, n_events=1, seed=3)
 SHOPPERS = Shoppers.of(SHOP, seed=1)
 
 
 def test_the_best_item_is_clicked_as_often_as_habits_say_and_worse_ones_less():
-    even = Shoppers.of(SHOP, Habits(eagerness=0.0))
+    even = Shoppers.of(SHOP, ClickModel(eagerness=0.0))
     best = even.scores.argmax(axis=1)
     everybody = np.arange(60)
     assert even.chance[everybody, best] == pytest.approx(0.3, rel=1e-5)
@@ -54,6 +54,6 @@ def test_the_same_seed_makes_the_same_shoppers():
 
 def test_mistakes():
     with pytest.raises(DataError, match="best_click must be above 0 and below 1"):
-        Habits(best_click=1.0)
+        ClickModel(best_click=1.0)
     with pytest.raises(DataError, match=r"k=51: must be 0 or more, and 1..50"):
         SHOPPERS.ranker(1.0, 51, seed=0)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data.errors import DataError
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from recsys.catalogue.bundle import Bundle
 from serving.cli.main import app
 from serving.cli.pairs import pairs
@@ -158,14 +158,14 @@ def test_a_selection_stopped_by_ctrl_c_goes_on_to_the_same_bundle(
 ) -> None:
     command = ("train", shop, "--select", "--rounds", "2", "--dim", "4", "--cohort-size", "50", "--json", "--out")
     whole = json.loads(invoke(*command, tmp_path / "whole")[1])
-    real = Memo.of
+    real = ResultCache.get_or_compute
 
-    def stop_at_the_tenth(self: Memo, words: Any, work: Any) -> Any:
+    def stop_at_the_tenth(self: ResultCache, words: Any, work: Any) -> Any:
         if self.folder is not None and len(list(self.folder.glob("*.json"))) == 10:
             raise KeyboardInterrupt
         return real(self, words, work)
 
-    monkeypatch.setattr(Memo, "of", stop_at_the_tenth)
+    monkeypatch.setattr(ResultCache, "get_or_compute", stop_at_the_tenth)
     code, _, err = invoke(*command, tmp_path / "bundle")
     assert code != 0
     assert "the same command goes on from there" in err

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from recsys.catalogue.bundle import Bundle
 from tests.federation.simulation.test_training import tastes
 from tests.serving.cli.lab.test_lab import COLUMNS, invoke
@@ -78,14 +78,14 @@ def test_ctrl_c_leaves_a_recipe_and_the_same_command_goes_on(
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert invoke("tune", shop, "--out", whole, *QUICK)[0] == 0
-    real = Memo.of
+    real = ResultCache.get_or_compute
 
-    def stop_at_the_sixth(self: Memo, words: Any, work: Any) -> Any:
+    def stop_at_the_sixth(self: ResultCache, words: Any, work: Any) -> Any:
         if self.folder is not None and self.folder.exists() and len(list(self.folder.iterdir())) == 6:
             raise KeyboardInterrupt
         return real(self, words, work)
 
-    monkeypatch.setattr(Memo, "of", stop_at_the_sixth)
+    monkeypatch.setattr(ResultCache, "get_or_compute", stop_at_the_sixth)
     code, _, err = invoke("tune", shop, "--out", stopped, *QUICK)
     assert code == 130
     assert "the same command goes on from there" in " ".join(err.split())

@@ -12,7 +12,7 @@ import pytest
 
 from data.interactions import interactions
 from federation.lab.folds import windows_of
-from federation.lab.result_cache import Memo
+from federation.lab.result_cache import ResultCache
 from serving.cli.lab.tune import windows_said
 from tests.serving.cli.lab.test_lab import invoke
 from tests.serving.cli.lab.test_tune import shop  # noqa: F401  # a fixture
@@ -45,14 +45,14 @@ def test_ctrl_c_keeps_the_finished_sections(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = Memo.of
+    real = ResultCache.get_or_compute
 
-    def stop_at_the_third(self: Memo, words: Any, work: Any) -> Any:
+    def stop_at_the_third(self: ResultCache, words: Any, work: Any) -> Any:
         if self.folder is not None and self.folder.exists() and len(list(self.folder.iterdir())) == 2:
             raise KeyboardInterrupt
         return real(self, words, work)
 
-    monkeypatch.setattr(Memo, "of", stop_at_the_third)
+    monkeypatch.setattr(ResultCache, "get_or_compute", stop_at_the_third)
     code, _, err = invoke("validate", shop, "--out", tmp_path / "report", *QUICK)
     assert code != 0
     assert "the same command goes on" in " ".join(err.split())

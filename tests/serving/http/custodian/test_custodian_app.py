@@ -99,11 +99,11 @@ def test_what_the_service_did_not_sign_is_refused(http: httpx.Client, custodian:
     elsewhere = sign_request(SERVICE, "POST", path + "x", body, now()).headers
     stranger = sign_request(SigningKey.from_private(bytes(32)), "POST", path, body, now()).headers
     stale = sign_request(SERVICE, "POST", path, body, now() - 1_000).headers
-    before = custodian.spent()
+    before = custodian.totals()
     for headers in ({}, {HEADER: signed[HEADER]}, elsewhere, stranger, stale):
         error_of(http.post(path, content=body, headers=headers), "signature_refused")
     error_of(http.post(path, content=body + b"x", headers=signed), "signature_refused")
-    assert custodian.spent() == before
+    assert custodian.totals() == before
     assert ask(http, path, body).status_code < 300
 
 

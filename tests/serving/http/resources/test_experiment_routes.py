@@ -24,7 +24,7 @@ from serving.access import SCOPES, Access
 from serving.http.app import STATUS, create_app
 from serving.http.resources.experiment_routes import add_experiments
 from serving.http.resources.federation_routes import TokenDesk, add_federation
-from serving.state.api_keys import ApiKeys, Mints
+from serving.state.api_keys import ApiKeys, MintCounter
 from serving.state.key_book import KeyBook
 from serving.state.tokens import SignedTokens
 from tests.federation.service.a_lineage import PLAN, CustodianHere, Line, a_line, stop
@@ -94,7 +94,9 @@ def live_service(
     keys |= {(app, ""): "" for app in APPS}
     served = {app: line.coordinator.bundles() for app in serves}
     app = create_app(served, access=Access(book, needs_no_key=needs_no_key))
-    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, Mints(engine, period_s=3_600, tokens_per_period=99)))
+    add_federation(
+        app, line.coordinator, TokenDesk(tokens, 3_600, MintCounter(engine, period_s=3_600, tokens_per_period=99))
+    )
     add_experiments(app, rounds)
     return Live(line, rounds, custodian, app, book, keys, tokens)
 

@@ -22,7 +22,7 @@ from serving.access import Access
 from serving.http.app import STATUS, create_app
 from serving.http.resources.federation_routes import TokenDesk, add_federation
 from serving.http.resources.report_receiver import IntakeSettings
-from serving.state.api_keys import ApiKeys, Mints
+from serving.state.api_keys import ApiKeys, MintCounter
 from serving.state.key_book import KeyBook
 from serving.state.tokens import SignedTokens
 from tests.federation.service.a_lineage import PLAN, Line, a_line, stop
@@ -71,7 +71,7 @@ def make(folder: Path, intake: IntakeSettings | None = None, per_issuer: int = 2
     engine = line.coordinator.store.engine
     book = KeyBook(ApiKeys(engine))
     app = create_app(line.coordinator.bundles(), access=Access(book, needs_no_key=True))
-    mints = Mints(engine, period_s=3_600, tokens_per_period=per_issuer)
+    mints = MintCounter(engine, period_s=3_600, tokens_per_period=per_issuer)
     add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, mints), intake)
     key = book.keys.create("shop", ["app"], now())
     book.refresh()
