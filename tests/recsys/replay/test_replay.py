@@ -78,7 +78,8 @@ def test_ties_of_scores_rank_by_item_as_everywhere_else() -> None:
     same = np.ones((len(dataset.items), 2), dtype=np.float32)  # every profile ties on every item
     flat = replace(PROFILE, trend_weight=0.0, repeat_weight=0.0)
     found = replay(dataset, [PersonalizedArm(flat, "tied", same)], replace(ALL, lists=False, targets=("next_item",)))
-    events = found.events.filter(pl.col("rank").is_not_null()).join(
+    with_history = pl.col("past_events") > 0  # who has none gets the trend, whatever the profile's settings are
+    events = found.events.filter(pl.col("rank").is_not_null() & with_history).join(
         dataset.catalogue.with_row_index("item"), on="item_id"
     )
     candidates = events.with_columns(day=pl.col("bundle")).sort("event")
@@ -219,7 +220,8 @@ def test_targets_by_hand() -> None:
     ones = np.ones((4, 1), dtype=np.float32)
     arm = PersonalizedArm(replace(PROFILE, trend_weight=0.0, repeat_weight=0.0), "by_item", ones)
     found = replay(dataset, [arm], replace(ALL, k=3, start_us=20 * hour))
-    # The list is always 0, 1, 2, 3. Next purchase at 25 h: items 1 and 2, at places 2 and 3; at 49 h there is none.
+    # At 25 h device 1 has no history: its list is the trend, 3, 2, 1, 0. From then on the list is 0, 1, 2, 3.
+    # Next purchase at 25 h: items 1 and 2, at places 3 and 2; at 25.4 h at places 2 and 3; at 49 h there is none.
     dcg, ideal = 1 / np.log2(3) + 1 / np.log2(4), 1 + 1 / np.log2(3)
     bought = found.events.filter(target="next_purchase")
     assert bought["event"].to_list() == [4, 5]
@@ -228,9 +230,9 @@ def test_targets_by_hand() -> None:
     # Rest of the session (30 minutes end it): at 25 h items 0, 1, 2; at 25.4 h items 1, 2; at 49 h item 3, place 4.
     session = found.events.filter(target="session")
     assert session["relevant"].to_list() == [3, 2, 1]
-    np.testing.assert_allclose(session["ndcg@3"], [1.0, dcg / ideal, 0.0])
-    assert session["recall@3"].to_list() == [1.0, 1.0, 0.0]
-    assert found.events.filter(target="next_item")["rank"].to_list() == [1, 2, 3, 4]
+    np.testing.assert_allclose(session["ndcg@3"], [dcg / (1 + dcg), dcg / ideal, 0.0])
+    np.testing.assert_allclose(session["recall@3"], [2 / 3, 1.0, 0.0])
+    assert found.events.filter(target="next_item")["rank"].to_list() == [4, 2, 3, 4]
     assert found.events.filter(target="next_item")["past_events"].to_list() == [0, 1, 1, 3]
 
 
