@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import BudgetExhausted, ServingError
+from federation.custodian.answer_markers import AnswerMarkers
+from federation.custodian.ledger_counts import LedgerTotals, count_totals
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
@@ -31,6 +33,7 @@ from federation.custodian.policy import CustodianPolicy, ExperimentTerms, answer
 from federation.custodian.round_keys import RoundKeys
 from federation.custodian.rows import (
     TRAINING,
+    answers_given,
     count_if,
     counted_among,
     given_to,
@@ -63,24 +66,6 @@ GRACE_S = 2 * 86_400
 
 
 @dataclass(frozen=True)
-class LedgerTotals:
-    """The ledger in counts, of training rounds and experiments' windows together.
-
-    epsilon: by training, of the installation asked most; inf with privacy off. windows_answered: of the rounds
-    answered, those of experiments, each of whose definitions promises a device its own ε.
-    """
-
-    rounds_open: int
-    rounds_closed: int
-    rounds_answered: int
-    batches: int
-    reports: int
-    broken: int
-    epsilon: float
-    windows_answered: int = 0
-
-
-@dataclass(frozen=True)
 class Custodian:
     """One custodian: plan, signing key, database and round keys. Safe in threads; one process at a time.
 
@@ -92,6 +77,7 @@ class Custodian:
     key: SigningKey
     engine: sa.Engine
     round_keys: RoundKeys
+    markers: AnswerMarkers
     experiments: ExperimentTerms | None = None
     max_batch_bytes: int = MAX_BATCH_BYTES
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -105,10 +91,13 @@ class Custodian:
         experiments: ExperimentTerms | None = None,
         *,
         max_batch_bytes: int = MAX_BATCH_BYTES,
+        accept_restore: bool = False,
     ) -> Custodian:
         """Open the custodian of a folder, made if there is none.
 
         database: URL, default an SQLite file in the folder.
+
+        accept_restore: go on with a database that lacks answers which were given; their cost stays counted.
 
         What a crash left open is brought to its end. Raises ServingError for a folder in use, or made for another plan:
         a ledger belongs to one promise.
@@ -121,8 +110,12 @@ class Custodian:
                 engine = open_engine(sqlite_url(folder / "custodian.sqlite") if database is None else database)
                 opened.callback(engine.dispose)
                 key = load_or_make_key(folder / "signing.key")
-                custodian = Custodian(plan, key, engine, round_keys, experiments, max_batch_bytes)
+                markers = AnswerMarkers.open(folder / "answered")
+                custodian = Custodian(plan, key, engine, round_keys, markers, experiments, max_batch_bytes)
                 custodian._settle(now)
+                if accept_restore:
+                    with reading(engine) as connection:
+                        markers.give_up(answers_given(connection))
             except (SQLAlchemyError, ImportError) as error:
                 # Not the error's own words: they hold the URL, and so its password.
                 raise ServingError(f"database: cannot be opened ({type(error).__name__})") from None
@@ -159,6 +152,7 @@ class Custodian:
                     lock_writer(connection)
                     held = held_task(connection, task.task_id, digest)
                     if held is None:
+                        self._check_not_restored(connection)
                         self._check_budget(connection, task.purpose)
                         check_no_open_round(connection, task, now)
                         connection.execute(ROUNDS.insert(), round_row(task, digest))
@@ -189,7 +183,10 @@ class Custodian:
                 counted = counted_among(connection, [seed.report_id for seed in batch.seeds])
             _, given = answer_batch(task, batch, before, self.key.public, counted)
             if given in before.answers:
+                self._told(task, given)
                 return given.to_bytes()
+            if self.markers.is_marked(batch.task_hash, batch.block):
+                raise AlreadyCounted(f"block={batch.block}: was answered, which the database has forgotten")
             crash_point("custodian: answer computed")
             self.plan.epsilon_after(1)  # loads the accountant before the transaction, not inside it
             try:
@@ -199,6 +196,7 @@ class Custodian:
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
             crash_point("custodian: answer committed")
+            self._told(task, given)
             return given.to_bytes()
 
     def close(self, task_id: str, now: int) -> None:
@@ -229,25 +227,7 @@ class Custodian:
     def totals(self) -> LedgerTotals:
         """Count what the ledger holds."""
         with reading(self.engine) as connection:
-            closed, answered = ROUNDS.c.closed_at.is_not(None), ROUNDS.c.answered > 0
-            rounds = connection.execute(
-                sa.select(sa.func.count(), count_if(closed), count_if(answered)).select_from(ROUNDS)
-            ).one()
-            totals = (sa.func.coalesce(sa.func.sum(LEDGER.c[name]), 0) for name in ("reports", "broken"))
-            sums = connection.execute(sa.select(sa.func.count(), *totals).select_from(LEDGER)).one()
-            windows = connection.execute(sa.select(count_if(answered & ~TRAINING)).select_from(ROUNDS)).scalar_one()
-        n, n_closed, n_answered = (int(value) for value in rounds)
-        batches, reports, broken = (int(value) for value in sums)
-        return LedgerTotals(
-            rounds_open=n - n_closed,
-            rounds_closed=n_closed,
-            rounds_answered=n_answered,
-            batches=batches,
-            reports=reports,
-            broken=broken,
-            epsilon=self.plan.epsilon_of_rounds(n_answered - int(windows)),
-            windows_answered=int(windows),
-        )
+            return count_totals(connection, self.plan)
 
     def log_head(self, now: int) -> bytes:
         """Sign the head (bytes) of the public log."""
@@ -323,6 +303,27 @@ class Custodian:
         connection.execute(ANSWERS.insert(), stored)
         crash_point("custodian: answer stored")
 
+    def _told(self, task: Task, given: Answer) -> None:
+        """Make sure, before anybody is told, that no other answer can follow: the key dies with the last block's."""
+        with reading(self.engine) as connection:
+            answered = answers_given(connection)
+            of_round = connection.execute(
+                sa.select(ROUNDS.c.answered).where(ROUNDS.c.task_hash == task.hash)
+            ).scalar_one()
+        self.markers.mark(task.hash, given.block, answered)
+        crash_point("custodian: answer marked")
+        if of_round == len(task.blocks):
+            self.round_keys.destroy(task.hash)
+
+    def _check_not_restored(self, connection: sa.Connection) -> None:
+        """Raise TaskRefused for a database that was restored from a backup until the operator says so."""
+        missing = self.markers.missing(answers_given(connection))
+        if missing:
+            raise TaskRefused(
+                f"database: lacks {missing} answers that were given, it was restored from a backup; start once with "
+                "--accept-restore to go on, their cost stays counted"
+            )
+
     def _other_answer(self, batch: Batch) -> Answer:
         """Return what another process committed meanwhile: its answer to this batch, or why there is none."""
         with reading(self.engine) as connection:
@@ -347,7 +348,7 @@ class Custodian:
         """Check the budget: rounds of this purpose answered, and those open that may yet be."""
         same_purpose = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
         taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & same_purpose
-        rounds = connection.execute(sa.select(count_if(taken))).scalar_one()
+        rounds = connection.execute(sa.select(count_if(taken))).scalar_one() + self.markers.given_up()
         if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
             raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")
         if purpose is Purpose.EXPERIMENT and self.experiments and rounds >= self.experiments.max_windows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from data.errors import FederationError
-from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, ROUNDS
+from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS
 from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import ForeignTask
 from federation.protocol.messages import Task
@@ -28,6 +28,11 @@ def lock_writer(connection: sa.Connection) -> None:
 def count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     """Count the rows that satisfy a condition; 0 of none."""
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+
+def answers_given(connection: sa.Connection) -> int:
+    """Count all answers ever committed."""
+    return int(connection.execute(sa.select(sa.func.count()).select_from(LEDGER)).scalar_one())
 
 
 def held_task(connection: sa.Connection, task_id: str, draft_digest: bytes) -> bytes | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,16 +21,21 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from data.interactions import EventKind
-from federation.device.asking.ask_coarse import CandidateRequest, ask_coarsely, refresh_clusters, row_version
+from federation.device.asking.ask_coarse import (
+    CandidateRequest,
+    Mode,
+    ask_coarsely,
+    chosen_mode,
+    refresh_clusters,
+    row_version,
+)
 from federation.device.asking.ask_profile import ask_with_profile
-from federation.device.asking.catalogue_file import CHANGES_NAME as _CHANGES
-from federation.device.asking.catalogue_file import NAME as _CATALOGUE
 from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_shown, read_catalogue, read_changes
 from federation.device.asking.client import service_client
-from federation.device.asking.clusters_file import NAME as _CLUSTERS
 from federation.device.asking.clusters_file import held_clusters
 from federation.device.asking.refresh import refresh_catalogue
-from federation.device.erasure import without_item, without_reports, without_shopper
+from federation.device.cluster_ledger import ClusterPolicy
+from federation.device.erasure import erase_device, without_item, without_reports, without_shopper
 from federation.device.export import open_export, seal_export
 from federation.device.lists import (
     Recommendations,
@@ -58,7 +63,7 @@ from federation.device.state import (
 )
 from federation.device.summary import show_state
 from federation.device.timestamps import micros
-from federation.device.vault import KeyStore, Vault, erase_vault
+from federation.device.vault import KeyStore, Vault
 from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
@@ -239,10 +244,11 @@ class Device:
         service: str | httpx.Client,
         top_k: int = 10,
         *,
-        mode: Literal["profile", "cluster", "noised"] = "profile",
+        mode: Mode | None = None,
         clusters: int = 1,
         candidates: int | None = None,
         noise: NoisePolicy | None = None,
+        naming: ClusterPolicy | None = None,
         exclude: Sequence[str] = (),
         unseen: bool = False,
         repeat: bool = True,
@@ -250,9 +256,13 @@ class Device:
     ) -> Recommendations:
         """Make a list with the service's help. What the service sees, by mode:
 
-        profile: the profile vector, for the length of one request. cluster: the ids of the 1 to 4 (`clusters`) nearest
-        of the public centroids. noised: one noised direction under `noise`, the same bytes for a whole period. In the
-        last two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
+        device: nothing; the list is made of the catalogue here, which is fetched where none is held. cluster: the ids
+        of the 1 to 4 (`clusters`) nearest of the public centroids, the same ids for a whole period of `naming`; where
+        nothing may be named the list is the trend. noised: one noised direction under `noise`, the same bytes for a
+        whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
+        profile: the profile vector, for the length of one request: whoever wants that says so.
+
+        mode: None takes `device` where a catalogue is held, or the shop's has at most 100,000 items; else `cluster`.
 
         Neither the excluded ids nor the repeat counter are sent: the device asks for top_k + len(exclude) items,
         which must be at most 1000, and does both itself. When the service no longer has the bundle, its current
@@ -262,14 +272,19 @@ class Device:
         goes up in steps of 100, to 1000 at most, and a list may be shorter where the history is longer than that.
         """
         check_top_k(top_k)
-        if mode not in ("profile", "cluster", "noised"):
-            raise ServingError(f"mode={mode!r}: must be 'profile', 'cluster' or 'noised'")
         with service_client(service) as client:
+            mode = self.mode_for(client, mode)
+            if mode == "device":
+                return self.recommend(top_k, exclude=exclude, unseen=unseen, repeat=repeat, now=now)
             if mode == "profile":
                 return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
-            coarse = CandidateRequest(mode, clusters, candidates, noise or NoisePolicy())
+            coarse = CandidateRequest(mode, clusters, candidates, noise or NoisePolicy(), naming or ClusterPolicy())
             left_out = without_seen(self.state, exclude) if unseen else exclude
             return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
+
+    def mode_for(self, client: httpx.Client, mode: str | None) -> Mode:
+        """Choose the mode of recommend_from and get its catalogue for mode device. Raises ServingError for no mode."""
+        return chosen_mode(self, client, mode)
 
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; return whether it did.
@@ -383,12 +398,3 @@ class Device:
             catalogue = with_own_rows(decode_catalogue(content), state.own_rows)
             self._cached = key, now_shown(catalogue, read_changes(self.folder, state.catalogue))
         return self._cached[1]
-
-
-def erase_device(folder: str | Path) -> None:
-    """Erase a device, even one whose vault cannot be opened any more. Raises ServingError when there is none."""
-    folder = Path(folder)
-    erase_vault(folder)
-    for name in (_CATALOGUE, _CHANGES, _CLUSTERS):
-        for path in (*folder.glob(name.format("*")), *folder.glob(f".{name.format('*')}-*")):
-            path.unlink()

@@ -1,11 +1,17 @@
-"""What a device's vault holds after an item, or everything, was forgotten. Not erasing: the account of sums stays."""
+"""What a device's vault holds after an item, or everything, was forgotten, and how a whole device is erased.
+
+Forgetting is not erasing: the account of what was said stays.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from federation.device.asking import catalogue_file, clusters_file
 from federation.device.state import DeviceState
 from federation.device.unknown_fields import without_naming
+from federation.device.vault import erase_vault
 
 
 def without_item(state: DeviceState, item_id: str) -> DeviceState:
@@ -34,6 +40,7 @@ def without_shopper(state: DeviceState) -> DeviceState:
         own_rows=None,
         participation=state.participation.without_report(),
         noise=replace(state.noise, draws=()),
+        named=state.named.without_shopper(),
         experiments=state.experiments.without_shopper(charged),
         unknown={},
     )
@@ -44,3 +51,12 @@ def without_reports(state: DeviceState) -> DeviceState:
     return replace(
         state, participation=state.participation.without_report(), experiments=state.experiments.without_reports()
     )
+
+
+def erase_device(folder: str | Path) -> None:
+    """Erase a device, even one whose vault cannot be opened any more. Raises ServingError when there is none."""
+    folder = Path(folder)
+    erase_vault(folder)
+    for name in (catalogue_file.NAME, catalogue_file.CHANGES_NAME, clusters_file.NAME):
+        for path in (*folder.glob(name.format("*")), *folder.glob(f".{name.format('*')}-*")):
+            path.unlink()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from data.errors import ServingError
 from data.interactions import EventKind
 from data.vocabulary import Vocabulary
+from federation.device.cluster_ledger import ClusterAccount
 from federation.device.ledger import Participation
 from federation.device.noise_ledger import NoiseAccount
 from federation.device.outcome_log import ExperimentLog
@@ -29,9 +30,9 @@ Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 2
 """A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
 
-MINOR = 1
+MINOR = 2
 """Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
-is to come back."""
+is to come back. 2: what was named in mode cluster."""
 
 EXPORT_FORMAT = 1
 
@@ -39,7 +40,7 @@ _EVENT = ("time", "item_id", "kind", "quantity")
 _OWN_ROWS = ("bundle_version", "item_id", "rows")
 _STATE = (
     *("format", "minor", "consent", "events", "own_rows", "catalogue", "participation", "clusters", "noise"),
-    "experiments",
+    *("experiments", "named"),
 )
 
 
@@ -85,8 +86,9 @@ class OwnRows:
 class DeviceState:
     """The state that a vault stores. catalogue, clusters: sha256 of the downloaded files, which are public themselves.
 
-    noise: what was said in mode noised, and what it cost. experiments: what happened in them, and what was said of it.
-    minor: of the format, the highest that any program wrote. unknown: fields of a program newer than this one.
+    noise: what was said in mode noised, and what it cost. named: what was in mode cluster, how often, and by which
+    files. experiments: what happened in them, and what was said of it. minor: of the format, the highest that any
+    program wrote. unknown: fields of a program newer than this one.
     """
 
     consent: Consent = "nothing"
@@ -97,6 +99,7 @@ class DeviceState:
     clusters: str | None = None
     noise: NoiseAccount = field(default_factory=NoiseAccount, repr=False)
     experiments: ExperimentLog = field(default_factory=ExperimentLog, repr=False)
+    named: ClusterAccount = field(default_factory=ClusterAccount, repr=False)
     minor: int = MINOR
     unknown: Unknown = field(default_factory=dict, repr=False)
 
@@ -115,6 +118,7 @@ class DeviceState:
                 "clusters": self.clusters,
                 "noise": self.noise.encode(),
                 "experiments": self.experiments.encode(),
+                "named": self.named.encode(),
             }
         ).encode()
 
@@ -133,6 +137,8 @@ class DeviceState:
         noise = NoiseAccount() if said is None else NoiseAccount.decode(said)
         tried = stored.get("experiments")  # nor of before there were experiments
         experiments = ExperimentLog() if tried is None else ExperimentLog.decode(tried)
+        answered = stored.get("named")  # nor of before answers of mode cluster were counted
+        named = ClusterAccount() if answered is None else ClusterAccount.decode(answered)
         return DeviceState(
             stored["consent"],
             _events(stored["events"]),
@@ -142,6 +148,7 @@ class DeviceState:
             stored.get("clusters"),
             noise,
             experiments,
+            named,
             max(MINOR, stored.get("minor", 0)),
             unknown_fields(stored, _STATE),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.outcome_log import Enrolment
 from federation.device.state import DeviceState, Event
 from federation.device.timestamps import iso
@@ -35,8 +36,9 @@ def show_state(state: DeviceState) -> dict[str, Any]:
     """Show what the vault holds.
 
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
-    noised, by basic composition; another guarantee of other messages, so the two are not one number. experiments: id,
-    when the shopper was exposed, the last window reported; the notes are what experiments may count.
+    noised, by basic composition; another guarantee of other messages, so the two are not one number.
+    cluster_answers: of a lifetime in mode cluster, and how many the default bound leaves. experiments: id, when the
+    shopper was exposed, the last window reported; the notes are what experiments may count.
     """
     spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
     return {
@@ -45,6 +47,8 @@ def show_state(state: DeviceState) -> dict[str, Any]:
         "epsilon": spent if np.isfinite(spent) else None,
         "noised_messages": state.noise.drawn,
         "noised_epsilon": state.noise.epsilon,
+        "cluster_answers": state.named.answered,
+        "cluster_answers_left": max(ClusterPolicy.max_answers - state.named.answered, 0),
         "unsent_report_bytes": 0 if pending is None else len(pending.report),
         "experiments": [
             {

@@ -52,8 +52,13 @@ class Coordinator:
         tokens: Tokens,
         *,
         custodian_key: bytes,
+        app: str = "shop",
     ) -> None:
-        """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with."""
+        """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
+
+        app: whose bundles are trained, and of whose devices alone reports are taken.
+        """
+        self._app = app
         self.store, self.plan, self.settings = store, plan, settings
         shares = ShareFolder(folder / "shares")
         self.machine = RoundMachine(store, shares, custodian, custodian_key)
@@ -184,7 +189,7 @@ class Coordinator:
         newest = self._newest
         if newest is None or newest.task_id != task_id:
             return None
-        return IntakeRound(newest.task, newest.state is RoundState.OPEN)
+        return IntakeRound(newest.task, newest.state is RoundState.OPEN, self._app)
 
     def _start_if_due(self, now: int) -> bool:
         newest, active = self.store.newest(), self.store.releases.active()
@@ -199,7 +204,11 @@ class Coordinator:
         """Tell whether a round may close early: with goal_reports in all, and min_reports in every block."""
         tally = self.store.reports.tally(round_.task_id)
         blocks = [tally.get(f"block:{block}", 0) for block in range(len(round_.task.blocks))]
-        return sum(blocks) >= self.settings.goal_reports and min(blocks) >= round_.task.plan.min_reports
+        least = round_.task.plan.min_reports
+        if sum(blocks) < self.settings.goal_reports or min(blocks) < least:
+            return False
+        summable = self.store.reports.summable(round_.task_id, least)
+        return all(summable[block] >= least for block in range(len(blocks)))
 
     def _finish(self, round_: StoredRound, now: int) -> bool:
         return self._step(round_, now) if round_.state is RoundState.SUMMED else self._publish(round_, now)

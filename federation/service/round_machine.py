@@ -17,6 +17,7 @@ from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefuse
 from federation.protocol.messages import Task
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
+from federation.service.intake.report_store import of_large_issuers
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
 from federation.service.round_store import AnyRound, RoundStore, StoredSum
@@ -136,7 +137,15 @@ class RoundMachine(Generic[AnyRound]):
         return True
 
     def _sum_block(self, task: Task, block: int) -> StoredSum:
-        reports = self.store.reports.of_block(task.task_id, block)
+        stored = self.store.reports.of_block(task.task_id, block)
+        reports = of_large_issuers(stored, task.plan.min_reports)  # before the block's only answer, never after
+        if len(reports) < len(stored):
+            log.warning(
+                "task_id=%s block=%d: %d reports of small issuers left out",
+                task.task_id,
+                block,
+                len(stored) - len(reports),
+            )
         if len(reports) >= task.plan.min_reports:
             self.store.asked(task.task_id)
         return sum_block(task, block, reports, self._shares, self.custodian)

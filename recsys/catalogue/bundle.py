@@ -2,6 +2,7 @@
 
     tensors.safetensors   item_embeddings, trend, mean_profile
     catalogue.parquet     item_id, title, category, price, available, …; row i is item_idx i
+    clusters.safetensors  what mode cluster needs: recsys/catalogue/clusters.py. Not every old bundle has one
     mix.safetensors       transitions and trends of the mix; its weights are in the manifest. Not every bundle has one
     manifest.json         name, version, config, seed, hashes of data and files, code version, privacy
 
@@ -15,7 +16,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -27,10 +28,11 @@ import polars as pl
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from data.atomic import atomic_folder, check_replaceable, file_hash
+from data.atomic import atomic_folder, check_replaceable, file_hash, write_atomically
 from data.errors import DataError, ModelError
 from data.values.numbers import strict_numbers
 from data.vocabulary import Vocabulary
+from recsys.catalogue.clusters import Clusters, decode_clusters, encode_content, make_clusters, version_of
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
@@ -39,8 +41,8 @@ from recsys.model.profile_config import ProfileConfig, finite, read_config
 
 FORMAT = 1
 TENSORS, CATALOGUE, MANIFEST = "tensors.safetensors", "catalogue.parquet", "manifest.json"
-MIX = "mix.safetensors"
-BUNDLE_FILES = (TENSORS, CATALOGUE, MIX, MANIFEST)
+CLUSTERS, MIX = "clusters.safetensors", "mix.safetensors"
+BUNDLE_FILES = (TENSORS, CATALOGUE, CLUSTERS, MIX, MANIFEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,20 @@ class Bundle:
         """item_id ↔ item_idx."""
         return Vocabulary(self.catalogue["item_id"])
 
+    @property
+    def clusters_hash(self) -> str | None:
+        """Sha256 (hex) of the clusters that are part of this bundle; None for a bundle of before they were."""
+        found = self.manifest["files"].get(CLUSTERS)
+        return None if found is None else str(found)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The clusters; an old bundle's are computed, and no device believes that they are its own."""
+        if self.clusters_hash is None:
+            return replace(make_clusters(self.table, self.name, self.config), bundle_version=self.version)
+        stored = decode_clusters((self.folder / CLUSTERS).read_bytes())
+        return replace(stored, bundle_version=self.version, manifest_hash=_rest_hash(self.manifest), digest=None)
+
     @staticmethod
     def load(folder: str | Path) -> Bundle:
         """Open a bundle, mapped read-only. Raises ModelError when it is missing, tampered with or too new."""
@@ -86,7 +102,7 @@ class Bundle:
         config = _read_config(folder / MANIFEST, manifest)
         intent_share(table.parts, config)
         catalogue = _read_catalogue(folder / CATALOGUE, table)
-        return Bundle(
+        bundle = Bundle(
             version=manifest["version"],
             name=manifest["name"],
             table=table,
@@ -97,6 +113,9 @@ class Bundle:
             made_at=int((folder / MANIFEST).stat().st_mtime),
             mix=_read_mix(folder, manifest, catalogue),
         )
+        if bundle.clusters_hash is not None and bundle.clusters.parts != table.parts:  # read now: a folder may go
+            raise ModelError(f"{folder / CLUSTERS}: parts={bundle.clusters.parts}: must be {table.parts}")
+        return bundle
 
 
 def save_bundle(
@@ -129,7 +148,8 @@ def save_bundle(
         save_file(tensors, fresh / TENSORS)
         (fresh / TENSORS).chmod(0o644)  # safetensors leaves it to its owner; the service may be another user
         catalogue.write_parquet(fresh / CATALOGUE)
-        written = [TENSORS, CATALOGUE]
+        write_atomically(fresh / CLUSTERS, encode_content(make_clusters(table, name, config)))
+        written = [TENSORS, CATALOGUE, CLUSTERS]
         if mix is not None:
             save_file({name: np.ascontiguousarray(tensor) for name, tensor in mix.tensors.items()}, fresh / MIX)
             (fresh / MIX).chmod(0o644)
@@ -156,8 +176,16 @@ def save_bundle(
 
 
 def _version(manifest: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in manifest.items() if key != "version"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+    clusters = manifest["files"].get(CLUSTERS)
+    rest = _rest_hash(manifest)
+    return rest[:16] if clusters is None else version_of(rest, clusters)
+
+
+def _rest_hash(manifest: Mapping[str, Any]) -> str:
+    """Sha256 (hex) of a manifest without its version and its clusters, which devices are told the hash of apart."""
+    files = {file: found for file, found in manifest["files"].items() if file != CLUSTERS}
+    content = {key: value for key, value in manifest.items() if key != "version"} | {"files": files}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -173,7 +201,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT:
         raise ModelError(f"{path}: format={version}: this version reads format {FORMAT}")
     expected = {TENSORS, CATALOGUE} | ({MIX} if "mix" in manifest else set())
-    if not isinstance(files, dict) or set(files) != expected:
+    if not isinstance(files, dict) or set(files) - {CLUSTERS} != expected:
         raise ModelError(f"{path}: files={files}: must be the hashes of {' and '.join(sorted(expected))}")
     return dict(manifest)
 

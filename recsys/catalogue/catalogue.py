@@ -5,9 +5,8 @@ One safetensors file, so that a browser reads it with a length, JSON and typed a
     item_embeddings int8 (n_items, dim), scale float32 (n_items,), trend float32 (n_items,),
     gram float32 (taste, taste), of the part TASTE alone; mean_profile float32 (dim,)
     __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
-    available), intent for a table with such a part, and mix for a bundle that has one, with its tensors mix_*
-
-Written here rather than by safetensors, whose metadata comes in random order: an ETag needs the same bytes each time.
+    available), intent for a table with such a part, mix for a bundle that has one, with its tensors mix_*, and
+    clusters: the hash of the bundle's clusters (recsys/catalogue/clusters.py)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.changes import CatalogueChange
+from recsys.catalogue.tensor_files import read_tensors, tensor_file
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
@@ -39,8 +38,6 @@ from recsys.model.profile_config import ProfileConfig, finite, read_config
 from recsys.model.quantization import dequantize, quantize
 
 FORMAT = "1"
-KINDS = {"int8": "I8", "uint8": "U8", "uint16": "U16", "int32": "I32", "float32": "F32"}
-"""Types of tensors in the file, numpy's name → that of safetensors."""
 SHOWN = {
     "item_id": pl.String,
     "title": pl.String,
@@ -59,6 +56,7 @@ class Catalogue:
     shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
     intent: how the part INTENT is learned, None for a table without one. mix: None where the plain score ranks.
+    clusters_hash: sha256 (hex) of the bundle's clusters, None for a bundle of before they were part of one.
     before: the bundle's own catalogue, where this one has changes since; its items come first, new ones after them.
     """
 
@@ -73,6 +71,7 @@ class Catalogue:
     before: Catalogue | None = None
     intent: IntentConfig | None = None
     mix: MixModel | None = None
+    clusters_hash: str | None = None
 
     @property
     def of_bundle(self) -> Catalogue:
@@ -151,7 +150,7 @@ def catalogue_of(bundle: Bundle) -> Catalogue:
     shown, intent = _shown_columns(bundle.catalogue), intent_config(bundle)
     return Catalogue(
         bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent,
-        mix=None if bundle.mix is None else bundle.mix.grown(attributes_of(shown)),
+        mix=None if bundle.mix is None else bundle.mix.grown(attributes_of(shown)), clusters_hash=bundle.clusters_hash,
     )  # fmt: skip
 
 
@@ -205,6 +204,8 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         metadata["intent"] = json.dumps(asdict(intent), allow_nan=False)
     if bundle.mix is not None:
         metadata["mix"] = json.dumps(bundle.mix.settings, allow_nan=False)
+    if bundle.clusters_hash is not None:
+        metadata["clusters"] = bundle.clusters_hash
     return tensor_file(tensors, metadata)
 
 
@@ -236,7 +237,7 @@ def decode_catalogue(content: bytes) -> Catalogue:
         mix = None if weighed is None else read_mix(json.loads(weighed), tensors, attributes_of(shown))
         return Catalogue(
             metadata["bundle_version"], metadata["name"], table, config, training, shown, False, digest,
-            intent=intent, mix=mix,
+            intent=intent, mix=mix, clusters_hash=metadata.get("clusters"),
         )  # fmt: skip
     except OwnshelfError as error:
         raise ModelError(f"catalogue: {error}") from None
@@ -269,32 +270,3 @@ def _shown_columns(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in SHOWN.items()
     ]
     return frame.select(columns).with_columns(pl.col("available").fill_null(True), pl.col("price").fill_nan(None))
-
-
-def read_tensors(file: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Read the tensors of a safetensors file in its order, and its metadata.
-
-    Raises what safetensors, json and struct raise.
-    """
-    tensors = load(file)  # first: what it lets through is a header that json reads as a dict
-    (length,) = struct.unpack_from("<Q", file)
-    header = json.loads(file[8 : 8 + length])
-    texts = header.pop("__metadata__")
-    return {name: tensors[name] for name in sorted(header, key=lambda name: header[name]["data_offsets"])}, texts
-
-
-def tensor_file(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Write a safetensors file of tensors of KINDS: the same bytes for the same arguments."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    body = b""
-    for name, tensor in tensors.items():
-        content = np.ascontiguousarray(tensor).tobytes()
-        header[name] = {
-            "dtype": KINDS[tensor.dtype.name],
-            "shape": list(tensor.shape),
-            "data_offsets": [len(body), len(body) + len(content)],
-        }
-        body += content
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + body

@@ -2,11 +2,13 @@
 
 The centroids are spherical k-means over the directions of the item embeddings. A device computes the nearest ones by
 itself from one small file (the same bytes for everybody, as recsys/catalogue/catalogue.py), which has all that it
-needs to make
-its profile from the rows of its own items, so that it need not hold the catalogue:
+needs to make its profile from the rows of its own items, so that it need not hold the catalogue:
 
     centroids float32 (k, dim), gram float32 (dim, dim), mean_profile float32 (dim,)
-    __metadata__: bundle_version, name, format, parts, config, n_items
+    __metadata__: bundle_version, name, format, parts, config, n_items, manifest
+
+They are part of their bundle: its version is a hash over theirs, and over that of the rest of its manifest, which the
+file says, so that a device can check both. Whoever could serve other centroids could ask where in them a profile lies.
 """
 
 from __future__ import annotations
@@ -22,8 +24,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from data.errors import ModelError, OwnshelfError
-from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.catalogue import read_tensors, tensor_file
+from recsys.catalogue.tensor_files import read_tensors, tensor_file
 from recsys.model.intent import in_shares
 from recsys.model.items import ItemTable, frozen, gram_of
 from recsys.model.profile_config import ProfileConfig, finite, read_config
@@ -48,6 +49,7 @@ class Clusters:
 
     centroids: (k, dim) float32, each of length 1. n_items: of the bundle. config: how profiles are made.
     gram: (dim, dim) float32, VᵀV of all parts: fold-in needs its block of the part TASTE, mode noised all of it.
+    manifest_hash: sha256 (hex) of the rest of the bundle's manifest, None for a bundle that they are no part of.
     digest: sha256 (hex) of the file that it was read from, None when it was computed.
     """
 
@@ -59,7 +61,13 @@ class Clusters:
     parts: tuple[tuple[str, int], ...]
     config: ProfileConfig
     n_items: int
+    manifest_hash: str | None = None
     digest: str | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """Sha256 (hex) of everything but what names the bundle: the hash that stands in the bundle's manifest."""
+        return hashlib.sha256(encode_content(self)).hexdigest()
 
     @property
     def dim(self) -> int:
@@ -97,19 +105,32 @@ def centroids_of(table: ItemTable, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.array(means.centroids, dtype=np.float32)
 
 
-def clusters_of(bundle: Bundle, seed: int = 0) -> Clusters:
-    """Cluster a bundle: a second or two at 100,000 items."""
-    table = bundle.table
-    return Clusters(
-        bundle.version,
-        bundle.name,
-        frozen(centroids_of(table, seed)),
-        gram_of(table.item_embeddings),
-        table.mean_profile,
-        table.parts,
-        bundle.config,
-        table.n_items,
-    )
+def make_clusters(table: ItemTable, name: str, config: ProfileConfig) -> Clusters:
+    """Compute the clusters of a table, which no bundle is named for yet: a second or two at 100,000 items."""
+    centroids, gram = frozen(centroids_of(table)), gram_of(table.item_embeddings)
+    return Clusters("", name, centroids, gram, table.mean_profile, table.parts, config, table.n_items)
+
+
+def version_of(manifest_hash: str, content_hash: str) -> str:
+    """Compute a bundle's version (16 hex digits) of the hashes (hex) of its manifest without, and of its clusters."""
+    return hashlib.sha256(f"ownshelf/bundle/v1:{manifest_hash}:{content_hash}".encode()).hexdigest()[:16]
+
+
+def check_part_of_bundle(clusters: Clusters) -> None:
+    """Check what a device is about to be asked by. Raises ModelError.
+
+    The version must be a hash over these very clusters, centroids directions, and no more of them than n_items allow.
+    """
+    version = clusters.bundle_version
+    if clusters.manifest_hash is None:
+        raise ModelError(f"clusters: are no part of bundle {version}; a bundle of now is needed, or mode device")
+    if version_of(clusters.manifest_hash, clusters.content_hash) != version:
+        raise ModelError(f"clusters: are not those of bundle {version}")
+    k, most = len(clusters.centroids), cluster_count(clusters.n_items)
+    if k > most:
+        raise ModelError(f"clusters: {k} centroids of {clusters.n_items} items, must be at most {most}")
+    if not np.allclose(np.linalg.norm(clusters.centroids, axis=1), 1.0, atol=1e-3):
+        raise ModelError("clusters: centroids must be of length 1")
 
 
 def nearest(centroids: npt.NDArray[np.float32], vector: npt.NDArray[np.float32], n: int) -> list[int]:
@@ -203,27 +224,40 @@ def scan_candidates(
     return interleave(np.stack(lists), most)
 
 
-def encode_clusters(source: Bundle | Clusters) -> bytes:
-    """Encode the file for devices; the same bytes for the same bundle."""
-    clusters = clusters_of(source) if isinstance(source, Bundle) else source
+def encode_clusters(clusters: Clusters) -> bytes:
+    """Write the file for devices; the same bytes for the same bundle."""
+    naming = {"bundle_version": clusters.bundle_version}
+    if clusters.manifest_hash is not None:
+        naming["manifest"] = clusters.manifest_hash
+    return _file(clusters, naming)
+
+
+def encode_content(clusters: Clusters) -> bytes:
+    """Write the file without what names the bundle: what a bundle's folder holds."""
+    return _file(clusters, {})
+
+
+def _file(clusters: Clusters, naming: dict[str, str]) -> bytes:
     tensors = {
         "centroids": clusters.centroids,
         "gram": clusters.gram,
         "mean_profile": clusters.mean_profile,
     }
     metadata = {
-        "bundle_version": clusters.bundle_version,
         "config": json.dumps(finite(asdict(clusters.config)), allow_nan=False),
         "format": FORMAT,
         "n_items": str(clusters.n_items),
         "name": clusters.name,
         "parts": json.dumps(clusters.parts, allow_nan=False),
     }
-    return tensor_file(tensors, metadata)
+    return tensor_file(tensors, naming | metadata)
 
 
 def decode_clusters(content: bytes) -> Clusters:
-    """Decode the clusters of a downloaded file. Raises ModelError when it is not one, or not a consistent one."""
+    """Read the clusters of a file, with or without what names the bundle.
+
+    Raises ModelError when it is not one, or not a consistent one.
+    """
     try:
         tensors, metadata = read_tensors(content)
         if metadata["format"] != FORMAT:
@@ -240,8 +274,9 @@ def decode_clusters(content: bytes) -> Clusters:
             raise ModelError(f"parts={parts}, n_items={n_items}: widths must add up to {dim}, n_items be 1 or more")
         config = read_config(json.loads(metadata["config"]))
         digest = hashlib.sha256(content).hexdigest()
-        version, name = str(metadata["bundle_version"]), str(metadata["name"])
-        return Clusters(version, name, centroids, gram, mean, parts, config, n_items, digest)
+        version, name = str(metadata.get("bundle_version", "")), str(metadata["name"])
+        manifest_hash = metadata.get("manifest")
+        return Clusters(version, name, centroids, gram, mean, parts, config, n_items, manifest_hash, digest)
     except OwnshelfError as error:
         raise ModelError(f"clusters: {error}") from None
     except (SafetensorError, struct.error, ValueError, KeyError, IndexError, TypeError) as error:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from data.errors import ModelError
-from recsys.catalogue.catalogue import read_tensors, tensor_file
+from recsys.catalogue.tensor_files import read_tensors, tensor_file
 
 FORMAT = 1
 MAX_BYTES = 2**28

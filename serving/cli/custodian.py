@@ -57,6 +57,9 @@ def custodian_command(
     max_body_mb: Annotated[
         int, typer.Option(min=1, help="Largest batch it reads; no task that could have a larger one is signed.")
     ] = 128,
+    accept_restore: Annotated[
+        bool, typer.Option("--accept-restore", help="Go on with a database restored from a backup: docs/operate.md.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it listens.")] = False,
 ) -> None:
     """Run the custodian, which opens seeds, adds noise and keeps the privacy ledger, where the service cannot read."""
@@ -68,7 +71,9 @@ def custodian_command(
         raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
     os.umask(0o077)  # report ids and ledger are nobody else's on this machine
     max_bytes = max_body_mb * 2**20
-    custodian = Custodian.open(folder, promise, int(time.time()), database, terms, max_batch_bytes=max_bytes)
+    custodian = Custodian.open(
+        folder, promise, int(time.time()), database, terms, max_batch_bytes=max_bytes, accept_restore=accept_restore
+    )
     ended = threading.Event()
     keeping = threading.Thread(target=_expire, args=(custodian, ended), daemon=True)
     keeping.start()

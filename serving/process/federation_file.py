@@ -30,6 +30,7 @@ from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
 from federation.storage.database import sqlite_url
 from federation.storage.key_files import load_or_make_key, read_public_key
+from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import MintCounter
@@ -161,7 +162,14 @@ class FederationFile:
         store = self.store()
         tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
         coordinator = Coordinator(
-            store, self._custodian(), self.folder, self.plan, self.rounds, tokens, custodian_key=self.custodian_key
+            store,
+            self._custodian(),
+            self.folder,
+            self.plan,
+            self.rounds,
+            tokens,
+            custodian_key=self.custodian_key,
+            app=OPEN_APP,
         )
         coordinator.begin(bundle, now)
         mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)

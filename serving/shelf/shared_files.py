@@ -141,7 +141,7 @@ def open_shared(bundle: Bundle, folder: Path | None) -> SharedBundle:
     if folder is None:
         content = encode_catalogue(bundle)
         texts, etag = ItemTexts.of(catalogue_of(bundle).shown), hashlib.sha256(content).hexdigest()
-        return SharedBundle(bundle, texts, content, etag, encode_clusters(bundle), QuantizedRows.of(bundle))
+        return SharedBundle(bundle, texts, content, etag, encode_clusters(bundle.clusters), QuantizedRows.of(bundle))
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / f"{COMPLETE}-{FORMAT}"
     if not marker.exists():
@@ -166,7 +166,7 @@ def _write(bundle: Bundle, folder: Path) -> str:
     bundle.catalogue.rechunk().write_ipc(folder / SHOWN, compression="uncompressed")
     SharedIds.of(bundle.catalogue["item_id"]).keep(folder)
     ItemTexts.of(catalogue_of(bundle).shown).keep(folder)
-    write_atomically(folder / CLUSTERS, encode_clusters(bundle))
+    write_atomically(folder / CLUSTERS, encode_clusters(bundle.clusters))
     quantized = QuantizedRows.of(bundle)
     np.save(folder / ROWS, quantized.rows)
     np.save(folder / SCALE, quantized.scale)

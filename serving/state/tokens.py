@@ -39,9 +39,10 @@ class SignedTokens:
         object.__setattr__(self, "_private", Ed25519PrivateKey.from_private_bytes(self.key.private))
         object.__setattr__(self, "_public", Ed25519PublicKey.from_public_bytes(self.key.public))
 
-    def mint(self, issuer: str, count: int, now: int) -> Sequence[bytes]:
-        """Mint fresh tokens of an issuer."""
-        return [self._mint(issuer, now + self.lifetime_s) for _ in range(count)]
+    def mint(self, issuer: str, count: int, now: int, key_id: str = "") -> Sequence[bytes]:
+        """Fresh tokens of an issuer's key."""
+        tag = Right(issuer, b"", key_id).tag
+        return [self._mint(tag, now + self.lifetime_s) for _ in range(count)]
 
     def check(self, token: bytes, now: int) -> Right:
         """Check what a token is good for. Raises TokenInvalid for any that is not ours as minted, or expired."""
@@ -62,18 +63,19 @@ class SignedTokens:
             raise TokenInvalid(f"token: expired {now - expires} s ago")
         return right
 
-    def _mint(self, issuer: str, expires: int) -> bytes:
+    def _mint(self, tag: str, expires: int) -> bytes:
         serial = base64.urlsafe_b64encode(secrets.token_bytes(SERIAL_BYTES)).rstrip(b"=").decode()
-        claims = {"jti": serial, "exp": expires, "iss": issuer, "scope": SCOPE}
+        claims = {"jti": serial, "exp": expires, "iss": tag, "scope": SCOPE}
         return jwt.encode(claims, self._private, ALGORITHM).encode()
 
 
 def _right(claims: dict[str, Any]) -> Right:
     """Interpret claims that we signed. Raises ValueError or TypeError for any others."""
-    expires, issuer, serial = claims["exp"], claims["iss"], claims["jti"]
-    if set(claims) != CLAIMS or claims["scope"] != SCOPE or type(expires) is not int or type(issuer) is not str:
+    expires, tag, serial = claims["exp"], claims["iss"], claims["jti"]
+    if set(claims) != CLAIMS or claims["scope"] != SCOPE or type(expires) is not int or type(tag) is not str:
         raise ValueError("claims: must be those of a device token")
-    decoded = base64.b64decode(serial + "==", b"-_", validate=True)
-    if not issuer or len(decoded) != SERIAL_BYTES:
+    issuer, _, key_id = tag.partition("#")
+    found = base64.b64decode(serial + "==", b"-_", validate=True)
+    if not issuer or len(found) != SERIAL_BYTES:
         raise ValueError("claims: must be those of a device token")
-    return Right(issuer, decoded)
+    return Right(issuer, found, key_id)

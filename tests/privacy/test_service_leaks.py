@@ -281,7 +281,7 @@ def test_a_device_logs_nothing_of_its_history_or_profile(
     device.observe(SECRET_ITEM, "purchase")
     device.observe("sku-3", "purchase")
     client = service(bundle)
-    device.recommend_from(client, 3)
+    device.recommend_from(client, 3, mode="profile")
     device.recommend(3)
     sent = json.loads(sent_by(client)[-1][1])
     assert len(sent["profile"]) > 40

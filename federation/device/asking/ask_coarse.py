@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data.errors import ServingError
+from data.errors import ModelError, ServingError
 from data.interactions import MICROS_PER_DAY
 from data.vocabulary import Vocabulary
 from federation.device.asking.client import ask_candidates, ask_trend
-from federation.device.asking.clusters_file import fetched_clusters, held_clusters
+from federation.device.asking.clusters_file import fetch_current, held_clusters
 from federation.device.asking.direction_noise import leading_directions, noised_direction
+from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.lists import Recommendation, Recommendations, join, profile_of
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.state import DeviceState, known_columns
@@ -36,6 +37,11 @@ from recsys.model.profile import Profile, repeat_counts, repeat_score, vector_fr
 from recsys.model.scoring import score
 
 MICROS_PER_S = MICROS_PER_DAY // 86_400
+MAX_DEVICE_ITEMS = 100_000
+"""Up to so many items a device takes the whole catalogue by itself: about 12 MB at dim 64."""
+
+Mode = Literal["device", "cluster", "noised", "profile"]
+MODES: tuple[Mode, ...] = ("device", "cluster", "noised", "profile")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class CandidateRequest:
     clusters: int = 1
     candidates: int | None = None
     noise: NoisePolicy = field(default_factory=NoisePolicy)
+    naming: ClusterPolicy = field(default_factory=ClusterPolicy)
 
     @property
     def wanted(self) -> int:
@@ -75,6 +82,10 @@ class CatalogueHolder(Protocol):
     @property
     def catalogue(self) -> Catalogue | None:
         """The catalogue at hand."""
+        ...
+
+    def refresh(self, service: httpx.Client) -> bool:
+        """Fetch the service's current catalogue."""
         ...
 
     def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
@@ -110,12 +121,45 @@ def ask_coarsely(
     raise ServingError("service: refuses the bundle that it has just handed out")
 
 
+def chosen_mode(device: CatalogueHolder, client: httpx.Client, named: str | None) -> Mode:
+    """Choose the mode that is named, else the one that gives away least; for mode device a catalogue is fetched.
+
+    That is device where a catalogue is held or has at most MAX_DEVICE_ITEMS items, else cluster. Raises ServingError.
+    """
+    for mode in MODES:
+        if named == mode:
+            break
+    else:
+        if named is not None:
+            raise ServingError(f"mode={named!r}: must be one of {list(MODES)}")
+        mode = "device"
+        if device.catalogue is None:
+            clusters = held_clusters(device.folder, device.state.clusters) or refresh_clusters(device, client)
+            mode = "device" if clusters.n_items <= MAX_DEVICE_ITEMS else "cluster"
+    if mode == "device" and device.catalogue is None:
+        device.refresh(client)
+    return mode
+
+
 def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
-    """Return the service's current clusters, fetched if they are not the ones held."""
-    fresh = fetched_clusters(device.folder, device.state.clusters, client)
-    if fresh is not None:
-        device.change(lambda state: replace(state, clusters=fresh))
-    clusters = held_clusters(device.folder, device.state.clusters)
+    """Fetch the service's current clusters if they are not the ones held. Raises ModelError and ServingError.
+
+    One file is taken for a bundle version, which must be a hash over it, and the one that the catalogue at hand names.
+    """
+
+    def accept(clusters: Clusters) -> None:
+        version, content = clusters.bundle_version, clusters.content_hash
+        catalogue = device.catalogue
+        if catalogue is not None and catalogue.bundle_version == version:
+            named = (catalogue.clusters_hash, catalogue.of_bundle.table.n_items)
+            if named != (content, clusters.n_items):
+                raise ModelError(f"clusters: are not those that the catalogue of bundle {version} names")
+        device.change(
+            lambda state: replace(state, clusters=str(clusters.digest), named=state.named.with_file(version, content))
+        )
+
+    fetched = fetch_current(device.folder, device.state.clusters, client, accept)
+    clusters = fetched or held_clusters(device.folder, device.state.clusters)
     if clusters is None:
         raise ServingError(f"{device.folder}: the clusters file that was just written is gone")
     return clusters
@@ -169,10 +213,10 @@ def _ask_service(
     if catalogue is not None and catalogue.bundle_version != version:
         catalogue = None
     profile = profile_from_rows(state, clusters, now) if catalogue is None else profile_of(state, catalogue, now)
-    if profile is None:
+    question = None if profile is None else _question(device, clusters, coarse, profile, now)
+    if profile is None or question is None:
         listed = ask_trend(client, version, min(top_k + len(set(exclude)), 1000))
         return None if listed is None else _trend(listed, version, coarse, top_k, exclude)
-    question = _question(device, clusters, coarse, profile, now)
     candidates = ask_candidates(client, version, question, coarse.wanted, clusters.dim)
     if candidates is None:
         return None
@@ -199,11 +243,24 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
 
 def _question(
     device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
-) -> dict[str, Any]:
-    """Build what is sent of the profile; a new noised message is in the vault before this returns."""
+) -> dict[str, Any] | None:
+    """Make what is sent of the profile, in the vault before this returns; None when nothing may be said now."""
     if coarse.mode == "cluster":
         n = min(coarse.clusters, len(clusters.centroids))
-        return {"mode": "cluster", "clusters": nearest(clusters.centroids, profile.vector, n)}
+        ids: tuple[int, ...] = ()
+
+        def name(state: DeviceState) -> DeviceState:
+            nonlocal ids
+            account, ids = state.named.with_answer(
+                clusters.bundle_version,
+                coarse.naming,
+                now / MICROS_PER_S,
+                lambda: nearest(clusters.centroids, profile.vector, n),
+            )
+            return state if account is state.named else replace(state, named=account)
+
+        device.change(name)
+        return {"mode": "cluster", "clusters": list(ids)} if ids else None
     vector = np.empty(0, dtype=np.float32)
 
     def draw() -> npt.NDArray[np.float32]:

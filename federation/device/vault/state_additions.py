@@ -103,7 +103,7 @@ def added_notes(before: DeviceState, after: DeviceState) -> Addition | None:
 
 def _is_same(one: DeviceState, other: DeviceState) -> bool:
     """Compare by identity but for the log of experiments: a change that touches nothing else keeps the others."""
-    names = ("events", "own_rows", "catalogue", "participation", "clusters", "noise", "minor", "unknown")
+    names = ("events", "own_rows", "catalogue", "participation", "clusters", "noise", "named", "minor", "unknown")
     identical = all(getattr(one, name) is getattr(other, name) for name in names)
     return identical and one.consent == other.consent and one.experiments == other.experiments
 

@@ -185,7 +185,7 @@ class Intake:
                 block=waiting.head.block,
                 digest=waiting.digest,
                 sealed_seed=waiting.head.sealed_seed,
-                issuer=right.issuer,
+                issuer=right.tag,
                 serial=right.serial,
                 place=place,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,7 @@ Status = Literal["accepted", "duplicate"]
 class Arrival:
     """A report whose share is durable, on its way into the store.
 
-    digest: SHA-256 of all its bytes. issuer, serial: of its token.
+    digest: SHA-256 of all its bytes. issuer, serial: of its token; the issuer with the key that minted it.
     """
 
     task_id: str
@@ -45,11 +46,21 @@ class AcceptedReport:
 
 @dataclass(frozen=True)
 class StoredReport:
-    """The parts of a report that the sum needs."""
+    """What the sum needs of a report. issuer: of its token, with the key that minted it."""
 
     report_id: bytes
     sealed_seed: bytes = field(repr=False)
     place: ShareLocation
+    issuer: str
+
+
+def of_large_issuers(stored: Sequence[StoredReport], least: int) -> list[StoredReport]:
+    """Leave out the reports of every minting key that brought fewer than `least` of them to the block.
+
+    A key that a few devices got hold of then brings nothing, rather than words that spoil the sum of all others.
+    """
+    brought = Counter(report.issuer for report in stored)
+    return [report for report in stored if brought[report.issuer] >= least]
 
 
 class ReportStore:
@@ -95,15 +106,30 @@ class ReportStore:
     def of_block(self, task_id: str, block: int) -> list[StoredReport]:
         """List a block's reports by id, the same order every time."""
         query = (
-            select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at)
+            select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at, reports.c.issuer)
             .where(reports.c.task_id == task_id, reports.c.block == block, reports.c.segment.is_not(None))
             .order_by(reports.c.report_id)
         )
         with reading(self._engine) as connection:
             return [
-                StoredReport(row.report_id, row.sealed_seed, ShareLocation(row.segment, row.at))
+                StoredReport(row.report_id, row.sealed_seed, ShareLocation(row.segment, row.at), row.issuer)
                 for row in connection.execute(query)
             ]
+
+    def summable(self, task_id: str, least: int) -> Counter[int]:
+        """Count a round's reports by block, without those of minting keys that brought fewer than `least` to it."""
+        n = func.count()
+        query = (
+            select(reports.c.block, n.label("n"))
+            .where(reports.c.task_id == task_id, reports.c.segment.is_not(None))
+            .group_by(reports.c.block, reports.c.issuer)
+            .having(n >= least)
+        )
+        counted: Counter[int] = Counter()
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                counted[row.block] += row.n
+        return counted
 
     def count(self, task_id: str) -> int:
         """Count the reports taken in a round."""
@@ -133,7 +159,7 @@ class _Group:
     def outcome(
         self, arrival: Arrival, late: ReportRejected | None, max_reports: int, issuer_reports: int
     ) -> Status | ReportRejected:
-        block, issuer = f"block:{arrival.block}", f"issuer:{arrival.issuer}"
+        block, issuer = f"block:{arrival.block}", f"issuer:{arrival.issuer.partition('#')[0]}"
         if arrival.report_id in self.known:
             return judge(arrival.task_id, arrival.digest, self.known[arrival.report_id])
         if late is not None:

@@ -13,7 +13,9 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
-from federation.device.device import Device, erase_device
+from federation.device.cluster_ledger import ClusterPolicy
+from federation.device.device import Device
+from federation.device.erasure import erase_device
 from federation.device.lists import Recommendation, Recommendations
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
@@ -93,7 +95,8 @@ def recommend(
     key: Key = None,
     ca: Ca = None,
     mode: Annotated[
-        str | None, typer.Option(help="device, profile, cluster or noised; with --service: profile.")
+        str | None,
+        typer.Option(help="device, cluster, noised or profile; by default device where a catalogue fits."),
     ] = None,
     clusters: Annotated[
         int | None, typer.Option(help="mode cluster: how many cluster ids are sent, 1 (the default) to 4.")
@@ -126,9 +129,8 @@ def recommend(
 ) -> None:
     """Make a list, on this device unless --service is given."""
     device = Device.open(_home(home), None if bundle is None else Bundle.load(bundle))
-    mode = mode or ("device" if service is None else "profile")
-    if (service is None) != (mode == "device"):
-        raise ServingError(f"mode={mode}: {'sends nothing, so leave --service out' if service else 'needs --service'}")
+    if service is None and mode not in (None, "device"):
+        raise ServingError(f"mode={mode}: needs --service")
     given = {
         "--filter": only,
         "--diversity": diversity or None,
@@ -140,15 +142,17 @@ def recommend(
         "--max-epsilon": max_epsilon,
         "--period-days": period_days,
     }
-    _check_options(mode, [option for option, value in given.items() if value is not None])
+    options = [option for option, value in given.items() if value is not None]
     clusters = 1 if clusters is None else clusters
     noise = NoisePolicy(
         NoisePolicy.epsilon if epsilon is None else epsilon,
         NoisePolicy.period_days if period_days is None else period_days,
         NoisePolicy.max_epsilon if max_epsilon is None else max_epsilon,
     )
-    if service is None:
-        listed = device.recommend(
+
+    def here() -> Recommendations:
+        _check_options("device", options)
+        return device.recommend(
             top_k,
             exclude=exclude or (),
             unseen=unseen,
@@ -158,20 +162,29 @@ def recommend(
             diversity=diversity,
             reasons=reasons,
         )
+
+    if service is None:
+        listed = here()
     else:
+        if mode is not None:
+            _check_options(mode, options)
         with keyed_client(service, key, ca) as client:
-            listed = device.recommend_from(
-                client,
-                top_k,
-                mode=mode,  # type: ignore[arg-type]  # checked there
-                clusters=clusters,
-                candidates=candidates,
-                noise=noise,
-                exclude=exclude or (),
-                unseen=unseen,
-                repeat=repeat,
-            )
-        typer.echo(_gives_up(device, listed, clusters, noise.max_epsilon), err=True)
+            if device.mode_for(client, mode) == "device":
+                listed = here()
+            else:
+                _check_options(mode or "cluster", options)
+                listed = device.recommend_from(
+                    client,
+                    top_k,
+                    mode=mode or "cluster",  # type: ignore[arg-type]  # checked there
+                    clusters=clusters,
+                    candidates=candidates,
+                    noise=noise,
+                    exclude=exclude or (),
+                    unseen=unseen,
+                    repeat=repeat,
+                )
+        typer.echo(_gives_up(device, listed, noise.max_epsilon), err=True)
     lines = [
         f"{place:>4}  {item.item_id}  {item.title or ''}  {item.score:.4f}{_because(item)}"
         for place, item in enumerate(listed.items, 1)
@@ -292,16 +305,23 @@ def _check_options(mode: str, options: list[str]) -> None:
             raise ServingError(f"{option}: mode={mode} does not use it; it belongs to {' and '.join(modes)}")
 
 
-def _gives_up(device: Device, listed: Recommendations, clusters: int, max_epsilon: float) -> str:
+def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> str:
     """Say what the service has just learned."""
+    if listed.mode == "device":
+        return "mode=device: the service saw nothing of the shopper; the list was made here"
     if listed.mode == "profile":
-        return "mode=profile: the service saw the profile of this request; without --service it does not"
+        return "mode=profile: the service saw the profile of this request; no other mode shows it"
+    state = device.state
     if listed.fallback:
-        return f"mode={listed.mode}: the service saw that there is no profile yet, and nothing else"
+        return f"mode={listed.mode}: the service saw that there is nothing to say now, and nothing else"
     if listed.mode == "cluster":
-        named = "a public cluster id" if clusters == 1 else f"{clusters} public cluster ids"
-        return f"mode=cluster: the service saw {named}, roughly what is liked, not the profile"
-    account = device.state.noise
+        ids = () if state.named.last is None else state.named.last.clusters
+        named = "a public cluster id" if len(ids) == 1 else f"{len(ids)} public cluster ids"
+        return (
+            f"mode=cluster: the service saw {named}, the same for the whole period, roughly what is liked, not the "
+            f"profile; {state.named.answered} of at most {ClusterPolicy.max_answers} answers in this device's life"
+        )
+    account = state.noise
     return (
         f"mode=noised: the service saw a noised profile, the same one for the whole period; {account.drawn} of them "
         f"in this device's life, together epsilon={account.epsilon:g} of at most {max_epsilon:g}"

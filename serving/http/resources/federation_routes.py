@@ -155,7 +155,7 @@ def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
         except IssuerBound as bound:
             headers = {"retry-after": str(desk.mints.left_s(now))}
             raise Refusal("issuer_bound", str(bound), headers=headers) from None
-        tokens = desk.tokens.mint(issuer, asked.count, now)
+        tokens = desk.tokens.mint(issuer, asked.count, now, caller(request.scope).key_id or "")
         return TokenAnswer(tokens=[token.decode() for token in tokens], expires_at=now + desk.lifetime_s)
 
 

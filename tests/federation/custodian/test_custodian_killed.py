@@ -38,6 +38,7 @@ POINTS = {
     "custodian: ledger stored": BLOCKS,
     "custodian: answer stored": BLOCKS,
     "custodian: answer committed": BLOCKS,
+    "custodian: answer marked": BLOCKS,
     "custodian: close stored": 1,
     "custodian: close committed": 1,
     "custodian: round key destroyed": 1,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from data.errors import ModelError, ServingError
 from data.interactions import EventKind
-from federation.device.device import Device, erase_device
+from federation.device.device import Device
+from federation.device.erasure import erase_device
 from federation.device.export import seal_export
 from federation.device.state import DeviceState, Event, encode_events, merge
 from recsys.catalogue.bundle import Bundle
@@ -130,6 +131,7 @@ def test_the_state_has_no_place_for_an_account() -> None:
         "participation",  # what it sent into sums, so that it keeps within what was agreed
         "clusters",  # the hash of a public file, like catalogue
         "noise",  # what it said in mode noised, so that it says the same again and counts what it costs
+        "named",  # what it named in mode cluster, so that it names the same again and no more than its bound
         "experiments",  # in which it is and what it said there, so that it says each thing once
         "minor",  # of the vault's format
         "unknown",  # what a newer program wrote, to be written again
@@ -144,10 +146,10 @@ def test_the_state_has_no_place_for_an_account() -> None:
 def test_logging_in_changes_nothing(tmp_path: Path, bundle: Bundle) -> None:
     guest = shopped(Device.create(tmp_path / "home", consent="observe", key_store="file"))
     client = service(bundle)
-    before = guest.recommend_from(client, 5, now=NOW)
+    before = guest.recommend_from(client, 5, now=NOW, mode="profile")
     client.cookies.set("shop_session", "alice")  # the shop's own login, in the same HTTP client
     logged_in = Device.open(tmp_path / "home")
-    assert logged_in.recommend_from(client, 5, now=NOW) == before
+    assert logged_in.recommend_from(client, 5, now=NOW, mode="profile") == before
     assert logged_in.show() == guest.show()
     bodies = [body for request, body in sent_by(client) if request.method == "POST"]
     assert bodies[0] == bodies[1]
@@ -210,7 +212,7 @@ def test_top_k_is_bounded(device: Device, top_k: int) -> None:
     with pytest.raises(ServingError, match=rf"top_k={top_k}: must be 1\.\.1000"):
         device.recommend(top_k)
     with pytest.raises(ServingError, match=rf"top_k={top_k}: must be 1\.\.1000"):
-        device.recommend_from("http://127.0.0.1:1", top_k)
+        device.recommend_from("http://127.0.0.1:1", top_k, mode="profile")
 
 
 def test_unknown_consent_is_refused(device: Device) -> None:

@@ -152,7 +152,7 @@ def test_reasons_never_leave_the_device(tmp_path: Path) -> None:
     told = device.recommend(10, now=NOW, reasons=True, filter={"category": ["shelf 1", "shelf 2"]}, diversity=0.5)
     client = service(bundle)
     device.refresh(client)
-    answered = device.recommend_from(client, 10, now=NOW)
+    answered = device.recommend_from(client, 10, now=NOW, mode="profile")
     assert {item.reason for item in answered.items} == {None}
     words = {word for item in told.items if item.reason for word in (item.reason.text, item.reason.item_id or "trend")}
     assert any(word.startswith("because") for word in words)

@@ -15,6 +15,7 @@ import pytest
 
 from data.errors import ServingError
 from data.interactions import EventKind
+from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import keep_definitions, note
 from federation.device.ledger import LedgerEntry, PendingReport
@@ -46,12 +47,14 @@ def a_state() -> DeviceState:
     experiment = an_experiment()
     state = DeviceState("contribute", (Event(1, "a", EventKind.VIEW), Event(2, "b", EventKind.CART)))
     account, _ = state.noise.with_draw("v1", NoisePolicy(), 0.0, lambda: np.ones(3, dtype=np.float32))
+    named, _ = state.named.with_answer("v1", ClusterPolicy(), 0.0, lambda: [3])
     enrolment = Enrolment(experiment.id, bytes(32), pending=pending)
     return replace(
         state,
         own_rows=OwnRows("v1", ("a",), np.ones((1, 3), dtype=np.float32)),
         participation=replace(state.participation, entries=(entry,), experiments=(entry,), pending=pending),
         noise=account,
+        named=named,
         experiments=replace(state.experiments, secret=bytes(32), definitions=(experiment,), enrolments=(enrolment,)),
     )
 
@@ -65,6 +68,8 @@ LEVELS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "report on its way": lambda stored: stored["participation"]["pending"],
     "noise": lambda stored: stored["noise"],
     "message": lambda stored: stored["noise"]["draws"][0],
+    "named clusters": lambda stored: stored["named"],
+    "answer of a period": lambda stored: stored["named"]["last"],
     "experiments": lambda stored: stored["experiments"],
     "enrolment": lambda stored: stored["experiments"]["enrolments"][0],
     "report of an experiment": lambda stored: stored["experiments"]["enrolments"][0]["pending"],

@@ -29,16 +29,17 @@ SETTINGS = RoundSettings(rounds=4, block_items=25, goal_reports=8, window_s=600,
 
 
 class PlainTokens:
-    """A token is ``issuer/serial``."""
+    """A token is ``issuer/serial``, or ``issuer#key/serial``."""
 
-    def mint(self, issuer: str, count: int, now: int) -> Sequence[bytes]:
-        return [f"{issuer}/{serial}".encode() for serial in range(count)]
+    def mint(self, issuer: str, count: int, now: int, key_id: str = "") -> Sequence[bytes]:
+        return [f"{Right(issuer, b'', key_id).tag}/{serial}".encode() for serial in range(count)]
 
     def check(self, token: bytes, now: int) -> Right:
         issuer, slash, serial = token.partition(b"/")
         if not slash:
             raise TokenInvalid("token: none of ours")
-        return Right(issuer.decode(), serial)
+        name, _, key_id = issuer.decode().partition("#")
+        return Right(name, serial, key_id)
 
 
 @dataclass

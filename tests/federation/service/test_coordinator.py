@@ -19,6 +19,7 @@ from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.refusals import BatchRefused, ForeignTask, LateReport
 from federation.protocol.messages import Report, Task
+from federation.service.intake.report_refusals import TokenInvalid
 from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
 from federation.service.round_store import CoordinatorStore
@@ -98,6 +99,49 @@ def test_the_sums_are_exact_and_the_new_table_is_their_item_step(line: Line) -> 
     np.testing.assert_array_equal(after.table.item_embeddings, expected.item_embeddings)
     np.testing.assert_array_equal(after.table.mean_profile, expected.mean_profile)
     assert (after.table.item_embeddings != before.table.item_embeddings).any()
+
+
+def loud(task: Task, block: int, token: str) -> Report:
+    """A report of random words: whoever sends it ignores every clip."""
+    honest = make_report(task, block, a_vector(task, 0), token.encode())
+    words = np.random.default_rng(len(token)).bytes(len(honest.service_share))
+    return replace(honest, service_share=words)
+
+
+def test_a_token_of_another_tenant_is_refused_in_the_shop_s_rounds(line: Line) -> None:
+    task = line.open()
+    for foreign in ("tea-house", "tea-house#k1", "shop2", "Shop", "shop "):
+        with pytest.raises(TokenInvalid, match="of another app"):
+            line.coordinator.accept(line.report(task, issuer=foreign).to_bytes(), NOW)
+    assert line.coordinator.accept(line.report(task, issuer="shop#k1").to_bytes(), NOW) == "accepted"
+
+
+def test_two_liars_with_a_key_of_their_own_spoil_no_round(line: Line) -> None:
+    task, sums = line.open(), {}
+    for block in range(2):
+        reports, sums[block] = with_seed(task, block, 4, line)
+        accept_all(line, reports)
+        accept_all(line, [loud(task, block, f"shop#stolen/{block}-{liar}") for liar in range(2)])
+    line.settle()
+    assert state_of(line) == "published"
+    for block, stored in line.coordinator.store.sums(task.task_id).items():
+        np.testing.assert_array_equal(stored.words, sums[block])
+        assert stored.counted == 4
+
+
+def test_min_reports_is_counted_on_what_is_left(line: Line) -> None:
+    """Two keys with two reports each are four reports, and none that may be summed: the round does not close early."""
+    task = line.open()
+    accept_all(line, [line.report(task, 0, issuer="shop#a", seed=seed) for seed in range(12)])
+    for key in ("shop#a", "shop#b"):
+        accept_all(line, [line.report(task, 1, issuer=key, seed=seed) for seed in range(2)])
+    assert not line.coordinator.advance(NOW)
+    assert line.coordinator.advance(task.deadline + 1)
+    line.settle(task.deadline + 1)
+    stored = line.coordinator.store.sums(task.task_id)
+    assert stored[0].counted == 12
+    assert stored[1].words is None
+    assert "answer 1" not in line.custodian.calls
 
 
 def test_the_next_round_goes_on_with_the_state_of_the_last_one(line: Line) -> None:

@@ -26,11 +26,9 @@ from recsys.catalogue.catalogue import (
     decode_catalogue,
     encode_catalogue,
     intent_config,
-    read_tensors,
-    tensor_file,
 )
 from recsys.catalogue.changes import CatalogueChange
-from recsys.catalogue.clusters import clusters_of
+from recsys.catalogue.tensor_files import read_tensors, tensor_file
 from recsys.model.intent_config import IntentConfig
 from recsys.model.items import INTENT, TASTE
 from recsys.model.profile import make_profile
@@ -148,7 +146,7 @@ def test_a_catalogue_carries_the_gram_matrix_of_the_taste_and_no_other(bundle: B
     tensors, metadata = read_tensors(encode_catalogue(bundle))
     assert tensors["gram"].shape == (6, 6)
     np.testing.assert_array_equal(tensors["gram"], bundle.table.gram)
-    whole = tensor_file(tensors | {"gram": clusters_of(bundle).gram}, metadata)
+    whole = tensor_file(tensors | {"gram": bundle.clusters.gram}, metadata)
     with pytest.raises(ModelError, match=r"gram: shape \(18, 18\), must be \(6, 6\) and finite; fetch the file anew"):
         decode_catalogue(whole)
 
@@ -176,7 +174,7 @@ def test_every_mode_of_asking_lists_what_the_device_lists_itself(tmp_path: Path)
         row, when = np.array(bundle.table.item_embeddings[item]), NOW - (9 - hour) * 3_600_000_000
         whole.observe(f"sku-{item}", "view", when)
         light.observe(f"sku-{item}", "view", when, row=row)
-    profile, own = whole.profile(NOW), profile_from_rows(light.state, clusters_of(bundle), NOW)
+    profile, own = whole.profile(NOW), profile_from_rows(light.state, bundle.clusters, NOW)
     assert profile is not None
     assert own is not None
     assert profile.vector[bundle.table.part(INTENT)].any()

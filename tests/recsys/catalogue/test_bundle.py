@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -14,7 +15,9 @@ from polars.testing import assert_frame_equal
 
 from data.atomic import file_hash
 from data.errors import DataError, ModelError
-from recsys.catalogue.bundle import CATALOGUE, MANIFEST, TENSORS, Bundle, _version, save_bundle
+from recsys.catalogue.bundle import CATALOGUE, CLUSTERS, MANIFEST, TENSORS, Bundle, _version, save_bundle
+from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_catalogue
+from recsys.catalogue.clusters import check_part_of_bundle, decode_clusters, encode_clusters, version_of
 from recsys.model.items import ItemTable
 from recsys.model.profile import ProfileConfig
 
@@ -57,11 +60,14 @@ def save(folder: Path, **changed) -> Bundle:
 
 
 def forge(folder: Path, **changed) -> None:
-    """A manifest that says what it is told, with hashes and version that fit: no tampering to notice."""
+    """A manifest that says what it is told, with hashes and version that fit: no tampering to notice.
+
+    It is one of before clusters were part of a bundle.
+    """
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"] = {name: file_hash(folder / name) for name in (TENSORS, CATALOGUE)}
     manifest |= changed
-    manifest["version"] = _version(manifest)
+    manifest["version"] = _version(manifest) if isinstance(manifest["files"], dict) else ""
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
@@ -89,12 +95,12 @@ def test_the_manifest_says_where_the_bundle_comes_from(tmp_path):
     assert manifest["privacy"] == "none: random numbers"
     assert manifest["training"] == {"rounds": 7}
     assert (manifest["n_items"], manifest["dim"]) == (12, 5)
-    assert manifest["files"] == {name: file_hash(tmp_path / "b" / name) for name in (TENSORS, CATALOGUE)}
+    assert manifest["files"] == {name: file_hash(tmp_path / "b" / name) for name in (TENSORS, CATALOGUE, CLUSTERS)}
 
 
-def test_the_folder_holds_three_files_and_no_others(tmp_path):
+def test_the_folder_holds_four_files_and_no_others(tmp_path):
     save(tmp_path / "b")
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {TENSORS, CATALOGUE, MANIFEST}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {TENSORS, CATALOGUE, CLUSTERS, MANIFEST}
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
@@ -117,6 +123,42 @@ def test_tensors_are_mapped_and_nobody_can_write_into_them(tmp_path, name):
 
 
 # version
+
+
+def test_the_version_is_a_hash_over_the_clusters_and_the_rest(tmp_path):
+    bundle = save(tmp_path / "b")
+    check_part_of_bundle(decode_clusters(encode_clusters(bundle.clusters)))
+    assert bundle.clusters.content_hash == bundle.manifest["files"][CLUSTERS] == catalogue_of(bundle).clusters_hash
+    assert decode_catalogue(encode_catalogue(bundle)).clusters_hash == bundle.clusters_hash
+    other = replace(bundle.clusters, centroids=-bundle.clusters.centroids)
+    with pytest.raises(ModelError, match=f"are not those of bundle {bundle.version}"):
+        check_part_of_bundle(other)
+
+
+def test_a_bundle_of_before_has_clusters_that_no_device_believes(tmp_path):
+    before = save(tmp_path / "b")
+    (tmp_path / "b" / CLUSTERS).unlink()
+    forge(tmp_path / "b")
+    bundle = Bundle.load(tmp_path / "b")
+    content = {key: value for key, value in bundle.manifest.items() if key != "version"}
+    assert bundle.version == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    np.testing.assert_array_equal(bundle.clusters.centroids, before.clusters.centroids)
+    assert (bundle.clusters_hash, bundle.clusters.bundle_version) == (None, bundle.version)
+    with pytest.raises(ModelError, match=f"no part of bundle {bundle.version}"):
+        check_part_of_bundle(bundle.clusters)
+
+
+def test_centroids_that_ask_more_than_a_direction_are_refused(tmp_path):
+    """Longer centroids, or more than the items allow, under a version that fits them."""
+    clusters = save(tmp_path / "b").clusters
+    for centroids, message in (
+        (clusters.centroids * np.float32(2), "must be of length 1"),
+        (np.concatenate([clusters.centroids, clusters.centroids]), "2 centroids of 12 items, must be at most 1"),
+    ):
+        forged = replace(clusters, centroids=centroids)
+        forged = replace(forged, bundle_version=version_of(str(forged.manifest_hash), forged.content_hash))
+        with pytest.raises(ModelError, match=message):
+            check_part_of_bundle(forged)
 
 
 def test_the_version_is_that_of_the_content(tmp_path):

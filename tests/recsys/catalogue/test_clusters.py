@@ -19,7 +19,6 @@ from recsys.catalogue.clusters import (
     cluster_candidates,
     cluster_count,
     cluster_queries,
-    clusters_of,
     decode_clusters,
     direction_queries,
     encode_clusters,
@@ -40,7 +39,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def clusters(bundle: Bundle) -> Clusters:
-    return clusters_of(bundle)
+    return bundle.clusters
 
 
 def shelves(n_shelves: int = 12, each: int = 50, dim: int = 16, seed: int = 0) -> ItemTable:
@@ -186,8 +185,8 @@ def test_a_query_is_the_direction_with_the_mean_mixed_in() -> None:
 
 
 def test_the_file_is_the_same_for_everybody_and_comes_back_whole(bundle: Bundle, clusters: Clusters) -> None:
-    content = encode_clusters(bundle)
-    assert content == encode_clusters(clusters_of(bundle)) == encode_clusters(clusters)
+    content = encode_clusters(bundle.clusters)
+    assert content == encode_clusters(bundle.clusters) == encode_clusters(clusters)
     read = decode_clusters(content)
     for field in fields(Clusters):
         if field.name != "digest":
@@ -211,7 +210,7 @@ def test_the_file_is_the_same_for_everybody_and_comes_back_whole(bundle: Bundle,
     ],
 )
 def test_a_file_that_is_none_is_refused(bundle: Bundle, change: Callable[[bytes], bytes]) -> None:
-    content = encode_clusters(bundle)
+    content = encode_clusters(bundle.clusters)
     changed = change(content)
     assert changed != content
     with pytest.raises(ModelError, match=r"^clusters: "):

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import ModelError
-from recsys.catalogue.catalogue import encode_catalogue, tensor_file
+from recsys.catalogue.catalogue import encode_catalogue
 from recsys.catalogue.delta import MAX_BYTES, apply_delta, encode_delta
+from recsys.catalogue.tensor_files import tensor_file
 from tests.shop import make_bundle
 
 MARK = b"OSDELTA1"

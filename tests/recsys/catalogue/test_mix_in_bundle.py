@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.errors import ModelError
-from recsys.catalogue.bundle import CATALOGUE, MANIFEST, MIX, TENSORS, Bundle
+from recsys.catalogue.bundle import CATALOGUE, CLUSTERS, MANIFEST, MIX, TENSORS, Bundle
 from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_catalogue
 from recsys.catalogue.changes import CatalogueChange
 from recsys.catalogue.delta import apply_delta, encode_delta
@@ -40,7 +40,7 @@ def test_a_mix_comes_back_from_a_bundle_and_from_the_file_a_device_downloads(tmp
     ):
         assert mix is not None
         assert same(mix, a_mix())
-    assert set(json.loads((tmp_path / "b" / MANIFEST).read_text())["files"]) == {TENSORS, CATALOGUE, MIX}
+    assert set(json.loads((tmp_path / "b" / MANIFEST).read_text())["files"]) == {TENSORS, CATALOGUE, CLUSTERS, MIX}
 
 
 def test_weights_and_tables_are_part_of_the_version(tmp_path):

@@ -20,20 +20,17 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-def test_clusters_are_made_before_a_bundle_is_switched_to_and_by_no_request(
+def test_a_service_computes_no_clusters_but_serves_those_of_the_bundle(
     bundles: list[Bundle], mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = ServedBundles(bundles[:1], tmp_path if mapped else None)
-    made, current = clusters.centroids_of, []
 
-    def watched(*asked: Any) -> npt.NDArray[np.float32]:
-        current.append(shelf.current.version)
-        return made(*asked)
+    def none(*asked: Any) -> npt.NDArray[np.float32]:
+        raise AssertionError("clusters are part of the bundle")
 
-    monkeypatch.setattr(clusters, "centroids_of", watched)
+    monkeypatch.setattr(clusters, "centroids_of", none)
     shelf.replace([bundles[1], bundles[0]])
-    assert current == [bundles[0].version]
-    expected = clusters.clusters_of(bundles[1])
+    expected = bundles[1].clusters
     assert shelf.current.clusters_file.read() == clusters.encode_clusters(expected)
     np.testing.assert_array_equal(shelf.current.clusters.centroids, expected.centroids)
     assert shelf.current.clusters.config == expected.config

@@ -15,7 +15,7 @@ from federation.device.asking.ask_coarse import profile_from_rows
 from federation.device.device import Device
 from federation.device.noise_ledger import NoisePolicy
 from recsys.catalogue.bundle import Bundle
-from recsys.catalogue.clusters import clusters_of, nearest
+from recsys.catalogue.clusters import nearest
 from recsys.model.profile_config import ProfileConfig
 from tests.modes_service import modes_service
 from tests.shop import make_bundle, sent_by
@@ -64,7 +64,7 @@ def bodies(client: httpx.Client) -> list[dict[str, Any]]:
 
 def test_a_device_without_a_catalogue_makes_the_same_profile(light: Device, holder: Device, bundle: Bundle) -> None:
     exact = holder.profile(NOW)
-    own = profile_from_rows(light.state, clusters_of(bundle), NOW)
+    own = profile_from_rows(light.state, bundle.clusters, NOW)
     assert exact is not None
     assert own is not None
     np.testing.assert_allclose(own.vector, exact.vector, atol=1e-6)
@@ -102,13 +102,13 @@ def test_only_the_agreed_fields_are_sent(light: Device, bundle: Bundle, mode: An
 
 def test_cluster_ids_are_the_nearest_of_the_profile_and_no_more(light: Device, holder: Device, bundle: Bundle) -> None:
     client = modes_service(bundle)
-    profile = holder.profile(NOW)
-    assert profile is not None
-    for n in (1, 2, 4):
-        light.recommend_from(client, 5, mode="cluster", clusters=n, now=NOW)
-        assert bodies(client)[-1]["clusters"] == nearest(clusters_of(bundle).centroids, profile.vector, n)
+    for period, n in enumerate((1, 2, 4)):
+        light.recommend_from(client, 5, mode="cluster", clusters=n, now=NOW + period * 30 * DAY)
+        profile = holder.profile(NOW + period * 30 * DAY)
+        assert profile is not None
+        assert bodies(client)[-1]["clusters"] == nearest(bundle.clusters.centroids, profile.vector, n)
     with pytest.raises(Exception, match=r"clusters=5: must be 1\.\.4"):
-        light.recommend_from(client, 5, mode="cluster", clusters=5, now=NOW)
+        light.recommend_from(client, 5, mode="cluster", clusters=5, now=NOW + 90 * DAY)
 
 
 def test_a_noised_message_is_not_the_profile_and_stays_the_same_for_its_period(
@@ -312,7 +312,7 @@ def test_a_service_that_sends_more_than_was_asked_is_refused(light: Device, bund
         light.recommend_from(away, 5, mode="cluster", candidates=50, now=NOW)
 
 
-@pytest.mark.parametrize("mode", ["device", "guess", ""])
+@pytest.mark.parametrize("mode", ["guess", ""])
 def test_a_mode_that_is_none_is_refused(light: Device, client: httpx.Client, mode: Any) -> None:
     with pytest.raises(ServingError, match="mode="):
         light.recommend_from(client, 5, mode=mode)

@@ -24,7 +24,7 @@ from tests.shop import make_bundle, sent_by, service
 def test_without_consent_the_service_is_told_nothing_either(device: Device, bundle: Bundle) -> None:
     shopped(device).set_consent("nothing")
     client = service(bundle)
-    assert device.recommend_from(client, 5, now=NOW).fallback == "trend"
+    assert device.recommend_from(client, 5, now=NOW, mode="profile").fallback == "trend"
     assert json.loads(sent_by(client)[-1][1])["profile"] is None
 
 
@@ -34,7 +34,7 @@ def test_the_repeat_counter_joins_the_same_items_whoever_ranks(tmp_path: Path, b
     client = service(bundle)
     for top_k in range(1, 38):
         here = device.recommend(top_k, now=NOW)
-        asked = device.recommend_from(client, top_k, now=NOW)
+        asked = device.recommend_from(client, top_k, now=NOW, mode="profile")
         assert asked.item_ids == here.item_ids
         assert [item.score for item in asked.items] == pytest.approx([item.score for item in here.items], abs=1e-5)
 
@@ -46,9 +46,9 @@ def test_a_bought_item_far_down_the_service_list_is_lifted_by_the_device(tmp_pat
     for _ in range(2):
         device.observe("sku-3", "dislike", NOW)
     client = service(bundle)
-    assert "sku-3" not in device.recommend_from(client, 5, now=NOW, repeat=False).item_ids
-    assert device.recommend_from(client, 5, now=NOW).item_ids[0] == "sku-3"
-    assert device.recommend_from(client, 5, now=NOW, exclude=["sku-3"]).item_ids[0] != "sku-3"
+    assert "sku-3" not in device.recommend_from(client, 5, now=NOW, repeat=False, mode="profile").item_ids
+    assert device.recommend_from(client, 5, now=NOW, mode="profile").item_ids[0] == "sku-3"
+    assert device.recommend_from(client, 5, now=NOW, exclude=["sku-3"], mode="profile").item_ids[0] != "sku-3"
     assert device.recommend(5, now=NOW).item_ids[0] == "sku-3"
 
 
@@ -71,7 +71,7 @@ def test_service_and_device_rank_alike_for_the_same_profile_and_table(
         device.observe(f"sku-{item}", data.draw(st.sampled_from(["view", "purchase", "dislike"])), NOW)
     top_k = data.draw(st.integers(1, n + 1))
     here = device.recommend(top_k, now=NOW, repeat=False)
-    there = device.recommend_from(service(bundle), top_k, now=NOW, repeat=False)
+    there = device.recommend_from(service(bundle), top_k, mode="profile", now=NOW, repeat=False)
     assert here.fallback == there.fallback
     assert [item.score for item in there.items] == pytest.approx([item.score for item in here.items], abs=1e-5)
     everywhere = {item.item_id: item.score for item in device.recommend(n, now=NOW, repeat=False).items}
@@ -83,10 +83,10 @@ def test_an_old_bundle_is_fetched_anew_and_asked_once_more(tmp_path: Path) -> No
     old, new = make_bundle(tmp_path / "old"), make_bundle(tmp_path / "new", seed=1)
     device = shopped(Device.create(tmp_path / "home", consent="observe", key_store="file", bundle=old))
     client = service(new)
-    listed = device.recommend_from(client, 5, now=NOW)
+    listed = device.recommend_from(client, 5, now=NOW, mode="profile")
     assert listed.bundle_version == new.version
     fresh = shopped(Device.create(tmp_path / "fresh", consent="observe", key_store="file"))
-    assert fresh.recommend_from(client, 5, now=NOW) == listed
+    assert fresh.recommend_from(client, 5, now=NOW, mode="profile") == listed
     assert [request.url.path for request, _ in sent_by(client)][:5] == [
         "/v1/recommendations",
         "/v1/catalogue/current",
@@ -112,7 +112,7 @@ def test_a_service_that_never_agrees_is_given_up_after_two_questions(tmp_path: P
     device = Device.create(tmp_path / "home", consent="observe", key_store="file", bundle=bundle)
     client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://shop.test")
     with pytest.raises(ServingError, match="refuses the bundle"):
-        device.recommend_from(client, 5)
+        device.recommend_from(client, 5, mode="profile")
     assert asked == 2
 
 
@@ -121,7 +121,7 @@ def test_an_older_bundle_is_still_answered(tmp_path: Path) -> None:
     device = shopped(Device.create(tmp_path / "home", consent="observe", key_store="file", bundle=old))
     client = service(new, old)
     assert (
-        device.recommend_from(client, 5, now=NOW, repeat=False).item_ids
+        device.recommend_from(client, 5, now=NOW, repeat=False, mode="profile").item_ids
         == device.recommend(5, now=NOW, repeat=False).item_ids
     )
     assert len(sent_by(client)) == 1
@@ -129,7 +129,7 @@ def test_an_older_bundle_is_still_answered(tmp_path: Path) -> None:
 
 def test_only_the_agreed_fields_are_sent(device: Device, bundle: Bundle) -> None:
     client = service(bundle)
-    shopped(device).recommend_from(client, 5, now=NOW, exclude=["sku-8"])
+    shopped(device).recommend_from(client, 5, now=NOW, exclude=["sku-8"], mode="profile")
     [(request, body)] = sent_by(client)
     assert set(json.loads(body)) == {"mode", "bundle_version", "profile", "top_k"}
     assert b"sku-" not in body
@@ -141,9 +141,9 @@ def test_excludes_are_made_up_for_on_the_device(device: Device, bundle: Bundle) 
     client = service(bundle)
     shopped(device)
     first = device.recommend(6, now=NOW).item_ids
-    assert device.recommend_from(client, 3, now=NOW, exclude=first[:3]).item_ids == first[3:]
+    assert device.recommend_from(client, 3, now=NOW, exclude=first[:3], mode="profile").item_ids == first[3:]
     with pytest.raises(ServingError, match="top_k \\+ excluded items = 1001: must be at most 1000"):
-        device.recommend_from(client, 999, exclude=["a", "b"])
+        device.recommend_from(client, 999, exclude=["a", "b"], mode="profile")
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,18 @@ def test_excludes_are_made_up_for_on_the_device(device: Device, bundle: Bundle) 
 def test_a_nonsense_answer_is_one_clear_error(device: Device, answer: httpx.Response) -> None:
     client = httpx.Client(transport=httpx.MockTransport(lambda _: answer), base_url="http://shop.test")
     with pytest.raises(ServingError, match=r"^(service|catalogue): "):
-        shopped(device).recommend_from(client, 5, now=NOW)
+        shopped(device).recommend_from(client, 5, now=NOW, mode="profile")
 
 
 @pytest.mark.parametrize("address", ["http://shop.example", "ftp://shop.example", "shop.example", "http://10.0.0.1"])
 def test_a_profile_is_never_sent_in_the_clear(device: Device, address: str) -> None:
     with pytest.raises(ServingError, match="must be https://"):
-        device.recommend_from(address, 5)
+        device.recommend_from(address, 5, mode="profile")
 
 
 def test_a_service_that_is_away_is_one_clear_error(device: Device) -> None:
     with pytest.raises(ServingError, match="cannot be asked"):
-        device.recommend_from("http://127.0.0.1:9", 5)
+        device.recommend_from("http://127.0.0.1:9", 5, mode="profile")
 
 
 def test_no_proxy_of_the_environment_gets_to_see_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_how_many_items_are_asked_for_does_not_count_the_history(device: Device,
     asked = set()
     for item in range(1, 12):
         device.observe(f"sku-{item}", "view", NOW + item)
-        device.recommend_from(client, 10, unseen=True, now=NOW + 20)
+        device.recommend_from(client, 10, unseen=True, now=NOW + 20, mode="profile")
         asked.add(json.loads(sent_by(client)[-1][1])["top_k"])
     assert asked == {100}
     assert asked_for(10, 91, 1_000) == 200

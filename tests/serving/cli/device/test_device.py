@@ -75,7 +75,7 @@ def test_a_device_from_first_consent_to_erasure(run: Run, address: str, bundle: 
     here = result(run("recommend", "--top-k", "5", "--json"))
     assert (here["mode"], here["fallback"], len(here["items"])) == ("device", None, 5)
     assert [item["item_id"] for item in here["items"]] != [item["item_id"] for item in trend["items"]]
-    there = result(run("recommend", "--top-k", "5", "--service", address, "--json"))
+    there = result(run("recommend", "--top-k", "5", "--service", address, "--mode", "profile", "--json"))
     assert there["mode"] == "profile"
     shown = result(run("show", "--json"))
     assert shown["events"] == [
@@ -94,7 +94,7 @@ def test_a_device_from_first_consent_to_erasure(run: Run, address: str, bundle: 
 
 def test_asking_the_service_says_what_it_gives_up(run: Run, address: str) -> None:
     run("init", "--key-store", "file", "--consent", "observe")
-    answer = run("recommend", "--service", address)
+    answer = run("recommend", "--service", address, "--mode", "profile")
     assert "the service saw the profile of this request" in answer.stderr
     run("refresh", "--service", address)
     assert run("recommend").stderr == ""
@@ -172,11 +172,17 @@ def test_erasing_asks_first(run: Run, tmp_path: Path) -> None:
         (["recommend", "--filter", "[" * 100_000], "must be JSON, such as"),
         (["recommend", "--filter", '{"colour": "red"}'], "filter.colour: no such field"),
         (
-            ["recommend", "--reasons", "--service", "http://127.0.0.1:9"],
+            ["recommend", "--reasons", "--service", "http://127.0.0.1:9", "--mode", "profile"],
             "--reasons: mode=profile does not use it; it belongs to device",
         ),
-        (["recommend", "--filter", "{}", "--service", "http://127.0.0.1:9"], "--filter: mode=profile does not use it"),
-        (["recommend", "--own-settings", "--service", "http://127.0.0.1:9"], "--own-settings: mode=profile does not"),
+        (
+            ["recommend", "--filter", "{}", "--service", "http://127.0.0.1:9", "--mode", "profile"],
+            "--filter: mode=profile does not use it",
+        ),
+        (
+            ["recommend", "--own-settings", "--service", "http://127.0.0.1:9", "--mode", "profile"],
+            "--own-settings: mode=profile does not",
+        ),
         (["recommend", "--clusters", "2"], "--clusters: mode=device does not use it; it belongs to cluster"),
         (["recommend", "--candidates", "9"], "--candidates: mode=device does not use it; it belongs to cluster and"),
         (
@@ -239,9 +245,9 @@ def test_a_service_of_a_private_authority_is_asked_under_it_and_refused_without(
     run("init", "--key-store", "file", "--consent", "observe")
     tls = {"ssl_certfile": files["service_cert"], "ssl_keyfile": files["service_key"]}
     with listening(create_app([bundle]), **tls) as url:
-        for command in ("refresh", "recommend"):
-            assert "cannot be asked" in refused(run(command, "--service", url))
-            answer = result(run(command, "--service", url, "--ca", str(files["ca"]), "--json"))
+        for command in (["refresh"], ["recommend", "--mode", "cluster"]):
+            assert "cannot be asked" in refused(run(*command, "--service", url))
+            answer = result(run(*command, "--service", url, "--ca", str(files["ca"]), "--json"))
             assert answer["bundle_version"] == bundle.version
 
 
@@ -255,13 +261,14 @@ def coarse(bundle: Bundle) -> Iterator[str]:
 def test_coarse_modes_say_in_one_line_what_they_give_up(run: Run, coarse: str) -> None:
     run("init", "--key-store", "file", "--consent", "observe")
     nobody = run("recommend", "--service", coarse, "--mode", "cluster")
-    assert nobody.stderr == "mode=cluster: the service saw that there is no profile yet, and nothing else\n"
+    assert nobody.stderr == "mode=cluster: the service saw that there is nothing to say now, and nothing else\n"
     run("refresh", "--service", coarse)
     run("observe", "sku-1", "--kind", "purchase")
     cluster = run("recommend", "--service", coarse, "--mode", "cluster", "--json")
     assert result(cluster)["mode"] == "cluster"
     assert cluster.stderr == (
-        "mode=cluster: the service saw a public cluster id, roughly what is liked, not the profile\n"
+        "mode=cluster: the service saw a public cluster id, the same for the whole period, roughly what is liked, not "
+        "the profile; 1 of at most 12 answers in this device's life\n"
     )
     asked = ("recommend", "--service", coarse, "--mode", "noised", "--epsilon", "4", "--period-days", "7")
     for _ in range(2):
@@ -278,5 +285,8 @@ def test_coarse_modes_say_in_one_line_what_they_give_up(run: Run, coarse: str) -
 def test_a_mode_and_a_service_go_together(run: Run, coarse: str) -> None:
     run("init", "--key-store", "file", "--consent", "observe")
     assert "mode=cluster: needs --service" in refused(run("recommend", "--mode", "cluster"))
-    assert "sends nothing" in refused(run("recommend", "--mode", "device", "--service", coarse))
+    for mode in ((), ("--mode", "device")):
+        here = run("recommend", "--service", coarse, "--json", *mode)
+        assert result(here)["mode"] == "device"
+        assert here.stderr == "mode=device: the service saw nothing of the shopper; the list was made here\n"
     assert "mode='guess'" in refused(run("recommend", "--mode", "guess", "--service", coarse))
