@@ -11,12 +11,14 @@ from tests.serving.http.custodian.test_custodian_app import ROUTES as OF_THE_CUS
 from tests.serving.http.test_openapi import ROUTES as OF_THE_SERVICE
 
 EXAMPLES = 5
+OF_THE_LOG = {"GET /v1/log/head", "GET /v1/log/entries", "GET /v1/log/proofs/{task_id}"}
 ASKED = {
     "live": {
         *(f"{method.upper()} {path}" for path, method in OF_THE_SERVICE),
         "POST /v1/federation/reports",
         "GET /v1/federation/task",
         "GET /v1/federation/rounds",
+        "GET /v1/federation/log/{task_id}",
         "POST /v1/device-tokens",
         "POST /v1/keys",
         "GET /v1/keys",
@@ -26,8 +28,8 @@ ASKED = {
         *(f"GET /v1/experiments/{{experiment_id}}{path}" for path in ("", "/results", "/task")),
         *(f"POST /v1/experiments/{{experiment_id}}/{path}" for path in ("start", "stop", "reports")),
     },
-    "custodian": OF_THE_CUSTODIAN,
-    "custodian_signed": OF_THE_CUSTODIAN,
+    "custodian": OF_THE_CUSTODIAN | OF_THE_LOG,
+    "custodian_signed": OF_THE_CUSTODIAN | OF_THE_LOG,
 }
 
 
