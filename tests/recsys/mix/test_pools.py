@@ -41,11 +41,28 @@ def test_the_batch_agrees_with_plain_loops(seed):
         ]
         if not history:
             continue
-        expected = pool_features(signals.tables, scores_of(signals, log, user)[0], history, NOW)
+        scores = scores_of(signals, log, user)[0]
+        expected = pool_features(signals.tables, scores, history, NOW)
         inside = slice(pools.offsets[user], pools.offsets[user + 1])
         assert pools.item_idx[inside].tolist() == list(expected)
         wanted = np.array([[row[name] for name in FEATURES] for row in expected.values()])
-        np.testing.assert_allclose(pools.features[inside], wanted, rtol=2e-3, atol=2e-3)
+        for name, signal in scores.items():
+            check_ranks(name, signal, list(expected), {item for item, _, _ in history}, pools.features[inside])
+        plain = [column for column, name in enumerate(FEATURES) if not name.endswith("_rank")]
+        np.testing.assert_allclose(pools.features[inside][:, plain], wanted[:, plain], rtol=2e-3, atol=2e-3)
+
+
+def check_ranks(name, signal, pool, own, features):
+    """Two profiles of one history agree to rounding; so a rank lies between those of a score a little more and less."""
+    others = np.array([item not in own for item in range(len(signal))])
+    little = 1e-4 * max(float(signal.std()), 1e-12)
+    if signal.std() == 0:
+        return
+    for row, item in enumerate(pool):
+        n = len(signal)
+        ranks = [int((signal[others] > signal[item] + side * little).sum()) for side in (-1, 1)]
+        low, high = (4 * np.log((n + 1) / (rank + 1)) / np.log(n + 1) for rank in ranks)
+        assert low - 2e-3 <= features[row, FEATURES.index(f"{name}_rank")] <= high + 2e-3
 
 
 def test_a_batch_is_its_devices_one_by_one(monkeypatch):
