@@ -94,7 +94,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 def _refusal(status: int, code: str, message: str) -> bytes:
-    body = json.dumps({"error": {"code": code, "message": message, "details": {}}}).encode()
+    body = json.dumps({"error": {"code": code, "message": message, "details": {}}}, allow_nan=False).encode()
     headers: list[tuple[bytes, Any]] = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

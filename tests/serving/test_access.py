@@ -50,6 +50,7 @@ NEEDS = {
     "POST /v1/experiments/e1/reports": "",
     "GET /dashboard": "",
     "GET /v1/federation/task": "",
+    "GET /v1/federation/log/training-7": "",
     "POST /v1/federation/reports": "",
     "GET /healthz": "",
     "GET /readyz": "",
