@@ -16,7 +16,7 @@ from data.errors import ServingError
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.device import Device
 from federation.device.erasure import erase_device
-from federation.device.lists import Recommendation, Recommendations
+from federation.device.lists import Mode, Recommendation, Recommendations
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
 from recsys.catalogue.bundle import Bundle
@@ -287,7 +287,7 @@ device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
 
 
-OPTIONS_OF_MODE: dict[str, frozenset[str]] = {
+OPTIONS_OF_MODE: dict[Mode, frozenset[str]] = {
     "device": frozenset(("--filter", "--diversity", "--reasons", "--own-settings")),
     "profile": frozenset(),
     "cluster": frozenset(("--clusters", "--candidates")),
@@ -298,9 +298,11 @@ OPTIONS_OF_MODE: dict[str, frozenset[str]] = {
 
 def _check_options(mode: str, options: list[str]) -> None:
     """Check options; raises ServingError for one that this mode would ignore."""
-    taken = OPTIONS_OF_MODE.get(mode)
+    of_mode: dict[str, frozenset[str]] = dict(OPTIONS_OF_MODE.items())
+    if mode not in of_mode:
+        return
     for option in options:
-        if taken is not None and option not in taken:
+        if option not in of_mode[mode]:
             modes = [name for name, some in OPTIONS_OF_MODE.items() if option in some]
             raise ServingError(f"{option}: mode={mode} does not use it; it belongs to {' and '.join(modes)}")
 
