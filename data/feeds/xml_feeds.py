@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError  # nosec B405 # types only; defusedxml parses
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
