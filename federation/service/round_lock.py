@@ -15,7 +15,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 LOCK_SUFFIX = ".advancing"
-_TRY = text("SELECT pg_try_advisory_lock(hashtext('ownshelf: advances rounds'), hashtext(current_schema()))")
+_KEY = "hashtext('ownshelf: advances rounds'), hashtext(current_schema())"
+_TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({_KEY})")
 _KEEPALIVES = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
 """The server ends the session of a machine that has gone silent after 20 s; systems wait two hours by default."""
 
@@ -102,8 +104,10 @@ class SessionLock:
         return False
 
     def drop(self) -> None:
-        """End the session."""
+        """Let another process have it at once: a server ends the session of a closed connection a moment later."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                connection.execute(_UNLOCK)
             with contextlib.suppress(SQLAlchemyError):
                 connection.close()
