@@ -60,8 +60,9 @@ class Listener:
 
 def run_here(listener: Listener) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in progress."""
-    with _finished_by_signals():
-        uvicorn.Server(listener.config).run(sockets=[listener.socket])
+    server = uvicorn.Server(listener.config)
+    with _finished_by_signals(server):
+        server.run(sockets=[listener.socket])
 
 
 def run_workers(listener: Listener) -> None:
@@ -97,9 +98,16 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _finished_by_signals() -> Iterator[None]:
-    """Swallow the signal that uvicorn raises again once it has stopped: it is no reason to die."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+def _finished_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let a signal finish the server, also one that comes before uvicorn listens to signals.
+
+    The signal that uvicorn raises again once it has stopped is no reason to die.
+    """
+
+    def finish(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, finish) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -179,3 +179,26 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: port=")
     assert done.stderr.count("\n") == 1
+
+
+ENDED_EARLY = """
+import signal, socket, uvicorn
+from serving.process.workers import Listener, run_here
+
+class Early(uvicorn.Server):
+    def run(self, sockets=None):
+        signal.raise_signal(signal.SIGTERM)  # before uvicorn listens to signals
+        super().run(sockets)
+
+uvicorn.Server = Early
+async def app(scope, receive, send): pass
+bound = socket.socket()
+bound.bind(("127.0.0.1", 0))
+run_here(Listener(uvicorn.Config(app, lifespan="off", log_config=None), bound))
+print("ended")
+"""
+
+
+def test_a_signal_before_the_server_listens_to_signals_ends_it() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED_EARLY], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "ended\n", done.stderr
