@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,8 +32,15 @@ def test_federated_is_central_after_at_most_six_participations(retail: Compariso
 
 def test_personalized_beats_recent_popularity_on_all_and_on_new_items(retail: ComparisonResult) -> None:
     assert figure(retail, "personalized") >= 2.4 * figure(retail, "global")
-    assert figure(retail, "personalized_no_repeat") >= 2.0 * figure(retail, "global")
+    assert figure(retail, "personalized_no_repeat") >= 2.0 * figure(retail, "global")  # the mix without own history
     assert figure(retail, "personalized", "new") >= 1.5 * figure(retail, "global", "new")
+
+
+def test_the_plain_score_without_the_repeat_counter_beats_recent_popularity(retail: ComparisonResult) -> None:
+    asked = question(Dataset.open("sample:online-retail").interactions(), "temporal", parse_time("2011-11-09"))
+    chosen, models = replace(recipe("purchases"), mix=None), ["personalized_no_repeat", "global"]
+    plain = compare_models(asked, chosen, seed=0, models=models, bootstrap=200, table=retail.training.table)
+    assert figure(plain, "personalized_no_repeat") >= 2.1 * figure(plain, "global")
 
 
 def test_recent_popularity_beats_popularity_of_all_time(retail: ComparisonResult) -> None:
