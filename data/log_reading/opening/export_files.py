@@ -27,18 +27,20 @@ _HEAD_LINES = 50
 SEPARATORS = (",", ";", "\t", "|")
 
 
-def open_export(export: Export, paths: Sequence[Path], scratch: Path | None) -> Source:
+def open_export(export: Export, paths: Sequence[Path], scratch: Path | None, head: int | None = None) -> Source:
     """Open the flat rows of an export's files as a source with the columns FIELDS; each is read once.
 
-    Raises DataError when prices are in more than one currency.
+    head: records that are read; None: all. Raises DataError when prices are in more than one currency.
     """
     folder = scratch or scratch_folder()
-    told = _Told()
+    told = _Told(limit=head)
     frame = set_down(_rows(export, paths, scratch, told), (LINE, *FIELDS), folder)
     if told.orders_undone:
         frame = _undo_whole_orders(frame, sorted(told.orders_undone))
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} … {paths[-1].name}"
     notes = [f"export: {export.name}, {told.records} records as rows"]
+    if told.cut:
+        notes.append(f"records: only the first {told.records:,} were read")
     if told.partly_refunded:
         notes.append(
             f"orders refunded in part: {told.partly_refunded}; this export does not say which of their lines, "
@@ -49,8 +51,14 @@ def open_export(export: Export, paths: Sequence[Path], scratch: Path | None) -> 
 
 @dataclass
 class _Told:
-    """What an export says beside its rows: records read; orders undone as a whole; orders refunded in part."""
+    """What an export says beside its rows.
 
+    limit: records to read at most; cut: whether there were more. records: read so far. orders_undone: refunded as a
+    whole, by order id. partly_refunded: orders of which some line was.
+    """
+
+    limit: int | None = None
+    cut: bool = False
     records: int = 0
     orders_undone: set[str] = field(default_factory=set)
     partly_refunded: int = 0
@@ -96,6 +104,9 @@ def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, told: _To
         plain, _ = unpack(path, scratch)
         carried: dict[str, Any] = {}
         for line, record in records_of(plain):
+            if told.records == told.limit:
+                told.cut = True
+                return
             told.records += 1
             if record is None:
                 yield [lines + line, *(None for _ in FIELDS)]
