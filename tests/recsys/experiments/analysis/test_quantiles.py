@@ -1,4 +1,4 @@
-"""A quantile of a histogram's sums is the quantile of the shoppers, its variance is true, and noise does not bend it."""
+"""A quantile of a histogram is that of the shoppers, its variance is true, and noise does not bend it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_devices_say_which_edges_they_reached_and_no_product() -> None:
     layout = layout_of(made)
     assert [slot.of for slot in layout.slots].count(("spent_ge_03",)) == 1
     assert products([metric()]) == ()
-    reached = {name: float(30.0 >= edge) for name, edge in metric().thresholds.items()}
+    reached = {name: float(edge <= 30.0) for name, edge in metric().thresholds.items()}
     risen = layout.risen({"spent": 30.0, **reached}, np.zeros((2, len(layout.slots))))
     sums = layout.sums(layout.contribution("personal", 0, risen))["personal"][0]
     assert sum(sums.totals[name] for name in metric().thresholds) == pytest.approx(sum(edge <= 30.0 for edge in EDGES))

@@ -71,8 +71,8 @@ def test_retention_active_days_time_to_purchase_and_funnels_by_hand() -> None:
     ]
     found = columns_at(RICH, notes, AT, AT + 30 * DAY)
     assert found == {
-        "converted": 1.0, "week_1": 0.0, "active_days": 2.0, "sooner": 10.5, "carted": 1.0, "bought_so": 1.0, "spent": 20.0,
-        "spent_ge_00": 1.0, "spent_ge_01": 0.0,
+        "converted": 1.0, "week_1": 0.0, "active_days": 2.0, "sooner": 10.5, "carted": 1.0, "bought_so": 1.0,
+        "spent": 20.0, "spent_ge_00": 1.0, "spent_ge_01": 0.0,
     }  # fmt: skip
     back = [*notes, OutcomeRecord(AT + 13 * DAY, SESSION, 5.0)]
     assert columns_at(RICH, back, AT, AT + 30 * DAY)["week_1"] == 1.0
