@@ -19,9 +19,10 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.split import parse_time
 from federation.lab.recipe_file import find_recipe
-from federation.lab.replay import DEFAULT_ARMS, replay
+from federation.lab.replay import DEFAULT_ARMS, MIXED, replay
 from federation.simulation.continual import ContinualTrainer
 from recsys.leakage import refuse_leaks
+from recsys.evaluation.arm_names import REPLAY_ARMS
 from recsys.replay.guards import inspect_replay
 from recsys.replay.result import FILES, Replay
 from recsys.replay.settings import ReplayConfig, Target, Ties
@@ -36,8 +37,7 @@ def replay_command(
     arms: Annotated[
         str,
         typer.Option(
-            help="comma-separated: personalized, personalized_no_repeat, global, global_profile, local, central, "
-            "popularity, mixed, or MODULE:NAME of a Python object"
+            help=f"comma-separated: {', '.join((*REPLAY_ARMS, MIXED))}, or MODULE:NAME of a Python object"
         ),
     ] = ",".join(DEFAULT_ARMS),
     targets: Annotated[str, typer.Option(help="comma-separated: next_item, next_purchase, session")] = "next_item",

@@ -11,12 +11,16 @@ import pytest
 from data.errors import ServingError
 from data.interactions import EventKind
 from federation.device.device import Device
+from federation.device.experiments.interleaving import arm_list
 from federation.device.lists import join
 from federation.device.mixed_list import mixed_list
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
 from recsys.evaluation.arm_names import DEVICE_ARMS
 from recsys.evaluation.arms import arm
+from recsys.experiments.definition.arm import ArmSettings
+from recsys.experiments.device.settings_arm import settings_arm
+from recsys.experiments.rehearsal.arm_lists import ArmLists
 from recsys.mix.features import SIGNALS
 from recsys.mix.mix_tables import attributes_of, build_tables
 from recsys.mix.mixed_arm import Mixed
@@ -93,6 +97,28 @@ def test_a_devices_list_by_an_arm_is_that_arms_list_in_an_evaluation(tmp_path, b
     assert listed.fallback == ("trend" if name == "global" else None)
     if name == "global":
         assert {item.reason.kind for item in listed.items} == {"trend"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_mix"),
+    [
+        ({}, True),
+        ({"model": "personalized_no_repeat"}, True),
+        ({"diversity": 0.4}, True),
+        ({"trend_weight": 3.0}, False),
+        ({"repeat_weight": 0.0}, False),
+        ({"model": "global"}, False),
+        ({"model": "global_profile", "trend_weight": 0.0}, False),
+    ],
+)
+def test_a_rehearsal_lists_what_a_device_lists_by_the_same_settings(tmp_path, bundle, settings, by_mix):
+    of = ArmSettings(**settings)
+    made = settings_arm(of, bundle.table, bundle.config, bundle.mix)
+    assert isinstance(made, Mixed) is by_mix
+    lists = ArmLists(made, bundle.table.item_embeddings, of.diversity or 0.0, 20)
+    rehearsed = lists.at(LOG, np.array([4]), np.array([LOG.of(4).stop]), np.array([NOW]))[0]
+    on_device = arm_list(device_of(tmp_path / "d", bundle, 4).state, catalogue_of(bundle), NOW, 20, of)
+    assert on_device.item_ids == [f"sku-{item}" for item in rehearsed]
 
 
 def test_what_a_device_cannot_make_is_refused(tmp_path, bundle):
