@@ -16,7 +16,7 @@ from serving.cli.options import AsJson
 from serving.cli.output import errors
 
 MUCH_SCATTER = 0.1
-"""Of its cap: where caps cut little, shoppers' counts and money have standard deviations of 0.01 to 0.2 of them."""
+"""A large standard deviation, as a share of the cap: where caps cut little, counts and money have 0.01 to 0.2 of it."""
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -100,13 +100,13 @@ def status(
     """Show the app's experiments, or one with its windows."""
     if experiment is None:
         told = ask("GET", "", service, key, ca)
-        lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
+        lines = [f"{entry['id']:<40}{entry['version']:>3}  {entry['state']}" for entry in told["experiments"]]
     else:
         told = ask("GET", f"/{experiment}", service, key, ca)
         lines = [f"{told['id']} version {told['version']}: {told['state']}"]
         lines += [
-            f"window {one['window']:>3}  {one['state']:<9}{one['reports']:>9} reports  {one['failure'] or ''}".rstrip()
-            for one in told["windows"]
+            f"window {row['window']:>3}  {row['state']:<9}{row['reports']:>9} reports  {row['failure'] or ''}".rstrip()
+            for row in told["windows"]
         ]
     _print(told, "\n".join(lines), as_json)
 
@@ -115,7 +115,7 @@ def status(
 def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """Show what the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
-    words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
+    words = [f"{verdict['arm']}: {verdict['text']}" for verdict in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
