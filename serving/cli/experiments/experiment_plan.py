@@ -77,8 +77,8 @@ def _declared_lines(row: dict[str, Any], values: dict[str, Any]) -> list[str]:
     lines = []
     if "declared" in row:
         lines.append(
-            f"  by the declared dates: {row['declared']['shoppers']:,} shoppers in {values['declared_days']:,.0f} days, "
-            f"least effect {row['declared']['minimum_effect']:.1%}"
+            f"  by the declared dates: {row['declared']['shoppers']:,} shoppers in "
+            f"{values['declared_days']:,.0f} days, least effect {row['declared']['minimum_effect']:.1%}"
         )
     if row["skew"]:
         skew = row["skew"]
