@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ServingError
-from federation.device.mixed_list import mixed_list
+from federation.device.mixed_list import MixedList, mixed_list
 from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
 from federation.device.state import DeviceState, Event, OwnRows, add_event, known_columns
 from federation.device.vault.state_additions import Addition
@@ -45,9 +45,20 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class RecommendedRow:
+    """One row of a page: a category and its items, best first."""
+
+    category: str
+    items: tuple[Recommendation, ...]
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """A list, best first.
 
+    placement: its name, "" for none. source: what it lists, another one than the placement's where that had nothing.
+    about: the item that it is about, as of because-you-viewed. rows: of source rows, a page instead of a list.
+    unknown_items: of context, cart and pins, those that the catalogue does not have.
     mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
     saw cluster ids, "noised" when it saw a noised direction.
     fallback: "trend" when there was no profile to rank by, else None.
@@ -59,6 +70,11 @@ class Recommendations:
     mode: Mode
     fallback: Literal["trend"] | None
     unknown_exclude: tuple[str, ...]
+    unknown_items: tuple[str, ...] = ()
+    placement: str = ""
+    source: str = ""
+    about: str | None = None
+    rows: tuple[RecommendedRow, ...] = ()
 
     @property
     def item_ids(self) -> list[str]:
@@ -139,22 +155,10 @@ def rank(
     if asked.only is not None:
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
-    profile = profile_of(state, catalogue, now)
-    repeated, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
-    mixed = None
-    if profile is not None and catalogue.mix is not None:
-        allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
-        allowed[hidden] = False
-        mixed = mixed_list(
-            catalogue, _used(state, catalogue), now, "new" if new else "all", own=repeat, allowed=allowed
-        )
-    if mixed is not None:
-        every = mixed.scores
-    elif profile is None:
-        every = score_without_profile(catalogue.table)
-    else:
-        every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
-        every[repeated] += bonus
+    allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
+    allowed[hidden] = False
+    personal = personal_scores(state, catalogue, now, repeat=repeat, new=new, allowed=allowed)
+    every, profile, mixed = personal.scores, personal.profile, personal.mixed
     if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
     else:
@@ -168,9 +172,52 @@ def rank(
     if mixed is not None:
         reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
     elif profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, personal.repeated, personal.bonus)
     items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
     return replace(listed, items=tuple(items_with_reasons))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PersonalScores:
+    """What a device's own ranking says of every item, (n_items,) float32, and what it was made of.
+
+    profile: None for nobody's, whose scores are the trend. mixed: None for the plain score, to which `bonus` was added
+    at the items `repeated`.
+    """
+
+    scores: npt.NDArray[np.float32]
+    profile: Profile | None
+    mixed: MixedList | None
+    repeated: npt.NDArray[np.int32]
+    bonus: npt.NDArray[np.float32]
+
+
+def personal_scores(
+    state: DeviceState,
+    catalogue: Catalogue,
+    now: int,
+    *,
+    repeat: bool,
+    new: bool,
+    allowed: npt.NDArray[np.bool_],
+) -> PersonalScores:
+    """Score all items by the mix where the catalogue has one, else by the plain score; as rank.
+
+    allowed: (n_items,) bool, what may be listed.
+    """
+    profile = profile_of(state, catalogue, now)
+    if profile is None:
+        return PersonalScores(score_without_profile(catalogue.table), None, None, _NOTHING, _NO_BONUS)
+    if catalogue.mix is not None:
+        mixed = mixed_list(
+            catalogue, _used(state, catalogue), now, "new" if new else "all", own=repeat, allowed=allowed
+        )
+        if mixed is not None:
+            return PersonalScores(mixed.scores, profile, mixed, _NOTHING, _NO_BONUS)
+    repeated, bonus = _bonus(state, catalogue, now) if repeat else (_NOTHING, _NO_BONUS)
+    every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
+    every[repeated] += bonus
+    return PersonalScores(every, profile, None, repeated, bonus)
 
 
 def join(
@@ -317,14 +364,21 @@ def _make_list(
     fallback: bool,
     unknown: tuple[str, ...],
 ) -> Recommendations:
-    rows = catalogue.shown[items.tolist()].select("item_id", "title", "category", "price").iter_rows()
     return Recommendations(
-        tuple(
-            Recommendation(item_id, float(value), title, category, price)
-            for (item_id, title, category, price), value in zip(rows, scores, strict=True)
-        ),
+        listed_items(catalogue, items, scores),
         catalogue.bundle_version,
         mode,
         "trend" if fallback else None,
         unknown,
+    )
+
+
+def listed_items(
+    catalogue: Catalogue, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]
+) -> tuple[Recommendation, ...]:
+    """Describe listed items (k,) with their scores (k,)."""
+    rows = catalogue.shown[items.tolist()].select("item_id", "title", "category", "price").iter_rows()
+    return tuple(
+        Recommendation(item_id, float(value), title, category, price)
+        for (item_id, title, category, price), value in zip(rows, scores, strict=True)
     )
