@@ -267,7 +267,14 @@ def _events(columns: dict[str, list[Any]]) -> tuple[Event, ...]:
     nothing = [None] * len(columns["time"])  # of before prices were kept
     price, available = columns.get("price", nothing), columns.get("available", nothing)
     rows = zip(
-        columns["time"], columns["item_id"], columns["kind"], columns["quantity"], unknown, price, available, strict=True
+        columns["time"],
+        columns["item_id"],
+        columns["kind"],
+        columns["quantity"],
+        unknown,
+        price,
+        available,
+        strict=True,
     )
     return tuple(
         Event(int(time), str(item_id), EventKind(kind), float(quantity), rest, *seen_as(price, available))

@@ -61,7 +61,9 @@ def decode_attributes(meaning: object, tensors: Mapping[str, npt.NDArray[Any]], 
         except (KeyError, TypeError, pl.exceptions.PolarsError) as error:
             raise ModelError(f"attributes[{place}]: not a column of this version ({type(error).__name__})") from None
         if code.shape != (n_items,) or not 0 <= int(code.min(initial=0)) <= int(code.max(initial=0)) <= len(values):
-            raise ModelError(f"attributes[{place}]: codes {code.shape} up to {code.max(initial=0)}; {len(values)} values")
+            raise ModelError(
+                f"attributes[{place}]: codes {code.shape} up to {code.max(initial=0)}; {len(values)} values"
+            )
         at = pl.Series(np.where(code > 0, code - 1, 0)).cast(pl.UInt32)
         known = values.gather(at) if len(values) else pl.Series(told["name"], [None] * n_items, TYPES[told["kind"]])
         columns.append(known.zip_with(pl.Series(code > 0), pl.Series(told["name"], [None] * n_items, known.dtype)))

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.interactions import Interactions
-from recsys.evaluation.arms import MakeSolver, closed_form, profiles_of
 from recsys.mix.features import (
     CATEGORY_HALF_LIFE,
     FEATURES,
@@ -33,6 +32,7 @@ from recsys.mix.history_counts import events_without_dislikes, own_items, recent
 from recsys.mix.mix_tables import CATEGORY_TREND, MixTables
 from recsys.model.intent import intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.log_profiles import MakeSolver, closed_form, profiles_of
 from recsys.model.profile_config import ProfileConfig
 
 if TYPE_CHECKING:

@@ -60,7 +60,9 @@ class Intervals:
     def __post_init__(self) -> None:
         n = len(self.categories) + 1
         if self.mean.shape != (n,) or self.spread.shape != (n,) or len(set(self.categories)) < n - 1:
-            raise ModelError(f"intervals: mean {self.mean.shape}, spread {self.spread.shape}: must be ({n},), names once")
+            raise ModelError(
+                f"intervals: mean {self.mean.shape}, spread {self.spread.shape}: must be ({n},), names once"
+            )
         if not (np.isfinite(self.mean).all() and np.isfinite(self.spread).all() and (self.spread > 0).all()):
             raise ModelError("intervals: must be finite, every spread above 0")
 

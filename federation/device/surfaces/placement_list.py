@@ -15,6 +15,7 @@ from federation.device.lists import (
     RecommendedRow,
     check_top_k,
     listed_items,
+    own_arm,
     personal_scores,
     without_seen,
 )
@@ -110,7 +111,8 @@ def score_placement(
     items = catalogue.shop_items
     allowed = items.allowed(placement.condition) & items.allowed(bounds.condition)
     allowed[bounds.hidden] = False
-    personal = personal_scores(state, catalogue, now, repeat=repeat, new=placement.unseen, allowed=allowed)
+    by = own_arm(catalogue, repeat)
+    personal = personal_scores(state, catalogue, now, by=by, new=placement.unseen, allowed=allowed)
     vector = None if personal.profile is None else personal.profile.vector
     if placement.needs_history:
         scored, about = history_source(
@@ -167,3 +169,11 @@ def _sold_out_before(catalogue: Catalogue) -> npt.NDArray[np.bool_]:
     out = np.zeros(catalogue.table.n_items, dtype=np.bool_)
     out[catalogue.of_bundle.unavailable] = True
     return out
+
+
+def as_shown(catalogue: Catalogue | None, item_id: str) -> tuple[float | None, bool | None]:
+    """Look up price and availability of an item as they are now, None for what is not known: noted with an event."""
+    place = -1 if catalogue is None else int(catalogue.items.index_of([item_id])[0])
+    if catalogue is None or place < 0:
+        return None, None
+    return catalogue.shown["price"][place], bool(catalogue.shown["available"][place])

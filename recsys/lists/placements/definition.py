@@ -69,7 +69,9 @@ class Placement:
         if self.source not in SOURCES:
             raise ModelError(f"placement.source={self.source!r:.40}: must be one of {', '.join(SOURCES)}")
         if self.fallback not in get_args(Fallback):
-            raise ModelError(f"placement.fallback={self.fallback!r:.40}: must be one of {', '.join(get_args(Fallback))}")
+            raise ModelError(
+                f"placement.fallback={self.fallback!r:.40}: must be one of {', '.join(get_args(Fallback))}"
+            )
         for name, low, high in (
             ("top_k", 1, MAX_TOP_K), ("rows", 1, MAX_ROWS), ("diversity", 0, 1), ("trend_share", 0, 1),
         ):  # fmt: skip

@@ -108,7 +108,10 @@ def age_days(items: ShopItems, now: int) -> npt.NDArray[np.float64]:
 
 
 def place_list(
-    items: ShopItems, placement: Placement, scored: Scored, bounds: Bounds = Bounds()  # noqa: B008  # frozen
+    items: ShopItems,
+    placement: Placement,
+    scored: Scored,
+    bounds: Bounds = Bounds(),  # frozen
 ) -> RankedList:
     """Make the list of a placement from a source's scores.
 
@@ -161,9 +164,7 @@ class CategoryRow:
     listed: RankedList
 
 
-def place_rows(
-    items: ShopItems, placement: Placement, scored: Scored, bounds: Bounds = Bounds()  # noqa: B008
-) -> list[CategoryRow]:
+def place_rows(items: ShopItems, placement: Placement, scored: Scored, bounds: Bounds = Bounds()) -> list[CategoryRow]:
     """Make a page of rows: which categories, in which order, each with its best items.
 
     A category counts by the mean score of its best top_k items that may be listed, lifted as rules say; one of fewer

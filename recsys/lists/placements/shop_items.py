@@ -107,5 +107,3 @@ def _keep(cache: dict[str, Any], key: str, value: object) -> None:
     if len(cache) >= KEPT:
         cache.pop(next(iter(cache)))
     cache[key] = value
-
-

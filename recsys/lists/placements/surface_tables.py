@@ -44,9 +44,7 @@ def build_surface_tables(log: Interactions, category: pl.Series | None = None) -
         text = category.cast(pl.String)
         names = text.drop_nulls().unique().sort().to_list()
         of_item = text.rank("dense").cast(pl.Int32).fill_null(0).to_numpy() - np.int32(1)
-    return SurfaceTables(
-        complement_table(count_together(log)), intervals_of(sum_intervals(log, of_item), names)
-    )
+    return SurfaceTables(complement_table(count_together(log)), intervals_of(sum_intervals(log, of_item), names))
 
 
 def read_surface_tables(settings: Mapping[str, Any], tensors: Mapping[str, Any], n_items: int) -> SurfaceTables:
