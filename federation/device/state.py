@@ -266,16 +266,8 @@ def _events(columns: dict[str, list[Any]]) -> tuple[Event, ...]:
         unknown = [hashable(dict(zip(more, values, strict=True))) for values in zip(*more.values(), strict=True)]
     nothing = [None] * len(columns["time"])  # of before prices were kept
     price, available = columns.get("price", nothing), columns.get("available", nothing)
-    rows = zip(
-        columns["time"],
-        columns["item_id"],
-        columns["kind"],
-        columns["quantity"],
-        unknown,
-        price,
-        available,
-        strict=True,
-    )
+    known = (columns[name] for name in ("time", "item_id", "kind", "quantity"))
+    rows = zip(*known, unknown, price, available, strict=True)
     return tuple(
         Event(int(time), str(item_id), EventKind(kind), float(quantity), rest, *seen_as(price, available))
         for time, item_id, kind, quantity, rest, price, available in rows

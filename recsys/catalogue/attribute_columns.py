@@ -27,7 +27,7 @@ def select_attributes(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame
     columns = []
     for name in names:
         kind = column_kind(frame.schema[name]) if name in frame.columns else None
-        if kind in TYPES:
+        if kind is not None and kind != "nothing":
             column = frame[name].cast(TYPES[kind])
             columns.append(column.fill_nan(None) if kind == "number" else column)
     return pl.DataFrame(columns)

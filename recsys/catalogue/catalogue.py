@@ -59,7 +59,8 @@ class Catalogue:
     """The items, embeddings and settings that a device recommends from.
 
     config: how to serve; training: how a device that takes part in training weighs its history.
-    shown: the columns SHOWN and then the attributes that devices hold, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
+    shown: the columns SHOWN, then the attributes that devices hold; row i is item_idx i. exact: the embeddings are the
+    bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
     intent: how the part INTENT is learned, None for a table without one. mix: None where the plain score ranks.
     clusters_hash: sha256 (hex) of the bundle's clusters, None for a bundle of before they were part of one.

@@ -1,7 +1,7 @@
 """How long until an item is bought again: by category, the mean and spread of log intervals; public sums of devices.
 
 The hazard of an item on a device is the chance that it is bought within the next days, given that it was not since:
-intervals are log-normal, the item's own mean drawn towards that of its category (Bhagat et al. 2018, in a simpler form).
+intervals are log-normal, an item's own mean drawn towards its category's (Bhagat et al. 2018, in a simpler form).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORTEST_DAYS = 0.5
 """Two purchases of an item within half a day are one."""
 
 MOST_INTERVALS = 8.0
-"""Of one device in one category: what it has beyond counts in proportion, so that no household sets a category's clock."""
+"""Of one device in one category: those of one with more weigh less, so that no household sets a category's clock."""
 
 CATEGORY_INTERVALS = 20.0
 """Intervals of all categories together that each category is drawn towards."""
@@ -138,8 +138,8 @@ def hazards(
 ) -> Floats:
     """Compute the chance that each own item is bought within the next days, given it was not since; (n,) in [0, 1].
 
-    clock: (n,), of Intervals.clock_of; counts: purchases on different moments; first_days, last_days: how long ago the first
-    and the last one were.
+    clock: (n,), of Intervals.clock_of; counts: purchases on different moments; first_days, last_days: how long ago the
+    first and the last one were.
     """
     mean, spread = intervals.mean[clock], intervals.spread[clock]
     gaps = np.maximum(counts - 1, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from federation.storage.migrations import Schema
 
@@ -37,6 +37,14 @@ item_changes = Table(
     Column("sequence", BigInteger, nullable=False),  # of the last change; ascending in the order of commits
     Column("fields", Text),  # JSON of what was put; none once deleted
     Index("item_changes_since", "app", "sequence"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # among the changes of items, so that a device asks once for both
+    Column("content", Text),  # canonical JSON; none where each bundle's own hold again
 )
 
 served_bundles = Table(
@@ -77,4 +85,9 @@ traffic = Table(
     Index("traffic_by_minute", "minute"),
 )
 
-SCHEMA = Schema("state", metadata)
+
+def _with_placements(connection: Connection) -> None:
+    """Lead from version 1 to 2: one table more, which whoever opens the store makes with what is missing."""
+
+
+SCHEMA = Schema("state", metadata, (_with_placements,))

@@ -27,9 +27,11 @@ from federation.device.lists import (
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.state import DeviceState
 from federation.device.surfaces.placement_list import PlacementRequest, list_placement
+from federation.device.surfaces.ranked_items import HeldSignals, RankedItems, rank_items
 from federation.device.timestamps import micros
 from recsys.catalogue.catalogue import Catalogue
 from recsys.evaluation.arm_names import DeviceArm
+from recsys.lists.rank_items import Impact, Surface
 from recsys.search.filters import parse_filter
 
 
@@ -68,6 +70,8 @@ class ListingDevice(ABC):
     def refresh_clusters(self, service: str | httpx.Client) -> str:
         """Fetch the clusters file; the bundle's version."""
 
+    _held_signals: HeldSignals | None = None
+
     @abstractmethod
     def _need(self, state: DeviceState) -> Catalogue:
         """Return the catalogue at hand. Raises ServingError without one."""
@@ -103,7 +107,8 @@ class ListingDevice(ABC):
         its own last baskets better, not the bundle's. Ids that the catalogue does not know are named in the answer;
         unavailable items never appear.
         """
-        name, length = (placement, top_k) if isinstance(placement, str) else (None, placement or top_k)
+        name = placement if isinstance(placement, str) else None
+        length = placement if isinstance(placement, int) else top_k
         state = self.state
         catalogue = self._need(state)
         if own_settings:
@@ -122,6 +127,28 @@ class ListingDevice(ABC):
         by = own_arm(catalogue, repeat, arm)
         listed = rank(state, catalogue, micros(now), length, left_out, by, selection, bool(unseen))
         return saying_only(listed, exclude)
+
+    def rank(
+        self,
+        items: Sequence[str],
+        *,
+        base: Sequence[float] | None = None,
+        impact: Impact = "medium",
+        surface: Surface = "search",
+        now: datetime | int | None = None,
+    ) -> RankedItems:
+        """Re-order the shop's own list for this shopper, here; nothing is sent, added or left out.
+
+        items: item_ids in the shop's order, at most 1,000; ids that the catalogue does not have stay about where they
+        are. base: the shop's scores of them, the higher the better, None where only the order is known. impact: low
+        moves no item by more than three places, high gives the shop's order no weight. surface: of what the list is.
+        """
+        state = self.state
+        catalogue = self._need(state)
+        ranked, self._held_signals = rank_items(
+            state, catalogue, items, base, impact, surface, micros(now), self._held_signals
+        )
+        return ranked
 
     def recommend_from(
         self,

@@ -90,7 +90,8 @@ def list_placement(
             ),
         )
     nothing = Scored(items.trend, np.zeros(items.n_items, dtype=np.bool_))
-    listed, source = place_list(items, placement, scored or nothing, bounds), placement.source
+    source: Source = placement.source
+    listed = place_list(items, placement, scored or nothing, bounds)
     if not len(listed.item_idx):
         query = list_query(items, None if personal.profile is None else personal.profile.vector)
         listed, source = stand_in(items, placement, query, near, now, bounds)
@@ -126,7 +127,7 @@ def score_placement(
             intervals=None if catalogue.surfaces is None else catalogue.surfaces.intervals,
         )
         return scored, personal, None if about is None else str(catalogue.shown["item_id"][about])
-    source: Source = placement.source
+    source = placement.source
     if source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items) and vector is not None:
         scored = public_source(items, source, list_query(items, vector), near, now, placement.days)
         within = None if scored is None else scored.within

@@ -28,7 +28,7 @@ MAX_BASKET = 200
 """Distinct items of a basket that count, its first ones: a wholesaler's order holds pairs of everything."""
 
 TASTE_WEIGHT, TREND_WEIGHT = 0.2, 0.06
-"""Beside a sum over the given items: what one item's few pairs leave open. Chosen on Online Retail before 2011-11-09."""
+"""Beside a sum over the given items: what one item's few pairs leave open; docs/placements.md has the figures."""
 
 
 def count_together(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Placements as a shop defines them: what a surface lists, how many, by which rules, and what stands in when it is empty.
+"""Placements as a shop defines them: what a surface lists, how many, by which rules, and what stands in for nothing.
 
     placements:
       product-page: {source: goes-with, top_k: 6, filter: {price: {max: 50}}}
@@ -34,6 +34,7 @@ ITEM_SOURCES: frozenset[Source] = frozenset({"similar", "goes-with"})
 """Sources that list what belongs to the item of a page, or to a cart."""
 
 Fallback = Literal["trending", "on-sale", "new-for-you", "none"]
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 MAX_TOP_K = 1000
 MAX_ROWS = 50
 MAX_PLACEMENTS = 100
@@ -68,10 +69,8 @@ class Placement:
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise ModelError(f"placement.source={self.source!r:.40}: must be one of {', '.join(SOURCES)}")
-        if self.fallback not in get_args(Fallback):
-            raise ModelError(
-                f"placement.fallback={self.fallback!r:.40}: must be one of {', '.join(get_args(Fallback))}"
-            )
+        if self.fallback not in FALLBACKS:
+            raise ModelError(f"placement.fallback={self.fallback!r:.40}: must be one of {', '.join(FALLBACKS)}")
         for name, low, high in (
             ("top_k", 1, MAX_TOP_K), ("rows", 1, MAX_ROWS), ("diversity", 0, 1), ("trend_share", 0, 1),
         ):  # fmt: skip

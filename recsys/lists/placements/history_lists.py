@@ -18,7 +18,7 @@ Doubles = npt.NDArray[np.float64]
 LOOKED = (EventKind.VIEW, EventKind.CART, EventKind.LIKE)
 
 HAZARD_WEIGHT, BASKETS_WEIGHT, BASKETS_HALF_LIFE = 0.7, 0.4, 15.0
-"""Of the clock and of a counter aged in own baskets, beside the personal score; docs/placements.md has their figures."""
+"""Of the clock and of a counter aged in own baskets, beside the personal score; docs/placements.md has figures."""
 
 LEAST_HAZARD = 1e-3
 """Added to a hazard before its logarithm: an item just bought is unlikely, not impossible."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from data.errors import DataError, ModelError, OwnshelfError
@@ -67,7 +69,7 @@ def placements_of(raw: object) -> Placements:
         try:
             made[str(name)] = read_strictly(Placement, settings, "placement", error=ModelError)
         except OwnshelfError as mistake:
-            wrong.append(_PLACE.sub(lambda found, name=name: f"{found[1]}placements.{name:.64}", str(mistake)))
+            wrong.append(_placed(mistake, str(name)))
     if wrong:
         raise ModelError("; ".join(wrong))
     return Placements(made, tuple(attributes))
@@ -85,7 +87,7 @@ def check_against(placements: Placements, catalogue: pl.DataFrame) -> None:
                 placement.condition.check(catalogue)
             prepare(placement.parsed_rules, catalogue, _NoItems())
         except ModelError as mistake:
-            wrong.append(_PLACE.sub(lambda found, name=name: f"{found[1]}placements.{name}", str(mistake)))
+            wrong.append(_placed(mistake, name))
     for place, name in enumerate(placements.attributes):
         if field_of(f"attributes.{name}") not in catalogue.columns:
             wrong.append(f"attributes[{place}]={brief(name)}: the catalogue has no such column")
@@ -111,6 +113,11 @@ def content_hash(placements: Placements) -> str:
     return hashlib.sha256(canonical_json(placements).encode()).hexdigest()
 
 
+def _placed(mistake: OwnshelfError, name: str) -> str:
+    """Say a placement's mistakes with the placement's own name."""
+    return _PLACE.sub(lambda found: f"{found[1]}placements.{name:.64}", str(mistake))
+
+
 def _plain(placement: Placement) -> dict[str, Any]:
     usual, given = asdict(Placement(placement.source)), asdict(placement)
     return {part.name: given[part.name] for part in fields(placement) if given[part.name] != usual[part.name]} | {
@@ -121,8 +128,6 @@ def _plain(placement: Placement) -> dict[str, Any]:
 class _NoItems:
     """Knows no item: pins are not looked for while columns are checked."""
 
-    def index_of(self, item_ids: Any, /) -> Any:
+    def index_of(self, item_ids: Sequence[str], /) -> npt.NDArray[np.int32]:
         """Find nothing."""
-        import numpy as np
-
         return np.full(len(item_ids), -1, dtype=np.int32)

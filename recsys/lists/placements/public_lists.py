@@ -5,7 +5,7 @@ A source gives scores and what may be listed; filter, rules, the trend's share a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,13 @@ from recsys.lists.rules import RankedList, Rules, apply_lifts, arrange
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import Filter
 
-FALLBACKS: dict[Fallback, Source | None] = {
+STAND_IN: dict[Fallback, Source | None] = {
     "trending": "trending", "on-sale": "on-sale", "new-for-you": "new-for-you", "none": None,
 }  # fmt: skip
-_NOTHING = np.empty(0, dtype=np.int32)
+
+
+def _nothing() -> Items:
+    return np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Near:
     """What a list is asked beside: the item of a page, None for no page, and a cart (n,) item_idx."""
 
     context: int | None = None
-    cart: Items = _NOTHING
+    cart: Items = field(default_factory=_nothing)
 
     @property
     def items(self) -> Items:
@@ -56,8 +59,8 @@ class Bounds:
     """What a request asks of a list beside its placement. hidden: item_idx that must not be in it."""
 
     condition: Filter | None = None
-    rules: Rules = Rules()  # noqa: RUF009  # frozen
-    hidden: Items = _NOTHING
+    rules: Rules = field(default_factory=Rules)
+    hidden: Items = field(default_factory=_nothing)
 
 
 def public_source(
@@ -150,7 +153,7 @@ def stand_in(
     items: ShopItems, placement: Placement, query: ListQuery, near: Near, now: int, bounds: Bounds
 ) -> tuple[RankedList, Source]:
     """Make the list that stands in for an empty one; an empty one where the placement wants none."""
-    source = FALLBACKS[placement.fallback]
+    source = STAND_IN[placement.fallback]
     scored = None if source is None else public_source(items, source, query, near, now, placement.days)
     listed = place_list(items, placement, scored or Scored(items.trend, _none(items)), bounds)
     return listed, placement.source if source is None or not len(listed.item_idx) else source
