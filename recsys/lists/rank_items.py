@@ -79,7 +79,7 @@ def base_heights(n: int, base: Sequence[float] | None) -> Floats:
     Raises ModelError for scores of another length, or that are not finite.
     """
     if base is None:
-        heights: Floats = -np.log1p(np.arange(n, dtype=np.float64)).astype(np.float32)
+        heights: Floats = (0.0 - np.log1p(np.arange(n, dtype=np.float64))).astype(np.float32)
         return heights
     scores = np.asarray(base, dtype=np.float64)
     if scores.shape != (n,) or not np.isfinite(scores).all():

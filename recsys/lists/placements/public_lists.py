@@ -84,7 +84,7 @@ def public_source(
         return _within(scores, price < regular)
     if source == "new-for-you":
         age = age_days(items, now)
-        return _within(scores if query.vector is not None else (-age).astype(np.float32), age <= days)
+        return _within(scores if query.vector is not None else (0.0 - age).astype(np.float32), age <= days)
     raise ModelError(f"source={source}: needs a history, which only the device has")
 
 
