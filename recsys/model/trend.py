@@ -29,24 +29,26 @@ def once_a_period(log: Interactions) -> Interactions:
 
 
 def decayed_popularity(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float64]:
-    """Count events of each item, (n_items,) float64, each halved for every half_life_days of its age at now (µs).
-
-    A device counts once for an item in a period.
-    """
-    counted = once_a_period(log)
+    """Count events of each item, (n_items,) float64, each halved for every half_life_days of its age at now (µs)."""
+    counted = log.where(log.kind != EventKind.DISLIKE)
     age = np.maximum(now - counted.time, 0) / MICROS_PER_DAY
     weights = np.exp2(-age / half_life_days)
     return np.bincount(counted.item_idx, weights=weights, minlength=log.n_items).astype(np.float64)
 
 
+def capped_popularity(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float64]:
+    """Count as decayed_popularity, a device once for an item in a period: what trends are made of."""
+    return decayed_popularity(once_a_period(log), now, half_life_days)
+
+
 def trend(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float32]:
     """Compute the trend of each item in [0, 1], (n_items,) float32.
 
-    It is log(1 + decayed popularity) over its largest value.
+    It is log(1 + capped popularity) over its largest value.
 
     The logarithm keeps the order and stops one bestseller from drowning all profiles. All zeros for an empty log.
     """
-    return trend_of(decayed_popularity(log, now, half_life_days))
+    return trend_of(capped_popularity(log, now, half_life_days))
 
 
 def trend_of(decayed: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
