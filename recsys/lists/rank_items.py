@@ -1,9 +1,9 @@
 """A shop's own list, of a search or a category, re-ordered for one shopper: a score beside the shop's order.
 
-    s_i = b·base_i + personal_i + own_i·(share of the surface) + familiarity of own items + what goes with the history
+    s_i = b·base_i + personal_i + own_share·own_i + familiarity of own items
 
 The shop decides what is in the list; nothing is added and nothing left out. Constants were fitted on Online Retail's
-month before 2011-11-09 by a softmax over each list, new items weighing twice; docs/placements.md has their figures.
+month before 2011-11-09 by a softmax over each list; docs/placements.md has their figures.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class SurfaceWeights:
     """Weights of what is known of an item beside its personal score, by surface.
 
     own: of the counters of own items. present: of an item's being an own one; it falls with own_distinct·log(distinct
-    own items), rises with own_baskets·log(own baskets), and falls with the share of own items in the list. together:
-    of what goes with the history as a whole; nearest: with its nearest item.
+    own items), rises with own_baskets·log(own baskets), and falls with own_share·(share of own items in the list): of
+    much that a shopper knows, each single item is less likely to be the one.
     """
 
     own: float
@@ -45,13 +45,11 @@ class SurfaceWeights:
     own_distinct: float
     own_baskets: float
     own_share: float
-    together: float
-    nearest: float
 
 
 WEIGHTS: dict[Surface, SurfaceWeights] = {
-    "search": SurfaceWeights(1.0, 0.0, 0.0, 0.0, 0.0, 0.5, 1.0),
-    "category": SurfaceWeights(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    "search": SurfaceWeights(0.2, 1.4, 0.3, 0.45, 1.8),
+    "category": SurfaceWeights(1.0, 0.0, 0.0, 0.0, 0.0),
 }
 
 
@@ -60,15 +58,12 @@ class RankSignals:
     """What one device knows of every item, ready for any list; made anew when its history changes. All (n_items,).
 
     personal: score without the own history's counters. own: those counters, 0 for other items. present: own items.
-    together, nearest: of what goes with the history, 0 without a table of complements. distinct, baskets: how many own
-    items and own moments of purchase there are.
+    distinct, baskets: how many own items and own moments of purchase there are.
     """
 
     personal: Floats
     own: Floats
     present: npt.NDArray[np.bool_]
-    together: Floats
-    nearest: Floats
     distinct: int
     baskets: int
 
@@ -107,7 +102,6 @@ def rank_scores(
         - weights.own_share * float(present.sum()) / max(len(item_idx), 1)
     )
     height = signals.personal[at] + np.float32(weights.own) * signals.own[at] + np.float32(familiar) * present
-    height += np.float32(weights.together) * signals.together[at] + np.float32(weights.nearest) * signals.nearest[at]
     scores = np.full(len(item_idx), height.mean() if len(height) else 0.0, dtype=np.float32)
     scores[known] = height
     return scores + np.float32(BASE_WEIGHT[impact]) * base

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.interactions import MICROS_PER_DAY, EventKind
+from data.interactions import EventKind
 from federation.device.lists import own_arm, personal_scores
 from federation.device.mixed_list import events_of
 from federation.device.state import DeviceState, known_columns
@@ -29,8 +29,6 @@ from recsys.model.profile import make_profile
 
 HOUR_US = 3_600_000_000
 """Ages of events are read by the hour, so that lists within it need no new signals."""
-
-TOGETHER_HALF_LIFE_DAYS = 60.0
 
 
 @dataclass(frozen=True)
@@ -110,28 +108,5 @@ def rank_signals(state: DeviceState, catalogue: Catalogue, now: int) -> RankSign
         spread = float(plain.scores.std(dtype=np.float64))
         unit = np.float32(1.0 / spread if spread > 0 else 1.0)
         personal, own = plain.scores * unit, (lifted.scores - plain.scores) * unit
-    together, nearest = _beside(catalogue, item_idx[liked], time[liked], now)
     baskets = len(np.unique(time[kind == EventKind.PURCHASE]))
-    return RankSignals(personal, own, present, together, nearest, int(present.sum()), baskets)
-
-
-def _beside(
-    catalogue: Catalogue, item_idx: npt.NDArray[np.int32], time: npt.NDArray[np.int64], now: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Compute what goes with a history: log(1 + pull / mean pull), and the largest weight of any own item."""
-    together = np.zeros(catalogue.table.n_items, dtype=np.float32)
-    nearest = np.zeros_like(together)
-    table = catalogue.shop_items.complements
-    known = item_idx < catalogue.of_bundle.table.n_items
-    if table is None or not known.any():
-        return together, nearest
-    own, entry = np.unique(item_idx[known], return_inverse=True)
-    last = np.zeros(len(own), dtype=np.int64)
-    np.maximum.at(last, entry, time[known])
-    weight = np.exp2(-np.maximum(now - last, 0) / MICROS_PER_DAY / TOGETHER_HALF_LIFE_DAYS)
-    rows = table[own]
-    counts = np.diff(rows.indptr)
-    np.add.at(together, rows.indices, (rows.data * np.repeat(weight, counts)).astype(np.float32))
-    np.maximum.at(nearest, rows.indices, rows.data)
-    mean = float(together.mean(dtype=np.float64))
-    return np.log1p(together / np.float32(mean if mean > 0 else 1.0)), nearest
+    return RankSignals(personal, own, present, int(present.sum()), baskets)

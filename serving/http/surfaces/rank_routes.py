@@ -105,4 +105,4 @@ def _signals(bundle: ServedBundle, vector: Any) -> RankSignals:
     spread = float(scores.std(dtype=np.float64))
     nothing = np.zeros(items.n_items, dtype=np.float32)
     personal = scores * np.float32(1.0 / spread if spread > 0 else 1.0)
-    return RankSignals(personal, nothing, np.zeros(items.n_items, dtype=np.bool_), nothing, nothing, 0, 0)
+    return RankSignals(personal, nothing, np.zeros(items.n_items, dtype=np.bool_), 0, 0)

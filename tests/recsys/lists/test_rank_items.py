@@ -80,4 +80,4 @@ def test_an_impossible_list_is_refused(items: list[str], impact: str, surface: s
 def _signals(personal: list[float]) -> RankSignals:
     n = len(personal)
     nothing = np.zeros(n, dtype=np.float32)
-    return RankSignals(np.array(personal, np.float32), nothing, np.zeros(n, np.bool_), nothing, nothing, 0, 0)
+    return RankSignals(np.array(personal, np.float32), nothing, np.zeros(n, np.bool_), 0, 0)
