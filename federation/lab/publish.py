@@ -16,7 +16,7 @@ from federation.simulation.learning_curve import last_rounds, mean_holdout, roun
 from federation.simulation.training import Training
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.content import ContentMap
-from recsys.lists.placements.definition import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
 from recsys.lists.placements.surface_tables import SurfaceTables, build_surface_tables
 from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE, ItemTable

@@ -34,7 +34,7 @@ from data.errors import DataError, ModelError
 from data.values.numbers import strict_numbers
 from data.vocabulary import Vocabulary
 from recsys.catalogue.clusters import Clusters, decode_clusters, encode_content, make_clusters, version_of
-from recsys.lists.placements.definition import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
 from recsys.lists.placements.placements_file import check_against, content_hash, placements_of, to_dict
 from recsys.lists.placements.surface_tables import SurfaceTables, read_surface_tables
 from recsys.mix.mix_tables import attributes_of

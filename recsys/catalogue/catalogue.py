@@ -31,7 +31,7 @@ from recsys.catalogue.attribute_columns import decode_attributes, encode_attribu
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.changes import CatalogueChange
 from recsys.catalogue.tensor_files import read_tensors, tensor_file
-from recsys.lists.placements.definition import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
 from recsys.lists.placements.placements_file import canonical_json, placements_of
 from recsys.lists.placements.shop_items import ShopItems
 from recsys.lists.placements.surface_tables import SurfaceTables, read_surface_tables

@@ -13,7 +13,7 @@ from federation.device.lists import Recommendation, Recommendations
 from federation.device.state import DeviceState, Event
 from federation.device.surfaces.placement_list import PlacementRequest, list_placement
 from recsys.catalogue.catalogue import Catalogue
-from recsys.lists.placements.definition import Placement
+from recsys.lists.placements.placement import Placement
 from recsys.model.items import TASTE
 from recsys.reports.templates import render
 

@@ -16,7 +16,7 @@ from data.errors import ServingError
 from federation.device.device import Device
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import decode_catalogue, encode_catalogue
-from recsys.lists.placements.definition import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
 from recsys.lists.placements.placements_file import check_against, content_hash, read_placements, to_dict
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import AsJson

@@ -22,7 +22,7 @@ from recsys.catalogue.clusters import Clusters, decode_clusters
 from recsys.catalogue.content import LazyContentMap
 from recsys.catalogue.index_files import open_index
 from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
-from recsys.lists.placements.definition import Placements
+from recsys.lists.placements.placement import Placements
 from recsys.lists.placements.shop_items import ShopItems
 from recsys.lists.rules import PreparedRules, Rules, prepare
 from recsys.model.scoring import score_without_profile

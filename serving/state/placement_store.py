@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete, insert, select
 
 from federation.storage.database import reading
 from federation.storage.migrations import prepare
-from recsys.lists.placements.definition import Placements
+from recsys.lists.placements.placement import Placements
 from recsys.lists.placements.placements_file import canonical_json, placements_of
 from serving.state.counters import ensure, take
 from serving.state.item_store import COUNTER

@@ -23,7 +23,7 @@ from federation.device.surfaces.ranked_items import rank_items
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue, encode_catalogue
 from recsys.catalogue.changes import CatalogueChange, CatalogueChanges
-from recsys.lists.placements.definition import SOURCES, Placements
+from recsys.lists.placements.placement import SOURCES, Placements
 from recsys.lists.placements.placements_file import placements_of
 from recsys.lists.placements.surface_tables import build_surface_tables
 from recsys.mix.mix_tables import attributes_of, build_tables

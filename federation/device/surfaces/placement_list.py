@@ -21,12 +21,12 @@ from federation.device.lists import (
 )
 from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue
-from recsys.lists.placements.definition import Placement, Source
 from recsys.lists.placements.history_lists import OwnHistory, history_source
+from recsys.lists.placements.placement import Placement, Source
 from recsys.lists.placements.public_lists import (
     Bounds,
     Near,
-    Scored,
+    SourceScores,
     place_list,
     place_rows,
     public_source,
@@ -89,7 +89,7 @@ def list_placement(
                 for row in rows
             ),
         )
-    nothing = Scored(items.trend, np.zeros(items.n_items, dtype=np.bool_))
+    nothing = SourceScores(items.trend, np.zeros(items.n_items, dtype=np.bool_))
     source: Source = placement.source
     listed = place_list(items, placement, scored or nothing, bounds)
     if not len(listed.item_idx):
@@ -107,7 +107,7 @@ def score_placement(
     near: Near,
     bounds: Bounds,
     now: int,
-) -> tuple[Scored | None, PersonalScores, str | None]:
+) -> tuple[SourceScores | None, PersonalScores, str | None]:
     """Score a placement's source for this device, and name the item that it is about, if any."""
     items = catalogue.shop_items
     allowed = items.allowed(placement.condition) & items.allowed(bounds.condition)
@@ -131,7 +131,7 @@ def score_placement(
     if source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items) and vector is not None:
         scored = public_source(items, source, list_query(items, vector), near, now, placement.days)
         within = None if scored is None else scored.within
-        return None if scored is None else Scored(personal.scores, within), personal, None
+        return None if scored is None else SourceScores(personal.scores, within), personal, None
     query = list_query(items, vector, near.context, near.cart)
     return public_source(items, source, query, near, now, placement.days), personal, None
 

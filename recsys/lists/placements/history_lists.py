@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import MICROS_PER_DAY, EventKind
-from recsys.lists.placements.definition import Source
-from recsys.lists.placements.public_lists import Scored
+from recsys.lists.placements.placement import Source
+from recsys.lists.placements.public_lists import SourceScores
 from recsys.lists.placements.queries import list_query
 from recsys.lists.placements.shop_items import Floats, Items, Mask, ShopItems
-from recsys.model.intervals import Intervals, hazards
+from recsys.model.purchase_intervals import Intervals, hazards
 
 Doubles = npt.NDArray[np.float64]
 LOOKED = (EventKind.VIEW, EventKind.CART, EventKind.LIKE)
@@ -55,7 +55,7 @@ def history_source(
     *,
     sold_out_before: Mask | None = None,
     intervals: Intervals | None = None,
-) -> tuple[Scored | None, int | None]:
+) -> tuple[SourceScores | None, int | None]:
     """Score a source of own events, and name the item that it is about, if it is about one; None where it has none.
 
     personal: (n_items,) scores of the list for this shopper. profile: (dim,), None without one. sold_out_before:
@@ -79,14 +79,14 @@ def history_source(
         scores = items.trend if query.vector is None else items.scores(query.vector, query.weight)
         within = np.ones(items.n_items, dtype=np.bool_)
         within[anchor] = False
-        return Scored(scores, within), anchor
+        return SourceScores(scores, within), anchor
     own, score = buy_again_scores(items, history, now, intervals)
     if not len(own):
         return None, None
     scores, within = personal.copy(), np.zeros(items.n_items, dtype=np.bool_)
     scores[own] += score
     within[own] = True
-    return Scored(scores, within), None
+    return SourceScores(scores, within), None
 
 
 def buy_again_scores(
@@ -119,11 +119,11 @@ def buy_again_scores(
     return own.astype(np.int32), score.astype(np.float32)
 
 
-def _in_order(items: ShopItems, listed: Items) -> Scored | None:
+def _in_order(items: ShopItems, listed: Items) -> SourceScores | None:
     """List some items in their order, the first one first; None for none."""
     if not len(listed):
         return None
     scores, within = np.zeros(items.n_items, dtype=np.float32), np.zeros(items.n_items, dtype=np.bool_)
     scores[listed] = np.arange(len(listed), 0, -1, dtype=np.float32)
     within[listed] = True
-    return Scored(scores, within)
+    return SourceScores(scores, within)

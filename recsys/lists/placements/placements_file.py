@@ -16,7 +16,7 @@ import polars as pl
 
 from data.errors import DataError, ModelError, OwnshelfError
 from data.strict import brief, read_strictly
-from recsys.lists.placements.definition import Placement, Placements
+from recsys.lists.placements.placement import Placement, Placements
 from recsys.lists.rules import prepare
 from recsys.search.filters import field_of
 

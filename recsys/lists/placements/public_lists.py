@@ -16,7 +16,7 @@ from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY
 from recsys.lists.diversity import diversify, pool_size
 from recsys.lists.placements.complements import complement_scores
-from recsys.lists.placements.definition import Fallback, Placement, Source
+from recsys.lists.placements.placement import Fallback, Placement, Source
 from recsys.lists.placements.queries import ListQuery
 from recsys.lists.placements.shop_items import Floats, Items, Mask, ShopItems
 from recsys.lists.rules import RankedList, Rules, apply_lifts, arrange
@@ -33,7 +33,7 @@ def _nothing() -> Items:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class SourceScores:
     """What a source lists: scores (n_items,) float32, and what may be in it (n_items,) bool, None for everything."""
 
     scores: Floats
@@ -65,20 +65,20 @@ class Bounds:
 
 def public_source(
     items: ShopItems, source: Source, query: ListQuery, near: Near, now: int, days: float = 30.0
-) -> Scored | None:
+) -> SourceScores | None:
     """Score a source that needs no history; None where it has nothing to list. now: µs since 1970 UTC.
 
     query: of list_query; where a profile is in it, it counts in all of them but trending.
     """
     scores = items.trend if query.vector is None else items.scores(query.vector, query.weight)
     if source in ("for-you", "rows"):
-        return Scored(scores)
+        return SourceScores(scores)
     if source == "trending":
-        return Scored(items.trend)
+        return SourceScores(items.trend)
     if source == "similar":
-        return None if near.context is None else Scored(scores)
+        return None if near.context is None else SourceScores(scores)
     if source == "goes-with":
-        return None if not len(near.items) else Scored(complement_scores(items, near.items, query))
+        return None if not len(near.items) else SourceScores(complement_scores(items, near.items, query))
     if source == "on-sale":
         price, regular = items.numbers("price"), items.numbers("regular_price")
         return _within(scores, price < regular)
@@ -113,7 +113,7 @@ def age_days(items: ShopItems, now: int) -> npt.NDArray[np.float64]:
 def place_list(
     items: ShopItems,
     placement: Placement,
-    scored: Scored,
+    scored: SourceScores,
     bounds: Bounds = Bounds(),  # frozen
 ) -> RankedList:
     """Make the list of a placement from a source's scores.
@@ -145,7 +145,7 @@ def public_list(
     given = bounds or Bounds()
     given = replace(given, hidden=np.concatenate((given.hidden, near.items)))
     scored = public_source(items, placement.source, query, near, now, placement.days)
-    listed = place_list(items, placement, scored or Scored(items.trend, _none(items)), given)
+    listed = place_list(items, placement, scored or SourceScores(items.trend, _none(items)), given)
     return (listed, placement.source) if len(listed.item_idx) else stand_in(items, placement, query, near, now, given)
 
 
@@ -155,7 +155,7 @@ def stand_in(
     """Make the list that stands in for an empty one; an empty one where the placement wants none."""
     source = STAND_IN[placement.fallback]
     scored = None if source is None else public_source(items, source, query, near, now, placement.days)
-    listed = place_list(items, placement, scored or Scored(items.trend, _none(items)), bounds)
+    listed = place_list(items, placement, scored or SourceScores(items.trend, _none(items)), bounds)
     return listed, placement.source if source is None or not len(listed.item_idx) else source
 
 
@@ -167,7 +167,9 @@ class CategoryRow:
     listed: RankedList
 
 
-def place_rows(items: ShopItems, placement: Placement, scored: Scored, bounds: Bounds = Bounds()) -> list[CategoryRow]:
+def place_rows(
+    items: ShopItems, placement: Placement, scored: SourceScores, bounds: Bounds = Bounds()
+) -> list[CategoryRow]:
     """Make a page of rows: which categories, in which order, each with its best items.
 
     A category counts by the mean score of its best top_k items that may be listed, lifted as rules say; one of fewer
@@ -227,8 +229,8 @@ def _standard(values: Floats, allowed: Mask) -> Floats:
     return ((values - np.float32(inside.mean())) / np.float32(spread if spread > 0 else 1.0)).astype(np.float32)
 
 
-def _within(scores: Floats, mask: npt.NDArray[Any]) -> Scored | None:
-    return Scored(scores, mask.astype(np.bool_)) if mask.any() else None
+def _within(scores: Floats, mask: npt.NDArray[Any]) -> SourceScores | None:
+    return SourceScores(scores, mask.astype(np.bool_)) if mask.any() else None
 
 
 def _none(items: ShopItems) -> Mask:

@@ -12,8 +12,8 @@ import polars as pl
 
 from data.interactions import Interactions
 from recsys.lists.placements.complements import complement_table, count_together
-from recsys.model.intervals import Intervals, intervals_of, read_intervals, sum_intervals
 from recsys.model.neighbour_tensors import read_table, table_tensors
+from recsys.model.purchase_intervals import Intervals, intervals_of, read_intervals, sum_intervals
 from recsys.model.transitions import Transitions
 
 NAME = "complement"

@@ -34,7 +34,7 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
-from recsys.lists.placements.definition import NO_PLACEMENTS
+from recsys.lists.placements.placement import NO_PLACEMENTS
 from recsys.lists.placements.placements_file import check_against, read_placements
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel

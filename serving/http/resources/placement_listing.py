@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ModelError
-from recsys.lists.placements.definition import Placement, Placements, Source
+from recsys.lists.placements.placement import Placement, Placements, Source
 from recsys.lists.placements.public_lists import Bounds, Near, place_rows, public_list, public_source
 from recsys.lists.placements.queries import ListQuery, list_query
 from recsys.lists.placements.shop_items import ShopItems
@@ -103,7 +103,10 @@ def _rows(
     rows = [] if scored is None else place_rows(items, placement, scored, replace(bounds, hidden=hidden))
     written = [
         b'{"category": %b, "recommendations": %b}'
-        % (json.dumps(row.category, ensure_ascii=False).encode(), _written(served, row.listed, request))
+        % (
+            json.dumps(row.category, ensure_ascii=False, allow_nan=False).encode(),
+            _written(served, row.listed, request),
+        )
         for row in rows
     ]
     return b"[" + b", ".join(written) + b"]"

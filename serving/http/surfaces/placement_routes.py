@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from data.errors import ModelError
-from recsys.lists.placements.definition import Placements
+from recsys.lists.placements.placement import Placements
 from recsys.lists.placements.placements_file import check_against, content_hash, placements_of, to_dict
 from serving.access import caller
 from serving.http.bodies import Strict, invalid_field, refusals

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data.errors import ModelError, ServingError
 from federation.device.device import Device
 from recsys.catalogue.bundle import Bundle
-from recsys.lists.placements.definition import HISTORY_SOURCES, SOURCES
+from recsys.lists.placements.placement import HISTORY_SOURCES, SOURCES
 from tests.shop import sent_by, service
 from tests.vectors.surfaces import DAY, NOW, a_bundle, histories
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from data.errors import DataError, ModelError
-from recsys.lists.placements.definition import SOURCES, Placement, Placements
+from recsys.lists.placements.placement import SOURCES, Placement, Placements
 from recsys.lists.placements.placements_file import (
     canonical_json,
     check_against,

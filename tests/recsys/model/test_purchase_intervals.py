@@ -8,7 +8,7 @@ from scipy import stats
 
 from data.errors import ModelError
 from data.interactions import MICROS_PER_DAY, EventKind, interactions
-from recsys.model.intervals import (
+from recsys.model.purchase_intervals import (
     CATEGORY_INTERVALS,
     MOST_INTERVALS,
     hazards,
