@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
+from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -57,14 +58,7 @@ served_bundles = Table(
     Column("added_at", BigInteger, nullable=False),
 )
 
-bundle_activations = Table(
-    "bundle_activations",
-    metadata,
-    Column("app", String(48), primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("version", String(64), nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
+activations.to_metadata(metadata)
 
 counters = Table(
     "counters",
@@ -87,7 +81,7 @@ traffic = Table(
 
 
 def _with_placements(connection: Connection) -> None:
-    """Lead from version 1 to 2: one table more, which whoever opens the store makes with what is missing."""
+    """Lead from version 2 to 3: one table more, which whoever opens the store makes with what is missing."""
 
 
-SCHEMA = Schema("state", metadata, (_with_placements,))
+SCHEMA = Schema("state", metadata, (one_table_of_activations, _with_placements))

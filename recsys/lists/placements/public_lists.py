@@ -175,6 +175,7 @@ def place_rows(
     A category counts by the mean score of its best top_k items that may be listed, lifted as rules say; one of fewer
     than two such items has no row. Caps and pins are of lists, not of rows. Equal categories by name.
     """
+    bounds = bounds or Bounds()
     column = items.column("category")
     if column is None:
         return []

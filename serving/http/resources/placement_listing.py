@@ -112,5 +112,9 @@ def _rows(
     return b"[" + b", ".join(written) + b"]"
 
 
+def _text(value: str) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
 def _written(served: ServedBundle, ranked: RankedList, request: ProfileRequest) -> bytes:
     return list_json(served, ranked.item_idx, ranked.scores, fields=request.fields)
