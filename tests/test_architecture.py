@@ -169,7 +169,7 @@ RETIRED = {
     "Arranged", "Asked", "Book", "Chosen", "Coarse", "Compared", "Drawn", "Embeds", "Failed", "Fate", "Fitted",
     "Following", "Found", "Gone", "Holder", "Ingested", "Inside", "Kept", "Knob", "Known", "Left", "Listed", "Logged",
     "Memo", "Mints", "Nested", "Numbered", "Observed", "Opened", "Padded", "Patience", "Pending", "Prepared",
-    "Quantized", "Refreshing", "SourceScores", "Seen", "Shared", "Shelf", "Shown", "Spent", "Stagewise", "Stopped",
+    "Quantized", "Refreshing", "Scored", "Seen", "Shared", "Shelf", "Shown", "Spent", "Stagewise", "Stopped",
     "Summer", "Teams", "Together", "Told", "Torn", "Tuned", "Undone", "Vanished", "Waiting", "Wanted",
 }
 # fmt: on
