@@ -95,6 +95,8 @@ class BundleLineage:
             privacy=privacy,
             training={**base.manifest["training"], **training},
             mix=base.mix,
+            surfaces=base.surfaces,
+            placements=base.placements,
             overwrite=True,
         )
         return Release(saved.version, str(folder.absolute()), task_id, state.steps)

@@ -18,7 +18,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.mix.features import TREND_HALF_LIVES
 from recsys.model.transitions import Transitions, count_transitions, transition_table
-from recsys.model.trend import decayed_popularity
+from recsys.model.trend import capped_popularity, decayed_popularity
 
 Floats = npt.NDArray[np.float32]
 CATEGORY_TREND = 3
@@ -115,7 +115,7 @@ def build_tables(
     attributes = attributes or no_attributes(log.n_items)
     popularity = decayed_popularity(log, now, float("inf"))
     counts = count_transitions(log if transitions else log.where(np.zeros(log.n_events, dtype=np.bool_)))
-    trends = np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
+    trends = np.stack([level(capped_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
     return MixTables(
         transitions=round_transitions(transition_table(counts, popularity)),
         trends=in_bytes(trends, byte_scale(trends)),

@@ -14,6 +14,7 @@ from federation.storage.database import open_engine, reading, sqlite_url
 from serving.state.bundle_store import BundleStore
 from serving.state.counters import heads
 from serving.state.item_store import ItemStore
+from serving.state.placement_store import PlacementStore
 from serving.state.state_url import STATE_FILE
 from serving.state.traffic import Traffic
 
@@ -24,11 +25,13 @@ class Stores:
 
     engine: Engine
     items: ItemStore = field(init=False)
+    placements: PlacementStore = field(init=False)
     bundles: BundleStore = field(init=False)
     traffic: Traffic = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, kind in (("items", ItemStore), ("bundles", BundleStore), ("traffic", Traffic)):
+        kinds = {"items": ItemStore, "placements": PlacementStore, "bundles": BundleStore, "traffic": Traffic}
+        for name, kind in kinds.items():
             object.__setattr__(self, name, kind(self.engine))
 
     @staticmethod

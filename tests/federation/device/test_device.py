@@ -136,7 +136,15 @@ def test_the_state_has_no_place_for_an_account() -> None:
         "minor",  # of the vault's format
         "unknown",  # what a newer program wrote, to be written again
     }
-    assert {field.name for field in fields(Event)} == {"time", "item_id", "kind", "quantity", "unknown"}
+    assert {field.name for field in fields(Event)} == {
+        "time",
+        "item_id",
+        "kind",
+        "quantity",
+        "unknown",
+        "price",
+        "available",  # of the shop's own catalogue as it was then, for price-dropped and back-in-stock
+    }
     for method in (Device.create, Device.open, Device.observe, Device.recommend, Device.recommend_from):
         assert not {"user", "user_id", "account", "email", "device_id", "session"} & set(
             inspect.signature(method).parameters
