@@ -30,6 +30,8 @@ from federation.device.asking.client import service_client
 from federation.device.asking.clusters_file import held_clusters
 from federation.device.asking.refresh import refresh_catalogue
 from federation.device.erasure import erase_device, without_item, without_reports, without_shopper
+from federation.device.experiments.interleaving import credit
+from federation.device.experiments.observed_outcomes import with_outcomes
 from federation.device.export import open_export, seal_export
 from federation.device.lists import (
     keep_rows,
@@ -52,6 +54,7 @@ from federation.device.surfaces.listing_device import ListingDevice
 from federation.device.surfaces.placement_list import as_shown
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault
+from federation.device.vault.state_additions import Addition
 from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
@@ -161,6 +164,7 @@ class Device(ListingDevice):
         *,
         row: npt.NDArray[np.float32] | None = None,
         row_version: str | None = None,
+        value: float | None = None,
     ) -> ObserveResult:
         """Record one event; the next list knows it.
 
@@ -168,16 +172,26 @@ class Device(ListingDevice):
         recorded too, and used as soon as a catalogue knows it. Its price and availability now are kept with the event.
         row: the item's embedding (dim,) as its page had it, for a device that holds no catalogue; row_version: of which
         bundle, None for the one at hand. A row of another bundle than the one at hand is not kept.
+        value: money paid for a purchase, in all; None takes the catalogue's price. Of a device that contributes, an
+        event is an outcome of its experiments too (federation/device/experiments/observed_outcomes.py).
         """
         if not item_id:
             raise ServingError("item_id: must not be empty")
         if not 0 < quantity < np.inf:
             raise ServingError(f"quantity={quantity}: must be > 0")
+        if value is not None and not 0 <= value < np.inf:
+            raise ServingError(f"value={value}: must be 0 or more")
         seen = as_shown(self._catalogue(self.state), item_id)
         event = Event(micros(time), item_id, parse_kind(kind), float(quantity), (), *seen)
         version = None if row is None else self._row_version(row, row_version)
         exact_row = None if row is None or version is None else (row, version)
-        state = self._stored.change(lambda state: recorded(state, event, self._exact, exact_row))
+
+        def record(state: DeviceState) -> DeviceState | Addition:
+            return with_outcomes(state, recorded(state, event, self._exact, exact_row), event, value)
+
+        state = self._stored.change(record)
+        if event.kind is EventKind.VIEW and any(part.open_list for part in state.experiments.enrolments):
+            credit(self, item_id, event.time)
         if state.consent == "nothing":
             return ObserveResult(False, None, "consent=nothing: not recorded")
         catalogue = self._catalogue(state)

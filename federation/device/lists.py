@@ -66,7 +66,7 @@ class Recommendations:
     mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
     saw cluster ids, "noised" when it saw a noised direction.
     fallback: "trend" when the trend alone ranked, for want of a profile or as asked, else None.
-    unknown_exclude: excluded ids that the catalogue does not have.
+    unknown_exclude: excluded ids that the catalogue does not have. experiments: ids of those whose arms made it.
     """
 
     items: tuple[Recommendation, ...]
@@ -79,6 +79,7 @@ class Recommendations:
     source: str = ""
     about: str | None = None
     rows: tuple[RecommendedRow, ...] = ()
+    experiments: tuple[str, ...] = ()
 
     @property
     def item_ids(self) -> list[str]:

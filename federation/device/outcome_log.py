@@ -24,7 +24,7 @@ from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import MAX_DAYS, Experiment, OutcomeEvent
 from recsys.experiments.definition.definition_file import canonical_json, experiment_of
 from recsys.experiments.device.assignment import SECRET_BYTES
-from recsys.experiments.device.interleaving import Tally
+from recsys.experiments.device.interleaving import CREDIT_S, Tally
 from recsys.experiments.device.outcomes import MICROS, OutcomeRecord
 
 KEEP_S = 2 * MAX_DAYS * 86_400
@@ -37,7 +37,29 @@ _ENROLMENT = (
     *("experiment_id", "fixed_hash", "exposed_at", "cell", "sent", "window", "pending", "left", "tally", "open_list"),
     *("spoke", "come_back_at"),
 )
-_LOG = ("secret", "definitions", "notes", "enrolments")
+_LOG = ("secret", "definitions", "notes", "enrolments", "shown")
+
+MAX_SHOWN = 20
+"""Lists that are remembered while a view may be a click on one of their items."""
+
+
+@dataclass(frozen=True)
+class ShownList:
+    """The items of a list that the shopper saw. at: µs since 1970 UTC. surface: "" for none. Prints no item."""
+
+    at: int
+    surface: str
+    item_ids: tuple[str, ...] = field(repr=False)
+
+    def encode(self) -> list[Any]:
+        """Encode for the vault's JSON."""
+        return [self.at, self.surface, self.item_ids]
+
+    @staticmethod
+    def decode(stored: list[Any]) -> ShownList:
+        """Decode the list of encode."""
+        at, surface, item_ids = stored
+        return ShownList(at, surface, tuple(item_ids))
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,7 @@ class Enrolment:
 class ExperimentLog:
     """secret: 32 random bytes that assign this device, drawn with the first definition. definitions: those running.
 
+    shown: the last lists, only as long as a view may be a click on one of their items.
     newer_definitions: JSON of those that only a newer program understands; this one is in none of them.
     """
 
@@ -123,6 +146,7 @@ class ExperimentLog:
     notes: tuple[OutcomeRecord, ...] = field(default=(), repr=False)
     enrolments: tuple[Enrolment, ...] = ()
     newer_definitions: tuple[str, ...] = ()
+    shown: tuple[ShownList, ...] = field(default=(), repr=False)
     unknown: Unknown = field(default_factory=dict, repr=False)
 
     def definition(self, experiment_id: str) -> Experiment | None:
@@ -144,8 +168,26 @@ class ExperimentLog:
         recent = (record for record in self.notes if record.time >= note.time - KEEP_S * MICROS)
         return replace(self, notes=(*recent, note))
 
+    def with_shown(self, shown: ShownList) -> ExperimentLog:
+        """Remember a list, and forget those that no view can be a click on any more."""
+        recent = [seen for seen in self.shown if seen.at > shown.at - CREDIT_S * MICROS]
+        return replace(self, shown=(*recent, shown)[-MAX_SHOWN:])
+
+    def is_click(self, item_id: str, time: int) -> bool:
+        """Check if looking at an item at `time` (µs) is a click: the first one on the last list that had it.
+
+        It counts for half an hour from when the list was shown.
+        """
+        lists = [seen.at for seen in self.shown if item_id in seen.item_ids and seen.at <= time]
+        if not lists or time > max(lists) + CREDIT_S * MICROS:
+            return False
+        clicks = (note for note in self.notes if note.event is OutcomeEvent.CLICK and note.item_id == item_id)
+        return not any(max(lists) <= note.time <= time for note in clicks)
+
     def names(self, item_id: str) -> bool:
-        """Check if a note, or a field of a newer program, is of the item."""
+        """Check if a note, a list or a field of a newer program is of the item."""
+        if any(item_id in seen.item_ids for seen in self.shown):
+            return True
         unknown = (self.unknown, *(part.unknown for part in self.enrolments))
         return any(record.item_id == item_id for record in self.notes) or any(
             without_naming(fields, item_id) != fields for fields in unknown
@@ -176,20 +218,20 @@ class ExperimentLog:
             for enrolment in self.enrolments
             if enrolment.fixed_hash in charged
         )
-        return replace(self, notes=(), enrolments=tuple(silent), unknown={})
+        return replace(self, notes=(), enrolments=tuple(silent), shown=(), unknown={})
 
     def without_reports(self) -> ExperimentLog:
         """Stop experiments whose reports were destroyed on their way: they go on without this device.
 
-        Whose picks an interleaved list had is forgotten too.
+        Which lists were shown, and whose picks an interleaved one had, is forgotten too.
         """
-        if not any(enrolment.pending or enrolment.open_list for enrolment in self.enrolments):
+        if not self.shown and not any(enrolment.pending or enrolment.open_list for enrolment in self.enrolments):
             return self
         gone = (
             replace(enrolment, pending=None, left=enrolment.left or enrolment.pending is not None, open_list=None)
             for enrolment in self.enrolments
         )
-        return replace(self, enrolments=tuple(gone))
+        return replace(self, enrolments=tuple(gone), shown=())
 
     def without_windows(self, failed: Mapping[str, Collection[int]]) -> ExperimentLog:
         """Note windows that failed, by experiment.
@@ -217,6 +259,7 @@ class ExperimentLog:
             "definitions": [*(canonical_json(one) for one in self.definitions), *self.newer_definitions],
             "notes": [[note.time, note.event, note.value, note.item_id] for note in self.notes],
             "enrolments": [entry.encode() for entry in self.enrolments],
+            "shown": [seen.encode() for seen in self.shown],
         }
 
     @staticmethod
@@ -231,6 +274,7 @@ class ExperimentLog:
             notes=tuple(OutcomeRecord(time, OutcomeEvent(event), *rest) for time, event, *rest in stored["notes"]),
             enrolments=tuple(Enrolment.decode(entry) for entry in stored["enrolments"]),
             newer_definitions=tuple(text for text, definition in readable.items() if definition is None),
+            shown=tuple(ShownList.decode(seen) for seen in stored.get("shown", ())),  # vaults of before have none
             unknown=unknown_fields(stored, _LOG),
         )
 

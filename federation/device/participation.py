@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
+from federation.device.asking.held_device import HeldDevice
 from federation.device.contribution import OwnHistory, training_vectors
 from federation.device.delivery import REPORTS, TASK, RetryPolicy
-from federation.device.device import Device
 from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status, Step
@@ -26,7 +26,7 @@ LEAST_WAIT_S = 60
 
 
 def take_part(
-    device: Device,
+    device: HeldDevice,
     service: str | httpx.Client,
     policy: DevicePolicy,
     token: Callable[[], bytes],
@@ -104,7 +104,7 @@ class TrainingRound:
         return max(task.come_back_at, at + max(since, LEAST_WAIT_S))
 
     def contribution(
-        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+        self, device: HeldDevice, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
     ) -> Contribution:
         """Compute and clip the device's update to one block, or only its figures if it measures only."""
         state, catalogue = device.state, _catalogue_of(device, client, task)
@@ -127,7 +127,7 @@ class TrainingRound:
         return replace(state, participation=state.participation.without_report())
 
 
-def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue:
+def _catalogue_of(device: HeldDevice, client: httpx.Client, task: Task) -> Catalogue:
     """Get the catalogue that the custodian signed for, fetched if the device holds another. Raises TaskRefused.
 
     Without what changed about items since: the signed table has no row for a new item.

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.device.asking.client import service_client
+from federation.device.asking.held_device import HeldDevice
 from federation.device.delivery import RetryPolicy, deliver, fetch_log_proof, fetch_task
-from federation.device.device import Device
 from federation.device.ledger import PendingReport
 from federation.device.report import DevicePolicy, check_task, draw_block, make_report
 from federation.device.state import DeviceState
@@ -147,7 +147,7 @@ class ReportTarget(Protocol):
         ...
 
     def contribution(
-        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+        self, device: HeldDevice, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
     ) -> Contribution:
         """Compute what the device would say. Raises TaskRefused."""
         ...
@@ -161,7 +161,7 @@ class ReportTarget(Protocol):
 class Reporter:
     """One attempt of one device to report. now: seconds since 1970-01-01 UTC. on_step: told after each step."""
 
-    device: Device
+    device: HeldDevice
     target: ReportTarget
     policy: DevicePolicy
     token: Callable[[], bytes]

@@ -65,6 +65,10 @@ def show_state(state: DeviceState) -> dict[str, Any]:
             {"time": iso(note.time), "event": str(note.event), "value": note.value, "item_id": note.item_id}
             for note in state.experiments.notes
         ],
+        "shown_lists": [
+            {"time": iso(seen.at), "surface": seen.surface, "item_ids": list(seen.item_ids)}
+            for seen in state.experiments.shown
+        ],
         "events": [_event(event) for event in state.events],
         **({"of_a_newer_program": dict(state.unknown)} if state.unknown else {}),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.dataset import Dataset
-from data.errors import BatchTooSmall
+from data.errors import BatchTooSmall, DataError
 from data.split import known_at
 from federation.lab.mixing import shipped_mix
 from federation.lab.recipes import Recipe
@@ -88,6 +88,9 @@ def rehearse_on(
     The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and
     serve; its mix, where it has one, is learned from the same part of the log, as for a bundle.
     """
+    for arm in experiment.arms:
+        if arm.settings.rules is not None:
+            raise DataError(f"arm {arm.name}: settings.rules: must be left out of a rehearsal, a log has no catalogue")
     logged = LoggedVisits.of(dataset)
     dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS

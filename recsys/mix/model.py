@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.errors import ModelError
-from recsys.mix.features import FEATURES
+from recsys.mix.features import FEATURES, SIGNALS
 from recsys.mix.mix_tables import ItemAttributes, MixTables, byte_scale, transition_scale
 from recsys.mix.priors import LISTS, ListName
 from recsys.model.transitions import Transitions
@@ -65,9 +65,32 @@ class MixModel:
             "mix_trends": np.rint(trends / trend_scale[:, None]).astype(np.uint8),
         }
 
+    def reweighted(
+        self, factors: Mapping[str, float] | None = None, sums: Mapping[str, float] | None = None
+    ) -> MixModel:
+        """Change what signals weigh, in every list, their features in the proportions that were learned.
+
+        By names of SIGNALS, finite and 0 or more. factors: what a signal's weights are multiplied by. sums: what they
+        sum to, without their signs; a signal that weighs nothing gets it in equal parts.
+        """
+        factors, sums = factors or {}, sums or {}
+        weights = {name: own.copy() for name, own in self.weights.items()}
+        for own in weights.values():
+            for signal, factor in factors.items():
+                own[_columns(signal)] *= factor
+            for signal, total in sums.items():
+                part = own[_columns(signal)]
+                size = float(np.abs(part).sum())
+                own[_columns(signal)] = part * (total / size) if size > 0 else total / len(part)
+        return replace(self, weights=weights)
+
     def grown(self, attributes: ItemAttributes) -> MixModel:
         """Grow the model for a catalogue with more items, or other attributes of the known ones."""
         return replace(self, tables=self.tables.grown(attributes))
+
+
+def _columns(signal: str) -> list[int]:
+    return [FEATURES.index(feature) for feature in SIGNALS[signal]]
 
 
 def read_mix(settings: object, tensors: Mapping[str, npt.NDArray[Any]], attributes: ItemAttributes) -> MixModel:

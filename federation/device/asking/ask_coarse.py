@@ -7,10 +7,9 @@ Excludes and the repeat counter stay here. Without a profile there is nothing to
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -23,6 +22,7 @@ from data.vocabulary import Vocabulary
 from federation.device.asking.client import ask_candidates, ask_trend
 from federation.device.asking.clusters_file import fetch_current, held_clusters
 from federation.device.asking.direction_noise import leading_directions, noised_direction
+from federation.device.asking.held_device import HeldDevice
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.lists import Recommendation, Recommendations, join, profile_of
 from federation.device.noise_ledger import NoisePolicy
@@ -66,35 +66,8 @@ class CandidateRequest:
         return most
 
 
-class CatalogueHolder(Protocol):
-    """The parts of a device that a coarse question needs."""
-
-    @property
-    def folder(self) -> Path:
-        """Where its files are."""
-        ...
-
-    @property
-    def state(self) -> DeviceState:
-        """Everything that is stored."""
-        ...
-
-    @property
-    def catalogue(self) -> Catalogue | None:
-        """The catalogue at hand."""
-        ...
-
-    def refresh(self, service: httpx.Client) -> bool:
-        """Fetch the service's current catalogue."""
-        ...
-
-    def change(self, change: Callable[[DeviceState], DeviceState]) -> DeviceState:
-        """Replace the state durably."""
-        ...
-
-
 def ask_coarsely(
-    device: CatalogueHolder,
+    device: HeldDevice,
     client: httpx.Client,
     coarse: CandidateRequest,
     top_k: int,
@@ -121,7 +94,7 @@ def ask_coarsely(
     raise ServingError("service: refuses the bundle that it has just handed out")
 
 
-def chosen_mode(device: CatalogueHolder, client: httpx.Client, named: str | None) -> Mode:
+def chosen_mode(device: HeldDevice, client: httpx.Client, named: str | None) -> Mode:
     """Choose the mode that is named, else the one that gives away least; for mode device a catalogue is fetched.
 
     That is device where a catalogue is held or has at most MAX_DEVICE_ITEMS items, else cluster. Raises ServingError.
@@ -141,7 +114,7 @@ def chosen_mode(device: CatalogueHolder, client: httpx.Client, named: str | None
     return mode
 
 
-def refresh_clusters(device: CatalogueHolder, client: httpx.Client) -> Clusters:
+def refresh_clusters(device: HeldDevice, client: httpx.Client) -> Clusters:
     """Fetch the service's current clusters if they are not the ones held. Raises ModelError and ServingError.
 
     One file is taken for a bundle version, which must be a hash over it, and the one that the catalogue at hand names.
@@ -199,7 +172,7 @@ def row_version(row: npt.NDArray[np.float32], named: str | None, source: Cluster
 
 
 def _ask_service(
-    device: CatalogueHolder,
+    device: HeldDevice,
     client: httpx.Client,
     clusters: Clusters,
     coarse: CandidateRequest,
@@ -242,7 +215,7 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
 
 
 def _question(
-    device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
+    device: HeldDevice, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
 ) -> dict[str, Any] | None:
     """Make what is sent of the profile, in the vault before this returns; None when nothing may be said now."""
     if coarse.mode == "cluster":

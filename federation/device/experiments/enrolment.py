@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from data.errors import DataError
 from data.interactions import MICROS_PER_DAY
-from federation.device.device import Device
+from federation.device.asking.held_device import HeldDevice
 from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.state import DeviceState, Event, known_columns
 from recsys.catalogue.catalogue import Catalogue
@@ -38,7 +38,7 @@ from recsys.experiments.device.outcomes import (
 
 
 def keep_definitions(
-    device: Device, running: Iterable[Experiment], failed: Mapping[str, Collection[int]] | None = None
+    device: HeldDevice, running: Iterable[Experiment], failed: Mapping[str, Collection[int]] | None = None
 ) -> None:
     """Know these experiments from now on, and no others. Raises DataError for one that is not an older one's amendment.
 
@@ -60,13 +60,19 @@ def keep_definitions(
         enrolments = (
             entry if entry.experiment_id in known else replace(entry, open_list=None) for entry in log.enrolments
         )
-        experiments = replace(log, secret=secret, definitions=definitions, enrolments=tuple(enrolments))
+        experiments = replace(
+            log,
+            secret=secret,
+            definitions=definitions,
+            enrolments=tuple(enrolments),
+            shown=log.shown if definitions else (),
+        )
         return replace(state, experiments=experiments)
 
     device.change(keep)
 
 
-def arm_for(device: Device, experiment_id: str, now: int) -> Arm | None:
+def arm_for(device: HeldDevice, experiment_id: str, now: int) -> Arm | None:
     """Find the arm whose settings this device's lists have at `now` (µs since 1970 UTC).
 
     None when it is not in.
@@ -101,34 +107,52 @@ def settle_open_list(enrolment: Enrolment, experiment: Experiment) -> Enrolment:
     return replace(enrolment, tally=counted, open_list=None)
 
 
-def expose(device: Device, trigger: Trigger, surface: str | None, now: int) -> tuple[str, ...]:
+def expose(
+    device: HeldDevice, trigger: Trigger, surface: str | None, now: int, *, only: Collection[str] | None = None
+) -> tuple[str, ...]:
     """Expose the shopper by this trigger on this surface, at `now` (µs).
 
-    Returns ids of the experiments that the shopper comes into.
+    only: ids of experiments that it may be; None for any. Returns ids of those that the shopper comes into.
     """
     catalogue = device.catalogue
-    entered: list[str] = []
+    entered: tuple[str, ...] = ()
 
     def enter(state: DeviceState) -> DeviceState:
-        entered.clear()
-        log = state.experiments
-        for experiment in log.definitions:
-            enrolment, exposure = log.enrolment(experiment), experiment.exposure
-            fits = exposure.trigger == trigger and exposure.surface in (None, surface)
-            if not fits or enrolment.exposed_at is not None or enrolment.left or not takes_exposures(experiment, now):
-                continue
-            facts = facts_of(state.events, catalogue, now)
-            if assigned_arm(state, experiment) is not None and is_eligible(experiment, facts):
-                log = log.with_enrolment(replace(enrolment, exposed_at=now, cell=cell_of(experiment, facts)))
-                entered.append(experiment.id)
-        return replace(state, experiments=log) if entered else state
+        nonlocal entered
+        after, entered = exposed(state, catalogue, trigger, surface, now, only)
+        return after
 
     device.change(enter)
-    return tuple(entered)
+    return entered
+
+
+def exposed(
+    state: DeviceState,
+    catalogue: Catalogue | None,
+    trigger: Trigger,
+    surface: str | None,
+    now: int,
+    only: Collection[str] | None = None,
+) -> tuple[DeviceState, tuple[str, ...]]:
+    """Compute what `expose` changes, and which experiments the shopper comes into; the state itself for none."""
+    entered: list[str] = []
+    log = state.experiments
+    for experiment in log.definitions:
+        enrolment, exposure = log.enrolment(experiment), experiment.exposure
+        fits = exposure.trigger == trigger and exposure.surface in (None, surface)
+        if not fits or (only is not None and experiment.id not in only):
+            continue
+        if enrolment.exposed_at is not None or enrolment.left or not takes_exposures(experiment, now):
+            continue
+        facts = facts_of(state.events, catalogue, now)
+        if assigned_arm(state, experiment) is not None and is_eligible(experiment, facts):
+            log = log.with_enrolment(replace(enrolment, exposed_at=now, cell=cell_of(experiment, facts)))
+            entered.append(experiment.id)
+    return (replace(state, experiments=log) if entered else state), tuple(entered)
 
 
 def note(
-    device: Device, event: OutcomeEvent | str, now: int, value: float = 1.0, *, item_id: str | None = None
+    device: HeldDevice, event: OutcomeEvent | str, now: int, value: float = 1.0, *, item_id: str | None = None
 ) -> bool:
     """Note what happened at `now` (µs since 1970 UTC), for outcomes and covariates; whether consent let it.
 

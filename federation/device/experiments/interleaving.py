@@ -7,59 +7,55 @@ experiment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from data.errors import DataError, ServingError
-from federation.device.device import Device
+from federation.device.asking.held_device import HeldDevice
 from federation.device.experiments.enrolment import is_in, settle_open_list
+from federation.device.experiments.live_arms import arm_list
 from federation.device.interleaved_list import OpenList
-from federation.device.lists import MAX_TOP_K, Recommendations, Selection, rank
+from federation.device.lists import MAX_TOP_K, Recommendations
 from federation.device.outcome_log import Enrolment
 from federation.device.state import DeviceState
-from recsys.catalogue.catalogue import Catalogue
 from recsys.experiments.definition.arm import Arm, ArmSettings
 from recsys.experiments.definition.definition import DAY_S, Experiment
 from recsys.experiments.device.interleaving import CREDIT_S, coins, team_draft
 from recsys.experiments.device.outcomes import MICROS
-from recsys.experiments.device.settings_arm import settings_arm
-from recsys.search.filters import parse_filter
 
 
 def interleave(
-    device: Device,
+    device: HeldDevice,
     experiment_id: str,
     top_k: int,
     now: int,
     *,
     exclude: Sequence[str] = (),
-    filter: object | None = None,  # noqa: A002  # the word of the HTTP API
+    lists: Callable[[ArmSettings], Recommendations] | None = None,
     rng: np.random.Generator | None = None,
 ) -> Recommendations | None:
     """Make the list that both arms draft for this shopper at `now` (µs since 1970 UTC).
 
     None when the device is not in.
 
-    Its order is the list: scores are of two rankers, and do not compare. top_k: 1..1000. exclude, filter: as of
-    Device.recommend. rng: of the coins; None is the operating system's randomness.
-    The list shown before it is settled now. Call federation/device/experiments/enrolment.py's `expose` when it is
-    shown, and
-    `credit` for its clicks. Raises DataError for an experiment whose lists are not interleaved.
+    Its order is the list: scores are of two rankers, and do not compare. top_k: 1..1000. exclude: as of
+    Device.recommend. lists: makes the list of an arm's settings; None lists of the whole catalogue. rng: of the coins;
+    None is the operating system's randomness.
+    The list shown before it is settled now. Raises DataError for an experiment whose lists are not interleaved.
     """
     if not 1 <= top_k <= MAX_TOP_K:
         raise ServingError(f"top_k={top_k}: must be 1..{MAX_TOP_K}")
-    only = None if filter is None else parse_filter(filter)
     state, catalogue = device.state, device.catalogue
     experiment = state.experiments.definition(experiment_id)
     if experiment is not None and not experiment.interleaved:
         raise DataError(f"experiment {experiment_id}: design={experiment.design}: must be interleaved")
     if experiment is None or catalogue is None or not is_in(state, experiment, catalogue, now):
         return None
-    incumbent_list, challenger_list = (
-        arm_list(state, catalogue, now, top_k, arm.settings, exclude, Selection(only)) for arm in _captains(experiment)
-    )
+    make = lists or partial(arm_list, state, catalogue, now, top_k, exclude=exclude)
+    incumbent_list, challenger_list = (make(arm.settings) for arm in _captains(experiment))
     ids = {
         item_id: number
         for number, item_id in enumerate(dict.fromkeys((*incumbent_list.item_ids, *challenger_list.item_ids)))
@@ -79,10 +75,11 @@ def interleave(
         return replace(current, experiments=current.experiments.with_enrolment(replace(enrolment, open_list=opened)))
 
     device.change(remember)
-    return replace(incumbent_list, items=drafted, fallback=incumbent_list.fallback and challenger_list.fallback)
+    fallback = incumbent_list.fallback and challenger_list.fallback
+    return replace(incumbent_list, items=drafted, fallback=fallback, experiments=(experiment_id,))
 
 
-def credit(device: Device, item_id: str, now: int) -> bool:
+def credit(device: HeldDevice, item_id: str, now: int) -> bool:
     """Credit a click at `now` (µs since 1970 UTC) to whoever picked the item; whether it was anybody's.
 
     It counts for half an hour from when the list was made, once an item, of a shopper who is in and within the
@@ -107,21 +104,6 @@ def credit(device: Device, item_id: str, now: int) -> bool:
 
     device.change(count)
     return credited
-
-
-def arm_list(
-    state: DeviceState,
-    catalogue: Catalogue,
-    now: int,
-    top_k: int,
-    settings: ArmSettings,
-    exclude: Sequence[str] = (),
-    asked: Selection | None = None,
-) -> Recommendations:
-    """Make the list of an arm's settings on the device: one of DEVICE_ARMS."""
-    by = settings_arm(settings, catalogue.table, catalogue.config, catalogue.mix)
-    asked = replace(asked or Selection(), diversity=settings.diversity or 0.0)
-    return rank(state, catalogue, now, top_k, exclude, by, asked)
 
 
 def _captains(experiment: Experiment) -> tuple[Arm, Arm]:

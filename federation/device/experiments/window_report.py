@@ -18,8 +18,8 @@ import numpy as np
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_json
 from federation.device.asking.client import service_client
+from federation.device.asking.held_device import HeldDevice
 from federation.device.delivery import RetryPolicy
-from federation.device.device import Device
 from federation.device.experiments.enrolment import assigned_arm, increments_at, keep_definitions
 from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
@@ -41,7 +41,7 @@ def experiment_path(experiment_id: str, what: Literal["task", "reports"]) -> str
 
 
 def fetch_definitions(
-    device: Device, service: str | httpx.Client, *, key: str | None = None, ca: Path | None = None
+    device: HeldDevice, service: str | httpx.Client, *, key: str | None = None, ca: Path | None = None
 ) -> tuple[str, ...]:
     """Fetch the service's running experiments and know no others; their ids. Raises ServingError or DataError.
 
@@ -64,7 +64,7 @@ def fetch_definitions(
 
 
 def report_window(
-    device: Device,
+    device: HeldDevice,
     service: str | httpx.Client,
     policy: DevicePolicy,
     experiment_id: str,
@@ -155,7 +155,7 @@ class ExperimentWindow:
         return task.come_back_at
 
     def contribution(
-        self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
+        self, device: HeldDevice, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
     ) -> Contribution:
         """Count how much each outcome has grown since the last report. Raises TaskRefused for a device in no arm."""
         state, layout = device.state, layout_of(self.experiment)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -14,12 +16,15 @@ from federation.device.asking.ask_coarse import CandidateRequest, Mode, ask_coar
 from federation.device.asking.ask_profile import ask_with_profile
 from federation.device.asking.client import service_client
 from federation.device.cluster_ledger import ClusterPolicy
+from federation.device.experiments.device_experiments import DeviceExperiments
+from federation.device.experiments.enrolment import expose
+from federation.device.experiments.interleaving import interleave
+from federation.device.experiments.live_arms import LiveArms, arm_list, live_arms, with_settings
+from federation.device.experiments.observed_outcomes import with_list_shown
 from federation.device.lists import (
     Recommendations,
     Selection,
     check_top_k,
-    own_arm,
-    rank,
     saying_only,
     with_own_settings,
     without_seen,
@@ -31,6 +36,8 @@ from federation.device.surfaces.ranked_items import HeldSignals, RankedItems, ra
 from federation.device.timestamps import micros
 from recsys.catalogue.catalogue import Catalogue
 from recsys.evaluation.arm_names import DeviceArm
+from recsys.experiments.definition.arm import ArmSettings
+from recsys.lists.placements.placement import DEFAULTS
 from recsys.lists.rank_items import Impact, Surface
 from recsys.search.filters import parse_filter
 
@@ -91,7 +98,7 @@ class ListingDevice(ABC):
         filter: object | None = None,  # noqa: A002  # the word of the HTTP API
         diversity: float | None = None,
         reasons: bool = False,
-        arm: DeviceArm = "personalized",
+        arm: DeviceArm | None = None,
         now: datetime | int | None = None,
     ) -> Recommendations:
         """Make a list on this device from the catalogue at hand; nothing is sent.
@@ -106,27 +113,69 @@ class ListingDevice(ABC):
         (recsys/evaluation/arm_names.py); reasons: why each item is there; own_settings: half-life and λ that foretell
         its own last baskets better, not the bundle's. Ids that the catalogue does not know are named in the answer;
         unavailable items never appear.
+
+        Where an experiment of this surface runs and the shopper is in, its arm's settings come before all that is
+        given here; with `arm` given the list is none of an experiment. Call `mark_shown` when the shopper sees it.
         """
         name = placement if isinstance(placement, str) else None
         length = placement if isinstance(placement, int) else top_k
+        if length is not None:
+            check_top_k(length)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
-        if name is not None or context is not None or cart or rules is not None:
-            if reasons or arm != "personalized":
-                raise ServingError("reasons, arm: are of lists without a placement, context, cart and rules")
-            asked = PlacementRequest(length, context, cart, filter, rules, exclude, diversity, unseen, repeat)
-            return list_placement(
-                state, catalogue, name or "", catalogue.placements.named(name or "for-you"), asked, micros(now)
-            )
-        length = 10 if length is None else length
-        check_top_k(length)
+        at = micros(now)
+        arranged = name is not None or context is not None or bool(cart) or rules is not None
+        if arranged and (reasons or arm is not None):
+            raise ServingError("reasons, arm: are of lists without a placement, context, cart and rules")
+        surface = catalogue.placements.named(name or "for-you") if arranged else DEFAULTS["for-you"]
+        live = LiveArms() if arm is not None else live_arms(state, catalogue, name, at)
+        if (live.ruled and reasons) or (live.interleaved is not None and surface.source == "rows"):
+            live = LiveArms()  # what it asks cannot be had together with what is asked here
+        by_rules = arranged or live.ruled
+        top_k = length or surface.top_k
+        asked = PlacementRequest(length, context, cart, filter, rules, exclude, diversity, unseen, repeat)
         selection = Selection(None if filter is None else parse_filter(filter), diversity or 0.0, reasons)
         left_out = without_seen(state, exclude) if unseen else exclude
-        by = own_arm(catalogue, repeat, arm)
-        listed = rank(state, catalogue, micros(now), length, left_out, by, selection, bool(unseen))
-        return saying_only(listed, exclude)
+
+        def make(settings: ArmSettings) -> Recommendations:
+            if by_rules:
+                wanted = replace(asked, settings=settings)
+                return list_placement(state, with_settings(catalogue, settings), name or "", surface, wanted, at)
+            listed = arm_list(
+                state, catalogue, at, top_k, settings, left_out, selection,
+                named=arm or "personalized", repeat=repeat, new=bool(unseen),
+            )  # fmt: skip
+            return saying_only(listed, exclude)
+
+        drafted = None
+        if live.interleaved is not None:
+            drafted = interleave(self, live.interleaved.id, top_k, at, lists=make)
+        listed = drafted or replace(make(live.settings), experiments=live.experiments)
+        expose(self, "list_requested", name, at, only=listed.experiments)
+        return listed
+
+    def mark_shown(self, listed: Recommendations, now: datetime | int | None = None) -> tuple[str, ...]:
+        """Record that the shopper sees a list of `recommend`; ids of the experiments that the shopper comes into by it.
+
+        Looking at one of its items within half an hour is then a click, for experiments. Without consent to contribute,
+        or an experiment, nothing is recorded; nothing is ever sent here.
+        """
+        catalogue, at, entered = self.catalogue, micros(now), tuple[str, ...]()
+
+        def record(state: DeviceState) -> DeviceState:
+            nonlocal entered
+            after, entered = with_list_shown(state, catalogue, listed, at)
+            return after
+
+        self.change(record)
+        return entered
+
+    @cached_property
+    def experiments(self) -> DeviceExperiments:
+        """The device's part in the shop's experiments (docs/experiments.md)."""
+        return DeviceExperiments(self)
 
     def rank(
         self,

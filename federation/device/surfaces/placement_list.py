@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,15 @@ from federation.device.lists import (
 )
 from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue
+from recsys.evaluation.arms import GlobalProfile, TableArm
+from recsys.experiments.definition.arm import ArmSettings
 from recsys.lists.placements.history_lists import OwnHistory, history_source
 from recsys.lists.placements.placement import Placement, Source
 from recsys.lists.placements.public_lists import (
     Bounds,
     Near,
     SourceScores,
+    join_rules,
     place_list,
     place_rows,
     public_source,
@@ -45,7 +48,8 @@ class PlacementRequest:
     """What is asked of a placement on this page.
 
     None keeps what the placement says: top_k, diversity, unseen. filter and rules, JSON values as in a request, hold
-    beside its own. repeat: whether own purchases count.
+    beside its own. repeat: whether own purchases count. settings: of an experiment's arm, which come before all others;
+    its weights are the catalogue's already.
     """
 
     top_k: int | None = None
@@ -57,6 +61,7 @@ class PlacementRequest:
     diversity: float | None = None
     unseen: bool | None = None
     repeat: bool = True
+    settings: ArmSettings = field(default_factory=ArmSettings)
 
 
 def list_placement(
@@ -71,13 +76,15 @@ def list_placement(
     near, unknown = _near(items, asked)
     bounds = Bounds(
         None if asked.filter is None else parse_filter(asked.filter),
-        parse_rules({} if asked.rules is None else asked.rules),
+        join_rules(parse_rules({} if asked.rules is None else asked.rules), parse_rules(asked.settings.rules or {})),
         np.concatenate((hidden, near.items)),
     )
     unknown += items.prepared(bounds.rules).unknown
-    scored, personal, about = score_placement(state, catalogue, placement, asked.repeat, near, bounds, now)
+    by = own_arm(catalogue, asked.repeat or asked.settings.model is not None, asked.settings.model or "personalized")
+    scored, personal, about = score_placement(state, catalogue, placement, by, near, bounds, now)
+    by_trend = personal.profile is None and not isinstance(by, GlobalProfile)
     told = Recommendations(
-        (), catalogue.bundle_version, "device", "trend" if personal.profile is None else None,
+        (), catalogue.bundle_version, "device", "trend" if by_trend else None,
         tuple(unknown_exclude), unknown, name, placement.source, about,
     )  # fmt: skip
     if placement.source == "rows":
@@ -103,7 +110,7 @@ def score_placement(
     state: DeviceState,
     catalogue: Catalogue,
     placement: Placement,
-    repeat: bool,
+    by: TableArm,
     near: Near,
     bounds: Bounds,
     now: int,
@@ -112,7 +119,6 @@ def score_placement(
     items = catalogue.shop_items
     allowed = items.allowed(placement.condition) & items.allowed(bounds.condition)
     allowed[bounds.hidden] = False
-    by = own_arm(catalogue, repeat)
     personal = personal_scores(state, catalogue, now, by=by, new=placement.unseen, allowed=allowed)
     vector = None if personal.profile is None else personal.profile.vector
     if placement.needs_history:
@@ -128,7 +134,8 @@ def score_placement(
         )
         return scored, personal, None if about is None else str(catalogue.shown["item_id"][about])
     source = placement.source
-    if source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items) and vector is not None:
+    ranked = vector is not None or isinstance(by, GlobalProfile)
+    if source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items) and ranked:
         scored = public_source(items, source, list_query(items, vector), near, now, placement.days)
         within = None if scored is None else scored.within
         return None if scored is None else SourceScores(personal.scores, within), personal, None
@@ -160,7 +167,8 @@ def _near(items: ShopItems, asked: PlacementRequest) -> tuple[Near, tuple[str, .
 
 
 def _as_asked(placement: Placement, asked: PlacementRequest) -> Placement:
-    given = {"top_k": asked.top_k, "diversity": asked.diversity, "unseen": asked.unseen}
+    diversity = asked.diversity if asked.settings.diversity is None else asked.settings.diversity
+    given = {"top_k": asked.top_k, "diversity": diversity, "unseen": asked.unseen}
     if asked.top_k is not None:
         check_top_k(asked.top_k)
     return replace(placement, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]

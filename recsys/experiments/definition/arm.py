@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal, get_args
 
-from data.errors import DataError
+from data.errors import DataError, ModelError
 from recsys.evaluation.arm_names import DEVICE_ARMS, LISTED_ARMS, ListedArm
+from recsys.lists.rules import parse_rules
+from recsys.mix.features import SIGNALS
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 """Experiments, layers and surfaces; with a version, an id still fits a task's subject."""
@@ -55,12 +57,21 @@ def every_check(*checks: Callable[[], object]) -> None:
         raise DataError("; ".join(mistakes))
 
 
+def _check_rules(rules: Mapping[str, Any]) -> None:
+    try:
+        parse_rules(rules, "settings.rules")
+    except ModelError as error:
+        raise DataError(str(error)) from None
+
+
 @dataclass(frozen=True)
 class ArmSettings:
     """What an arm changes about a list; None leaves it as it is without the experiment.
 
-    model, mode: which list and how it is asked for (DESIGN's words). diversity: 0..1. trend_weight, repeat_weight: 0
-    or more. bundle_version: of the shared model.
+    model, mode: which list and how it is asked for (DESIGN's words). diversity: 0..1. bundle_version: of the shared
+    model. mix: by signal of recsys/mix/features.py, a factor 0..100 on its weights. trend_weight, repeat_weight: 0 or
+    more, what the trend and the own history weigh: in the plain score, and in a mix the sum of that signal's weights.
+    rules: pin, boost, bury, cap (recsys/lists/rules.py), beside those of a placement.
     """
 
     model: ListedArm | None = None
@@ -69,6 +80,8 @@ class ArmSettings:
     diversity: float | None = None
     trend_weight: float | None = None
     repeat_weight: float | None = None
+    mix: dict[str, float] | None = field(default=None, hash=False)
+    rules: dict[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         checks: dict[str, Callable[[Any], None]] = {
@@ -78,9 +91,24 @@ class ArmSettings:
             "diversity": lambda value: within("settings.diversity", value, 0, 1),
             "trend_weight": lambda value: within("settings.trend_weight", value, 0, 1_000),
             "repeat_weight": lambda value: within("settings.repeat_weight", value, 0, 1_000),
+            "mix": self._check_mix,
+            "rules": _check_rules,
         }
         given = {name: getattr(self, name) for name in checks}
         every_check(*(partial(checks[name], value) for name, value in given.items() if value is not None))
+
+    def _check_mix(self, factors: Mapping[str, float]) -> None:
+        for signal, factor in factors.items():
+            one_of("settings.mix", signal, tuple(SIGNALS))
+            within(f"settings.mix.{signal}", factor, 0, 100)
+        for weight, signal in (("trend_weight", "trend"), ("repeat_weight", "own")):
+            if getattr(self, weight) is not None and signal in factors:
+                raise DataError(f"settings.mix.{signal}: must be left out where {weight} is given")
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """Names of the settings that are given: what an arm changes."""
+        return frozenset(part.name for part in fields(self) if getattr(self, part.name) is not None)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import Ca, contribute_command
+from serving.cli.device.device_experiments_commands import experiments_app
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
 from serving.cli.device.simulate import simulate_command
@@ -90,7 +91,8 @@ def observe(
 
 @device_app.command()
 def recommend(
-    top_k: Annotated[int, typer.Option(help="1 to 1000.")] = 10,
+    placement: Annotated[str | None, typer.Argument(help="A surface of the shop; none is a list of all.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="1 to 1000; 10, or what the surface says.")] = None,
     service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
     key: Key = None,
     ca: Ca = None,
@@ -132,6 +134,7 @@ def recommend(
     if service is None and mode not in (None, "device"):
         raise ServingError(f"mode={mode}: needs --service")
     given = {
+        "PLACEMENT": placement,
         "--filter": only,
         "--diversity": diversity or None,
         "--reasons": reasons or None,
@@ -153,13 +156,14 @@ def recommend(
     def here() -> Recommendations:
         _check_options("device", options)
         return device.recommend(
-            top_k,
+            placement,
+            top_k=top_k,
             exclude=exclude or (),
             unseen=unseen,
             repeat=repeat,
             own_settings=own_settings,
             filter=None if only is None else _json(only, "filter"),
-            diversity=diversity,
+            diversity=diversity or None,
             reasons=reasons,
         )
 
@@ -175,7 +179,7 @@ def recommend(
                 _check_options(mode or "cluster", options)
                 listed = device.recommend_from(
                     client,
-                    top_k,
+                    10 if top_k is None else top_k,
                     mode=mode or "cluster",  # type: ignore[arg-type]  # checked there
                     clusters=clusters,
                     candidates=candidates,
@@ -194,6 +198,7 @@ def recommend(
     if listed.unknown_exclude:
         typer.echo(f"not in bundle {listed.bundle_version}: {', '.join(listed.unknown_exclude)}", err=True)
     _print(asdict(listed), "\n".join(lines), as_json)
+    device.mark_shown(listed)
 
 
 @device_app.command()
@@ -285,10 +290,11 @@ def refresh(service: Service, key: Key = None, ca: Ca = None, home: Home = None,
 
 device_app.command("contribute")(contribute_command)
 device_app.command("simulate")(simulate_command)
+device_app.add_typer(experiments_app)
 
 
 OPTIONS_OF_MODE: dict[Mode, frozenset[str]] = {
-    "device": frozenset(("--filter", "--diversity", "--reasons", "--own-settings")),
+    "device": frozenset(("PLACEMENT", "--filter", "--diversity", "--reasons", "--own-settings")),
     "profile": frozenset(),
     "cluster": frozenset(("--clusters", "--candidates")),
     "noised": frozenset(("--candidates", "--epsilon", "--max-epsilon", "--period-days")),

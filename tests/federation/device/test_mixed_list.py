@@ -11,7 +11,7 @@ import pytest
 from data.errors import ServingError
 from data.interactions import EventKind
 from federation.device.device import Device
-from federation.device.experiments.interleaving import arm_list
+from federation.device.experiments.live_arms import arm_list
 from federation.device.lists import join
 from federation.device.mixed_list import mixed_list
 from recsys.catalogue.bundle import Bundle, save_bundle
@@ -105,8 +105,9 @@ def test_a_devices_list_by_an_arm_is_that_arms_list_in_an_evaluation(tmp_path, b
         ({}, True),
         ({"model": "personalized_no_repeat"}, True),
         ({"diversity": 0.4}, True),
-        ({"trend_weight": 3.0}, False),
-        ({"repeat_weight": 0.0}, False),
+        ({"trend_weight": 3.0}, True),
+        ({"repeat_weight": 0.0}, True),
+        ({"mix": {"trend": 0.0, "own": 5.0}}, True),
         ({"model": "global"}, False),
         ({"model": "global_profile", "trend_weight": 0.0}, False),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from data.errors import DataError
 from federation.device.device import Device
 from federation.device.experiments.enrolment import CREDIT_S, arm_for, expose, increments_at, keep_definitions
-from federation.device.experiments.interleaving import arm_list, credit, interleave
+from federation.device.experiments.interleaving import credit, interleave
+from federation.device.experiments.live_arms import arm_list
 from federation.device.interleaved_list import OpenList
 from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.state import DeviceState
@@ -66,9 +68,10 @@ def test_the_list_is_the_draft_of_both_arms_lists(tmp_path: Path, bundle: Bundle
     assert made is not None
     state, catalogue = device.state, device.catalogue
     assert catalogue is not None
+    plain = partial(device.recommend, arm="personalized", now=AT)
     lists = [arm_list(state, catalogue, AT, 6, arm.settings, ["sku-7"]) for arm in EXPERIMENT.arms]
     assert [one.fallback for one in lists] == ["trend", None]
-    assert lists[1].item_ids == device.recommend(6, exclude=["sku-7"], diversity=0.2, now=AT).item_ids
+    assert lists[1].item_ids == plain(6, exclude=["sku-7"], diversity=0.2).item_ids
     idx = [catalogue.items.index_of(one.item_ids) for one in lists]
     draft = team_draft(idx[0], idx[1], 6, coins(6, np.random.default_rng(4)))
     assert made.item_ids == [catalogue.items.ids[item] for item in draft.items.tolist()]
@@ -85,9 +88,10 @@ def test_weights_and_models_of_an_arm_make_its_list(tmp_path: Path, bundle: Bund
         arm = replace(EXPERIMENT.arms[1].settings, diversity=None, **settings)
         return arm_list(state, catalogue, AT, 10, arm).item_ids
 
-    assert ids() == device.recommend(10, now=AT).item_ids
+    plain = partial(device.recommend, arm="personalized", now=AT)
+    assert ids() == plain(10).item_ids
     assert ids(model=None) == ids()
-    assert ids(model="personalized_no_repeat") == device.recommend(10, repeat=False, now=AT).item_ids
+    assert ids(model="personalized_no_repeat") == plain(10, repeat=False).item_ids
     assert ids(model="global") == ids(trend_weight=900.0) != ids(trend_weight=0.0)
     assert ids(repeat_weight=900.0)[0] == "sku-3"
 
