@@ -68,7 +68,7 @@ ROUTES = _table(
     ("POST", "/v1/recommendations", "app device"),
     ("POST", "/v1/recommendations/batch", "app device"),
     ("GET POST", "/v1/items/{item_id}/similar", "app device"),
-    ("GET", "/v1/placements", "app device"),
+    ("GET", "/v1/placements", "app device analyst"),
     ("PUT DELETE", "/v1/placements", "catalogue"),
     ("POST", "/v1/rank", "app device"),
     ("PUT", "/v1/items", "catalogue"),

@@ -118,8 +118,11 @@ class Fleet:
         users: npt.NDArray[np.int64],
         on_device: Callable[[], None] = lambda: None,
     ) -> Fleet:
-        """Create a device that contributes for each of these users of a log."""
+        """Create a device that contributes for each of these users of a log; those that are there already stay."""
         for device, user in enumerate(users.tolist()):
+            if _home(folder, device).exists():
+                on_device()
+                continue
             state = DeviceState(consent="contribute", events=history_of(log, items, user))
             Vault.create(_home(folder, device), state.encode(), "file")
             on_device()

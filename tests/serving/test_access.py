@@ -21,7 +21,7 @@ NEEDS = {
     "GET /docs": "",
     "POST /v1/recommendations": "app device",
     "POST /v1/recommendations/batch": "app device",
-    "GET /v1/placements": "app device",
+    "GET /v1/placements": "app device analyst",
     "PUT /v1/placements": "catalogue",
     "DELETE /v1/placements": "catalogue",
     "POST /v1/rank": "app device",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +72,15 @@ def read_policy(plan: Path, custodian_key: str) -> DevicePolicy:
     except OSError as error:
         raise ServingError(f"plan={plan}: cannot be read ({type(error).__name__})") from None
     return policy_of(PrivacyPlan.from_json(content), read_public_key(custodian_key))
+
+
+def experiment_policy(policy: DevicePolicy, max_epsilon: float | None) -> DevicePolicy:
+    """Make what a device insists on in experiments, whose noise is checked against their own definitions.
+
+    max_epsilon: of its life, over training and experiments; None keeps the plan's.
+    """
+    most = policy.max_epsilon if max_epsilon is None else max_epsilon
+    return replace(policy, min_noise_multiplier=0.0, max_epsilon=most)
 
 
 def contribute_command(

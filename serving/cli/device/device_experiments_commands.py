@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from data.errors import ServingError
 from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.timestamps import iso
-from serving.cli.device.contribute import SAID, Ca, CustodianKey, Plan, read_policy
+from serving.cli.device.contribute import SAID, Ca, CustodianKey, Plan, experiment_policy, read_policy
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
 from serving.cli.errors import OneLineErrors
@@ -78,10 +78,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Report to every experiment's open window. The right to report is OWNSHELF_TOKEN, one for each report."""
-    policy = read_policy(plan, custodian_key)
-    policy = replace(policy, min_noise_multiplier=0.0)  # an experiment's noise is checked against its own definition
-    if max_epsilon is not None:
-        policy = replace(policy, max_epsilon=max_epsilon)
+    policy = experiment_policy(read_policy(plan, custodian_key), max_epsilon)
     retry = RetryPolicy(spread_s=math.inf if spread is None else spread, stay_s=stay)
     device = Device.open(home or default_home())
     tokens = iter(os.environ.get("OWNSHELF_TOKEN", "").split())

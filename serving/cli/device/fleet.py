@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from data.split import known_at, parse_time
 from federation.device.asking.client import fetch_catalogue
 from federation.device.report import DevicePolicy
 from federation.simulation.cohort import cohort
+from federation.simulation.experiment_shopping import ShopperModel, play_experiments
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
 from federation.simulation.shop_tokens import MAX_COUNT, TokenPurse
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue
+from recsys.experiments.definition.definition_file import experiment_of
+from recsys.experiments.device.outcomes import MICROS
 from serving.cli.device.device_key import keyed_client
 from serving.cli.output import progress
 
@@ -76,8 +79,23 @@ def waiting_s(come_back_at: Sequence[int], now: float, most_s: float) -> float:
     return min(max(max(come_back_at, default=0) - now, 0.0), most_s)
 
 
-def create_fleet(folder: Path, dataset: str, until: str | None, n: int, seed: int) -> tuple[Fleet, int]:
-    """Create devices of n users of the log that have a history, and the moment as of which they weigh it (µs)."""
+@dataclass(frozen=True, eq=False)
+class CreatedFleet:
+    """Devices of a log. at: the moment as of which they weigh their histories, µs since 1970 UTC. wanted: by device,
+    the items of its shopper's later events, each once."""
+
+    fleet: Fleet
+    at: int
+    wanted: tuple[tuple[str, ...], ...]
+
+
+def create_fleet(
+    folder: Path, dataset: str, until: str | None, n: int, seed: int, lives_from: int | None = None
+) -> CreatedFleet:
+    """Create devices of n users of the log that have a history before `until`, None for the log's end.
+
+    lives_from: the moment (µs since 1970 UTC) that `until` is moved to, histories with it; None leaves them as logged.
+    """
     opened = Dataset.open(dataset)
     log = opened.interactions()
     at = parse_time(until) if until else int(log.time.max()) + 1
@@ -86,8 +104,52 @@ def create_fleet(folder: Path, dataset: str, until: str | None, n: int, seed: in
     if n > len(users):
         raise FederationError(f"N={n}: must be at most {len(users)}, the users of {opened.name} with a history")
     chosen = users[cohort(len(users), n, 0, seed)]
+    wanted = []
+    for user in chosen.tolist():
+        rows = log.of(user)
+        later = log.item_idx[rows][log.time[rows] >= at]
+        wanted.append(tuple(dict.fromkeys(opened.items.ids.gather(later).to_list())))
+    if lives_from is not None:
+        known, at = replace(known, time=known.time + (lives_from - at)), lives_from
     with progress("vaults", n) as bar:
-        return Fleet.create(folder, known, opened.items, chosen, lambda: bar.advance(bar.task_ids[0])), at
+        fleet = Fleet.create(folder, known, opened.items, chosen, lambda: bar.advance(bar.task_ids[0]))
+    return CreatedFleet(fleet, at, tuple(wanted))
+
+
+def first_start(told: Simulation) -> int:
+    """Ask when the first of the running experiments began, µs since 1970 UTC. Raises ServingError where none runs."""
+    with keyed_client(told.service, told.key, told.ca) as client:
+        try:
+            answer = client.get("/v1/experiments").raise_for_status().json()["experiments"]
+            starts = [experiment_of(one["definition"]).starts_at for one in answer if one["state"] == "running"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise ServingError(f"service: has no experiments to give ({type(error).__name__})") from None
+    if not starts:
+        raise ServingError("service: no experiment is running")
+    return min(starts) * MICROS
+
+
+def simulate_experiments(
+    created: CreatedFleet, config: FleetConfig, told: Simulation, shoppers: ShopperModel
+) -> dict[str, Any]:
+    """Let all devices live through the running experiments until now, and report; what became of them."""
+    n = created.fleet.n_devices
+    with keyed_client(told.service, told.key, told.ca) as client, progress("devices", n) as bar:
+        purse = TokenPurse(client, told.api_key, min(MAX_COUNT, n))
+        play = play_experiments(
+            created.fleet,
+            created.wanted,
+            told.service,
+            told.policy,
+            purse,
+            config,
+            catalogue=_catalogue(client),
+            key=told.key,
+            ca=told.ca,
+            shoppers=shoppers,
+            on_device=lambda: bar.advance(bar.task_ids[0]),
+        )
+    return play.to_dict()
 
 
 def _catalogue(client: httpx.Client) -> Catalogue:

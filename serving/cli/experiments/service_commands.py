@@ -149,7 +149,14 @@ def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as
 
 
 def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None) -> dict[str, Any]:
-    """Ask the service. Raises ServingError with its own words for a refusal."""
+    """Ask the service about experiments. Raises ServingError with its own words for a refusal."""
+    return ask_service(method, f"/v1/experiments{path}", service, key, ca, body)
+
+
+def ask_service(
+    method: str, path: str, service: str, key: str | None, ca: Path | None, body: object = None
+) -> dict[str, Any]:
+    """Ask the service for a path. Raises ServingError as `ask`."""
     import httpx
 
     from federation.device.asking.client import service_client
@@ -157,7 +164,7 @@ def ask(method: str, path: str, service: str, key: str | None, ca: Path | None, 
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     with service_client(service, ca) as client:
         try:
-            answer = client.request(method, f"/v1/experiments{path}", json=body, headers=headers)
+            answer = client.request(method, path, json=body, headers=headers)
             told: dict[str, Any] = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ServingError(f"service={service}: does not answer ({type(error).__name__})") from None

@@ -121,6 +121,50 @@ def test_a_template_is_written_once_and_is_a_definition(tmp_path: Path) -> None:
     assert (wrong.exit_code, "must be one of" in wrong.output, (tmp_path / "m.yaml").exists()) == (1, True, False)
 
 
+def quick(*arguments: str) -> Result:
+    from serving.cli.experiments.commands import app
+
+    return CliRunner().invoke(app, ["quick", *arguments])
+
+
+def test_the_commonest_test_is_started_in_one_command(live: Live, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = json.loads(quick("--personalized-against-global", "--id", "mine", "--json").stdout)
+    assert (made["id"], made["state"], made["file"]) == ("mine", "running", "mine.yaml")
+    experiment = read_experiment(tmp_path / "mine.yaml")
+    assert [(arm.name, arm.settings.model) for arm in experiment.arms] == [
+        ("global", "global"),
+        ("personal", "personalized"),
+    ]
+    assert (experiment.exposure.trigger, experiment.exposure.surface) == ("list_shown", "for-you")
+    stored = json.loads(run("status", "mine", "--json").stdout)
+    assert experiment_of(stored["definition"]) == experiment
+    assert stored["hash"] == content_hash(experiment).hex()
+
+
+def test_a_quick_test_that_is_refused_leaves_no_file(live: Live, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, why in (
+        (("--placement", "nowhere", "--personalized-against-global"), "placement='nowhere': the service has none"),
+        ((), "--personalized-against-global, --as-now-against-diverse: give one of the two"),
+        (("--personalized-against-global", "--as-now-against-diverse"), "give one of the two"),
+        (("--personalized-against-global", "--starts-at", "soon"), "starts_at='soon': must be ISO 8601"),
+        (("--personalized-against-global", "--starts-at", "2020-01-01"), "is past, nobody can come in"),
+        (("--personalized-against-global", "--id", "A_B"), "id='A_B': must match"),
+    ):
+        refused = quick(*arguments)
+        assert refused.exit_code == 1
+        assert why in refused.stderr
+    assert list(tmp_path.glob("*.yaml")) == []
+    short = quick(
+        "--as-now-against-diverse", "--outcome-days", "3", "--id", "short", "--epsilon", "0", "--placement", "trending"
+    )
+    assert short.exit_code == 0, short.stderr
+    experiment = read_experiment(tmp_path / "short.yaml")
+    assert [metric.name for metric in experiment.metrics] == ["conversion", "revenue"]  # no second week, no retention
+    assert experiment.privacy.epsilon is None
+
+
 def test_two_definitions_are_compared_field_by_field(live: Live, file: Path, tmp_path: Path) -> None:
     assert run("define", str(file)).exit_code == 0
     assert run("diff", str(file), "personal-home").stdout.strip() == "the definitions are equal"
