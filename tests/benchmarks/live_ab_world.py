@@ -1,14 +1,15 @@
-"""A shop of categories for live A/Bs, whose shoppers want items of one category each, and what is true of its devices."""
+"""A shop of categories for live A/Bs, whose shoppers want items of one category each, and the truth of its devices."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from data.dataset import read_log
-from federation.simulation.fleet import Fleet
+from federation.device.device import Device
 from recsys.catalogue.bundle import save_bundle
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.definition import DAY_S, Experiment
@@ -70,12 +71,12 @@ def make_log(folder: Path, users: int, seed: int) -> Path:
     return folder
 
 
-def central_sums(experiment: Experiment, fleet: Fleet) -> dict[str, list[ArmSums]]:
+def central_sums(experiment: Experiment, devices: Iterable[Device]) -> dict[str, list[ArmSums]]:
     """What an analyst would compute who could open every vault: each arm's exact sums, by cell."""
     rows: dict[tuple[str, int], dict[str, list[float]]] = {}
     caps = {column.name: column.cap for metric in experiment.metrics for column in metric.parts}
-    for number in range(fleet.n_devices):
-        log = fleet.device(number).state.experiments
+    for device in devices:
+        log = device.state.experiments
         enrolment, arm = log.enrolment(experiment), assign(experiment, log.secret).arm
         if enrolment.exposed_at is None or arm is None:
             continue

@@ -43,7 +43,7 @@ def quick(
     ca: Ca = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write, check, define and start an experiment; devices that list by this surface are in from their next list on."""
+    """Write, check, define and start an experiment; devices that list by this surface are in from then on."""
     if personalized_against_global == as_now_against_diverse:
         raise DataError("--personalized-against-global, --as-now-against-diverse: give one of the two")
     template = "personalized-against-global" if personalized_against_global else "two-settings"
