@@ -65,6 +65,8 @@ def choose_column_weights(training: Training, serve: ProfileConfig, log: Interac
     log: what was trained on. Counted are items that are new to the device: own items get its own counter on top.
     Each device's figures are in [0, 1], so a live shop learns their sums as a private sum.
     """
+    if training.config.strategy == "global":  # the same list for everybody: nobody's history weighs a column
+        return ColumnWeights(serve, {}, 0)
     hold_out = hold_out_last(log)
     judging = holdout_devices(log.n_users, training.config.holdout_share, training.seed)
     late = hold_out.moments >= (np.median(log.time) if log.n_events else 0)

@@ -127,3 +127,17 @@ def test_a_recipe_without_intent_is_tried_with_other_trends_alone() -> None:
     log = tastes(n_users=240)
     found = choose_column_weights(train(log, CONFIG, seed=0, now=NOW), PROFILE, log)
     assert {share for share, _ in found.figures} <= {PROFILE.intent_share}
+
+
+def test_a_log_without_times_has_no_trend_to_weigh_and_one_list_for_all_no_columns() -> None:
+    log = chains()
+    untimed = replace(log, time=np.zeros_like(log.time))
+    training = train(log, replace(TRAIN, intent=None, profile=PROFILE), seed=0, now=NOW)
+    found = choose_column_weights(training, PROFILE, untimed)
+    assert found.devices >= FEWEST
+    assert len(set(found.figures.values())) == 1
+    assert found.config == PROFILE
+    for_all = replace(training, config=replace(training.config, strategy="global"))
+    assert choose_column_weights(for_all, PROFILE, log).figures == {}
+    nobody = replace(training, config=replace(training.config, holdout_share=0.0))
+    assert choose_column_weights(nobody, PROFILE, log).config == PROFILE
