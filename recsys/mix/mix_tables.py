@@ -18,7 +18,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.mix.features import TREND_HALF_LIVES
 from recsys.model.transitions import Transitions, count_transitions, transition_table
-from recsys.model.trend import decayed_popularity
+from recsys.model.trend import decayed_popularity, last_events
 
 Floats = npt.NDArray[np.float32]
 CATEGORY_TREND = 3
@@ -56,7 +56,7 @@ class MixTables:
     """The tables that devices hold beside the item table.
 
     transitions: (n_items, n_items) sparse float32, row a holding what comes after a.
-    trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count), ≥ 0.
+    trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count) of decayed last events, ≥ 0.
     category: (n_items,) int32, the number of each item's category, −1 for an item without one.
     log_price: (n_items,) float32, natural logarithm, nan for an item without a price above 0.
     """
@@ -115,7 +115,8 @@ def build_tables(
     attributes = attributes or no_attributes(log.n_items)
     popularity = decayed_popularity(log, now, float("inf"))
     counts = count_transitions(log if transitions else log.where(np.zeros(log.n_events, dtype=np.bool_)))
-    trends = np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
+    latest = last_events(log)
+    trends = np.stack([level(decayed_popularity(latest, now, half_life)) for half_life in TREND_HALF_LIVES])
     return MixTables(
         transitions=round_transitions(transition_table(counts, popularity)),
         trends=in_bytes(trends, byte_scale(trends)),

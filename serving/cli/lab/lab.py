@@ -17,10 +17,10 @@ from data.dataset import Dataset
 from data.errors import DataError, ModelError
 from data.interactions import Interactions
 from data.split import known_at, parse_time
+from federation.lab.column_weights import choose_column_weights
 from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of
 from federation.lab.folds import Folds
-from federation.lab.intent_check import check_intent
 from federation.lab.mixing import participations_of, shipped_mix
 from federation.lab.publish import publish
 from federation.lab.questions import Question, question
@@ -96,10 +96,10 @@ def train_command(
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
     reasons = list(given.about.get("reasons", []))
-    if recipe_name in ("auto", name) and epsilon is None:  # a file's share is what its user wants
-        checked = check_intent(trained, chosen.serve, known)
-        chosen = replace(chosen, serve=checked.config)
-        reasons += [checked.reason] if checked.reason else []
+    if recipe_name in ("auto", name) and epsilon is None:  # a file's weights are what its user wants
+        columns = choose_column_weights(trained, chosen.serve, known)
+        chosen = replace(chosen, serve=columns.config)
+        reasons += [columns.reason] if columns.reason else []
     mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
     bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
