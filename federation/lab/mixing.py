@@ -10,7 +10,7 @@ from data.split import Split
 from federation.lab.defaults import protocol_for
 from federation.lab.questions import Question
 from federation.lab.recipes import MIX_PARTICIPATIONS, Recipe
-from federation.learning.mix_update import NOISE_OF_MIX
+from federation.learning.mix_sum import NOISE_OF_MIX
 from federation.simulation.mix_training import Earlier, MixConfig, cautious_mix, train_mix
 from federation.simulation.training import Training, train
 from recsys.mix.mix_tables import ItemAttributes, build_tables

@@ -59,12 +59,15 @@ class MixTables:
     trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count), ≥ 0.
     category: (n_items,) int32, the number of each item's category, −1 for an item without one.
     log_price: (n_items,) float32, natural logarithm, nan for an item without a price above 0.
+    as_of: the moment (µs since 1970) after which no event is in the tables: what a device does from then on may teach
+    weights. None in a bundle of before it was written down.
     """
 
     transitions: Transitions
     trends: npt.NDArray[np.float32]
     category: npt.NDArray[np.int32]
     log_price: npt.NDArray[np.float32]
+    as_of: int | None = None
 
     def __post_init__(self) -> None:
         n_items = self.trends.shape[1]
@@ -95,7 +98,7 @@ class MixTables:
         wide = sparse.csr_array((transitions.data, transitions.indices, indptr), shape=(n_items, n_items))
         trends = np.zeros((len(self.trends), n_items), dtype=np.float32)
         trends[:, : self.n_items] = self.trends
-        return MixTables(wide, trends, attributes.category, attributes.log_price)
+        return MixTables(wide, trends, attributes.category, attributes.log_price, self.as_of)
 
     @property
     def n_categories(self) -> int:
@@ -121,6 +124,7 @@ def build_tables(
         trends=in_bytes(trends, byte_scale(trends)),
         category=attributes.category,
         log_price=attributes.log_price,
+        as_of=int(now),
     )
 
 
