@@ -75,7 +75,7 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
     if not len(users):
         return cautious_mix(tables, prior)
     every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
-    if len(users) < MIN_DEVICES:
+    if len(users) < MIN_DEVICES and not config.noise_multiplier:  # else the first step's sum says whether they are
         return _judged_by_few(every, tables, prior, config, rng)
     judging = rng.random(len(users)) < config.judging_share
     fit = _fit(every.devices(~judging), prior, config, rng)

@@ -6,6 +6,7 @@ and how a live service stands: it never knows what comes next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -106,21 +107,26 @@ class MixTables:
         return int(self.category.max(initial=-1)) + 1
 
 
-def build_tables(
-    log: Interactions, now: int, attributes: ItemAttributes | None = None, *, transitions: bool = True
+def build_tables(log: Interactions, now: int, attributes: ItemAttributes | None = None) -> MixTables:
+    """Build the tables of everything in a log, as of `now` (µs). attributes: of the items, where the shop gives any."""
+    transitions = transition_table(count_transitions(log), decayed_popularity(log, now, float("inf")))
+
+    def decayed(half_life: float) -> npt.NDArray[np.float64]:
+        return decayed_popularity(log, now, half_life)
+
+    return tables_from(decayed, transitions, now, attributes or no_attributes(log.n_items))
+
+
+def tables_from(
+    decayed: Callable[[float], npt.NDArray[np.float64]], transitions: Transitions, now: int, attributes: ItemAttributes
 ) -> MixTables:
-    """Build the tables of everything in a log, as of `now` (µs).
+    """Build the tables of what was published.
 
-    attributes: of the items, where the shop gives any.
-
-    transitions: False leaves their table empty.
+    decayed: the decayed popularity (n_items,) of a half-life in days. transitions: as of transition_table.
     """
-    attributes = attributes or no_attributes(log.n_items)
-    popularity = decayed_popularity(log, now, float("inf"))
-    counts = count_transitions(log if transitions else log.where(np.zeros(log.n_events, dtype=np.bool_)))
-    trends = np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
+    trends = np.stack([level(decayed(half_life)) for half_life in TREND_HALF_LIVES])
     return MixTables(
-        transitions=round_transitions(transition_table(counts, popularity)),
+        transitions=round_transitions(transitions),
         trends=in_bytes(trends, byte_scale(trends)),
         category=attributes.category,
         log_price=attributes.log_price,

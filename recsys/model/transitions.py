@@ -51,6 +51,12 @@ def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[i
     return total
 
 
+def no_transitions(n_items: int) -> Transitions:
+    """Make the table in which nothing follows anything."""
+    nothing = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int32), np.zeros(n_items + 1, dtype=np.int64))
+    return sparse.csr_array(nothing, shape=(n_items, n_items))
+
+
 def transition_table(
     counts: sparse.csr_array[np.float64, tuple[int, int]], popularity: npt.NDArray[np.float64]
 ) -> Transitions:
