@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -10,16 +11,25 @@ from data.interactions import Interactions
 from data.split import Split
 from federation.lab.defaults import protocol_for
 from federation.lab.questions import Protocol, Question
-from federation.lab.recipes import MIX_PARTICIPATIONS, TABLE_PARTICIPATIONS, Recipe
+from federation.lab.recipes import (
+    MIX_PARTICIPATIONS,
+    PAIR_DEVICES,
+    PAIR_PARTICIPATIONS,
+    TABLE_PARTICIPATIONS,
+    Recipe,
+    sums_pairs,
+)
 from federation.learning.mix_sum import NOISE_OF_MIX
 from federation.simulation.mix_training import Earlier, MixConfig, cautious_mix, train_mix
+from federation.simulation.pair_sums import private_transitions
 from federation.simulation.table_sums import sum_popularity
 from federation.simulation.training import Training, train
 from recsys.mix.mix_tables import ItemAttributes, build_tables, no_attributes, tables_from
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
+from recsys.model.bucketed_popularity import BucketedPopularity
 from recsys.model.items import ItemTable
-from recsys.model.transitions import no_transitions
+from recsys.model.transitions import Transitions, no_transitions
 
 PRIVATE_DEVICES = 20_000
 """Whose examples a private fit reads at most: noise is a sum's, so every further device helps; each holds 20 kB."""
@@ -75,7 +85,7 @@ def _learn_privately(
     log = asked.split.train
     attributes = attributes or no_attributes(log.n_items)
     popularity = sum_popularity(log, asked.now, noise_multiplier, seed=seed)
-    transitions = no_transitions(log.n_items)
+    transitions = _private_transitions(log, recipe, table, popularity, noise_multiplier, seed)
     tables = tables_from(popularity.decayed, transitions, asked.now, attributes)
     try:
         before = asked.earlier()
@@ -88,6 +98,25 @@ def _learn_privately(
     earlier = Earlier(Signals(table, recipe.serve, earlier_tables), before.histories, before.split.test, before.now)
     config = MixConfig(max_devices=PRIVATE_DEVICES, noise_multiplier=noise_multiplier * NOISE_OF_MIX)
     return train_mix(earlier, tables, prior, config, seed=seed)
+
+
+def _private_transitions(
+    log: Interactions,
+    recipe: Recipe,
+    table: ItemTable,
+    popularity: BucketedPopularity,
+    noise_multiplier: float,
+    seed: int,
+) -> Transitions:
+    """Estimate what follows what by a private sum, of fleets that are large enough for it; else the table is empty.
+
+    Summed are the pairs of before the popularity's earlier moment, so that no example is in the table.
+    """
+    if not sums_pairs(recipe):
+        return no_transitions(log.n_items)
+    timed = bool((log.time != log.time[0]).any())
+    known = log.where(log.time < popularity.moment) if timed else log
+    return private_transitions(known, table, popularity.decayed(math.inf, earlier=True), noise_multiplier, seed=seed)
 
 
 def shipped_mix(
@@ -124,4 +153,10 @@ def participations_of(training: Training, mix: MixModel | None) -> int:
     if plan is None:
         return asked
     learned = mix is not None and mix.devices > 0
-    return asked + (TABLE_PARTICIPATIONS if plan.private else 0) + (MIX_PARTICIPATIONS if learned else 0)
+    pairs = plan.private and mix is not None and training.config.cohort_size >= PAIR_DEVICES
+    return (
+        asked
+        + (TABLE_PARTICIPATIONS if plan.private else 0)
+        + (MIX_PARTICIPATIONS if learned else 0)
+        + (PAIR_PARTICIPATIONS if pairs else 0)
+    )

@@ -35,3 +35,13 @@ def table_plan(kind: TableSum, length: int, noise_multiplier: float, *, min_repo
         part = Part(kind, length, math.sqrt(length), _STEPS, clamped=True)
     z = noise_multiplier / math.sqrt(SHARES[kind])
     return noised_plan((part,), z, min_reports=min_reports, max_reports=max_reports)
+
+
+PAIR_CLIP = 1.0
+"""Bound on the L2 norm of one device's pairs of items in a block: nearly every device reaches it."""
+
+
+def pair_plan(cells: int, noise_multiplier: float, *, min_reports: int, max_reports: int) -> SumPlan:
+    """Plan the sum of one block of a sketch of pairs: a participation of its own, at a training round's noise."""
+    part = Part("pairs", cells, PAIR_CLIP, _STEPS / PAIR_CLIP)
+    return noised_plan((part,), noise_multiplier, min_reports=min_reports, max_reports=max_reports)

@@ -12,10 +12,11 @@ from data.interactions import EventKind
 from federation.lab.comparison import compare_models
 from federation.lab.mixing import learn_mix, participations_of, shipped_mix
 from federation.lab.questions import question
-from federation.lab.recipes import MIX_PARTICIPATIONS, TABLE_PARTICIPATIONS, Recipe, privately
+from federation.lab.recipes import MIX_PARTICIPATIONS, PAIR_PARTICIPATIONS, TABLE_PARTICIPATIONS, Recipe, privately
+from federation.simulation.pair_sums import private_transitions
 from federation.simulation.table_sums import sum_popularity
 from federation.simulation.training import TrainConfig, train
-from recsys.mix.mix_tables import build_tables, no_attributes, tables_from
+from recsys.mix.mix_tables import build_tables, no_attributes, round_transitions, tables_from
 from recsys.mix.mixed_arm import Mixed
 from recsys.mix.priors import CAUTIOUS
 from recsys.model.profile_config import ProfileConfig
@@ -109,3 +110,25 @@ def test_personalized_is_the_mix_and_its_part_new_has_weights_of_its_own():
     arm = Mixed("x", Signals(compared.training.table, QUICK.serve, compared.mix.tables), compared.mix)
     lists = arm.scores_by_list(asked.histories, np.arange(5), asked.now)
     assert not np.array_equal(lists["all"], lists["new"])
+
+
+def test_a_large_fleet_pays_for_pairs_and_gets_a_table_of_what_came_before_the_examples(monkeypatch):
+    """Large is 300 here. The table is that of the sum over events before the earlier moment, and no other."""
+    for module in ("recipes", "mixing"):
+        monkeypatch.setattr(f"federation.lab.{module}.PAIR_DEVICES", 300)
+    log = bought(5, n_users=400)
+    private = privately(QUICK, epsilon=200.0, delta=1e-6, n_devices=log.n_users)
+    assert private.train.privacy is not None
+    asked = question(log, "temporal")
+    training = train(asked.split.train, private.train, seed=0, now=asked.now)
+    mix = learn_mix(asked, private, "purchases", training.table, seed=0)
+    z = private.train.privacy.noise_multiplier
+    released = sum_popularity(asked.split.train, asked.now, z, seed=0)
+    known = asked.split.train.where(asked.split.train.time < released.moment)
+    popular = released.decayed(np.inf, earlier=True)
+    alone = round_transitions(private_transitions(known, training.table, popular, z, seed=0))
+    assert mix.tables.transitions.nnz > 0
+    assert (mix.tables.transitions != alone).nnz == 0
+    spent = participations_of(training, mix)
+    assert spent == int(training.participations.max()) + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS + PAIR_PARTICIPATIONS
+    assert private.train.privacy.epsilon_after(spent) <= 200.0

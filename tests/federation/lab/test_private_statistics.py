@@ -13,6 +13,8 @@ from federation.lab.defaults import fitted, settle, with_private_half_life
 from federation.lab.private_statistics import device_statistics, private_half_life, private_statistics
 from federation.lab.recipes import (
     MIX_PARTICIPATIONS,
+    PAIR_DEVICES,
+    PAIR_PARTICIPATIONS,
     PRIVATE_ROUNDS,
     RECIPES,
     TABLE_PARTICIPATIONS,
@@ -83,12 +85,15 @@ def test_the_half_life_is_that_of_what_new_devices_take():
 
 def test_a_plan_pays_for_popularity_statistics_and_half_life():
     base = RECIPES["purchases"]
-    assert private_participations(base) == PRIVATE_ROUNDS + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS
+    assert private_participations(base, 400) == PRIVATE_ROUNDS + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS
+    assert private_participations(base, PAIR_DEVICES) == private_participations(base, 400) + PAIR_PARTICIPATIONS
     private = privately(base, epsilon=8.0, delta=1e-6, n_devices=400)
     assert private.train.privacy is not None
-    assert private.train.privacy.max_participations == private_participations(base)
+    assert private.train.privacy.max_participations == private_participations(base, 400)
     assert statistics_noise(8.0, 1e-6) >= private.train.privacy.noise_multiplier
-    assert statistics_noise(8.0, 1e-6) == least_noise(8.0, 1e-6, private_participations(RECIPES["sessions"]))
+    assert statistics_noise(8.0, 1e-6) == least_noise(
+        8.0, 1e-6, private_participations(RECIPES["sessions"], PAIR_DEVICES)
+    )
     chosen = with_private_half_life(private, LOG, int(LOG.time.max()) + 1, seed=0)
     assert replace(chosen.train, trend_half_life=HALF_LIFE_DAYS) == private.train
     assert with_private_half_life(base, LOG, int(LOG.time.max()) + 1, seed=0) is base
