@@ -36,7 +36,7 @@ PRIVATE_DEVICES = 20_000
 
 
 def learn_mix(
-    asked: Question,
+    question: Question,
     recipe: Recipe,
     prior: str,
     table: ItemTable | None = None,
@@ -58,10 +58,10 @@ def learn_mix(
     if plan is not None and plan.private:
         if table is None:
             raise FederationError("learn_mix: a private plan needs the table that was trained for the question")
-        return _learn_privately(asked, recipe, prior, table, plan.noise_multiplier, attributes, seed)
-    tables = build_tables(asked.split.train, asked.now, attributes)
+        return _learn_privately(question, recipe, prior, table, plan.noise_multiplier, attributes, seed)
+    tables = build_tables(question.split.train, question.now, attributes)
     try:
-        before = asked.earlier()
+        before = question.earlier()
         config = replace(recipe.train, measure_every=0, patience=0)
         table = train(before.split.train, config, seed=seed, now=before.now).table
     except (DataError, FederationError):  # too short for an earlier question, or too few devices for its rounds
@@ -73,7 +73,7 @@ def learn_mix(
 
 
 def _learn_privately(
-    asked: Question,
+    question: Question,
     recipe: Recipe,
     prior: str,
     table: ItemTable,
@@ -82,13 +82,13 @@ def _learn_privately(
     seed: int,
 ) -> MixModel:
     """Learn from what private sums publish, and nothing else; noise_multiplier: of a training round."""
-    log = asked.split.train
+    log = question.split.train
     attributes = attributes or no_attributes(log.n_items)
-    popularity = sum_popularity(log, asked.now, noise_multiplier, seed=seed)
+    popularity = sum_popularity(log, question.now, noise_multiplier, seed=seed)
     transitions = _private_transitions(log, recipe, table, popularity, noise_multiplier, seed)
-    tables = tables_from(popularity.decayed, transitions, asked.now, attributes)
+    tables = tables_from(popularity.decayed, transitions, question.now, attributes)
     try:
-        before = asked.earlier()
+        before = question.earlier()
     except DataError:
         return cautious_mix(tables, prior)
     earlier_tables = tables
@@ -148,14 +148,14 @@ def _protocol_of(log: Interactions, recipe: Recipe) -> Protocol:
 
 def participations_of(training: Training, mix: MixModel | None) -> int:
     """Count the rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
-    asked = int(training.participations.max(initial=0))
+    participations = int(training.participations.max(initial=0))
     plan = training.config.privacy
     if plan is None:
-        return asked
+        return participations
     learned = mix is not None and mix.devices > 0
     pairs = plan.private and mix is not None and training.config.cohort_size >= PAIR_DEVICES
     return (
-        asked
+        participations
         + (TABLE_PARTICIPATIONS if plan.private else 0)
         + (MIX_PARTICIPATIONS if learned else 0)
         + (PAIR_PARTICIPATIONS if pairs else 0)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from data.errors import FederationError
 from federation.learning.mix_sum import STEPS, MixSum, sum_at
 from federation.private_sum.plan import SumPlan
+from recsys.evaluation.mix_guard import GuardSums, candidates, choose
 from recsys.mix.features import N_FEATURES, SIGNALS
 from recsys.mix.fit import FitState, StepSums, newton_step
-from recsys.mix.guard import GuardSums, candidates, choose
 from recsys.mix.model import MixModel
 from recsys.mix.priors import LISTS, MIN_DEVICES, ListName, cautious_weights, prior_weights
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.learning.mix_sum import GRADIENT_CLIP, GUARD_CLIP, HESSIAN_CLIP, MixSum
+from recsys.evaluation.mix_judging import guard_sums, pool_ndcg
 from recsys.mix.examples import Examples
 from recsys.mix.features import N_FEATURES
 from recsys.mix.fit import clip_scale
-from recsys.mix.judging import guard_sums, pool_ndcg
 from recsys.mix.loss import loss_parts
 from recsys.mix.priors import LISTS, ListName
 
@@ -52,7 +52,7 @@ class MixUpdate:
 class MixJudgement:
     """All that a judging device ever says: by candidate its NDCG's difference to the mix's, and the square of it.
 
-    apart_*, square_*: in the order of recsys.mix.guard.candidates, the mix left out. one: as of MixUpdate.
+    apart_*, square_*: in the order of recsys.evaluation.mix_guard.candidates, the mix left out. one: as of MixUpdate.
     """
 
     apart_all: Floats

@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.migrations import Schema, add_column
 
 metadata = MetaData()
@@ -115,13 +116,7 @@ releases = Table(
     Column("steps", Integer, nullable=False),  # item steps in it
 )
 
-activations = Table(
-    "activations",
-    metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
-    Column("version", String(64), nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
+activations.to_metadata(metadata)
 
 
 def _without_leases(connection: Connection) -> None:
@@ -134,4 +129,4 @@ def _with_learns(connection: Connection) -> None:
     add_column(connection, "rounds", Column("learns", String(16), nullable=False, server_default="items"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, _with_learns))
+SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, _with_learns))

@@ -20,7 +20,7 @@ from recsys.mix.priors import LISTS, ListName
 Floats = npt.NDArray[np.float64]
 
 RIDGE = 0.005
-"""Of one device; about a two-hundredth of the curvature of a feature that matters."""
+"""Ridge of one device's loss: about a two-hundredth of the curvature of a feature that matters."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

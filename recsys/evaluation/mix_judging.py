@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.evaluation.metrics import ndcg, ranked_hits
-from recsys.mix.guard import GuardSums
+from recsys.evaluation.mix_guard import GuardSums
 from recsys.mix.pools import Pools
 
 Floats = npt.NDArray[np.float64]

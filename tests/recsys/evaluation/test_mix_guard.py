@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from federation.learning.mix_sum import GUARD_CLIP
+from recsys.evaluation.mix_guard import GuardSums, candidates, choose
+from recsys.evaluation.mix_judging import guard_sums, pool_ndcg, rank_pools
 from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
-from recsys.mix.guard import GuardSums, candidates, choose
-from recsys.mix.judging import guard_sums, pool_ndcg, rank_pools
 from recsys.mix.pools import Pools
 from recsys.mix.priors import cautious_weights, weights_of
 
