@@ -152,7 +152,7 @@ def participations_of(training: Training, mix: MixModel | None) -> int:
     plan = training.config.privacy
     if plan is None:
         return participations
-    learned = mix is not None and mix.devices > 0
+    learned = mix is not None and (plan.private or mix.devices > 0)  # the first sum says whether they are enough
     pairs = plan.private and mix is not None and training.config.cohort_size >= PAIR_DEVICES
     return (
         participations

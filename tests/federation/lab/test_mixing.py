@@ -88,6 +88,8 @@ def test_under_a_plan_no_second_table_is_trained_no_pair_is_counted_and_the_sums
     assert participations_of(training, mix) == asked_most + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS
     assert participations_of(training, None) == asked_most + TABLE_PARTICIPATIONS
     assert private.train.privacy.epsilon_after(participations_of(training, mix)) <= 8.0
+    in_vain = replace(mix, devices=0, served=dict.fromkeys(mix.served, CAUTIOUS))  # asked, and too few answered
+    assert participations_of(training, in_vain) == participations_of(training, mix)
 
 
 def test_a_recipe_without_a_mix_is_served_by_the_plain_score():
