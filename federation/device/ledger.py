@@ -16,9 +16,9 @@ from federation.device.unknown_fields import Unknown, unknown_fields
 from federation.private_sum.accounting import epsilon_of
 from federation.protocol.transparency import SeenHead
 
-_ENTRY = ("task_hash", "round", "at", "rho", "proof_error")
+_ENTRY = ("task_hash", "round", "at", "rho", "proof_error", "share")
 _PENDING = ("task_hash", "deadline", "post_at", "report")
-_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head")
+_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "judges", "experiments", "log_head")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class LedgerEntry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
     task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise. proof_error: what
-    the proof of a verified report adds to δ.
+    the proof of a verified report adds to δ. share: of a participation in a training round, by which a cap counts; less
+    for a sum whose noise is larger.
     """
 
     task_hash: bytes = field(repr=False)
@@ -35,6 +36,7 @@ class LedgerEntry:
     rho: float
     proof_error: float = 0.0
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
+    share: float = 1.0
 
     def encode(self) -> dict[str, Any]:
         """Encode for the vault's JSON."""
@@ -45,6 +47,7 @@ class LedgerEntry:
             "at": self.at,
             "rho": None if math.isinf(self.rho) else self.rho,
             "proof_error": self.proof_error,
+            "share": self.share,
         }
 
     @staticmethod
@@ -55,7 +58,8 @@ class LedgerEntry:
         rho = math.inf if stored["rho"] is None else stored["rho"]
         unknown = unknown_fields(stored, _ENTRY)
         error = stored.get("proof_error", 0.0)  # entries of before reports were proved have none
-        return LedgerEntry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
+        task_hash, share = bytes.fromhex(stored["task_hash"]), stored.get("share", 1.0)
+        return LedgerEntry(task_hash, stored["round"], stored["at"], rho, error, unknown, share)
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,12 @@ class PendingReport:
 
 @dataclass(frozen=True)
 class Participation:
-    """The vault's record of taking part. measures_only: the device's own coin, None until it is needed.
+    """The vault's record of taking part. measures_only, judges: the device's own coins, None until they are needed.
 
-    entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
-    bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head:
-    the last head of the custodian's log that this device has seen.
+    judges: whether it judges the mix, and never fits it. entries: reports to training rounds.
+    experiments: one entry an experiment, whose windows are together within the bound of one report
+    (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head: the last head of
+    the custodian's log that this device has seen.
     """
 
     entries: tuple[LedgerEntry, ...] = ()
@@ -105,14 +110,15 @@ class Participation:
     experiments: tuple[LedgerEntry, ...] = ()
     log_head: SeenHead | None = None
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
+    judges: bool | None = None
 
     def took_part_in(self, task_hash: bytes) -> bool:
         """Check if a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
-    def count_since(self, since: int, until: float = math.inf) -> int:
-        """Count participations from one moment to another, in seconds."""
-        return sum(since <= entry.at <= until for entry in self.entries)
+    def count_since(self, since: int, until: float = math.inf) -> float:
+        """Count participations from one moment to another, in seconds; a sum of more noise counts as a part of one."""
+        return math.fsum(entry.share for entry in self.entries if since <= entry.at <= until)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
         """Compute ε of this device over its whole life, at δ of which proofs take their part.
@@ -145,6 +151,7 @@ class Participation:
             "pending": pending and pending.encode(),
             "come_back_at": self.come_back_at,
             "measures_only": self.measures_only,
+            "judges": self.judges,
             "experiments": [entry.encode() for entry in self.experiments],
             "log_head": self.log_head and [self.log_head.size, self.log_head.root.hex()],
         }
@@ -158,6 +165,7 @@ class Participation:
             pending=pending and PendingReport.decode(pending),
             come_back_at=stored["come_back_at"],
             measures_only=stored["measures_only"],
+            judges=stored.get("judges"),
             experiments=tuple(LedgerEntry.decode(entry) for entry in stored.get("experiments", ())),
             log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
             unknown=unknown_fields(stored, _PARTICIPATION),

@@ -31,6 +31,9 @@ from federation.protocol.transport import is_loopback
 HOLDOUT_SHARE = 0.1
 """Chance that a device never trains and only measures; drawn once, by itself."""
 
+JUDGING_SHARE = 0.25
+"""Chance that a device judges the mix and never fits it; one that only measures always judges."""
+
 WINDOW_SHARE = 0.9
 """Of the time to a task's deadline, over which reports are spread; the rest is for trying again."""
 
@@ -69,10 +72,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class DeviceRandomness:
-    """A device's own chances. rounding: None is cryptographic randomness; a reproducible simulation gives its own."""
+    """A device's own chances.
+
+    judges: asked of one that does not only measure. rounding: None is cryptographic randomness; a reproducible
+    simulation gives its own.
+    """
 
     block: Callable[[Task], int] = draw_block
     measures_only: Callable[[], bool] = field(default=lambda: random.SystemRandom().random() < HOLDOUT_SHARE)
+    judges: Callable[[], bool] = field(
+        default=lambda: random.SystemRandom().random() < (JUDGING_SHARE - HOLDOUT_SHARE) / (1 - HOLDOUT_SHARE)
+    )
     rounding: np.random.Generator | None = None
     waiting: random.Random = field(default_factory=random.SystemRandom)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from data.errors import FederationError
 from data.strict import read_strictly
+from federation.learning.mix_sum import NOISE_OF_MIX, MixSum, mix_parts
 from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import Part, SumPlan
@@ -110,18 +111,20 @@ class PrivacyPlan:
         """
         bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
         parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
-        while True:
-            quiet = SumPlan(parts, **bounds, sigma=0)
-            sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
-            try:
-                plan = replace(quiet, sigma=sigma)
-                if verified:
-                    proof_plan(plan)
-                return plan
-            except PlanRefused:
-                if min(part.clip_norm * part.scale for part in parts) < 1.0:
-                    raise
-                parts = tuple(_coarser(part) for part in parts)
+        return noised_plan(parts, self.noise_multiplier, **bounds, verified=verified)
+
+    def mix_plan(self, kind: MixSum, n_features: int, *, verified: bool = False) -> SumPlan:
+        """Plan a sum of the mix, of which mix_sum.STEPS together cost as much as one training round.
+
+        A device adds to the steps or to the guard, never to both.
+        """
+        return noised_plan(
+            mix_parts(kind, n_features),
+            self.noise_multiplier * NOISE_OF_MIX,
+            min_reports=self.min_reports,
+            max_reports=self.max_reports,
+            verified=verified,
+        )
 
     @staticmethod
     def calibrated(
@@ -191,6 +194,26 @@ class PrivacyPlan:
         if missing := [name for name, value in asdict(plan).items() if name not in raw and value is not None]:
             raise PlanRefused(f"plan.{missing[0]}: is missing")
         return plan
+
+
+def noised_plan(
+    parts: tuple[Part, ...], z: float, *, min_reports: int, max_reports: int, verified: bool = False
+) -> SumPlan:
+    """Plan a sum of these parts with the noise multiplier z, scales halved until sums, noise and proofs fit.
+
+    One report is 1/(2z²)-zCDP. Raises PlanRefused where nothing fits.
+    """
+    while True:
+        try:
+            quiet = SumPlan(parts, min_reports, max_reports, sigma=0)
+            plan = replace(quiet, sigma=least_sigma(z, quiet.sensitivity_squared))
+            if verified:
+                proof_plan(plan)
+            return plan
+        except PlanRefused:
+            if min(part.clip_norm * part.scale for part in parts) < 1.0:
+                raise
+            parts = tuple(_coarser(part) for part in parts)
 
 
 def least_sigma(z: float, sensitivity_squared: int) -> int:

@@ -17,10 +17,12 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import FederationError, ModelError, ReportRejected
 from federation.learning.item_step import item_step
+from federation.learning.mix_step import next_sum
 from federation.learning.plausibility import plausible
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.round_plan import NO_ITEMS
 from federation.learning.training_sum import round_sums
-from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
+from federation.protocol.messages import MAX_ID_CHARS, Task, max_report_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
@@ -28,6 +30,7 @@ from federation.service.bundle_lineage import BundleLineage
 from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
+from federation.service.mix_rounds import is_mix_round, mix_after, mix_record, mix_round_plan, table_round
 from federation.service.releases import Release
 from federation.service.round_machine import RoundMachine
 from federation.service.round_record import round_record, words_of
@@ -159,24 +162,28 @@ class Coordinator:
         self.intake.stop()
 
     def start_round(self, now: int) -> None:
-        """Draft a round on the active bundle. Raises FederationError without one or for impossible settings."""
+        """Draft a round on the active bundle: of its table, or once that is trained of its mix.
+
+        Raises FederationError without a bundle, for impossible settings, or when nothing is left to learn.
+        """
         release, newest = self.store.releases.active(), self.store.newest()
         if release is None:
             raise FederationError("bundles: there is none to start from")
-        table = self._line.bundle(release).table
-        rows = min(self.settings.block_items, table.n_items)
+        bundle, verified = self._line.bundle(release), self.settings.suite.verified
+        if release.steps < self.settings.rounds:
+            learns, blocks, plan = "training", *table_round(bundle.table, self.plan, self.settings)
+        else:
+            learns, blocks, plan = "mix", (NO_ITEMS,), mix_round_plan(bundle.mix, self.plan, verified=verified)
         number = 0 if newest is None else newest.number + 1
         deadline = now + self.settings.window_s
         lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
         draft = Task(
-            task_id=f"training-{number}-{secrets.token_hex(4)}",
+            task_id=f"{learns}-{number}-{secrets.token_hex(4)}",
             round=number,
             bundle_version=release.version,
             bundle_hash=self._line.catalogue_hash(release),
-            blocks=blocks_of(table.n_items, rows),
-            plan=self.plan.sum_plan(
-                rows, table.rows_of(table.trained).shape[1], table.trained, verified=self.settings.suite.verified
-            ),
+            blocks=blocks,
+            plan=plan,
             suite=self.settings.suite,
             round_public_key=b"",
             deadline=deadline,
@@ -195,7 +202,10 @@ class Coordinator:
         newest, active = self.store.newest(), self.store.releases.active()
         if newest is not None and (newest.finished_at is None or now < newest.finished_at + self.settings.pause_s):
             return False
-        if active is None or active.steps >= self.settings.rounds or self.machine.budget_spent:
+        if active is None or self.machine.budget_spent:
+            return False
+        trained = active.steps >= self.settings.rounds
+        if trained and not (self.settings.mix and next_sum(self._line.bundle(active).mix)):
             return False
         self.start_round(now)
         return True
@@ -223,6 +233,13 @@ class Coordinator:
         }
         if not believed:
             return self.machine.fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
+        if is_mix_round(task):
+            mix = mix_after(bundle, task, stored[0])
+            self._line.keep_step(round_.task_id, state)  # the table stays as it is
+            self.store.stepped(
+                round_.task_id, mix_record(task, mix, stored[0], self.plan, spent=self.store.spent_rounds())
+            )
+            return True
         n_items, width = state.item_embeddings.shape
         n_block = max(block.stop - block.start for block in task.blocks)
         sums = round_sums(task.plan, believed, n_items=n_items, n_block=n_block, dim=width)
@@ -251,8 +268,10 @@ class Coordinator:
     def _publish(self, round_: StoredRound, now: int) -> bool:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
+        task = round_.task
         try:
-            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
+            mix = mix_after(base, task, self.store.sums(round_.task_id)[0]) if is_mix_round(task) else None
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record}, mix)
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
         crash_point("bundle written")

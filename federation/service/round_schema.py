@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from federation.storage.activations import activations, one_table_of_activations
-from federation.storage.migrations import Schema
+from federation.storage.migrations import Schema, add_column
 
 metadata = MetaData()
 
@@ -68,6 +68,7 @@ rounds = Table(
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
     Column("record", Text, nullable=False, default="{}"),
     Column("failure", Text),
+    Column("learns", String(16), nullable=False, server_default="items"),  # items, or a MixSum of federation.learning
 )
 
 reports = Table(
@@ -123,4 +124,9 @@ def _without_leases(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS leases"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations))
+def _with_learns(connection: Connection) -> None:
+    """Say of each round what it teaches: the rounds of before there were others taught items."""
+    add_column(connection, "rounds", Column("learns", String(16), nullable=False, server_default="items"))
+
+
+SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, _with_learns))

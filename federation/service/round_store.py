@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Engine, Row, Table, func, insert, select, update
 
 from data.errors import FederationError
+from federation.learning.mix_sum import SHARE_OF_ROUND, mix_sum_of
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
 from federation.service.releases import ACTIVATIONS, Release, ReleaseStore, release
@@ -211,10 +213,14 @@ class CoordinatorStore(RoundStore[StoredRound]):
     def spent_rounds(self) -> int:
         """Count the rounds that the custodian was asked to sum: each may have been one participation of a device.
 
-        Never fewer than the custodian's own count, whatever became of the sum.
+        As many rounds of the mix as are one participation count as one, of those that the same device adds to. Never
+        fewer than a device may have spent, whatever became of the sum.
         """
+        query = select(rounds.c.learns, func.count()).where(rounds.c.asked == 1).group_by(rounds.c.learns)
         with reading(self.engine) as connection:
-            return connection.execute(select(func.count()).where(rounds.c.asked == 1)).scalar_one()
+            asked = {learns: int(n) for learns, n in connection.execute(query).all()}
+        steps = asked.get("first_step", 0) + asked.get("step", 0)
+        return asked.get("items", 0) + math.ceil(max(steps, asked.get("guard", 0)) * SHARE_OF_ROUND)
 
     def asked(self, task_id: str) -> None:
         """Note that the custodian is about to be asked for a sum of a closed round: that may cost devices ε."""
@@ -232,6 +238,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
             "deadline": draft.deadline,
             "max_reports": draft.plan.max_reports,
             "opened_at": now,
+            "learns": mix_sum_of([part.name for part in draft.plan.parts]) or "items",
         }
         with self.engine.begin() as connection:
             if connection.execute(select(rounds.c.number).where(rounds.c.number == draft.round)).one_or_none():

@@ -586,7 +586,7 @@ def test_an_unknown_kind_of_store_is_refused() -> None:
 
 def test_settings_are_bounded() -> None:
     for name, value in asdict(SETTINGS).items():
-        if isinstance(value, int) and name != "pause_s":
+        if isinstance(value, int) and name not in ("pause_s", "rounds", "mix"):
             with pytest.raises(FederationError, match=f"{name}=0: must be"):
                 replace(SETTINGS, **{name: 0})
 
