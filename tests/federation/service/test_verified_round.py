@@ -48,6 +48,32 @@ def test_two_liars_with_random_words_are_dropped_and_the_round_is_published(line
     stop(line)
 
 
+def test_two_liars_in_each_of_four_rounds_do_not_end_the_training(tmp_path: Path) -> None:
+    line, now = a_line(tmp_path, settings=replace(SETTINGS, suite=Suite.VERIFIED)), NOW
+    rng = np.random.default_rng(1)
+    for number in range(4):
+        line.custodian.now = now
+        task = line.open(now)
+        line.fill(task, per_block=4, now=now)
+        for _ in range(2):
+            liar = line.report(task, 0)
+            elements = (len(liar.service_share) - 64) // 5
+            loud = field.to_bytes(rng.integers(0, field.MODULUS, elements, dtype=np.uint64)) + rng.bytes(64)
+            assert line.coordinator.accept(replace(liar, service_share=loud).to_bytes(), now) == "accepted"
+        now = line.custodian.now = task.deadline + 1
+        line.settle(now)
+        done = line.coordinator.store.of_task(task.task_id)
+        assert done is not None
+        assert (done.number, done.state, done.failure) == (number, RoundState.PUBLISHED, None)
+        assert done.record["discarded"] == 0
+        assert line.coordinator.store.sums(task.task_id)[0].broken == 2
+        now += SETTINGS.pause_s + 1
+    active = line.coordinator.store.releases.active()
+    assert active is not None
+    assert active.steps == 4
+    stop(line)
+
+
 def test_below_min_reports_after_the_drops_a_block_is_not_summed(line: Line) -> None:
     task = line.open()
     honest = [line.report(task, 0, seed=n) for n in range(2)]
