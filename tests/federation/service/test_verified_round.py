@@ -65,7 +65,8 @@ def test_two_liars_in_each_of_four_rounds_do_not_end_the_training(tmp_path: Path
         done = line.coordinator.store.of_task(task.task_id)
         assert done is not None
         assert (done.number, done.state, done.failure) == (number, RoundState.PUBLISHED, None)
-        assert done.record["discarded"] == 0
+        assert done.record["discarded_blocks"] == 0
+        assert done.record["reports"] == 4 * len(task.blocks)
         assert line.coordinator.store.sums(task.task_id)[0].broken == 2
         now += SETTINGS.pause_s + 1
     active = line.coordinator.store.releases.active()
