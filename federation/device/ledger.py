@@ -16,7 +16,7 @@ from federation.device.unknown_fields import Unknown, unknown_fields
 from federation.private_sum.accounting import epsilon_of
 from federation.protocol.transparency import SeenHead
 
-_ENTRY = ("task_hash", "round", "at", "rho", "proof_error")
+_ENTRY = ("task_hash", "round", "at", "rho", "proof_error", "block", "returned")
 _PENDING = ("task_hash", "deadline", "post_at", "report")
 _PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head")
 
@@ -26,7 +26,8 @@ class LedgerEntry:
     """One participation, written before its report is sent, and kept whatever becomes of the report.
 
     task_hash: 32 bytes. at: seconds since 1970-01-01 UTC. rho: of zCDP, inf for a sum without noise. proof_error: what
-    the proof of a verified report adds to δ.
+    the proof of a verified report adds to δ. block: that the report is of; None where that is not noted. returned: the
+    custodian never answered, so the report cost nothing but its proof.
     """
 
     task_hash: bytes = field(repr=False)
@@ -34,6 +35,8 @@ class LedgerEntry:
     at: int
     rho: float
     proof_error: float = 0.0
+    block: int | None = field(default=None, repr=False)
+    returned: bool = False
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     def encode(self) -> dict[str, Any]:
@@ -45,6 +48,8 @@ class LedgerEntry:
             "at": self.at,
             "rho": None if math.isinf(self.rho) else self.rho,
             "proof_error": self.proof_error,
+            "block": self.block,
+            "returned": self.returned,
         }
 
     @staticmethod
@@ -55,7 +60,9 @@ class LedgerEntry:
         rho = math.inf if stored["rho"] is None else stored["rho"]
         unknown = unknown_fields(stored, _ENTRY)
         error = stored.get("proof_error", 0.0)  # entries of before reports were proved have none
-        return LedgerEntry(bytes.fromhex(stored["task_hash"]), stored["round"], stored["at"], rho, error, unknown)
+        task_hash, block = bytes.fromhex(stored["task_hash"]), stored.get("block")
+        returned = stored.get("returned", False)
+        return LedgerEntry(task_hash, stored["round"], stored["at"], rho, error, block, returned, unknown)
 
 
 @dataclass(frozen=True)
@@ -106,13 +113,18 @@ class Participation:
     log_head: SeenHead | None = None
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
+    @property
+    def returned(self) -> tuple[LedgerEntry, ...]:
+        """Reports that nobody's answer ever counted."""
+        return tuple(entry for entry in self.entries if entry.returned)
+
     def took_part_in(self, task_hash: bytes) -> bool:
         """Check if a report to this task was ever made."""
         return any(entry.task_hash == task_hash for entry in self.entries)
 
     def count_since(self, since: int, until: float = math.inf) -> int:
-        """Count participations from one moment to another, in seconds."""
-        return sum(since <= entry.at <= until for entry in self.entries)
+        """Count participations from one moment to another, in seconds, without those taken back."""
+        return sum(since <= entry.at <= until and not entry.returned for entry in self.entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
         """Compute ε of this device over its whole life, at δ of which proofs take their part.
@@ -120,7 +132,7 @@ class Participation:
         and_rho, and_proof_error: as it would be after one more sum.
         """
         entries = (*self.entries, *self.experiments)
-        spent = math.fsum(entry.rho for entry in entries) + and_rho
+        spent = math.fsum(entry.rho for entry in entries if not entry.returned) + and_rho
         left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
         return epsilon_of(spent, left) if left > 0 else math.inf
 

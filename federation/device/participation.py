@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from federation.device.budget.take_back import take_back
 from federation.device.contribution import OwnHistory, training_vectors
 from federation.device.delivery import REPORTS, TASK, RetryPolicy
 from federation.device.device import Device
@@ -45,10 +46,12 @@ def take_part(
     UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
-    target = TrainingRound(history_at)
-    reporter = Reporter(
-        device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
-    )
+    draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
+
+    def before_asking(client: httpx.Client, at: int) -> None:
+        take_back(device, client, policy, retry, draws.waiting, at)
+
+    reporter = Reporter(device, TrainingRound(history_at), policy, token, draws, retry, now, on_step, before_asking)
     return reporter.report(service, ca)
 
 
@@ -113,7 +116,8 @@ class TrainingRound:
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
         history = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
-        entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
+        error = proof_error(task.plan, task.suite)
+        entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan), error, block)
 
         def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             account = replace(now.participation, measures_only=measures_only)

@@ -21,6 +21,7 @@ from federation.learning.plausibility import plausible
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.training_sum import round_sums
 from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
+from federation.protocol.no_answer import MAX_NO_ANSWERS, no_answers_to_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
@@ -64,6 +65,7 @@ class Coordinator:
         self.machine = RoundMachine(store, shares, custodian, custodian_key)
         self._line = BundleLineage(folder)
         self._newest: StoredRound | None = None
+        self._logged: set[str] = set()
         self.intake = Intake(
             store.reports,
             shares,
@@ -95,6 +97,10 @@ class Coordinator:
         """Read the open round's task."""
         newest = self._newest
         return newest.task if newest is not None and newest.state is RoundState.OPEN else None
+
+    def no_answers(self) -> bytes:
+        """Encode the custodian's newest statements of what it never answered, the same bytes for every device."""
+        return no_answers_to_bytes(self.store.no_answers(MAX_NO_ANSWERS))
 
     def max_report_bytes(self) -> int:
         """Bound the bytes of a report to any round under these settings."""
@@ -138,6 +144,7 @@ class Coordinator:
         error, and cost devices ε once more. Raises only what the store raises.
         """
         self.machine.clean(now)
+        self.machine.attempts.run("clusters", now, self._log_clusters)
         moved = self.machine.advance_all(now, is_full=self._is_full, finish=self._finish)
         if not moved:
             moved = self.machine.attempts.run("next round", now, partial(self._start_if_due, now))
@@ -260,6 +267,17 @@ class Coordinator:
         crash_point("round published")
         self._forget_old()
         return True
+
+    def _log_clusters(self) -> bool:
+        """Have the clusters file of the active bundle logged, before a device asks whether it is."""
+        active = self.store.releases.active()
+        if active is None or active.version in self._logged:
+            return False
+        content_hash = self._line.bundle(active).clusters_hash
+        if content_hash is not None:
+            self.machine.custodian.log_clusters(active.version, bytes.fromhex(content_hash))
+        self._logged.add(active.version)
+        return False
 
     def _forget_old(self) -> None:
         releases, active = self.store.releases.all(), self.store.releases.active()

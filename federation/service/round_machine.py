@@ -15,6 +15,7 @@ from typing import Generic
 from data.errors import BudgetExhausted
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
 from federation.protocol.messages import Task
+from federation.protocol.no_answer import NoAnswer
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
 from federation.service.intake.report_store import of_large_issuers
@@ -150,6 +151,17 @@ class RoundMachine(Generic[AnyRound]):
             self.store.asked(task.task_id)
         return sum_block(task, block, reports, self._shares, self.custodian)
 
+    def _keep_no_answer(self, task_id: str) -> None:
+        """Keep for devices what the custodian says it did not answer, unless its own answers say otherwise."""
+        content = self.custodian.no_answer(task_id)
+        statement, sums = NoAnswer.from_bytes(content), self.store.sums(task_id)
+        statement.check(self.custodian_key)
+        answered = [block for block in statement.blocks if block in sums and sums[block].counted]
+        if answered:
+            log.error("task_id=%s: the custodian denies its answers to blocks %s; both are signed", task_id, answered)
+        elif statement.blocks:
+            self.store.keep_no_answer(task_id, content)
+
     def _destroy_shares(self, task_id: str) -> bool:
         """Destroy the shares of a report that came while its round was being cleaned."""
         self._shares.destroy(task_id)
@@ -160,6 +172,7 @@ class RoundMachine(Generic[AnyRound]):
         crash_point("shares destroyed")
         with contextlib.suppress(ForeignTask):  # it never had a key
             self.custodian.close(task_id)
-        crash_point("key destroyed")
+            crash_point("key destroyed")
+            self._keep_no_answer(task_id)
         self.store.cleaned(task_id)
         return True

@@ -104,6 +104,15 @@ sums = Table(
     Column("words", LargeBinary, nullable=False),  # little-endian int32, empty for a block that was not summed
 )
 
+no_answers = Table(
+    "no_answers",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("task_id", String(64), nullable=False, unique=True),
+    Column("statement", LargeBinary, nullable=False),  # as the custodian signed it
+)
+"""The custodian's statements of what it never answered, for devices."""
+
 releases = Table(
     "releases",
     metadata,
@@ -128,4 +137,8 @@ def _without_leases(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS leases"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases,))
+def _with_no_answers(connection: Connection) -> None:
+    """From version 2 to 3: the custodian's statements are a new table, made whole after this."""
+
+
+SCHEMA = Schema("rounds", metadata, (_without_leases, _with_no_answers))

@@ -16,7 +16,7 @@ from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
 from federation.service.releases import Release, ReleaseStore, activated_versions, release
-from federation.service.round_schema import SCHEMA, RoundState, activations, releases, rounds, sums
+from federation.service.round_schema import SCHEMA, RoundState, activations, no_answers, releases, rounds, sums
 from federation.storage.activations import chosen_version
 from federation.storage.database import open_engine, reading, truncate_log
 from federation.storage.migrations import prepare
@@ -69,6 +69,9 @@ class RoundStore(ABC, Generic[AnyRound]):
 
     def asked(self, task_id: str) -> None:
         """Note that the custodian is about to be asked for a sum of a closed round, if anybody counts that."""
+
+    def keep_no_answer(self, task_id: str, statement: bytes) -> None:
+        """Keep the custodian's statement of what it did not answer, if devices may ask for that."""
 
     def of_task(self, task_id: str) -> AnyRound | None:
         """Read the round of a task."""
@@ -294,6 +297,19 @@ class CoordinatorStore(RoundStore[StoredRound]):
                 if connection.execute(update(rounds).where(still).values(values)).rowcount:
                     blank(connection, task_id)
         return version
+
+    def keep_no_answer(self, task_id: str, statement: bytes) -> None:
+        """Keep the custodian's statement of what it did not answer; of several, the first."""
+        with self.engine.begin() as connection:
+            held = select(no_answers.c.task_id).where(no_answers.c.task_id == task_id)
+            if connection.execute(held).one_or_none() is None:
+                connection.execute(insert(no_answers).values(task_id=task_id, statement=statement))
+
+    def no_answers(self, limit: int) -> list[bytes]:
+        """Read the newest of the statements, newest first."""
+        newest = select(no_answers.c.statement).order_by(no_answers.c.sequence.desc()).limit(limit)
+        with reading(self.engine) as connection:
+            return [bytes(statement) for statement in connection.execute(newest).scalars()]
 
     def drop_sums(self, keep: int) -> None:
         """Delete all sums but those of the newest `keep` rounds."""

@@ -12,6 +12,7 @@ from federation.private_sum.fixed_point import decode
 from federation.private_sum.report_share import share_bytes
 from federation.private_sum.sealing import Suite
 from federation.private_sum.verified import field
+from federation.protocol.no_answer import NoAnswer, no_answers_from_bytes
 from federation.service.round_schema import RoundState
 from tests.federation.service.a_lineage import NOW, SETTINGS, Line, a_line, stop
 
@@ -85,4 +86,22 @@ def test_below_min_reports_after_the_drops_a_block_is_not_summed(line: Line) -> 
     done = next(round_ for round_ in line.coordinator.store.rounds(5) if round_.task_id == task.task_id)
     assert done.state is RoundState.FAILED
     assert "min_reports=3" in str(done.failure)
+    # Devices get back what their reports cost: no block was answered, and no key is left to answer one.
+    (statement,) = no_answers_from_bytes(line.coordinator.no_answers())
+    statement.check(line.custodian.custodian.key.public)
+    assert (statement.task_hash, statement.blocks) == (task.hash, tuple(range(len(task.blocks))))
+    stop(line)
+
+
+def test_a_custodian_that_denies_its_own_answers_is_not_believed(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    task, custodian = line.open(), line.custodian.custodian
+    line.fill(task, per_block=4)
+
+    def deny(task_id: str) -> bytes:
+        return NoAnswer(task.hash, tuple(range(len(task.blocks))), NOW).signed_by(custodian.key).to_bytes()
+
+    line.custodian.no_answer = deny  # type: ignore[method-assign]
+    line.settle(task.deadline + 1)
+    assert no_answers_from_bytes(line.coordinator.no_answers()) == []
+    assert "the custodian denies its answers to blocks [0" in caplog.text
     stop(line)
