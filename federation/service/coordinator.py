@@ -7,6 +7,7 @@ process advances rounds; any number take reports.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import secrets
 from functools import partial
@@ -54,15 +55,16 @@ class Coordinator:
         *,
         custodian_key: bytes,
         app: str = "shop",
+        patience_s: float = math.inf,
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
 
-        app: whose bundles are trained, and of whose devices alone reports are taken.
+        app: whose bundles are trained, and of whose devices alone reports are taken. patience_s: as of RoundMachine.
         """
         self._app = app
         self.store, self.plan, self.settings = store, plan, settings
         shares = ShareFolder(folder / "shares")
-        self.machine = RoundMachine(store, shares, custodian, custodian_key)
+        self.machine = RoundMachine(store, shares, custodian, custodian_key, patience_s)
         self._line = BundleLineage(folder)
         self._newest: StoredRound | None = None
         self._logged: set[str] = set()
@@ -144,7 +146,7 @@ class Coordinator:
         error, and cost devices ε once more. Raises only what the store raises.
         """
         self.machine.clean(now)
-        self.machine.attempts.run("clusters", now, self._log_clusters)
+        self.machine.attempts.run("clusters", now, partial(self.machine.errands.run, "clusters", self._log_clusters))
         moved = self.machine.advance_all(now, is_full=self._is_full, finish=self._finish)
         if not moved:
             moved = self.machine.attempts.run("next round", now, partial(self._start_if_due, now))
@@ -161,6 +163,10 @@ class Coordinator:
         self.refresh()
         return version
 
+    def busy(self) -> bool:
+        """Check if the custodian is being asked for something."""
+        return self.machine.errands.busy()
+
     def stop(self) -> None:
         """Commit what is waiting."""
         self.intake.stop()
@@ -172,7 +178,7 @@ class Coordinator:
             raise FederationError("bundles: there is none to start from")
         table = self._line.bundle(release).table
         rows = min(self.settings.block_items, table.n_items)
-        number = 0 if newest is None else newest.number + 1
+        number = self.store.next_number()
         deadline = now + self.settings.window_s
         lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
         draft = Task(

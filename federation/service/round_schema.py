@@ -113,6 +113,15 @@ no_answers = Table(
 )
 """The custodian's statements of what it never answered, for devices."""
 
+log_heads = Table(
+    "log_heads",
+    metadata,
+    Column("custodian_key", String(64), primary_key=True),  # hex
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+)
+"""The last head that was seen of each custodian's log."""
+
 releases = Table(
     "releases",
     metadata,
@@ -138,7 +147,7 @@ def _without_leases(connection: Connection) -> None:
 
 
 def _with_no_answers(connection: Connection) -> None:
-    """From version 2 to 3: the custodian's statements are a new table, made whole after this."""
+    """From version 2 to 3: the custodian's statements and the heads of its log are new tables, made after this."""
 
 
 SCHEMA = Schema("rounds", metadata, (_without_leases, _with_no_answers))

@@ -308,6 +308,9 @@ class Counted:
     def refresh(self) -> None:
         pass
 
+    def busy(self) -> bool:
+        return False
+
     def advance(self, now: int) -> bool:
         self.n += 1
         if self.n == 2:
