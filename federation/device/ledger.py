@@ -18,7 +18,10 @@ from federation.protocol.transparency import SeenHead
 
 _ENTRY = ("task_hash", "round", "at", "rho", "proof_error", "block", "returned")
 _PENDING = ("task_hash", "deadline", "post_at", "report")
-_PARTICIPATION = ("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head")
+_PARTICIPATION = (
+    *("entries", "pending", "come_back_at", "measures_only", "experiments", "log_head"),
+    *("imported", "imported_experiments"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Participation:
 
     entries: reports to training rounds. experiments: one entry an experiment, whose windows are together within the
     bound of one report (recsys/experiments/analysis/layout.py); its task_hash is the experiment's fixed hash. log_head:
-    the last head of the custodian's log that this device has seen.
+    the last head of the custodian's log that this device has seen. imported, imported_experiments: the same of other
+    devices of the shopper, whose history was taken over from an export.
     """
 
     entries: tuple[LedgerEntry, ...] = ()
@@ -111,6 +115,8 @@ class Participation:
     measures_only: bool | None = None
     experiments: tuple[LedgerEntry, ...] = ()
     log_head: SeenHead | None = None
+    imported: tuple[LedgerEntry, ...] = ()
+    imported_experiments: tuple[LedgerEntry, ...] = ()
     unknown: Unknown = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -119,19 +125,20 @@ class Participation:
         return tuple(entry for entry in self.entries if entry.returned)
 
     def took_part_in(self, task_hash: bytes) -> bool:
-        """Check if a report to this task was ever made."""
-        return any(entry.task_hash == task_hash for entry in self.entries)
+        """Check if a report to this task was ever made, by this device or one whose history it took over."""
+        return any(entry.task_hash == task_hash for entry in (*self.entries, *self.imported))
 
     def count_since(self, since: int, until: float = math.inf) -> int:
         """Count participations from one moment to another, in seconds, without those taken back."""
-        return sum(since <= entry.at <= until and not entry.returned for entry in self.entries)
+        entries = (*self.entries, *self.imported)
+        return sum(since <= entry.at <= until and not entry.returned for entry in entries)
 
     def epsilon(self, delta: float, *, and_rho: float = 0.0, and_proof_error: float = 0.0) -> float:
         """Compute ε of this device over its whole life, at δ of which proofs take their part.
 
         and_rho, and_proof_error: as it would be after one more sum.
         """
-        entries = (*self.entries, *self.experiments)
+        entries = (*self.entries, *self.experiments, *self.imported, *self.imported_experiments)
         spent = math.fsum(entry.rho for entry in entries if not entry.returned) + and_rho
         left = delta - math.fsum(entry.proof_error for entry in entries) - and_proof_error
         return epsilon_of(spent, left) if left > 0 else math.inf
@@ -158,6 +165,8 @@ class Participation:
             "come_back_at": self.come_back_at,
             "measures_only": self.measures_only,
             "experiments": [entry.encode() for entry in self.experiments],
+            "imported": [entry.encode() for entry in self.imported],
+            "imported_experiments": [entry.encode() for entry in self.imported_experiments],
             "log_head": self.log_head and [self.log_head.size, self.log_head.root.hex()],
         }
 
@@ -172,5 +181,7 @@ class Participation:
             measures_only=stored["measures_only"],
             experiments=tuple(LedgerEntry.decode(entry) for entry in stored.get("experiments", ())),
             log_head=head and SeenHead(head[0], bytes.fromhex(head[1])),
+            imported=tuple(LedgerEntry.decode(entry) for entry in stored.get("imported", ())),
+            imported_experiments=tuple(LedgerEntry.decode(entry) for entry in stored.get("imported_experiments", ())),
             unknown=unknown_fields(stored, _PARTICIPATION),
         )

@@ -13,8 +13,8 @@ from dataclasses import replace
 import httpx
 
 from data.errors import FederationError, ServingError
+from federation.device.asking.logged_clusters import LogFollower
 from federation.device.delivery import RetryPolicy, fetch_no_answers
-from federation.device.device import Device
 from federation.device.ledger import LedgerEntry, Participation
 from federation.device.report import DevicePolicy
 from federation.device.state import DeviceState
@@ -25,7 +25,7 @@ ASKED_FOR_S = 30 * 86_400
 
 
 def take_back(
-    device: Device, client: httpx.Client, policy: DevicePolicy, retry: RetryPolicy, chance: random.Random, at: int
+    device: LogFollower, client: httpx.Client, policy: DevicePolicy, retry: RetryPolicy, chance: random.Random, at: int
 ) -> int:
     """Ask for the custodian's statements and take back what they allow; how many reports that were.
 
