@@ -34,6 +34,7 @@ from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_sh
 from federation.device.asking.client import service_client
 from federation.device.asking.clusters_file import held_clusters
 from federation.device.asking.refresh import refresh_catalogue
+from federation.device.budget.spent import DeviceExport
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.erasure import erase_device, without_item, without_reports, without_shopper
 from federation.device.export import open_export, seal_export
@@ -56,9 +57,6 @@ from federation.device.state import (
     Consent,
     DeviceState,
     Event,
-    decode_events,
-    encode_events,
-    merge,
     parse_consent,
     parse_kind,
 )
@@ -258,10 +256,10 @@ class Device:
         """Make a list with the service's help. What the service sees, by mode:
 
         device: nothing; the list is made of the catalogue here, which is fetched where none is held. cluster: the ids
-        of the 1 to 4 (`clusters`) nearest of the public centroids, the same ids for a whole period of `naming`; where
-        nothing may be named the list is the trend. noised: one noised direction under `noise`, the same bytes for a
-        whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
-        profile: the profile vector, for the length of one request: whoever wants that says so.
+        of the 1 to 4 (`clusters`) nearest of the public centroids, chosen as often as `naming` allows and repeated ever
+        after; where nothing may be named the list is the trend. noised: one noised direction under `noise`, the same
+        bytes for a whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is
+        needed. profile: the profile vector, for the length of one request: whoever wants that says so.
 
         mode: None takes `device` where a catalogue is held, or the shop's has at most 100,000 items; else `cluster`.
 
@@ -319,14 +317,14 @@ class Device:
         return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
-        """Seal the history under a passphrase (≥ 8 characters), for another device of the same shopper."""
-        return seal_export(encode_events(self.state.events), passphrase)
+        """Seal history and ledger under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        return seal_export(DeviceExport.of(self.state).encode(), passphrase)
 
     def import_(self, exported: bytes, passphrase: str) -> int:
-        """Merge another device's export; an event known already is not added again. Returns events added."""
-        theirs = decode_events(open_export(exported, passphrase))
+        """Merge another device's export: what is known already is not added, what it spent counts. Events added."""
+        theirs = DeviceExport.decode(open_export(exported, passphrase))
         before = len(self.state.events)
-        state = self.change(lambda state: replace(state, events=merge(state.events, theirs)))
+        state = self.change(theirs.merged_into)
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from federation.device.budget.take_back import take_back
 from federation.device.contribution import OwnHistory, training_vectors
 from federation.device.delivery import REPORTS, TASK, RetryPolicy
 from federation.device.device import Device
@@ -49,10 +50,12 @@ def take_part(
     UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
-    target = TrainingRound(history_at)
-    reporter = Reporter(
-        device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
-    )
+    draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
+
+    def before_asking(client: httpx.Client, at: int) -> None:
+        take_back(device, client, policy, retry, draws.waiting, at)
+
+    reporter = Reporter(device, TrainingRound(history_at), policy, token, draws, retry, now, on_step, before_asking)
     return reporter.report(service, ca)
 
 
@@ -127,7 +130,7 @@ class TrainingRound:
             vectors = mix_vectors(history, catalogue, task, judges=judges)
         else:
             vectors = training_vectors(history, catalogue, task, block, measures_only=measures_only)
-        entry = _cost_of(task, at, judges)
+        entry = _cost_of(task, at, judges, block)
 
         def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
             decided = replace(now.participation, measures_only=measures_only, judges=judges)
@@ -140,15 +143,15 @@ class TrainingRound:
         return replace(state, participation=state.participation.without_report())
 
 
-def _cost_of(task: Task, at: int, judges: bool | None) -> LedgerEntry:
+def _cost_of(task: Task, at: int, judges: bool | None, block: int | None = None) -> LedgerEntry:
     """Charge a report to a task. judges: None before the coin is thrown; then every sum of the mix may be meant."""
     kind = mix_sum_of([part.name for part in task.plan.parts])
     rho, error = rho_of(task.plan), proof_error(task.plan, task.suite)
     if kind is None:
-        return LedgerEntry(task.hash, task.round, at, rho, error)
+        return LedgerEntry(task.hash, task.round, at, rho, error, block)
     if judges is None or judges == (kind == "guard"):
-        return LedgerEntry(task.hash, task.round, at, rho, error, share=SHARE_OF_ROUND)
-    return LedgerEntry(task.hash, task.round, at, 0.0, error, share=0.0)
+        return LedgerEntry(task.hash, task.round, at, rho, error, block, share=SHARE_OF_ROUND)
+    return LedgerEntry(task.hash, task.round, at, 0.0, error, block, share=0.0)
 
 
 def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue:

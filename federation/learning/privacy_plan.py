@@ -90,17 +90,20 @@ class PrivacyPlan:
         """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
         return self.epsilon_after(self.max_participations)
 
-    def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
+    def epsilon_after(self, participations: int, proof_error: float = 0.0, returned: int = 0) -> float:
         """Compute ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
-        proof_error: what each verified report takes of δ.
+        proof_error: what each verified report takes of δ. returned: reports that were never answered, beside those.
         """
-        left = self.delta - participations * proof_error
+        left = self.delta - (participations + returned) * proof_error
         return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
 
-    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
-        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it."""
-        return self.epsilon_after(min(rounds, self.max_participations), proof_error)
+    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0, unanswered: int = 0) -> float:
+        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it.
+
+        unanswered: further rounds, of which nothing but the proofs of their reports costs anything.
+        """
+        return self.epsilon_after(min(rounds, self.max_participations), proof_error, unanswered)
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
         """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².

@@ -7,6 +7,7 @@ process advances rounds; any number take reports.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import secrets
 from functools import partial
@@ -23,6 +24,7 @@ from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import NO_ITEMS
 from federation.learning.training_sum import round_sums
 from federation.protocol.messages import MAX_ID_CHARS, Task, max_report_bytes
+from federation.protocol.no_answer import MAX_NO_ANSWERS, no_answers_to_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
@@ -56,17 +58,19 @@ class Coordinator:
         *,
         custodian_key: bytes,
         app: str = "shop",
+        patience_s: float = math.inf,
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
 
-        app: whose bundles are trained, and of whose devices alone reports are taken.
+        app: whose bundles are trained, and of whose devices alone reports are taken. patience_s: as of RoundMachine.
         """
         self._app = app
         self.store, self.plan, self.settings = store, plan, settings
         shares = ShareFolder(folder / "shares")
-        self.machine = RoundMachine(store, shares, custodian, custodian_key)
+        self.machine = RoundMachine(store, shares, custodian, custodian_key, patience_s)
         self._line = BundleLineage(folder)
         self._newest: StoredRound | None = None
+        self._logged: set[str] = set()
         self.intake = Intake(
             store.reports,
             shares,
@@ -98,6 +102,10 @@ class Coordinator:
         """Read the open round's task."""
         newest = self._newest
         return newest.task if newest is not None and newest.state is RoundState.OPEN else None
+
+    def no_answers(self) -> bytes:
+        """Encode the custodian's newest statements of what it never answered, the same bytes for every device."""
+        return no_answers_to_bytes(self.store.no_answers(MAX_NO_ANSWERS))
 
     def max_report_bytes(self) -> int:
         """Bound the bytes of a report to any round under these settings."""
@@ -141,6 +149,7 @@ class Coordinator:
         error, and cost devices ε once more. Raises only what the store raises.
         """
         self.machine.clean(now)
+        self.machine.attempts.run("clusters", now, partial(self.machine.errands.run, "clusters", self._log_clusters))
         moved = self.machine.advance_all(now, is_full=self._is_full, finish=self._finish)
         if not moved:
             moved = self.machine.attempts.run("next round", now, partial(self._start_if_due, now))
@@ -156,6 +165,10 @@ class Coordinator:
         chosen = self.store.activate(version, now)
         self.refresh()
         return chosen
+
+    def busy(self) -> bool:
+        """Check if the custodian is being asked for something."""
+        return self.machine.errands.busy()
 
     def stop(self) -> None:
         """Commit what is waiting."""
@@ -174,7 +187,7 @@ class Coordinator:
             learns, blocks, plan = "training", *table_round(bundle.table, self.plan, self.settings)
         else:
             learns, blocks, plan = "mix", (NO_ITEMS,), mix_round_plan(bundle.mix, self.plan, verified=verified)
-        number = 0 if newest is None else newest.number + 1
+        number = self.store.next_number()
         deadline = now + self.settings.window_s
         lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
         draft = Task(
@@ -279,6 +292,17 @@ class Coordinator:
         crash_point("round published")
         self._forget_old()
         return True
+
+    def _log_clusters(self) -> bool:
+        """Have the clusters file of the active bundle logged, before a device asks whether it is."""
+        active = self.store.releases.active()
+        if active is None or active.version in self._logged:
+            return False
+        content_hash = self._line.bundle(active).clusters_hash
+        if content_hash is not None:
+            self.machine.custodian.log_clusters(active.version, bytes.fromhex(content_hash))
+        self._logged.add(active.version)
+        return False
 
     def _forget_old(self) -> None:
         releases, active = self.store.releases.all(), self.store.releases.active()

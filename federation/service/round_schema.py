@@ -106,6 +106,24 @@ sums = Table(
     Column("words", LargeBinary, nullable=False),  # little-endian int32, empty for a block that was not summed
 )
 
+no_answers = Table(
+    "no_answers",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("task_id", String(64), nullable=False, unique=True),
+    Column("statement", LargeBinary, nullable=False),  # as the custodian signed it
+)
+"""The custodian's statements of what it never answered, for devices."""
+
+log_heads = Table(
+    "log_heads",
+    metadata,
+    Column("custodian_key", String(64), primary_key=True),  # hex
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+)
+"""The last head that was seen of each custodian's log."""
+
 releases = Table(
     "releases",
     metadata,
@@ -125,7 +143,10 @@ def _without_leases(connection: Connection) -> None:
 
 
 def _with_learns(connection: Connection) -> None:
-    """Say of each round what it teaches: the rounds of before there were others taught items."""
+    """Say of each round what it teaches: the rounds of before there were others taught items.
+
+    The custodian's statements and the heads of its log are new tables, made after this.
+    """
     add_column(connection, "rounds", Column("learns", String(16), nullable=False, server_default="items"))
 
 
