@@ -7,6 +7,7 @@ process advances rounds; any number take reports.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import secrets
 from functools import partial
@@ -37,6 +38,8 @@ from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.crash_points import crash_point
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
+
+log = logging.getLogger("ownshelf.federation")
 
 
 class Coordinator:
@@ -233,12 +236,21 @@ class Coordinator:
             return self.machine.fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
         crash_point("step written")
+        missing = [block for block in range(len(task.blocks)) if block not in summed]
+        taken = self.store.reports.count(round_.task_id)
+        if missing:
+            log.warning(
+                "task_id=%s: goes on without blocks %s, which have no sum; %d of %d reports are in it",
+                *(round_.task_id, ", ".join(map(str, missing)), round_.counted, taken),
+            )
         record = round_record(
             task,
             sums,
             self.plan,
             blocks=len(believed),
             discarded=len(summed) - len(believed),
+            missing=len(missing),
+            taken=taken,
             counted=round_.counted,
             broken=sum(block_sum.broken for block_sum in stored.values()),
             step=step,

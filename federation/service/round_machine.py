@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Generic
 
 from data.errors import BudgetExhausted
+from federation.private_sum.report_share import share_bytes
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
 from federation.protocol.messages import Task
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
-from federation.service.intake.report_store import of_large_issuers
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.report_store import StoredReport, of_large_issuers
+from federation.service.intake.share_files import ShareLost, ShareStorage
 from federation.service.round_schema import RoundState
 from federation.service.round_store import AnyRound, RoundStore, StoredSum
 from federation.storage.crash_points import crash_point
@@ -29,17 +31,23 @@ SUM_WITHIN_S = 2 * 86_400
 """A closed round is summed within this time after its deadline, or not at all: its key is destroyed by then."""
 
 
+LOOKS = 7
+"""A share that is not there is looked for so often, over a minute or more, before its report is left out: a file system
+that hosts share may be behind, or not be mounted."""
+
+
 class RoundMachine(Generic[AnyRound]):
     """The transitions that all rounds share. One process at a time may use it."""
 
     def __init__(
-        self, store: RoundStore[AnyRound], shares: ShareFolder, custodian: Custodian, custodian_key: bytes
+        self, store: RoundStore[AnyRound], shares: ShareStorage, custodian: Custodian, custodian_key: bytes
     ) -> None:
         """custodian_key: Ed25519 public key (32 bytes) that tasks must be signed with."""
         self.store, self.custodian, self.custodian_key = store, custodian, custodian_key
         self.attempts = Attempts()
         self.budget_spent = False
         self._shares = shares
+        self._looks: Counter[str] = Counter()
 
     def advance_all(
         self, now: int, *, is_full: Callable[[AnyRound], bool], finish: Callable[[AnyRound, int], bool]
@@ -138,7 +146,9 @@ class RoundMachine(Generic[AnyRound]):
 
     def _sum_block(self, task: Task, block: int) -> StoredSum:
         stored = self.store.reports.of_block(task.task_id, block)
-        reports = of_large_issuers(stored, task.plan.min_reports)  # before the block's only answer, never after
+        # Before the block's only answer, never after:
+        stored = self._with_shares(task, block, stored)
+        reports = of_large_issuers(stored, task.plan.min_reports)
         if len(reports) < len(stored):
             log.warning(
                 "task_id=%s block=%d: %d reports of small issuers left out",
@@ -149,6 +159,22 @@ class RoundMachine(Generic[AnyRound]):
         if len(reports) >= task.plan.min_reports:
             self.store.asked(task.task_id)
         return sum_block(task, block, reports, self._shares, self.custodian)
+
+    def _with_shares(self, task: Task, block: int, stored: list[StoredReport]) -> list[StoredReport]:
+        """Leave out the reports whose shares are lost.
+
+        Raises ShareLost while they may come back, OSError when shares cannot be looked for now.
+        """
+        places = [report.place for report in stored]
+        lost = self._shares.lost(task.task_id, places, share_bytes(task.plan, task.suite))
+        if not lost:
+            return stored
+        what = f"task_id={task.task_id} block={block}: {len(lost)} of {len(stored)} shares are not in the storage"
+        self._looks[task.task_id] += 1
+        if self._looks[task.task_id] < LOOKS:
+            raise ShareLost(what)
+        log.error("%s; their reports are left out", what)
+        return [report for report in stored if report.place not in lost]
 
     def _destroy_shares(self, task_id: str) -> bool:
         """Destroy the shares of a report that came while its round was being cleaned."""
@@ -162,4 +188,5 @@ class RoundMachine(Generic[AnyRound]):
             self.custodian.close(task_id)
         crash_point("key destroyed")
         self.store.cleaned(task_id)
+        self._looks.pop(task_id, None)
         return True

@@ -24,7 +24,7 @@ from federation.protocol.report_head import ReportHead, check_head
 from federation.protocol.report_tokens import Right, Tokens
 from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
 from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_files import ShareStorage
 from federation.storage.crash_points import crash_point
 
 log = logging.getLogger("ownshelf.federation")
@@ -65,7 +65,7 @@ class Intake:
     def __init__(
         self,
         reports: ReportStore,
-        shares: ShareFolder,
+        shares: ShareStorage,
         tokens: Tokens,
         *,
         round_of: Callable[[str], IntakeRound | None],
