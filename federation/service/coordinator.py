@@ -29,6 +29,7 @@ from federation.service.bundle_lineage import BundleLineage
 from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_objects import ShareObjects
 from federation.service.releases import Release
 from federation.service.round_machine import RoundMachine
 from federation.service.round_record import round_record, words_of
@@ -36,9 +37,11 @@ from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.crash_points import crash_point
+from federation.storage.objects import Objects
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
 
+SHARES = "shares"
 log = logging.getLogger("ownshelf.federation")
 
 
@@ -56,16 +59,19 @@ class Coordinator:
         *,
         custodian_key: bytes,
         app: str = "shop",
+        objects: Objects | None = None,
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
+
+        objects: where they are instead, for several hosts; the folder then holds this host's copies of bundles.
 
         app: whose bundles are trained, and of whose devices alone reports are taken.
         """
         self._app = app
         self.store, self.plan, self.settings = store, plan, settings
-        shares = ShareFolder(folder / "shares")
+        shares = ShareFolder(folder / SHARES) if objects is None else ShareObjects(objects, SHARES)
         self.machine = RoundMachine(store, shares, custodian, custodian_key)
-        self._line = BundleLineage(folder)
+        self._line = BundleLineage(folder, objects)
         self._newest: StoredRound | None = None
         self.intake = Intake(
             store.reports,
@@ -73,6 +79,7 @@ class Coordinator:
             tokens,
             round_of=self._round_of,
             issuer_reports=settings.issuer_reports,
+            look=self.refresh,
         )
         self.refresh()
 
@@ -82,7 +89,7 @@ class Coordinator:
         active = self.store.releases.active()
         if active is None:
             with contextlib.suppress(IntegrityError):  # another process began it
-                self.store.releases.first(bundle.version, str(folder.absolute()), now)
+                self.store.releases.first(bundle.version, self._line.first(folder, bundle.version), now)
         elif bundle.name != self._line.bundle(active).name:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 import threading
 from functools import partial
-from pathlib import Path
 
 from federation.learning.experiment_sum import window_task
 from federation.private_sum.sealing import Suite
@@ -19,7 +18,7 @@ from federation.service.block_sum import Custodian
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment
 from federation.service.intake.intake import Intake, IntakeRound
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_files import ShareStorage
 from federation.service.round_machine import RoundMachine
 from federation.service.round_schema import RoundState
 from federation.service.window_store import StoredWindow
@@ -36,21 +35,20 @@ class ExperimentRounds:
         self,
         store: ExperimentStore,
         custodian: Custodian,
-        shares: Path,
+        shares: ShareStorage,
         tokens: Tokens,
         *,
         custodian_key: bytes,
         issuer_reports: int = 1_000_000,
         suite: Suite = Suite.X25519,
     ) -> None:
-        """shares: a folder of its own. custodian_key: what its tasks must be signed with."""
+        """shares: a storage of its own. custodian_key: what its tasks must be signed with."""
         self.store, self._suite = store, suite
-        folder = ShareFolder(shares)
-        self.machine = RoundMachine(store.windows, folder, custodian, custodian_key)
+        self.machine = RoundMachine(store.windows, shares, custodian, custodian_key)
         self._open: dict[str, StoredWindow] = {}
         self._looking = threading.Lock()
         self.intake = Intake(
-            store.windows.reports, folder, tokens, round_of=self._round_of, issuer_reports=issuer_reports
+            store.windows.reports, shares, tokens, round_of=self._round_of, issuer_reports=issuer_reports
         )
         self.refresh()
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Generic
 
 from data.errors import BudgetExhausted
-from federation.private_sum.report_share import share_bytes
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
+from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block

@@ -31,7 +31,7 @@ def round_record(
     """Record a round after its item step, as JSON takes it.
 
     blocks: whose sums moved items. discarded: whose sums cannot be of honest reports. missing: without a sum. taken:
-    reports that were acknowledged. counted, broken: reports in all sums, and seals that did not open. spent: rounds with a sum so far.
+    acknowledged reports. counted, broken: reports in all sums, and seals that did not open. spent: rounds with a sum.
     train_ndcg, holdout_ndcg: mean NDCG@20 of the devices' last baskets, None where noise hides how many measured.
     """
     scale = next(part.scale for part in task.plan.parts if part.name == "metrics")

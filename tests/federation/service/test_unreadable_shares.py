@@ -138,5 +138,3 @@ def test_a_round_that_lacks_a_block_says_so(line: Line, caplog: pytest.LogCaptur
     assert newest.state == "published"
     assert (newest.record["missing_blocks"], newest.record["reports_taken"], newest.record["reports"]) == (1, 5, 4)
     assert "goes on without blocks 1, which have no sum; 4 of 5 reports are in it" in caplog.text
-
-
