@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -15,6 +16,8 @@ from serving.shelf.served import Apps, ServedBundle
 RECALL_FLOOR = 0.9
 """Below it a list misses more than one in ten of the best items: a broken or badly set index, not a fast one."""
 STATE_TIMEOUT_S = 1.0
+STOPPING = threading.Event()
+"""Set once this process was told to stop: it answers what still comes, and says that nothing more should."""
 
 
 class Readiness:
@@ -27,6 +30,8 @@ class Readiness:
 
     async def check(self) -> str:
         """Return the version of the bundle that is ready. Raises Refusal `not_ready` with the reason."""
+        if STOPPING.is_set():
+            raise Refusal("not_ready", "process: is about to stop", {"reason": "stopping"})
         for app in self._apps.names():
             current = self._apps.of(app).current
             try:

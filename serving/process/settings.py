@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     max_depth: int = Field(32, ge=8, le=1_000, description="Nested brackets of a request's JSON.")
     request_timeout_s: float = Field(15.0, gt=0, le=3_600, description="For one request, from its first byte.")
     stop_timeout_s: int = Field(30, ge=1, le=3_600, description="For requests in progress when it is told to stop.")
+    drain_s: float = Field(
+        1.0, ge=0, le=600, description="From SIGTERM, when /readyz says no, to the last request that is accepted."
+    )
     access_log: AccessLogKind = Field("errors", description="A JSON line a request: off, errors or all.")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Of everything else.")
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP address for traces; needs the extra otel.")
