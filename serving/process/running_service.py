@@ -23,6 +23,7 @@ from serving.http.request_record import Observer
 from serving.http.resources.key_routes import add_keys
 from serving.process.settings import Settings
 from serving.state.bundle_store import BundleInUse
+from serving.state.health import StateHealth
 from serving.state.key_book import KeyBook, open_book
 from serving.state.stores import Stores
 
@@ -72,7 +73,7 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
         options: dict[str, Any] = {
             "stores": stores,
             "access": Access(book, needs_no_key=settings.open),
-            "state": None if book is None else book.keys.version,
+            "state": None if stores is None else StateHealth(stores.engine).probe,
             "observers": _observers(settings, stack),
         }
         if settings.federation is None:

@@ -105,7 +105,8 @@ def _federation(settings: Settings) -> Check:
 
 
 def _state(settings: Settings) -> Check:
-    from federation.storage.database import open_engine
+    from federation.storage.database import open_engine, reason_of
+    from serving.state.health import StateHealth
 
     url = settings.state_url()
     if url is None and settings.workers > 1:
@@ -122,10 +123,16 @@ def _state(settings: Settings) -> Check:
         return Check("state", "ok", "not made yet; the first start or key makes it")
     engine = open_engine(url)
     try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        if engine.dialect.name == "sqlite":
+            with engine.connect() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if found != "ok":
+                raise ServingError("is damaged; restore a backup (docs/operate.md)")
+        StateHealth(engine).probe()
+    except OwnshelfError:
+        raise
     except Exception as error:  # noqa: BLE001  # a driver's own errors, whose text may hold the password
-        raise ServingError(f"does not answer ({type(error).__name__})") from None
+        raise ServingError(f"cannot be used ({reason_of(error)})") from None
     finally:
         engine.dispose()
     return Check("state", "ok", f"{engine.dialect.name} answers")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from data.errors import ModelError
-from federation.storage.database import Commits
+from federation.storage.database import Commits, reason_of
 from recsys.catalogue.bundle import MANIFEST, Bundle
 from serving.shelf.served import Apps, ServedBundles
 from serving.state.bundle_store import COUNTER as BUNDLES
@@ -136,7 +136,7 @@ class StoreWatcher:
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
                 if not failing:
-                    log.error("state: not followed (%s)", type(error).__name__)
+                    log.error("state: not followed (%s)", reason_of(error))
                 failing = True
             if stopping:
                 commits.close()

@@ -8,6 +8,7 @@ import threading
 import time
 
 from data.errors import ServingError
+from federation.storage.database import reason_of
 from serving.access import Caller
 from serving.state.api_keys import ActiveKey, ApiKeys, hash_of, split_key
 
@@ -83,7 +84,7 @@ class KeyBook:
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back, or /readyz says that it does not
                 if not failing:
-                    log.error("keys: the store does not answer (%s)", type(error).__name__)
+                    log.error("keys: the store does not answer (%s)", reason_of(error))
                 failing = True
         commits.close()
 

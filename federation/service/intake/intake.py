@@ -27,6 +27,7 @@ from federation.service.intake.report_refusals import IntakeUnavailable, StaleRe
 from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
 from federation.service.intake.share_files import ShareStorage
 from federation.storage.crash_points import crash_point
+from federation.storage.database import reason_of
 
 log = logging.getLogger("ownshelf.federation")
 
@@ -180,7 +181,7 @@ class Intake:
             if fresh:
                 self._store(task_id, fresh)
         except (OSError, SQLAlchemyError) as error:
-            log.error("%s while reports were committed", type(error).__name__)  # its text may hold what they held
+            log.error("%s while reports were committed", reason_of(error))  # its text may hold what they held
             for waiting in group:
                 if not waiting.answer.done():
                     self._answer(waiting, IntakeUnavailable("report: cannot be made durable now, send it again later"))
