@@ -18,6 +18,11 @@ from serving.process.settings import read_settings, unknown_variables
 from serving.process.tls import listening_at, uvicorn_tls
 from serving.process.workers import Listener, run_here, run_workers
 
+OPEN_WARNING = (
+    "requests need no API key: whoever reaches this port may ask, and change items; "
+    "`ownshelf keys create --state FOLDER`, then serve with --state and --require-keys"
+)
+
 
 @with_settings
 def serve_command(
@@ -45,7 +50,7 @@ def serve_command(
     if job.settings.workers == 1:
         with live(job) as (app, bundles):
             listener = Listener.open(app, job.settings, tls)
-            _say(listener, bundles, tls, as_json)
+            _say(job, listener, bundles, tls, as_json)
             run_here(listener)
         return
     if job.settings.federation is None:
@@ -58,12 +63,14 @@ def serve_command(
 
 def _share(job: Job, bundles: list[Bundle], tls: dict[str, Any], as_json: bool) -> None:
     listener = Listener.open(job, job.settings, tls)
-    _say(listener, bundles, tls, as_json)
+    _say(job, listener, bundles, tls, as_json)
     run_workers(listener)
 
 
-def _say(listener: Listener, bundles: list[Bundle], tls: dict[str, Any], as_json: bool) -> None:
+def _say(job: Job, listener: Listener, bundles: list[Bundle], tls: dict[str, Any], as_json: bool) -> None:
     host, port = listener.config.host, listener.socket.getsockname()[1]
     started = {"url": listening_at(host, port, tls), "bundle_version": bundles[0].version}
     typer.echo(json.dumps(started) if as_json else "serving bundle {bundle_version} on {url}".format(**started))
     sys.stdout.flush()
+    if job.is_open:
+        typer.echo(f"warning: {OPEN_WARNING}", err=True)

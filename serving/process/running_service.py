@@ -21,6 +21,7 @@ from serving.access import OPEN_APP, Access
 from serving.http.app import create_app
 from serving.http.request_record import Observer
 from serving.http.resources.key_routes import add_keys
+from serving.process.key_marker import mark, marker_of
 from serving.process.settings import Settings
 from serving.state.bundle_store import BundleInUse
 from serving.state.health import StateHealth
@@ -50,13 +51,34 @@ class Job:
         if settings.federation is not None and self.older:
             raise ServingError("older bundles: are those of earlier rounds with --federation; give none")
         url = settings.state_url()
-        if is_loopback(settings.host) or settings.open:
+        if settings.open:
+            if settings.require_keys:
+                raise ServingError("--open and --require-keys: contradict each other; give one of them")
             return
-        if url is None or not _has_good_keys(url):
+        if url is not None and _has_good_keys(url):
+            mark(self.bundle)
+            return
+        if settings.require_keys:
+            raise ServingError(
+                "--require-keys: there is no good API key; restore the state, or make one "
+                "(`ownshelf keys create --state FOLDER`)"
+            )
+        if marker_of(self.bundle).exists():
+            raise ServingError(
+                f"state: has no good API key, but this bundle was served with some ({marker_of(self.bundle)}); "
+                "restore the state, or make a key (`ownshelf keys create`), or delete that file"
+            )
+        if not is_loopback(settings.host):
             raise ServingError(
                 f"host={settings.host}: needs API keys beyond this machine (`ownshelf keys create --state FOLDER`, "
                 "then serve with the same --state), or --open if whatever stands before it checks who asks"
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Requests need no key."""
+        url = self.settings.state_url()
+        return self.settings.open or url is None or not _has_good_keys(url)
 
 
 @contextmanager
@@ -69,6 +91,8 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
     url = settings.state_url()
     with ExitStack() as stack:
         book = None if url is None else _followed(open_book(url), stack)
+        if book is not None:
+            book.on_first_key(lambda: mark(job.bundle))
         stores = None if url is None else _stores(url, stack)
         options: dict[str, Any] = {
             "stores": stores,

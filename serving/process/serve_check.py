@@ -21,6 +21,7 @@ from cryptography import x509
 from data.errors import OwnshelfError, ServingError
 from federation.protocol.transport import is_loopback
 from recsys.catalogue.bundle import Bundle
+from serving.process.key_marker import marker_of
 from serving.process.running_service import Job
 from serving.process.settings import Settings, read_settings, unknown_variables
 from serving.process.tls import uvicorn_tls
@@ -147,6 +148,8 @@ def _keys(job: Job) -> Check:
     exists = url is not None and not (
         url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
     )
+    if not exists and (settings.require_keys or marker_of(job.bundle).exists()):
+        raise ServingError("there are no API keys, and this service must have some (--require-keys, or its mark)")
     if not exists and not is_loopback(settings.host):
         raise ServingError(f"host={settings.host}: needs API keys beyond this machine, and there are none")
     if not exists:

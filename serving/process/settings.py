@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: HTTPS.")
     tls_key: Path | None = Field(None, description="The certificate's private key, PEM.")
     open: bool = Field(False, description="Answer requests without an API key, also beyond this machine.")
+    require_keys: bool = Field(False, description="Do not start without a good API key, on this machine neither.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins of pages that may ask, by comma, such as https://shop.example."
     )
