@@ -12,8 +12,10 @@ import pytest
 
 from federation.service.round_schema import RoundState
 from tests.federation.custodian.custodian_keeper import ROOT, Nursery, wait_for
+from tests.federation.service.killed_hosts import fail_at_random, failing_hosts
 from tests.federation.service.killed_rounds import World, hosts_of_one_store, keep_sending
 from tests.object_store import BUCKET, ObjectServer, an_object_store
+from tests.postgres import a_cluster
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +94,18 @@ def test_a_host_with_a_folder_or_key_of_its_own_is_refused_in_one_line(world: Wo
     (host.folder / "token.key").write_text(key[::-1].strip() + "\n")
     assert "token.key: is not the key of this database's other processes" in started(world, 1).stderr
     (host.folder / "token.key").write_text(key)
+
+
+def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_opens(
+    nurseries: list[Nursery], object_store: ObjectServer, tmp_path: Path
+) -> None:
+    with (
+        a_cluster() as cluster,
+        failing_hosts(tmp_path, nurseries[0], nurseries[1], cluster, object_store) as (world, parent),
+    ):
+        failures = fail_at_random(world, parent, cluster, object_store, kills=8, seed=3)
+    assert sum(failures.kills.values()) == 8
+    assert (failures.lost, failures.doubled, failures.silent_openings) == (0, 0, 0)
+    assert failures.acknowledged > 0
+    assert failures.requests > 0
+    assert failures.rounds >= 2
