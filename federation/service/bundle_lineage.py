@@ -40,8 +40,7 @@ class BundleLineage:
     def bundle(self, release: Release) -> Bundle:
         """Map a release's bundle; opened once. Raises ModelError when it cannot be had."""
         if release.version not in self._loaded:
-            source = Path(release.folder) if release.task_id is None else None
-            self._loaded[release.version] = self._copies.open(_name(release), release.version, source)
+            self._loaded[release.version] = self._copies.open(_name(release), release.version, Path(release.folder))
         return self._loaded[release.version]
 
     def catalogue_hash(self, release: Release) -> bytes:

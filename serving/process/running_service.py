@@ -16,6 +16,8 @@ from fastapi import FastAPI
 
 from data.errors import ServingError
 from federation.protocol.transport import is_loopback
+from federation.storage.bundle_copies import BundleCopies
+from federation.storage.objects import open_objects
 from recsys.catalogue.bundle import Bundle
 from serving.access import OPEN_APP, Access
 from serving.http.app import create_app
@@ -35,11 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """The bundles and settings to be served; goes to worker processes as it is."""
+    """The bundles and settings to be served; goes to worker processes as it is.
+
+    copies: the folder that bundles are copied into and served from; None for the state's own.
+    """
 
     bundle: Path
     older: tuple[Path, ...]
     settings: Settings
+    copies: Path | None = None
 
     def check(self) -> None:
         """Check the job; raises ServingError for what would be open to others by mistake."""
@@ -93,16 +99,16 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
         book = None if url is None else _followed(open_book(url), stack)
         if book is not None:
             book.on_first_key(lambda: mark(job.bundle))
-        stores = None if url is None else _stores(url, stack)
+        stores = _stores(job, url, stack)
         options: dict[str, Any] = {
             "stores": stores,
             "access": Access(book, needs_no_key=settings.open),
-            "state": None if stores is None else StateHealth(stores.engine).probe,
+            "state": None if url is None else StateHealth(stores.engine).probe,
             "observers": _observers(settings, stack),
         }
         if settings.federation is None:
-            bundles = [Bundle.load(folder) for folder in (job.bundle, *job.older)]
-            if stores is not None:
+            bundles = [_copied(folder, stores) for folder in (job.bundle, *job.older)]
+            if url is not None:
                 _added(stores, bundles)
             app = create_app(bundles, settings.service(), **options)
         else:
@@ -212,8 +218,18 @@ def _added(stores: Stores, bundles: list[Bundle]) -> None:
         stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)
 
 
-def _stores(url: str, stack: ExitStack) -> Stores:
-    stores = Stores.open(url)
+def _copied(folder: Path, stores: Stores) -> Bundle:
+    """Map the copy of a bundle, made if there is none: nobody who overwrites the folder shortens what is mapped."""
+    bundle = Bundle.load(folder)
+    if stores.copies is not None:
+        stores.copies.add(bundle.version, folder, bundle.version)
+    return stores.bundles.load(bundle.version, str(folder))
+
+
+def _stores(job: Job, url: str | None, stack: ExitStack) -> Stores:
+    objects = None if job.settings.objects is None else open_objects(job.settings.objects)
+    copies = None if job.copies is None else BundleCopies(job.copies, objects)
+    stores = Stores.passing(copies) if url is None else Stores.open(url, copies)
     stack.callback(stores.close)
     return stores
 

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     access_log: AccessLogKind = Field("errors", description="A JSON line a request: off, errors or all.")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Of everything else.")
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP address for traces; needs the extra otel.")
+    bundle_folder: Path | None = Field(
+        None, description="Where bundles are copied to and served from; default: the state's folder, or a passing one."
+    )
+    objects: str | None = Field(
+        None, description="Object store, such as s3://bucket/shop, through which hosts of one state share bundles."
+    )
     index_folder: Path | None = Field(None, description="Where built indexes are kept between starts.")
     keep_bundles: int = Field(
         KEEP, ge=0, le=100, description="Bundles answered beside the current one; for older ones a device fetches it."

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -303,3 +304,22 @@ def keep_asking(url: str, stop: threading.Event, faults: list[str]) -> None:
             httpx.get(f"{url}/healthz", timeout=30.0).raise_for_status()
         except httpx.HTTPError as error:
             faults.append(repr(error))
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_bundle_that_is_overwritten_while_it_is_served_changes_nothing(tmp_path: Path, with_state: bool) -> None:
+    options = (f"--state={tmp_path / 'state'}",) if with_state else ()
+    with serving(tmp_path, "--workers=2", *options) as running:
+        until(lambda: answers(running.url) == 307)
+        until(lambda: len(running.children()) == 2)
+        workers = running.children()
+        current = httpx.get(f"{running.url}/v1/catalogue/current", timeout=30.0, follow_redirects=True)
+        for path in (tmp_path / "b").iterdir():
+            path.write_bytes(b"")  # in place, as `cp` and rsync --inplace do: what is mapped would shrink
+        asked = {"mode": "profile", "bundle_version": current.url.path.split("/")[-1], "profile": [0.1] * 8}
+        for _ in range(20):
+            answer = httpx.post(f"{running.url}/v1/recommendations", json=asked, timeout=30.0)
+            assert (answer.status_code, len(answer.json().get("items", ()))) == (200, 20), answer.text
+        assert httpx.get(current.url, timeout=30.0).content == current.content
+        assert running.children() == workers  # none has died of SIGBUS
+    assert not list(Path(tempfile.gettempdir()).glob(f"ownshelf-bundles-*/{asked['bundle_version']}"))
