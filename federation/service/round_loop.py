@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from federation.service.attempts import Attempts
+from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.experiment_windows import ExperimentRounds
 from federation.service.round_lock import round_lock
@@ -26,11 +27,13 @@ class RoundLoop:
         advances: bool = True,
         idle_s: float = 0.5,
         experiments: ExperimentRounds | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         """serve: told the bundles to serve, the active one first. advances: False only follows other processes; of
         those with True, the one that holds the lock advances. experiments: whose windows are advanced beside rounds.
+        clocks: by which nothing is advanced while they disagree.
         """
-        self._experiments = experiments
+        self._experiments, self._clocks = experiments, clocks
         self._coordinator, self._serve = coordinator, serve
         self._advances, self._idle_s = advances, idle_s
         self._attempts = Attempts(idle_s, LONGEST_WAIT_S)
@@ -53,13 +56,25 @@ class RoundLoop:
             self._lock.drop()
 
     def _run(self) -> None:
-        tasks = {"serving": self._follow, "training": self._advance_training, "experiments": self._advance_experiments}
+        tasks = {
+            "clocks": self._look_at_clocks,
+            "serving": self._follow,
+            "training": self._advance_training,
+            "experiments": self._advance_experiments,
+        }
         wait = 0.0
         while not self._stopped.wait(wait):
             moved = [self._attempts.run(name, time.time(), task) for name, task in tasks.items()]
             wait = 0.0 if any(moved) else self._idle_s
 
+    def _look_at_clocks(self) -> bool:
+        if self._clocks is not None:
+            self._clocks.measure()
+        return False
+
     def _is_ours(self) -> bool:
+        if self._attempts.failures("clocks"):
+            return False
         return self._advances and not self._stopped.is_set() and self._lock.hold()
 
     def _follow(self) -> bool:

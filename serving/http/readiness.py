@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from prometheus_client.metrics_core import Metric
 
+from data.errors import OwnshelfError
 from federation.storage.database import reason_of
 from serving.http.metrics import age_s, gauge
 from serving.refusal import Refusal
@@ -47,9 +48,8 @@ class Readiness:
                     f"index: recall {current.recall:.3f}, must be at least {self._floor:g}",
                     {"reason": "index"},
                 )
-        problem = None if self._state is None else await self._state_problem()
-        if problem is not None:
-            raise Refusal("not_ready", f"state: {problem}", {"reason": "state"})
+        if self._state is not None:
+            await self._check_state()
         return self._first().version
 
     def gauges(self) -> Iterable[Metric]:
@@ -78,13 +78,16 @@ class Readiness:
     def _first(self) -> ServedBundle:
         return self._apps.of(self._apps.names()[0]).current
 
-    async def _state_problem(self) -> str | None:
+    async def _check_state(self) -> None:
         """Ask the state one question at a time, so that a state that hangs takes one thread and not all of them."""
         assert self._state is not None
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(None, self._state)
         done, _ = await asyncio.wait([self._asking], timeout=STATE_TIMEOUT_S)
         if not done:
-            return f"does not answer within {STATE_TIMEOUT_S:g} s"
+            raise Refusal("not_ready", f"state: does not answer within {STATE_TIMEOUT_S:g} s", {"reason": "state"})
         error = self._asking.exception()
-        return None if error is None else f"does not answer ({reason_of(error)})"
+        if isinstance(error, OwnshelfError):  # its words are ours
+            raise Refusal("not_ready", str(error), {"reason": getattr(error, "reason", "state")})
+        if error is not None:
+            raise Refusal("not_ready", f"state: does not answer ({reason_of(error)})", {"reason": "state"})

@@ -22,6 +22,7 @@ from data.errors import FederationError, OwnshelfError, ServingError
 from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.transport import check_address, is_loopback
+from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
@@ -231,6 +232,10 @@ class FederationFile:
             custodian_key=self.custodian_key,
             suite=self.rounds.suite.without_proofs,
         )
+
+    def clocks(self, coordinator: Coordinator) -> Clocks:
+        """Watch this host's clock against the custodian's and the database's."""
+        return Clocks(self._custodian().time, coordinator.store.engine)
 
     def _custodian(self) -> CustodianClient:
         """Make a client that gives up soon: each round is tried again later by itself, and others wait meanwhile."""

@@ -33,6 +33,8 @@ from serving.state.stores import Stores
 if TYPE_CHECKING:
     from federation.service.coordinator import Coordinator
     from federation.service.experiment_windows import ExperimentRounds
+    from serving.http.resources.federation_routes import TokenDesk
+    from serving.process.federation_file import FederationFile
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,14 @@ def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
     """Advance rounds in this process, which answers nobody. Yields the bundles that they start from."""
     from federation.service.round_loop import RoundLoop
 
-    coordinator, _, experiments, advances = _started(settings, bundle)
-    loop = RoundLoop(coordinator, lambda _: None, advances=advances, experiments=experiments)
+    coordinator, _, experiments, file = _started(settings, bundle)
+    loop = RoundLoop(
+        coordinator,
+        lambda _: None,
+        advances=file.advances,
+        experiments=experiments,
+        clocks=file.clocks(coordinator),
+    )
     loop.start()
     try:
         yield coordinator.bundles()
@@ -161,16 +169,22 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     from federation.service.round_loop import RoundLoop
     from serving.http.resources.experiment_routes import add_experiments
     from serving.http.resources.federation_routes import add_federation
-    from serving.process.federation_file import FederationFile
 
-    assert job.settings.federation is not None
-    coordinator, desk, experiments, may_advance = _started(job.settings, job.bundle)
-    bundles = coordinator.bundles()
+    coordinator, desk, experiments, file = _started(job.settings, job.bundle)
+    bundles, clocks, probe = coordinator.bundles(), file.clocks(coordinator), options["state"]
+
+    def usable() -> None:
+        probe()
+        clocks.check()
+
+    options["state"] = usable
     app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
-    add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
+    add_federation(app, coordinator, desk, file.intake)
     add_experiments(app, experiments)
     shelf = app.state.apps.of(OPEN_APP)
-    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance, experiments=experiments)
+    loop = RoundLoop(
+        coordinator, shelf.replace, advances=advances and file.advances, experiments=experiments, clocks=clocks
+    )
     loop.start()
     stack.callback(coordinator.stop)
     stack.callback(experiments.stop)
@@ -178,14 +192,14 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     return app, bundles
 
 
-def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, ExperimentRounds, bool]:
+def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, TokenDesk, ExperimentRounds, FederationFile]:
     from serving.process.federation_file import FederationFile
 
     assert settings.federation is not None
     file = FederationFile.read(settings.federation)
     file.check_host(settings.host)
     coordinator, desk = file.start(bundle, int(time.time()))
-    return coordinator, desk, file.experiments(coordinator, desk), file.advances
+    return coordinator, desk, file.experiments(coordinator, desk), file
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from federation.storage.key_files import load_or_make_key
 from tests.federation.custodian.a_custodian import SERVICE
 
 ROOT = Path(__file__).parents[3]
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)

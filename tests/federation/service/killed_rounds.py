@@ -58,7 +58,7 @@ SETTINGS = {
     "keep_sums": 1_000,
 }
 OCTETS = {"content-type": "application/octet-stream"}
-GIVE_UP_S = 60.0
+GIVE_UP_S = 600.0
 
 Found = TypeVar("Found")
 
