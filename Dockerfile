@@ -10,7 +10,7 @@ COPY data ./data
 COPY recsys ./recsys
 COPY federation ./federation
 COPY serving ./serving
-RUN /opt/ownshelf/bin/pip install ".[postgres,otel]"
+RUN /opt/ownshelf/bin/pip install ".[hosts,otel]"
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/ownshelf --create-home ownshelf

@@ -33,13 +33,16 @@ class BundleCopies:
         return self.folder / name
 
     def add(self, name: str, source: Path, version: str) -> Path:
-        """Copy a bundle, for all hosts; its place here. Raises ModelError for another version, OSError."""
-        self._copy(name, source, version)
-        self.share(name)
+        """Copy a bundle, for all hosts; its place here. Raises ModelError for another version, or without room."""
+        try:
+            self._copy(name, source, version)
+            self.share(name)
+        except OSError as error:
+            raise ModelError(f"bundle {version}: cannot be copied ({error.strerror or error})") from None
         return self.path(name)
 
     def share(self, name: str) -> None:
-        """Upload a bundle of this host's folder, its manifest last: what has one is whole."""
+        """Upload a bundle of this host's folder, its manifest last: what has one is whole. Raises OSError."""
         if self._objects is None:
             return
         with suppress(FileNotFoundError):  # a manifest holds the hashes of all other files
@@ -68,10 +71,7 @@ class BundleCopies:
             except OSError as error:
                 raise ModelError(f"bundle {version}: cannot be fetched now ({error})") from None
         assert source is not None
-        try:
-            self.add(name, source, version)
-        except OSError as error:
-            raise ModelError(f"bundle {version}: cannot be copied ({error.strerror or error})") from None
+        self.add(name, source, version)
         return _checked(self.path(name), version)
 
     def names(self) -> set[str]:

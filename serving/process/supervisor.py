@@ -30,6 +30,8 @@ LEAST_START_S, START_FACTOR = 60.0, 10.0
 """A later worker may take so many times as long as the slowest before it: the machine may be busier then."""
 SILENT_S = 60.0
 """A worker whose threads do not run for so long hangs. Busy ones are late by seconds."""
+LAST_WAIT_S = 60.0
+"""For a worker that was told to end, beyond the time that it was given for that."""
 ORPHAN_LOOK_S = 0.5
 
 
@@ -102,8 +104,12 @@ class Supervisor:
             everyone = [*self._workers, *self._retired, *([self._successor] if self._successor else [])]
             for worker in everyone:
                 worker.tell(signal.SIGTERM)
+            give_up = time.monotonic() + self._drain_s + (self._config.timeout_graceful_shutdown or 0) + LAST_WAIT_S
             for worker in everyone:
-                worker.join()
+                worker.process.join(max(give_up - time.monotonic(), 0.0))
+                if worker.process.exitcode is None:  # hangs: nobody waits for ever
+                    worker.kill()
+                    worker.join()
 
     def _new(self) -> Worker:
         worker = Worker(self._config, self._sockets, self._drain_s)

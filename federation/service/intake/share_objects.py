@@ -6,18 +6,23 @@ An object store has no append, so that a segment is what one commit brought. It 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Sequence
 
 from federation.service.intake.share_files import ShareLocation, ShareLost, lost_places
 from federation.storage.crash_points import crash_point
 from federation.storage.objects import Objects
 
+LIST_EVERY_S = 30.0
+
 
 class ShareObjects:
-    """The shares of all rounds below one prefix. Safe in threads."""
+    """The shares of all rounds below one prefix. One thread appends, one destroys; any may read."""
 
     def __init__(self, objects: Objects, prefix: str) -> None:
         self._objects, self._prefix = objects, prefix
+        self._listed: set[str] = set()
+        self._listed_at: float | None = None
 
     def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[ShareLocation]:
         """Write shares as one object, and return where each begins in it. Raises OSError."""
@@ -52,10 +57,14 @@ class ShareObjects:
     def destroy(self, task_id: str) -> None:
         """Delete every share of a round; again is fine."""
         self._objects.delete(f"{self._prefix}/{task_id}")
+        self._listed.discard(task_id)
 
     def rounds(self) -> set[str]:
-        """List the task_ids that have shares."""
-        return self._objects.folders(self._prefix)
+        """List the task_ids that had shares LIST_EVERY_S ago or since: a listing costs money, and is asked for often."""
+        now = time.monotonic()
+        if self._listed_at is None or now - self._listed_at >= LIST_EVERY_S:
+            self._listed, self._listed_at = self._objects.folders(self._prefix), now
+        return set(self._listed)
 
     def release(self) -> None:
         """Do nothing: no segment stays open."""

@@ -87,4 +87,4 @@ def test_a_host_two_hours_ahead_closes_no_round_and_is_not_ready(line: Line, tmp
     assert refused.value.details == {"reason": "clock"}
     loop._attempts.run("clocks", NOW + 60, loop._look_at_clocks)
     assert loop._advance_training()
-    loop.stop()
+    loop._lock.drop()
