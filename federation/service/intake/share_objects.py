@@ -60,7 +60,7 @@ class ShareObjects:
         self._listed.discard(task_id)
 
     def rounds(self) -> set[str]:
-        """List the task_ids that had shares LIST_EVERY_S ago or since: a listing costs money, and is asked for often."""
+        """List the task_ids that had shares, as of LIST_EVERY_S ago or later: a listing costs money."""
         now = time.monotonic()
         if self._listed_at is None or now - self._listed_at >= LIST_EVERY_S:
             self._listed, self._listed_at = self._objects.folders(self._prefix), now
