@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,7 @@ def checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, Any]) ->
         yield _guarded("bundle", lambda folder=folder: _bundle(folder, settings), "train or copy it again")  # type: ignore[misc]
     if settings.federation is not None:
         yield _guarded("federation", lambda: _federation(settings), "see docs/federation.md")
+    yield from _objects(settings)
     yield _guarded("state", lambda: _state(settings), "see --state; docs/operate.md")
     yield _guarded("keys", lambda: _keys(Job(bundle, older, settings)), "ownshelf keys create, or --open")
     yield _guarded("tls", lambda: _tls(settings), "give --tls-cert and --tls-key; ownshelf certs makes some to try")
@@ -103,6 +104,25 @@ def _federation(settings: Settings) -> Check:
     if not file.plan.private:
         return Check("federation", "warning", "privacy is off (noise_multiplier=0)", "make a plan: ownshelf plan")
     return Check("federation", "ok", f"{settings.federation}: ε {file.plan.epsilon:g}")
+
+
+def _objects(settings: Settings) -> Iterator[Check]:
+    """Check the object stores: of a state's bundles, and of live training."""
+    from federation.storage.objects import open_objects
+
+    urls = {settings.objects}
+    if settings.federation is not None:
+        from serving.process.federation_file import FederationFile
+
+        with suppress(OwnshelfError):  # said before
+            urls.add(FederationFile.read(settings.federation).objects)
+
+    def answers(url: str) -> Check:
+        open_objects(url).sizes("serve-check")
+        return Check("objects", "ok", f"{url} answers")
+
+    for url in sorted(filter(None, urls)):
+        yield _guarded("objects", lambda url=url: answers(url), "see docs/operate.md, Several hosts")  # type: ignore[misc]
 
 
 def _state(settings: Settings) -> Check:
