@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
+from recsys.evaluation.arm_names import DEVICE_ARMS, LISTED_ARMS, ListedArm
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 """Experiments, layers and surfaces; with a version, an id still fits a task's subject."""
@@ -20,12 +21,8 @@ VERSION = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 MAX_WEIGHT = 10_000
 
-Model = Literal["personalized", "personalized_no_repeat", "global", "global_profile", "local"]
 Mode = Literal["device", "cluster", "noised", "profile"]
-MODELS, MODES = get_args(Model), get_args(Mode)
-
-DRAFTED_MODELS = (None, "personalized", "personalized_no_repeat", "global")
-"""Models whose whole list a device makes from the one catalogue it holds, so that two can be drafted there."""
+MODES = get_args(Mode)
 
 
 def within(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
@@ -66,7 +63,7 @@ class ArmSettings:
     or more. bundle_version: of the shared model.
     """
 
-    model: Model | None = None
+    model: ListedArm | None = None
     mode: Mode | None = None
     bundle_version: str | None = None
     diversity: float | None = None
@@ -75,7 +72,7 @@ class ArmSettings:
 
     def __post_init__(self) -> None:
         checks: dict[str, Callable[[Any], None]] = {
-            "model": lambda value: one_of("settings.model", value, MODELS),
+            "model": lambda value: one_of("settings.model", value, LISTED_ARMS),
             "mode": lambda value: one_of("settings.mode", value, MODES),
             "bundle_version": lambda value: check_name("settings.bundle_version", value, VERSION),
             "diversity": lambda value: within("settings.diversity", value, 0, 1),
@@ -104,7 +101,7 @@ def check_drafted(arms: Sequence[Arm]) -> None:
     if len(arms) != 2 or arms[0].weight != arms[1].weight:
         raise DataError(f"arms={len(arms)}: must be 2 of equal weight, for both make every interleaved list")
     for arm in arms:
-        one_of(f"arm {arm.name}: settings.model of an interleaved arm", arm.settings.model, DRAFTED_MODELS)
+        one_of(f"arm {arm.name}: settings.model of an interleaved arm", arm.settings.model, (None, *DEVICE_ARMS))
         one_of(f"arm {arm.name}: settings.mode of an interleaved arm", arm.settings.mode, (None, "device"))
         if arm.settings.bundle_version is not None:
             raise DataError(f"arm {arm.name}: settings.bundle_version: must be left out, a device has one catalogue")

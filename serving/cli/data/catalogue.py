@@ -19,7 +19,7 @@ from data.feeds.feed import Feed
 from data.log_reading.opening.feed_files import open_feed
 from data.log_reading.opening.sources import files_of
 from data.values.numbers import Locale as NumberLocale
-from serving.cli.data.ingest import Locale
+from serving.cli.data.log_options import Locale
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import AsJson
 from serving.cli.output import console, errors, print_json
@@ -36,7 +36,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Difference:
-    """What a feed says otherwise than the last time. put: item_id → fields; gone: items that it has no more."""
+    """Changes of a feed since the last time. put: item_id → fields; gone: items that it has no more."""
 
     put: dict[str, dict[str, Any]]
     gone: tuple[str, ...]

@@ -17,7 +17,7 @@ from serving.cli.options import AsJson
 from serving.cli.output import errors
 
 MUCH_SCATTER = 0.1
-"""Of its cap: where caps cut little, shoppers' counts and money have standard deviations of 0.01 to 0.2 of them."""
+"""A large standard deviation, as a share of the cap: where caps cut little, counts and money have 0.01 to 0.2 of it."""
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -144,7 +144,7 @@ def _definition(name: str, service: str | None, key: str | None, ca: Path | None
 def results(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
     """Show what the sums say so far."""
     told = ask("GET", f"/{experiment}/results", service, key, ca)
-    words = [f"{one['arm']}: {one['text']}" for one in told["verdicts"] or ()]
+    words = [f"{verdict['arm']}: {verdict['text']}" for verdict in told["verdicts"] or ()]
     _print(told, "\n".join(words) or f"{experiment}: no window is summed yet", as_json)
 
 
