@@ -88,7 +88,7 @@ class ComparisonResult:
 
 
 def compare_models(
-    asked: Question,
+    question: Question,
     recipe: Recipe,
     *,
     seed: int,
@@ -108,38 +108,44 @@ def compare_models(
     n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
     table; then there is no mix, which orders a few hundred items and not whatever is drawn.
     """
-    warm = np.count_nonzero((asked.histories.counts > 0) & (asked.split.test.counts > 0))
+    warm = np.count_nonzero((question.histories.counts > 0) & (question.split.test.counts > 0))
     if not warm:
         raise DataError(
-            f"split {asked.split.name}: none of the users with later events has a history; "
+            f"split {question.split.name}: none of the users with later events has a history; "
             "try the protocol sessions, or another moment"
         )
     wanted = tuple(models) or DEFAULT_ARMS
     if unknown := [name for name in wanted if name not in ARMS]:
         raise DataError(f"models={','.join(unknown)}: must be among {', '.join(ARMS)}")
-    log = asked.split.train
+    log = question.split.train
     rounds = replace(recipe.train, rounds=0, intent=None) if table is not None else recipe.train
-    training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
+    training = train(log, rounds, seed=seed, now=question.now, on_round=on_round)
     if table is not None:
-        training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
+        training = replace(training, table=replace(table, trend=trend(log, question.now, rounds.trend_half_life)))
     if n_negatives is not None:
         mix = None
     elif table is None and recipe.mix is not None and recipe.train.strategy == "profile":
-        mix = learn_mix(asked, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
+        mix = learn_mix(question, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):
         if name == "personalized_no_repeat" and mix is None and not recipe.serve.repeat_weight:
             continue
-        arms.append(_arm(name, asked, recipe, training, mix, seed))
+        arms.append(_arm(name, question, recipe, training, mix, seed))
     if n_negatives is None:
         evaluation = evaluate(
-            arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
+            arms, question.split, histories=question.histories, k=k, now=question.now, bootstrap=bootstrap, seed=seed
         )
     else:
         evaluation = evaluate_sampled(
-            arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
+            arms,
+            question.split,
+            accept_sampled=True,
+            n_negatives=n_negatives,
+            k=k,
+            now=question.now,
+            bootstrap=bootstrap,
             seed=seed,
-        )  # fmt: skip
+        )
     return ComparisonResult(evaluation, training, f"ndcg@{k}", mix)
 
 
@@ -148,10 +154,10 @@ STRATEGY_OF: Mapping[str, Strategy] = {"local": "local", "fine_tune": "fine-tune
 
 
 def _arm(
-    name: str, asked: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
+    name: str, question: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
 ) -> Recommender:
     """Make an arm of the comparison; what is personalized is as the recipe's strategy makes it."""
-    log, now = asked.split.train, asked.now
+    log, now = question.split.train, question.now
     if name in ("personalized", "personalized_no_repeat"):
         repeat = name == "personalized"
         return arm_of(recipe.train.strategy, training.table, recipe.serve, name, mix=mix, repeat=repeat)

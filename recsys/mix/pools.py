@@ -66,7 +66,7 @@ class Pools:
 
     @property
     def own(self) -> npt.NDArray[np.bool_]:
-        """Whether an entry is an item of the device's own history, (m,)."""
+        """True where an entry is an item of the device's own history, (m,)."""
         owned: npt.NDArray[np.bool_] = self.features[:, _COLUMN["own"]] > 0
         return owned
 
@@ -87,7 +87,7 @@ class Signals:
 
     @cached_property
     def solver(self) -> Solver:
-        """Of the profiles; made once, for it looks at the whole table."""
+        """The solver of the profiles; made once, for it looks at the whole table."""
         return self.make_solver(self.table, self.config)
 
 

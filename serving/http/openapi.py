@@ -154,7 +154,8 @@ def language_schemas(catalogues: Sequence[pl.DataFrame]) -> dict[str, dict[str, 
     kinds: dict[str, Any] = dict(FIELDS)
     for catalogue in catalogues:
         for name in fields_of(catalogue):
-            kinds.setdefault(name, column_kind(catalogue.schema[name.removeprefix("attributes.")]))
+            if name not in kinds:  # a catalogue may lack the columns of fields
+                kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
     columns = [name for name, kind in kinds.items() if kind in CONDITIONS]
     fields = [(f"field_{at}", CONDITIONS[kinds[name]]) for at, name in enumerate(columns)]
     joins = [("not_", RawFilter), ("any_", SeveralFilters), ("all_", SeveralFilters)]
