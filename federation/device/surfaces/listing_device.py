@@ -109,6 +109,9 @@ class ListingDevice(ABC):
         """
         name = placement if isinstance(placement, str) else None
         length = placement if isinstance(placement, int) else top_k
+        if length is not None:
+            check_top_k(length)
+        only = None if filter is None else parse_filter(filter)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
@@ -121,8 +124,7 @@ class ListingDevice(ABC):
                 state, catalogue, name or "", catalogue.placements.named(name or "for-you"), asked, micros(now)
             )
         length = 10 if length is None else length
-        check_top_k(length)
-        selection = Selection(None if filter is None else parse_filter(filter), diversity or 0.0, reasons)
+        selection = Selection(only, diversity or 0.0, reasons)
         left_out = without_seen(state, exclude) if unseen else exclude
         by = own_arm(catalogue, repeat, arm)
         listed = rank(state, catalogue, micros(now), length, left_out, by, selection, bool(unseen))
