@@ -31,9 +31,10 @@ Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 2
 """A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
 
-MINOR = 3
+MINOR = 4
 """Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
-is to come back. 2: what was named in mode cluster. 3: an event's price and availability."""
+is to come back. 2: what was named in mode cluster. 3: which reports were taken back, where an answer of mode cluster
+lies. 4: an event's price and availability."""
 
 EXPORT_FORMAT = 1
 

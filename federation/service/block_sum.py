@@ -38,6 +38,18 @@ class Custodian(Protocol):
         """Prove that a task is in its public log. Raises ForeignTask and LogRefused."""
         ...
 
+    def log_clusters(self, version: str, content_hash: bytes) -> None:
+        """Log the hash of a version's clusters file. Raises TaskRefused for a second one of a version."""
+        ...
+
+    def clusters_proof(self, version: str, since: int) -> bytes:
+        """Prove that a version's clusters file is in its public log. Raises ForeignTask and LogRefused."""
+        ...
+
+    def no_answer(self, task_id: str) -> bytes:
+        """State which blocks of a closed round it never answered. Raises ForeignTask; RoundOpen before."""
+        ...
+
     def close(self, task_id: str) -> None:
         """Destroy the round's key. Raises ForeignTask for a task it never signed."""
         ...

@@ -18,6 +18,7 @@ from federation.learning.item_step import StepState
 from federation.service.releases import Release
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.catalogue import encode_catalogue
+from recsys.mix.model import MixModel
 from recsys.model.items import ItemTable
 
 
@@ -75,9 +76,15 @@ class BundleLineage:
         np.savez(buffer, allow_pickle=False, **values)
         write_atomically(self._steps / f"{task_id}.npz", buffer.getvalue())
 
-    def publish(self, task_id: str, base: Bundle, privacy: str, training: Mapping[str, Any]) -> Release:
-        """Write the bundle that follows base by a round's item step. training: added to what base's manifest says."""
+    def publish(
+        self, task_id: str, base: Bundle, privacy: str, training: Mapping[str, Any], mix: MixModel | None = None
+    ) -> Release:
+        """Write the bundle that follows base by a round, with the table of the step that was kept for it.
+
+        training: added to what base's manifest says. mix: base's by default.
+        """
         state = self.step_of(task_id)
+        mix = base.mix if mix is None else mix
         trained = base.table.part(base.table.trained)
         embeddings, mean = np.array(base.table.item_embeddings), np.array(base.table.mean_profile)
         embeddings[:, trained] = state.item_embeddings
@@ -94,7 +101,7 @@ class BundleLineage:
             data_hash=f"live:{task_id}",
             privacy=privacy,
             training={**base.manifest["training"], **training},
-            mix=base.mix,
+            mix=mix,
             surfaces=base.surfaces,
             placements=base.placements,
             overwrite=True,

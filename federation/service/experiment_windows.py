@@ -5,6 +5,7 @@ One process advances windows; any number take reports.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from functools import partial
@@ -42,11 +43,15 @@ class ExperimentRounds:
         custodian_key: bytes,
         issuer_reports: int = 1_000_000,
         suite: Suite = Suite.X25519,
+        patience_s: float = math.inf,
     ) -> None:
-        """shares: a folder of its own. custodian_key: what its tasks must be signed with."""
+        """shares: a folder of its own. custodian_key: what its tasks must be signed with.
+
+        patience_s: as of RoundMachine.
+        """
         self.store, self._suite = store, suite
         folder = ShareFolder(shares)
-        self.machine = RoundMachine(store.windows, folder, custodian, custodian_key)
+        self.machine = RoundMachine(store.windows, folder, custodian, custodian_key, patience_s)
         self._open: dict[str, StoredWindow] = {}
         self._looking = threading.Lock()
         self.intake = Intake(
@@ -81,6 +86,10 @@ class ExperimentRounds:
     def max_report_bytes() -> int:
         """Bound the bytes of a report to any window, one that another process has just opened too."""
         return MAX_HEAD_BYTES + 4 * MAX_COORDINATES
+
+    def busy(self) -> bool:
+        """Check if the custodian is being asked for something."""
+        return self.machine.errands.busy()
 
     def stop(self) -> None:
         """Commit what is waiting."""

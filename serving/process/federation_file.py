@@ -39,6 +39,8 @@ from serving.state.tokens import SignedTokens
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
 EXPERIMENT_SHARES = "experiment-shares"
 CUSTODIAN_PATIENCE_S = 2.0
+ROUNDS_WAIT_S = 1.0
+"""Other rounds wait so long for one that asks the custodian, and then go on without it."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class FederationFile:
             tokens,
             custodian_key=self.custodian_key,
             app=OPEN_APP,
+            patience_s=ROUNDS_WAIT_S,
         )
         coordinator.begin(bundle, now)
         mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
@@ -184,6 +187,7 @@ class FederationFile:
             desk.tokens,
             custodian_key=self.custodian_key,
             suite=self.rounds.suite.without_proofs,
+            patience_s=ROUNDS_WAIT_S,
         )
 
     def _custodian(self) -> CustodianClient:

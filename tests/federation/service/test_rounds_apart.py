@@ -257,6 +257,8 @@ def test_a_block_without_an_answer_costs_no_other_block(line: Line) -> None:
 
     class Answers:
         open_round, close = line.custodian.open_round, line.custodian.close
+        log_proof, log_clusters = line.custodian.log_proof, line.custodian.log_clusters
+        no_answer = line.custodian.no_answer
 
         def answer(self, batch: Batch) -> Answer:
             if batch.block == 0:
@@ -307,6 +309,9 @@ class Counted:
 
     def refresh(self) -> None:
         pass
+
+    def busy(self) -> bool:
+        return False
 
     def advance(self, now: int) -> bool:
         self.n += 1
