@@ -106,6 +106,8 @@ class BundleLineage:
             privacy=privacy,
             training={**base.manifest["training"], **training},
             mix=mix,
+            surfaces=base.surfaces,
+            placements=base.placements,
             overwrite=True,
         )
         self._copies.share(task_id)

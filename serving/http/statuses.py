@@ -3,6 +3,7 @@
 STATUS = {
     "invalid_request": 422,
     "device_mode": 422,
+    "needs_device": 422,
     "unknown_item": 404,
     "unknown_bundle": 404,
     "not_found": 404,

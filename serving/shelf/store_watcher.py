@@ -71,6 +71,9 @@ class StoreWatcher:
                 shelf.epoch = f"{heads[app, EPOCH]:014x}"
                 if heads.get((app, ITEMS), 0) > shelf.sequence:
                     shelf.apply(self._stores.items.changes(app, shelf.sequence))
+                    stored = self._stores.placements.get(app)
+                    if stored is not None:
+                        shelf.set_placements(stored.placements, stored.sequence)
 
     def start(self) -> None:
         """Follow from now on."""

@@ -15,6 +15,7 @@ from federation.storage.database import open_engine, reading, sqlite_url
 from serving.state.bundle_store import BundleStore
 from serving.state.counters import heads
 from serving.state.item_store import ItemStore
+from serving.state.placement_store import PlacementStore
 from serving.state.state_url import STATE_FILE, copies_folder
 from serving.state.traffic import Traffic
 
@@ -26,11 +27,13 @@ class Stores:
     engine: Engine
     copies: BundleCopies | None = None
     items: ItemStore = field(init=False)
+    placements: PlacementStore = field(init=False)
     bundles: BundleStore = field(init=False)
     traffic: Traffic = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", ItemStore(self.engine))
+        object.__setattr__(self, "placements", PlacementStore(self.engine))
         object.__setattr__(self, "bundles", BundleStore(self.engine, self.copies))
         object.__setattr__(self, "traffic", Traffic(self.engine))
 
