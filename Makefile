@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --editable
 
-.PHONY: runtime setup system demo test check mutation fuzz bench clean
+.PHONY: runtime setup system demo test check lock mutation fuzz bench clean
 
 # pip tells of each package that it fetches: libraries of several hundred megabytes must not look like a stop.
 $(VENV)/.runtime: pyproject.toml
@@ -44,6 +44,13 @@ demo: runtime ## the whole idea on a real log, about three minutes
 
 test: system setup ## all tests
 	$(PY) -m pytest -n 2
+
+lock: setup ## requirements.lock anew: the versions that are installed here and tested, with the hashes of PyPI
+	$(PY) -m pip freeze --exclude-editable > $(VENV)/tested.txt
+	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --no-annotate --no-header --unsafe-package torch \
+		--extra postgres --extra otel --extra hosts --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
+		--extra-index-url https://download.pytorch.org/whl/cpu --constraint $(VENV)/tested.txt \
+		--output-file requirements.lock pyproject.toml
 
 check: setup ## format, lint, types, direction of imports, known holes
 	$(VENV)/bin/ruff format --check .

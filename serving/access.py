@@ -87,6 +87,8 @@ ROUTES = _table(
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
     ("GET", "/v1/federation/log/{task_id}", ""),
+    ("GET", "/v1/federation/log/clusters/{version}", ""),
+    ("GET", "/v1/federation/no-answers", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),

@@ -29,6 +29,7 @@ from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_sh
 from federation.device.asking.client import service_client
 from federation.device.asking.clusters_file import held_clusters
 from federation.device.asking.refresh import refresh_catalogue
+from federation.device.budget.spent import DeviceExport
 from federation.device.erasure import erase_device, without_item, without_reports, without_shopper
 from federation.device.experiments.interleaving import credit
 from federation.device.experiments.observed_outcomes import with_outcomes
@@ -43,9 +44,6 @@ from federation.device.state import (
     Consent,
     DeviceState,
     Event,
-    decode_events,
-    encode_events,
-    merge,
     parse_consent,
     parse_kind,
 )
@@ -241,14 +239,14 @@ class Device(ListingDevice):
         return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
-        """Seal the history under a passphrase (≥ 8 characters), for another device of the same shopper."""
-        return seal_export(encode_events(self.state.events), passphrase)
+        """Seal history and ledger under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        return seal_export(DeviceExport.of(self.state).encode(), passphrase)
 
     def import_(self, exported: bytes, passphrase: str) -> int:
-        """Merge another device's export; an event known already is not added again. Returns events added."""
-        theirs = decode_events(open_export(exported, passphrase))
+        """Merge another device's export: what is known already is not added, what it spent counts. Events added."""
+        theirs = DeviceExport.decode(open_export(exported, passphrase))
         before = len(self.state.events)
-        state = self.change(lambda state: replace(state, events=merge(state.events, theirs)))
+        state = self.change(theirs.merged_into)
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:

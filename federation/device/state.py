@@ -31,10 +31,11 @@ Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 2
 """A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
 
-MINOR = 4
+MINOR = 5
 """Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
-is to come back. 2: what was named in mode cluster. 3: an event's price and availability.
-4: lists that were shown."""
+is to come back. 2: what was named in mode cluster. 3: which reports were taken back, where an answer of mode cluster
+lies. 4: an event's price and availability. 5: lists that were
+shown."""
 
 EXPORT_FORMAT = 1
 

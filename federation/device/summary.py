@@ -37,15 +37,17 @@ def _event(event: Event) -> dict[str, Any]:
 def show_state(state: DeviceState) -> dict[str, Any]:
     """Show what the vault holds.
 
+    participations_returned: reports that the custodian never answered, and so cost nothing but their proofs.
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
     noised, by basic composition; another guarantee of other messages, so the two are not one number.
-    cluster_answers: of a lifetime in mode cluster, and how many the default bound leaves. experiments: id, when the
-    shopper was exposed, the last window reported; the notes are what experiments may count.
+    cluster_answers: made in a lifetime of mode cluster, and how many the default bound leaves.
+    experiments: id, when the shopper was exposed, the last window reported; the notes are what experiments may count.
     """
     spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
     return {
         "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
-        "participations": len(state.participation.entries),
+        "participations": state.participation.count_since(0),
+        "participations_returned": len(state.participation.returned),
         "epsilon": spent if np.isfinite(spent) else None,
         "noised_messages": state.noise.drawn,
         "noised_epsilon": state.noise.epsilon,

@@ -41,6 +41,19 @@ def capped_popularity(log: Interactions, now: int, half_life_days: float = HALF_
     return decayed_popularity(once_a_period(log), now, half_life_days)
 
 
+def last_events(log: Interactions) -> Interactions:
+    """Keep of each device and item the last event that speaks for the item: a device counts once, as of then.
+
+    What one device adds to a count is then at most 1, however often it came back: a bulk buyer makes no trend.
+    """
+    counted = log.where(log.kind != EventKind.DISLIKE)
+    key = counted.user_idx.astype(np.int64) * log.n_items + counted.item_idx
+    _, from_the_end = np.unique(key[::-1], return_index=True)
+    keep = np.zeros(counted.n_events, dtype=np.bool_)
+    keep[counted.n_events - 1 - from_the_end] = True
+    return counted.where(keep)
+
+
 def trend(log: Interactions, now: int, half_life_days: float = HALF_LIFE_DAYS) -> npt.NDArray[np.float32]:
     """Compute the trend of each item in [0, 1], (n_items,) float32.
 

@@ -30,6 +30,7 @@ STATUS = {
     "timed_out": 503,
     "issuer_bound": 429,
     "intake_unavailable": 503,
+    "state_unavailable": 503,
     "unknown_experiment": 404,
     "experiment_state": 409,
 }

@@ -55,6 +55,8 @@ NEEDS = {
     "GET /dashboard": "",
     "GET /v1/federation/task": "",
     "GET /v1/federation/log/training-7": "",
+    "GET /v1/federation/log/clusters/v1": "",
+    "GET /v1/federation/no-answers": "",
     "POST /v1/federation/reports": "",
     "GET /healthz": "",
     "GET /readyz": "",

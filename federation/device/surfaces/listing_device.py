@@ -121,6 +121,7 @@ class ListingDevice(ABC):
         length = placement if isinstance(placement, int) else top_k
         if length is not None:
             check_top_k(length)
+        only = None if filter is None else parse_filter(filter)
         state = self.state
         catalogue = self._need(state)
         if own_settings:
@@ -136,7 +137,7 @@ class ListingDevice(ABC):
         by_rules = arranged or live.ruled
         top_k = length or surface.top_k
         asked = PlacementRequest(length, context, cart, filter, rules, exclude, diversity, unseen, repeat)
-        selection = Selection(None if filter is None else parse_filter(filter), diversity or 0.0, reasons)
+        selection = Selection(only, diversity or 0.0, reasons)
         left_out = without_seen(state, exclude) if unseen else exclude
 
         def make(settings: ArmSettings) -> Recommendations:
@@ -217,10 +218,10 @@ class ListingDevice(ABC):
         """Make a list with the service's help. What the service sees, by mode:
 
         device: nothing; the list is made of the catalogue here, which is fetched where none is held. cluster: the ids
-        of the 1 to 4 (`clusters`) nearest of the public centroids, the same ids for a whole period of `naming`; where
-        nothing may be named the list is the trend. noised: one noised direction under `noise`, the same bytes for a
-        whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
-        profile: the profile vector, for the length of one request: whoever wants that says so.
+        of the 1 to 4 (`clusters`) nearest of the public centroids, chosen as often as `naming` allows and repeated ever
+        after; where nothing may be named the list is the trend. noised: one noised direction under `noise`, the same
+        bytes for a whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is
+        needed. profile: the profile vector, for the length of one request: whoever wants that says so.
 
         mode: None takes `device` where a catalogue is held, or the shop's has at most 100,000 items; else `cluster`.
 

@@ -10,18 +10,19 @@ import numpy.typing as npt
 
 from data.errors import ServingError
 from federation.device.lists import (
-    PersonalScores,
     Recommendations,
     RecommendedRow,
     check_top_k,
     listed_items,
     own_arm,
     personal_scores,
+    profile_of,
     without_seen,
 )
 from federation.device.state import DeviceState
 from recsys.catalogue.catalogue import Catalogue
 from recsys.evaluation.arms import GlobalProfile, TableArm
+from recsys.evaluation.baselines import FixedList
 from recsys.experiments.definition.arm import ArmSettings
 from recsys.lists.placements.history_lists import OwnHistory, history_source
 from recsys.lists.placements.placement import Placement, Source
@@ -81,8 +82,11 @@ def list_placement(
     )
     unknown += items.prepared(bounds.rules).unknown
     by = own_arm(catalogue, asked.repeat or asked.settings.model is not None, asked.settings.model or "personalized")
-    scored, personal, about = score_placement(state, catalogue, placement, by, near, bounds, now)
-    by_trend = personal.profile is None and not isinstance(by, GlobalProfile)
+    profile = None if isinstance(by, FixedList | GlobalProfile) else profile_of(state, catalogue, now)
+    vector = None if profile is None else profile.vector
+    shopper = _Shopper(state, catalogue, vector, by, now)
+    scored, about = score_placement(shopper, placement, near, bounds)
+    by_trend = vector is None and not isinstance(by, GlobalProfile)
     told = Recommendations(
         (), catalogue.bundle_version, "device", "trend" if by_trend else None,
         tuple(unknown_exclude), unknown, name, placement.source, about,
@@ -100,47 +104,59 @@ def list_placement(
     source: Source = placement.source
     listed = place_list(items, placement, scored or nothing, bounds)
     if not len(listed.item_idx):
-        query = list_query(items, None if personal.profile is None else personal.profile.vector)
+        query = list_query(items, vector)
         listed, source = stand_in(items, placement, query, near, now, bounds)
         told = replace(told, about=None)
     return replace(told, items=listed_items(catalogue, listed.item_idx, listed.scores), source=source)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class _Shopper:
+    """Who a list is for. profile: (dim,), None without one. by: the arm that ranks what is for the shopper alone."""
+
+    state: DeviceState
+    catalogue: Catalogue
+    profile: npt.NDArray[np.float32] | None
+    by: TableArm
+    now: int
+
+
 def score_placement(
-    state: DeviceState,
-    catalogue: Catalogue,
-    placement: Placement,
-    by: TableArm,
-    near: Near,
-    bounds: Bounds,
-    now: int,
-) -> tuple[SourceScores | None, PersonalScores, str | None]:
-    """Score a placement's source for this device, and name the item that it is about, if any."""
-    items = catalogue.shop_items
-    allowed = items.allowed(placement.condition) & items.allowed(bounds.condition)
-    allowed[bounds.hidden] = False
-    personal = personal_scores(state, catalogue, now, by=by, new=placement.unseen, allowed=allowed)
-    vector = None if personal.profile is None else personal.profile.vector
+    shopper: _Shopper, placement: Placement, near: Near, bounds: Bounds
+) -> tuple[SourceScores | None, str | None]:
+    """Score a placement's source for this device, and name the item that it is about, if any.
+
+    What is for the shopper alone is ranked as `recommend` does it; what is beside an item or a cart by one query.
+    """
+    catalogue, items, source = shopper.catalogue, shopper.catalogue.shop_items, placement.source
     if placement.needs_history:
         scored, about = history_source(
             items,
-            placement.source,
-            own_history(state, catalogue),
-            personal.scores,
-            vector,
-            now,
+            source,
+            own_history(shopper.state, catalogue),
+            _personal(shopper, placement, bounds) if source == "buy-again" else items.trend,
+            shopper.profile,
+            shopper.now,
             sold_out_before=_sold_out_before(catalogue),
             intervals=None if catalogue.surfaces is None else catalogue.surfaces.intervals,
         )
-        return scored, personal, None if about is None else str(catalogue.shown["item_id"][about])
-    source = placement.source
-    ranked = vector is not None or isinstance(by, GlobalProfile)
-    if source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items) and ranked:
-        scored = public_source(items, source, list_query(items, vector), near, now, placement.days)
-        within = None if scored is None else scored.within
-        return None if scored is None else SourceScores(personal.scores, within), personal, None
-    query = list_query(items, vector, near.context, near.cart)
-    return public_source(items, source, query, near, now, placement.days), personal, None
+        return scored, None if about is None else str(catalogue.shown["item_id"][about])
+    query = list_query(items, shopper.profile, near.context, near.cart)
+    scored = public_source(items, source, query, near, shopper.now, placement.days)
+    alone = source in ("for-you", "rows", "on-sale", "new-for-you") and not len(near.items)
+    if scored is None or not alone or (shopper.profile is None and not isinstance(shopper.by, GlobalProfile)):
+        return scored, None
+    return SourceScores(_personal(shopper, placement, bounds), scored.within), None
+
+
+def _personal(shopper: _Shopper, placement: Placement, bounds: Bounds) -> npt.NDArray[np.float32]:
+    """Score all items as `recommend` does, among those that may be listed."""
+    items = shopper.catalogue.shop_items
+    allowed = items.allowed(placement.condition) & items.allowed(bounds.condition)
+    allowed[bounds.hidden] = False
+    return personal_scores(
+        shopper.state, shopper.catalogue, shopper.now, by=shopper.by, new=placement.unseen, allowed=allowed
+    ).scores
 
 
 def own_history(state: DeviceState, catalogue: Catalogue) -> OwnHistory:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from data.interactions import MICROS_PER_DAY, EventKind, interactions
-from recsys.model.trend import HALF_LIFE_DAYS, capped_popularity, decayed_popularity, once_a_period, trend
+from recsys.model.trend import (
+    HALF_LIFE_DAYS,
+    capped_popularity,
+    decayed_popularity,
+    last_events,
+    once_a_period,
+    trend,
+)
 
 DAY = MICROS_PER_DAY
 
@@ -74,3 +81,13 @@ def test_one_shoppers_thousands_of_views_are_no_trend():
     level = trend(interactions(user, item, time, n_users=301, n_items=9), DAY)
     assert level[0] < 0.15
     assert level[1:].tolist() == [1.0] * 8
+
+
+def test_a_device_counts_once_for_an_item_as_of_its_last_event() -> None:
+    kinds = [EventKind.PURCHASE, EventKind.PURCHASE, EventKind.VIEW, EventKind.DISLIKE, EventKind.PURCHASE]
+    log = interactions([0, 0, 1, 1, 1], [0, 0, 0, 0, 1], [0, 7 * DAY, 0, 9 * DAY, 0], n_users=2, n_items=3, kind=kinds)
+    once = last_events(log)
+    # of device 0 the purchase on day 7; of device 1 the view, for a dislike speaks for nothing
+    assert list(zip(once.user_idx, once.item_idx, once.time, strict=True)) == [(0, 0, 7 * DAY), (1, 0, 0), (1, 1, 0)]
+    assert decayed_popularity(once, 7 * DAY, 7.0).tolist() == [1.5, 0.5, 0.0]
+    assert last_events(log.where(log.time < 0)).n_events == 0
