@@ -37,14 +37,14 @@ _VISITS, _LEAVES = 21, 22
 
 @dataclass(frozen=True)
 class ShopperModel:
-    """What simulated shoppers do. visits_a_day: chance to come on a day. top_k: places of a list.
+    """What simulated shoppers do. visits_a_day: chance to come on a day. top_k: places of a list, None as the surface says.
 
     buys_listed: chance to buy each wanted item that the list has; buys_anyway: chance, a visit, to buy one wanted item
     that it does not.
     """
 
     visits_a_day: float = 0.3
-    top_k: int = 20
+    top_k: int | None = None
     buys_listed: float = 0.3
     buys_anyway: float = 0.1
 

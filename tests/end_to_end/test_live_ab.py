@@ -7,70 +7,35 @@ opens the devices' vaults.
 from __future__ import annotations
 
 import json
-import math
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from federation.device.device import Device
-from federation.learning.privacy_plan import PrivacyPlan
-from federation.learning.taste_update import Clips
-from federation.simulation.fleet import Fleet
 from federation.simulation.shop_tokens import mint_tokens
 from recsys.experiments.analysis.analysis import Look, analyse
-from recsys.experiments.definition.definition import DAY_S, Experiment
-from recsys.experiments.definition.definition_file import experiment_of
+from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.assignment import assign
-from tests.benchmarks.live_ab_world import central_sums, make_log, make_shop
-from tests.end_to_end.deployment import ROOT, Deployment
+from tests.benchmarks.live_ab import ID, LiveAb, command, play
+from tests.benchmarks.live_ab_world import central_sums
+from tests.end_to_end.deployment import Deployment
 from tests.end_to_end.searching import files_below, found_in, memory_of, pieces
 
 DEVICES = 100
-ID = "for-you-test"
-
-
-def run(*arguments: object, **env: str) -> dict[str, Any]:
-    made = subprocess.run(
-        [sys.executable, "-m", "serving.cli.main", *map(str, arguments), "--json"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | env,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return dict(json.loads(made.stdout))
-
-
-def until(what: Callable[[], bool], within_s: float = 120.0) -> None:
-    give_up = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < give_up
-        time.sleep(0.3)
 
 
 @dataclass(frozen=True)
 class Story:
-    """made, played, again, report: what the commands said. own: what those of one more device did.
+    """again: what the fleet said when it came a second time. own: what the commands of one more device said.
 
     found: place → names of the devices' secrets that were found there.
     """
 
-    made: dict[str, Any]
-    played: dict[str, Any]
+    live: LiveAb
     again: dict[str, Any]
     own: dict[str, Any]
-    report: dict[str, Any]
-    experiment: Experiment
     devices: list[Device]
     found: dict[str, set[str]]
 
@@ -78,57 +43,37 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("ab")
-    log, bundle = make_log(folder / "log", DEVICES + 20, seed=1), make_shop(folder / "bundle")
-    terms = folder / "terms.json"
-    terms.write_text(json.dumps({"max_epsilon": math.inf, "min_reports": 25}))
-    clips = Clips(rows=1.0, counts=4.0, second=1.0, first=1.0)
-    plan = PrivacyPlan.off(clips, max_participations=1, min_reports=3, max_reports=100)
-    rounds = {"rounds": 1, "goal_reports": 100, "window_s": 3_600}
-    begin = datetime.fromtimestamp(int(time.time()) - 5 * DAY_S, UTC).isoformat()
-    with Deployment(folder / "running", bundle, plan, rounds, custodian_options=(f"--experiments={terms}",)) as live:
-        here = f"--service={live.url}"
-        made = run(
-            "experiment", "quick", "--personalized-against-global", "--placement=for-you", f"--id={ID}", here,
-            f"--starts-at={begin}", "--days=6", "--outcome-days=7", "--looks=2", "--epsilon=0", "--min-reports=25",
-            f"--out={folder / 'test.yaml'}",
-        )  # fmt: skip
-        until(lambda: httpx.get(f"{live.url}/v1/experiments/{ID}/task").status_code == 200)
-        sums = f"--custodian-key={live.custodian_key}", f"--plan={live.plan_file}"
-        options = (
-            "--experiments", f"--dataset={log}", "--until=2024-04-01", here, *sums, f"--home={folder / 'fleet'}",
-            "--visits=0.5",
-        )  # fmt: skip
-        played = run("device", "--simulate", DEVICES, *options, OWNSHELF_API_KEY=live.api_key)
-        again = run("device", "--simulate", DEVICES, *options, OWNSHELF_API_KEY=live.api_key)
-        own = one_more(live, folder / "own", here, sums)
-        run("experiment", "stop", ID, here)
+    devices: list[Device] = []
+    found: dict[str, set[str]] = {}
 
-        def is_over() -> bool:
-            return run("experiment", "status", ID, here)["windows"][0]["state"] in ("summed", "failed")
+    def meanwhile(live: Deployment, options: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+        again = command(*options, OWNSHELF_API_KEY=live.api_key)
+        sums = tuple(option for option in options if option.startswith(("--custodian-key", "--plan")))
+        return again, one_more(live, folder / "own", f"--service={live.url}", sums)
 
-        until(is_over)
-        report = run("experiment", "report", ID, here)
-        experiment = experiment_of(httpx.get(f"{live.url}/v1/experiments/{ID}").json()["definition"])
-        fleet = Fleet(folder / "fleet", DEVICES)
-        devices = [*(fleet.device(number) for number in range(DEVICES)), Device.open(folder / "own")]
-        found = leaks(live, experiment, devices)
-    return Story(made, played, again, own, report, experiment, devices, found)
+    def afterwards(live: Deployment, told: LiveAb) -> None:
+        devices.extend([*map(told.fleet.device, range(DEVICES)), Device.open(folder / "own")])
+        found.update(leaks(live, told.experiment, devices))
+
+    told = play(folder, DEVICES, None, 1, meanwhile=meanwhile, afterwards=afterwards)
+    again, own = told.more
+    return Story(told, again, own, devices, found)
 
 
-def one_more(live: Deployment, home: Path, service: str, sums: tuple[str, str]) -> dict[str, Any]:
+def one_more(live: Deployment, home: Path, service: str, sums: tuple[str, ...]) -> dict[str, Any]:
     """A device whose shopper is at the command line: every call of docs/experiments.md, in order."""
     here = f"--home={home}"
-    run("device", "init", "--consent=contribute", "--key-store=file", here)
-    run("device", "refresh", service, here)
-    refreshed = run("device", "experiments", "refresh", service, here)
-    before = run("device", "experiments", "status", here)["experiments"]
-    listed = run("device", "recommend", "for-you", here)
+    command("device", "init", "--consent=contribute", "--key-store=file", here)
+    command("device", "refresh", service, here)
+    refreshed = command("device", "experiments", "refresh", service, here)
+    before = command("device", "experiments", "status", here)["experiments"]
+    listed = command("device", "recommend", "for-you", here)
     clicked = listed["items"][0]["item_id"]
-    run("device", "observe", clicked, here)
-    after = run("device", "experiments", "status", here)["experiments"]
+    command("device", "observe", clicked, here)
+    after = command("device", "experiments", "status", here)["experiments"]
     with live.client() as client:
         (token,) = mint_tokens(client, live.api_key, 1)
-    sent = run("device", "experiments", "report", service, here, *sums, "--spread=0", OWNSHELF_TOKEN=token.decode())
+    sent = command("device", "experiments", "report", service, here, *sums, "--spread=0", OWNSHELF_TOKEN=token.decode())
     return {
         "refreshed": refreshed,
         "before": before,
@@ -149,7 +94,7 @@ def leaks(live: Deployment, experiment: Experiment, devices: list[Device]) -> di
         secrets[f"{number}/secret"] = [*pieces(log.secret), log.secret.hex().encode()]
         secrets[f"{number}/times"] = [text for time in times for text in (time.to_bytes(8, "little"), b"%d" % time)]
         ids = log.shown[-1].item_ids[:6]
-        secrets[f"{number}/list"] = [json.dumps(ids).encode(), ",".join(ids).encode()]
+        secrets[f"{number}/list"] = [json.dumps(ids)[1:-1].encode(), ",".join(ids).encode()]
     places = {
         "memory of the service": memory_of(live.service.pid),
         "memory of the custodian": memory_of(live.custodian.pid),
@@ -162,11 +107,11 @@ def leaks(live: Deployment, experiment: Experiment, devices: list[Device]) -> di
 
 
 def test_everybody_lives_once_and_reports_once(story: Story) -> None:
-    assert story.made["state"] == "running"
-    assert story.played["experiments"]["statuses"] == {ID: {"accepted": DEVICES}}
-    assert story.played["experiments"]["visits"] > DEVICES
+    assert story.live.made["state"] == "running"
+    assert story.live.played["experiments"]["statuses"] == {ID: {"accepted": DEVICES}}
+    assert story.live.played["experiments"]["visits"] > DEVICES
     assert story.again["experiments"]["statuses"] in ({ID: {"too_early": DEVICES}}, {ID: {"took_part": DEVICES}})
-    assert story.report["windows"][0]["reports"] == DEVICES + 1
+    assert story.live.report["windows"][0]["reports"] == DEVICES + 1
 
 
 def test_a_device_takes_part_by_the_calls_of_the_documents(story: Story) -> None:
@@ -175,7 +120,9 @@ def test_a_device_takes_part_by_the_calls_of_the_documents(story: Story) -> None
     (before,), (after,) = own["before"], own["after"]
     assert before["exposed_at"] is None
     assert after["exposed_at"] is not None
-    assert before["arm"] == after["arm"] == assign(story.experiment, story.devices[-1].state.experiments.secret).arm
+    assert (
+        before["arm"] == after["arm"] == assign(story.live.experiment, story.devices[-1].state.experiments.secret).arm
+    )
     assert own["listed"]["experiments"] == [ID]
     assert own["sent"][ID]["status"] == "accepted"
     notes = story.devices[-1].state.experiments.notes
@@ -184,8 +131,8 @@ def test_a_device_takes_part_by_the_calls_of_the_documents(story: Story) -> None
 
 def test_the_live_verdict_is_that_of_the_central_analysis(story: Story) -> None:
     """Without noise the sums differ by the rounding of a device alone, and so do effects and verdicts."""
-    results = story.report["results"]
-    central = analyse(story.experiment, [Look(1, central_sums(story.experiment, story.devices))])
+    results = story.live.report["results"]
+    central = analyse(story.live.experiment, [Look(1, central_sums(story.live.experiment, story.devices))])
     live = {(one["metric"], one["arm"]): one for one in results["analysis"]["effects"]}
     assert {metric for metric, _ in live} == {"conversion", "revenue"}
     for effect in central.effects:
@@ -203,11 +150,11 @@ def test_every_exposure_is_of_a_list_that_was_shown(story: Story) -> None:
     exposed = 0
     for device in story.devices:
         log = device.state.experiments
-        at = log.enrolment(story.experiment).exposed_at
+        at = log.enrolment(story.live.experiment).exposed_at
         if at is not None:
             exposed += 1
             assert at in {note.time for note in log.notes if note.event == "list"}
-    counted = sum(arm["all"]["n"] for arm in story.report["results"]["arms"].values())
+    counted = sum(arm["all"]["n"] for arm in story.live.report["results"]["arms"].values())
     assert counted == pytest.approx(exposed, abs=0.5)
     assert exposed > 0.8 * DEVICES
 
@@ -217,8 +164,8 @@ def test_arms_differ_as_their_settings_say(story: Story) -> None:
     lists: dict[str | None, set[tuple[str, ...]]] = {"global": set(), "personal": set()}
     for device in story.devices[:DEVICES]:
         log = device.state.experiments
-        if log.shown and log.enrolment(story.experiment).exposed_at is not None:
-            lists[assign(story.experiment, log.secret).arm].add(log.shown[-1].item_ids)
+        if log.shown and log.enrolment(story.live.experiment).exposed_at is not None:
+            lists[assign(story.live.experiment, log.secret).arm].add(log.shown[-1].item_ids)
     assert len(lists["global"]) == 1
     assert len(lists["personal"]) > 5
 
