@@ -154,7 +154,8 @@ class ListingDevice(ABC):
         if live.interleaved is not None:
             drafted = interleave(self, live.interleaved.id, top_k, at, lists=make)
         listed = drafted or replace(make(live.settings), experiments=live.experiments)
-        expose(self, "list_requested", name, at, only=listed.experiments)
+        if listed.experiments:
+            expose(self, "list_requested", name, at, only=listed.experiments)
         return listed
 
     def mark_shown(self, listed: Recommendations, now: datetime | int | None = None) -> tuple[str, ...]:
