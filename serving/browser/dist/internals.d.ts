@@ -1,0 +1,3 @@
+export { Catalogue } from "./catalogue.js";
+export { recommend } from "./lists.js";
+export { makeProfile } from "./profile.js";
