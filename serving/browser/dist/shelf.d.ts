@@ -49,8 +49,16 @@ export class Shelf {
             share: number;
         }[];
         sent: import("./service.js").Sent[];
-        ledger: {};
+        account: {} | null;
     }>;
+    /**
+     * Take part in training with one report, if the shopper agreed; what it costs is in the ledger before it is sent.
+     * Throws ShelfError "terms" without terms and token, "storage" where no ledger can be kept, "task" for a task that is
+     * other than agreed.
+     * @param {import("./contribute.js").Timing} [timing]
+     * @returns {Promise<import("./contribute.js").Outcome>}
+     */
+    contribute(timing?: import("./contribute.js").Timing): Promise<import("./contribute.js").Outcome>;
     /** The history as JSON, for another device of the same shopper; `ownshelf device` reads it too. */
     export(): Promise<string>;
     /**
@@ -111,7 +119,11 @@ export type Options = {
     /**
      * asks the shop's backend for the right to report once
      */
-    token?: (() => Promise<string>) | undefined;
+    token?: (() => Promise<string | Uint8Array<ArrayBuffer>>) | undefined;
+    /**
+     * what a shopper who contributes agrees to; pinned by the page
+     */
+    terms?: import("./contribute/task.js").Terms | undefined;
     /**
      * of the store, for a page of several shops
      */

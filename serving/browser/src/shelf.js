@@ -5,7 +5,7 @@ import { KINDS, added, decodeEvents, encodeEvents, eventOf, knownTo, missing } f
 import { recommend } from "./lists.js";
 import { recent, withoutDislikes } from "./mix.js";
 import { Service } from "./service.js";
-import { MemoryStore, SealedStore } from "./store.js";
+import { MemoryStore, SealedStore, locked } from "./store.js";
 
 /** @typedef {import("./history.js").Event} Event */
 /** @typedef {import("./lists.js").Asked} Asked */
@@ -27,7 +27,8 @@ import { MemoryStore, SealedStore } from "./store.js";
  * @property {string} [endpoint] address of the service; this page's own origin by default
  * @property {string} [key] API key that the shop published for its pages
  * @property {Consent} [consent] of a shopper who has not chosen yet; "session" by default
- * @property {() => Promise<string>} [token] asks the shop's backend for the right to report once
+ * @property {() => Promise<string | Uint8Array<ArrayBuffer>>} [token] asks the shop's backend for the right to report once
+ * @property {import("./contribute.js").Terms} [terms] what a shopper who contributes agrees to; pinned by the page
  * @property {string} [name] of the store, for a page of several shops
  */
 
@@ -38,6 +39,7 @@ const REFRESH_MS = 10 * 60_000;
 
 /** What `open` gives. All of it runs in the page; docs/browser.md has the calls in order. */
 export class Shelf {
+  #options;
   #service;
   #name;
   /** @type {SealedStore | MemoryStore} */ #store = new MemoryStore();
@@ -54,6 +56,7 @@ export class Shelf {
 
   /** @param {Options} options */
   constructor(options) {
+    this.#options = options;
     this.#name = options.name ?? "ownshelf";
     this.#consent = checkConsent(options.consent ?? "session");
     this.#service = new Service(options.endpoint ?? "", options.key);
@@ -133,8 +136,43 @@ export class Shelf {
       recent: events.slice(-20).reverse().map(([time, item, kind]) => ({ time: time / 1000, item, kind: KINDS[kind] })),
       categories: catalogue ? topCategories(catalogue, events) : [],
       sent: [...this.#service.sent],
-      ledger: this.#state.ledger ?? [],
+      account: this.#state.account ?? null,
     };
+  }
+
+  /**
+   * Take part in training with one report, if the shopper agreed; what it costs is in the ledger before it is sent.
+   * Throws ShelfError "terms" without terms and token, "storage" where no ledger can be kept, "task" for a task that is
+   * other than agreed.
+   * @param {import("./contribute.js").Timing} [timing]
+   * @returns {Promise<import("./contribute.js").Outcome>}
+   */
+  async contribute(timing) {
+    const { terms, token } = this.#options;
+    if (!terms || !token) throw new ShelfError("terms", "contribute: open() was given no terms or no token");
+    const { contribute, emptyAccount } = await import("./contribute.js");
+    const account = (/** @type {State} */ state) =>
+      /** @type {import("./contribute.js").Account} */ (state.account ?? emptyAccount());
+    return locked(`${this.#name} contribute`, async () => {
+      await this.#inTurn(() => this.#read());
+      if (!this.#store.durable && this.#consent === "contribute") {
+        throw new ShelfError("storage", "contribute: this browser keeps no ledger, so nothing is sent");
+      }
+      return contribute({
+        service: this.#service,
+        token,
+        account: () => account(this.#state),
+        change: (change) => this.#inTurn(async () => {
+          this.#state = await this.#store.change((state) => ({ ...state, account: change(account(state)) }));
+        }),
+        agrees: () => this.#consent === "contribute",
+        fetchBundle: async () => {
+          await this.refresh();
+          return /** @type {Held} */ (this.#held).bundle;
+        },
+        history: (catalogue) => knownTo(this.#used, catalogue),
+      }, terms, timing);
+    });
   }
 
   /** The history as JSON, for another device of the same shopper; `ownshelf device` reads it too. */
@@ -168,6 +206,7 @@ export class Shelf {
       const before = this.#kept.length + this.#fresh.length;
       this.#fresh = this.#fresh.filter((event) => event[1] !== item);
       await this.#store.remove((event) => event[1] === item);
+      this.#state = await this.#store.change(withoutReport); // it may have been made of them
       await this.#read();
       return before - this.#kept.length - this.#fresh.length;
     });
@@ -198,7 +237,8 @@ export class Shelf {
       if (KEEPING.includes(wanted) && !this.#store.durable) await this.#openStore(true);
       this.#consent = wanted;
       try {
-        this.#state = await this.#store.change((state) => ({ ...state, consent: wanted }));
+        this.#state = await this.#store.change((state) =>
+          ({ ...(wanted === "contribute" ? state : withoutReport(state)), consent: wanted }));
       } catch (error) {
         this.#tell("storage", error);
       }
@@ -349,6 +389,15 @@ function topCategories(catalogue, events) {
     total += weight;
   }
   return [...weights].sort((a, b) => b[1] - a[1]).map(([category, weight]) => ({ category, share: weight / total }));
+}
+
+/**
+ * The state without a report that is not sent yet; what it cost stays.
+ * @param {State} state
+ * @returns {State}
+ */
+function withoutReport(state) {
+  return state.account ? { ...state, account: { .../** @type {object} */ (state.account), pending: null } } : state;
 }
 
 /**
