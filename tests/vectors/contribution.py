@@ -69,7 +69,8 @@ def _plan(rng: Rng) -> dict[str, Any]:
 def a_task(plan: SumPlan, key: SigningKey, **changes: Any) -> Task:
     """A signed task of a round; changes of its fields."""
     fields: dict[str, Any] = {
-        "task_id": "training-3", "round": 3, "bundle_version": "shop-1", "bundle_hash": bytes(32), "blocks": (Block(0, 1),),
+        "task_id": "training-3", "round": 3, "bundle_version": "shop-1", "bundle_hash": bytes(32),
+        "blocks": (Block(0, 1),),
         "plan": plan, "suite": Suite.X25519, "round_public_key": bytes(range(32)), "deadline": NOW + 600,
         "come_back_at": NOW + 900,
     }  # fmt: skip

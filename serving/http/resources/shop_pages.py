@@ -6,6 +6,7 @@ with their profiles. `ownshelf sdk` writes the files for the shop's own host.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import PurePath
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from starlette.responses import Response
 
 from serving.browser.files import KINDS, browser_files, scripts
 from serving.http.bodies import refusals
-from serving.http.resources.bundle_routes import names
+from serving.http.resources.bundle_routes import names, takes_gzip
 from serving.refusal import Refusal
 
 POLICY = (
@@ -24,6 +25,8 @@ POLICY = (
 )
 DEMO_ONLY = {"ownshelf-demo": "for trying out; a shop serves these files from its own host: ownshelf sdk"}
 _FILE = Annotated[str, Path(min_length=1, max_length=64)]
+_TAG = Annotated[str | None, Header()]
+_PACKING = Annotated[str, Header()]
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/javascript": {}, "text/css": {}, "image/svg+xml": {}}, "description": "The file"},
     304: {"description": "The one you have"},
@@ -42,13 +45,13 @@ def add_shop(app: FastAPI, *, on: bool) -> None:
 
     @app.get("/shop/{file}", summary="A file of the demo shop's page", response_class=Response,
              responses={**_ANSWERS, **refusals(404, 422)})  # fmt: skip
-    async def shop_file(file: _FILE, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        return _answer(file, _found(on, browser_files("shop") if on else {}, file), if_none_match)
+    async def shop_file(file: _FILE, if_none_match: _TAG = None, accept_encoding: _PACKING = "") -> Response:
+        return _answer(file, _found(on, browser_files("shop") if on else {}, file), if_none_match, accept_encoding)
 
     @app.get("/sdk/{file}", summary="A file of the browser SDK, for demos", response_class=Response,
              responses={**_ANSWERS, **refusals(404, 422)})  # fmt: skip
-    async def sdk_file(file: _FILE, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        return _answer(file, _found(on, scripts() if on else {}, file), if_none_match)
+    async def sdk_file(file: _FILE, if_none_match: _TAG = None, accept_encoding: _PACKING = "") -> Response:
+        return _answer(file, _found(on, scripts() if on else {}, file), if_none_match, accept_encoding)
 
 
 def _found(on: bool, files: dict[str, bytes], name: str) -> bytes:
@@ -59,9 +62,11 @@ def _found(on: bool, files: dict[str, bytes], name: str) -> bytes:
     return files[name]
 
 
-def _answer(name: str, content: bytes, if_none_match: str | None) -> Response:
+def _answer(name: str, content: bytes, if_none_match: str | None, accept_encoding: str) -> Response:
     tag = hashlib.sha256(content).hexdigest()
-    headers = {"etag": f'"{tag}"', "cache-control": "no-cache", **DEMO_ONLY}
+    headers = {"etag": f'"{tag}"', "cache-control": "no-cache", "vary": "accept-encoding", **DEMO_ONLY}
     if if_none_match is not None and names(if_none_match, tag):
         return Response(None, 304, headers)
+    if takes_gzip(accept_encoding):
+        content, headers = gzip.compress(content, mtime=0), headers | {"content-encoding": "gzip"}
     return Response(content, 200, headers, KINDS[PurePath(name).suffix])
