@@ -1,6 +1,8 @@
-"""Plain values, as JSON, YAML and TOML have them, as frozen dataclasses: strict, with the place of every mistake.
+"""Plain values, as JSON, YAML and TOML have them, in strict types: with the place of every mistake.
 
-msgspec checks names and types, by a struct that is made of each dataclass; the dataclass checks its own bounds.
+Of somebody's own file (`read_strictly`) msgspec checks names and types, by a struct that is made of each dataclass; the
+dataclass checks its own bounds. Of a request (`convert_unquoted`) msgspec checks the bounds of its types too, and no
+message repeats what was sent.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import inspect
 
 from data.errors import DataError, OwnshelfError
 
@@ -61,6 +64,22 @@ def read_strictly(
         raise error("; ".join(found)) if found else reader.refusal(kind, raw, str(problem), left_out) from None
     made: T = reader.made(kind, struct, where, base)
     return made
+
+
+def convert_unquoted(kind: Any, raw: object, where: str, *, error: type[OwnshelfError] = DataError) -> Any:
+    """Convert plain values to a msgspec type, whose custom types are made of whatever stands in their place.
+
+    Raises `error` with the place of the first mistake and what must be there. No message repeats a value or a name that
+    is not the type's: whoever sends a secret in the wrong field must not find it in a message.
+    """
+    try:
+        return msgspec.convert(raw, kind, dec_hook=lambda custom, value: custom(value))
+    except (msgspec.ValidationError, OverflowError) as problem:
+        info, place = inspect.type_info(kind), where
+        for name, at in _STEP.findall(str(problem).partition(" - at `$")[2].removesuffix("`")):
+            info = _part_at(info, name)
+            place += f".{name}" if name else f"[{at}]"
+        raise error(f"{place}: must be {_requirement(info)}") from None
 
 
 def brief(value: object) -> str:
@@ -203,6 +222,50 @@ class _Reader:
             kinds = [_WORDS[one] for one in expected[1].split(" | ") if one in _WORDS]
             return self._error(f"{told}: must be {' or '.join(kinds) or expected[1]}")
         return self._error(f"{told}: {text[:1].lower()}{text[1:]}")
+
+
+def _part_at(info: Any, name: str) -> Any:
+    """Find the type of a struct's field, or of a list's items where no field is named; in a union's fitting part."""
+    for part in getattr(info, "types", (info,)):
+        if name and isinstance(part, inspect.StructType):
+            return next(field.type for field in part.fields if field.encode_name == name)
+        if not name and isinstance(part, inspect.VarTupleType | inspect.ListType):
+            return part.item_type
+    return info
+
+
+def _requirement(info: Any) -> str:
+    """Say what a value of a type must be: "text of 1 to 128 characters"."""
+    return _joined([_noun(part) for part in getattr(info, "types", (info,))], "or")
+
+
+def _joined(parts: list[str], word: str) -> str:
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _noun(info: Any) -> str:
+    if isinstance(info, inspect.StrType):
+        span = _span(info.min_length, info.max_length)
+        return f"text of {span} characters" if span else "text"
+    if isinstance(info, inspect.IntType):
+        return f"a whole number from {info.ge} to {info.le}" if info.le is not None else "a whole number"
+    if isinstance(info, inspect.FloatType):
+        above = f" above {info.gt:g} and at most {info.le:g}" if info.gt is not None and info.le is not None else ""
+        return f"a finite number{above}"
+    if isinstance(info, inspect.BoolType):
+        return "true or false"
+    if isinstance(info, inspect.VarTupleType | inspect.ListType):
+        return f"a list of {_span(info.min_length, info.max_length)}".removesuffix(" of ")
+    if isinstance(info, inspect.StructType):
+        word = "and" if any(field.required for field in info.fields) else "or"
+        return f"an object of {_joined([field.encode_name for field in info.fields], word)}"
+    return "another value"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return f"at least {low}" if low is not None else f"at most {high}" if high is not None else ""
 
 
 def _together(mistakes: list[OwnshelfError], error: type[OwnshelfError]) -> OwnshelfError:

@@ -46,13 +46,13 @@ def make_feed(name: str, entries: Iterator[Entry] | Sequence[Entry], locale: Loc
     odd_words: list[str] = []
     currency, nameless = "", 0
     for entry in entries:
-        own, group = _text(entry.get("id")), _text(entry.get("group"))
-        key = group or own or ""
+        entry_id, group = _text(entry.get("id")), _text(entry.get("group"))
+        key = group or entry_id or ""
         if not _usable(key):
             nameless += 1
             continue
-        if own and own != key and _usable(own):
-            aliases[own] = key
+        if entry_id and entry_id != key and _usable(entry_id):
+            aliases[entry_id] = key
         regular, sale = (_price(entry.get(field), locale, odd_prices) for field in ("price", "sale_price"))
         for field in ("price", "sale_price"):
             told = _text(entry.get("currency")) or currency_of(_text(entry.get(field)) or "")

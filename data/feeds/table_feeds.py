@@ -82,13 +82,13 @@ def _woocommerce(rows: Iterator[Row]) -> Iterator[Entry]:
     """
     skus: dict[str, str] = {}
     for row in rows:
-        kind, own = str(row.get("type") or "").lower(), str(row.get("sku") or row.get("id") or "")
+        kind, product_id = str(row.get("type") or "").lower(), str(row.get("sku") or row.get("id") or "")
         if row.get("id"):
-            skus[f"id:{row['id']}"] = own
+            skus[f"id:{row['id']}"] = product_id
         parent = str(row.get("parent") or "")
         yield {
-            "id": own,
-            "group": skus.get(parent, parent) if "variation" in kind else own,
+            "id": product_id,
+            "group": skus.get(parent, parent) if "variation" in kind else product_id,
             "title": row.get("name"),
             "category": row.get("categories"),
             "price": row.get("regular_price"),

@@ -86,7 +86,7 @@ def _same_pair(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Find rows of the same user, item and kind as a cancellation, those of a kind together; number each such."""
     wanted = np.zeros(256, dtype=np.bool_)
-    wanted[[code for one in np.unique(kind[cancels]) for code in (one % UNDOES, one)]] = True
+    wanted[[code for code_of_kind in np.unique(kind[cancels]) for code in (code_of_kind % UNDOES, code_of_kind)]] = True
     rows = np.flatnonzero(wanted[kind])
     pair = (user_idx[rows].astype(np.int64) << 32 | item_idx[rows]) * 8 + kind[rows] % UNDOES
     same = pl.Series(pair).is_in(pl.Series(pair[kind[rows] >= UNDOES]).implode()).to_numpy()

@@ -132,7 +132,7 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
         null=(*NULL_WORDS, *(word.strip().lower() for word in plan.null)) if plan.wide_numbers else (),
         exempt=plan.preset.refuse,
     )
-    found = checks(roles, conditions)
+    checks_of_rows = checks(roles, conditions)
     wanted = {
         "user": _id(plan, "user", schema[roles["user"]]),
         "item": _id(plan, "item", schema[roles["item"]]),
@@ -157,7 +157,7 @@ def canonical(plan: Plan, *, exact: bool) -> tuple[pl.LazyFrame, list[Check]]:
     more = [name for name in (EXTRA_FIELD, BREAKS) if name in schema]
     frame = frame.select(LINE, *more, **wanted, **raw)
     frame = _with_refunds(frame, roles)
-    return judged(frame, found, [*wanted, *(name for name in more if name == BREAKS)]), found
+    return judged(frame, checks_of_rows, [*wanted, *(name for name in more if name == BREAKS)]), checks_of_rows
 
 
 def _with_refunds(frame: pl.LazyFrame, roles: Mapping[str, str]) -> pl.LazyFrame:

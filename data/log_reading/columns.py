@@ -105,7 +105,7 @@ def match_names(names: Mapping[str, Sequence[str]], columns: Sequence[str]) -> d
     Roles that none or several columns fit are left out.
     """
     fits = {role: _fitting(known, columns) for role, known in names.items()}
-    return {role: found[0] for role, found in fits.items() if len(found) == 1}
+    return {role: columns_of_role[0] for role, columns_of_role in fits.items() if len(columns_of_role) == 1}
 
 
 def fits_all(names: Sequence[str], columns: Sequence[str]) -> bool:
@@ -122,14 +122,14 @@ def _fitting(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     by_plain: dict[str, list[str]] = {}
     for column in columns:
         by_plain.setdefault(_plain(column), []).append(column)
-    found: list[str] = []
+    fitting: list[str] = []
     for name in names:
         parts = [by_plain.get(_plain(part), []) for part in name.split("+")]
         if len(parts) > 1 and all(parts):
-            found.append("+".join(part[0] for part in parts))
+            fitting.append("+".join(part[0] for part in parts))
         elif len(parts) == 1:
-            found += [column for column in parts[0] if column not in found]
-    return found
+            fitting += [column for column in parts[0] if column not in fitting]
+    return fitting
 
 
 def _lacking(preset: Preset, columns: Sequence[str], lacking: Sequence[str]) -> str:

@@ -43,8 +43,8 @@ class FirstSeen:
         """Grow the vocabulary by the names of the codes seen; index each code, (n_codes,), −1 if never seen."""
         seen = np.flatnonzero(self.time != _NEVER)
         seen = seen[np.lexsort((self.row[seen], self.order[seen], self.time[seen]))]
-        found = names.gather(pl.Series(seen))
-        vocabulary = known.extend(found)
+        texts = names.gather(pl.Series(seen))
+        vocabulary = known.extend(texts)
         index = np.full(len(self.time), -1, dtype=np.int32)
-        index[seen] = vocabulary.index_of(found) if len(known) else np.arange(len(seen), dtype=np.int32)
+        index[seen] = vocabulary.index_of(texts) if len(known) else np.arange(len(seen), dtype=np.int32)
         return vocabulary, index

@@ -120,7 +120,7 @@ def _rows(plan: Plan, *, options: LogOptions, rounds: int = ROUNDS) -> tuple[Pla
     Refused rows are read once more: only for them lines and values are wanted.
     """
     # Without __line, polars does not notice that it lost a row at a stray quote.
-    frame, found = canonical(plan, exact=False)
+    frame, row_checks = canonical(plan, exact=False)
     read = frame.drop("value").collect(engine="streaming").drop(LINE)
     # Gathering from the hundreds of chunks of a streamed frame is ten times slower; column by column, to save memory.
     rows = pl.DataFrame([read.drop_in_place(name).rechunk() for name in read.columns])
@@ -129,7 +129,7 @@ def _rows(plan: Plan, *, options: LogOptions, rounds: int = ROUNDS) -> tuple[Pla
         fewer = replace(plan, integer_ids=plan.integer_ids.difference(odd))
         return _rows(fewer, options=options, rounds=rounds)
     refused = rows["reason"].max() != 0
-    counts = _by_reason(rows["reason"], found) if refused else {}
+    counts = _by_reason(rows["reason"], row_checks) if refused else {}
     kinds = {role: rows[role].dtype for role in ("user", "item")}
     names = {role: kind.categories.to_series() for role, kind in kinds.items() if isinstance(kind, pl.Categorical)}
     if rounds and (better := refine(plan, counts, names)):
@@ -141,9 +141,9 @@ def _rows(plan: Plan, *, options: LogOptions, rounds: int = ROUNDS) -> tuple[Pla
     return plan, (rows, placed(refusals(plan).collect(engine="streaming"))[0])
 
 
-def _by_reason(reason: pl.Series, found: Sequence[Check]) -> dict[str, int]:
+def _by_reason(reason: pl.Series, row_checks: Sequence[Check]) -> dict[str, int]:
     counts = reason.value_counts().filter(pl.col(reason.name) > 0)
-    return {found[number - 1].reason: count for number, count in counts.iter_rows()}
+    return {row_checks[number - 1].reason: count for number, count in counts.iter_rows()}
 
 
 def _usable(rows: pl.DataFrame) -> pl.DataFrame:

@@ -43,8 +43,8 @@ class Tally:
             self.events + other.events,
             self.duplicates + other.duplicates,
             self.late + other.late,
-            min((one for one in (self.first, other.first) if one is not None), default=None),
-            max((one for one in (self.last, other.last) if one is not None), default=None),
+            min((moment for moment in (self.first, other.first) if moment is not None), default=None),
+            max((moment for moment in (self.last, other.last) if moment is not None), default=None),
             _added(self.kinds, other.kinds),
             _added(self.cancellations, other.cancellations),
         )
@@ -64,8 +64,10 @@ def tally(log: pl.DataFrame, duplicates: int, cancellations: Mapping[str, int], 
     )
 
 
-def _added(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
-    return {key: one.get(key, 0) + other.get(key, 0) for key in (*one, *(key for key in other if key not in one))}
+def _added(counts: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
+    return {
+        key: counts.get(key, 0) + other.get(key, 0) for key in (*counts, *(key for key in other if key not in counts))
+    }
 
 
 def reasons(refused: pl.LazyFrame) -> dict[str, int]:
@@ -175,8 +177,8 @@ def _shoppers(counted: Tally, users: Vocabulary, largest: tuple[int, int]) -> li
     giant = share >= GIANT_SHARE and len(users) >= GIANT_USERS
     if not (suspect or giant):
         return []
-    asked = "a guest id? say guests=" if suspect else "a bot, a till or a guest id? say guests= or max_per_day="
-    return [f"user: shopper {name!r} has {share:.0%} of all events: {asked}{name if suspect else ''}"]
+    advice = "a guest id? say guests=" if suspect else "a bot, a till or a guest id? say guests= or max_per_day="
+    return [f"user: shopper {name!r} has {share:.0%} of all events: {advice}{name if suspect else ''}"]
 
 
 def _counted(rows: pl.LazyFrame, column: str) -> pl.DataFrame:

@@ -88,11 +88,11 @@ def items_table(log: OpenedLog, beside: Table, scratch: Path | None = None) -> I
 def _described(opened: Source, log: OpenedLog, locale: Locale) -> ItemsTable:
     names = {**PRESETS["generic"].columns, **log.preset.item_columns}
     wanted = {role: names[role] for role in ("item", "title", "category", "price", "available")}
-    found = match_names(wanted, opened.columns)
-    if "item" not in found:
+    matches = match_names(wanted, opened.columns)
+    if "item" not in matches:
         raise DataError(f"items={opened.name}: no column for item; found {', '.join(opened.columns)}")
-    columns = [pl.col(column).alias("item_id" if role == "item" else role) for role, column in found.items()]
-    taken = {*found.values(), *found, "item_id"}
+    columns = [pl.col(column).alias("item_id" if role == "item" else role) for role, column in matches.items()]
+    taken = {*matches.values(), *matches, "item_id"}
     rest = [name for name in opened.columns if name not in taken and not name.startswith("column_")]
     try:
         table = opened.frame.select(*columns, *rest).collect()

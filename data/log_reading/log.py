@@ -31,8 +31,8 @@ def make_log(rows: pl.DataFrame, numbered: NumberedRows, columns: Columns) -> tu
         rows.drop_in_place(name)
     told = [name for name in names if rows[name].null_count() < len(rows)]
     nothing = {name: rows.drop_in_place(name).clear(len(order)) for name in names if name not in told}
-    kept = rows[order].with_columns(**nothing).select(pl.col(name).alias(new) for name, new in names.items())
+    selected = rows[order].with_columns(**nothing).select(pl.col(name).alias(new) for name, new in names.items())
     gone = pl.Series("undone_time", [], dtype=pl.Int64).clear(len(order))
     gone = gone.scatter(undone.rows - np.searchsorted(undone.cancels, undone.rows), undone.times)
-    log = events.hstack(kept).hstack([gone])
+    log = events.hstack(selected).hstack([gone])
     return log.with_columns(pl.col("time", "undone_time").cast(pl.Datetime("us", "UTC"))), undone.counts

@@ -61,10 +61,10 @@ def indices(ids: pl.Series, known: Vocabulary) -> tuple[Index, Vocabulary]:
     first = np.full(high - low + 1, n, dtype=np.uint32)
     first[codes[::-1]] = np.arange(n - 1, -1, -1, dtype=np.uint32)  # the last write, the first appearance, wins
     shown = np.sort(first[first < n])
-    found = ids.gather(shown).cast(pl.String)
-    vocabulary = known.extend(found)
+    texts = ids.gather(shown).cast(pl.String)
+    vocabulary = known.extend(texts)
     table_of = np.empty(high - low + 1, dtype=np.int32)
-    table_of[codes[shown]] = vocabulary.index_of(found) if len(known) else np.arange(len(found), dtype=np.int32)
+    table_of[codes[shown]] = vocabulary.index_of(texts) if len(known) else np.arange(len(texts), dtype=np.int32)
     return table_of[codes], vocabulary
 
 
@@ -87,10 +87,10 @@ def arrange(
     events = pl.DataFrame([pl.Series("item_idx", item_of_row), rows["kind"], rows["time"]])[order]
     events.insert_column(0, pl.Series("user_idx", (packed >> 32).astype(np.int32)))
     distinct = _distinct(rows, order, events)
-    kept = order.filter(distinct)
-    if len(kept) < len(order):
+    distinct_order = order.filter(distinct)
+    if len(distinct_order) < len(order):
         events = events.filter(distinct)
-    return NumberedRows(kept, events, item_of_row, users, items, len(order) - len(kept))
+    return NumberedRows(distinct_order, events, item_of_row, users, items, len(order) - len(distinct_order))
 
 
 def _distinct(rows: pl.DataFrame, order: pl.Series, events: pl.DataFrame) -> pl.Series:

@@ -187,7 +187,7 @@ def _spilled(
 ) -> tuple[Plan, _Rows]:
     """Read the log once, again where it disproves what the sample showed, and once more for what is refused."""
     plan = replace(plan, integer_ids=frozenset())  # codes are dense, whatever the ids are
-    frame, found = canonical(plan, exact=False)
+    frame, row_checks = canonical(plan, exact=False)
     schema = frame.collect_schema()
     coded = pl.col("user", "item").to_physical()
     # With __line, or polars does not notice that it lost a row at a stray quote.
@@ -196,7 +196,7 @@ def _spilled(
     names = {role: schema[role].categories.to_series() for role in ("user", "item")}  # type: ignore[attr-defined]
     scan = pl.scan_parquet(folder / "rows.parquet")
     counted = scan.group_by("reason").len("n").collect(engine="streaming")
-    counts = {found[number - 1].reason: n for number, n in counted.iter_rows() if number}
+    counts = {row_checks[number - 1].reason: n for number, n in counted.iter_rows() if number}
     if rounds and (better := refine(plan, counts, names)):
         return _spilled(folder, rejects, better, options=options, rounds=rounds - 1)
     if options.max_per_day and not plan.bots:

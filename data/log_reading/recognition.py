@@ -27,13 +27,13 @@ def recognise(source: Table, *, separators: Sequence[str] = ()) -> tuple[str, st
     for preset in PRESETS.values():
         if preset.first_line and re.fullmatch(preset.first_line, line):
             return preset.name, "its first line"
-    found: dict[str, tuple[str, ...]] = {}
+    matches: dict[str, tuple[str, ...]] = {}
     for preset in PRESETS.values():
         fitting = [marks for marks in preset.marks if fits_all(marks, columns)]
         if fitting:
-            found[preset.name] = max(fitting, key=len)
-    most = max((len(marks) for marks in found.values()), default=0)
-    best = [name for name, marks in found.items() if len(marks) == most]
+            matches[preset.name] = max(fitting, key=len)
+    most = max((len(marks) for marks in matches.values()), default=0)
+    best = [name for name, marks in matches.items() if len(marks) == most]
     if len(best) > 1:
         raise DataError(f"format=auto: {' and '.join(best)} both fit the columns; say which by format")
-    return (best[0], f"its columns {', '.join(found[best[0]])}") if best else ("generic", "no preset's own columns")
+    return (best[0], f"its columns {', '.join(matches[best[0]])}") if best else ("generic", "no preset's own columns")

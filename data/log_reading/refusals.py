@@ -16,8 +16,8 @@ def refusals(plan: Plan) -> pl.LazyFrame:
     Their lines are those of the file only after `placed`: one sum over these few, not over all rows, which would be
     held in memory for it.
     """
-    frame, found = canonical(plan, exact=True)
-    words = {0: None, **{number: check.reason for number, check in enumerate(found, start=1)}}
+    frame, row_checks = canonical(plan, exact=True)
+    words = {0: None, **{number: check.reason for number, check in enumerate(row_checks, start=1)}}
     breaks = pl.col(BREAKS) if BREAKS in frame.collect_schema() else pl.lit(0)
     return frame.select(
         line=pl.col(LINE).cast(pl.Int64),

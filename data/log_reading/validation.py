@@ -70,7 +70,7 @@ def kind_column(column: str | None, constant: str, kinds: Mapping[str, str]) -> 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What of a log changes its checks.
+    """Properties of a log that change its checks.
 
     extra_field: a line may have more fields than the header. integer_items: an item_id is short and of one line for
     certain. nested: a value may be a list or an object. guests, bots: user ids. null: folded words that mean nothing.
@@ -91,29 +91,29 @@ def checks(roles: Collection[str], log: Conditions) -> list[Check]:
     raw_item = pl.col("raw.item")
     unwieldy = (raw_item.str.len_chars() > MAX_ID_CHARS) | raw_item.str.contains("[\x00-\x1f\x7f]")
     empty = pl.col("user").is_null() & pl.col("item").is_null() & pl.col("raw.time").is_null()
-    found = [Check("line is empty or unreadable", empty)]
+    row_checks = [Check("line is empty or unreadable", empty)]
     if log.extra_field:
-        found.insert(0, Check("more fields than columns", pl.col(EXTRA_FIELD).is_not_null(), pl.col(EXTRA_FIELD)))
+        row_checks.insert(0, Check("more fields than columns", pl.col(EXTRA_FIELD).is_not_null(), pl.col(EXTRA_FIELD)))
     if "event" in roles:
-        found.append(Check(NO_PRODUCT_EVENT, pl.col("kind") == _IGNORED, pl.col("raw.event")))
+        row_checks.append(Check(NO_PRODUCT_EVENT, pl.col("kind") == _IGNORED, pl.col("raw.event")))
     user = pl.col("user").cast(pl.String) if log.guests or log.bots else pl.col("user")
     if log.guests:
-        found.append(Check(GUEST, user.is_in(list(log.guests)), user))
+        row_checks.append(Check(GUEST, user.is_in(list(log.guests)), user))
     if log.bots:
-        found.append(Check(BOT, user.is_in(list(log.bots)), user))
+        row_checks.append(Check(BOT, user.is_in(list(log.bots)), user))
     if log.nested:
-        found += [
+        row_checks += [
             Check(
                 f"{role} is a list or an object", pl.col(f"raw.{role}").str.contains(r"^[\[{]"), pl.col(f"raw.{role}")
             )
             for role in ("user", "item")
         ]
-    found += [
+    row_checks += [
         Check(MISSING_USER, pl.col("user").is_null()),
         Check("item is missing", pl.col("item").is_null()),
     ]
     if not log.integer_items:
-        found += [
+        row_checks += [
             Check(
                 f"item_id is longer than {MAX_ID_CHARS} characters or has a line end or control character",
                 unwieldy,
@@ -121,37 +121,37 @@ def checks(roles: Collection[str], log: Conditions) -> list[Check]:
             ),
             Check("item_id is . or .., which no address can carry", raw_item.is_in([".", ".."]), raw_item),
         ]
-    found.append(Check(UNREADABLE_TIME, pl.col("time").is_null(), pl.col("raw.time")))
+    row_checks.append(Check(UNREADABLE_TIME, pl.col("time").is_null(), pl.col("raw.time")))
     if "event" in roles:
-        found.append(Check(UNKNOWN_EVENT, pl.col("kind") == _UNKNOWN, pl.col("raw.event")))
+        row_checks.append(Check(UNKNOWN_EVENT, pl.col("kind") == _UNKNOWN, pl.col("raw.event")))
     for role in ("quantity", "price", "order"):
         if role in roles:
             raw = pl.col(f"raw.{role}")
             text = raw.cast(pl.String)
             told = text.str.strip_chars().str.to_lowercase().is_in(["", *log.null]) if log.null else text == ""
-            found.append(Check(NOT_A_NUMBER.format(role), pl.col(role).is_null() & ~told, raw))
+            row_checks.append(Check(NOT_A_NUMBER.format(role), pl.col(role).is_null() & ~told, raw))
     if "quantity" in roles:
         none_of = (pl.col("quantity") == 0) | (
             (pl.col("quantity") < 0) & (pl.col("kind") % UNDOES != EventKind.PURCHASE)
         )
-        found.append(Check("quantity is not above zero", none_of, pl.col("raw.quantity")))
-    found += [Check(reason, refused, raw_item) for reason, refused in log.exempt]
+        row_checks.append(Check("quantity is not above zero", none_of, pl.col("raw.quantity")))
+    row_checks += [Check(reason, refused, raw_item) for reason, refused in log.exempt]
     if "price" in roles:
-        found += [
+        row_checks += [
             Check("price is negative", pl.col("price") < 0, pl.col("raw.price")),
             Check(f"price is above {MAX_PRICE:g}", pl.col("price") > MAX_PRICE, pl.col("raw.price")),
         ]
-    return found
+    return row_checks
 
 
-def judged(frame: pl.LazyFrame, found: Sequence[Check], keep: Sequence[str]) -> pl.LazyFrame:
+def judged(frame: pl.LazyFrame, row_checks: Sequence[Check], keep: Sequence[str]) -> pl.LazyFrame:
     """Judge rows: the columns `keep`, __line, reason and value.
 
     reason is UInt8: 0 is fine, k the k-th check. value is of a refused row.
     """
     reason = pl.lit(0, dtype=pl.UInt8)
     value = pl.lit(None, dtype=pl.String)
-    for number, check in reversed(list(enumerate(found, start=1))):
+    for number, check in reversed(list(enumerate(row_checks, start=1))):
         holds = check.refused.fill_null(False)
         shown = pl.lit(None, dtype=pl.String) if check.shown is None else check.shown.cast(pl.String)
         reason = pl.when(holds).then(pl.lit(number, dtype=pl.UInt8)).otherwise(reason)

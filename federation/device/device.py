@@ -42,6 +42,7 @@ from federation.device.lists import (
     Selection,
     check_top_k,
     keep_rows,
+    own_arm,
     profile_of,
     rank,
     recorded,
@@ -67,6 +68,7 @@ from federation.device.vault import KeyStore, Vault
 from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
+from recsys.evaluation.arm_names import DeviceArm
 from recsys.model.profile import Profile
 from recsys.search.filters import parse_filter
 
@@ -205,8 +207,7 @@ class Device:
 
     def profile(self, now: datetime | int | None = None) -> Profile | None:
         """Make the profile for the catalogue at hand; None without consent or an event that the catalogue knows."""
-        state = self.state
-        return profile_of(state, self._need(state), micros(now))
+        return profile_of(state := self.state, self._need(state), micros(now))
 
     def recommend(
         self,
@@ -219,25 +220,25 @@ class Device:
         filter: object | None = None,  # noqa: A002  # the word of the HTTP API
         diversity: float = 0.0,
         reasons: bool = False,
+        arm: DeviceArm = "personalized",
         now: datetime | int | None = None,
     ) -> Recommendations:
         """Make a list on this device from the catalogue at hand; nothing is sent.
 
-        repeat: join own purchases. unseen: leave out every item of the own history. filter: a JSON value of
-        the filter language (recsys/search/filters.py) on the fields that the catalogue holds. diversity: 0..1, less
-        alike the higher (recsys/lists/diversity.py). reasons: why each item is there, in its `reason`. own_settings:
-        half-life and λ that would have foretold this device's own last baskets better, if there are any, instead of
-        the bundle's (recsys/evaluation/device_settings.py).
+        arm: what it lists by (recsys/evaluation/arm_names.py). repeat: join own purchases, of arm `personalized`.
+        unseen: leave out every item of the own history. filter: a JSON value of the filter language
+        (recsys/search/filters.py) on the catalogue's fields. diversity: 0..1, less alike the higher. reasons: why each
+        item is there. own_settings: half-life and λ that foretell its own last baskets better, not the bundle's.
         Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
         """
         check_top_k(top_k)
         selection = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
-        state = self.state
-        catalogue = self._need(state)
+        catalogue = self._need(state := self.state)
         if own_settings:
             catalogue = with_own_settings(state, catalogue)
         left_out = without_seen(state, exclude) if unseen else exclude
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, repeat, selection, unseen), exclude)
+        by = own_arm(catalogue, repeat, arm)
+        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, by, selection, unseen), exclude)
 
     def recommend_from(
         self,
@@ -289,9 +290,8 @@ class Device:
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; return whether it did.
 
-        Then fetch what changed about its items since, so that lists are of the items as they are now. The service is
-        told the version held, about where the changes held end, and nothing else. A bundle given to create or open is
-        given up.
+        Then fetch what changed about its items since. The service is told the version held, about where the changes
+        held end, and nothing else. A bundle given to create or open is given up.
         """
         with service_client(service) as client:
             fetched = refresh_catalogue(self, client)

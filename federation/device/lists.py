@@ -16,7 +16,11 @@ from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_fo
 from federation.device.state import DeviceState, Event, OwnRows, add_event, known_columns
 from federation.device.vault.state_additions import Addition
 from recsys.catalogue.catalogue import Catalogue
+from recsys.evaluation.arm_names import DEVICE_ARMS, DeviceArm
+from recsys.evaluation.arms import GlobalProfile, Personalized, TableArm, arm
+from recsys.evaluation.baselines import FixedList
 from recsys.lists.diversity import diversify, pool_size
+from recsys.mix.mixed_arm import Mixed
 from recsys.model.items import ItemTable
 from recsys.model.profile import Profile, make_profile, repeat_counts, repeat_score
 from recsys.model.scoring import score, score_without_profile
@@ -50,7 +54,7 @@ class Recommendations:
 
     mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
     saw cluster ids, "noised" when it saw a noised direction.
-    fallback: "trend" when there was no profile to rank by, else None.
+    fallback: "trend" when the trend alone ranked, for want of a profile or as asked, else None.
     unknown_exclude: excluded ids that the catalogue does not have.
     """
 
@@ -111,6 +115,18 @@ def with_own_settings(state: DeviceState, catalogue: Catalogue) -> Catalogue:
     return replace(catalogue, config=config)
 
 
+def own_arm(catalogue: Catalogue, repeat: bool = True, name: str = "personalized") -> TableArm:
+    """Make the arm that a device lists by from its catalogue: one of DEVICE_ARMS, by default with its own profile.
+
+    repeat: whether own purchases count, for `personalized`. Raises ServingError for another name.
+    """
+    for known in DEVICE_ARMS:
+        if known == name:
+            chosen: DeviceArm = "personalized_no_repeat" if name == "personalized" and not repeat else known
+            return arm(chosen, catalogue.table, catalogue.config, mix=catalogue.mix)
+    raise ServingError(f"arm={name!r}: must be one of {', '.join(DEVICE_ARMS)}")
+
+
 @dataclass(frozen=True)
 class Selection:
     """What is asked of a list made here: only: what may be in it; diversity: 0..1; reasons: why."""
@@ -126,11 +142,11 @@ def rank(
     now: int,
     top_k: int,
     exclude: Sequence[str],
-    repeat: bool,
+    by: TableArm,
     asked: Selection | None = None,
     new: bool = False,
 ) -> Recommendations:
-    """Rank the best top_k of the whole catalogue, by the mix where it has one; the own history counts if `repeat`.
+    """Rank the best top_k of the whole catalogue by an arm of it; without a profile by the trend.
 
     new: whether it is a list of new items, whose signals weigh otherwise; exclude then names the own history too.
     """
@@ -139,32 +155,35 @@ def rank(
     if asked.only is not None:
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
-    profile = profile_of(state, catalogue, now)
-    repeated, bonus = _bonus(state, catalogue, now) if repeat and profile is not None else (_NOTHING, _NO_BONUS)
-    mixed = None
-    if profile is not None and catalogue.mix is not None:
-        allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
-        allowed[hidden] = False
-        mixed = mixed_list(
-            catalogue, _used(state, catalogue), now, "new" if new else "all", own=repeat, allowed=allowed
-        )
-    if mixed is not None:
-        every = mixed.scores
+    if isinstance(by, Personalized):
+        catalogue = replace(catalogue, config=by.config)
+    profile = profile_of(state, catalogue, now) if isinstance(by, Personalized | Mixed) else None
+    mixed, repeated, bonus = None, _NOTHING, _NO_BONUS
+    if isinstance(by, FixedList | GlobalProfile):
+        every = by.item_scores
     elif profile is None:
         every = score_without_profile(catalogue.table)
+    elif isinstance(by, Mixed):
+        allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
+        allowed[hidden] = False
+        mixed = mixed_list(by, _used(state, catalogue), now, "new" if new else "all", allowed)
+        every = mixed.scores
     else:
-        every = score(catalogue.table, profile.vector[None], catalogue.config.trend_weight)[0]
-        every[repeated] += bonus
+        every = score(catalogue.table, profile.vector[None], by.config.trend_weight)[0]
+        if by.config.repeat_weight > 0:
+            repeated, bonus = _bonus(state, catalogue, now)
+            every[repeated] += bonus
+    fallback = profile is None and not isinstance(by, GlobalProfile)
     if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
     else:
         items, scores = best(every, pool_size(top_k), hidden)
         order = diversify(scores, catalogue.table.item_embeddings[items], top_k, asked.diversity)
         items, scores = items[order], scores[order]
-    listed = _make_list(catalogue, items, scores, "device", profile is None, unknown)
+    listed = _make_list(catalogue, items, scores, "device", fallback, unknown)
     if not asked.reasons:
         return listed
-    reasons: Sequence[Reason | None] = [POPULAR] * len(items)
+    reasons: Sequence[Reason | None] = [POPULAR if fallback else None] * len(items)
     if mixed is not None:
         reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
     elif profile is not None:
@@ -196,15 +215,15 @@ def join(
     items, scores = catalogue.items.index_of(list(candidates[0])), candidates[1]
     if (items < 0).any():
         raise ServingError(f"service: lists items that bundle {catalogue.bundle_version} does not have")
-    if profile is not None and catalogue.mix is not None and mode in ("cluster", "noised"):
+    by = own_arm(catalogue, repeat)
+    if profile is not None and isinstance(by, Mixed) and mode in ("cluster", "noised"):
         history = _used(state, catalogue)
         allowed = np.zeros(catalogue.table.n_items, dtype=np.bool_)
         allowed[np.concatenate((items, history[0])) if repeat else items] = True
         allowed[hidden] = False
-        mixed = mixed_list(catalogue, history, now, "all", own=repeat, allowed=allowed)
-        if mixed is not None:
-            chosen, heights = best(mixed.scores, top_k, np.flatnonzero(~allowed).astype(np.int32))
-            return _make_list(catalogue, chosen, heights, mode, False, unknown)
+        mixed = mixed_list(by, history, now, "all", allowed)
+        chosen, heights = best(mixed.scores, top_k, np.flatnonzero(~allowed).astype(np.int32))
+        return _make_list(catalogue, chosen, heights, mode, False, unknown)
     if profile is not None and repeat:
         repeated, bonus = _bonus(state, catalogue, now)
         absent = repeated[~np.isin(repeated, items)]

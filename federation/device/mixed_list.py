@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions, interactions
-from recsys.catalogue.catalogue import Catalogue
-from recsys.mix.features import FEATURES, OWN_COLUMNS, SIGNALS
-from recsys.mix.mixed_arm import dense_scores
-from recsys.mix.pools import Pools, Signals, halves, pool_of_history
+from recsys.mix.features import FEATURES, SIGNALS
+from recsys.mix.mixed_arm import Mixed, dense_scores
+from recsys.mix.pools import Pools, halves, pool_of_history
 from recsys.mix.priors import ListName
 from recsys.model.profile import make_profile
 
@@ -44,27 +43,17 @@ class MixedList:
 
 
 def mixed_list(
-    catalogue: Catalogue,
-    history: History,
-    now: int,
-    name: ListName,
-    *,
-    own: bool = True,
-    allowed: npt.NDArray[np.bool_] | None = None,
-) -> MixedList | None:
-    """Rank the catalogue for one history at `now` (µs); None where the catalogue has no mix.
+    by: Mixed, history: History, now: int, name: ListName, allowed: npt.NDArray[np.bool_] | None = None
+) -> MixedList:
+    """Rank all items for one history at `now` (µs) by the mix.
 
-    name: whose weights. own: whether the signals of the own history count. allowed: (n_items,) bool, what may be in it.
+    name: whose weights. allowed: (n_items,) bool, what may be in it.
     """
-    if catalogue.mix is None:
-        return None
-    signals = Signals(catalogue.table, catalogue.config, catalogue.mix.tables)
-    vector = make_profile(catalogue.table, *history, now, halves(catalogue.config), catalogue.bundle_version).vector
-    pool = pool_of_history(signals, events_of(history, catalogue.table.n_items), now, vector, allowed)
-    weights = catalogue.mix.weights[name].astype(np.float32)
-    if not own:
-        weights[list(OWN_COLUMNS)] = 0.0
-    return MixedList(pool, weights, dense_scores(pool, pool.features @ weights, catalogue.table.trend)[0])
+    signals, table = by.signals, by.signals.table
+    vector = make_profile(table, *history, now, halves(signals.config), "").vector
+    pool = pool_of_history(signals, events_of(history, table.n_items), now, vector, allowed)
+    weights = by.weights(name)
+    return MixedList(pool, weights, dense_scores(pool, pool.features @ weights, table.trend)[0])
 
 
 def events_of(history: History, n_items: int) -> Interactions:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,21 +20,17 @@ from federation.learning.taste_update import Clips
 from federation.simulation.intent_sums import sum_intent_updates
 from federation.simulation.intent_training import intent_step, start_intent, with_intent
 from federation.simulation.learning_curve import RoundRecord, rounds_of
-from federation.simulation.strategy import arm_of
+from federation.simulation.strategy import Strategy, arm_of, solver_of
 from federation.simulation.training import Training, train
-from recsys.evaluation.arms import GlobalProfile, Personalized, without_repeat
-from recsys.evaluation.baselines import item_knn, popularity, recent_popularity
+from recsys.evaluation.arm_names import ARMS, DEFAULT_ARMS
+from recsys.evaluation.arms import PooledLog, arm
 from recsys.evaluation.conclusion import PartConclusion, conclude, say
 from recsys.evaluation.evaluation import Evaluation, compare_several, evaluate
 from recsys.evaluation.ials import fit_ials
 from recsys.evaluation.recommender import Recommender
 from recsys.evaluation.sampled import evaluate_sampled
-from recsys.evaluation.strong_baselines import ease, own_counter
 from recsys.mix.mix_tables import ItemAttributes
-from recsys.mix.mixed_arm import Mixed, without_own
 from recsys.mix.model import MixModel
-from recsys.mix.pools import Signals
-from recsys.mix.transition_arm import transition
 from recsys.model.histories import log_weights
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.trend import trend
@@ -92,7 +88,7 @@ class ComparisonResult:
 
 
 def compare_models(
-    asked: Question,
+    question: Question,
     recipe: Recipe,
     *,
     seed: int,
@@ -107,103 +103,72 @@ def compare_models(
 ) -> ComparisonResult:
     """Train, then measure every arm on the same held-out events.
 
-    models: names from MODELS, DEFAULT_MODELS by default. table: a trained table to evaluate instead of training one,
+    models: names of ARMS, DEFAULT_ARMS by default. table: a trained table to evaluate instead of training one,
     with its mix, if it has one. attributes: of the items, which the mix reads beside the log.
     n_negatives: rank among so many random items (recsys.evaluation.sampled) instead of in full, to repeat a published
     table; then there is no mix, which orders a few hundred items and not whatever is drawn.
     """
-    warm = np.count_nonzero((asked.histories.counts > 0) & (asked.split.test.counts > 0))
+    warm = np.count_nonzero((question.histories.counts > 0) & (question.split.test.counts > 0))
     if not warm:
         raise DataError(
-            f"split {asked.split.name}: none of the users with later events has a history; "
+            f"split {question.split.name}: none of the users with later events has a history; "
             "try the protocol sessions, or another moment"
         )
-    wanted = tuple(models) or DEFAULT_MODELS
-    if unknown := [name for name in wanted if name not in MODELS]:
-        raise DataError(f"models={','.join(unknown)}: must be among {', '.join(MODELS)}")
-    log = asked.split.train
+    wanted = tuple(models) or DEFAULT_ARMS
+    if unknown := [name for name in wanted if name not in ARMS]:
+        raise DataError(f"models={','.join(unknown)}: must be among {', '.join(ARMS)}")
+    log = question.split.train
     rounds = replace(recipe.train, rounds=0, intent=None) if table is not None else recipe.train
-    training = train(log, rounds, seed=seed, now=asked.now, on_round=on_round)
+    training = train(log, rounds, seed=seed, now=question.now, on_round=on_round)
     if table is not None:
-        training = replace(training, table=replace(table, trend=trend(log, asked.now, rounds.trend_half_life)))
+        training = replace(training, table=replace(table, trend=trend(log, question.now, rounds.trend_half_life)))
     if n_negatives is not None:
         mix = None
     elif table is None and recipe.mix is not None and recipe.train.strategy == "profile":
-        mix = learn_mix(asked, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
+        mix = learn_mix(question, recipe, recipe.mix, training.table, seed=seed, attributes=attributes)
     arms: list[Recommender] = []
     for name in dict.fromkeys(("personalized", *wanted)):
         if name == "personalized_no_repeat" and mix is None and not recipe.serve.repeat_weight:
             continue
-        arms.append(_arm(name, asked, recipe, training, mix, seed))
+        arms.append(_arm(name, question, recipe, training, mix, seed))
     if n_negatives is None:
         evaluation = evaluate(
-            arms, asked.split, histories=asked.histories, k=k, now=asked.now, bootstrap=bootstrap, seed=seed
+            arms, question.split, histories=question.histories, k=k, now=question.now, bootstrap=bootstrap, seed=seed
         )
     else:
         evaluation = evaluate_sampled(
-            arms, asked.split, accept_sampled=True, n_negatives=n_negatives, k=k, now=asked.now, bootstrap=bootstrap,
+            arms,
+            question.split,
+            accept_sampled=True,
+            n_negatives=n_negatives,
+            k=k,
+            now=question.now,
+            bootstrap=bootstrap,
             seed=seed,
-        )  # fmt: skip
+        )
     return ComparisonResult(evaluation, training, f"ndcg@{k}", mix)
 
 
-MODELS = (
-    "personalized",
-    "personalized_no_repeat",
-    "global",
-    "global_profile",
-    "local",
-    "central",
-    "popularity",
-    "item_knn",
-    "own_counter",
-    "transition",
-    "fine_tune",
-    "ease",
-    "ials",
-)
-"""personalized: federated table, own profile, repeat counter. global: recent trend. global_profile: mean profile.
-local: never federated. central: iALS on the pooled log, served like personalized. item_knn, own_counter, transition,
-ease: baselines on pooled rows. ials: central iALS with the recipe's recency and nothing beside it. fine_tune: gradient
-steps."""
-
-ON_DEMAND = ("fine_tune", "ease", "ials")
-"""Models that nobody gets without asking: they take long."""
-DEFAULT_MODELS = tuple(name for name in MODELS if name not in ON_DEMAND)
+STRATEGY_OF: Mapping[str, Strategy] = {"local": "local", "fine_tune": "fine-tune"}
+"""Arms of a table that another strategy trains."""
 
 
 def _arm(
-    name: str, asked: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
+    name: str, question: Question, recipe: Recipe, training: Training, mix: MixModel | None, seed: int
 ) -> Recommender:
-    log, now = asked.split.train, asked.now
-    if name == "global":
-        return replace(recent_popularity(log, now, recipe.train.trend_half_life), name="global")
-    if name == "global_profile":
-        return GlobalProfile(training.table, recipe.serve)
-    if name == "popularity":
-        return popularity(log)
-    if name == "item_knn":
-        return item_knn(log)
-    if name == "own_counter":
-        return own_counter(log, now, recipe.train.trend_half_life)
-    if name == "transition":
-        return transition(log, now)
-    if name == "ease":
-        return ease(log)
-    if name == "ials":
-        alone = Recipe(replace(recipe.train, intent=None), replace(recipe.serve.without_repeat(), trend_weight=0.0))
-        return Personalized("ials", central_table(log, alone, now, seed), alone.serve)
-    if name == "central":
-        return Personalized("central", central_table(log, recipe, now, seed), recipe.serve)
-    if name in ("local", "fine_tune"):
-        strategy: Literal["local", "fine-tune"] = "local" if name == "local" else "fine-tune"
-        other = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now)
-        return arm_of(strategy, other.table, recipe.serve, name)
-    if mix is not None:
-        mixed = Mixed("personalized", Signals(training.table, recipe.serve, mix.tables), mix)
-        return mixed if name == "personalized" else without_own(mixed)
-    arm = arm_of(recipe.train.strategy, training.table, recipe.serve, "personalized")
-    return arm if name == "personalized" or isinstance(arm, GlobalProfile) else without_repeat(arm)
+    """Make an arm of the comparison; what is personalized is as the recipe's strategy makes it."""
+    log, now = question.split.train, question.now
+    if name in ("personalized", "personalized_no_repeat"):
+        repeat = name == "personalized"
+        return arm_of(recipe.train.strategy, training.table, recipe.serve, name, mix=mix, repeat=repeat)
+    table, strategy = training.table, STRATEGY_OF.get(name, "profile")
+    if name in STRATEGY_OF:
+        table = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now).table
+    elif name in ("central", "ials"):
+        central = recipe if name == "central" else replace(recipe, train=replace(recipe.train, intent=None))
+        table = central_table(log, central, now, seed)
+    pooled = PooledLog(lambda: log, now, half_life_days=recipe.train.trend_half_life)
+    return arm(name, table, recipe.serve, make_solver=solver_of(strategy), pooled=pooled)
 
 
 def central_table(log: Interactions, recipe: Recipe, now: int, seed: int) -> ItemTable:

@@ -31,7 +31,7 @@ UNSEEN_PER_ITEM = 30.0
 RIDGE_SHARE = 0.1
 """λ·(m + α·n_items) is at most this share of m: the ridge of a mean history beside the weight of its own items."""
 PARTICIPATIONS = 2
-"""How often a device takes part at least, on average: rounds of a larger fleet have larger cohorts."""
+"""Least participations of a device, on average: rounds of a larger fleet have larger cohorts."""
 
 
 @dataclass(frozen=True)

@@ -29,40 +29,40 @@ Window = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold. measured, trains: (n_users,) bool, the devices that are asked about asked.split.test, and those whose
+    """One fold. measured, trains: (n_users,) bool, the devices that answer question.split.test, and those whose
     train side the model may see. A log of one fold is made on demand and kept as long as the fold."""
 
     name: str
-    asked: Question
+    question: Question
     measured: npt.NDArray[np.bool_]
     trains: npt.NDArray[np.bool_]
 
     @cached_property
     def training(self) -> Interactions:
-        """What the model learns from."""
-        train = self.asked.split.train
+        """The events that the model learns from."""
+        train = self.question.split.train
         return train if self.trains.all() else train.where(self.trains[train.user_idx])
 
     @property
     def split(self) -> Split:
         """The question as `evaluate` reads it: items of the training devices are ranked."""
-        return replace(self.asked.split, train=self.training, name=self.name)
+        return replace(self.question.split, train=self.training, name=self.name)
 
     @property
     def users(self) -> npt.NDArray[np.int64]:
-        """The devices that are asked, ascending."""
+        """The measured devices, ascending."""
         return np.flatnonzero(self.measured)
 
     @property
     def new_devices(self) -> bool:
-        """Whether no device that is asked has trained."""
+        """True when no measured device has trained."""
         return not (self.measured & self.trains).any()
 
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of all that a figure of this fold depends on."""
-        marks = f"{self.asked.now} {np.packbits(self.measured).tobytes()!r} {np.packbits(self.trains).tobytes()!r}"
-        logs = digest_of(self.asked.split.train, self.asked.split.test, self.asked.histories)
+        marks = f"{self.question.now} {np.packbits(self.measured).tobytes()!r} {np.packbits(self.trains).tobytes()!r}"
+        logs = digest_of(self.question.split.train, self.question.split.test, self.question.histories)
         return hashlib.sha256(f"{logs} {marks}".encode()).hexdigest()
 
 

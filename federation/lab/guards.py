@@ -45,16 +45,16 @@ class PartSum:
 Parts = Mapping[str, PartSum]
 
 
-def refusal(found: Parts, start: Parts, trend: Parts) -> str:
+def refusal(figures: Parts, start: Parts, trend: Parts) -> str:
     """Say why a setting is refused, or "" for one that is not.
 
-    found, start, trend: of the setting, of what the search began with, and of the trend alone, over the same devices.
+    figures, start, trend: of the setting, of what the search began with, and of the trend alone, over the same devices.
     In each of GUARDED the setting must stay above the lower end of the start's interval, and above the trend where the
     start is. A part of fewer than FEWEST devices refuses nothing.
     """
     reasons = []
     for part in GUARDED:
-        mine, usual, plain = (of.get(part, PartSum()) for of in (found, start, trend))
+        mine, usual, plain = (of.get(part, PartSum()) for of in (figures, start, trend))
         if min(mine.devices, usual.devices) < FEWEST:
             continue
         low = usual.mean - ERRORS * usual.error

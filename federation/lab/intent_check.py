@@ -15,9 +15,9 @@ from data.interactions import Interactions
 from federation.simulation.cohort import holdout_devices
 from federation.simulation.strategy import solver_of
 from federation.simulation.training import Training
-from recsys.evaluation.arms import profiles_of
 from recsys.evaluation.holdout import HoldOut, basket_ndcg, hold_out_last
 from recsys.model.intent import intent_share
+from recsys.model.log_profiles import profiles_of
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 

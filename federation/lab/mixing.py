@@ -23,7 +23,7 @@ PRIVATE_DEVICES = 20_000
 
 
 def learn_mix(
-    asked: Question,
+    question: Question,
     recipe: Recipe,
     prior: str,
     table: ItemTable | None = None,
@@ -44,9 +44,9 @@ def learn_mix(
     exact = plan is None or not plan.private
     if table is None and not exact:
         raise FederationError("learn_mix: a private plan needs the table that was trained for the question")
-    tables = build_tables(asked.split.train, asked.now, attributes, transitions=exact)
+    tables = build_tables(question.split.train, question.now, attributes, transitions=exact)
     try:
-        before = asked.earlier()
+        before = question.earlier()
         if table is None or exact:
             config = replace(recipe.train, measure_every=0, patience=0)
             table = train(before.split.train, config, seed=seed, now=before.now).table
@@ -80,6 +80,6 @@ def shipped_mix(
 
 def participations_of(training: Training, mix: MixModel | None) -> int:
     """Count the rounds that the device asked most took part in, the mix's sums counted as the plan counts them."""
-    asked = int(training.participations.max(initial=0))
+    participations = int(training.participations.max(initial=0))
     learned = mix is not None and mix.devices > 0 and training.config.privacy is not None
-    return asked + (MIX_PARTICIPATIONS if learned else 0)
+    return participations + (MIX_PARTICIPATIONS if learned else 0)

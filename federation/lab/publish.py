@@ -42,10 +42,10 @@ def place_unmet(table: ItemTable, dataset: Dataset) -> ItemTable:
     met[dataset.log["item_idx"].to_numpy()] = True
     if met.all() or met.sum() < 2:
         return table
-    kept = pl.Series(met)
-    content = ContentMap.fit(dataset.catalogue.filter(kept), table.item_embeddings[met])
+    met_rows = pl.Series(met)
+    content = ContentMap.fit(dataset.catalogue.filter(met_rows), table.item_embeddings[met])
     embeddings = table.item_embeddings.copy()
-    embeddings[~met] = content.embed(dataset.catalogue.filter(~kept))
+    embeddings[~met] = content.embed(dataset.catalogue.filter(~met_rows))
     return replace(table, item_embeddings=embeddings)
 
 

@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 MIX_PARTICIPATIONS = 1
-"""What the sums of the mix cost an installation, in training rounds: their noise is larger by as much."""
+"""Cost of the mix's sums to an installation, in training rounds: their noise is larger by as much."""
 
 PRIVATE_ROUNDS = 4
 """Of each part."""

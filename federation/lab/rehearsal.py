@@ -12,6 +12,7 @@ import numpy.typing as npt
 from data.dataset import Dataset
 from data.errors import BatchTooSmall
 from data.split import known_at
+from federation.lab.mixing import shipped_mix
 from federation.lab.recipes import Recipe
 from federation.learning.experiment_sum import PART, experiment_plan, looks_of
 from federation.learning.item_step import StepState
@@ -24,10 +25,13 @@ from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.layout import Integers
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.outcomes import MICROS, head_of
-from recsys.experiments.rehearsal.arm_lists import ArmLists, arm_lists
+from recsys.experiments.device.settings_arm import settings_arm
+from recsys.experiments.rehearsal.arm_lists import ArmLists
 from recsys.experiments.rehearsal.log_planning import plan_on_log
 from recsys.experiments.rehearsal.logged import LoggedVisits, move_to_log
 from recsys.experiments.rehearsal.rehearsal import OnProgress, Rehearsal, rehearse
+from recsys.mix.mix_tables import attributes_of
+from recsys.model.items import ItemTable
 from recsys.model.trend import trend
 
 PARTIES = 2
@@ -81,17 +85,22 @@ def rehearse_on(
 ) -> Rehearsal:
     """Train on what the log knew before the experiment's start, then rehearse it on the log's shoppers.
 
-    The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and serve.
+    The experiment is moved to the end of the log if the log does not cover its dates. recipe: how to train and
+    serve; its mix, where it has one, is learned from the same part of the log, as for a bundle.
     """
     logged = LoggedVisits.of(dataset)
     dated = move_to_log(experiment, logged.log)
     now = dated.starts_at * MICROS
     known = known_at(logged.log, now)
     table = train(known, replace(recipe.train, measure_every=0), seed=seed, now=now, on_round=on_round).table
-    untrained = StepState.start(known.n_items, table.dim, seed).item_embeddings
-    lists: dict[str, ArmLists] = {
-        arm.name: arm_lists(arm.settings, table, recipe.serve, known, now, untrained=untrained) for arm in dated.arms
-    }
+    mix = shipped_mix(known, now, recipe, table, seed=seed, attributes=attributes_of(dataset.catalogue))
+    local = ItemTable(
+        StepState.start(known.n_items, table.dim, seed).item_embeddings, table.trend, np.zeros_like(table.mean_profile)
+    )
+    lists = {}
+    for arm in dated.arms:
+        of_arm = settings_arm(arm.settings, local if arm.settings.model == "local" else table, recipe.serve, mix)
+        lists[arm.name] = ArmLists(of_arm, table.item_embeddings, arm.settings.diversity or 0.0)
     return rehearse(
         dated,
         logged,

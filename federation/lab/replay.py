@@ -16,35 +16,17 @@ from federation.lab.mixing import shipped_mix
 from federation.lab.recipes import Recipe
 from federation.learning.item_step import StepState
 from federation.simulation.continual import ContinualTrainer
+from recsys.evaluation.arm_names import REPLAY_ARMS
 from recsys.mix.mix_tables import attributes_of
 from recsys.model.items import ItemTable
-from recsys.replay.replay_arms import (
-    Arm,
-    CentralArm,
-    GlobalArm,
-    GlobalProfileArm,
-    MixedArm,
-    PersonalizedArm,
-    PopularityArm,
-    TimedRecommender,
-)
+from recsys.replay.replay_arms import Arm, NamedArm, TimedRecommender
 from recsys.replay.result import Replay
 from recsys.replay.run import replay as replay_log
 from recsys.replay.settings import ReplayConfig
 
-ARMS = (
-    "personalized",
-    "personalized_no_repeat",
-    "global",
-    "global_profile",
-    "local",
-    "central",
-    "popularity",
-)
-"""As federation.lab.comparison.MODELS, each as of the last publication; central is trained anew for every bundle."""
 MIXED = "mixed"
-"""One more arm, of a replay that starts somewhere: the mix, with weights learned from what came before. It costs about
-ten times as much as personalized."""
+"""One more arm beside REPLAY_ARMS, of a replay that starts somewhere: `personalized` by the mix, with weights learned
+from what came before. It costs about ten times as much as the plain score."""
 DEFAULT_ARMS = ("personalized", "global", "popularity")
 
 
@@ -75,7 +57,7 @@ def replay(
     return replay_log(dataset, made_arms, config, trainer=trainer, jobs=jobs, work=work, on_period=on_period)
 
 
-def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedArm:
+def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> NamedArm:
     """Make the arm `mixed`: its weights are learned from the log before start_us. Raises DataError without a start."""
     if config.start_us is None:
         raise DataError("arm='mixed': needs a start: its weights are learned from what came before")
@@ -83,27 +65,18 @@ def mixed_arm(dataset: Dataset, chosen: Recipe, config: ReplayConfig) -> MixedAr
     model = shipped_mix(known, config.start_us, chosen, seed=config.seed, attributes=attributes)
     if model is None:
         raise DataError("arm='mixed': the recipe has no mix; name one that has, such as purchases")
-    return MixedArm(chosen.serve, model, attributes)
+    return NamedArm("personalized", chosen.serve, MIXED, mix=model, attributes=attributes)
 
 
-def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> Arm:
-    """Make an arm of ARMS. Raises DataError for another name."""
-    if name == "global":
-        return GlobalArm()
-    if name == "popularity":
-        return PopularityArm()
-    if name == "global_profile":
-        return GlobalProfileArm(chosen.serve)
-    if name == "personalized_no_repeat":
-        return PersonalizedArm(chosen.serve.without_repeat(), name)
-    if name == "local":
-        return PersonalizedArm(chosen.serve, name, StepState.start(n_items, chosen.train.dim, seed).item_embeddings)
-    if name == "central":
-        return CentralArm(chosen.serve, partial(_central, chosen, seed))
-    if name == "personalized":
-        return PersonalizedArm(chosen.serve)
-    known = ", ".join((*ARMS, MIXED))
-    raise DataError(f"arm={name!r}: must be one of {known}, or MODULE:NAME of an object of your own")
+def named_arm(name: str, chosen: Recipe, n_items: int, seed: int) -> NamedArm:
+    """Make an arm of REPLAY_ARMS with what the lab trains for it. Raises DataError for another name."""
+    for known in REPLAY_ARMS:
+        if known == name:
+            embeddings = StepState.start(n_items, chosen.train.dim, seed).item_embeddings if name == "local" else None
+            fit = partial(_central, chosen, seed) if name == "central" else None
+            return NamedArm(known, chosen.serve, embeddings=embeddings, fit=fit)
+    names = ", ".join((*REPLAY_ARMS, MIXED))
+    raise DataError(f"arm={name!r}: must be one of {names}, or MODULE:NAME of an object of your own")
 
 
 def _central(chosen: Recipe, seed: int, log: Interactions, now: int) -> ItemTable:

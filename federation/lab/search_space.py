@@ -42,7 +42,7 @@ class Parameter:
 
     @property
     def of_training(self) -> bool:
-        """Whether another value needs another table."""
+        """True when another value needs another table."""
         return any(path.startswith("train.") for path in self.paths)
 
     def draw(self, rng: np.random.Generator) -> float:

@@ -158,7 +158,10 @@ def _sums(fold: Fold, config: TrainConfig, serves: Sequence[ProfileConfig], seed
     def sums_of(model: str) -> dict[str, list[float]]:
         columns = {part: figures.column(model, f"ndcg@{k}", part) for part in JUDGED}
         values = {part: column[~np.isnan(column)] for part, column in columns.items()}
-        return {part: [float(len(one)), float(one.sum()), float(one @ one)] for part, one in values.items()}
+        return {
+            part: [float(len(numbers)), float(numbers.sum()), float(numbers @ numbers)]
+            for part, numbers in values.items()
+        }
 
     return {
         "sums": [sums_of(str(place)) for place in range(len(serves))],
@@ -184,17 +187,17 @@ def judge(
     stays the items of fold.training. users: who is asked, fold.users by default.
     """
     learned = fold.training if log is None else log
-    training = train(learned, config, seed=seed, now=fold.asked.now)
+    training = train(learned, config, seed=seed, now=fold.question.now)
     arms: list[Recommender] = [
         arm_of(config.strategy, training.table, serve, str(place)) for place, serve in enumerate(serves)
     ]
     figures = evaluate(
         [*arms, FixedList(TREND, training.table.trend)],
         fold.split,
-        histories=fold.asked.histories,
+        histories=fold.question.histories,
         users=fold.users if users is None else users,
         k=k,
-        now=fold.asked.now,
+        now=fold.question.now,
         bootstrap=2,
         parts=JUDGED,
     )

@@ -69,8 +69,8 @@ class Trial:
     """One setting of training with a share of its rounds, and all profile settings tried on it.
 
     number: 0 is the start. points: where the profile settings are in the space; recipes: of the points, with the rounds
-    they were judged with. found: what cross-validation said of them, best first; None for a setting that cannot work on
-    this log, and why is in note. refused: why the guards refuse each of found's candidates beside the start, "" where
+    they were judged with. validation: cross-validated figures, best first; None for a setting that cannot work on
+    this log, and why is in note. refused: why the guards refuse each of its candidates beside the start, "" where
     they do not.
     """
 
@@ -79,26 +79,26 @@ class Trial:
     share: float
     points: tuple[Point, ...]
     recipes: tuple[Recipe, ...]
-    found: CrossValidation | None
+    validation: CrossValidation | None
     note: str = ""
     refused: tuple[str, ...] = ()
 
     @property
     def place(self) -> int | None:
-        """Where in found the best recipe is that no guard refuses; None where there is none."""
+        """Place in the validation of the best recipe that no guard refuses; None where there is none."""
         allowed = (place for place, why in enumerate(self.refused) if not why)
-        return None if self.found is None else next(allowed, None)
+        return None if self.validation is None else next(allowed, None)
 
     @property
     def mean(self) -> float:
         """The best figure that no guard refuses; −inf without one."""
         place = self.place
-        return -np.inf if self.found is None or place is None else float(self.found.mean[place])
+        return -np.inf if self.validation is None or place is None else float(self.validation.mean[place])
 
     @property
     def promise(self) -> tuple[float, float]:
-        """What trials are ordered by in a rung: the best figure that is allowed, then the best of all."""
-        return self.mean, -np.inf if self.found is None else float(self.found.mean[0])
+        """Key by which a rung orders trials: the best figure that is allowed, then the best of all."""
+        return self.mean, -np.inf if self.validation is None else float(self.validation.mean[0])
 
     @property
     def best(self) -> Recipe:
@@ -110,14 +110,14 @@ class Trial:
 
     @property
     def judged(self) -> CrossValidation:
-        """What was found. Raises FederationError for what cannot work."""
-        if self.found is None:
+        """The validation. Raises FederationError for what cannot work."""
+        if self.validation is None:
             raise FederationError(f"trial={self.number}: {self.note}")
-        return self.found
+        return self.validation
 
     @property
     def best_point(self) -> Point:
-        """Where its best recipe is, but for the rounds."""
+        """Point of its best recipe, but for the rounds."""
         return self.points[self.recipes.index(self.best)]
 
 
@@ -142,19 +142,19 @@ class TuningResult:
 
     @property
     def refusals(self) -> tuple[tuple[int, float, str], ...]:
-        """Of settings whose figure was above the winner's and that a guard refused: trial, figure, why."""
+        """Trial, figure and reason of each refused setting whose figure was above the winner's."""
         return tuple(
             (trial.number, float(mean), why)
             for trial in self.trials
-            if trial.found is not None
-            for mean, why in zip(trial.found.mean, trial.refused, strict=True)
+            if trial.validation is not None
+            for mean, why in zip(trial.validation.mean, trial.refused, strict=True)
             if why and mean > self.winner.mean
         )
 
     @property
     def participations(self) -> int:
-        """How often a device was asked over all trials, at most."""
-        return sum(trial.found.participations for trial in self.trials if trial.found is not None)
+        """Largest number of participations of a device over all trials."""
+        return sum(trial.validation.participations for trial in self.trials if trial.validation is not None)
 
     def to_frame(self) -> pl.DataFrame:
         """Make a row for each trial and profile setting.
@@ -165,7 +165,7 @@ class TuningResult:
         """
         rows: list[dict[str, Any]] = []
         for trial in self.trials:
-            judged = trial.found
+            judged = trial.validation
             for place, recipe in enumerate(trial.recipes if judged is None else judged.candidates):
                 rows.append(
                     {"trial": trial.number, "bracket": trial.bracket, "share": trial.share}
@@ -261,12 +261,13 @@ class _Search:
         rngs = np.random.default_rng([self.seed, _TUNE, bracket, 1]).spawn(self.budget.settings - 1)
         return (point, *(near(point, parameters, rng) for rng in rngs))
 
-    def refusals(self, found: CrossValidation) -> tuple[str, ...]:
+    def refusals(self, validation: CrossValidation) -> tuple[str, ...]:
         """Say why the guards refuse each candidate beside the start, which is in the first trial and never refused."""
-        begun = self.trials[0].judged if self.trials else found
-        reasons = found.refusals(begun.parts_of(self.start))
+        begun = self.trials[0].judged if self.trials else validation
+        reasons = validation.refusals(begun.parts_of(self.start))
         return tuple(
-            "" if candidate == self.start else why for candidate, why in zip(found.candidates, reasons, strict=True)
+            "" if candidate == self.start else why
+            for candidate, why in zip(validation.candidates, reasons, strict=True)
         )
 
     def judge(self, number: int, bracket: int, share: float, points: tuple[Point, ...], may_fail: bool = True) -> Trial:
@@ -274,7 +275,7 @@ class _Search:
 
         Raises _BudgetSpent instead of beginning one beyond the budget.
         """
-        if sum(trial.found.cpu_s for trial in self.trials if trial.found is not None) >= self.budget.cpu_s:
+        if sum(trial.validation.cpu_s for trial in self.trials if trial.validation is not None) >= self.budget.cpu_s:
             raise _BudgetSpent
         judged, note = None, ""
         whole = [recipe_at(point, self.start, self.space) for point in points]

@@ -149,7 +149,7 @@ class _Judge:
         basket_users = np.empty(0, dtype=np.int64)
         for fold in folds:
             if hold_out is None:
-                split = fold.asked.split
+                split = fold.question.split
                 hold_out = hold_out_last(split.train)
                 users = _some(np.flatnonzero(split.test.counts > 0), folds)
                 basket_users = _some(np.flatnonzero(hold_out.basket.counts > 0), folds)
@@ -202,10 +202,10 @@ class _Judge:
         fold = next(iter(folds))
 
         def fit(log: Interactions) -> Recommender:
-            table = train(log, recipe.train, seed=self.seed, now=fold.asked.now).table
+            table = train(log, recipe.train, seed=self.seed, now=fold.question.now).table
             return arm_of(recipe.train.strategy, table, recipe.serve, "personalized")
 
-        known, now = fold.asked.histories, fold.asked.now
+        known, now = fold.question.histories, fold.question.now
         result = canary(fold.split, fit, histories=known, now=now, users=fold.users, k=self.k, seed=self.seed)
         intact = judge(fold, recipe.train, [recipe.serve], seed=self.seed, k=self.k)[1].column("0", self.metric)
         return {

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from data.errors import FederationError
 from federation.learning.privacy_plan import least_sigma
 from federation.private_sum.plan import Part, SumPlan
+from recsys.evaluation.mix_guard import GUARD_CLIP
 from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
 from recsys.mix.fit import GRADIENT_CLIP, HESSIAN_CLIP, STEPS, StepSums, clip_scale
-from recsys.mix.guard import GUARD_CLIP
 from recsys.mix.loss import loss_parts
 from recsys.mix.priors import LISTS, ListName
 

@@ -148,11 +148,11 @@ class Coordinator:
         """Read what other processes did."""
         self._newest = self.store.newest()
 
-    def activate(self, asked: str, now: int) -> str:
+    def activate(self, version: str, now: int) -> str:
         """Serve and train on another kept release, by version or `previous`; its version. Raises ServingError."""
-        version = self.store.activate(asked, now)
+        chosen = self.store.activate(version, now)
         self.refresh()
-        return version
+        return chosen
 
     def stop(self) -> None:
         """Commit what is waiting."""

@@ -7,8 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select
 
-from federation.service.round_schema import activations, releases
+from federation.service.round_schema import releases
+from federation.storage.activations import RELEASES, Activations
 from federation.storage.database import reading
+
+ACTIVATIONS = Activations(RELEASES)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Release:
 
 
 class ReleaseStore:
-    """Releases in order, and activations, the last of which counts."""
+    """Releases in order, and which of them is active."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,10 +43,10 @@ class ReleaseStore:
 
     def active(self) -> Release | None:
         """Read the release that is served and trained on; None before the first."""
-        last = select(activations.c.version).order_by(activations.c.sequence.desc()).limit(1).scalar_subquery()
         with reading(self._engine) as connection:
-            row = connection.execute(select(releases).where(releases.c.version == last)).one_or_none()
-        return None if row is None else _release(row)
+            rows = {row.version: row for row in connection.execute(select(releases))}
+            current = ACTIVATIONS.current(connection, rows)
+        return None if current is None else _release(rows[current])
 
     def forget(self, version: str) -> None:
         """Forget a release, whose folder is to be deleted."""
@@ -51,15 +54,10 @@ class ReleaseStore:
             connection.execute(releases.delete().where(releases.c.version == version))
 
 
-def activated_versions(connection: Connection) -> list[str]:
-    """List the versions that were activated, in order."""
-    return list(connection.execute(select(activations.c.version).order_by(activations.c.sequence)).scalars())
-
-
 def release(connection: Connection, new: Release, now: int) -> None:
     """Add a release and activate it."""
     connection.execute(insert(releases).values(asdict(new)))
-    connection.execute(insert(activations).values(version=new.version, at=now))
+    ACTIVATIONS.record(connection, new.version, now)
 
 
 def _release(row: Row[Any]) -> Release:

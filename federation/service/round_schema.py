@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -114,13 +115,7 @@ releases = Table(
     Column("steps", Integer, nullable=False),  # item steps in it
 )
 
-activations = Table(
-    "activations",
-    metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
-    Column("version", String(64), nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
+activations.to_metadata(metadata)
 
 
 def _without_leases(connection: Connection) -> None:
@@ -128,4 +123,4 @@ def _without_leases(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS leases"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases,))
+SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations))

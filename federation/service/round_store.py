@@ -15,9 +15,8 @@ from sqlalchemy import Connection, Engine, Row, Table, func, insert, select, upd
 from data.errors import FederationError
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import ReportStore, blank
-from federation.service.releases import Release, ReleaseStore, activated_versions, release
-from federation.service.round_schema import SCHEMA, RoundState, activations, releases, rounds, sums
-from federation.storage.activations import chosen_version
+from federation.service.releases import ACTIVATIONS, Release, ReleaseStore, release
+from federation.service.round_schema import SCHEMA, RoundState, releases, rounds, sums
 from federation.storage.database import open_engine, reading, truncate_log
 from federation.storage.migrations import prepare
 
@@ -275,7 +274,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
             self._change(connection, str(new_release.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
             release(connection, new_release, now)
 
-    def activate(self, asked: str, now: int) -> str:
+    def activate(self, version: str, now: int) -> str:
         """Serve a kept release again, by version or `previous`; its version.
 
         A round in progress that started from another bundle fails. Raises ServingError for a version that is not kept,
@@ -283,17 +282,17 @@ class CoordinatorStore(RoundStore[StoredRound]):
         """
         with self.engine.begin() as connection:
             available = set(connection.execute(select(releases.c.version)).scalars())
-            version = chosen_version(asked, activated_versions(connection), available)
-            connection.execute(insert(activations).values(version=version, at=now))
+            chosen = ACTIVATIONS.resolve(connection, version, available)
+            ACTIVATIONS.record(connection, chosen, now)
             others = rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]) & (
-                rounds.c.base_version != version
+                rounds.c.base_version != chosen
             )
             for task_id in connection.execute(select(rounds.c.task_id).where(others)).scalars().all():
                 values = {"state": RoundState.FAILED, "failure": "another bundle was activated", "finished_at": now}
                 still = (rounds.c.task_id == task_id) & others  # unless it was published meanwhile
                 if connection.execute(update(rounds).where(still).values(values)).rowcount:
                     blank(connection, task_id)
-        return version
+        return chosen
 
     def drop_sums(self, keep: int) -> None:
         """Delete all sums but those of the newest `keep` rounds."""

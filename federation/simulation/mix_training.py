@@ -22,10 +22,10 @@ from federation.learning.mix_update import (
 from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
+from recsys.evaluation.mix_guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
 from recsys.mix.features import SIGNALS
 from recsys.mix.fit import STEPS, newton_step
-from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.mix_tables import MixTables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals

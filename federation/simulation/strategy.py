@@ -14,9 +14,12 @@ from typing import Literal, get_args
 import torch
 
 from data.errors import FederationError
-from recsys.evaluation.arms import GlobalProfile, MakeSolver, Personalized, closed_form
+from recsys.evaluation.arm_names import DeviceArm
+from recsys.evaluation.arms import TableArm, arm
+from recsys.mix.model import MixModel
 from recsys.model.histories import PaddedBatch
 from recsys.model.items import TASTE, ItemTable
+from recsys.model.log_profiles import MakeSolver, closed_form
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.solver import Solver
 
@@ -68,11 +71,20 @@ def solver_of(strategy: Strategy) -> MakeSolver:
     return _gradient if strategy == "fine-tune" else closed_form
 
 
-def arm_of(strategy: Strategy, table: ItemTable, config: ProfileConfig, name: str) -> Personalized | GlobalProfile:
-    """Make the recommender of a table trained with a strategy."""
+def arm_of(
+    strategy: Strategy,
+    table: ItemTable,
+    config: ProfileConfig,
+    label: str,
+    *,
+    mix: MixModel | None = None,
+    repeat: bool = True,
+) -> TableArm:
+    """Make the arm of a table trained with a strategy; repeat: whether own purchases count."""
+    name: DeviceArm = "personalized" if repeat else "personalized_no_repeat"
     if strategy == "global":
-        return GlobalProfile(table, config, name)
-    return Personalized(name, table, config, solver_of(strategy))
+        name = "global_profile"
+    return arm(name, table, config, mix=mix, make_solver=solver_of(strategy), label=label)
 
 
 def _gradient(table: ItemTable, config: ProfileConfig) -> Solver:

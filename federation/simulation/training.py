@@ -30,11 +30,11 @@ from federation.simulation.run import Run
 from federation.simulation.simulated_noise import add_noise
 from federation.simulation.strategy import Strategy, parse_strategy, solver_of
 from federation.simulation.taste_sums import sum_updates
-from recsys.evaluation.arms import closed_form, profiles_of
 from recsys.evaluation.holdout import basket_ndcg, hold_out_last
 from recsys.model.histories import merge_histories
 from recsys.model.intent_config import IntentConfig
 from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.log_profiles import closed_form, profiles_of
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 from recsys.model.solver import Solver

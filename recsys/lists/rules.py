@@ -15,20 +15,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from data.errors import ModelError
 from data.limits import MAX_ID_CHARS
+from data.strict import convert_unquoted
 from recsys.model.scoring import top_k as best
-from recsys.search.filters import Filter, column_kind, field_of, fields_of, parse_filter, parse_number, parse_text
+from recsys.search.filters import Filter, RawFilter, check_text, column_kind, field_of, fields_of, parse_filter
 
 MAX_POSITION = 1000
 MAX_BY = 100.0
-MAX_RULES = {"pin": 100, "boost": 20, "bury": 20, "cap": 5}
 
 Scores = npt.NDArray[np.float32]
 Items = npt.NDArray[np.int32]
@@ -43,12 +44,34 @@ class ItemLocator(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An item at a position, from 1."""
 
-    item_id: str
-    position: int
+    item_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
+    position: Annotated[int, msgspec.Meta(ge=1, le=MAX_POSITION)]
+
+
+class Lift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """By how many deviations of the scores what matches a filter goes up or down."""
+
+    filter: RawFilter
+    by: Annotated[float, msgspec.Meta(gt=0, le=MAX_BY)]
+
+
+class CapBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many items of one value of a field (category or attributes.NAME) a list has at most."""
+
+    by: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
+    most: Annotated[int, msgspec.Meta(ge=1, le=MAX_POSITION)]
+
+
+class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """pin to a place; boost and bury by deviations of the scores; cap how many of one value."""
+
+    pin: Annotated[tuple[Pin, ...], msgspec.Meta(max_length=100)] = ()
+    boost: Annotated[tuple[Lift, ...], msgspec.Meta(max_length=20)] = ()
+    bury: Annotated[tuple[Lift, ...], msgspec.Meta(max_length=20)] = ()
+    cap: Annotated[tuple[CapBy, ...], msgspec.Meta(max_length=5)] = ()
 
 
 @dataclass(frozen=True)
@@ -128,24 +151,20 @@ class RankedList:
 
 def parse_rules(value: object, where: str = "rules") -> Rules:
     """Parse rules from a JSON value. Raises ModelError with the place of whatever is wrong."""
-    if not isinstance(value, Mapping):
-        raise ModelError(f"{where}: must be an object")
-    if set(value) - set(MAX_RULES):
-        raise ModelError(f"{where}: has something else than {', '.join(MAX_RULES)}")
-    listed = {name: _entries(value.get(name, []), f"{where}.{name}", most) for name, most in MAX_RULES.items()}
-    pins = tuple(_pin(rule, place) for place, rule in listed["pin"])
+    sent: RuleSet = convert_unquoted(RuleSet, _with_integers(value), where, error=ModelError)
+    for at, pin in enumerate(sent.pin):
+        check_text(pin.item_id, f"{where}.pin[{at}].item_id")
     for name in ("item_id", "position"):
-        if len({getattr(pin, name) for pin in pins}) < len(pins):
+        if len({getattr(pin, name) for pin in sent.pin}) < len(sent.pin):
             raise ModelError(f"{where}.pin: two pins have the same {name}")
-    caps = tuple(_cap(rule, place) for place, rule in listed["cap"])
+    caps = tuple(_cap(rule, f"{where}.cap[{at}].by") for at, rule in enumerate(sent.cap))
     if len({cap.field for cap in caps}) < len(caps):
         raise ModelError(f"{where}.cap: two caps are by the same field")
-    return Rules(
-        pins,
-        tuple(Boost(*_lift(rule, place)) for place, rule in listed["boost"]),
-        tuple(Bury(*_lift(rule, place)) for place, rule in listed["bury"]),
-        caps,
+    boosts, buries = (
+        [(parse_filter(lift.filter.value, f"{where}.{name}[{at}].filter"), lift.by) for at, lift in enumerate(lifts)]
+        for name, lifts in (("boost", sent.boost), ("bury", sent.bury))
     )
+    return Rules(sent.pin, tuple(Boost(*lift) for lift in boosts), tuple(Bury(*lift) for lift in buries), caps)
 
 
 def prepare(rules: Rules, catalogue: pl.DataFrame, items: ItemLocator) -> PreparedRules:
@@ -286,47 +305,24 @@ def _room(groups: Items, most: int, pinned: Sequence[int]) -> npt.NDArray[np.int
     return room
 
 
-def _entries(value: object, where: str, most: int) -> list[tuple[str, object]]:
-    if not isinstance(value, list) or len(value) > most:
-        raise ModelError(f"{where}: must be a list of at most {most}")
-    return [(f"{where}[{at}]", entry) for at, entry in enumerate(value)]
+def _with_integers(value: object) -> object:
+    """Write 3.0 as 3 in the fields of each rule: JSON has one number type."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: [_integral(rule) for rule in rules] if isinstance(rules, list) else rules for name, rules in value.items()
+    }
 
 
-def _fields(value: object, where: str, *names: str) -> list[object]:
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        raise ModelError(f"{where}: must be an object of {' and '.join(names)}")
-    return [value[name] for name in names]
+def _integral(rule: object) -> object:
+    if not isinstance(rule, Mapping):
+        return rule
+    return {name: int(sent) if isinstance(sent, float) and sent.is_integer() else sent for name, sent in rule.items()}
 
 
-def _pin(value: object, where: str) -> Pin:
-    item_id, position = _fields(value, where, "item_id", "position")
-    name = parse_text(item_id, f"{where}.item_id")
-    if not 1 <= len(name) <= MAX_ID_CHARS:
-        raise ModelError(f"{where}.item_id: must be 1..{MAX_ID_CHARS} characters")
-    return Pin(name, _count(position, f"{where}.position", MAX_POSITION))
-
-
-def _lift(value: object, where: str) -> tuple[Filter, float]:
-    condition, by = _fields(value, where, "filter", "by")
-    size = parse_number(by, f"{where}.by")
-    if not 0 < size <= MAX_BY:
-        raise ModelError(f"{where}.by: must be above 0 and at most {MAX_BY:g}")
-    return parse_filter(condition, f"{where}.filter"), size
-
-
-def _cap(value: object, where: str) -> Cap:
-    by, most = _fields(value, where, "by", "most")
-    place = f"{where}.by"
-    name = parse_text(by, place)
+def _cap(rule: CapBy, where: str) -> Cap:
+    name = check_text(rule.by, where)
     if name != "category" and not name.startswith("attributes."):
-        raise ModelError(f"{place}: must be category or attributes.NAME")
-    field_of(name, place)
-    return Cap(name, _count(most, f"{where}.most", MAX_POSITION), place)
-
-
-def _count(value: object, where: str, most: int) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON has one number type
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ModelError(f"{where}: must be a whole number from 1 to {most}")
-    return value
+        raise ModelError(f"{where}: must be category or attributes.NAME")
+    field_of(name, where)
+    return Cap(name, rule.most, where)

@@ -22,7 +22,7 @@ MAX_EXAMPLES = 3_000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Examples:
-    """Of n devices, in pools that hold nothing a device took later than next.
+    """Examples of n devices, in pools that hold nothing a device took later than next.
 
     positive: (m,) bool, over the pools' entries. offsets, items: every device's next items, ascending, in the pool or
     not.

@@ -45,7 +45,7 @@ SIGNALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "price": ("price",),
     }
 )
-"""What a shopper is told: every feature belongs to one signal."""
+"""Signals that a reason names: every feature belongs to one signal."""
 
 POOL = 50
 """Best items of each signal that are ranked, beside all items of the own history."""
@@ -69,7 +69,7 @@ CATEGORY_HALF_LIFE = 10.0
 """In later events, of the share of each category and of the mean price in the history."""
 
 PRICE_BOUND = 2.0
-"""Of a difference of log prices: further away is as bad as e² times as dear or as cheap."""
+"""Bound on a difference of log prices: further away is as bad as e² times as dear or as cheap."""
 
 
 def columns_of_features(names: tuple[str, ...]) -> list[int]:

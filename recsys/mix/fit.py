@@ -16,11 +16,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 RIDGE = 0.005
-"""Of one device; about a two-hundredth of the curvature of a feature that matters."""
+"""Ridge of one device's loss: about a two-hundredth of the curvature of a feature that matters."""
 
 STEPS = 5
 GRADIENT_CLIP, HESSIAN_CLIP = 1.0, 3.0
-"""Of one device, the Hessian in Frobenius norm: 1 for both lost up to half of the gain, without any noise."""
+"""Bound on one device's Hessian, in Frobenius norm: 1 for both lost up to half of the gain, without any noise."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LossParts:
-    """Of every device: gradient (n, F) and Hessian (n, F, F), zero for a device without positives or others.
+    """Gradient (n, F) and Hessian (n, F, F) of each device's loss, zero without positives or without others.
 
     counted: (n,) bool, which devices have both. loss: (n,) at the weights.
     """

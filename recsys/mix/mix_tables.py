@@ -22,7 +22,7 @@ from recsys.model.trend import decayed_popularity
 
 Floats = npt.NDArray[np.float32]
 CATEGORY_TREND = 3
-"""Which of TREND_HALF_LIVES says what is popular within a category: a season."""
+"""Index in TREND_HALF_LIVES of the trend that says what is popular within a category: a season."""
 
 
 @dataclass(frozen=True, eq=False)

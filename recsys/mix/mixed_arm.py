@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -41,13 +41,14 @@ class Mixed:
         by_list = {name: np.empty((len(users), log.n_items), dtype=np.float32) for name in LISTS}
         for rows, pools in form_pools(self.signals, log, now):
             for name in LISTS:
-                weights = self._weights(name)
+                weights = self.weights(name)
                 by_list[name][rows] = dense_scores(pools, pools.features @ weights, self.signals.table.trend)
         for name in LISTS:
             by_list[name][log.counts == 0] = score_without_profile(self.signals.table)
         return by_list
 
-    def _weights(self, name: ListName) -> Floats:
+    def weights(self, name: ListName) -> Floats:
+        """Copy a list's weights, (F,) float32; 0 for the signals of the own history where they do not count."""
         weights = self.model.weights[name].astype(np.float32)
         if not self.own:
             weights[list(OWN_COLUMNS)] = 0.0
@@ -61,8 +62,3 @@ def dense_scores(pools: Pools, height: Floats, trend: Floats) -> Floats:
     scores: Floats = (trend - np.float32(2.0)) + lowest[:, None]
     scores[pools.device, pools.item_idx] = height
     return scores
-
-
-def without_own(arm: Mixed) -> Mixed:
-    """Return the same arm without the signals of the own history."""
-    return replace(arm, name=f"{arm.name}_no_repeat", own=False)

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from scipy import sparse
 
 from data.interactions import Interactions
-from recsys.evaluation.arms import MakeSolver, closed_form, profiles_of
 from recsys.mix.features import (
     CATEGORY_HALF_LIFE,
     FEATURES,
@@ -33,6 +32,7 @@ from recsys.mix.history_counts import events_without_dislikes, own_items, recent
 from recsys.mix.mix_tables import CATEGORY_TREND, MixTables
 from recsys.model.intent import intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.log_profiles import MakeSolver, closed_form, profiles_of
 from recsys.model.profile_config import ProfileConfig
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Pools:
 
     @property
     def own(self) -> npt.NDArray[np.bool_]:
-        """Whether an entry is an item of the device's own history, (m,)."""
+        """True where an entry is an item of the device's own history, (m,)."""
         owned: npt.NDArray[np.bool_] = self.features[:, _COLUMN["own"]] > 0
         return owned
 
@@ -87,7 +87,7 @@ class Signals:
 
     @cached_property
     def solver(self) -> Solver:
-        """Of the profiles; made once, for it looks at the whole table."""
+        """The solver of the profiles; made once, for it looks at the whole table."""
         return self.make_solver(self.table, self.config)
 
 

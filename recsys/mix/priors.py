@@ -66,8 +66,8 @@ def cautious_weights(name: str, listed: ListName, *, seen: bool = True) -> npt.N
     came back may be noise, and would be shown to everybody. seen: whether anybody came back at all; where nobody did,
     it is the own counter: own items before all others, then the trend.
     """
-    own = _OWN[name] if name == "ratings" else _CAUTIOUS_OWN if seen else _OWN_FIRST
-    return weights_of((_CAUTIOUS_NEW if seen else _TREND) | (own if listed == "all" else {}))
+    own_weights = _OWN[name] if name == "ratings" else _CAUTIOUS_OWN if seen else _OWN_FIRST
+    return weights_of((_CAUTIOUS_NEW if seen else _TREND) | (own_weights if listed == "all" else {}))
 
 
 def weights_of(named: Mapping[str, float]) -> npt.NDArray[np.float64]:

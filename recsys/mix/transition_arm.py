@@ -16,7 +16,7 @@ from recsys.model.trend import decayed_popularity
 
 @dataclass(frozen=True, eq=False)
 class Transition:
-    """What follows a history's last events: Σ_j 2^(−later events / NEXT_HALF_LIFE) · table[item_j].
+    """A recommender of what follows a history's last events: Σ_j 2^(−later events / NEXT_HALF_LIFE) · table[item_j].
 
     table: (n_items, n_items) sparse float32, row i what comes near item i. No answer (nan) without a history.
     """

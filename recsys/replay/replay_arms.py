@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -17,12 +17,10 @@ import numpy.typing as npt
 
 from data.errors import ModelError, OwnshelfError
 from data.interactions import Interactions
-from recsys.evaluation.arms import GlobalProfile, Personalized
-from recsys.evaluation.baselines import FixedList
+from recsys.evaluation.arm_names import ReplayArm
+from recsys.evaluation.arms import PooledLog, arm
 from recsys.mix.mix_tables import ItemAttributes, build_tables
-from recsys.mix.mixed_arm import Mixed
 from recsys.mix.model import MixModel
-from recsys.mix.pools import Signals
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig
 
@@ -85,100 +83,47 @@ class Arm(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PersonalizedArm:
-    """Every device's own profile on the table as it was last published. `personalized`, or `local` on a fixed one.
+class NamedArm:
+    """An arm of recsys.evaluation.arms, made anew of what each publication knows.
 
-    embeddings: (n_items, dim) of a table that nobody trains, with the trend of the moment; None for the trainer's.
+    arm: its name there; name: in tables, the same by default. config: how to serve. embeddings: (n_items, dim) of the
+    table that nobody trains, for `local`. fit: known log, now (µs) → table, for `central`; its trend is replaced by
+    that of the moment. mix: for `personalized`, with the tables of each publication; its weights stand still, for they
+    were learned from what came before the replay. attributes: of the items, for those tables.
     """
 
-    config: ProfileConfig
-    name: str = "personalized"
+    arm: ReplayArm
+    config: ProfileConfig = field(default_factory=ProfileConfig)
+    name: str = ""
     embeddings: npt.NDArray[np.float32] | None = None
+    fit: Callable[[Interactions, int], ItemTable] | None = None
+    mix: MixModel | None = None
+    attributes: ItemAttributes | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.arm)
 
     def publish(self, at: Publication) -> TimedRecommender:
-        """Rank by profiles on the new table."""
-        table = at.table
-        if self.embeddings is not None:
-            table = ItemTable(self.embeddings, at.trend, np.zeros(self.embeddings.shape[1], dtype=np.float32))
-        if table is None:
-            raise ModelError(f"arm={self.name}: needs a trainer, or embeddings of its own")
-        return Personalized(self.name, table, self.config)
+        """Make the arm of the new table, counts and log. Raises ModelError without a trainer where it needs one."""
+        mix = self.mix
+        if mix is not None:
+            mix = replace(mix, tables=build_tables(at.known(), at.now, self.attributes))
+        pooled = PooledLog(at.known, at.now, at.counts)
+        return arm(self.arm, self._table(at), self.config, mix=mix, pooled=pooled, label=self.name)
 
-
-@dataclass(frozen=True, eq=False)
-class MixedArm:
-    """The mix with the weights of `model`, on the table and the transitions and trends of each publication (`mixed`).
-
-    The weights stand still: they were learned from what came before the replay.
-    """
-
-    config: ProfileConfig
-    model: MixModel
-    attributes: ItemAttributes
-    name: str = "mixed"
-
-    def publish(self, at: Publication) -> TimedRecommender:
-        """Pools on the new tables."""
-        if at.table is None:
-            raise ModelError(f"arm={self.name}: needs a trainer")
-        tables = build_tables(at.known(), at.now, self.attributes)
-        return Mixed(self.name, Signals(at.table, self.config, tables), replace(self.model, tables=tables))
-
-
-@dataclass(frozen=True)
-class GlobalProfileArm:
-    """The population's mean profile for everybody, on the table as it was last published (`global_profile`)."""
-
-    config: ProfileConfig
-    name: str = "global_profile"
-
-    def publish(self, at: Publication) -> TimedRecommender:
-        """Rank by the mean profile of the new table."""
-        if at.table is None:
-            raise ModelError(f"arm={self.name}: needs a trainer")
-        return GlobalProfile(at.table, self.config, self.name)
-
-
-@dataclass(frozen=True)
-class GlobalArm:
-    """Recent popularity as of the last publication, the same list for everybody."""
-
-    name: str = "global"
-
-    def publish(self, at: Publication) -> TimedRecommender:
-        """Rank by the decayed counts."""
-        return FixedList(self.name, at.recent.astype(np.float32))
-
-
-@dataclass(frozen=True)
-class PopularityArm:
-    """An arm that ranks by all-time popularity as of the last publication."""
-
-    name: str = "popularity"
-
-    def publish(self, at: Publication) -> TimedRecommender:
-        """Rank by the counts."""
-        return FixedList(self.name, at.counts.astype(np.float32))
-
-
-@dataclass(frozen=True, eq=False)
-class CentralArm:
-    """A central model that sees every row of the log known so far, trained anew at each publication (`central`).
-
-    fit: known log, now (µs) → table; its trend is replaced by that of the moment.
-    """
-
-    config: ProfileConfig
-    fit: Callable[[Interactions, int], ItemTable]
-    name: str = "central"
-
-    def publish(self, at: Publication) -> TimedRecommender:
-        """Rank by profiles on the new table; while there is nothing to learn from, by the trend."""
-        known = at.known()
-        if known.n_events == 0:
-            nothing = np.zeros((len(at.trend), 1), dtype=np.float32)
-            return Personalized(self.name, ItemTable(nothing, at.trend, nothing[0]), self.config)
-        return Personalized(self.name, replace(self.fit(known, at.now), trend=at.trend), self.config)
+    def _table(self, at: Publication) -> ItemTable:
+        """Return the table of the arm; one without taste for lists of counts, and with nothing to learn from yet."""
+        trend_alone = ItemTable(np.zeros((len(at.trend), 1), dtype=np.float32), at.trend, np.zeros(1, dtype=np.float32))
+        if self.arm in ("global", "popularity"):
+            return trend_alone
+        if self.arm == "local" and self.embeddings is not None:
+            return ItemTable(self.embeddings, at.trend, np.zeros(self.embeddings.shape[1], dtype=np.float32))
+        if self.arm == "central" and self.fit is not None:
+            known = at.known()
+            return replace(self.fit(known, at.now), trend=at.trend) if known.n_events else trend_alone
+        if self.arm in ("local", "central") or at.table is None:
+            raise ModelError(f"arm={self.name}: needs a trainer; local needs embeddings, central a fit")
+        return at.table
 
 
 def answers_of(arm: Arm | TimedRecommender, at: Publication) -> TimedRecommender:

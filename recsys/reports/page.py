@@ -1,10 +1,11 @@
-"""Reports as one HTML file that needs nothing else: its frame, its style, pictures as SVG, tables. Of no content."""
+"""Reports as one HTML file that needs nothing else: a template of their own within one frame, and pictures as SVG."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -14,21 +15,40 @@ from recsys.reports.templates import render
 mpl.use("Agg")
 
 PAGES = Path(__file__).with_name("pages")
+P_VALUE = "p"
+"""Style of p: four decimals, and never 0, which it is not."""
+_LEAST_P = 0.00005
 
 
-def document(title: str, body: str) -> str:
-    """Render the page, without scripts and without requests to anywhere. title: text; body: HTML."""
-    return render(PAGES, "report.html", title=title, body=body)
+def report_page(folder: Path, template: str, **values: Any) -> str:
+    """Render a report, without scripts and without requests to anywhere.
+
+    template: of the folder; it extends report.html and may import macros.html, both of this package's pages.
+    """
+    return render((folder, PAGES), template, **values)
 
 
-def figure(svg: str, caption: str) -> str:
-    """Render a picture with its caption (text)."""
-    return render(PAGES, "figure.html", svg=svg, caption=caption)
+@dataclass(frozen=True)
+class SourcedNumber:
+    """A number of a report: its exact value, where that was read from, and how it is written."""
+
+    value: str
+    source: str
+    text: str
 
 
-def table(names: Sequence[str], body: Sequence[str]) -> str:
-    """Render rows (HTML) under names (text); the first column is of words, the others of numbers."""
-    return render(PAGES, "table.html", names=names, body=body)
+def sourced(value: object, source: str, style: str = "g") -> SourcedNumber | None:
+    """Write a number in a style of format(), or as a p-value; None for what is no number.
+
+    source: where it was read from, its steps with spaces between.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if style == P_VALUE:
+        style = ".4f"
+        if value < _LEAST_P:
+            return SourcedNumber(repr(value), source, "< 0.0001")
+    return SourcedNumber(repr(value), source, f"{value:{style}}")
 
 
 def upper(words: str) -> str:

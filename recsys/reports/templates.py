@@ -9,15 +9,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def render(folder: Path, template: str, **values: Any) -> str:
-    """Render a template of a package's folder. A name that the template lacks a value for is an error."""
-    return _environment(folder).get_template(template).render(**values)
+def render(folders: Path | tuple[Path, ...], template: str, **values: Any) -> str:
+    """Render a template of a package's folder, or of the first of several that has it.
+
+    A name that the template lacks a value for is an error.
+    """
+    return _environment(folders).get_template(template).render(**values)
 
 
 @lru_cache(maxsize=8)
-def _environment(folder: Path) -> Environment:
+def _environment(folders: Path | tuple[Path, ...]) -> Environment:
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -17,13 +17,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from data.errors import ModelError
+from data.strict import convert_unquoted
 
 MAX_DEPTH = 8
 MAX_LEAVES = 200
@@ -34,6 +36,34 @@ Kind = Literal["text", "number", "flag"]
 Value = str | float | bool
 FIELDS: Mapping[str, Kind] = {"item_id": "text", "category": "text", "price": "number", "available": "flag"}
 _ATTRIBUTE = "attributes."
+_T = TypeVar("_T")
+
+
+class RawFilter:
+    """A filter as it was sent, to be parsed: its names are those of a catalogue's columns, which no type knows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Least and greatest of a number, inclusive; at least one of them."""
+
+    min: float | msgspec.UnsetType = msgspec.UNSET
+    max: float | msgspec.UnsetType = msgspec.UNSET
+
+
+Several = Annotated[tuple[_T, ...], msgspec.Meta(min_length=1, max_length=MAX_VALUES)]
+SeveralFilters = Annotated[tuple[RawFilter, ...], msgspec.Meta(min_length=1)]
+CONDITIONS: Mapping[Kind | Literal["any"], Any] = {
+    "text": str | Several[str],
+    "number": float | Several[float] | Bounds,
+    "flag": bool | Several[bool],
+    "any": str | float | bool | Several[str | float | bool] | Bounds,
+}
+"""What may stand beside a field of each kind, and of one whose kind the catalogue alone knows; msgspec's types."""
 _WORDS: Mapping[Kind, str] = {"text": "text", "number": "a finite number", "flag": "true or false"}
 _SHOWABLE = re.compile(r"[A-Za-z_][\w. \-]{0,39}")
 
@@ -180,26 +210,18 @@ def parse_filter(value: object, where: str = "filter") -> Filter:
     return Filter(root, _key(root))
 
 
-def parse_text(value: object, where: str) -> str:
-    """Parse a text. Raises ModelError for anything else, and for half a surrogate pair, which no column can hold."""
-    if not isinstance(value, str):
-        raise ModelError(f"{where}: must be text")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+def check_text(text: str, where: str) -> str:
+    """Return a text. Raises ModelError for half a surrogate pair, which no column can hold."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ModelError(f"{where}: must be text that is valid Unicode")
-    return value
+    return text
 
 
-def parse_number(value: object, where: str) -> float:
-    """Parse a finite number, as a float. Raises ModelError for anything else; true is not 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ModelError(f"{where}: must be a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
+def check_number(number: float, where: str) -> float:
+    """Return a number, 0.0 for −0.0. Raises ModelError for one that is not finite."""
     if not math.isfinite(number):
         raise ModelError(f"{where}: must be a finite number")
-    return number + 0.0  # −0.0 is 0.0
+    return number + 0.0
 
 
 def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
@@ -213,9 +235,8 @@ def _parse(value: object, where: str, depth: int, leaves: list[Leaf]) -> Node:
         if name == "not":
             parts.append(Not(_parse(condition, place, depth + 1, leaves)))
         elif name in ("any", "all"):
-            if not isinstance(condition, list) or not condition:
-                raise ModelError(f"{place}: must be a list of at least one filter")
-            inner = [_parse(part, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(condition)]
+            several = convert_unquoted(SeveralFilters, condition, place, error=ModelError)
+            inner = [_parse(part.value, f"{place}[{at}]", depth + 1, leaves) for at, part in enumerate(several)]
             parts.append(_join(AnyOf if name == "any" else AllOf, inner))
         else:
             leaves.append(_leaf(name, condition, place))
@@ -236,23 +257,20 @@ def _leaf(name: object, condition: object, where: str) -> Leaf:
         raise ModelError(f"{where}: a field's name must be text")
     field_of(name, where)
     wanted = FIELDS.get(name)
-    if isinstance(condition, Mapping):
-        if wanted not in (None, "number"):
-            raise ModelError(f"{where}: must be {_WORDS[wanted]}, or a list of such values")
-        if not condition or set(condition) - {"min", "max"}:
-            raise ModelError(f"{where}: must have min or max or both, and nothing else")
+    value = convert_unquoted(CONDITIONS[wanted or "any"], condition, where, error=ModelError)
+    if isinstance(value, Bounds):
         low, high = (
-            parse_number(condition[bound], f"{where}.{bound}") if bound in condition else None
-            for bound in ("min", "max")
+            None if bound is msgspec.UNSET else check_number(bound, f"{where}.{name}")
+            for name, bound in (("min", value.min), ("max", value.max))
         )
+        if low is None and high is None:
+            raise ModelError(f"{where}: must have min or max")
         if low is not None and high is not None and low > high:
             raise ModelError(f"{where}: min must be at most max")
         return Between(name, low, high, where)
-    listed = condition if isinstance(condition, list) else [condition]
-    if not 1 <= len(listed) <= MAX_VALUES:
-        raise ModelError(f"{where}: must be 1 to {MAX_VALUES} values")
-    places = [f"{where}[{at}]" if isinstance(condition, list) else where for at in range(len(listed))]
-    typed = [_value(part, place) for part, place in zip(listed, places, strict=True)]
+    places = [f"{where}[{at}]" for at in range(len(value))] if isinstance(value, tuple) else [where]
+    values = value if isinstance(value, tuple) else (value,)
+    typed = [_typed(part, place) for part, place in zip(values, places, strict=True)]
     kind = wanted or typed[0][0]
     for (value_kind, _), place in zip(typed, places, strict=True):
         if value_kind != kind:
@@ -260,14 +278,12 @@ def _leaf(name: object, condition: object, where: str) -> Leaf:
     return OneOf(name, kind, tuple(sorted({value for _, value in typed})), where)
 
 
-def _value(value: object, where: str) -> tuple[Kind, Value]:
+def _typed(value: Value, where: str) -> tuple[Kind, Value]:
     if isinstance(value, bool):
         return "flag", value
-    if isinstance(value, (int, float)):
-        return "number", parse_number(value, where)
     if isinstance(value, str):
-        return "text", parse_text(value, where)
-    raise ModelError(f"{where}: must be text, a number, true or false")
+        return "text", check_text(value, where)
+    return "number", check_number(value, where)
 
 
 def _key(node: Node) -> str:

@@ -38,7 +38,7 @@ def list_(state: State = None, app_name: App = "shop", as_json: AsJson = False) 
     """List the bundles of a shop, the last added first."""
     store = _store(state)
     active = store.active(app_name)
-    rows = [asdict(one) | {"current": one == active} for one in store.all(app_name)]
+    rows = [asdict(bundle) | {"current": bundle == active} for bundle in store.all(app_name)]
     lines = [f"{row['version']}  {row['name']}  {'current' if row['current'] else ''}" for row in rows]
     _print({"bundles": rows}, "\n".join(lines), as_json)
 

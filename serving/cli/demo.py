@@ -61,24 +61,28 @@ def demo_command(
     )
     _heading(say, "[bold]2  train item embeddings federatedly, one simulated device a shopper")
     chosen = adjusted(recipe("purchases"), rounds, None, None, None)
-    asked = question(dataset.interactions(), "temporal", parse_time(CUT))
-    trained = train_with_progress(asked.split.train, chosen, seed=seed, now=asked.now, checkpoint=None)
+    later_question = question(dataset.interactions(), "temporal", parse_time(CUT))
+    trained = train_with_progress(
+        later_question.split.train, chosen, seed=seed, now=later_question.now, checkpoint=None
+    )
     say.print(
         f"{len(trained.records)} rounds; no device was asked more than {trained.participations.max()} times; "
         "what reached the server's step were sums over about 200 devices"
     )
     _heading(say, f"[bold]3  compare on purchases after {CUT}, which nobody has seen")
     prior, attributes = chosen.mix or "purchases", attributes_of(dataset.catalogue)
-    mix = learn_mix(asked, chosen, prior, trained.table, seed=seed, attributes=attributes)
-    compared = compare_models(asked, chosen, seed=seed, table=trained.table, mix=mix)
+    mix = learn_mix(later_question, chosen, prior, trained.table, seed=seed, attributes=attributes)
+    compared = compare_models(later_question, chosen, seed=seed, table=trained.table, mix=mix)
     result = jsonable(compared.to_dict() | {"dataset": dataset.name, "recipe": "purchases"})
     result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
     out.mkdir(parents=True, exist_ok=True)
     write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
-    bundle = publish(out / "bundle", dataset, trained, chosen, now=asked.now, mix=mix, overwrite=True)
+    bundle = publish(out / "bundle", dataset, trained, chosen, now=later_question.now, mix=mix, overwrite=True)
     say.print(models_table(result, "ndcg@20"))
     _heading(say, "[bold]4  a device with its own profile asks the service")
-    story = _device_story(dataset, asked.split.train, asked.split.test, compared, bundle, out, asked.now)
+    story = _device_story(
+        dataset, later_question.split.train, later_question.split.test, compared, bundle, out, later_question.now
+    )
     for line in story["lines"]:
         say.print(line, highlight=False)
     _heading(say, f"[bold]done in {time.monotonic() - started:.0f} s")
@@ -142,7 +146,7 @@ def _device_story(
         liked = next(listed.item_id for listed in on_device.items[::-1] if listed.item_id not in bought_later)
         device.observe(liked, EventKind.DISLIKE, now)
         after = device.recommend_from(url, 10, repeat=False, now=now, mode="profile")
-        moved = 10 - len({one.item_id for one in before.items} & {one.item_id for one in after.items})
+        moved = 10 - len({entry.item_id for entry in before.items} & {entry.item_id for entry in after.items})
         lines.append(f"  one dislike of “{titles[liked]}”: {moved} of 10 items change at once")
         device.erase()
     lines.append("The device was erased. The service holds the bundle and nothing about the shopper.")
@@ -186,3 +190,5 @@ def _service(bundle: Path, *options: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+        if process.stdout is not None:
+            process.stdout.close()

@@ -46,9 +46,10 @@ def list_(
     """List every key, without its secret."""
     entries = _keys(federation, state).all(app_name)
     lines = [
-        f"{one.key_id}  {one.app}  {','.join(one.scopes)}  {'revoked' if one.revoked_at else 'good'}" for one in entries
+        f"{entry.key_id}  {entry.app}  {','.join(entry.scopes)}  {'revoked' if entry.revoked_at else 'good'}"
+        for entry in entries
     ]
-    _print({"keys": [asdict(one) for one in entries]}, "\n".join(lines), as_json)
+    _print({"keys": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
 
 
 @app.command()

@@ -50,7 +50,7 @@ COMMANDS = {
 """name → where its function or typer app is, and its line in the list of commands."""
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Of the checkout, where this is one: benchmarks are the repository's and in no wheel."""
+"""Folder of the checkout, where this is one: benchmarks are the repository's and in no wheel."""
 
 
 class Commands(OneLineErrors):
@@ -70,8 +70,8 @@ class Commands(OneLineErrors):
         if getattr(self, "_listing", False):
             return _command(_nothing, cmd_name, line)
         module, _, attribute = where.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        return get_command(found) if isinstance(found, typer.Typer) else _command(found, cmd_name)
+        command = getattr(importlib.import_module(module), attribute)
+        return get_command(command) if isinstance(command, typer.Typer) else _command(command, cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write help without importing any command."""

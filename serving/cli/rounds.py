@@ -24,8 +24,14 @@ def list_(
 ) -> None:
     """List the newest rounds, newest first."""
     rows = [
-        {"round": one.number, "state": one.state, "reports": one.counted, "failure": one.failure, **one.record}
-        for one in FederationFile.read(federation).store().rounds(n)
+        {
+            "round": summary.number,
+            "state": summary.state,
+            "reports": summary.counted,
+            "failure": summary.failure,
+            **summary.record,
+        }
+        for summary in FederationFile.read(federation).store().rounds(n)
     ]
     lines = [f"{row['round']:>5}  {row['state']:<10}{row['reports']:>8}  {row['failure'] or ''}" for row in rows]
     _print({"rounds": rows}, "\n".join(lines), as_json)
@@ -36,7 +42,9 @@ def releases(federation: FederationPath, as_json: AsJson = False) -> None:
     """List the kept bundles, newest first."""
     store = FederationFile.read(federation).store().releases
     active = store.active()
-    rows = [{"version": one.version, "steps": one.steps, "active": one == active} for one in store.all()]
+    rows = [
+        {"version": release.version, "steps": release.steps, "active": release == active} for release in store.all()
+    ]
     lines = [f"{row['version']}  {row['steps']:>5} steps  {'active' if row['active'] else ''}" for row in rows]
     _print({"releases": rows}, "\n".join(lines), as_json)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import polars as pl
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from recsys.search.filters import FIELDS, MAX_VALUES, column_kind, fields_of
+from recsys.lists.rules import RuleSet
+from recsys.search.filters import CONDITIONS, FIELDS, RawFilter, SeveralFilters, column_kind, fields_of
 from serving.http.bodies import MAX_ABS, MAX_ID_CHARS, ErrorAnswer
 from serving.http.openapi_keys import describe_headers, describe_keys
 from serving.http.resources.ask_bodies import (
@@ -27,6 +29,7 @@ from serving.http.resources.item_json import fields_of as fields_of_items
 from serving.shelf.served import ServedBundle
 
 _REF = "#/components/schemas/{model}"
+_JOINS = ("not", "any", "all")
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -61,8 +64,7 @@ def document(
             parameter["schema"] |= ids
     if named:
         _name_columns(components["PutItem"], [one.live.catalogue for one in bundles])
-    components["Filter"] = filter_schema([one.live.catalogue for one in bundles] if named else [])
-    components["Rules"] = rules_schema([one.live.catalogue for one in bundles] if named else [])
+    components |= language_schemas([one.live.catalogue for one in bundles] if named else [])
     for name in (*(model.__name__ for model in MODELS), "SimilarRequest"):
         properties = components[name]["properties"]
         properties["filter"] = {"anyOf": [{"$ref": _REF.format(model="Filter")}, {"type": "null"}]}
@@ -147,69 +149,33 @@ def fields_schema(bundles: Sequence[ServedBundle]) -> dict[str, Any]:
     return {"type": "array", "items": name, "maxItems": MAX_FIELDS, "uniqueItems": True}
 
 
-def filter_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """Describe the filter language over the fields that these catalogues have."""
+def language_schemas(catalogues: Sequence[pl.DataFrame]) -> dict[str, dict[str, Any]]:
+    """Describe filters and rules, by the types that read them, over the fields that these catalogues have."""
     kinds: dict[str, Any] = dict(FIELDS)
     for catalogue in catalogues:
         for name in fields_of(catalogue):
-            if name not in kinds:
+            if name not in kinds:  # a catalogue may lack the columns of fields
                 kinds[name] = column_kind(catalogue.schema[name.removeprefix("attributes.")])
-    me = {"$ref": _REF.format(model="Filter")}
-    several = {"type": "array", "items": me, "minItems": 1}
-    fields = {name: _leaf(kind) for name, kind in kinds.items() if kind in ("text", "number", "flag")}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        **({} if catalogues else {"patternProperties": {r"^attributes\.": {}}}),
-        "properties": {**fields, "not": me, "any": several, "all": several},
-        "description": "Several fields must all match. docs/api.md has examples.",
-    }
-
-
-def _leaf(kind: str) -> dict[str, Any]:
-    kinds: dict[str, dict[str, Any]] = {
-        "text": {"type": "string"},
-        "number": {"type": "number"},
-        "flag": {"type": "boolean"},
-    }
-    value = kinds[kind]
-    forms: list[dict[str, Any]] = [value, {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_VALUES}]
-    if kind == "number":
-        bounds = {"min": value, "max": value}
-        forms.append({"type": "object", "additionalProperties": False, "properties": bounds, "minProperties": 1})
-    return {"anyOf": forms}
-
-
-def rules_schema(catalogues: Sequence[pl.DataFrame]) -> dict[str, Any]:
-    """Describe the rules of a list; what may be capped by is told over the fields that these catalogues have."""
-    columns = {name for catalogue in catalogues for name in fields_of(catalogue) if name.startswith("attributes.")}
-    by = {"enum": ["category", *sorted(columns)]} if catalogues else {"type": "string", "maxLength": MAX_ID_CHARS}
-    properties = _RULES["properties"]
-    cap = properties["cap"]
-    item = {**cap["items"], "properties": {**cap["items"]["properties"], "by": by}}
-    return {**_RULES, "properties": {**properties, "cap": {**cap, "items": item}}}
-
-
-_RULES: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "description": "pin to a place; boost and bury by deviations of the scores; cap how many of one value.",
-    "properties": {
-        "pin": {"type": "array", "maxItems": 100, "items": {
-            "type": "object", "additionalProperties": False, "required": ["item_id", "position"],
-            "properties": {"item_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS},
-                           "position": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
-        **{name: {"type": "array", "maxItems": 20, "items": {
-            "type": "object", "additionalProperties": False, "required": ["filter", "by"],
-            "properties": {"filter": {"$ref": _REF.format(model="Filter")},
-                           "by": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}}}}
-           for name in ("boost", "bury")},
-        "cap": {"type": "array", "maxItems": 5, "items": {
-            "type": "object", "additionalProperties": False, "required": ["by", "most"],
-            "properties": {"by": {"type": "string", "maxLength": MAX_ID_CHARS},
-                           "most": {"type": "integer", "minimum": 1, "maximum": 1000}}}},
-    },
-}  # fmt: skip
+    columns = [name for name, kind in kinds.items() if kind in CONDITIONS]
+    fields = [(f"field_{at}", CONDITIONS[kinds[name]]) for at, name in enumerate(columns)]
+    joins = [("not_", RawFilter), ("any_", SeveralFilters), ("all_", SeveralFilters)]
+    names = {f"field_{at}": name for at, name in enumerate(columns)} | {f"{join}_": join for join in _JOINS}
+    unset = [(name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (*fields, *joins)]
+    filters = msgspec.defstruct("Filter", unset, rename=names, forbid_unknown_fields=True)
+    (_, _, of_any_kind), schemas = msgspec.json.schema_components(
+        (filters, RuleSet, CONDITIONS["any"]),
+        schema_hook=lambda _: {"$ref": _REF.format(model="Filter")},
+        ref_template=_REF.replace("{model}", "{name}"),
+    )
+    schemas["Filter"]["description"] = "Several fields must all match. docs/api.md has examples."
+    schemas["Bounds"]["minProperties"] = 1
+    caps = sorted(name for name in kinds if name.startswith("attributes."))
+    if catalogues:
+        schemas["CapBy"]["properties"]["by"] = {"enum": ["category", *caps]}
+    else:
+        schemas["Filter"]["patternProperties"] = {r"^attributes\.": of_any_kind}
+    schemas["Rules"] = schemas.pop("RuleSet")
+    return schemas
 
 
 def _responses(description: str, answer: dict[str, Any], left_out: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import ServingError
-from federation.storage.activations import chosen_version, path_to_current
+from federation.storage.activations import Activations
 from federation.storage.database import reading
 from federation.storage.migrations import prepare
 from recsys.catalogue.bundle import Bundle
 from serving.state.counters import ensure, last, take
-from serving.state.schema import SCHEMA, bundle_activations, served_bundles
+from serving.state.schema import SCHEMA, served_bundles
 
 COUNTER = "bundles"
 
@@ -72,13 +72,9 @@ class BundleStore:
     def list_kept(self, app: str, n: int) -> list[ServedVersion]:
         """List the current bundle first, then the n others that were added or current last; none before the first."""
         known = self.all(app)
-        where = bundle_activations.c.app == app
-        columns = (bundle_activations.c.version, bundle_activations.c.at, bundle_activations.c.sequence)
         with reading(self._engine) as connection:
-            history = connection.execute(select(*columns).where(where).order_by(bundle_activations.c.sequence)).all()
-        last = {row.version: (row.at, row.sequence) for row in history}
-        versions = {bundle.version for bundle in known}
-        current = next((row.version for row in reversed(history) if row.version in versions), None)
+            last = Activations(app).last_times(connection)
+            current = Activations(app).current(connection, {bundle.version for bundle in known})
         if current is None:
             return []
         latest = sorted(
@@ -99,8 +95,9 @@ class BundleStore:
                 raise ServingError(f"version={version}: app {app} has no such bundle")
             if _current(connection, app) == version:
                 raise BundleInUse(f"version={version}: is the current one; activate another before it is retired")
-            for table in (served_bundles, bundle_activations):  # added again, it comes after what came after it
-                connection.execute(table.delete().where((table.c.app == app) & (table.c.version == version)))
+            of_version = (served_bundles.c.app == app) & (served_bundles.c.version == version)
+            connection.execute(served_bundles.delete().where(of_version))
+            Activations(app).forget(connection, version)
 
     def active(self, app: str) -> ServedVersion | None:
         """Read the current bundle; None before the first."""
@@ -116,7 +113,7 @@ class BundleStore:
         """
         folders = {bundle.version: bundle.folder for bundle in self.all(app)}
         with reading(self._engine) as connection:
-            chosen = chosen_version(version, _activated(connection, app), folders)
+            chosen = Activations(app).resolve(connection, version, folders)
         Bundle.load(Path(folders[chosen]))
         ensure(self._engine, app, COUNTER)
         with self._engine.begin() as connection:
@@ -137,11 +134,10 @@ class BundleStore:
 
 def _activate(connection: Connection, app: str, version: str, now: int) -> None:
     """Record an activation. Raises ServingError for a version that was retired in the meantime."""
-    sequence = take(connection, app, COUNTER, 1)
+    take(connection, app, COUNTER, 1)  # so that all take notice
     if version not in _versions(connection, app):
         raise ServingError(f"version={version}: app {app} has no such bundle any more")
-    values = {"app": app, "sequence": sequence, "version": version, "at": now}
-    connection.execute(insert(bundle_activations).values(values))
+    Activations(app).record(connection, version, now)
 
 
 def _versions(connection: Connection, app: str) -> set[str]:
@@ -149,13 +145,6 @@ def _versions(connection: Connection, app: str) -> set[str]:
     return {row.version for row in rows}
 
 
-def _activated(connection: Connection, app: str) -> list[str]:
-    """List the versions that were activated, in order."""
-    query = select(bundle_activations.c.version).where(bundle_activations.c.app == app)
-    return list(connection.execute(query.order_by(bundle_activations.c.sequence)).scalars())
-
-
 def _current(connection: Connection, app: str) -> str | None:
     """Find the version activated last."""
-    path = path_to_current(_activated(connection, app), _versions(connection, app))
-    return path[-1] if path else None
+    return Activations(app).current(connection, _versions(connection, app))

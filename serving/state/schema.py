@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
+from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -49,14 +50,7 @@ served_bundles = Table(
     Column("added_at", BigInteger, nullable=False),
 )
 
-bundle_activations = Table(
-    "bundle_activations",
-    metadata,
-    Column("app", String(48), primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("version", String(64), nullable=False),
-    Column("at", BigInteger, nullable=False),
-)
+activations.to_metadata(metadata)
 
 counters = Table(
     "counters",
@@ -77,4 +71,4 @@ traffic = Table(
     Index("traffic_by_minute", "minute"),
 )
 
-SCHEMA = Schema("state", metadata)
+SCHEMA = Schema("state", metadata, (one_table_of_activations,))

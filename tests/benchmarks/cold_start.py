@@ -24,11 +24,11 @@ from federation.lab.questions import Question, question
 from federation.lab.recipes import recipe
 from federation.simulation.training import train
 from recsys.catalogue.content import ContentMap
-from recsys.evaluation.arms import closed_form
 from recsys.evaluation.metrics import ndcg, ranked_hits, recall
 from recsys.evaluation.targets import collect_targets
 from recsys.model.histories import merge_histories
 from recsys.model.items import ItemTable
+from recsys.model.log_profiles import closed_form
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 from recsys.search.ranking import rank

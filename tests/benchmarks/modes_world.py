@@ -14,10 +14,10 @@ from data.synthetic import SyntheticShop
 from recsys.catalogue.candidates import QuantizedRows
 from recsys.catalogue.catalogue import SHOWN
 from recsys.catalogue.clusters import Clusters, centroids_of
-from recsys.evaluation.arms import profiles_of
 from recsys.evaluation.ials import fit_ials
 from recsys.model.histories import log_weights, merge_histories
 from recsys.model.items import ItemTable, gram_of
+from recsys.model.log_profiles import profiles_of
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.quantization import quantize
 from recsys.model.scoring import score, top_k

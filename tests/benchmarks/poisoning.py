@@ -27,10 +27,11 @@ from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import SumPlan
 from federation.simulation.taste_sums import sum_updates
-from recsys.evaluation.arms import Personalized, closed_form
+from recsys.evaluation.arms import Personalized
 from recsys.evaluation.evaluation import evaluate
 from recsys.model.histories import Histories, merge_histories
 from recsys.model.items import ItemTable
+from recsys.model.log_profiles import closed_form
 from recsys.model.trend import trend
 from tests.benchmarks.attacks_poisoning import PUBLIC_SHARE, Attack, Attacker, Claim, approximate_shoppers, public_part
 

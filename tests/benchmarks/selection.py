@@ -22,11 +22,12 @@ from data.split import parse_time
 from federation.lab.questions import Question, question
 from federation.lab.recipes import recipe
 from federation.simulation.training import train
-from recsys.evaluation.arms import Personalized, closed_form
+from recsys.evaluation.arms import Personalized
 from recsys.lists.diversity import diversify, intra_list_similarity, pool_size
 from recsys.model.fold_in import blend, cart_query, context_query
 from recsys.model.histories import merge_histories
 from recsys.model.items import ItemTable
+from recsys.model.log_profiles import closed_form
 from recsys.model.profile_config import ProfileConfig
 
 WINDOWS = {"chosen_on": ("2011-10-09", "2011-11-09"), "measured_on": ("2011-11-09", "2011-12-31")}

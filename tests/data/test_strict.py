@@ -6,14 +6,15 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError, FederationError
-from data.strict import brief, read_strictly
+from data.strict import brief, convert_unquoted, read_strictly
 
 
 class Colour(StrEnum):
@@ -171,3 +172,52 @@ def test_every_mistake_is_told_of_names_and_types_and_of_bounds() -> None:
     with pytest.raises(DataError) as refused:
         tree(leaves=[{"share": 2}, {"share": 0}, {"share": -1}], best={"share": 3})
     assert str(refused.value).split("; ") == [f"share={n}: must be 0..1" for n in ("2.0", "-1.0", "3.0")]
+
+
+class Needle(msgspec.Struct, forbid_unknown_fields=True):
+    length: Annotated[float, msgspec.Meta(gt=0, le=9)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=5)] = "leaf"
+
+
+class Twig(msgspec.Struct, forbid_unknown_fields=True):
+    leaves: Annotated[tuple[Needle, ...], msgspec.Meta(max_length=2)] = ()
+    rings: Annotated[int, msgspec.Meta(ge=1, le=7)] | msgspec.UnsetType = msgspec.UNSET
+    bark: bool | str | Needle | tuple[float, ...] = False
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("s3cret", "twig: must be an object of leaves, rings or bark"),
+        (["s3cret"], "twig: must be an object of leaves, rings or bark"),
+        ({"s3cret": 1}, "twig: must be an object of leaves, rings or bark"),
+        ({5: "s3cret"}, "twig: must be an object of leaves, rings or bark"),
+        ({"leaves": "s3cret"}, "twig.leaves: must be a list of at most 2"),
+        ({"leaves": [{"length": 1}] * 3}, "twig.leaves: must be a list of at most 2"),
+        ({"leaves": [{"name": "pin"}]}, "twig.leaves[0]: must be an object of length and name"),
+        ({"leaves": [{"length": 1, "s3cret": 2}]}, "twig.leaves[0]: must be an object of length and name"),
+        ({"leaves": [{"length": 1}, {"length": "s3cret"}]}, "twig.leaves[1].length: must be a finite number above 0"),
+        ({"leaves": [{"length": 10**400}]}, "twig.leaves[0].length: must be a finite number above 0 and at most 9"),
+        ({"leaves": [{"length": 1, "name": "s3cret"}]}, "twig.leaves[0].name: must be text of 1 to 5 characters"),
+        ({"rings": 8}, "twig.rings: must be a whole number from 1 to 7"),
+        ({"rings": "s3cret"}, "twig.rings: must be a whole number from 1 to 7"),
+        ({"bark": ["s3cret"]}, "twig.bark[0]: must be a finite number"),
+        (
+            {"bark": {"name": "pin"}},
+            "twig.bark: must be true or false, text, an object of length and name or a list",
+        ),
+        ({"bark": {"length": 0}}, "twig.bark.length: must be a finite number above 0 and at most 9"),
+        ({"bark": None}, "twig.bark: must be true or false, text"),
+    ],
+)
+def test_of_a_request_the_place_and_the_type_are_told_and_nothing_that_was_sent(raw: object, message: str) -> None:
+    with pytest.raises(FederationError) as refusal:
+        convert_unquoted(Twig, raw, "twig", error=FederationError)
+    assert str(refusal.value).startswith(message)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_right_request_is_made_of_its_types() -> None:
+    made = convert_unquoted(Twig, {"leaves": [{"length": 2}], "rings": 3}, "twig")
+    assert made == Twig((Needle(2.0),), 3)
+    assert type(made.leaves[0].length) is float

@@ -112,7 +112,7 @@ def first_line(lines: list[str], separators: Sequence[str]) -> tuple[str, list[s
 
 @dataclass(frozen=True)
 class TextShape:
-    """What one pass over the bytes of a text file tells.
+    """The shape of a text file, from one pass over its bytes.
 
     lines: its lines, a last one without an end too. quoted: it has a quote somewhere, so a row may be several lines.
     odd_ends: some lines end with a carriage return alone, which polars does not take for an end.

@@ -25,7 +25,7 @@ _SURROGATE = re.compile(_HIGH + b"(?!" + _LOW + b")|(?<!" + _HIGH + b")" + _LOW)
 
 @dataclass(frozen=True)
 class JsonShape:
-    """What one pass over the bytes of a file tells.
+    """The shape of a JSON file, from one pass over its bytes.
 
     clean: polars and the plain reader give the same rows. late: those of some wanted top-level fields that only lines
     after the first thousand have.

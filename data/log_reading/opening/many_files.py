@@ -29,8 +29,8 @@ def joined(files: Sequence[tuple[Path, Source]], scratch: Path | None) -> Source
     begins = _begins(files)
     frames = [_placed(path, source, names, first) for (path, source), first in zip(files, begins, strict=True)]
     try:
-        frame = pl.concat([one for one, _ in frames], how="diagonal_relaxed")
-        exact = pl.concat([one for _, one in frames], how="diagonal_relaxed")
+        frame = pl.concat([part for part, _ in frames], how="diagonal_relaxed")
+        exact = pl.concat([part for _, part in frames], how="diagonal_relaxed")
         frame.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"source={files[0][0].parent}: its files do not fit together: {error}") from None

@@ -98,9 +98,9 @@ def _files(name: str) -> list[Path]:
             raise DataError(f"source={path}: is a folder without a file that ends in one of {ends}")
         return inside
     if not path.exists() and set(name) & set("*?["):
-        if not (found := sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())):
+        if not (files := sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())):
             raise DataError(f"source={name}: no file has such a name")
-        return found
+        return files
     if not path.exists():
         raise DataError(f"source={path}: no such file")
     return [path]

@@ -35,7 +35,7 @@ def scratch_folder() -> Path:
 
 
 def is_packed(head: bytes) -> bool:
-    """Whether a file begins as a packed one does."""
+    """Tell whether a file begins as a packed one does."""
     return any(head.startswith(magic) for magic in _MAGIC)
 
 

@@ -86,7 +86,7 @@ class TimeReader:
         ).collect(engine="streaming")
         read, other, unlike = count.row(0)
         if read == other and unlike:
-            said = " and ".join(repr(one.words.partition(",")[0]) for one in (self, self.rival))
+            said = " and ".join(repr(reading.words.partition(",")[0]) for reading in (self, self.rival))
             raise DataError(f"time: every date fits {said}; say which by time_format=")
         return self if read >= other else self.rival
 

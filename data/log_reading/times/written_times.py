@@ -44,9 +44,10 @@ _SIZES = (("s", 100_000_000_000), ("ms", 100_000_000_000_000), ("us", 100_000_00
 
 @dataclass(frozen=True)
 class Reading:
-    """What a value leaves open. timezone: of a time without offset. unit: of epochs, None: told by their size.
+    """A choice of what a written time leaves open.
 
-    month_first: of 01/02/2024. Dates with dots begin with the day whatever it says.
+    timezone: of a time without offset. unit: of epochs, None: told by their size. month_first: of
+    01/02/2024. Dates with dots begin with the day whatever it says.
     """
 
     timezone: str = "UTC"

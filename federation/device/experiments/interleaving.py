@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from recsys.experiments.definition.arm import Arm, ArmSettings
 from recsys.experiments.definition.definition import DAY_S, Experiment
 from recsys.experiments.device.interleaving import CREDIT_S, coins, team_draft
 from recsys.experiments.device.outcomes import MICROS
+from recsys.experiments.device.settings_arm import settings_arm
 from recsys.search.filters import parse_filter
 
 
@@ -118,15 +118,10 @@ def arm_list(
     exclude: Sequence[str] = (),
     asked: Selection | None = None,
 ) -> Recommendations:
-    """Make the list of an arm's settings on the device: those of definition.DRAFTED_MODELS."""
-    weights: dict[str, Any] = {name: getattr(settings, name) for name in ("trend_weight", "repeat_weight")}
-    given = {name: value for name, value in weights.items() if value is not None}
-    config = replace(catalogue.config, **given)
-    mix = None if given else catalogue.mix  # weights of an arm's own are those of the plain score
-    of = replace(state, events=()) if settings.model == "global" else state
-    repeat = settings.model in (None, "personalized")
+    """Make the list of an arm's settings on the device: one of DEVICE_ARMS."""
+    by = settings_arm(settings, catalogue.table, catalogue.config, catalogue.mix)
     asked = replace(asked or Selection(), diversity=settings.diversity or 0.0)
-    return rank(of, replace(catalogue, config=config, mix=mix), now, top_k, exclude, repeat, asked)
+    return rank(state, catalogue, now, top_k, exclude, by, asked)
 
 
 def _captains(experiment: Experiment) -> tuple[Arm, Arm]:

@@ -62,8 +62,8 @@ def _weighted_squares(
     masked = multiply(total_of(multiply_extended(weighted, masks))[None, :], multiply(of_mask, of_mask)[:, None])
     total = add(add(squares, crossed), masked)
     if less_themselves:
-        own = matmul(np.ascontiguousarray(weights.T), values).T
-        total = subtract(subtract(total, own), multiply(total_of(weighted)[None, :], of_mask[:, None]))
+        products = matmul(np.ascontiguousarray(weights.T), values).T
+        total = subtract(subtract(total, products), multiply(total_of(weighted)[None, :], of_mask[:, None]))
     return total
 
 

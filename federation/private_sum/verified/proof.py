@@ -190,7 +190,7 @@ def check_report(
 
 @dataclass(frozen=True)
 class _Cuts:
-    """Where the stretches of a share lie."""
+    """Slices of a share, one for each stretch."""
 
     vector: slice
     norms: slice
@@ -280,7 +280,7 @@ def _open(proof: ProofPlan, elements: Elements, masks: Elements, drawn: Challeng
 
 
 def _holds(proof: ProofPlan, opened: Elements, drawn: Challenges) -> bool:
-    """Whether both shares opened, added up, are those of a true proof."""
+    """Tell whether both shares opened, added up, are those of a true proof."""
     weights, bit_weights = _weights(proof, drawn.weights_key)
     values = opened.reshape(-1, DEGREE)
     n = len(weights)

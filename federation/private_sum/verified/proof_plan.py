@@ -20,7 +20,7 @@ CHECKS = 104
 """Random projections: 2⁻¹⁰⁴ is what they let through, which leaves room for the proof's own 2⁻¹⁰⁹ below 2⁻¹⁰⁰."""
 
 ZERO_KNOWLEDGE_ERROR = 2.0**-40
-"""Of one attempt, added to δ: a millionth of a δ of 10⁻⁶."""
+"""Statistical distance that one attempt adds to δ: a millionth of a δ of 10⁻⁶."""
 
 BERRY_ESSEEN = 0.56
 """Shevtsova 2010, for sums of independent variables that need not be alike."""

@@ -187,7 +187,7 @@ def open_plainly(proof: ProofPlan, share: PlainShare, drawn: Challenges, constan
 
 
 def accepts_plainly(proof: ProofPlan, opened: Sequence[Number], drawn: Challenges) -> bool:
-    """Whether both shares opened, added up, are those of a true proof."""
+    """Tell whether both shares opened, added up, are those of a true proof."""
     k = CubicField()
     weights, bit_weights = _weights(proof, drawn.weights_key)
     *rows, squares, of_bits, missed = opened
@@ -200,7 +200,7 @@ def accepts_plainly(proof: ProofPlan, opened: Sequence[Number], drawn: Challenge
 
 
 def check_plainly(proof: ProofPlan, share: bytes, seed: bytes, context: bytes) -> bool:
-    """Whether a service's share (bytes, well-formed) and a seed are a report that keeps its bounds."""
+    """Tell whether a service's share (bytes, well-formed) and a seed are a report that keeps its bounds."""
     k, transcript = CubicField(), Transcript(context)
     n = 5 * proof.n_elements
     blind, seed_commitment = share[n : n + 32], share[n + 32 :]

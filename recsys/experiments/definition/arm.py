@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 from data.errors import DataError
+from recsys.evaluation.arm_names import DEVICE_ARMS, LISTED_ARMS, ListedArm
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 """Experiments, layers and surfaces; with a version, an id still fits a task's subject."""
@@ -15,14 +17,12 @@ ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 """Arms, segments and levels."""
 
+VERSION = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
 MAX_WEIGHT = 10_000
 
-Model = Literal["personalized", "personalized_no_repeat", "global", "global_profile", "local"]
 Mode = Literal["device", "cluster", "noised", "profile"]
-MODELS, MODES = get_args(Model), get_args(Mode)
-
-DRAFTED_MODELS = (None, "personalized", "personalized_no_repeat", "global")
-"""Models whose whole list a device makes from the one catalogue it holds, so that two can be drafted there."""
+MODES = get_args(Mode)
 
 
 def within(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
@@ -43,6 +43,18 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
         raise DataError(f"{name}={value!r}: must be one of {', '.join(map(str, known))}")
 
 
+def every_check(*checks: Callable[[], object]) -> None:
+    """Run every check, and raise DataError with all that they found, not with the first alone."""
+    mistakes = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("; ".join(mistakes))
+
+
 @dataclass(frozen=True)
 class ArmSettings:
     """What an arm changes about a list; None leaves it as it is without the experiment.
@@ -51,7 +63,7 @@ class ArmSettings:
     or more. bundle_version: of the shared model.
     """
 
-    model: Model | None = None
+    model: ListedArm | None = None
     mode: Mode | None = None
     bundle_version: str | None = None
     diversity: float | None = None
@@ -59,17 +71,16 @@ class ArmSettings:
     repeat_weight: float | None = None
 
     def __post_init__(self) -> None:
-        if self.model is not None:
-            one_of("settings.model", self.model, MODELS)
-        if self.mode is not None:
-            one_of("settings.mode", self.mode, MODES)
-        if self.bundle_version is not None:
-            check_name("settings.bundle_version", self.bundle_version, re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII))
-        if self.diversity is not None:
-            within("settings.diversity", self.diversity, 0, 1)
-        for name in ("trend_weight", "repeat_weight"):
-            if (value := getattr(self, name)) is not None:
-                within(f"settings.{name}", value, 0, 1_000)
+        checks: dict[str, Callable[[Any], None]] = {
+            "model": lambda value: one_of("settings.model", value, LISTED_ARMS),
+            "mode": lambda value: one_of("settings.mode", value, MODES),
+            "bundle_version": lambda value: check_name("settings.bundle_version", value, VERSION),
+            "diversity": lambda value: within("settings.diversity", value, 0, 1),
+            "trend_weight": lambda value: within("settings.trend_weight", value, 0, 1_000),
+            "repeat_weight": lambda value: within("settings.repeat_weight", value, 0, 1_000),
+        }
+        given = {name: getattr(self, name) for name in checks}
+        every_check(*(partial(checks[name], value) for name, value in given.items() if value is not None))
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def check_drafted(arms: Sequence[Arm]) -> None:
     if len(arms) != 2 or arms[0].weight != arms[1].weight:
         raise DataError(f"arms={len(arms)}: must be 2 of equal weight, for both make every interleaved list")
     for arm in arms:
-        one_of(f"arm {arm.name}: settings.model of an interleaved arm", arm.settings.model, DRAFTED_MODELS)
+        one_of(f"arm {arm.name}: settings.model of an interleaved arm", arm.settings.model, (None, *DEVICE_ARMS))
         one_of(f"arm {arm.name}: settings.mode of an interleaved arm", arm.settings.mode, (None, "device"))
         if arm.settings.bundle_version is not None:
             raise DataError(f"arm {arm.name}: settings.bundle_version: must be left out, a device has one catalogue")

@@ -7,15 +7,16 @@ recsys/experiments/definition/amendments.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
-from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, one_of, within
+from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, every_check, one_of, within
 from recsys.experiments.definition.metric_definitions import Metric, Role, check_metrics, columns, preference_metric
 
 LAYER_BUCKETS = 10_000
@@ -23,6 +24,8 @@ LAYER_BUCKETS = 10_000
 
 MAX_ARMS, MAX_CELLS, MAX_LOOKS = 8, 16, 100
 MAX_DAYS = 366
+MAX_STEPS = 4
+"""Of a funnel, before its last one."""
 LATEST_S = 4_102_444_800
 """2100-01-01: later is a mistake, and microseconds must fit a signed 64-bit integer."""
 DAY_S = 86_400
@@ -30,7 +33,7 @@ REPORTING_DAYS = 6
 """Devices and custodian hold no round's key open for longer than seven and eight days."""
 
 Trigger = Literal["assignment", "list_requested", "list_shown"]
-Measure = Literal["any", "count", "value"]
+Measure = Literal["any", "count", "value", "days", "days_left"]
 Design = Literal["parallel", "interleaved"]
 Fact = Literal["events", "views", "carts", "purchases", "likes", "days_known", "head_share"]
 TRIGGERS, MEASURES, FACTS = (get_args(kind) for kind in (Trigger, Measure, Fact))
@@ -87,7 +90,9 @@ class Rule:
     most: float | None = None
 
     def __post_init__(self) -> None:
-        one_of("eligibility.fact", self.fact, FACTS)
+        every_check(lambda: one_of("eligibility.fact", self.fact, FACTS), self._check_bounds)
+
+    def _check_bounds(self) -> None:
         if not 0 <= self.least <= (math.inf if self.most is None else self.most):
             raise DataError(f"eligibility {self.fact}: least={self.least}, most={self.most}: must be 0 ≤ least ≤ most")
 
@@ -104,9 +109,10 @@ class Exposure:
     surface: str | None = None
 
     def __post_init__(self) -> None:
-        one_of("exposure.trigger", self.trigger, TRIGGERS)
-        if self.surface is not None:
-            check_name("exposure.surface", self.surface, ID)
+        every_check(
+            lambda: one_of("exposure.trigger", self.trigger, TRIGGERS),
+            lambda: None if self.surface is None else check_name("exposure.surface", self.surface, ID),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,12 +125,19 @@ class Segment:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        check_name("segment.name", self.name)
-        one_of(f"segment {self.name}: fact", self.fact, FACTS)
-        for level in self.levels:
-            check_name(f"segment {self.name}: level", level)
+        every_check(
+            lambda: check_name("segment.name", self.name),
+            lambda: one_of(f"segment {self.name}: fact", self.fact, FACTS),
+            *(partial(check_name, f"segment {self.name}: level", level) for level in self.levels),
+            self._check_levels,
+            self._check_cuts,
+        )
+
+    def _check_levels(self) -> None:
         if len(set(self.levels)) != len(self.levels) or len(self.levels) != len(self.cuts) + 1 or not self.cuts:
             raise DataError(f"segment {self.name}: levels={self.levels}: must be distinct and one more than cuts")
+
+    def _check_cuts(self) -> None:
         if list(self.cuts) != sorted(set(self.cuts)) or not all(0 < cut < math.inf for cut in self.cuts):
             raise DataError(f"segment {self.name}: cuts={self.cuts}: must rise, above 0 and finite")
 
@@ -137,21 +150,39 @@ class Segment:
 class OutcomeColumn:
     """A column that metrics name, from what the device noted after the exposure, or before it.
 
-    measure: any (0 or 1), count, or the sum of values. before_days: None counts from the exposure on, for the outcome
-    window; a number makes it a covariate of so many days before.
+    measure: any (0 or 1); count; the sum of values; days on which it happened; days_left: of the outcome window when it
+    first happened, 0 if never, so that sooner is more. before_days: None counts from the exposure on, for the outcome
+    window; a number makes it a covariate of so many days before. from_day, to_day: only what happened on these days
+    counts, both included; day 0 is the 24 hours from the exposure on (retention). after: steps that must have happened
+    before, in this order, each once the step before it had (funnel).
     """
 
     name: str
     event: OutcomeEvent
     measure: Measure = "count"
     before_days: int | None = None
+    from_day: int = 0
+    to_day: int | None = None
+    after: tuple[OutcomeEvent, ...] = ()
 
     def __post_init__(self) -> None:
-        check_name("outcome.name", self.name)
-        one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent))
-        one_of(f"outcome {self.name}: measure", self.measure, MEASURES)
-        if self.before_days is not None:
-            within(f"outcome {self.name}: before_days", self.before_days, 1, MAX_DAYS)
+        days, last = self.before_days, self.to_day
+        every_check(
+            lambda: check_name("outcome.name", self.name),
+            lambda: one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent)),
+            lambda: one_of(f"outcome {self.name}: measure", self.measure, MEASURES),
+            lambda: None if days is None else within(f"outcome {self.name}: before_days", days, 1, MAX_DAYS),
+            lambda: within(f"outcome {self.name}: from_day", self.from_day, 0, MAX_DAYS),
+            lambda: None if last is None else within(f"outcome {self.name}: to_day", last, self.from_day, MAX_DAYS),
+            lambda: within(f"outcome {self.name}: after", len(self.after), 0, MAX_STEPS),
+            *(partial(one_of, f"outcome {self.name}: after", step, tuple(OutcomeEvent)) for step in self.after),
+            self._check_covariate,
+        )
+
+    def _check_covariate(self) -> None:
+        later = self.from_day or self.to_day is not None or self.after or self.measure == "days_left"
+        if self.before_days is not None and later:
+            raise DataError(f"outcome {self.name}: from_day, to_day, after, days_left: must not be of a covariate")
 
 
 @dataclass(frozen=True)
@@ -163,9 +194,11 @@ class Looks:
     spending: Spending = Spending.OBRIEN_FLEMING
 
     def __post_init__(self) -> None:
-        one_of("looks.method", self.method, tuple(Method))
-        one_of("looks.spending", self.spending, tuple(Spending))
-        within("looks.count", self.count, 1, MAX_LOOKS)
+        every_check(
+            lambda: one_of("looks.method", self.method, tuple(Method)),
+            lambda: one_of("looks.spending", self.spending, tuple(Spending)),
+            lambda: within("looks.count", self.count, 1, MAX_LOOKS),
+        )
 
 
 @dataclass(frozen=True)
@@ -182,11 +215,13 @@ class Privacy:
     max_reports: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None:
-            within("privacy.epsilon", self.epsilon, 0, 32, open_low=True)
-        within("privacy.delta", self.delta, 0, 1e-3, open_low=True)
-        within("privacy.max_reports", self.max_reports, 1, 1_000_000)
-        within("privacy.min_reports", self.min_reports, 1, self.max_reports)
+        epsilon = self.epsilon
+        every_check(
+            lambda: None if epsilon is None else within("privacy.epsilon", epsilon, 0, 32, open_low=True),
+            lambda: within("privacy.delta", self.delta, 0, 1e-3, open_low=True),
+            lambda: within("privacy.max_reports", self.max_reports, 1, 1_000_000),
+            lambda: within("privacy.min_reports", self.min_reports, 1, max(self.max_reports, 1)),
+        )
 
 
 @dataclass(frozen=True)
@@ -277,7 +312,16 @@ class Experiment:
         """
         _distinct("outcomes", [outcome.name for outcome in self.outcomes])
         known = {outcome.name: outcome for outcome in self.outcomes}
+        for outcome in self.outcomes:
+            last = outcome.from_day if outcome.to_day is None else outcome.to_day
+            if outcome.before_days is None and last >= self.outcome_days:
+                raise DataError(f"outcome {outcome.name}: day {last}: must be before outcome_days={self.outcome_days}")
+        thresholds = {name: metric.numerator for metric in self.metrics for name in metric.thresholds}
         for column in columns(self.metrics):
+            if column.name in thresholds:
+                if thresholds[column.name] not in known:
+                    raise DataError(f"outcomes: column {thresholds[column.name]} of the metrics is missing")
+                continue
             if column.name not in known:
                 raise DataError(f"outcomes: column {column.name} of the metrics is missing")
             if column.indicator and known[column.name].measure != "any":
@@ -344,18 +388,6 @@ def date_of(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-
-
-def every_check(*checks: Callable[[], object]) -> None:
-    """Run every check, and raise DataError with all that they found, not with the first alone."""
-    mistakes = []
-    for check in checks:
-        try:
-            check()
-        except DataError as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise DataError("; ".join(mistakes))
 
 
 def _distinct(what: str, names: Sequence[Any]) -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from data.interactions import Interactions
-from recsys.evaluation.arms import GlobalProfile, Personalized
-from recsys.evaluation.baselines import recent_popularity
-from recsys.experiments.definition.arm import ArmSettings
 from recsys.lists.diversity import diversify, pool_size
-from recsys.model.items import ItemTable
-from recsys.model.profile_config import ProfileConfig
 from recsys.replay.prefixes import Index, histories_before
 from recsys.replay.replay_arms import TimedRecommender
 from recsys.search.ranking import rank
@@ -71,35 +66,3 @@ class ArmLists:
             order = diversify(scores[row, pool], self.rows[pool], lists.shape[1], self.diversity)
             lists[row, : len(order)] = pool[order]
         return lists
-
-
-def arm_lists(
-    settings: ArmSettings,
-    table: ItemTable,
-    config: ProfileConfig,
-    known: Interactions,
-    now: int,
-    *,
-    untrained: npt.NDArray[np.float32],
-) -> ArmLists:
-    """Prepare the lists of an arm's settings on a table made of what was known at `now` (µs).
-
-    untrained: (n_items, dim) where training begins, for `local`. What settings leave open is as a bundle serves:
-    personalized, by config. mode and bundle_version change no list here.
-    """
-    if settings.trend_weight is not None:
-        config = replace(config, trend_weight=settings.trend_weight)
-    if settings.repeat_weight is not None:
-        config = replace(config, repeat_weight=settings.repeat_weight)
-    model = settings.model or "personalized"
-    recommender: TimedRecommender
-    if model == "global":
-        recommender = recent_popularity(known, now)
-    elif model == "global_profile":
-        recommender = GlobalProfile(table, config)
-    elif model == "local":
-        recommender = Personalized(model, ItemTable(untrained, table.trend, np.zeros_like(untrained[0])), config)
-    else:
-        served = config.without_repeat() if model == "personalized_no_repeat" else config
-        recommender = Personalized(model, table, served)
-    return ArmLists(recommender, table.item_embeddings, settings.diversity or 0.0)

@@ -11,60 +11,18 @@ from rich.table import Table
 
 from data.inspection import Inspection, inspect_file
 from data.log_reading.log_source import LogOptions
-from data.log_reading.recognition import AUTO
-from serving.cli.data.ingest import (
-    Format,
-    Guests,
-    Kind,
-    Kinds,
-    Locale,
-    Map,
-    NoHeader,
-    NoTime,
-    Null,
-    Separator,
-    TimeFormat,
-    TimeUnit,
-    Timezone,
-)  # fmt: skip
+from serving.cli.data.log_options import with_log_options
 from serving.cli.options import AsJson
 from serving.cli.output import console, print_json
-from serving.cli.pairs import pairs
 
 
+@with_log_options
 def inspect_command(
     source: Annotated[str, typer.Argument(help="file, glob or folder of a log, or a catalogue feed")],
-    preset: Format = AUTO,
-    mapping: Map = None,
-    kinds: Kinds = None,
-    kind: Kind = None,
-    separator: Separator = None,
-    time_format: TimeFormat = None,
-    time_unit: TimeUnit = None,
-    timezone: Timezone = "UTC",
-    locale: Locale = None,
-    null: Null = None,
-    guests: Guests = None,
-    no_header: NoHeader = False,
-    no_time: NoTime = False,
+    options: LogOptions,
     as_json: AsJson = False,
 ) -> None:
     """Say what a file is, what each column would be, ten rows as read, and what would be refused; writes nothing."""
-    options = LogOptions(
-        preset=preset,
-        mapping=pairs("--map", mapping) or None,
-        timezone=timezone,
-        kind=kind,
-        kinds=pairs("--kinds", kinds) or None,
-        separator=separator,
-        time_format=time_format,
-        time_unit=time_unit,
-        locale=locale,
-        null=null or (),
-        guests=guests or (),
-        no_header=no_header,
-        no_time=no_time,
-    )
     told = inspect_file(source, options)
     if as_json:
         print_json(_plain(asdict(told)))

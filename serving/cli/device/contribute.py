@@ -45,7 +45,7 @@ SAID: dict[Status, str] = {
 
 
 PROOFS_SHARE = 1e-5
-"""Of δ, that the proof of one verified report may take: 2.7·10⁻¹² of a δ of 10⁻⁶ is a third of it."""
+"""Share of δ that the proof of one verified report may take: 2.7·10⁻¹² of a δ of 10⁻⁶ is a third of it."""
 
 
 def policy_of(plan: PrivacyPlan, custodian_key: bytes) -> DevicePolicy:

@@ -293,7 +293,7 @@ OPTIONS_OF_MODE: dict[Mode, frozenset[str]] = {
     "cluster": frozenset(("--clusters", "--candidates")),
     "noised": frozenset(("--candidates", "--epsilon", "--max-epsilon", "--period-days")),
 }
-"""Which of the options that not every mode has a mode takes; an unknown mode is refused where it is asked."""
+"""Options of each mode, of those that not every mode has; an unknown mode is refused where it is asked."""
 
 
 def _check_options(mode: str, options: list[str]) -> None:

@@ -54,6 +54,9 @@ def simulate_command(
     if as_json:
         print_json(result)
         return
-    for one in played:
-        counts = ", ".join(f"{count} {status}" for status, count in one["statuses"].items())
-        typer.echo(f"round {one['round']}: {counts}; {one['seconds']:.1f} s, {one['report_bytes']} bytes a report")
+    for round_played in played:
+        counts = ", ".join(f"{count} {status}" for status, count in round_played["statuses"].items())
+        typer.echo(
+            f"round {round_played['round']}: {counts}; {round_played['seconds']:.1f} s, "
+            f"{round_played['report_bytes']} bytes a report"
+        )

@@ -30,40 +30,40 @@ def plan(
     from federation.lab.rehearsal import plan_on
     from recsys.experiments.analysis.experiment_plots import plot_plan
 
-    found = plan_on(Dataset.open(on), with_epsilon(read_experiment(file), epsilon))
+    made = plan_on(Dataset.open(on), with_epsilon(read_experiment(file), epsilon))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "plan.json", json.dumps(jsonable(found), indent=1).encode())
-        if any("problem" not in row for row in found["metrics"]):
-            plot_plan(found, out / "plan.png")
+        write_atomically(out / "plan.json", json.dumps(jsonable(made), indent=1).encode())
+        if any("problem" not in row for row in made["metrics"]):
+            plot_plan(made, out / "plan.png")
     if as_json:
-        print_json(found)
+        print_json(made)
     else:
-        console.print("\n".join(lines_of(found)), highlight=False, markup=False, soft_wrap=True)
+        console.print("\n".join(lines_of(made)), highlight=False, markup=False, soft_wrap=True)
 
 
-def lines_of(found: dict[str, Any]) -> list[str]:
+def lines_of(values: dict[str, Any]) -> list[str]:
     """Return a plan in words: every metric by the experiment's own method and by one fixed look."""
     lines = [
-        f"{found['experiment']} on {found['dataset']}: {found['log_shoppers']:,} shoppers in {found['log_days']:g} "
-        f"days, {found['shoppers_per_day']:,.1f} a day in control and one arm; {found['minimum_effect']:.1%} with "
-        f"power {found['power']:.0%} at alpha {found['alpha']:g}"
+        f"{values['experiment']} on {values['dataset']}: {values['log_shoppers']:,} shoppers in {values['log_days']:g} "
+        f"days, {values['shoppers_per_day']:,.1f} a day in control and one arm; {values['minimum_effect']:.1%} with "
+        f"power {values['power']:.0%} at alpha {values['alpha']:g}"
     ]
-    for row in found["metrics"]:
+    for row in values["metrics"]:
         if "problem" in row:
             lines.append(f"{row['metric']} ({row['role']}): not planned: {row['problem']}")
             continue
         lines.append(f"{row['metric']} ({row['role']}): {row['value']:.4g}, standard deviation {row['sd']:.4g}")
         lines += _covariate_lines(row)
-        for design in ("fixed", found["method"]):
+        for design in ("fixed", values["method"]):
             for way, needed in row["designs"][design].items():
                 lines.append(
                     f"  {design.replace('_', ' ')}, {way.replace('_', ' ')}: {needed['shoppers']:,} shoppers, "
                     f"{needed['days']:,.0f} days (expected {needed['expected_days']:,.0f})"
                 )
-        lines += _declared_lines(row, found)
-    if found["centres"]:
-        centres = found["centres"]
+        lines += _declared_lines(row, values)
+    if values["centres"]:
+        centres = values["centres"]
         told = ", ".join(f"{name} {value:g}" for name, value in centres["columns"].items())
         lines.append(
             f"suggested centres: {told}: the primary metric then needs {centres['shoppers']:,} shoppers instead of "
@@ -72,13 +72,13 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _declared_lines(row: dict[str, Any], found: dict[str, Any]) -> list[str]:
+def _declared_lines(row: dict[str, Any], values: dict[str, Any]) -> list[str]:
     """Return what the declared dates can show, and what skewness and noise do by then."""
     lines = []
     if "declared" in row:
         lines.append(
-            f"  by the declared dates: {row['declared']['shoppers']:,} shoppers in {found['declared_days']:,.0f} days, "
-            f"least effect {row['declared']['minimum_effect']:.1%}"
+            f"  by the declared dates: {row['declared']['shoppers']:,} shoppers in "
+            f"{values['declared_days']:,.0f} days, least effect {row['declared']['minimum_effect']:.1%}"
         )
     if row["skew"]:
         skew = row["skew"]

@@ -52,7 +52,7 @@ def run(
         def on_progress(stage: str, done: int, total: int) -> None:
             bar.update(TaskID(0), description=stage, completed=done, total=total)
 
-        found = rehearse_on(
+        rehearsal = rehearse_on(
             dataset,
             experiment,
             chosen,
@@ -61,7 +61,7 @@ def run(
             on_round=lambda _: bar.advance(TaskID(0)),
             on_progress=on_progress,
         )
-    shown = found.to_dict()
+    shown = rehearsal.to_dict()
     if out is not None:
         write_report(shown, out)
     if as_json:

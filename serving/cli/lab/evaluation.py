@@ -7,7 +7,7 @@ from typing import Any
 
 from data.errors import DataError
 from data.interactions import EventKind
-from federation.lab.comparison import DEFAULT_MODELS
+from recsys.evaluation.arm_names import DEFAULT_ARMS
 from serving.cli.output import console, models_table
 
 
@@ -22,7 +22,7 @@ def parse_target(word: str) -> EventKind | None:
 def models_asked(models: str, baselines: str) -> list[str]:
     """List the models of --models, by default those of `evaluate`, and the further ones of --baselines."""
     wanted, more = ([word for word in text.split(",") if word] for text in (models, baselines))
-    return [*(wanted or DEFAULT_MODELS), *more] if more else wanted
+    return [*(wanted or DEFAULT_ARMS), *more] if more else wanted
 
 
 def print_evaluation(result: Mapping[str, Any], metric: str) -> None:

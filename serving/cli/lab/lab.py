@@ -187,23 +187,23 @@ def evaluate_command(
     if split_at is not None and kind == "leave-last-out":
         raise DataError(f"--split-at={split_at}: leave-last-out has no moment of a split; leave it out")
     share = 0.5 if given is None else given
-    asked = question(log, kind, parse_time(split_at) if split_at else None, share, parse_target(target))
-    found = find_recipe(recipe_name, asked.split.train, seed=seed)
-    name = found.base
-    chosen = adjusted(found.recipe, rounds, cohort_size, dim, strategy)
+    test_question = question(log, kind, parse_time(split_at) if split_at else None, share, parse_target(target))
+    settled = find_recipe(recipe_name, test_question.split.train, seed=seed)
+    name = settled.base
+    chosen = adjusted(settled.recipe, rounds, cohort_size, dim, strategy)
     table, mix = (None, None) if loaded is None else (loaded.table, loaded.mix)
     chosen = chosen if loaded is None else replace(chosen, serve=loaded.config)
-    inspection = inspect_question(asked, log, loaded)
+    inspection = inspect_question(test_question, log, loaded)
     for warning in refuse_leaks(inspection, despite=despite_leaks):
         errors.print(warning, highlight=False, markup=False)
     if choose:
-        chosen, _ = selected(asked.split.train, name, chosen, seed)
+        chosen, _ = selected(test_question.split.train, name, chosen, seed)
     if epsilon is not None:
-        devices = int((asked.split.train.counts > 0).sum())
+        devices = int((test_question.split.train.counts > 0).sum())
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=devices)
     with progress("federated rounds", chosen.train.all_rounds) as bar:
         compared = compare_models(
-            asked,
+            test_question,
             chosen,
             seed=seed,
             k=k,
@@ -215,7 +215,7 @@ def evaluate_command(
             on_round=lambda _: bar.advance(TaskID(0)),
         )
     result = jsonable(compared.to_dict() | {"dataset": opened.name, "recipe": name})
-    result["reasons"] = list(found.about.get("reasons", []))
+    result["reasons"] = list(settled.about.get("reasons", []))
     result["serve"] = jsonable(asdict(chosen.serve))
     result["leakage"] = jsonable(inspection.to_dict())
     if out is not None:

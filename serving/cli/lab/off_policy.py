@@ -57,13 +57,13 @@ def off_policy_command(
     else:
         whole = read_logged_feedback(log, preset=preset, mapping=named)
     whole = _part(whole, pairs("--where", where))
-    rounds, target, own = _chosen(whole, policy, logged_by)
+    rounds, target, logged_policy = _chosen(whole, policy, logged_by)
     report = evaluate_policy(
         rounds,
         target,
         [name for name in estimators.split(",") if name],
         against=None if against is None else _named(whole, rounds, against)[0],
-        own_log=own,
+        own_log=logged_policy,
         interval=interval,
         resamples=resamples,
         reward_bound=reward_bound,

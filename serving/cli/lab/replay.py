@@ -19,8 +19,9 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.split import parse_time
 from federation.lab.recipe_file import find_recipe
-from federation.lab.replay import DEFAULT_ARMS, replay
+from federation.lab.replay import DEFAULT_ARMS, MIXED, replay
 from federation.simulation.continual import ContinualTrainer
+from recsys.evaluation.arm_names import REPLAY_ARMS
 from recsys.leakage import refuse_leaks
 from recsys.replay.guards import inspect_replay
 from recsys.replay.result import FILES, Replay
@@ -35,10 +36,7 @@ def replay_command(
     dataset: DatasetArgument,
     arms: Annotated[
         str,
-        typer.Option(
-            help="comma-separated: personalized, personalized_no_repeat, global, global_profile, local, central, "
-            "popularity, mixed, or MODULE:NAME of a Python object"
-        ),
+        typer.Option(help=f"comma-separated: {', '.join((*REPLAY_ARMS, MIXED))}, or MODULE:NAME of a Python object"),
     ] = ",".join(DEFAULT_ARMS),
     targets: Annotated[str, typer.Option(help="comma-separated: next_item, next_purchase, session")] = "next_item",
     every: Annotated[str, typer.Option(help="simulated time between two bundles: 1d, 12h, 1w")] = "1d",

@@ -139,14 +139,14 @@ def _figures(tuned: TuningResult, spent_before: int) -> dict[str, Any]:
         "devices": best.devices,
         "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
         "participations": tuned.participations + spent_before,
-        "cpu_s": sum(trial.found.cpu_s for trial in tuned.trials if trial.found is not None),
+        "cpu_s": sum(trial.validation.cpu_s for trial in tuned.trials if trial.validation is not None),
         "stopped": tuned.stopped,
         "trials": [
             {
                 "trial": trial.number,
                 "share": trial.share,
-                "mean": None if trial.found is None else float(trial.found.mean[trial.place or 0]),
-                "error": None if trial.found is None else float(trial.found.error[trial.place or 0]),
+                "mean": None if trial.validation is None else float(trial.validation.mean[trial.place or 0]),
+                "error": None if trial.validation is None else float(trial.validation.error[trial.place or 0]),
             }
             for trial in tuned.trials
         ],

@@ -70,3 +70,9 @@ def test_what_proofs_take_of_delta_stays_in_the_ledger() -> None:
     assert proved.epsilon(3e-7) == math.inf
     assert Participation.decode(proved.encode()) == proved
     assert LedgerEntry.decode([bytes(32).hex(), 1, 2, 0.5]) == LedgerEntry(bytes(32), 1, 2, 0.5)  # of a vault of before
+
+
+def test_a_participation_can_be_a_key_and_prints_no_field_that_it_does_not_know() -> None:
+    later = Participation(unknown={"of_a_later_version": 7})
+    assert hash(later) == hash(Participation())
+    assert "later_version" not in repr(later)

@@ -8,17 +8,23 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data.errors import ServingError
 from data.interactions import EventKind
 from federation.device.device import Device
+from federation.device.experiments.interleaving import arm_list
 from federation.device.lists import join
 from federation.device.mixed_list import mixed_list
 from recsys.catalogue.bundle import Bundle, save_bundle
-from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_catalogue
+from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
+from recsys.evaluation.arm_names import DEVICE_ARMS
+from recsys.evaluation.arms import arm
+from recsys.experiments.definition.arm import ArmSettings
+from recsys.experiments.device.settings_arm import settings_arm
+from recsys.experiments.rehearsal.arm_lists import ArmLists
 from recsys.mix.features import SIGNALS
 from recsys.mix.mix_tables import attributes_of, build_tables
-from recsys.mix.mixed_arm import Mixed, without_own
+from recsys.mix.mixed_arm import Mixed
 from recsys.mix.model import MixModel
-from recsys.mix.pools import Signals
 from recsys.mix.priors import LISTS, prior_weights
 from recsys.search.ranking import rank
 from tests.recsys.mix.worlds import CONFIG, NOW, item_table, shop_log
@@ -53,9 +59,10 @@ def bundle(tmp_path_factory) -> Bundle:
     )
 
 
-def arm_of(bundle: Bundle) -> Mixed:
-    assert bundle.mix is not None
-    return Mixed("personalized", Signals(bundle.table, bundle.config, bundle.mix.tables), bundle.mix)
+def arm_of(bundle: Bundle | Catalogue, name: str = "personalized") -> Mixed:
+    made = arm(name, bundle.table, bundle.config, mix=bundle.mix)
+    assert isinstance(made, Mixed)
+    return made
 
 
 def device_of(folder, bundle: Bundle, user: int) -> Device:
@@ -75,8 +82,49 @@ def test_the_list_of_a_device_is_the_list_of_the_evaluation(tmp_path, bundle, us
     fresh = lists["new"].copy()
     fresh[0, LOG.item_idx[LOG.of(user)]] = -np.inf
     assert device.recommend(20, unseen=True, now=NOW).item_ids == [f"sku-{item}" for item in rank(fresh, 20)[0]]
-    alone = without_own(arm_of(bundle)).scores(LOG, users, NOW)
+    alone = arm_of(bundle, "personalized_no_repeat").scores(LOG, users, NOW)
     assert device.recommend(20, repeat=False, now=NOW).item_ids == [f"sku-{item}" for item in rank(alone, 20)[0]]
+
+
+@pytest.mark.parametrize("name", DEVICE_ARMS)
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_devices_list_by_an_arm_is_that_arms_list_in_an_evaluation(tmp_path, bundle, name, mixed):
+    shop = bundle if mixed else replace(bundle, mix=None)
+    device = device_of(tmp_path / "d", shop, 4)
+    scores = arm(name, shop.table, shop.config, mix=shop.mix).scores(LOG, np.array([4]), NOW)
+    listed = device.recommend(20, arm=name, reasons=True, now=NOW)
+    assert listed.item_ids == [f"sku-{item}" for item in rank(scores, 20)[0]]
+    assert listed.fallback == ("trend" if name == "global" else None)
+    if name == "global":
+        assert {item.reason.kind for item in listed.items} == {"trend"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_mix"),
+    [
+        ({}, True),
+        ({"model": "personalized_no_repeat"}, True),
+        ({"diversity": 0.4}, True),
+        ({"trend_weight": 3.0}, False),
+        ({"repeat_weight": 0.0}, False),
+        ({"model": "global"}, False),
+        ({"model": "global_profile", "trend_weight": 0.0}, False),
+    ],
+)
+def test_a_rehearsal_lists_what_a_device_lists_by_the_same_settings(tmp_path, bundle, settings, by_mix):
+    of = ArmSettings(**settings)
+    made = settings_arm(of, bundle.table, bundle.config, bundle.mix)
+    assert isinstance(made, Mixed) is by_mix
+    lists = ArmLists(made, bundle.table.item_embeddings, of.diversity or 0.0, 20)
+    rehearsed = lists.at(LOG, np.array([4]), np.array([LOG.of(4).stop]), np.array([NOW]))[0]
+    on_device = arm_list(device_of(tmp_path / "d", bundle, 4).state, catalogue_of(bundle), NOW, 20, of)
+    assert on_device.item_ids == [f"sku-{item}" for item in rehearsed]
+
+
+def test_what_a_device_cannot_make_is_refused(tmp_path, bundle):
+    device = device_of(tmp_path / "d", bundle, 4)
+    with pytest.raises(ServingError, match="arm='central': must be one of personalized, personalized_no_repeat, glob"):
+        device.recommend(5, arm="central", now=NOW)
 
 
 def test_without_a_history_the_list_is_that_of_everybody(tmp_path, bundle):
@@ -123,9 +171,7 @@ def test_the_downloaded_file_ranks_as_the_bundle_does_but_for_its_bytes(bundle):
     exact, small = catalogue_of(bundle), decode_catalogue(encode_catalogue(bundle))
     rows = LOG.of(4)
     history = (LOG.item_idx[rows], LOG.kind[rows], LOG.time[rows])
-    ours, theirs = mixed_list(exact, history, NOW, "all"), mixed_list(small, history, NOW, "all")
-    assert ours is not None
-    assert theirs is not None
+    ours, theirs = (mixed_list(arm_of(one), history, NOW, "all") for one in (exact, small))
     common = np.intersect1d(ours.pool.item_idx, theirs.pool.item_idx)
     assert len(common) > 0.95 * len(ours.pool.item_idx)
     np.testing.assert_allclose(ours.scores[common], theirs.scores[common], atol=0.2)
@@ -135,8 +181,7 @@ def test_the_downloaded_file_ranks_as_the_bundle_does_but_for_its_bytes(bundle):
 
 def test_a_mixed_list_prints_nothing_of_a_history(bundle):
     rows = LOG.of(4)
-    made = mixed_list(catalogue_of(bundle), (LOG.item_idx[rows], LOG.kind[rows], LOG.time[rows]), NOW, "all")
-    assert made is not None
+    made = mixed_list(arm_of(bundle), (LOG.item_idx[rows], LOG.kind[rows], LOG.time[rows]), NOW, "all")
     assert "array" not in repr(made)
     assert "array" not in repr(made.pool)
 
@@ -151,8 +196,7 @@ def test_candidates_of_a_coarse_question_are_ranked_by_the_mix_and_own_items_joi
     allowed = np.zeros(N_ITEMS, dtype=bool)
     allowed[np.concatenate((offered, history[0]))] = True
     allowed[3] = False
-    made = mixed_list(held, history, NOW, "all", allowed=allowed)
-    assert made is not None
+    made = mixed_list(arm_of(held), history, NOW, "all", allowed)
     expected = rank(np.where(allowed, made.scores, -np.inf)[None].astype(np.float32), 15)[0]
     assert listed.item_ids == [f"sku-{item}" for item in expected]
     assert listed.mode == "cluster"

@@ -28,20 +28,20 @@ def test_in_each_window_every_device_is_asked_once_and_by_a_table_it_did_not_tra
     for window in range(windows):
         some = made[window * devices : (window + 1) * devices]
         asked = np.sum([fold.measured for fold in some], axis=0)
-        np.testing.assert_array_equal(asked, some[0].asked.split.test.counts > 0)
+        np.testing.assert_array_equal(asked, some[0].question.split.test.counts > 0)
         for fold in some:
             assert fold.new_devices
             assert not fold.training.counts[fold.users].any()
-            assert fold.training.n_events == fold.asked.split.train.counts[fold.trains].sum()
+            assert fold.training.n_events == fold.question.split.train.counts[fold.trains].sum()
 
 
 def test_a_window_is_foretold_from_what_came_before_it_and_ends_where_the_next_begins() -> None:
     folds = Folds(LOG, "temporal", windows=windows_of(LOG, 3), devices=1)
     tested = 0
     for fold, (start, end) in zip(folds, folds.windows, strict=True):
-        assert fold.training.time.max() < start == fold.asked.now
-        assert start <= fold.asked.split.test.time.min() <= fold.asked.split.test.time.max() < end
-        tested += fold.asked.split.test.n_events
+        assert fold.training.time.max() < start == fold.question.now
+        assert start <= fold.question.split.test.time.min() <= fold.question.split.test.time.max() < end
+        tested += fold.question.split.test.n_events
     assert tested == (LOG.time >= folds.windows[0][0]).sum()
     assert [before[1] for before in folds.windows[:-1]] == [after[0] for after in folds.windows[1:]]
 
@@ -80,7 +80,7 @@ def test_a_digest_knows_what_a_figure_depends_on() -> None:
 def test_sessions_are_asked_about_the_rest_of_themselves() -> None:
     start = int(np.median(LOG.time[LOG.offsets[:-1]]))
     fold = next(iter(Folds(LOG, "sessions", windows=((start, int(LOG.time.max()) + 1),), devices=2, given=0.5)))
-    known, later = fold.asked.histories, fold.asked.split.test
+    known, later = fold.question.histories, fold.question.split.test
     assert (known.counts[fold.users] > 0).all()
     assert (later.counts[fold.users] > 0).all()
 

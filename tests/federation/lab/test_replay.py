@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import DataError, FederationError
 from federation.lab.recipes import Recipe, privately, recipe
-from federation.lab.replay import ARMS, mixed_arm, named_arm, replay
+from federation.lab.replay import mixed_arm, named_arm, replay
 from federation.learning.item_step import StepState, item_step
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
@@ -18,9 +18,10 @@ from federation.simulation.continual import ContinualTrainer
 from federation.simulation.intent_sums import sum_intent_updates
 from federation.simulation.taste_sums import sum_updates
 from federation.simulation.training import TrainConfig
-from recsys.evaluation.arms import closed_form
+from recsys.evaluation.arm_names import REPLAY_ARMS
 from recsys.model.histories import merge_histories
 from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.log_profiles import closed_form
 from recsys.replay import ReplayConfig
 from tests.recsys.logs import tastes_log
 from tests.recsys.replay.replay_logs import small_dataset
@@ -90,8 +91,8 @@ def test_daily_rounds_make_a_shelf_that_beats_a_table_nobody_trained_and_the_tre
 
 def test_every_named_arm_answers() -> None:
     dataset = small_dataset(6, n_events=120)
-    found = replay(dataset, ARMS, ReplayConfig(k=3, bootstrap=100), settings=SMALL)
-    assert found.arms == ARMS
+    found = replay(dataset, REPLAY_ARMS, ReplayConfig(k=3, bootstrap=100), settings=SMALL)
+    assert found.arms == REPLAY_ARMS
     assert found.lists.filter(metric="diversity@3", arm="central")["value"].is_not_null().all()
     with pytest.raises(DataError, match="arm='magic'"):
         named_arm("magic", SMALL, 3, 0)
@@ -114,7 +115,9 @@ def test_the_mix_is_learned_from_what_came_before_the_start_and_replayed_from_th
     assert found.arms == ("personalized", "mixed")
     assert found.events.filter(arm="mixed")["rank"].drop_nulls().len() > 0
     early = replace(dataset, log=dataset.log.filter(pl.col("time").to_physical() < start))
-    ours, theirs = (mixed_arm(one, mixed, config).model for one in (dataset, early))
+    ours, theirs = (mixed_arm(one, mixed, config).mix for one in (dataset, early))
+    assert ours is not None
+    assert theirs is not None
     assert ours.settings == theirs.settings  # nothing that came later was looked at
     with pytest.raises(DataError, match="needs a start"):
         replay(dataset, ["mixed"], replace(config, start_us=None), settings=mixed)

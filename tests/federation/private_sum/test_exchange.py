@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.private_sum.exchange import Answer, Batch, SealedSeed
+from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch, SealedSeed
 from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
+from federation.private_sum.verified.transcript import COMMITMENTS_BYTES
 
 IDS = st.binary(min_size=16, max_size=16)
 HASHES = st.binary(min_size=32, max_size=32)
@@ -89,3 +90,27 @@ def test_the_largest_numbers_of_reports_and_words_are_within_their_bounds_and_on
     for n, why in ((4 * MAX_LENGTH, "half: .* bytes wanted, 0 left"), (4 * MAX_LENGTH + 4, "half length=")):
         with pytest.raises(MalformedBatch, match=why):
             Answer.from_bytes(answer + n.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("seed_bytes", [80, 1168])
+@pytest.mark.parametrize("n", [1, 7])
+def test_a_batch_of_the_most_reports_fits_and_one_more_does_not(n: int, seed_bytes: int) -> None:
+    seeds = tuple(SealedSeed(bytes([k]) * 16, bytes(seed_bytes)) for k in range(n))
+    size = len(Batch(bytes(32), 0, seeds).to_bytes())
+    assert Batch.most_reports(size, seed_bytes) == n
+    assert Batch.most_reports(size - 1, seed_bytes) == n - 1
+    assert Batch.most_reports(0, seed_bytes) == 0
+
+
+def test_what_a_service_opened_of_a_proof_is_bounded_before_it_is_read() -> None:
+    """Of 256 KiB: far more than any proof's, and far less than what fills a memory."""
+    fits = SealedSeed(bytes(16), bytes(80), bytes(COMMITMENTS_BYTES), bytes(2**18))
+    batch = Batch(bytes(32), 0, (fits,), verified=True)
+    assert Batch.from_bytes(batch.to_bytes()) == batch
+    more = SealedSeed(bytes(16), bytes(80), bytes(COMMITMENTS_BYTES), bytes(2**18 + 1))
+    with pytest.raises(MalformedBatch, match="opened length=262145"):
+        Batch.from_bytes(Batch(bytes(32), 0, (more,), verified=True).to_bytes())
+
+
+def test_a_custodian_reads_batches_of_128_mib_unless_told_otherwise() -> None:
+    assert MAX_BATCH_BYTES == 134_217_728

@@ -1,4 +1,6 @@
 import math
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare
 
+from federation.private_sum import noise
 from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 
@@ -94,3 +97,36 @@ def test_sigma_zero_is_no_noise_and_a_negative_one_is_refused():
 def test_draws_are_fresh():
     one, other = (discrete_gaussian(1000, 100, secure_bytes()) for _ in range(2))
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("gamma", [Fraction(1, 3), Fraction(7, 2), Fraction(20)])
+@pytest.mark.parametrize(("further", "below"), [(b"\0" * 8, True), (b"\xff" * 8, False)])
+def test_where_the_first_bits_leave_a_decision_open_the_next_ones_settle_it(gamma, further, below):
+    """U shares its first 53 bits with exp(−γ): with zeros behind it lies below, with ones above."""
+    with localcontext() as context:
+        context.prec = 60
+        power = (-Decimal(gamma.numerator) / Decimal(gamma.denominator)).exp()
+        top = int(power * 2**53)
+        assert Fraction(top, 2**53) < Fraction(power) < Fraction(top + 1, 2**53)
+    drawn = []
+
+    def stream(n: int) -> bytes:
+        drawn.append(n)
+        return further[:n]
+
+    assert noise._below_exp(top, gamma, stream) is below
+    assert drawn == [8]
+    for near, answer in ((top - 1, True), (top + 1, False)):  # decided by the first bits alone
+        assert noise._below_exp(near, gamma, lambda n: pytest.fail("no further bits are needed")) is answer
+
+
+def test_the_error_granted_to_floats_is_more_than_they_make():
+    rng = np.random.default_rng(0)
+    gamma = rng.gamma(1.0, 2.0, 2_000)
+    made = np.exp(-gamma)
+    with localcontext() as context:
+        context.prec = 40
+        exact = [(-Decimal(float(value))).exp() for value in gamma]
+        off = max(abs(Decimal(float(got)) - true) for got, true in zip(made, exact, strict=True))
+    assert 0 < off < Decimal(noise.ULPS)
+    assert noise.ULPS < 1e-13  # and no more than a decision in 10¹² is settled slowly for it

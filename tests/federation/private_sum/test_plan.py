@@ -93,3 +93,9 @@ def test_plan_that_contradicts_itself_is_refused(change):
     with pytest.raises(PlanRefused):
         SumPlan(**(plan | change))
     assert issubclass(PlanRefused, FederationError)
+
+
+def test_a_plan_without_noise_is_not_private():
+    part = Part("a", 1, clip_norm=1.0, scale=1.0)
+    assert not SumPlan((part,), min_reports=1, max_reports=2, sigma=0).private
+    assert SumPlan((part,), min_reports=1, max_reports=2, sigma=1).private

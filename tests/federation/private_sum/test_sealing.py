@@ -94,3 +94,12 @@ def test_private_keys_are_not_printed(suite):
     key = new_round_key(suite)
     assert repr(key.private)[2:-1] not in repr(key)
     assert "private_key" not in repr(Opener.of(key))
+
+
+def test_a_verified_seed_opens_with_the_commitments_of_its_own_report_only():
+    key, committed = new_round_key(Suite.VERIFIED), replace(BINDING, commitments=bytes(range(64)))
+    sealed = seal(bytes(32), Suite.VERIFIED, key.public, committed)
+    assert Opener.of(key).open(sealed, committed) == bytes(32)
+    for other in (b"", bytes(64)):
+        with pytest.raises(SealBroken, match="does not open"):
+            Opener.of(key).open(sealed, replace(committed, commitments=other))

@@ -17,7 +17,7 @@ from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.sealing import Suite
-from federation.private_sum.service_half import service_half
+from federation.private_sum.service_half import service_half, verified_service_half
 from federation.private_sum.shares import combine
 from federation.service.summing import batch_of, sum_of
 from tests.federation.private_sum.a_round import CUSTODIAN, a_plan, a_task, a_vector, reports_of, summed
@@ -169,3 +169,10 @@ def test_sum_in_process_keeps_to_the_same_numbers_of_reports():
 def test_halves_wrap_around():
     one, two = (np.array([n], dtype=np.uint32) for n in (2**32 - 1, 3))
     assert combine(one, two).tolist() == [2]
+
+
+def test_service_sums_no_fewer_verified_reports_than_min_reports():
+    task, _ = a_task(a_plan(min_reports=3), Suite.VERIFIED)
+    shares = [report.service_share for report in reports_of(task, vectors_of(2, 0), np.random.default_rng(0))]
+    with pytest.raises(BatchTooSmall, match="reports=2: must be at least min_reports=3"):
+        verified_service_half(task.plan, shares)

@@ -20,8 +20,8 @@ from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import PlanRefused
 from federation.simulation.taste_sums import sum_updates
-from recsys.evaluation.arms import closed_form
 from recsys.model.items import ItemTable
+from recsys.model.log_profiles import closed_form
 from tests.benchmarks.attacks_poisoning import Attacker, approximate_shoppers
 from tests.benchmarks.poisoning import CLIPS, Shop, as_words, open_shop, play, unpopular
 from tests.federation.learning.test_taste_update import CONFIG, one_by_one, random_log, sums_of, table

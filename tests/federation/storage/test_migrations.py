@@ -20,6 +20,7 @@ from federation.service.experiment_schema import SCHEMA as EXPERIMENTS
 from federation.service.experiment_store import ExperimentStore
 from federation.service.round_schema import SCHEMA as ROUNDS
 from federation.service.round_store import CoordinatorStore
+from federation.storage.activations import activations
 from federation.storage.database import open_engine, sqlite_url
 from federation.storage.migrations import Schema, add_column, prepare
 from serving.state.api_keys import ApiKeys
@@ -110,9 +111,27 @@ def test_a_database_of_version_1_becomes_what_a_fresh_one_is_and_keeps_its_rows(
     for schema in schemas:
         prepare(engine, schema)
     assert structure(engine) == structure_of_fresh(engine, schemas)
-    kept = [table for table in old.sorted_tables if sa.inspect(engine).has_table(table.name)]
+    moved = ("activations", "bundle_activations")
+    kept = [
+        table for table in old.sorted_tables if sa.inspect(engine).has_table(table.name) and table.name not in moved
+    ]
     assert rows(engine, kept) == {table.name: before[table.name] for table in kept}
     assert [version(engine, schema.name) for schema in schemas] == [schema.version for schema in schemas]
+
+
+@pytest.mark.parametrize("order", [OF_A_SERVICE, OF_A_SERVICE[::-1]], ids=["rounds first", "state first"])
+def test_activations_of_bundles_and_of_releases_become_rows_of_one_table(
+    engine: sa.Engine, order: tuple[Schema, ...]
+) -> None:
+    load(engine, "service_v1")
+    for schema in (*order, *order):
+        prepare(engine, schema)
+    assert rows(engine, [activations])["activations"] == [
+        ("", 1, "c32d811062ce8d9d", 1_800_000_000),
+        ("", 2, "5809d31d0a2097fc", 1_800_000_000),
+        ("shop", 1, "c32d811062ce8d9d", 1_800_000_000),
+    ]
+    assert not sa.inspect(engine).has_table("bundle_activations")
 
 
 def structure_of_fresh(like: sa.Engine, schemas: tuple[Schema, ...]) -> dict[str, Any]:
@@ -228,6 +247,7 @@ def test_a_migration_that_fails_leaves_the_old_version_whole(engine: sa.Engine) 
 
 PROGRAM = """
 import sys
+from federation.storage.activations import activations
 from federation.storage.database import open_engine
 from federation.storage.migrations import prepare
 from tests.federation.storage.test_migrations import SECOND

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.interactions import MICROS_PER_DAY, EventKind, Interactions, interactions
-from recsys.evaluation.arms import GlobalProfile, Personalized, closed_form, own_purchases, without_repeat
+from recsys.evaluation.arms import GlobalProfile, Personalized, arm, own_purchases
 from recsys.model.items import ItemTable
+from recsys.model.log_profiles import closed_form
 from recsys.model.profile import ProfileConfig, make_profile, repeat_counts, repeat_score
 from recsys.model.scoring import score, score_without_profile
 
@@ -78,7 +79,8 @@ def test_the_list_of_an_empty_history_is_the_trend_whatever_its_weight():
 def test_without_repeat_is_the_same_arm_by_another_name_without_the_counter():
     table, log, users = random_table(1), random_log(1), np.arange(9)
     with_counter = Personalized("personalized", table, CONFIG)
-    plain = without_repeat(with_counter)
+    plain = arm("personalized_no_repeat", table, CONFIG)
+    assert isinstance(plain, Personalized)
     assert (plain.name, plain.config) == ("personalized_no_repeat", CONFIG.without_repeat())
     gained = with_counter.scores(log, users, NOW) - plain.scores(log, users, NOW)
     for user in users:

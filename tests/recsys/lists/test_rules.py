@@ -210,7 +210,7 @@ def test_groups_are_by_equal_values_and_missing_ones_have_none() -> None:
     [
         (None, "rules: must be an object"),
         ([], "rules: must be an object"),
-        ({"pins": []}, "rules: has something else than pin, boost, bury, cap"),
+        ({"pins": []}, "rules: must be an object of pin, boost, bury or cap$"),
         ({"pin": {}}, "rules.pin: must be a list of at most 100"),
         ({"pin": [{"item_id": "a", "position": 1}] * 101}, "rules.pin: must be a list of at most 100"),
         ({"pin": ["a"]}, r"rules.pin\[0\]: must be an object of item_id and position"),
@@ -218,8 +218,11 @@ def test_groups_are_by_equal_values_and_missing_ones_have_none() -> None:
         ({"pin": [{"item_id": 7, "position": 1}]}, r"rules.pin\[0\].item_id: must be text"),
         ({"pin": [{"item_id": "a", "position": 0}]}, r"rules.pin\[0\].position: must be a whole number from 1 to 1000"),
         ({"pin": [{"item_id": "a", "position": True}]}, r"rules.pin\[0\].position: must be a whole number"),
-        ({"pin": [{"item_id": "", "position": 1}]}, r"rules.pin\[0\].item_id: must be 1..128 characters"),
-        ({"pin": [{"item_id": "x" * 129, "position": 1}]}, r"rules.pin\[0\].item_id: must be 1..128 characters"),
+        ({"pin": [{"item_id": "", "position": 1}]}, r"pin\[0\].item_id: must be text of 1 to 128 characters$"),
+        (
+            {"pin": [{"item_id": "x" * 129, "position": 1}]},
+            r"pin\[0\].item_id: must be text of 1 to 128 characters$",
+        ),
         ({"pin": [{"item_id": "a", "position": 1.5}]}, r"rules.pin\[0\].position: must be a whole number"),
         (
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "a", "position": 2}]},
@@ -229,9 +232,18 @@ def test_groups_are_by_equal_values_and_missing_ones_have_none() -> None:
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "b", "position": 1}]},
             "rules.pin: two pins have the same position",
         ),
-        ({"boost": [{"filter": {}, "by": 0}]}, r"rules.boost\[0\].by: must be above 0 and at most 100"),
-        ({"boost": [{"filter": {}, "by": "1"}]}, r"rules.boost\[0\].by: must be a number"),
-        ({"bury": [{"filter": {}, "by": 101}]}, r"rules.bury\[0\].by: must be above 0 and at most 100"),
+        (
+            {"boost": [{"filter": {}, "by": 0}]},
+            r"boost\[0\].by: must be a finite number above 0 and at most 100$",
+        ),
+        (
+            {"boost": [{"filter": {}, "by": "1"}]},
+            r"boost\[0\].by: must be a finite number above 0 and at most 100$",
+        ),
+        (
+            {"bury": [{"filter": {}, "by": 101}]},
+            r"rules.bury\[0\].by: must be a finite number above 0 and at most 100$",
+        ),
         ({"bury": [{"filter": {"price": "x"}, "by": 1}]}, r"rules.bury\[0\].filter.price: must be a finite number"),
         ({"boost": [{"filter": {}, "by": 1, "to": 2}]}, r"rules.boost\[0\]: must be an object of filter and by"),
         ({"cap": [{"by": "price", "most": 1}]}, r"rules.cap\[0\].by: must be category or attributes.NAME"),

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import ModelError
-from recsys.evaluation.arms import GlobalProfile, Personalized, profiles_of
+from recsys.evaluation.arms import GlobalProfile, Personalized
 from recsys.lists.reasons import because
 from recsys.model.fold_in import fold_in
 from recsys.model.intent import event_queries, intent_queries, intent_query, intent_share
 from recsys.model.items import INTENT, TASTE, ItemTable
+from recsys.model.log_profiles import profiles_of
 from recsys.model.profile import event_targets, event_weights, make_profile
 from recsys.model.profile_config import ProfileConfig, finite, read_config
 from recsys.model.scoring import score

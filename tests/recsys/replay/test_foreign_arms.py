@@ -13,7 +13,7 @@ from data.interactions import Interactions
 from recsys.model.profile import ProfileConfig
 from recsys.replay import Publication, ReplayConfig, replay
 from recsys.replay.guards import inspect_replay
-from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm, TimedRecommender
+from recsys.replay.replay_arms import NamedArm, TimedRecommender
 from tests.recsys.replay.replay_logs import small_dataset
 
 Index = npt.NDArray[np.int64]
@@ -23,7 +23,11 @@ N_ITEMS = 20
 SHOP = small_dataset(3, n_items=N_ITEMS)
 CONFIG = ReplayConfig(k=5, bootstrap=100, lists=False)
 TABLE = np.random.default_rng(5).normal(size=(N_ITEMS, 3)).astype(np.float32)
-OURS = (PersonalizedArm(ProfileConfig(half_life=2.0), embeddings=TABLE), GlobalArm(), PopularityArm())
+OURS = (
+    NamedArm("local", ProfileConfig(half_life=2.0), "personalized", TABLE),
+    NamedArm("global"),
+    NamedArm("popularity"),
+)
 
 
 @dataclass

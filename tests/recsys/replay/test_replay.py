@@ -21,7 +21,7 @@ from recsys.model.trend import decayed_popularity
 from recsys.replay import Publication, Replay, ReplayConfig, replay
 from recsys.replay.questions import follow_each_other
 from recsys.replay.reference import Reference, replay_slowly
-from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm
+from recsys.replay.replay_arms import NamedArm
 from recsys.replay.timeline import ItemPopularity, periods
 from recsys.replay.trainer import Arrays
 from tests.recsys.replay.replay_logs import dataset_of, small_dataset, with_log
@@ -51,7 +51,7 @@ class CountingTrainer:
         return ItemTable(state["rows"].astype(np.float32), trend, np.zeros(3, dtype=np.float32))
 
 
-ARMS = (PersonalizedArm(PROFILE), GlobalArm(), PopularityArm())
+ARMS = (NamedArm("personalized", PROFILE), NamedArm("global"), NamedArm("popularity"))
 
 
 def fast_ranks(found: Replay) -> list[tuple[int, str, int | None, bool]]:
@@ -77,7 +77,7 @@ def test_ties_of_scores_rank_by_item_as_everywhere_else() -> None:
     dataset = small_dataset(3, n_events=120)
     same = np.ones((len(dataset.items), 2), dtype=np.float32)  # every profile ties on every item
     flat = replace(PROFILE, trend_weight=0.0, repeat_weight=0.0)
-    found = replay(dataset, [PersonalizedArm(flat, "tied", same)], replace(ALL, lists=False, targets=("next_item",)))
+    found = replay(dataset, [NamedArm("local", flat, "tied", same)], replace(ALL, lists=False, targets=("next_item",)))
     with_history = pl.col("past_events") > 0  # who has none gets the trend, whatever the profile's settings are
     events = found.events.filter(pl.col("rank").is_not_null() & with_history).join(
         dataset.catalogue.with_row_index("item"), on="item_id"
@@ -218,7 +218,7 @@ def test_targets_by_hand() -> None:
     time = np.array([1, 2, 3, 4, 25, 25.4, 25.4, 49]) * hour
     dataset = dataset_of(user, item, kind, time.astype(np.int64), 2, 4)
     ones = np.ones((4, 1), dtype=np.float32)
-    arm = PersonalizedArm(replace(PROFILE, trend_weight=0.0, repeat_weight=0.0), "by_item", ones)
+    arm = NamedArm("local", replace(PROFILE, trend_weight=0.0, repeat_weight=0.0), "by_item", ones)
     found = replay(dataset, [arm], replace(ALL, k=3, start_us=20 * hour))
     # At 25 h device 1 has no history: its list is the trend, 3, 2, 1, 0. From then on the list is 0, 1, 2, 3.
     # Next purchase at 25 h: items 1 and 2, at places 3 and 2; at 25.4 h at places 2 and 3; at 49 h there is none.
@@ -239,9 +239,9 @@ def test_targets_by_hand() -> None:
 def test_an_empty_log_and_a_window_without_events_are_said_so() -> None:
     nothing = dataset_of(*(np.empty(0, dtype=np.int64) for _ in range(4)), 1, 3)  # type: ignore[misc]
     with pytest.raises(ModelError, match="no events"):
-        replay(nothing, [GlobalArm()], ALL)
+        replay(nothing, [NamedArm("global")], ALL)
     with pytest.raises(ModelError, match="start and until"):
-        replay(small_dataset(0), [GlobalArm()], replace(ALL, start_us=0, until_us=1))
+        replay(small_dataset(0), [NamedArm("global")], replace(ALL, start_us=0, until_us=1))
     with pytest.raises(ModelError, match="distinct"):
-        replay(small_dataset(0), [GlobalArm(), GlobalArm()], ALL)
+        replay(small_dataset(0), [NamedArm("global"), NamedArm("global")], ALL)
     assert interactions([], [], [], n_users=1, n_items=1).n_events == 0

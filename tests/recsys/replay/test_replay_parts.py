@@ -21,7 +21,7 @@ from recsys.replay.answering import diversity, top_lists
 from recsys.replay.cuts import head_items, price_bands
 from recsys.replay.guards import inspect_replay
 from recsys.replay.ranks import UNLISTED, positions
-from recsys.replay.replay_arms import PersonalizedArm, PopularityArm, TimedRecommender
+from recsys.replay.replay_arms import NamedArm, TimedRecommender
 from recsys.search.ranking import rank
 from tests.recsys.replay.replay_logs import dataset_of, small_dataset, with_log
 
@@ -82,7 +82,7 @@ def test_hours_past_events_and_repeats_by_hand() -> None:
     dataset = dataset_of(np.zeros(5, int), np.array([0, 1, 0, 1, 0]), np.full(5, 2), time.astype(np.int64), 1, 2)
     gone = pl.Series([2 * hour, None, None, None, None], dtype=pl.Int64).cast(dataset.log["undone_time"].dtype)
     dataset = with_log(dataset, dataset.log.with_columns(undone_time=gone))
-    found = replay(dataset, [PersonalizedArm(ProfileConfig(), "local", np.eye(2, dtype=np.float32))],
+    found = replay(dataset, [NamedArm("local", ProfileConfig(), "local", np.eye(2, dtype=np.float32))],
                    ReplayConfig(k=2, bootstrap=100, every_us=hour))  # fmt: skip
     shown = found.events.select("event", "hours", "past", "history")
     assert shown.rows() == [
@@ -104,7 +104,7 @@ def test_the_adaptation_curve_rises_when_the_device_turns_to_another_category() 
     dataset = dataset_of(user, item, np.zeros(len(user), int), time.astype(np.int64), 2, 10)
     table = np.eye(3, dtype=np.float32)[np.arange(10) % 3]
     config = ProfileConfig(half_life=2.0, half_life_unit="events", floor=0.0, trend_weight=0.0, repeat_weight=0.0)
-    found = replay(dataset, [PersonalizedArm(config, "local", table)], ReplayConfig(k=3, bootstrap=100))
+    found = replay(dataset, [NamedArm("local", config, "local", table)], ReplayConfig(k=3, bootstrap=100))
     assert found.protocol["changes_of_taste"] == 1
     curve = dict(found.adaptation.select("since", "value").rows())
     assert curve[0] == 0.0
@@ -151,7 +151,9 @@ def test_churn_is_what_a_new_bundle_puts_in_and_nothing_when_it_brings_nothing()
 
 def test_a_sample_asks_some_of_the_questions_and_answers_them_the_same() -> None:
     dataset = small_dataset(2, n_events=400)
-    arms = [PersonalizedArm(ProfileConfig(), "local", np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32))]
+    arms = [
+        NamedArm("local", ProfileConfig(), "local", np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32))
+    ]
     config = ReplayConfig(k=3, bootstrap=100, lists=False)
     all_, some = replay(dataset, arms, config), replay(dataset, arms, replace(config, sample=0.4))
     kept = all_.events.filter(pl.col("event").is_in(some.events["event"].implode()))
@@ -189,7 +191,9 @@ def test_a_category_called_other_is_not_taken_for_the_others(monkeypatch: pytest
     dataset = small_dataset(4, n_items=60, n_events=600)
     names = [f"c{one}" for one in range(59)]
     catalogue = dataset.catalogue.with_columns(category=pl.Series(["other", *names]))
-    found = replay(replace(dataset, catalogue=catalogue), [PopularityArm()], ReplayConfig(bootstrap=100, lists=False))
+    found = replay(
+        replace(dataset, catalogue=catalogue), [NamedArm("popularity")], ReplayConfig(bootstrap=100, lists=False)
+    )
     labels = found.cuts.filter(cut="category", metric="ndcg@20")["bucket"].to_list()
     assert "other" in labels
     assert len(set(labels)) == len(labels)

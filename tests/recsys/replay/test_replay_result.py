@@ -13,7 +13,7 @@ from data.errors import DataError, ModelError
 from recsys.evaluation.statistics import holm
 from recsys.model.profile import ProfileConfig
 from recsys.replay import Replay, ReplayConfig, replay
-from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm
+from recsys.replay.replay_arms import NamedArm
 from recsys.replay.result import FILES, TABLES
 from tests.recsys.replay.replay_logs import small_dataset
 
@@ -24,7 +24,7 @@ CONFIG = ReplayConfig(k=5, targets=("next_item", "next_purchase", "session"), bo
 def found() -> Replay:
     dataset = small_dataset(1, n_events=250)
     table = np.random.default_rng(0).normal(size=(len(dataset.items), 4)).astype(np.float32)
-    arms = [PersonalizedArm(ProfileConfig(), "local", table), GlobalArm(), PopularityArm()]
+    arms = [NamedArm("local", ProfileConfig(), "local", table), NamedArm("global"), NamedArm("popularity")]
     return replay(dataset, arms, CONFIG)
 
 
@@ -101,10 +101,12 @@ def test_sampled_metrics_are_refused_without_the_flag() -> None:
 
 def test_sampled_negatives_flatter_and_all_candidates_are_the_full_ranking() -> None:
     dataset = small_dataset(2)
-    full = replay(dataset, [PopularityArm()], ReplayConfig(k=5, bootstrap=100, lists=False))
+    full = replay(dataset, [NamedArm("popularity")], ReplayConfig(k=5, bootstrap=100, lists=False))
     few, all_ = (
         replay(
-            dataset, [PopularityArm()], ReplayConfig(k=5, bootstrap=100, lists=False, negatives=n, allow_sampled=True)
+            dataset,
+            [NamedArm("popularity")],
+            ReplayConfig(k=5, bootstrap=100, lists=False, negatives=n, allow_sampled=True),
         )
         for n in (3, 1000)
     )

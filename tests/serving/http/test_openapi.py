@@ -168,9 +168,7 @@ def test_clusters_and_caps_are_described_as_what_is_served_has_them(tmp_path: Pa
     schemas = app.openapi()["components"]["schemas"]
     ids = schemas["ClusterRequest"]["properties"]["clusters"]["items"]
     assert ids == {"type": "integer", "minimum": 0, "maximum": 4}
-    assert schemas["Rules"]["properties"]["cap"]["items"]["properties"]["by"] == {
-        "enum": ["category", "attributes.title"]
-    }
+    assert schemas["CapBy"]["properties"]["by"] == {"enum": ["category", "attributes.title"]}
 
 
 def test_the_document_is_of_what_is_served_now(tmp_path: Path) -> None:

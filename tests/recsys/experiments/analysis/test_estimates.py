@@ -220,3 +220,41 @@ def test_relative_bounds_are_nan_when_control_is_not_above_zero():
 def test_an_infinite_critical_value_bounds_nothing():
     bounds = interval(difference(SPENT, *SUMS), math.inf)
     assert (bounds.low, bounds.high, bounds.relative_low, bounds.relative_high) == (-math.inf, math.inf, -1.0, math.inf)
+
+
+def variances(metric: Metric, control: dict[str, np.ndarray], treatment: dict[str, np.ndarray]) -> float:
+    return difference(metric, *(ArmSums.from_rows(values, (metric,)) for values in (control, treatment))).variance
+
+
+def test_an_arm_of_one_value_has_the_largest_variance_that_its_mean_and_cap_allow():
+    """1,000 shoppers all have 4 of at most 10: the mean moves by 10·3/1,000 towards 5, and (10 − m)(m − 0) is left.
+
+    With m = 4.03 that is 5² − .97² = 24.0591 a shopper.
+    """
+    metric = Metric("revenue", MetricKind.MEAN, "spent", cap=10.0)
+    varied = np.tile([2.0, 8.0], 500)
+    own = float(np.var(varied, ddof=1)) / 1_000
+    found = variances(metric, {"spent": varied}, {"spent": np.full(1_000, 4.0)})
+    assert found == pytest.approx(own + 24.0591 / 1_000, rel=1e-9)
+
+
+def test_a_ratio_of_constants_has_that_of_its_parts():
+    """Numerators all 4 of at most 10 and denominators all 2 of at most 3: 10·(4.03/2)·3/2² a shopper."""
+    metric = Metric("per", MetricKind.RATIO, "spent", denominator="visits", cap=10.0, denominator_cap=3.0)
+    rng = np.random.default_rng(4)
+    varied = {"spent": rng.random(1_000) * 8, "visits": 1.0 + rng.random(1_000)}
+    constant = {"spent": np.full(1_000, 4.0), "visits": np.full(1_000, 2.0)}
+    linear = varied["spent"] / varied["visits"].mean()
+    linear = linear - varied["spent"].mean() / varied["visits"].mean() ** 2 * varied["visits"]
+    own = float(np.var(linear, ddof=1)) / 1_000
+    assert variances(metric, varied, constant) == pytest.approx(own + 10 * (4.03 / 2) * 3 / 4 / 1_000, rel=1e-9)
+
+
+def test_a_rare_proportion_scatters_at_least_as_one_of_three_in_n():
+    """One buyer of 10,000 says no more than that the rate is below 3/10,000: its own p(1 − p)/n would be a third."""
+    metric = Metric("conversion", MetricKind.PROPORTION, "bought")
+    rare, usual = np.zeros(10_000), np.zeros(10_000)
+    rare[0], usual[:500] = 1.0, 1.0
+    least = 3e-4 * (1 - 3e-4) / 10_000
+    found = variances(metric, {"bought": usual}, {"bought": rare})
+    assert found == pytest.approx(float(np.var(usual, ddof=1)) / 10_000 + least, rel=1e-9)

@@ -142,3 +142,23 @@ def test_whatever_was_seen_at_whatever_looks_has_an_interval_and_p_values(gaps, 
     assert made.low < made.estimate < made.high
     assert 0.0 <= made.p_value <= 1.0
     assert 0.0 < repeated_p(looks, kind, [0.0] * (len(gaps) - 1) + [z]) <= 1.0
+
+
+def test_power_no_larger_than_alpha_has_no_plan():
+    for wanted in (0.05, 0.01, 1.0):
+        with pytest.raises(DataError, match=r"must be above alpha=0\.05 and below 1"):
+            inflation(FIVE, OF, 0.05, wanted)
+
+
+def test_the_p_value_of_a_stopped_experiment_is_that_of_its_mirror_image():
+    for z in (0.3, 2.4):
+        above, below = (stagewise_estimate(FIVE, OF, 0.05, value) for value in (z, -z))
+        assert below.p_value == pytest.approx(above.p_value, rel=1e-9)
+        assert (below.low, below.estimate, below.high) == pytest.approx((-above.high, -above.estimate, -above.low))
+
+
+def test_the_least_p_value_is_told_where_z_is_just_beyond_its_bound():
+    once = LookSchedule.planned([1.0])
+    edge = stats.norm.isf(spending.LEAST_P / 2.0)
+    assert repeated_p(once, OF, [edge + 0.3]) == spending.LEAST_P
+    assert repeated_p(once, OF, [edge - 0.01]) == pytest.approx(2 * stats.norm.sf(edge - 0.01), rel=1e-3)

@@ -133,3 +133,8 @@ def test_sums_that_cannot_be_are_refused():
         _ = ArmSums(1.0, {"a": 1.0}, {}) + ArmSums(1.0, {"a": 1.0}, {}, centres={"a": 0.5})
     with pytest.raises(DataError, match="did not ask for it"):
         ArmSums.from_rows(rows(9), METRICS).cov("bought", "spent")
+
+
+def test_rows_of_columns_of_different_lengths_are_refused():
+    with pytest.raises(DataError, match=r"columns have lengths \[5, 6\], must have the same"):
+        ArmSums.from_rows(rows(6) | {"bought": np.ones(5)}, METRICS)

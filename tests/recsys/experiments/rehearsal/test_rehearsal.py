@@ -63,7 +63,7 @@ def dataset() -> Dataset:
 
 def rehearsed(dataset: Dataset, lift: float, seed: int = 0, **changes: Any) -> Rehearsal:
     made = recipe("purchases")
-    quick = replace(made, train=replace(made.train, rounds=3, dim=8))
+    quick = replace(made, mix=None, train=replace(made.train, rounds=3, dim=8))
     return rehearse_on(dataset, definition(**changes), quick, lift=lift, seed=seed)
 
 
@@ -95,10 +95,22 @@ def test_the_sums_hold_everybody_who_came_in_once(dataset: Dataset) -> None:
     assert [one["state"] for one in found.windows] == ["summed"] * 3
 
 
+def test_a_rehearsal_ranks_by_the_mix_of_a_recipe_that_has_one(dataset: Dataset) -> None:
+    made = recipe("purchases")
+    mixed = replace(made, train=replace(made.train, rounds=3, dim=8))
+    assert mixed.mix is not None
+    listed = [
+        rehearse_on(dataset, definition(), chosen, lift=0.0).protocol["listed"]
+        for chosen in (mixed, replace(mixed, mix=None))
+    ]
+    assert listed[0]["global"] == listed[1]["global"]
+    assert listed[0]["personal"] != listed[1]["personal"]
+
+
 def test_noise_of_the_plan_is_in_the_sums_and_is_accounted_for(dataset: Dataset) -> None:
     privacy = {"epsilon": 8.0, "min_reports": 20, "max_reports": 1_000}
     made = recipe("purchases")
-    quick = replace(made, train=replace(made.train, rounds=0, dim=8))
+    quick = replace(made, mix=None, train=replace(made.train, rounds=0, dim=8))
     noisy = rehearse_on(dataset, replace(definition(), privacy=an_experiment(privacy=privacy).privacy), quick, lift=0.5)
     exact = rehearse_on(dataset, definition(), quick, lift=0.5)
     for arm in ("global", "personal"):

@@ -15,7 +15,7 @@ import pytest
 from data.errors import DataError
 from recsys.model.profile import ProfileConfig
 from recsys.replay import Replay, ReplayConfig, replay
-from recsys.replay.replay_arms import GlobalArm, PersonalizedArm, PopularityArm
+from recsys.replay.replay_arms import NamedArm
 from recsys.replay.report.replay_report import report_of
 from tests.browser import chromium, visit
 from tests.recsys.replay.replay_logs import small_dataset
@@ -57,7 +57,7 @@ class _Read(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = small_dataset(3, n_users=30, n_events=500)
     table = np.random.default_rng(0).normal(size=(len(dataset.items), 4)).astype(np.float32)
-    arms = [PersonalizedArm(ProfileConfig(), "local", table), GlobalArm(), PopularityArm()]
+    arms = [NamedArm("local", ProfileConfig(), "local", table), NamedArm("global"), NamedArm("popularity")]
     config = ReplayConfig(k=5, targets=("next_item", "session"), bootstrap=100, group="country")
     found: Replay = replay(dataset, arms, config)
     target = tmp_path_factory.mktemp("replay") / "out"

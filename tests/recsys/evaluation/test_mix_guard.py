@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recsys.evaluation.mix_guard import GuardSums, candidates, choose, guard_sums, pool_ndcg, rank_pools
 from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
-from recsys.mix.guard import GuardSums, candidates, choose, guard_sums, pool_ndcg, rank_pools
 from recsys.mix.pools import Pools
 from recsys.mix.priors import cautious_weights, weights_of
 
