@@ -102,8 +102,13 @@ def _keep_shop(say: Console, bundle: Path) -> None:
         if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             webbrowser.open(f"{url}/shop")
         with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
+            _wait()
+
+
+def _wait() -> None:
+    """Wait for Ctrl-C."""
+    while True:
+        time.sleep(3600)
 
 
 def _heading(say: Console, text: str) -> None:
