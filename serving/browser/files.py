@@ -21,8 +21,9 @@ KINDS = {
 
 @cache
 def browser_files(folder: str) -> dict[str, bytes]:
-    """Read all files of a folder, `dist` or `shop`, by name. Raises ServingError for a wheel that lacks them."""
-    files = {path.name: path.read_bytes() for path in sorted((HERE / folder).glob("*")) if path.suffix in KINDS}
+    """Read all files of a folder, `dist` or `shop`, by path. Raises ServingError for a wheel that lacks them."""
+    paths = [path for path in sorted((HERE / folder).rglob("*")) if path.suffix in KINDS]
+    files = {path.relative_to(HERE / folder).as_posix(): path.read_bytes() for path in paths}
     if not files:
         raise ServingError(f"{HERE / folder}: is missing; in a checkout, `npm ci && npm run build` beside it makes it")
     return files

@@ -28,6 +28,7 @@ def sdk_command(
     folder.mkdir(parents=True, exist_ok=True)
     files = browser_files("dist")
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / name, content)
     hashes = {name: integrity(content) for name, content in files.items() if name.endswith(".js")}
     write_atomically(folder / INTEGRITY, (json.dumps(hashes, indent=1, sort_keys=True) + "\n").encode())

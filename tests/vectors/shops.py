@@ -2,7 +2,7 @@
 
 `python -m tests.vectors.shops 20 --seed 0` prints them as JSON. A shop: `file` (base64), the catalogue as it is
 downloaded; `changes` of its items since; `events` as (item_id, kind, µs); `now`; and `calls`, each a placement, what is
-asked, and the answer. No two items of a shop have tastes or intents closer than GAP: their ranks would be rounding.
+asked, and the answer. No two items of a shop have tastes or intents closer than GAP, nor are all alike: their ranks would be rounding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 from scipy import sparse
 
 from data.interactions import MICROS_PER_DAY, EventKind
-from federation.device.lists import Selection, profile_of, rank, without_seen
+from federation.device.lists import Selection, own_arm, profile_of, rank, without_seen
 from federation.device.state import DeviceState, Event
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue, encode_catalogue
@@ -39,6 +39,9 @@ from recsys.search.filters import parse_filter
 NOW = 1_800_000_000 * 1_000_000
 GAP = 2e-6
 """Of two items' scores, relative to the largest: float32 sums of two orders differ by less."""
+
+SPREAD = 0.05
+"""Standard deviation of an item's scores, relative to the largest: the mix divides by it, and rounding with it."""
 
 Rng = np.random.Generator
 
@@ -161,7 +164,7 @@ def _too_close(state: DeviceState, catalogue: Catalogue) -> bool:
         sorted_scores = np.sort(table.rows_of(part).astype(np.float64) @ profile.vector[table.part(part)])
         largest = np.abs(sorted_scores).max()
         distinct = sorted_scores[sorted_scores != 0]  # deleted new items have rows of zeros, alike for everybody
-        if largest > 0 and (np.diff(distinct) < GAP * largest).any():
+        if sorted_scores.std() < SPREAD * largest or (np.diff(distinct) < GAP * largest).any():
             return True
     return False
 
@@ -188,7 +191,9 @@ def _for_you(rng: Rng, state: DeviceState, catalogue: Catalogue) -> dict[str, An
     selection = Selection(only, asked["diversity"], True)
     if asked["diversity"] and _rounding_decides(rng, state, catalogue, asked, left_out, selection):
         return _for_you(rng, state, catalogue)
-    listed = rank(state, catalogue, NOW, asked["topK"], left_out, asked["repeat"], selection, asked["unseen"])
+    listed = rank(
+        state, catalogue, NOW, asked["topK"], left_out, own_arm(catalogue, asked["repeat"]), selection, asked["unseen"]
+    )
     return {
         "placement": "for-you",
         "asked": asked,
@@ -215,7 +220,7 @@ def _rounding_decides(
 ) -> bool:
     """Whether a diversified list is another one when rows are rotated and scores moved by no more than rounding."""
     plain, pool = replace(selection, diversity=0.0), pool_size(asked["topK"])
-    listed = rank(state, catalogue, NOW, pool, left_out, asked["repeat"], plain, asked["unseen"])
+    listed = rank(state, catalogue, NOW, pool, left_out, own_arm(catalogue, asked["repeat"]), plain, asked["unseen"])
     rows = catalogue.table.item_embeddings[catalogue.items.index_of(listed.item_ids)]
     scores = np.array([item.score for item in listed.items], dtype=np.float32)
     lists = [diversify(scores, rows, asked["topK"], selection.diversity)]

@@ -36,7 +36,7 @@ export class Shelf {
     refresh(): Promise<boolean>;
     /** What is known of the shopper, for the shopper's own eyes. */
     profile(): Promise<{
-        consent: Consent;
+        consent: import("./shopper.js").Consent;
         storage: string;
         events: number;
         recent: {
@@ -71,6 +71,12 @@ export class Shelf {
      * @param {string} item
      */
     forget(item: string): Promise<number>;
+    /**
+     * Take back the last event of a kind with an item, as a refund does; whether there was one.
+     * @param {string} item
+     * @param {string} kind
+     */
+    retract(item: string, kind: string): Promise<boolean>;
     /** Destroy the key, the history and the cached catalogue, in all tabs. Consent is "nothing" then. */
     erase(): Promise<void>;
     /**
@@ -94,41 +100,9 @@ export type Recommendations = import("./lists.js").Recommendations;
 export type Catalogue = import("./catalogue.js").Catalogue;
 export type Held = import("./download.js").Held;
 export type State = import("./store.js").State;
-/**
- * nothing: no event is recorded, none recorded before is used. session: in this page's memory, gone with it.
- * observe: kept in this browser. contribute: and may take part in private sums.
- */
-export type Consent = "nothing" | "session" | "observe" | "contribute";
-/**
- * history: what this shopper did is another, in this tab or another one.
- */
-export type EventName = "history" | "catalogue" | "consent" | "storage";
-export type Options = {
-    /**
-     * address of the service; this page's own origin by default
-     */
-    endpoint?: string | undefined;
-    /**
-     * API key that the shop published for its pages
-     */
-    key?: string | undefined;
-    /**
-     * of a shopper who has not chosen yet; "session" by default
-     */
-    consent?: Consent | undefined;
-    /**
-     * asks the shop's backend for the right to report once
-     */
-    token?: (() => Promise<string | Uint8Array<ArrayBuffer>>) | undefined;
-    /**
-     * what a shopper who contributes agrees to; pinned by the page
-     */
-    terms?: import("./contribute/task.js").Terms | undefined;
-    /**
-     * of the store, for a page of several shops
-     */
-    name?: string | undefined;
-};
+export type Consent = import("./shopper.js").Consent;
+export type EventName = import("./shopper.js").EventName;
+export type Options = import("./shopper.js").Options;
 export type Observed = {
     recorded: boolean;
     durable: boolean;

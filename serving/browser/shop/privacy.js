@@ -4,7 +4,7 @@ import { element, say, svg } from "./dom.js";
 
 /** @typedef {import("../src/shelf.js").Shelf} Shelf */
 
-/** @type {[import("../src/shelf.js").Consent, string, string][]} */
+/** @type {[import("../src/shopper.js").Consent, string, string][]} */
 const CHOICES = [
   ["nothing", "Nothing", "No shelf is made for you; everybody sees these."],
   ["session", "Only this visit", "In this page's memory, gone when you leave it."],

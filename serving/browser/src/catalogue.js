@@ -141,7 +141,7 @@ export class Catalogue {
    */
   scores(vector, { start, width }) {
     const { rows, scale, dim, nBundle, nItems, fresh } = this;
-    const out = new Float32Array(nItems), q = Float64Array.from(vector);
+    const out = new Float32Array(nItems), q = new Float64Array(vector);
     const even = width - (width % 4);
     for (let item = 0, from = start; item < nBundle; item++, from += dim) {
       let a = 0, b = 0, c = 0, d = 0, k = 0;

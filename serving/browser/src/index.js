@@ -6,7 +6,7 @@ export { PLACEMENTS } from "./lists.js";
 
 /**
  * Open this shopper's shelf. Its history is this browser's; the catalogue is fetched from the service.
- * @param {import("./shelf.js").Options} [options]
+ * @param {import("./shopper.js").Options} [options]
  * @returns {Promise<Shelf>}
  */
 export const open = (options = {}) => Shelf.open(options);

@@ -54,7 +54,8 @@ export function recommend(catalogue, history, placement, asked) {
   if (!PLACEMENTS.includes(placement)) {
     throw new ShelfError("placement", `placement: no such one; must be one of ${PLACEMENTS.join(", ")}`);
   }
-  const hidden = Uint8Array.from(catalogue.available, (yes) => 1 - yes);
+  const hidden = new Uint8Array(catalogue.nItems);
+  for (let item = 0; item < hidden.length; item++) hidden[item] = 1 - catalogue.available[item];
   const exclude = asked.exclude ?? [], unseen = asked.unseen || placement === "new-for-you";
   for (const id of exclude) hidden[catalogue.index.get(id) ?? -1] = 1;
   if (unseen) for (const item of history.item) hidden[item] = 1;

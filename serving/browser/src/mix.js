@@ -78,7 +78,7 @@ export function mixedList(catalogue, history, now, name, own, hidden) {
   const mine = ownFeatures(spoken, now);
   for (const item of mine.keys()) if (!hidden[item]) pooled[item] = 1;
 
-  const pool = Int32Array.from(indices(pooled)), features = new Float32Array(pool.length * N_FEATURES);
+  const pool = indicesOf(pooled), features = new Float32Array(pool.length * N_FEATURES);
   for (const { at, scores } of dense) {
     const spread = deviation(scores);
     if (!(spread > 0)) continue;
@@ -89,8 +89,7 @@ export function mixedList(catalogue, history, now, name, own, hidden) {
     });
   }
   const price = meanLogPrice(catalogue, spoken);
-  const means = [soon, later].map(({ values, touched }) => meanOf(touched.map((item) => values[item])));
-  const meanNear = near ? meanOf(Array.from(near).filter((value) => value > 0)) : 1;
+  const means = [soon, later].map(({ values }) => meanOf(values)), meanNear = near ? meanOf(near) : 1;
   pool.forEach((item, place) => {
     const row = features.subarray(place * N_FEATURES, (place + 1) * N_FEATURES);
     row[NEXT] = Math.log1p(soon.values[item] / means[0]) / 2;
@@ -110,7 +109,8 @@ export function mixedList(catalogue, history, now, name, own, hidden) {
     return sum;
   });
   const lowest = heights.reduce((a, b) => Math.min(a, b), 0);
-  const scores = Float32Array.from(catalogue.trend, (value) => f32(value - 2) + lowest);
+  const scores = new Float32Array(nItems), { trend } = catalogue;
+  for (let item = 0; item < nItems; item++) scores[item] = f32(trend[item] - 2) + lowest;
   pool.forEach((item, place) => (scores[item] = heights[place]));
   return new MixedList(pool, features, weights, scores);
 }
@@ -185,8 +185,9 @@ function poolBest(pooled, scores, barred) {
  * @param {Uint8Array} barred
  */
 function poolPulled(pooled, { values, touched }, barred) {
-  const others = touched.filter((item) => !barred[item]).map((item) => values[item]).sort((a, b) => b - a);
-  const kth = others[POOL - 1] ?? 0;
+  const others = new Float32Array(touched.length);
+  touched.forEach((item, at) => (others[at] = barred[item] ? 0 : values[item]));
+  const kth = others.sort()[others.length - POOL] ?? 0;
   for (const item of touched) if (!barred[item] && values[item] >= kth && values[item] > 0) pooled[item] = 1;
 }
 
@@ -272,7 +273,7 @@ function ranksAmong(scores, barred, pool) {
   const low = sorted[0], high = sorted[m - 1], buckets = 4 * m;
   const scale = high > low ? (buckets - 1) / (high - low) : 0;
   const bucketOf = (/** @type {number} */ score) =>
-    score <= low ? 0 : score >= high ? buckets - 1 : Math.floor((score - low) * scale);
+    score <= low ? 0 : score >= high ? buckets - 1 : ((score - low) * scale) | 0;
   const first = new Int32Array(buckets + 1);
   for (const score of sorted) first[bucketOf(score) + 1]++;
   for (let b = 0; b < buckets; b++) first[b + 1] += first[b];
@@ -305,19 +306,28 @@ function lowerBound(sorted, value) {
 
 /** @param {Float32Array} scores */
 function deviation(scores) {
-  const n = scores.length, mean = scores.reduce((a, b) => a + b, 0) / n;
-  let sum = 0;
-  for (let item = 0; item < n; item++) sum += (scores[item] - mean) ** 2;
-  return Math.sqrt(sum / n);
+  const n = scores.length;
+  let total = 0, squares = 0;
+  for (let item = 0; item < n; item++) total += scores[item];
+  for (let item = 0; item < n; item++) squares += (scores[item] - total / n) ** 2;
+  return Math.sqrt(squares / n);
 }
 
-/** @param {number[]} values */
+/** Mean of the values above 0, 1 without any. @param {Float32Array} values */
 function meanOf(values) {
-  const total = values.reduce((a, b) => a + b, 0);
-  return total > 0 ? total / values.length : 1;
+  let total = 0, n = 0;
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] > 0) {
+      total += values[at];
+      n++;
+    }
+  }
+  return n ? total / n : 1;
 }
 
 /** @param {Uint8Array} marked */
-function* indices(marked) {
-  for (let item = 0; item < marked.length; item++) if (marked[item]) yield item;
+function indicesOf(marked) {
+  const items = [];
+  for (let item = 0; item < marked.length; item++) if (marked[item]) items.push(item);
+  return Int32Array.from(items);
 }

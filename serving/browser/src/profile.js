@@ -33,8 +33,9 @@ export function eventWeights({ kind, time }, now, config) {
  */
 export function system(catalogue, rows, weights, config) {
   const { width } = catalogue.taste, { alpha, reg } = config;
-  const A = Float64Array.from(catalogue.gram, (value) => alpha * value);
+  const A = Float64Array.from(catalogue.gram);
   let total = 0;
+  for (let at = 0; at < A.length; at++) A[at] *= alpha;
   for (let j = 0; j < weights.length; j++) {
     const w = weights[j], from = j * width;
     total += w;

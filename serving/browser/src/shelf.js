@@ -3,8 +3,8 @@ import { CACHE, heldCatalogue, keepCatalogue, refreshCatalogue } from "./downloa
 import { ShelfError } from "./errors.js";
 import { KINDS, added, decodeEvents, encodeEvents, eventOf, knownTo, missing } from "./history.js";
 import { recommend } from "./lists.js";
-import { recent, withoutDislikes } from "./mix.js";
 import { Service } from "./service.js";
+import { KEEPING, checkConsent, topCategories, withoutReport } from "./shopper.js";
 import { MemoryStore, SealedStore, locked } from "./store.js";
 
 /** @typedef {import("./history.js").Event} Event */
@@ -14,27 +14,11 @@ import { MemoryStore, SealedStore, locked } from "./store.js";
 /** @typedef {import("./download.js").Held} Held */
 /** @typedef {import("./store.js").State} State */
 
-/**
- * nothing: no event is recorded, none recorded before is used. session: in this page's memory, gone with it.
- * observe: kept in this browser. contribute: and may take part in private sums.
- * @typedef {"nothing" | "session" | "observe" | "contribute"} Consent
- */
-
-/** history: what this shopper did is another, in this tab or another one. @typedef {"history" | "catalogue" | "consent" | "storage"} EventName */
-
-/**
- * @typedef {object} Options
- * @property {string} [endpoint] address of the service; this page's own origin by default
- * @property {string} [key] API key that the shop published for its pages
- * @property {Consent} [consent] of a shopper who has not chosen yet; "session" by default
- * @property {() => Promise<string | Uint8Array<ArrayBuffer>>} [token] asks the shop's backend for the right to report once
- * @property {import("./contribute.js").Terms} [terms] what a shopper who contributes agrees to; pinned by the page
- * @property {string} [name] of the store, for a page of several shops
- */
-
+/** @typedef {import("./shopper.js").Consent} Consent */
+/** @typedef {import("./shopper.js").EventName} EventName */
+/** @typedef {import("./shopper.js").Options} Options */
 /** @typedef {{ recorded: boolean, durable: boolean, inCatalogue: boolean | null }} Observed */
 
-const CONSENTS = ["nothing", "session", "observe", "contribute"], KEEPING = ["observe", "contribute"];
 const REFRESH_MS = 10 * 60_000;
 
 /** What `open` gives. All of it runs in the page; docs/browser.md has the calls in order. */
@@ -71,6 +55,8 @@ export class Shelf {
     const [held] = await Promise.all([heldCatalogue(shelf.#service), shelf.#openStore()]);
     shelf.#held = held;
     shelf.refresh().catch((error) => shelf.#tell("catalogue", error));
+    const { dataLayer } = options;
+    if (dataLayer) (await import("./data-layer.js")).followDataLayer(shelf, dataLayer);
     return shelf;
   }
 
@@ -212,6 +198,25 @@ export class Shelf {
     });
     this.#say("history");
     return removed;
+  }
+
+  /**
+   * Take back the last event of a kind with an item, as a refund does; whether there was one.
+   * @param {string} item
+   * @param {string} kind
+   */
+  async retract(item, kind) {
+    const number = KINDS.indexOf(kind), taken = await this.#inTurn(async () => {
+      const last = [...this.#used].reverse().find((event) => event[1] === item && event[2] === number);
+      if (!last) return false;
+      this.#fresh = this.#fresh.filter((event) => event !== last);
+      let left = Number(this.#kept.includes(last)); // one of those that are equal
+      if (left) await this.#store.remove((event) => String(event) === String(last) && left-- > 0);
+      await this.#read();
+      return true;
+    });
+    if (taken) this.#say("history");
+    return taken;
   }
 
   /** Destroy the key, the history and the cached catalogue, in all tabs. Consent is "nothing" then. */
@@ -371,40 +376,4 @@ export class Shelf {
     if (other) this.#tell("catalogue", null);
     return other;
   }
-}
-
-/**
- * The categories of the recent history, most looked at first, with their shares.
- * @param {Catalogue} catalogue
- * @param {Event[]} events
- */
-function topCategories(catalogue, events) {
-  /** @type {Map<string, number>} */
-  const weights = new Map();
-  let total = 0;
-  for (const [item, weight] of recent(withoutDislikes(knownTo(events, catalogue)), 10)) {
-    const category = catalogue.categories[item];
-    if (category === null) continue;
-    weights.set(category, (weights.get(category) ?? 0) + weight);
-    total += weight;
-  }
-  return [...weights].sort((a, b) => b[1] - a[1]).map(([category, weight]) => ({ category, share: weight / total }));
-}
-
-/**
- * The state without a report that is not sent yet; what it cost stays.
- * @param {State} state
- * @returns {State}
- */
-function withoutReport(state) {
-  return state.account ? { ...state, account: { .../** @type {object} */ (state.account), pending: null } } : state;
-}
-
-/**
- * @param {string} consent
- * @returns {Consent}
- */
-function checkConsent(consent) {
-  if (!CONSENTS.includes(consent)) throw new ShelfError("consent", `consent: must be one of ${CONSENTS.join(", ")}`);
-  return /** @type {Consent} */ (consent);
 }

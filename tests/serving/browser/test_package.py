@@ -29,9 +29,12 @@ def test_a_wrong_type_is_refused(tmp_path: Path) -> None:
 
 def test_the_bundles_are_those_of_the_source(tmp_path: Path) -> None:
     node("build.mjs", str(tmp_path / "dist"))
-    built = {path.name: path.read_bytes() for path in (tmp_path / "dist").iterdir()}
-    held = {path.name: path.read_bytes() for path in (BROWSER / "dist").iterdir()}
+    built, held = files_of(tmp_path / "dist"), files_of(BROWSER / "dist")
     assert built == held, "run: make sdk"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_chunks_are_within_their_bounds() -> None:

@@ -18,7 +18,8 @@ def test_it_writes_every_file_and_its_hash(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     hashes = json.loads(done.stdout)["integrity"]
     assert hashes == json.loads((tmp_path / "static" / "integrity.json").read_text())
-    written = {path.name: path.read_bytes() for path in (tmp_path / "static").iterdir()}
+    static = tmp_path / "static"
+    written = {path.relative_to(static).as_posix(): path.read_bytes() for path in static.rglob("*") if path.is_file()}
     assert {name: written[name] for name in browser_files("dist")} == browser_files("dist")
     assert set(hashes) == {name for name in written if name.endswith(".js")}
     for name, value in hashes.items():
