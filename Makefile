@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --editable
 
-.PHONY: runtime setup system demo test sdk check mutation fuzz bench clean
+.PHONY: runtime setup system demo test sdk check lock mutation fuzz bench clean
 
 # pip tells of each package that it fetches: libraries of several hundred megabytes must not look like a stop.
 $(VENV)/.runtime: pyproject.toml
@@ -54,6 +54,13 @@ test: system setup ## all tests
 
 sdk: $(BROWSER)/node_modules/.package-lock.json ## the bundles of the browser SDK, of its source
 	npm run --prefix $(BROWSER) --silent build
+
+lock: setup ## requirements.lock anew: the versions that are installed here and tested, with the hashes of PyPI
+	$(PY) -m pip freeze --exclude-editable > $(VENV)/tested.txt
+	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --no-annotate --no-header --unsafe-package torch \
+		--extra postgres --extra otel --extra hosts --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
+		--extra-index-url https://download.pytorch.org/whl/cpu --constraint $(VENV)/tested.txt \
+		--output-file requirements.lock pyproject.toml
 
 check: setup ## format, lint, types, direction of imports, known holes, sizes
 	$(VENV)/bin/ruff format --check .
