@@ -101,7 +101,10 @@ export class Shelf {
     await this.#last;
     if (!this.#held) await this.refresh();
     const catalogue = /** @type {Held} */ (this.#held).now;
-    if (Date.now() - this.#refreshed > REFRESH_MS) this.refresh().catch(() => {});
+    if (Date.now() - this.#refreshed > REFRESH_MS) {
+      this.#refreshed = Date.now(); // also where it fails: a service that is away is not asked by every list
+      this.refresh().catch(() => {});
+    }
     return recommend(catalogue, knownTo(this.#used, catalogue), placement, asked);
   }
 
