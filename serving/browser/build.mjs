@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url)), outdir = process.argv[2] ?? `${here}dist`;
-export const ENTRIES = ["index", "delta", "contribute", "data-layer", "widget"];
+export const ENTRIES = ["index", "delta", "contribute", "data-layer", "widget", "rank"];
 
 rmSync(outdir, { recursive: true, force: true });
 mkdirSync(outdir, { recursive: true });

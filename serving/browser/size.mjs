@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const dist = fileURLToPath(new URL("dist/", import.meta.url));
-const BOUNDS = { index: 16, contribute: 10, widget: 3, "data-layer": 2, delta: 2 };
+const BOUNDS = { index: 16, contribute: 10, widget: 3, "data-layer": 2, delta: 2, rank: 2 };
 
 const content = Object.fromEntries(readdirSync(dist).filter((name) => name.endsWith(".js"))
   .map((name) => [name.slice(0, -3), readFileSync(dist + name, "utf8")]));

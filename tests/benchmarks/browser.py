@@ -51,7 +51,7 @@ def run(
             figures[f"recommend_{n_items // 1000}k_ms"] = measured["recommend"]
             if n_items == sizes[0]:
                 figures |= {"observe_ms": measured["observe"], "open_ms": measured["open"]}
-                figures["report_ms"] = measured["report"]
+                figures |= {"report_ms": measured["report"], "rank_60_ms": measured["rank"]}
         say("a session in the demo shop")
         figures |= _session(browser, _saved(random_bundle(4_000, seed), Path(name) / "bundle"))
     return figures
@@ -129,7 +129,8 @@ def _serve(page: Page, address: str, content: bytes) -> None:
 
 
 _SCRIPT = """async ([events, calls, n]) => {
-  const { open } = await import('/sdk/index.js'), times = { recommend: [], observe: [], open: [], report: [] };
+  const { open } = await import('/sdk/index.js');
+  const times = { recommend: [], observe: [], open: [], report: [], rank: [] };
   const timed = async (name, work) => {
     const began = performance.now(), made = await work();
     times[name].push(performance.now() - began);
@@ -144,6 +145,9 @@ _SCRIPT = """async ([events, calls, n]) => {
     await timed('recommend', () => shelf.recommend('for-you', { topK: 10 }));
   }
   times.recommend.splice(0, 10); // until the code is compiled
+  const listed = Array.from({ length: 60 }, (_, at) => `sku-${(at * 31) % n}`);
+  await shelf.rank(listed);
+  for (let call = 0; call < calls; call++) await timed('rank', () => shelf.rank(listed));
   for (let call = 0; call < calls; call++) await timed('observe', () => shelf.observe({ item: `sku-${call}` }));
   for (let call = 0; call < 5; call++) {
     await timed('open', async () => (await open({})).recommend('for-you', { topK: 10 }));

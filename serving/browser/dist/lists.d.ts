@@ -6,6 +6,13 @@
  * @returns {Recommendations}
  */
 export function recommend(catalogue: Catalogue, history: History, placement: string, asked: Asked): Recommendations;
+/**
+ * u·v + trend weight · trend, u of taste and intent in their shares.
+ * @param {Catalogue} catalogue
+ * @param {History} history
+ * @param {number} now
+ */
+export function plainScores(catalogue: Catalogue, history: History, now: number): Float32Array<ArrayBufferLike>;
 export const PLACEMENTS: string[];
 export type Catalogue = import("./catalogue.js").Catalogue;
 export type Mix = import("./catalogue.js").Mix;

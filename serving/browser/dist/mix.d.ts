@@ -11,6 +11,28 @@ export function mixedList(catalogue: Catalogue & {
     mix: Mix;
 }, history: History, now: number, name: "all" | "new", own: boolean, hidden: Uint8Array): MixedList;
 /**
+ * Features times weights, for each row of features.
+ * @param {Float32Array} features
+ * @param {ArrayLike<number>} weights
+ * @param {number} [from] first feature that counts
+ * @param {number} [to] first that counts no more
+ */
+export function heightsOf(features: Float32Array, weights: ArrayLike<number>, from?: number, to?: number): Float32Array<ArrayBuffer>;
+/**
+ * The features of one history's pool, or of all items.
+ * @param {Catalogue & { mix: Mix }} catalogue
+ * @param {History} history
+ * @param {number} now
+ * @param {Uint8Array} hidden
+ * @param {boolean} [everything]
+ */
+export function featuresOf(catalogue: Catalogue & {
+    mix: Mix;
+}, history: History, now: number, hidden: Uint8Array, everything?: boolean): {
+    pool: Int32Array<ArrayBuffer>;
+    features: Float32Array<ArrayBuffer>;
+};
+/**
  * @param {History} history
  * @returns {History}
  */
@@ -23,6 +45,8 @@ export function withoutDislikes({ item, kind, time }: History): History;
  */
 export function recent({ item }: History, halfLife: number): [number, number][];
 export const NEXT_HALF_LIFE: 1.5;
+export const OWN: 6;
+export const TREND: 12;
 /** The mix of one device. scores: of all items, the pool's first. */
 export class MixedList {
     /**

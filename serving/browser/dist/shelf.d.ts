@@ -32,6 +32,12 @@ export class Shelf {
      * @returns {Promise<Recommendations>}
      */
     recommend(placement?: string, asked?: Asked): Promise<Recommendations>;
+    /**
+     * Re-order the shop's own list, of a search or a category, in this page; nothing is sent.
+     * @param {string[]} items in the shop's order
+     * @param {import("./rank.js").RankAsked} [asked]
+     */
+    rank(items: string[], asked?: import("./rank.js").RankAsked): Promise<import("./rank.js").Ranked>;
     /** Fetch what is new of the catalogue; whether there was anything. Throws ShelfError "offline" or another. */
     refresh(): Promise<boolean>;
     /** What is known of the shopper, for the shopper's own eyes. */

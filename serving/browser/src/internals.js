@@ -10,3 +10,4 @@ export { boundSquared, coordinateBound, roundPlan, samePlan, sensitivitySquared 
 export { bindingOf, encode, reportBytes, seal, serviceShare, stream } from "./contribute/sealing.js";
 export { SUITE, checkTask, isSigned, readTask, taskHash } from "./contribute/task.js";
 export { trainingVectors } from "./contribute/update.js";
+export { rankItems } from "./rank.js";

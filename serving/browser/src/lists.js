@@ -166,7 +166,7 @@ function forYou(catalogue, history, asked, hidden) {
  * @param {History} history
  * @param {number} now
  */
-function plainScores(catalogue, history, now) {
+export function plainScores(catalogue, history, now) {
   const { taste, intent } = makeProfile(catalogue, history, now);
   const share = catalogue.intent ? catalogue.config.intent_share : 0;
   const scores = catalogue.scores(taste.map((value) => Math.fround(1 - share) * value), catalogue.taste);

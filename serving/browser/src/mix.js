@@ -10,7 +10,8 @@ const f32 = Math.fround;
 const POOL = 50, RECENT = 50, NEAR_HALF_LIFE = 10, CATEGORY_HALF_LIFE = 10, PRICE_BOUND = 2, CATEGORY_TREND = 3;
 export const NEXT_HALF_LIFE = 1.5;
 const OWN_HALF_LIVES = [2, 20], BOUGHT_HALF_LIVES = [60, 180], BASKETS_HALF_LIFE = 5;
-const TASTE = 0, INTENT = 2, NEXT = 4, NEAR = 5, OWN = 6, TREND = 12, CATEGORY = 17, PRICE = 18;
+export const OWN = 6, TREND = 12;
+const TASTE = 0, INTENT = 2, NEXT = 4, NEAR = 5, CATEGORY = 17, PRICE = 18;
 const N_FEATURES = 19;
 
 /** What a shopper is told: the columns of each signal. @type {[string, number, number][]} */
@@ -60,6 +61,43 @@ export class MixedList {
  * @param {Uint8Array} hidden 1 for what must not be listed
  */
 export function mixedList(catalogue, history, now, name, own, hidden) {
+  const { nItems, mix } = catalogue, { pool, features } = featuresOf(catalogue, history, now, hidden);
+  const weights = Float32Array.from(mix.weights[name]);
+  if (!own) weights.fill(0, OWN, TREND);
+  const heights = heightsOf(features, weights);
+  const lowest = heights.reduce((a, b) => Math.min(a, b), 0);
+  const scores = new Float32Array(nItems), { trend } = catalogue;
+  for (let item = 0; item < nItems; item++) scores[item] = f32(trend[item] - 2) + lowest;
+  pool.forEach((item, place) => (scores[item] = heights[place]));
+  return new MixedList(pool, features, weights, scores);
+}
+
+/**
+ * Features times weights, for each row of features.
+ * @param {Float32Array} features
+ * @param {ArrayLike<number>} weights
+ * @param {number} [from] first feature that counts
+ * @param {number} [to] first that counts no more
+ */
+export function heightsOf(features, weights, from = 0, to = N_FEATURES) {
+  const heights = new Float32Array(features.length / N_FEATURES);
+  for (let place = 0; place < heights.length; place++) {
+    let sum = 0;
+    for (let f = from; f < to; f++) sum += features[place * N_FEATURES + f] * weights[f];
+    heights[place] = sum;
+  }
+  return heights;
+}
+
+/**
+ * The features of one history's pool, or of all items.
+ * @param {Catalogue & { mix: Mix }} catalogue
+ * @param {History} history
+ * @param {number} now
+ * @param {Uint8Array} hidden
+ * @param {boolean} [everything]
+ */
+export function featuresOf(catalogue, history, now, hidden, everything = false) {
   const { nItems, mix } = catalogue;
   const barred = hidden.slice(), pooled = new Uint8Array(nItems);
   for (const item of history.item) barred[item] = 1;
@@ -78,6 +116,7 @@ export function mixedList(catalogue, history, now, name, own, hidden) {
   const mine = ownFeatures(spoken, now);
   for (const item of mine.keys()) if (!hidden[item]) pooled[item] = 1;
 
+  if (everything) pooled.fill(1);
   const pool = indicesOf(pooled), features = new Float32Array(pool.length * N_FEATURES);
   for (const { at, scores } of dense) {
     const spread = deviation(scores);
@@ -101,18 +140,7 @@ export function mixedList(catalogue, history, now, name, own, hidden) {
     row[PRICE] = distance >= 0 ? -Math.min(distance, PRICE_BOUND) : 0;
   });
 
-  const weights = Float32Array.from(mix.weights[name]);
-  if (!own) weights.fill(0, OWN, TREND);
-  const heights = Float32Array.from(pool, (_, place) => {
-    let sum = 0;
-    for (let f = 0; f < N_FEATURES; f++) sum += features[place * N_FEATURES + f] * weights[f];
-    return sum;
-  });
-  const lowest = heights.reduce((a, b) => Math.min(a, b), 0);
-  const scores = new Float32Array(nItems), { trend } = catalogue;
-  for (let item = 0; item < nItems; item++) scores[item] = f32(trend[item] - 2) + lowest;
-  pool.forEach((item, place) => (scores[item] = heights[place]));
-  return new MixedList(pool, features, weights, scores);
+  return { pool, features };
 }
 
 /**

@@ -108,6 +108,18 @@ export class Shelf {
     return recommend(catalogue, knownTo(this.#used, catalogue), placement, asked);
   }
 
+  /**
+   * Re-order the shop's own list, of a search or a category, in this page; nothing is sent.
+   * @param {string[]} items in the shop's order
+   * @param {import("./rank.js").RankAsked} [asked]
+   */
+  async rank(items, asked) {
+    await this.#last;
+    if (!this.#held) await this.refresh();
+    const { rankItems } = await import("./rank.js"), catalogue = /** @type {Held} */ (this.#held).now;
+    return rankItems(catalogue, knownTo(this.#used, catalogue), items, asked);
+  }
+
   /** Fetch what is new of the catalogue; whether there was anything. Throws ShelfError "offline" or another. */
   refresh() {
     this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));

@@ -20,13 +20,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return gift_shop(tmp_path_factory.mktemp("gifts") / "bundle")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(bundle: Bundle) -> Iterator[str]:
     with listening(create_app([bundle], ServiceSettings(shop=True))) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps a loop running, under which other tests could not start theirs
 def browser() -> Iterator[Browser]:
     with chromium() as made:
         yield made
