@@ -66,7 +66,7 @@ def over_http(
     """What a tester reads in the end, and what was true of these very devices."""
     with LiveExperiment.deploy(folder, epsilon, n) as live:
         began, used = time.perf_counter(), time.process_time()
-        people = list(shoppers(live.experiment, n, seed))
+        people = list(shoppers(live.experiment, n, seed, live.lived_until))
         for number, shopper in enumerate(people):
             found = live.report(number, shopper)
             assert found.status == "accepted", found
@@ -103,7 +103,10 @@ class LiveExperiment:
 
     @staticmethod
     def deploy(folder: Path, epsilon: float | None, n: int) -> LiveExperiment:
-        """Both parties up, the experiment started. Its one window is open until it is stopped."""
+        """Both parties up, the experiment started, its first window open until it is stopped.
+
+        Shoppers may still come in, as a start demands; those who came in two days ago have all their outcomes.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         make_bundle(folder / "bundle")
         least = max(n // 4, 3)
@@ -120,10 +123,10 @@ class LiveExperiment:
             custodian_options=(f"--experiments={folder / 'terms.json'}",),
         )
         experiment = definition(
-            now - 9 * DAY_S,
-            4,
-            outcome_days=4,
-            looks={"count": 1},
+            now - 5 * DAY_S,
+            6,
+            outcome_days=7,
+            looks={"count": 2, "spending": "pocock"},
             privacy={"epsilon": epsilon, "min_reports": least, "max_reports": max(n, 100)},
         )
         deployment.__enter__()
@@ -140,6 +143,11 @@ class LiveExperiment:
         live = LiveExperiment(deployment, experiment, client, TokenPurse(client, deployment.api_key), policy)
         live.wait(lambda: client.get(f"/v1/experiments/{experiment.id}/task").status_code == 200)
         return live
+
+    @property
+    def lived_until(self) -> int:
+        """Before when shoppers come in who have all their outcomes by now, seconds since 1970 UTC."""
+        return self.experiment.starts_at + 3 * DAY_S
 
     def __enter__(self) -> LiveExperiment:
         return self
