@@ -1,28 +1,34 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from data.errors import ServingError
+from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.experiments.enrolment import keep_definitions
 from federation.device.experiments.live_arms import arm_list, live_arms, why_not_here
 from federation.device.experiments.observed_outcomes import diversity_of
 from federation.device.outcome_log import MAX_SHOWN
+from federation.device.reporting import DeviceRandomness
 from federation.device.state import DeviceState
 from recsys.catalogue.bundle import Bundle
 from recsys.experiments.definition.arm import ArmSettings
 from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition_file import to_dict
 from recsys.experiments.device.assignment import assign
 from recsys.experiments.device.interleaving import CREDIT_S
 from recsys.experiments.device.outcomes import columns_at
 from recsys.mix.mix_tables import build_tables, no_attributes
 from recsys.mix.model import MixModel
 from recsys.mix.priors import LISTS, prior_weights
+from tests.federation.device.experiments.test_enrolment import OPEN, Windows
 from tests.recsys.experiments.an_experiment import START, an_experiment, an_interleaving
 from tests.recsys.mix.worlds import NOW, shop_log
 from tests.shop import N_ITEMS, make_bundle
@@ -69,7 +75,7 @@ def test_a_list_follows_its_arm_and_exposes_once_it_is_shown(tmp_path: Path, bun
     experiment = an_experiment(privacy=FREE)
     for arm, settings in (("global", {"arm": "global"}), ("personal", {"arm": "personalized", "diversity": 0.2})):
         device = shopper(tmp_path / arm, bundle, experiment, arm=arm)
-        plain = device.recommend(8, now=AT, **settings)  # type: ignore[arg-type]  # of two kinds
+        plain = device.recommend(8, now=AT, **settings)
         assert plain.experiments == ()
         listed = device.recommend(8, now=AT)
         assert listed.item_ids == plain.item_ids
@@ -320,3 +326,41 @@ def test_every_exposure_is_of_a_list_that_was_shown(tmp_path: Path, bundle: Bund
     exposed_at = device.state.experiments.enrolment(experiment).exposed_at
     of_the_arm = [at for at, experiments in shown if experiments]
     assert exposed_at == (of_the_arm[0] if of_the_arm else None)
+
+
+def test_what_is_sent_says_neither_arm_nor_outcome(tmp_path: Path, bundle: Bundle) -> None:
+    """Two devices in two arms, one of them busy, one idle: the same requests, and reports of the same length."""
+    experiment = an_experiment(privacy=FREE)
+    sent: dict[str, list[tuple[str, str, list[str], int]]] = {}
+    for arm in ("global", "personal"):
+        windows, requests = Windows(experiment), sent.setdefault(arm, [])
+
+        def answer(request: httpx.Request, windows: Windows = windows, log: list[Any] = requests) -> httpx.Response:
+            body = request.read()
+            log.append((request.method, request.url.path, sorted(request.headers), len(body)))
+            for word in (b"global", b'personal"', b"sku-", b"list_shown"):
+                assert word not in body
+            if request.url.path == "/v1/experiments":
+                entry = {"id": experiment.id, "state": "running", "definition": to_dict(experiment)}
+                return httpx.Response(200, json={"experiments": [entry | {"failed_windows": []}]})
+            return windows.answer(request)
+
+        device = shopper(tmp_path / arm, bundle, experiment, arm=arm)
+        if arm == "personal":
+            listed = device.recommend(6, now=AT)
+            device.mark_shown(listed, AT)
+            device.observe(listed.item_ids[0], "view", AT + SECOND)
+            device.observe(listed.item_ids[0], "purchase", AT + 2 * SECOND)
+        transport = httpx.MockTransport(answer)
+        with httpx.Client(transport=transport, base_url="http://127.0.0.1") as client:
+            outcomes = device.experiments.report(
+                client,
+                OPEN,
+                lambda: b"a-right",
+                draws=DeviceRandomness(waiting=random.Random(0)),
+                retry=RetryPolicy(spread_s=0, attempts=1, sleep=lambda _: None),
+                clock=lambda: START + 2 * 86_400,
+            )
+        assert {name: one.status for name, one in outcomes.items()} == {"personal-home": "accepted"}
+    assert sent["global"] == sent["personal"]
+    assert len(sent["global"]) == 3
