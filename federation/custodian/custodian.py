@@ -20,11 +20,14 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import BudgetExhausted, ServingError
 from federation.custodian.answer_markers import AnswerMarkers
+from federation.custodian.issuer_keys import check_tokens
 from federation.custodian.ledger_counts import LedgerTotals, count_totals
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
     entries_from,
+    issuer_key_proof,
+    log_issuer_key,
     log_proof,
     log_task,
     signed_head,
@@ -41,7 +44,7 @@ from federation.custodian.rows import (
     lock_writer,
     round_row,
 )
-from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
+from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA, SPENT
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.accounting import epsilon_of, rho_of
@@ -52,6 +55,7 @@ from federation.private_sum.report_share import proof_error
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
+from federation.protocol.tokens.issuer_key import IssuerKey
 from federation.protocol.transparency import entries_to_bytes
 from federation.storage.crash_points import crash_point
 from federation.storage.database import open_engine, reading, sqlite_url
@@ -172,8 +176,8 @@ class Custodian:
     def answer(self, asked: bytes, now: int) -> bytes:
         """Answer a batch, both in bytes: the same bytes to the same batch for ever.
 
-        Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
-        ForeignTask for a round that was left open too long after its deadline, too.
+        Ids, tokens, ledger and answer are one transaction. Raises MalformedBatch, what check_tokens raises, and what
+        private_sum.custodian.answer raises: ForeignTask for a round left open too long after its deadline, too.
         """
         batch = Batch.from_bytes(asked)
         with self._lock:
@@ -181,6 +185,7 @@ class Custodian:
             with reading(self.engine) as connection:
                 task, before = self._round(connection, batch)
                 counted = counted_among(connection, [seed.report_id for seed in batch.seeds])
+                spent = [] if before.answers else check_tokens(connection, task, batch)
             _, given = answer_batch(task, batch, before, self.key.public, counted)
             if given in before.answers:
                 self._told(task, given)
@@ -192,7 +197,7 @@ class Custodian:
             try:
                 with self.engine.begin() as connection:
                     lock_writer(connection)
-                    self._commit(connection, task, given, now)
+                    self._commit(connection, task, given, spent, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
             crash_point("custodian: answer committed")
@@ -239,6 +244,19 @@ class Custodian:
         with reading(self.engine) as connection:
             return log_proof(connection, self.key, task_id, since, now).to_bytes()
 
+    def add_issuer_key(self, asked: bytes, now: int) -> bytes:
+        """Log an issuer's key (bytes); empty bytes. Raises IssuerKeyRefused."""
+        key = IssuerKey.from_bytes(asked)
+        with self._lock, self.engine.begin() as connection:
+            lock_writer(connection)
+            log_issuer_key(connection, key, now)
+        return b""
+
+    def issuer_key_proof(self, token_key_id: bytes, since: int, now: int) -> bytes:
+        """Prove (bytes) an issuer's key in the log, as log_proof does. Raises IssuerKeyRefused, LogRefused."""
+        with reading(self.engine) as connection:
+            return issuer_key_proof(connection, self.key, token_key_id, since, now).to_bytes()
+
     def log_entries(self, start: int) -> bytes:
         """Entries (bytes) of the log from a position on."""
         with reading(self.engine) as connection:
@@ -271,8 +289,10 @@ class Custodian:
         given = given_to(connection, batch)
         return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
 
-    def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
-        """Commit ids, ledger and answer."""
+    def _commit(
+        self, connection: sa.Connection, task: Task, given: Answer, spent: list[dict[str, bytes]], now: int
+    ) -> None:
+        """Commit ids, tokens, ledger and answer."""
         block = {"task_hash": task.hash, "block": given.block}
         before = connection.execute(
             sa.select(ROUNDS.c.answered, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == task.hash)
@@ -281,6 +301,7 @@ class Custodian:
             raise ForeignTask(f"task_id={task.task_id}: the round is closed and its key destroyed")
         ids = [{"report_id": report_id, "task_hash": task.hash} for report_id in given.counted]
         connection.execute(COUNTED.insert(), ids)
+        connection.execute(SPENT.insert(), spent)
         crash_point("custodian: ids stored")
         connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
         same_purpose = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING

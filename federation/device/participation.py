@@ -16,6 +16,7 @@ from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status, Step
 from federation.device.state import DeviceState, known_columns
+from federation.device.tokens.issuing import TokenIssuer
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.report_share import proof_error
@@ -29,7 +30,7 @@ def take_part(
     device: Device,
     service: str | httpx.Client,
     policy: DevicePolicy,
-    token: Callable[[], bytes],
+    issuer: TokenIssuer,
     *,
     ca: Path | None = None,
     history_at: int | None = None,
@@ -40,14 +41,14 @@ def take_part(
 ) -> Outcome:
     """Send one report to the service's open round, or finish sending the last one.
 
-    token: asked for once a report is to be made; the right to report once. ca: as in service_client. history_at: the
-    moment as of which the history is weighed, µs since 1970 UTC, now unless a log is replayed. now: seconds since 1970
-    UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
+    issuer: signs the right to report once, blindly, when a report is to be made. ca: as in service_client. history_at:
+    the moment as of which the history is weighed, µs since 1970 UTC, now unless a log is replayed. now: seconds since
+    1970 UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
     target = TrainingRound(history_at)
     reporter = Reporter(
-        device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
+        device, target, policy, issuer, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
     )
     return reporter.report(service, ca)
 

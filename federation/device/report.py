@@ -30,7 +30,8 @@ class DevicePolicy:
     max_participations: reports ever; max_per_period: within any period_s, 0 for no bound of its own. max_epsilon: of
     the device's lifetime, over all sums, at delta; inf to agree to sums without noise. plan: a training task must have
     this plan's own sums and no others; None takes any that are not weaker. follows_log: takes part in nothing that is
-    not in the custodian's public log, or whose log does not go on from the one seen last.
+    not in the custodian's public log, or whose log does not go on from the one seen last. app: whose device this is; it
+    takes no other app's tokens.
     """
 
     custodian_key: bytes
@@ -45,6 +46,7 @@ class DevicePolicy:
     suites: frozenset[Suite] = frozenset(Suite)
     plan: PrivacyPlan | None = None
     follows_log: bool = True
+    app: str = "shop"
 
 
 def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Purpose.TRAINING) -> None:

@@ -1,7 +1,7 @@
 """What a custodian's public log holds, and what a device checks in it before it takes part.
 
-Entries are the plan, every bundle hash under its version, and every task, as they are signed. A bundle or a task made
-for one victim is then either in the log, where anybody sees it, or refused by the victim.
+Entries are the plan, every bundle hash under its version, every task as it is signed, and every issuer's key. A bundle,
+a task or a key made for one victim is then either in the log, where anybody sees it, or refused by the victim.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from federation.protocol.merkle_log import (
     leaf_hash,
 )
 from federation.protocol.messages import MAX_TASK_BYTES, Task
+from federation.protocol.tokens.issuer_key import IssuerKey
 
 PROOF_MAGIC = b"OSP1"
 MAX_HASHES = 64
@@ -35,6 +36,7 @@ class EntryKind(StrEnum):
     PLAN = "plan"
     BUNDLE = "bundle"
     TASK = "task"
+    ISSUER_KEY = "issuer-key"
 
 
 def plan_entry(plan_json: str) -> bytes:
@@ -53,6 +55,11 @@ def task_entry(task: Task) -> bytes:
     return frame_fields(EntryKind.TASK.encode(), task.to_bytes())
 
 
+def issuer_key_entry(key: IssuerKey) -> bytes:
+    """Record that tokens of this key are taken."""
+    return frame_fields(EntryKind.ISSUER_KEY.encode(), key.to_bytes())
+
+
 @dataclass(frozen=True)
 class SeenHead:
     """The last head that somebody holds a log to."""
@@ -63,7 +70,7 @@ class SeenHead:
 
 @dataclass(frozen=True)
 class LogProof:
-    """That a task is in the log of a signed head, and that this log begins with an earlier one of size since."""
+    """That an entry is in the log of a signed head, and that this log begins with an earlier one of size since."""
 
     head: LogHead
     index: int
@@ -71,13 +78,13 @@ class LogProof:
     since: int
     consistency: tuple[bytes, ...]
 
-    def check(self, task: Task, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
+    def check(self, entry: bytes, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
         """Check the proof and return the head to remember.
 
-        Raises LogRefused unless the task is in a log that goes on from the one seen before.
+        Raises LogRefused unless the entry is in a log that goes on from the one seen before.
         """
         self.head.check(custodian_key)
-        check_inclusion(leaf_hash(task_entry(task)), self.index, self.head.size, self.head.root, self.inclusion)
+        check_inclusion(leaf_hash(entry), self.index, self.head.size, self.head.root, self.inclusion)
         if seen is not None:
             if self.since != seen.size:
                 raise LogRefused(f"consistency: is from size {self.since}, must be from {seen.size}")

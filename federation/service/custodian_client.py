@@ -18,6 +18,7 @@ from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, SignatureRefused, check_answer, sign_request
+from federation.protocol.tokens.issuer_key import IssuerKey, IssuerKeyRefused
 from federation.protocol.transport import check_address, pinned_context
 
 ERRORS: dict[str, type[FederationError]] = {
@@ -27,6 +28,7 @@ ERRORS: dict[str, type[FederationError]] = {
     "batch_too_small": BatchTooSmall,
     "budget_exhausted": BudgetExhausted,
     "foreign_task": ForeignTask,
+    "issuer_key_refused": IssuerKeyRefused,
     "log_refused": LogRefused,
     "signature_refused": SignatureRefused,
     "task_refused": TaskRefused,
@@ -105,8 +107,19 @@ class CustodianClient:
         Raises ForeignTask, LogRefused for an unknown size, CustodianUnreachable at once: whoever waits for it may ask
         again.
         """
+        return self._ask_log(f"/v1/log/proofs/{task_id}", since)
+
+    def add_issuer_key(self, key: IssuerKey) -> None:
+        """Have an issuer's key put into the public log, where devices look for it. Raises IssuerKeyRefused."""
+        self._ask("/v1/issuer-keys", key.to_bytes())
+
+    def issuer_key_proof(self, token_key_id: bytes, since: int) -> bytes:
+        """Fetch the LogProof (bytes) of an issuer's key for devices. Raises IssuerKeyRefused; else as log_proof."""
+        return self._ask_log(f"/v1/log/issuer-keys/{token_key_id.hex()}", since)
+
+    def _ask_log(self, path: str, since: int) -> bytes:
         try:
-            response = self._http.get(f"/v1/log/proofs/{task_id}", params={"since": since}, follow_redirects=False)
+            response = self._http.get(path, params={"since": since}, follow_redirects=False)
         except httpx.TransportError as error:
             raise CustodianUnreachable(f"custodian: cannot be asked ({type(error).__name__})") from None
         if response.status_code >= 500:

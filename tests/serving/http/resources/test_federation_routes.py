@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Report, Task
 from federation.protocol.transparency import LogProof
 from recsys.catalogue.catalogue import decode_catalogue
@@ -24,7 +23,6 @@ from serving.http.resources.federation_routes import TokenDesk, add_federation
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import ApiKeys, MintCounter
 from serving.state.key_book import KeyBook
-from serving.state.tokens import SignedTokens
 from tests.federation.service.a_lineage import PLAN, Line, a_line, stop
 from tests.shop import InProcess
 
@@ -38,17 +36,13 @@ class Live:
     app: FastAPI
     http: httpx.Client
     key: str
-    tokens: SignedTokens
 
     def open(self) -> Task:
         self.line.open(now())
         return Task.from_bytes(self.http.get(TASK).content)
 
-    def token(self) -> bytes:
-        return self.tokens.mint("shop", 1, now())[0]
-
     def report(self, task: Task, block: int = 0, seed: int = 0) -> Report:
-        return self.line.report(task, block, seed=seed, token=self.token())
+        return self.line.report(task, block, seed=seed)
 
     def fill(self, task: Task) -> None:
         for block in range(len(task.blocks)):
@@ -66,17 +60,16 @@ def now() -> int:
 
 
 def make(folder: Path, intake: IntakeSettings | None = None, per_issuer: int = 2_000, **changes: Any) -> Live:
-    tokens = SignedTokens(SigningKey.generate())
-    line = a_line(folder, tokens=tokens, now=now(), **changes)
+    line = a_line(folder, now=now(), **changes)
     engine = line.coordinator.store.engine
     book = KeyBook(ApiKeys(engine))
     app = create_app(line.coordinator.bundles(), access=Access(book, needs_no_key=True))
     mints = MintCounter(engine, period_s=3_600, tokens_per_period=per_issuer)
-    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, mints), intake)
+    add_federation(app, line.coordinator, TokenDesk(line.issuer, mints), intake)
     key = book.keys.create("shop", ["app"], now())
     book.refresh()
     http = httpx.Client(transport=InProcess(app), base_url="http://shop.test")
-    return Live(line, app, http, key, tokens)
+    return Live(line, app, http, key)
 
 
 @pytest.fixture
