@@ -36,7 +36,7 @@ from tests.benchmarks.attacks_leak import auc
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
 from tests.benchmarks.modes import asked
 from tests.benchmarks.modes_world import Floats, World, world
-from tests.federation.custodian.a_custodian import ISSUER, a_promise, batch_bytes, draft, now, some_reports
+from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft, now, some_reports, with_issuer
 from tests.federation.service.a_lineage import NOW, a_line, stop
 
 SHOP = (10_000, 10_000, 1_000_000, 20)
@@ -199,8 +199,7 @@ def restored_answers(*, defended: bool = True) -> int:
     answers = 0
     with tempfile.TemporaryDirectory() as home:
         folder, kept = Path(home) / "custodian", Path(home) / "backup"
-        custodian = Custodian.open(folder, a_promise(), now())
-        custodian.add_issuer_key(ISSUER.key(0).to_bytes(), now())
+        custodian = with_issuer(Custodian.open(folder, a_promise(), now()))
         task = Task.from_bytes(custodian.open_round(draft().signed_bytes, now()))
         reports = some_reports(task)
         custodian.shut()

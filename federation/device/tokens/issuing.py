@@ -87,9 +87,7 @@ class ShopIssuer:
         try:
             with self.client.stream(method, path, content=body, headers=headers, follow_redirects=False) as response:
                 if response.status_code != wanted:
-                    raise ServingError(
-                        f"tokens: the shop signs none (status {response.status_code}); is the key right?"
-                    )
+                    raise ServingError(f"tokens: the shop signs none (status {response.status_code})")
                 return read_json(response, "tokens") or {}
         except httpx.HTTPError as error:
             raise ServingError(f"tokens: the shop signs none ({type(error).__name__})") from None

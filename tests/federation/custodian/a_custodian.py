@@ -48,7 +48,11 @@ def now() -> int:
 
 
 def a_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | None = None) -> Custodian:
-    custodian = Custodian.open(folder, plan or a_promise(), now(), database)
+    return with_issuer(Custodian.open(folder, plan or a_promise(), now(), database))
+
+
+def with_issuer(custodian: Custodian) -> Custodian:
+    """The same custodian, which has logged the key of ISSUER."""
     custodian.add_issuer_key(ISSUER.key(0).to_bytes(), now())
     return custodian
 
@@ -61,7 +65,11 @@ def draft(plan: PrivacyPlan | None = None, task_id: str = "training-7", suite: S
 
 def some_reports(task: Task, n: int = 5, block: int = 0, seed: int = 0) -> list[Report]:
     rng = np.random.default_rng(seed)
-    reports = reports_of(task, [a_vector(rng, plan=task.plan) for _ in range(n)], rng, block)
+    return with_tokens(task, reports_of(task, [a_vector(rng, plan=task.plan) for _ in range(n)], rng, block))
+
+
+def with_tokens(task: Task, reports: Sequence[Report]) -> list[Report]:
+    """The same reports, each with a token of ISSUER."""
     return [replace(report, token=ISSUER.token(task)) for report in reports]
 
 
