@@ -271,7 +271,7 @@ def test_broken_seals_are_named_and_not_counted(make: Make) -> None:
     custodian = make()
     task = open_task(custodian)
     batch = a_batch(task, 6)
-    bad = SealedSeed(batch.seeds[2].report_id, bytes(80))
+    bad = SealedSeed(batch.seeds[2].report_id, bytes(80), token=batch.seeds[2].token)
     batch = replace(batch, seeds=(*batch.seeds[:2], bad, *batch.seeds[3:]))
     answer = Answer.from_bytes(custodian.answer(batch.to_bytes(), now()))
     assert answer.broken == (bad.report_id,)
