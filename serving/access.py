@@ -86,6 +86,8 @@ ROUTES = _table(
     ("GET", "/v1/federation/log/{task_id}", ""),
     ("GET", "/v1/federation/log/issuer-keys/{token_key_id}", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
+    ("GET", "/ohttp-keys", ""),
+    ("POST", "/ohttp", "", "streamed"),  # what is inside goes through this table by itself
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),
     ("GET", "/v1/experiments/{experiment_id}", "analyst admin"),

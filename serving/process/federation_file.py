@@ -21,6 +21,7 @@ from pathlib import Path
 from data.errors import OwnshelfError, ServingError
 from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.protocol.oblivious.encapsulation import GatewayKey
 from federation.protocol.transport import check_address, is_loopback
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
@@ -30,13 +31,13 @@ from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
 from federation.service.tokens.issuer import Issuer
 from federation.storage.database import sqlite_url
-from federation.storage.key_files import load_or_make_key, read_public_key
+from federation.storage.key_files import load_or_make_key, load_or_make_private, publish_key, read_public_key
 from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import MintCounter
 
-SERVICE_KEY, DATABASE = "service.key", "rounds.sqlite"
+SERVICE_KEY, GATEWAY_KEY, DATABASE = "service.key", "ohttp.key", "rounds.sqlite"
 EXPERIMENT_SHARES = "experiment-shares"
 CUSTODIAN_PATIENCE_S = 2.0
 
@@ -148,6 +149,10 @@ class FederationFile:
         """Read the key that the custodian must know this service by; made if there is none."""
         return load_or_make_key(self.folder / SERVICE_KEY).public
 
+    def gateway_key(self) -> GatewayKey:
+        """Load the key that requests through a relay are sealed to; made if there is none."""
+        return gateway_key(self.folder)
+
     def check_host(self, host: str) -> None:
         """Check the host; raises ServingError for sums without noise beyond this machine."""
         custodian = check_address(self.custodian_url).host
@@ -193,6 +198,13 @@ class FederationFile:
         return CustodianClient(
             self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
         )
+
+
+def gateway_key(folder: Path) -> GatewayKey:
+    """Load the gateway's key of a service's folder; made if there is none. Its public half is ohttp.key.pub."""
+    key = GatewayKey(load_or_make_private(folder / GATEWAY_KEY, "gateway key"))
+    publish_key(folder / GATEWAY_KEY, key.config.public)
+    return key
 
 
 def _plan(path: Path) -> PrivacyPlan:

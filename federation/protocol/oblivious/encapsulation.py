@@ -29,6 +29,7 @@ from federation.protocol.oblivious.hpke import (
 KEYS_TYPE, REQUEST_TYPE, ANSWER_TYPE = "application/ohttp-keys", "message/ohttp-req", "message/ohttp-res"
 REQUEST_LABEL, ANSWER_LABEL = b"message/bhttp request", b"message/bhttp response"
 HEADER_BYTES = 7
+GATEWAY_KEY_ID = 1
 OVERHEAD_BYTES = HEADER_BYTES + PUBLIC_BYTES + TAG_BYTES
 ANSWER_NONCE_BYTES = max(KEY_BYTES, NONCE_BYTES)
 _ALGORITHMS = KDF.to_bytes(2) + AEAD.to_bytes(2)
@@ -71,7 +72,7 @@ class GatewayKey:
     """A gateway's key pair. private: X25519 (32 bytes)."""
 
     private: bytes = field(repr=False)
-    key_id: int = 1
+    key_id: int = GATEWAY_KEY_ID
 
     @property
     def config(self) -> KeyConfig:

@@ -21,7 +21,7 @@ from federation.device.tokens.issuing import TOKENS, ShopIssuer
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.storage.key_files import read_public_key
 from serving.cli.device.device_home import default_home
-from serving.cli.device.device_key import Key, keyed_client
+from serving.cli.device.device_key import Key, RelayKey, RelayUrl, keyed_client
 
 CustodianKey = Annotated[
     str, typer.Option("--custodian-key", help="The custodian's public key (hex, or its file), not from the service.")
@@ -95,6 +95,8 @@ def contribute_command(
         ),
     ] = None,
     app: Annotated[str, typer.Option(help="Whose device this is: the app's name at the service.")] = "shop",
+    relay: RelayUrl = None,
+    relay_key: RelayKey = None,
     ca: Ca = None,
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -103,7 +105,7 @@ def contribute_command(
     policy = replace(read_policy(plan, custodian_key), app=app)
     retry = RetryPolicy(spread_s=math.inf if spread is None else spread, stay_s=stay)
     device = Device.open(home or default_home())
-    with keyed_client(service, key, ca) as client, service_client(shop or service, ca) as shop_client:
+    with keyed_client(service, key, ca, relay, relay_key) as client, service_client(shop or service, ca) as shop_client:
         outcome = take_part(device, client, policy, ShopIssuer(shop_client, credential, tokens), retry=retry)
     detail = f" ({outcome.detail})" if outcome.detail else ""
     typer.echo(json.dumps(asdict(outcome)) if as_json else f"{SAID[outcome.status]}{detail}")

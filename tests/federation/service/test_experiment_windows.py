@@ -239,7 +239,7 @@ def test_a_draft_is_not_rewritten_while_another_process_starts_it(desk: Desk) ->
 
 def test_a_worker_takes_reports_to_a_window_that_another_one_has_just_opened(desk: Desk) -> None:
     started(desk)
-    beside = the_rounds(desk.folder, desk.url, desk.custodian)
+    beside = the_rounds(desk.folder, desk.url, desk.custodian, desk.issuer)
     desk.at(1.5)
     assert beside.task("shop", "personal-home") is None
     content = desk.report(desk.task()).to_bytes()
@@ -303,7 +303,8 @@ def test_windows_have_a_budget_of_their_own(tmp_path: Path) -> None:
 def test_a_refusal_of_the_custodian_is_told(tmp_path: Path) -> None:
     custodian = CustodianHere(Custodian.open(tmp_path / "custodian", PLAN, START), START)
     url = sqlite_url(tmp_path / "rounds.sqlite")
-    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
+    issuer = an_issuer(CoordinatorStore.open(url).engine, custodian)
+    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian, issuer), issuer)
     started(desk)
     desk.at(1.5)
     (window,) = desk.rounds.store.windows.of("shop", "personal-home")
@@ -320,7 +321,8 @@ def test_the_service_adds_its_noise_too(tmp_path: Path) -> None:
     terms = ExperimentTerms(max_epsilon=1.0, min_reports=3)
     custodian = CustodianHere(Custodian.open(tmp_path / "custodian", PLAN, START, None, terms), START)
     url = sqlite_url(tmp_path / "rounds.sqlite")
-    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
+    issuer = an_issuer(CoordinatorStore.open(url).engine, custodian)
+    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian, issuer), issuer)
     started(desk, experiment=experiment)
     found = []
     for window in range(3):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from federation.device.device import Device
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.merkle_log import leaf_hash
-from federation.protocol.transparency import task_entry
+from federation.protocol.transparency import issuer_key_entry, task_entry
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import SAID, policy_of
 from serving.cli.device.device import device_app
@@ -104,7 +104,8 @@ def test_a_full_period_is_said(run: Run, service: FakeService, bundle: Bundle, t
         changes = {"deadline": now + 600, "come_back_at": now}
         before, plan = service.task, PLAN.sum_plan(16, 8)
         service.task, _ = training_task(bundle, round_=round_, noise=0.0, min_reports=1, plan=plan, **changes)
-        service.leaves = [] if round_ == 0 else [leaf_hash(task_entry(before))]
+        key = leaf_hash(issuer_key_entry(service.issuer.key(0)))
+        service.leaves = [] if round_ == 0 else [leaf_hash(task_entry(before)), key]
         said = run()
         assert (said.exit_code, said.stdout) == (0, f"{SAID[status]}\n")
     assert len(service.received) == 1
