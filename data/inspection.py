@@ -22,6 +22,8 @@ from data.log_reading.partitions import partitions_of
 SHOWN = 10
 HEAD_ROWS = 1_000_000
 """Rows of a larger file that are read."""
+HEAD_RECORDS = 100_000
+"""Records of a nested export that are read: each is taken apart in Python."""
 _SEPARATORS = (",", ";", "\t", "|")
 ASKED = "--map user=COLUMN item=COLUMN time=COLUMN"
 
@@ -45,7 +47,9 @@ class Inspection:
 
 
 def inspect_file(source: str, options: LogOptions) -> Inspection:
-    """Read a file as `ingest` would, or say what is missing. Of a large file only the first million rows.
+    """Read a file as `ingest` would, or say what is missing.
+
+    Of a large file only the first million rows, of a nested export the first hundred thousand records.
 
     Raises DataError for a path that is missing, an address, or a file that is no table at all.
     """
@@ -60,6 +64,7 @@ def inspect_file(source: str, options: LogOptions) -> Inspection:
             command=f"ownshelf ingest LOG --items {shlex.quote(source)} --out shop",
         )  # fmt: skip
     files_of(source)
+    options = replace(options, head=HEAD_RECORDS)
     try:
         log = open_log(source, options, scratch_folder())
     except DataError as error:

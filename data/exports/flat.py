@@ -20,13 +20,15 @@ class Export:
 
     fits: whether a record is of it (of a csv: a row by its header). rows: the flat rows of a record, at least one,
     whose keys are some of FIELDS; what tells of no product has the event `ignore`. carry: columns of a csv that a row
-    leaves empty where it belongs to the same thing as the row before, and the column that says so.
+    leaves empty where it belongs to the same thing as the row before, and the column that says so. partly_refunded:
+    whether a record is the first of an order refunded in part, where the format does not say which lines.
     """
 
     name: str
     fits: Callable[[Record], bool]
     rows: Callable[[Record], Iterator[Record]]
     carry: tuple[str, tuple[str, ...]] | None = None
+    partly_refunded: Callable[[Record], bool] | None = None
 
 
 def has(record: Record, *names: str) -> bool:

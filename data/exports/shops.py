@@ -150,6 +150,7 @@ SHOPS = (
         "shopify-orders",
         lambda record: has(record, "Lineitem name", "Lineitem quantity", "Created at"),
         _shopify_csv,
+        partly_refunded=lambda record: str(record.get("Financial Status") or "").lower() == "partially_refunded",
         carry=("Name", ("Email", "Financial Status", "Paid at", "Currency", "Created at", "Cancelled at", "Phone")),
     ),
     Export(
@@ -163,6 +164,9 @@ SHOPS = (
             has(record, "line_items", "billing") and ("date_created_gmt" in record or "date_created" in record)
         ),
         _woo_json,
+        partly_refunded=lambda record: (
+            bool(objects(record.get("refunds"))) and str(record.get("status") or "").lower() not in _UNDONE
+        ),
     ),
     Export(
         "woocommerce-orders",

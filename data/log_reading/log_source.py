@@ -51,6 +51,7 @@ class LogOptions:
     no_header: the first line of a text file is a row; its columns are column_1, column_2, …
     no_time: the log has no times; its order is that of the file.
     max_per_day: events of one shopper on one day (UTC) above which that shopper is a bot; None: nobody is.
+    head: records of a nested export that are read, for a look at a large one; None: all.
     """
 
     preset: str = AUTO
@@ -71,6 +72,7 @@ class LogOptions:
     no_header: bool = False
     no_time: bool = False
     max_per_day: int | None = None
+    head: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_refused is not None and not 0 <= self.max_refused <= 1:
@@ -107,7 +109,7 @@ def open_log(source: Table, options: LogOptions, scratch: Path | None = None) ->
     preset, mapping = _preset(name), options.mapping or {}
     feed = None if options.items is None else open_feed(options.items, scratch, Locale.of(options.locale))
     if name in EXPORTS:
-        opened = open_export(EXPORTS[name], files_of(source), scratch)
+        opened = open_export(EXPORTS[name], files_of(source), scratch, options.head)
         columns = match_columns(preset, opened.columns, mapping, options.keep)
         return OpenedLog(opened, preset, _with_variants(columns, feed), options, told, feed)
     opened = open_source(

@@ -9,16 +9,24 @@ from data.errors import ServingError
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
+_OTHER_UNITS = range(10**8, 10**14)
+"""Numbers that are a date from 1973 on in seconds or milliseconds, and as microseconds a moment of 1970 to 1973."""
 
 
 def micros(time: datetime | int | None) -> int:
     """Convert a time to µs since 1970 UTC; None is now.
 
-    Raises ServingError without a time zone, and for what no calendar has.
+    Raises ServingError without a time zone, for what no calendar has, and for seconds or milliseconds since 1970.
     """
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
+        if time in _OTHER_UNITS:
+            unit, factor = ("seconds", 10**6) if time < 10**11 else ("milliseconds", 10**3)
+            raise ServingError(
+                f"time={time}: looks like {unit} since 1970, but microseconds are expected: "
+                f"multiply by {factor:,}, or give a datetime with a time zone"
+            )
         return checked_time(time)
     if time.tzinfo is None:
         raise ServingError(f"time={time.isoformat()}: must have a time zone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from data.log_reading.opening.csv_repair import set_down
 from data.log_reading.opening.json_rows import Record, Row, read_records, text_of
 from data.log_reading.opening.source import LINE, Source
 from data.log_reading.opening.unpacking import scratch_folder, unpack
+from data.values.event_words import meaning
 from data.values.numbers import currency_of
 
 _SLICE = 50_000
@@ -25,18 +27,64 @@ _HEAD_LINES = 50
 SEPARATORS = (",", ";", "\t", "|")
 
 
-def open_export(export: Export, paths: Sequence[Path], scratch: Path | None) -> Source:
+def open_export(export: Export, paths: Sequence[Path], scratch: Path | None, head: int | None = None) -> Source:
     """Open the flat rows of an export's files as a source with the columns FIELDS; each is read once.
 
-    Raises DataError when prices are in more than one currency.
+    head: records that are read; None: all. Raises DataError when prices are in more than one currency.
     """
     folder = scratch or scratch_folder()
-    counted = [0]
-    rows = _rows(export, paths, scratch, counted)
-    frame = set_down(rows, (LINE, *FIELDS), folder)
+    told = _Told(limit=head)
+    frame = set_down(_rows(export, paths, scratch, told), (LINE, *FIELDS), folder)
+    if told.orders_undone:
+        frame = _undo_whole_orders(frame, sorted(told.orders_undone))
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} … {paths[-1].name}"
-    notes = (f"export: {export.name}, {counted[0]} records as rows",)
-    return Source(frame, frame, FIELDS, name, notes=notes)
+    notes = [f"export: {export.name}, {told.records} records as rows"]
+    if told.cut:
+        notes.append(f"records: only the first {told.records:,} were read")
+    if told.partly_refunded:
+        notes.append(
+            f"orders refunded in part: {told.partly_refunded}; this export does not say which of their lines, "
+            "so their purchases stand"
+        )
+    return Source(frame, frame, FIELDS, name, notes=tuple(notes))
+
+
+@dataclass
+class _Told:
+    """What an export says beside its rows.
+
+    limit: records to read at most; cut: whether there were more. records: read so far. orders_undone: refunded as a
+    whole, by order id. partly_refunded: orders of which some line was.
+    """
+
+    limit: int | None = None
+    cut: bool = False
+    records: int = 0
+    orders_undone: set[str] = field(default_factory=set)
+    partly_refunded: int = 0
+
+
+def _undo_whole_orders(frame: pl.LazyFrame, orders: Sequence[str]) -> pl.LazyFrame:
+    """Replace a refund that names an order and no product by one refund of each line that the order bought.
+
+    A refund whose order is not in the export stays a row without an item, which is refused and counted.
+    """
+    whole = pl.col("item").is_null() & pl.col("order_id").is_in(orders) & _means("-purchase")
+    lines = frame.filter(pl.col("item").is_not_null() & pl.col("order_id").is_in(orders) & _means("purchase"))
+    refunds = frame.filter(whole).select(LINE, "order_id", "time", "event", refunding="user")
+    undone = (
+        lines.drop(LINE, "time", "event")
+        .join(refunds, on="order_id", how="inner")
+        .with_columns(user=pl.coalesce("user", "refunding"))
+        .select(LINE, *FIELDS)
+    )
+    known = lines.select("order_id").unique()
+    unmatched = frame.filter(whole).join(known, on="order_id", how="anti")
+    return pl.concat([frame.filter(~whole.fill_null(value=False)), undone, unmatched])
+
+
+def _means(wanted: str) -> pl.Expr:
+    return pl.col("event").fill_null("").map_elements(lambda word: meaning(word) == wanted, return_dtype=pl.Boolean)
 
 
 def records_of(path: Path) -> Iterator[Record]:
@@ -50,16 +98,20 @@ def records_of(path: Path) -> Iterator[Record]:
     return _csv(path, head)
 
 
-def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, counted: list[int]) -> Iterator[Row]:
+def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, told: _Told) -> Iterator[Row]:
     currency, lines = "", 0
     for path in paths:
         plain, _ = unpack(path, scratch)
         carried: dict[str, Any] = {}
         for line, record in records_of(plain):
-            counted[0] += 1
+            if told.records == told.limit:
+                told.cut = True
+                return
+            told.records += 1
             if record is None:
                 yield [lines + line, *(None for _ in FIELDS)]
                 continue
+            told.partly_refunded += export.partly_refunded is not None and export.partly_refunded(record)
             if export.carry:
                 record = carried = _carry(record, carried, export.carry)
             try:
@@ -67,15 +119,18 @@ def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, counted: 
             except (AttributeError, TypeError, ValueError):  # a value of another shape than the program writes
                 flat = [{}]
             for row in flat:
-                told = str(row.get("currency") or "") or currency_of(str(row.get("price") or ""))
-                if told and currency and told != currency and row.get("price") is not None:
+                named = str(row.get("currency") or "") or currency_of(str(row.get("price") or ""))
+                if named and currency and named != currency and row.get("price") is not None:
                     raise DataError(
-                        f"source={path.name}: line {line}: prices in {currency} and in {told}: one catalogue has one "
+                        f"source={path.name}: line {line}: prices in {currency} and in {named}: one catalogue has one "
                         "currency; export one of them, or convert"
                     )
-                currency = currency or (told if row.get("price") is not None else "")
+                currency = currency or (named if row.get("price") is not None else "")
+                order = text_of(row.get("order_id")) if row.get("item") is None else None
+                if order and meaning(str(row.get("event") or "")) == "-purchase":
+                    told.orders_undone.add(order)
                 yield [lines + line, *(text_of(row.get(name)) for name in FIELDS)]
-        lines = counted[0]
+        lines = told.records
 
 
 def _carry(record: dict[str, Any], before: dict[str, Any], carry: tuple[str, tuple[str, ...]]) -> dict[str, Any]:

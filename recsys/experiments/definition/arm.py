@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 from data.errors import DataError
 
@@ -14,6 +15,8 @@ ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 """Arms, segments and levels."""
+
+VERSION = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 MAX_WEIGHT = 10_000
 
@@ -43,6 +46,18 @@ def one_of(name: str, value: object, known: Sequence[object]) -> None:
         raise DataError(f"{name}={value!r}: must be one of {', '.join(map(str, known))}")
 
 
+def every_check(*checks: Callable[[], object]) -> None:
+    """Run every check, and raise DataError with all that they found, not with the first alone."""
+    mistakes = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DataError("; ".join(mistakes))
+
+
 @dataclass(frozen=True)
 class ArmSettings:
     """What an arm changes about a list; None leaves it as it is without the experiment.
@@ -59,17 +74,16 @@ class ArmSettings:
     repeat_weight: float | None = None
 
     def __post_init__(self) -> None:
-        if self.model is not None:
-            one_of("settings.model", self.model, MODELS)
-        if self.mode is not None:
-            one_of("settings.mode", self.mode, MODES)
-        if self.bundle_version is not None:
-            check_name("settings.bundle_version", self.bundle_version, re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII))
-        if self.diversity is not None:
-            within("settings.diversity", self.diversity, 0, 1)
-        for name in ("trend_weight", "repeat_weight"):
-            if (value := getattr(self, name)) is not None:
-                within(f"settings.{name}", value, 0, 1_000)
+        checks: dict[str, Callable[[Any], None]] = {
+            "model": lambda value: one_of("settings.model", value, MODELS),
+            "mode": lambda value: one_of("settings.mode", value, MODES),
+            "bundle_version": lambda value: check_name("settings.bundle_version", value, VERSION),
+            "diversity": lambda value: within("settings.diversity", value, 0, 1),
+            "trend_weight": lambda value: within("settings.trend_weight", value, 0, 1_000),
+            "repeat_weight": lambda value: within("settings.repeat_weight", value, 0, 1_000),
+        }
+        given = {name: getattr(self, name) for name in checks}
+        every_check(*(partial(checks[name], value) for name, value in given.items() if value is not None))
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ recsys/experiments/definition/amendments.py's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from typing import Any, Literal, get_args
 
 from data.errors import DataError
-from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, one_of, within
+from recsys.experiments.definition.arm import ID, Arm, check_drafted, check_name, every_check, one_of, within
 from recsys.experiments.definition.metric_definitions import Metric, Role, check_metrics, columns, preference_metric
 
 LAYER_BUCKETS = 10_000
@@ -87,7 +88,9 @@ class Rule:
     most: float | None = None
 
     def __post_init__(self) -> None:
-        one_of("eligibility.fact", self.fact, FACTS)
+        every_check(lambda: one_of("eligibility.fact", self.fact, FACTS), self._check_bounds)
+
+    def _check_bounds(self) -> None:
         if not 0 <= self.least <= (math.inf if self.most is None else self.most):
             raise DataError(f"eligibility {self.fact}: least={self.least}, most={self.most}: must be 0 ≤ least ≤ most")
 
@@ -104,9 +107,10 @@ class Exposure:
     surface: str | None = None
 
     def __post_init__(self) -> None:
-        one_of("exposure.trigger", self.trigger, TRIGGERS)
-        if self.surface is not None:
-            check_name("exposure.surface", self.surface, ID)
+        every_check(
+            lambda: one_of("exposure.trigger", self.trigger, TRIGGERS),
+            lambda: None if self.surface is None else check_name("exposure.surface", self.surface, ID),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,12 +123,19 @@ class Segment:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        check_name("segment.name", self.name)
-        one_of(f"segment {self.name}: fact", self.fact, FACTS)
-        for level in self.levels:
-            check_name(f"segment {self.name}: level", level)
+        every_check(
+            lambda: check_name("segment.name", self.name),
+            lambda: one_of(f"segment {self.name}: fact", self.fact, FACTS),
+            *(partial(check_name, f"segment {self.name}: level", level) for level in self.levels),
+            self._check_levels,
+            self._check_cuts,
+        )
+
+    def _check_levels(self) -> None:
         if len(set(self.levels)) != len(self.levels) or len(self.levels) != len(self.cuts) + 1 or not self.cuts:
             raise DataError(f"segment {self.name}: levels={self.levels}: must be distinct and one more than cuts")
+
+    def _check_cuts(self) -> None:
         if list(self.cuts) != sorted(set(self.cuts)) or not all(0 < cut < math.inf for cut in self.cuts):
             raise DataError(f"segment {self.name}: cuts={self.cuts}: must rise, above 0 and finite")
 
@@ -147,11 +158,13 @@ class OutcomeColumn:
     before_days: int | None = None
 
     def __post_init__(self) -> None:
-        check_name("outcome.name", self.name)
-        one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent))
-        one_of(f"outcome {self.name}: measure", self.measure, MEASURES)
-        if self.before_days is not None:
-            within(f"outcome {self.name}: before_days", self.before_days, 1, MAX_DAYS)
+        days = self.before_days
+        every_check(
+            lambda: check_name("outcome.name", self.name),
+            lambda: one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent)),
+            lambda: one_of(f"outcome {self.name}: measure", self.measure, MEASURES),
+            lambda: None if days is None else within(f"outcome {self.name}: before_days", days, 1, MAX_DAYS),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,9 +176,11 @@ class Looks:
     spending: Spending = Spending.OBRIEN_FLEMING
 
     def __post_init__(self) -> None:
-        one_of("looks.method", self.method, tuple(Method))
-        one_of("looks.spending", self.spending, tuple(Spending))
-        within("looks.count", self.count, 1, MAX_LOOKS)
+        every_check(
+            lambda: one_of("looks.method", self.method, tuple(Method)),
+            lambda: one_of("looks.spending", self.spending, tuple(Spending)),
+            lambda: within("looks.count", self.count, 1, MAX_LOOKS),
+        )
 
 
 @dataclass(frozen=True)
@@ -182,11 +197,13 @@ class Privacy:
     max_reports: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None:
-            within("privacy.epsilon", self.epsilon, 0, 32, open_low=True)
-        within("privacy.delta", self.delta, 0, 1e-3, open_low=True)
-        within("privacy.max_reports", self.max_reports, 1, 1_000_000)
-        within("privacy.min_reports", self.min_reports, 1, self.max_reports)
+        epsilon = self.epsilon
+        every_check(
+            lambda: None if epsilon is None else within("privacy.epsilon", epsilon, 0, 32, open_low=True),
+            lambda: within("privacy.delta", self.delta, 0, 1e-3, open_low=True),
+            lambda: within("privacy.max_reports", self.max_reports, 1, 1_000_000),
+            lambda: within("privacy.min_reports", self.min_reports, 1, max(self.max_reports, 1)),
+        )
 
 
 @dataclass(frozen=True)
@@ -344,18 +361,6 @@ def date_of(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-
-
-def every_check(*checks: Callable[[], object]) -> None:
-    """Run every check, and raise DataError with all that they found, not with the first alone."""
-    mistakes = []
-    for check in checks:
-        try:
-            check()
-        except DataError as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise DataError("; ".join(mistakes))
 
 
 def _distinct(what: str, names: Sequence[Any]) -> None:

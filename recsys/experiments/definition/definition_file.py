@@ -15,7 +15,8 @@ from typing import Any
 
 from data.errors import DataError
 from data.strict import brief, read_strictly
-from recsys.experiments.definition.definition import Experiment, every_check
+from recsys.experiments.definition.arm import every_check
+from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.metric_definitions import Metric
 
 TIMES = ("starts_at", "ends_at")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -89,38 +89,43 @@ class Metric:
                 object.__setattr__(self, field, kind(value))
             except ValueError:
                 raise DataError(f"metric {self.name}: {field}={value!r}: must be one of {', '.join(kind)}") from None
+        if mistakes := list(self._mistakes()):
+            raise DataError("; ".join(mistakes))
+
+    def _mistakes(self) -> Iterator[str]:
+        """Say everything that is wrong with names, columns, caps and margin."""
         named = {"name": self.name, "numerator": self.numerator}
         named |= {key: value for key in ("denominator", "covariate") if (value := getattr(self, key)) is not None}
         for field, value in named.items():
             if not isinstance(value, str) or not NAME.fullmatch(value):
-                raise DataError(f"metric {self.name!r}: {field}={value!r}: must match {NAME.pattern}")
+                yield f"metric {self.name!r}: {field}={value!r}: must match {NAME.pattern}"
         if (self.kind is MetricKind.RATIO) != (self.denominator is not None):
-            raise DataError(f"metric {self.name}: denominator={self.denominator!r}: must be a column of a ratio, only")
+            yield f"metric {self.name}: denominator={self.denominator!r}: must be a column of a ratio, only"
         used = [x for x in (self.numerator, self.denominator, self.covariate) if x is not None]
         if len(set(used)) != len(used):
-            raise DataError(f"metric {self.name}: numerator, denominator and covariate must be different columns")
+            yield f"metric {self.name}: numerator, denominator and covariate must be different columns"
         if self.kind is MetricKind.PROPORTION and self.cap != 1.0:
-            raise DataError(f"metric {self.name}: cap={self.cap}: must be 1 for a proportion")
+            yield f"metric {self.name}: cap={self.cap}: must be 1 for a proportion"
         if self.kind is MetricKind.PREFERENCE:
-            self._check_preference()
+            yield from self._mistakes_of_preference()
         if self.covariate_indicator and (self.covariate is None or self.covariate_cap != 1.0):
-            raise DataError(f"metric {self.name}: covariate_indicator needs a covariate with cap 1")
+            yield f"metric {self.name}: covariate_indicator needs a covariate with cap 1"
         for which in ("", "denominator_", "covariate_"):
             cap, centre = getattr(self, which + "cap"), getattr(self, which + "centre")
             if not LEAST_CAP <= cap <= MOST_CAP:
-                raise DataError(f"metric {self.name}: {which}cap={cap}: must be {LEAST_CAP:g}..{MOST_CAP:g}")
+                yield f"metric {self.name}: {which}cap={cap}: must be {LEAST_CAP:g}..{MOST_CAP:g}"
             if not 0.0 <= centre <= cap:
-                raise DataError(f"metric {self.name}: {which}centre={centre}: must be 0..{which}cap={cap}")
+                yield f"metric {self.name}: {which}centre={centre}: must be 0..{which}cap={cap}"
         if not 0.0 <= self.margin < 1.0 or (self.margin and self.role is not Role.GUARDRAIL):
-            raise DataError(f"metric {self.name}: margin={self.margin}: must be 0..1, of a guardrail only")
+            yield f"metric {self.name}: margin={self.margin}: must be 0..1, of a guardrail only"
 
-    def _check_preference(self) -> None:
+    def _mistakes_of_preference(self) -> Iterator[str]:
         if self.covariate is not None or self.centre:
-            raise DataError(f"metric {self.name}: covariate, centre: must not be given for a preference")
+            yield f"metric {self.name}: covariate, centre: must not be given for a preference"
         if not (1 <= self.cap <= 100 and self.cap == int(self.cap)):
-            raise DataError(f"metric {self.name}: cap={self.cap}: must be 1..100 sessions, whole")
+            yield f"metric {self.name}: cap={self.cap}: must be 1..100 sessions, whole"
         if self.role is not Role.PRIMARY or self.direction is not Direction.UP:
-            raise DataError(f"metric {self.name}: role, direction: must be primary and up for a preference")
+            yield f"metric {self.name}: role, direction: must be primary and up for a preference"
 
     @property
     def parts(self) -> tuple[Column, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,18 +14,22 @@ import httpx
 import typer
 
 from data.atomic import write_atomically
-from data.errors import DataError, ServingError
+from data.errors import DataError, OwnshelfError, ServingError
 from data.feeds.feed import Feed
 from data.log_reading.opening.feed_files import open_feed
+from data.log_reading.opening.sources import files_of
 from data.values.numbers import Locale as NumberLocale
 from serving.cli.data.ingest import Locale
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import AsJson
-from serving.cli.output import console, print_json
+from serving.cli.output import console, errors, print_json
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
 BATCH = 500
 """Items in one PUT."""
+MAX_GONE = 0.5
+FEW_GONE = 10
+"""Items that may always vanish."""
 FIELDS = ("title", "category", "price", "available")
 _TIMEOUT_S = 30.0
 
@@ -53,35 +56,67 @@ def import_(
     state: Annotated[Path | None, typer.Option(help="what was put last; by default beside the feed")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="go on, and put what changes in the feed")] = False,
     every_s: Annotated[float, typer.Option(min=0.1, help="seconds between two looks at the feed")] = 5.0,
+    max_gone: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the items that may vanish from the feed at once")
+    ] = MAX_GONE,
     locale: Locale = None,
     as_json: AsJson = False,
 ) -> None:
     """Put the items of a feed whose title, category, price or availability changed since the last import.
 
-    An item that the feed has no more becomes unavailable.
+    An item that the feed has no more becomes unavailable. While it watches, a feed that is half written and a service
+    that is away are named, and tried again at the next look.
     """
     book = state or Path(f"{feed}.imported.json")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=service, headers=headers, timeout=_TIMEOUT_S) as client:
-        seen: object = None
-        while True:
-            stamp = os.stat(feed).st_mtime_ns if Path(feed).is_file() else None
-            if seen is None or stamp != seen:
-                seen = stamp
-                counts = import_feed(_opened(feed, locale), client, book)
-                _say(counts, as_json)
-            if not watch:
-                return
-            time.sleep(every_s)
+
+        def put() -> None:
+            _say(import_feed(_opened(feed, locale), client, book, max_gone), as_json)
+
+        if watch:
+            watch_feed(feed, put, lambda: time.sleep(every_s))
+        else:
+            put()
 
 
-def import_feed(feed: Feed, client: httpx.Client, book: Path) -> dict[str, int]:
+def watch_feed(feed: str, put: Callable[[], None], wait: Callable[[], None]) -> None:
+    """Put a feed now and whenever a file of it changed, until Ctrl-C.
+
+    A change is put at the first look that finds it as the look before did: a file that is being written waits. What
+    failed is said once, and tried again at the next look.
+    """
+    put_last: object = None
+    last_look: object = None
+    problem = ""
+    while True:
+        try:
+            stamp = [(path, path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(feed)]
+            settled = last_look is None or stamp == last_look
+            last_look = stamp
+            if settled and stamp != put_last:
+                put()
+                put_last, problem = stamp, ""
+        except (OwnshelfError, OSError, httpx.HTTPError) as error:
+            if str(error) != problem:
+                problem = str(error)
+                errors.print(f"{problem}; trying again", style="yellow")
+        wait()
+
+
+def import_feed(feed: Feed, client: httpx.Client, book: Path, max_gone: float = MAX_GONE) -> dict[str, int]:
     """Put what changed since `book` was written, then write it; return the counts.
 
-    Raises ServingError when the service refuses; then the book says what was put until then.
+    Raises DataError when a larger share than `max_gone` of the items has vanished: a feed cut short would empty the
+    shop. Raises ServingError when the service refuses; then the book says what was put until then.
     """
     before = _marks(book)
     change = difference(feed, before)
+    if len(change.gone) > max(max_gone * len(before), FEW_GONE):
+        raise DataError(
+            f"feed={feed.name}: {len(change.gone)} of {len(before)} items are no longer in it: is it whole? "
+            "--max-gone 1 lets them become unavailable"
+        )
     done = dict(before)
     for batch in _batches(change.put):
         _put(client, batch)

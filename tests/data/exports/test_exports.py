@@ -156,3 +156,36 @@ def test_ga4_is_read_from_parquet_and_a_broken_line_is_one_refused_row(tmp_path)
     broken = read_log(tmp_path / "ga4.json")
     assert broken.summary["rejected"]["line is empty or unreadable"] == 1
     assert broken.rejects.filter(reason="line is empty or unreadable")["line"].to_list() == [7]
+
+
+def test_a_refund_that_names_an_order_and_no_product_undoes_every_line_of_it(tmp_path):
+    refund = {
+        **GA4[4],
+        "event_name": "refund",
+        "event_timestamp": "1705363200000000",
+        "items": [],
+        "user_pseudo_id": None,
+    }
+    elsewhere = {**refund, "ecommerce": {"transaction_id": "T9"}}
+    (tmp_path / "ga4.json").write_text(lines([*GA4, refund, elsewhere]))
+    dataset = read_log(tmp_path / "ga4.json")
+    told = dataset.summary
+    assert (told["undone"], told["cancellations"]) == (2, 2)
+    assert told["rejected"] == {"event of no product": 3, "user is missing": 1}  # an order that is not in the file
+    assert told["rows"] == told["events"] + told["duplicates"] + told["cancellations"] + 4
+    bought = dataset.events.filter(pl.col("kind") == "purchase")
+    assert bought["undone_time"].dt.to_string("%F").to_list() == ["2024-01-16"] * 2
+
+
+def test_orders_refunded_in_part_are_counted_where_the_export_does_not_say_which_lines(tmp_path):
+    (tmp_path / "orders.csv").write_text(
+        SHOPIFY_CSV.replace("#1001,a@x.example,paid", "#1001,a@x.example,partially_refunded")
+    )
+    shopify = read_log(tmp_path / "orders.csv")
+    assert shopify.summary["undone"] == 1
+    assert any(note.startswith("orders refunded in part: 1;") for note in shopify.summary["notes"])
+    part = {**WOO[0], "refunds": [{"id": 5, "total": "-2.00"}]}
+    (tmp_path / "woo.json").write_text(json.dumps([part, *WOO[1:]]))
+    woo = read_log(tmp_path / "woo.json")
+    assert woo.summary["undone"] == 1
+    assert any(note.startswith("orders refunded in part: 1;") for note in woo.summary["notes"])

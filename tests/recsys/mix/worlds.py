@@ -10,7 +10,8 @@ from recsys.mix.pools import Signals
 from recsys.model.items import INTENT, TASTE, ItemTable
 from recsys.model.profile_config import ProfileConfig
 
-NOW = 100 * MICROS_PER_DAY
+_START = 18_262 * MICROS_PER_DAY  # 2020-01-01
+NOW = _START + 100 * MICROS_PER_DAY
 POOLS = (0.9, 0.0)
 CONFIG = ProfileConfig(intent_pools=POOLS, half_life=20.0)
 
@@ -25,7 +26,7 @@ def shop_log(
     return interactions(
         rng.integers(0, n_users - 1, n_events),
         rng.zipf(1.3, n_events) % n_items,
-        rng.integers(0, 60, n_events) * (NOW // 60),
+        _START + rng.integers(0, 60, n_events) * (100 * MICROS_PER_DAY // 60),
         n_users=n_users,
         n_items=n_items,
         kind=rng.choice(kinds, n_events),

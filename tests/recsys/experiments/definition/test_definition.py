@@ -220,3 +220,28 @@ def test_every_mistake_is_named_with_its_place_and_dates_are_dates():
         an_experiment(ends_at="tomorrow", alpha=0.5, colour="red")
     assert "experiment.ends_at='tomorrow': must be a date or time as" in str(told.value)
     assert "experiment.colour: is unknown" in str(told.value)
+
+
+def test_every_mistake_inside_one_object_is_named():
+    wrong = {
+        "privacy": {"epsilon": -1.0, "delta": 0.5, "min_reports": 9, "max_reports": 3},
+        "looks": {"count": 0, "method": "group_sequential"},
+        "segments": [{"name": "Bad name", "fact": "events", "cuts": [3, 1], "levels": ["a", "a"]}],
+        "eligibility": [{"fact": "events", "least": 3, "most": 1}],
+        "metrics": [{"name": "m", "numerator": "clicks", "cap": -1.0, "margin": 2.0, "role": "primary"}],
+    }
+    with pytest.raises(DataError) as told:
+        an_experiment(**wrong)
+    for mistake in (
+        "privacy.epsilon=-1.0: must be above 0..32",
+        "privacy.delta=0.5: must be",
+        "privacy.min_reports=9: must be 1..3",
+        "looks.count=0: must be 1..100",
+        "segment.name='Bad name': must match",
+        "must be distinct and one more than cuts",
+        "must rise, above 0 and finite",
+        "least=3.0, most=1.0: must be 0 ≤ least ≤ most",
+        "cap=-1.0: must be",
+        "margin=2.0: must be 0..1, of a guardrail only",
+    ):
+        assert mistake in str(told.value)

@@ -10,7 +10,7 @@ from data.dataset import Dataset, open_known, read_log
 from data.erasure import erase_users
 from data.errors import DataError, ServingError
 from data.log_reading.opening.feed_files import open_feed
-from serving.cli.data.catalogue import difference, import_feed
+from serving.cli.data.catalogue import difference, import_feed, watch_feed
 from serving.cli.main import app
 from tests.serving.keyed import keyed_service
 
@@ -128,3 +128,72 @@ def test_a_feed_puts_only_what_changed(tmp_path: Path):
             with pytest.raises(ServingError, match="refused 1 items"):
                 import_feed(feed(first[0]), client, tmp_path / "other.json")  # a key that may not put
     assert difference(feed(*first), {}).put.keys() == {"sku-1", "new-1"}
+
+
+def test_watching_puts_what_changed_and_outlives_a_torn_feed_and_a_service_that_is_away(tmp_path: Path, capsys):
+    path = tmp_path / "feed.tsv"
+    path.write_text(FEED + "1\tPan\tx\t5 EUR\tin stock\n")
+    done: list[str] = []
+    looks = iter(["same", "growing", "grown", "settled", "away", "away", "back", "gone", "there", "there"])
+    away = [False]
+
+    def put():
+        if away[0]:
+            raise ServingError("service=x: cannot be reached")
+        done.append(path.read_text())
+
+    def wait():
+        look = next(looks, None)
+        if look is None:
+            raise KeyboardInterrupt
+        if look == "growing":
+            path.write_text(path.read_text() + "2\tPot\tx\t5 E")
+        elif look == "grown":
+            path.write_text(path.read_text() + "UR\tin stock\n")
+        elif look == "gone":
+            path.unlink()
+        elif look == "there":
+            path.write_text(FEED + "3\tJug\tx\t5 EUR\tin stock\nhalf")
+        if look == "away" and not away[0]:
+            away[0] = True
+            path.write_text(FEED + "1\tPan\tx\t7 EUR\tin stock\n")
+        away[0] = away[0] and look != "back"
+
+    with pytest.raises(KeyboardInterrupt):
+        watch_feed(str(path), put, wait)
+    assert [text.count("\n") for text in done] == [2, 3, 2]
+    assert "7 EUR" in done[2]
+    said = capsys.readouterr().err
+    assert said.count("cannot be reached") == 1
+    assert said.count("no such file") == 1
+
+
+def test_a_feed_that_lost_most_of_its_items_is_refused_before_anything_is_put(tmp_path: Path):
+    path, book = tmp_path / "feed.tsv", tmp_path / "book.json"
+    rows = [f"{k}\tPan {k}\tx\t5 EUR\tin stock\n" for k in range(40)]
+    path.write_text(FEED + "".join(rows))
+    (tmp_path / "service").mkdir()
+    with keyed_service(tmp_path / "service") as keyed, keyed.client(scope="catalogue") as client:
+        assert import_feed(open_feed(str(path)), client, book)["put"] == 40
+        before = book.read_text()
+        path.write_text(FEED + "".join(rows[:15]))
+        with pytest.raises(DataError, match="25 of 40 items are no longer in it: is it whole"):
+            import_feed(open_feed(str(path)), client, book)
+        assert book.read_text() == before
+        assert import_feed(open_feed(str(path)), client, book, max_gone=1.0)["gone"] == 25
+
+
+def test_a_large_nested_export_is_inspected_by_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("data.inspection.HEAD_RECORDS", 3)
+    record = {"event_name": "view_item", "event_timestamp": "1705276800000000", "user_pseudo_id": "p",
+              "items": [{"item_id": "A"}]}  # fmt: skip
+    path = tmp_path / "ga4.json"
+    path.write_text("\n".join(json.dumps({**record, "user_pseudo_id": f"p{k}"}) for k in range(9)))
+    code, told = invoke("inspect", path, "--json")
+    summary = json.loads(told)["summary"]
+    assert (code, summary["rows"]) == (0, 3)
+    assert "records: only the first 3 were read" in summary["notes"]
+    path.write_text("\n".join(json.dumps({**record, "user_pseudo_id": f"p{k}"}) for k in range(3)))
+    assert not any(
+        note.startswith("records:") for note in json.loads(invoke("inspect", path, "--json")[1])["summary"]["notes"]
+    )

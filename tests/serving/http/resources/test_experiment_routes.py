@@ -106,9 +106,9 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """A definition whose one window is open since yesterday, for days."""
-    start = now() - 5 * DAY
-    one = {"looks": {"count": 1}, "starts_at": start, "ends_at": start + DAY, "outcome_days": 3, "segments": []}
+    """A definition whose first window of two is open since yesterday, for a day, while shoppers still come in."""
+    start = now() - DAY
+    one = {"looks": {"count": 2}, "starts_at": start, "ends_at": start + 2 * DAY, "outcome_days": 2, "segments": []}
     privacy = {"epsilon": None, "min_reports": 3, "max_reports": 100}
     return raw_experiment(**one, privacy=privacy, **changes)
 
