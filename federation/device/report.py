@@ -14,10 +14,11 @@ import numpy.typing as npt
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.device_part import contribute
+from federation.private_sum.exchange import MAX_TOKEN_BYTES
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import REPORT_ID_BYTES, Binding, Suite
-from federation.protocol.messages import MAX_TOKEN_BYTES, Purpose, Report, Task
+from federation.protocol.messages import Purpose, Report, Task
 
 
 @dataclass(frozen=True)

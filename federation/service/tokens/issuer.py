@@ -125,7 +125,7 @@ class Issuer:
             held = self._signers[token_key_id] = BlindSigner.of(loaded)
         return held
 
-    def _find(self, app: str, minting_key: str, deadline: int) -> Row[Any] | None:
+    def _find(self, app: str, minting_key: str, deadline: int) -> Row[Any, Any] | None:
         query = select(_OF.public, _OF.logged).where(_for(app, minting_key, deadline))
         with reading(self._engine) as connection:
             return connection.execute(query).one_or_none()
