@@ -10,9 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from federation.protocol.oblivious.encapsulation import GatewayKey
 from serving.access import OPEN_APP
 from serving.http.app import create_app
 from serving.http.custodian.custodian_app import create_custodian_app
+from serving.http.oblivious.gateway import add_gateway
 from serving.http.resources.key_routes import add_keys
 from tests.federation.custodian.a_custodian import SERVICE, a_custodian, a_promise
 from tests.fuzzing import EVERY_CHECK, Exempt, Fuzzed, Naming, fuzz
@@ -25,8 +27,13 @@ BYTES = "the body is bytes in a format of its own (docs/wire.md), of which OpenA
 LIVE = (
     Exempt(
         "positive_data_acceptance",
-        ("POST /v1/federation/reports", "POST /v1/experiments/{experiment_id}/reports"),
+        ("POST /v1/federation/reports", "POST /v1/experiments/{experiment_id}/reports", "POST /ohttp"),
         BYTES,
+    ),
+    Exempt(
+        "positive_data_acceptance",
+        ("GET /v1/device-tokens", "POST /v1/device-tokens"),
+        "a deadline is within days from now, and what is blinded is so for a key that was given out",
     ),
     Exempt(
         "positive_data_acceptance",
@@ -35,7 +42,7 @@ LIVE = (
         "cannot say; it is refused with the place of the mistake",
     ),
 )
-SIGNED = ("POST /v1/rounds", "POST /v1/batches", "POST /v1/rounds/{task_id}/close")
+SIGNED = ("POST /v1/rounds", "POST /v1/batches", "POST /v1/issuer-keys", "POST /v1/rounds/{task_id}/close")
 CUSTODIAN = (
     Exempt("positive_data_acceptance", SIGNED, BYTES),
     Exempt("missing_required_header", SIGNED, "the front that signs adds the header that the case left out"),
@@ -86,6 +93,7 @@ def live(folder: Path, examples: int, seed: int | None, briefly: Sequence[str], 
     made = live_service(folder, serves=(OPEN_APP,))
     try:
         add_keys(made.app, made.book)
+        add_gateway(made.app, GatewayKey(bytes(range(32))), lambda: 100_000)
         key = made.book.keys.create("shop", ["app", "catalogue", "analyst", "admin"], now())
         made.book.refresh()
         made.line.open(now())

@@ -11,7 +11,12 @@ from tests.serving.http.custodian.test_custodian_app import ROUTES as OF_THE_CUS
 from tests.serving.http.test_openapi import ROUTES as OF_THE_SERVICE
 
 EXAMPLES = 5
-OF_THE_LOG = {"GET /v1/log/head", "GET /v1/log/entries", "GET /v1/log/proofs/{task_id}"}
+OF_THE_LOG = {
+    "GET /v1/log/head",
+    "GET /v1/log/entries",
+    "GET /v1/log/proofs/{task_id}",
+    "GET /v1/log/issuer-keys/{token_key_id}",
+}
 ASKED = {
     "live": {
         *(f"{method.upper()} {path}" for path, method in OF_THE_SERVICE),
@@ -19,7 +24,11 @@ ASKED = {
         "GET /v1/federation/task",
         "GET /v1/federation/rounds",
         "GET /v1/federation/log/{task_id}",
+        "GET /v1/federation/log/issuer-keys/{token_key_id}",
+        "GET /v1/device-tokens",
         "POST /v1/device-tokens",
+        "GET /ohttp-keys",
+        "POST /ohttp",
         "POST /v1/keys",
         "GET /v1/keys",
         "DELETE /v1/keys/{key_id}",

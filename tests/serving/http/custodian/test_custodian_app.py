@@ -42,6 +42,7 @@ ROUTES = {
     "POST /v1/rounds",
     "POST /v1/batches",
     "POST /v1/rounds/{task_id}/close",
+    "POST /v1/issuer-keys",
     "GET /v1/key",
     "GET /healthz",
     "GET /readyz",
