@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -59,9 +60,10 @@ def relayed_client(
             headers=client.headers,
             transport=RelayTransport(client, outward, address, relay.key),
             timeout=TIMEOUT_S,
+            trust_env=False,
         ) as relayed,
     ):
-        relayed.cookies = client.cookies
+        relayed.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none is kept, so none is sent
         yield relayed
 
 

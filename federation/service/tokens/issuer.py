@@ -6,7 +6,9 @@ process signs with the same one; each is forgotten when the last task that it is
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +31,9 @@ from federation.service.block_sum import Custodian
 from federation.service.round_schema import issuer_keys
 from federation.storage.database import reading
 
+LOOK_AGAIN_S = 0.2
+"""Unknown keys are looked for in the store no more often than that, whatever tokens strangers make up."""
+
 AHEAD_S = 8 * 86_400
 """How far away the deadline of a task may be: as far as a custodian signs one."""
 
@@ -50,6 +55,7 @@ class Issuer:
         *,
         period_s: int = 86_400,
         generate: Callable[[], rsa.RSAPrivateKey] = generate_key,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """engine: of the rounds' store. period_s: a key is for the tasks whose deadline is in one such period."""
         self._engine, self._custodian = engine, custodian
@@ -57,6 +63,7 @@ class Issuer:
         self._keys: dict[bytes, IssuerKey] = {}
         self._signers: dict[bytes, BlindSigner] = {}
         self._making = threading.Lock()
+        self._clock, self._looked_at = clock, -math.inf
 
     def key_for(self, app: str, minting_key: str, deadline: int, now: int) -> IssuerKey:
         """Get the key of an app's minting key for tasks of this deadline, made and logged if there is none yet.
@@ -77,6 +84,7 @@ class Issuer:
                 self._custodian.add_issuer_key(key)
                 with self._engine.begin() as connection:
                     connection.execute(update(issuer_keys).where(_OF.token_key_id == key.token_key_id).values(logged=1))
+            self._keys[key.token_key_id] = key
         return key
 
     def sign(self, app: str, minting_key: str, token_key_id: bytes, blinded: Sequence[bytes], now: int) -> list[bytes]:
@@ -84,26 +92,35 @@ class Issuer:
 
         Raises IssuerKeyRefused for a key that is another's or over, BlindingRefused for what no blinding gives.
         """
-        key = self._key(token_key_id)
+        key = self._find_key(token_key_id)
         if key is None or (key.app, key.minting_key) != (app, minting_key) or now > key.not_after:
+            self._signers.pop(token_key_id, None)
             raise IssuerKeyRefused(f"token_key_id={token_key_id.hex()}: is no key that this one signs with now")
         signer = self._signer(token_key_id)
         return [signer.sign(message) for message in blinded]
 
     def check(self, token: bytes, task: Task, app: str) -> Right:
         """Check what a token is good for in a task's round, of which an app is the owner. Raises TokenInvalid."""
-        right = check_token(token, task, self._key)
+        right = check_token(token, task, self._known_key)
         if right.issuer != app:
             raise TokenInvalid("token: is of another app than the round")
         return right
 
     def log_proof(self, token_key_id: bytes, since: int) -> bytes:
         """Prove (bytes) that a key is in the custodian's log. Raises IssuerKeyRefused for a key of nobody here."""
-        if self._key(token_key_id) is None:
+        if self._find_key(token_key_id) is None:
             raise IssuerKeyRefused(f"token_key_id={token_key_id.hex()}: is no key of this service")
         return self._custodian.issuer_key_proof(token_key_id, since)
 
-    def _key(self, token_key_id: bytes) -> IssuerKey | None:
+    def _known_key(self, token_key_id: bytes) -> IssuerKey | None:
+        """Find a key by memory, or in the store if that was not asked just now; for tokens of anybody."""
+        held, now = self._keys.get(token_key_id), self._clock()
+        if held is not None or now < self._looked_at + LOOK_AGAIN_S:
+            return held
+        self._looked_at = now
+        return self._find_key(token_key_id)
+
+    def _find_key(self, token_key_id: bytes) -> IssuerKey | None:
         held = self._keys.get(token_key_id)
         if held is None:
             query = select(_OF.public).where(_OF.token_key_id == token_key_id, _OF.logged == 1)

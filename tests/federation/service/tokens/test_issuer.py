@@ -16,7 +16,7 @@ from federation.protocol.tokens.blind_rsa import blind
 from federation.protocol.tokens.issuer_key import IssuerKeyRefused
 from federation.protocol.tokens.report_token import TOKEN_BYTES, ReportToken
 from federation.service.round_schema import issuer_keys
-from federation.service.tokens.issuer import AHEAD_S, Issuer
+from federation.service.tokens.issuer import AHEAD_S, LOOK_AGAIN_S, Issuer
 from tests.federation.protocol.tokens.some_issuer import SomeIssuer, rsa_key
 from tests.federation.service.a_lineage import NOW, Line, a_line, a_token, an_issuer, stop
 
@@ -143,3 +143,23 @@ def test_a_token_with_any_bit_changed_is_refused(line: Line, task: Task) -> None
 def test_a_token_of_another_length_is_refused(line: Line, task: Task, length: int) -> None:
     with pytest.raises(TokenInvalid):
         line.issuer.check((line.token(task) + b"x")[:length], task, "shop")
+
+
+def test_made_up_keys_are_looked_for_no_more_often_than_so(
+    line: Line, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked, token = [100.0], [], line.token(task)
+    other = Issuer(line.coordinator.store.engine, line.custodian, clock=lambda: clock[0])
+    find = other._find_key
+    monkeypatch.setattr(other, "_find_key", lambda key_id: asked.append(key_id) or find(key_id))
+    made_up = replace(ReportToken.from_bytes(token), token_key_id=bytes(32)).to_bytes()
+    for _ in range(50):
+        with pytest.raises(TokenInvalid):
+            other.check(made_up, task, "shop")
+    with pytest.raises(TokenInvalid):  # of another process' key, which this one has not looked for yet
+        other.check(token, task, "shop")
+    assert asked == [bytes(32)]
+    clock[0] += LOOK_AGAIN_S
+    assert other.check(token, task, "shop").tag == "shop#mint"
+    assert other.check(token, task, "shop").tag == "shop#mint"
+    assert len(asked) == 2
