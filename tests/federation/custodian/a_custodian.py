@@ -48,7 +48,12 @@ def now() -> int:
 
 
 def a_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | None = None) -> Custodian:
-    return with_issuer(Custodian.open(folder, plan or a_promise(), now(), database))
+    return with_issuer(bare_custodian(folder, plan, database))
+
+
+def bare_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | None = None) -> Custodian:
+    """A custodian that has logged no issuer's key."""
+    return Custodian.open(folder, plan or a_promise(), now(), database)
 
 
 def with_issuer(custodian: Custodian) -> Custodian:
