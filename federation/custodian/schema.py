@@ -116,7 +116,7 @@ SPENT = Table(
     Column("serial", LargeBinary(32), primary_key=True),
     sqlite_with_rowid=False,
 )
-"""Tokens of the reports that a round's answers counted, each once in a round."""
+"""Tokens of the batches that were answered, each once in a round."""
 
 
 def _make_log(connection: Connection) -> None:
