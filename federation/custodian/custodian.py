@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from data.errors import BudgetExhausted, ServingError
 from federation.custodian.answer_markers import AnswerMarkers
 from federation.custodian.issuer_keys import check_tokens
-from federation.custodian.ledger_counts import LedgerTotals, count_totals
+from federation.custodian.ledger_counts import LedgerTotals, count_totals, epsilon_spent
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
@@ -47,11 +47,9 @@ from federation.custodian.rows import (
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA, SPENT
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
-from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
-from federation.private_sum.report_share import proof_error
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
@@ -316,7 +314,7 @@ class Custodian:
                 "sigma": task.plan.sigma,
                 "noise_multiplier": task.plan.noise_multiplier,
                 "rounds": rounds,
-                **self._spent_on(task, rounds),
+                **epsilon_spent(self.plan, self.experiments, task, rounds),
             },
         )
         crash_point("custodian: ledger stored")
@@ -352,18 +350,6 @@ class Custodian:
         if given is None or given.batch_digest != batch.digest:
             raise AlreadyCounted(f"block={batch.block}: reports of it were counted meanwhile")
         return given
-
-    def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
-        """Compute ε of the installation asked most, and its δ.
-
-        By training rounds, or by this experiment, all its windows.
-        """
-        if task.purpose is Purpose.TRAINING:
-            epsilon = self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
-            return {"epsilon": epsilon if self.plan.private else None, "delta": self.plan.delta}
-        assert self.experiments is not None
-        delta = self.experiments.delta
-        return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
 
     def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
         """Check the budget: rounds of this purpose answered, and those open that may yet be."""

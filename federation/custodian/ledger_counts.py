@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from federation.custodian.policy import ExperimentTerms
 from federation.custodian.rows import TRAINING, count_if
 from federation.custodian.schema import LEDGER, ROUNDS
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.private_sum.accounting import epsilon_of, rho_of
+from federation.private_sum.report_share import proof_error
+from federation.protocol.messages import Purpose, Task
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,15 @@ def count_totals(connection: sa.Connection, plan: PrivacyPlan) -> LedgerTotals:
         epsilon=plan.epsilon_of_rounds(n_answered - int(windows)),
         windows_answered=int(windows),
     )
+
+
+def epsilon_spent(plan: PrivacyPlan, terms: ExperimentTerms | None, task: Task, rounds: int) -> dict[str, float | None]:
+    """Compute ε of the installation asked most, and its δ, as the ledger has them.
+
+    By training rounds, of which so many are answered, or by this experiment, all its windows. terms: of experiments.
+    """
+    if task.purpose is Purpose.TRAINING:
+        epsilon = plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
+        return {"epsilon": epsilon if plan.private else None, "delta": plan.delta}
+    assert terms is not None
+    return {"epsilon": epsilon_of(rho_of(task.plan), terms.delta) if task.plan.private else None, "delta": terms.delta}
