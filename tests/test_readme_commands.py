@@ -71,6 +71,8 @@ def test_the_commands_run_as_printed(tmp_path: Path) -> None:
             done = subprocess.run([*program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
                                   check=False)  # fmt: skip
             assert done.returncode == 0, f"{line}\n{done.stderr}"
+            if "rehearsal.yaml" in line:
+                assert "personal is better than control in articles" in done.stdout
         ran.append(words[0])
     assert len(ran) >= 18
     assert {"ingest", "evaluate", "train", "serve", "device", "keys", "bundles", "replay", "validate", "tune",

@@ -41,6 +41,7 @@ from tests.benchmarks.experiments_draws import (
     experiment,
     growing,
 )
+from tests.benchmarks.experiments_verdicts import agreement, dead_caught, newer_metrics, relative_coverage
 from tests.benchmarks.experiments_widths import EPSILON, SETS, curves, shipped, shipped_noise
 
 LOOKS, PER_LOOK = 20, 1_000
@@ -76,6 +77,12 @@ def run(
     figures |= null_segments(n, per_look, rng)
     say("coverage")
     figures["coverage"] = coverage(n, per_look * looks, np.random.default_rng([seed, 61]))
+    say(f"{10 * n:,} experiments: words against intervals")
+    figures["verdict_interval_agree"] = agreement(10 * n, np.random.default_rng([seed, 63]))
+    say("relative intervals of skewed revenue, dead arms, retention, quantiles and funnels")
+    figures["relative_coverage_skewed"] = relative_coverage(2 * n, np.random.default_rng([seed, 64]))
+    figures["dead_arm_caught"] = dead_caught(max(n // 10, 1), np.random.default_rng([seed, 65]))
+    figures["aa_any_look_more"] = newer_metrics(2 * n, np.random.default_rng([seed, 66]))
     say("widths")
     figures["width_ratio_eps_0.5"] = shipped(SETS["conversion"])
     figures["width_ratio_eps_0.5_all_metrics"] = shipped(SETS["and a ratio"])

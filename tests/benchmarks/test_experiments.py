@@ -14,6 +14,9 @@ def test_the_benchmark_runs_small_and_its_figures_are_json(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"experiments-any-look.png", "experiments-widths.png"}
     for name in ("power_ratio", "srm_false_alarm", "srm_power_52_48", "fdr_segments", "width_ratio_eps_0.5"):
         assert figures[name] >= 0
+    assert figures["verdict_interval_agree"] == 10
+    assert figures["dead_arm_caught"] == 1.0
+    assert set(figures["aa_any_look_more"]) == {"retention", "quantile", "funnel"}
 
 
 def test_an_interval_under_half_an_epsilon_is_at_most_1_4_times_as_wide():

@@ -33,24 +33,24 @@ def open_export(export: Export, paths: Sequence[Path], scratch: Path | None, hea
     head: records that are read; None: all. Raises DataError when prices are in more than one currency.
     """
     folder = scratch or scratch_folder()
-    told = _Told(limit=head)
-    frame = set_down(_rows(export, paths, scratch, told), (LINE, *FIELDS), folder)
-    if told.orders_undone:
-        frame = _undo_whole_orders(frame, sorted(told.orders_undone))
+    counts = _ExportCounts(limit=head)
+    frame = set_down(_rows(export, paths, scratch, counts), (LINE, *FIELDS), folder)
+    if counts.orders_undone:
+        frame = _undo_whole_orders(frame, sorted(counts.orders_undone))
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} … {paths[-1].name}"
-    notes = [f"export: {export.name}, {told.records} records as rows"]
-    if told.cut:
-        notes.append(f"records: only the first {told.records:,} were read")
-    if told.partly_refunded:
+    notes = [f"export: {export.name}, {counts.records} records as rows"]
+    if counts.cut:
+        notes.append(f"records: only the first {counts.records:,} were read")
+    if counts.partly_refunded:
         notes.append(
-            f"orders refunded in part: {told.partly_refunded}; this export does not say which of their lines, "
+            f"orders refunded in part: {counts.partly_refunded}; this export does not say which of their lines, "
             "so their purchases stand"
         )
     return Source(frame, frame, FIELDS, name, notes=tuple(notes))
 
 
 @dataclass
-class _Told:
+class _ExportCounts:
     """What an export says beside its rows.
 
     limit: records to read at most; cut: whether there were more. records: read so far. orders_undone: refunded as a
@@ -98,20 +98,20 @@ def records_of(path: Path) -> Iterator[Record]:
     return _csv(path, head)
 
 
-def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, told: _Told) -> Iterator[Row]:
+def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, counts: _ExportCounts) -> Iterator[Row]:
     currency, lines = "", 0
     for path in paths:
         plain, _ = unpack(path, scratch)
         carried: dict[str, Any] = {}
         for line, record in records_of(plain):
-            if told.records == told.limit:
-                told.cut = True
+            if counts.records == counts.limit:
+                counts.cut = True
                 return
-            told.records += 1
+            counts.records += 1
             if record is None:
                 yield [lines + line, *(None for _ in FIELDS)]
                 continue
-            told.partly_refunded += export.partly_refunded is not None and export.partly_refunded(record)
+            counts.partly_refunded += export.partly_refunded is not None and export.partly_refunded(record)
             if export.carry:
                 record = carried = _carry(record, carried, export.carry)
             try:
@@ -128,9 +128,9 @@ def _rows(export: Export, paths: Sequence[Path], scratch: Path | None, told: _To
                 currency = currency or (named if row.get("price") is not None else "")
                 order = text_of(row.get("order_id")) if row.get("item") is None else None
                 if order and meaning(str(row.get("event") or "")) == "-purchase":
-                    told.orders_undone.add(order)
+                    counts.orders_undone.add(order)
                 yield [lines + line, *(text_of(row.get(name)) for name in FIELDS)]
-        lines = told.records
+        lines = counts.records
 
 
 def _carry(record: dict[str, Any], before: dict[str, Any], carry: tuple[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from operator import add
 
 from data.errors import SumsTooSmall
 from recsys.experiments.analysis.covariate import coefficient_of
+from recsys.experiments.analysis.quantiles import quantile_and_gradient
 from recsys.experiments.analysis.sums import ArmSums
 from recsys.experiments.definition.metric_definitions import Metric, MetricKind
 
@@ -74,8 +75,11 @@ class Difference:
 def value_and_gradient(metric: Metric, sums: ArmSums) -> tuple[float, dict[str, float]]:
     """Compute the metric of one arm without covariate, and its gradient with respect to the columns' means.
 
-    Of a ratio N/D: (1/D, −N/D²), the delta method. Raises SumsTooSmall for a denominator that is 0.
+    Of a ratio N/D: (1/D, −N/D²), the delta method. Raises SumsTooSmall for a denominator that is 0, and for a quantile
+    beyond the last edge.
     """
+    if metric.kind is MetricKind.QUANTILE:
+        return quantile_and_gradient(metric, sums)
     top = sums.mean(metric.numerator)
     if metric.denominator is None:
         return top, {metric.numerator: 1.0}
@@ -170,7 +174,7 @@ def _arm(metric: Metric, sums: ArmSums, coefficient: float, pooled: ArmSums) -> 
     """
     value, gradient = value_and_gradient(metric, sums)
     plain = _sampling(sums, gradient)
-    least = ROUNDING * (gradient[metric.numerator] * metric.cap) ** 2 / sums.n
+    least = ROUNDING * (max(map(abs, gradient.values())) * metric.cap) ** 2 / sums.n
     if coefficient and metric.covariate is not None:
         value -= coefficient * (sums.mean(metric.covariate) - pooled.mean(metric.covariate))
         gradient[metric.covariate] = -coefficient
@@ -186,6 +190,8 @@ def _bounded(metric: Metric, sums: ArmSums, arm: _Arm) -> _Arm:
     A proportion's is at least that of a rate of 3/n, which may show nobody.
     """
     sampling, n = arm.sampling, arm.n
+    if not sampling > 0.0 and metric.kind is MetricKind.QUANTILE:
+        raise SumsTooSmall(f"metric {metric.name}: noise hides how many shoppers lie about the quantile")
     if not sampling > 0.0:
         sampling = _largest_variance(metric, sums) / n
     elif metric.kind is MetricKind.PROPORTION and metric.covariate is None:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from data.errors import DataError
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.definition.definition import Experiment
-from recsys.experiments.definition.metric_definitions import Column, Metric, Pair, Role, columns, products
+from recsys.experiments.definition.metric_definitions import Column, Metric, MetricKind, Pair, Role, columns, products
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -219,6 +219,8 @@ def _worth(metric: Metric) -> dict[str, float]:
     A ratio N/D moves by 1/D and −N/D², which its declared centres guess; without them, and for all else, 1.
     """
     worth = {column.name: 1.0 for column in metric.parts}
+    if metric.kind is MetricKind.QUANTILE:  # one histogram together as much as one total
+        return dict.fromkeys(worth, 1.0 / math.sqrt(len(worth)))
     if metric.denominator is not None and metric.centre > 0 and metric.denominator_centre > 0:
         top, bottom = (math.hypot(*_furthest(column)) for column in metric.parts[:2])
         lean = math.sqrt(metric.centre / metric.denominator_centre * bottom / top)

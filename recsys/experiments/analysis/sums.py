@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import DataError, SumsTooSmall
-from recsys.experiments.definition.metric_definitions import Metric, Pair, columns, pair, products
+from recsys.experiments.definition.metric_definitions import Metric, Pair, columns, nested_threshold, pair, products
 
 K = TypeVar("K")
 
@@ -198,10 +198,15 @@ class ArmSums:
         return self.totals[x]
 
     def _product(self, x: str, y: str) -> float:
-        """Compute Σ (x − c_x)(y − c_y). Of an indicator with itself it is (x − c)² = (1 − 2c)(x − c) + c(1 − c)."""
+        """Compute Σ (x − c_x)(y − c_y).
+
+        Of an indicator with itself it is (x − c)² = (1 − 2c)(x − c) + c(1 − c), of two thresholds the higher one's Σ.
+        """
         if x == y and x in self.indicators:
             c = self.centre(x)
             return (1.0 - 2.0 * c) * self.totals[x] + c * (1.0 - c) * self.n
+        if x in self.indicators and y in self.indicators and (higher := nested_threshold(x, y)) is not None:
+            return self.totals[higher]
         key = pair(x, y)
         if key not in self.products:
             raise DataError(f"product {key}: is not among the sums; the metrics did not ask for it")

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from data.errors import DataError
 from recsys.experiments.definition.definition import Experiment, date_of
@@ -49,6 +50,28 @@ def check_amendment(before: Experiment, after: Experiment) -> None:
             f"layer.start={after.layer.start}, stop={after.layer.stop}: must hold {before.layer.start}.."
             f"{before.layer.stop}: shoppers who are in would leave"
         )
+
+
+def difference(before: object, after: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield place, old and new value of every field in which two plain values differ; a missing one is None.
+
+    Entries of a list that have a name are compared by it, others by their place.
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys((*before, *after)):
+            yield from difference(before.get(key), after.get(key), f"{place}.{key}".removeprefix("."))
+    elif isinstance(before, list) and isinstance(after, list) and before and after:
+        old, new = _by_name(before), _by_name(after)
+        for key in dict.fromkeys((*old, *new)):
+            yield from difference(old.get(key), new.get(key), f"{place}[{key}]")
+    elif before != after:
+        yield place, before, after
+
+
+def _by_name(entries: list[Any]) -> dict[str, Any]:
+    return {
+        str(entry.get("name", at)) if isinstance(entry, dict) else str(at): entry for at, entry in enumerate(entries)
+    }
 
 
 def check_beside(experiment: Experiment, others: Iterable[Experiment]) -> None:

@@ -24,6 +24,8 @@ LAYER_BUCKETS = 10_000
 
 MAX_ARMS, MAX_CELLS, MAX_LOOKS = 8, 16, 100
 MAX_DAYS = 366
+MAX_STEPS = 4
+"""Of a funnel, before its last one."""
 LATEST_S = 4_102_444_800
 """2100-01-01: later is a mistake, and microseconds must fit a signed 64-bit integer."""
 DAY_S = 86_400
@@ -31,7 +33,7 @@ REPORTING_DAYS = 6
 """Devices and custodian hold no round's key open for longer than seven and eight days."""
 
 Trigger = Literal["assignment", "list_requested", "list_shown"]
-Measure = Literal["any", "count", "value"]
+Measure = Literal["any", "count", "value", "days", "days_left"]
 Design = Literal["parallel", "interleaved"]
 Fact = Literal["events", "views", "carts", "purchases", "likes", "days_known", "head_share"]
 TRIGGERS, MEASURES, FACTS = (get_args(kind) for kind in (Trigger, Measure, Fact))
@@ -148,23 +150,39 @@ class Segment:
 class OutcomeColumn:
     """A column that metrics name, from what the device noted after the exposure, or before it.
 
-    measure: any (0 or 1), count, or the sum of values. before_days: None counts from the exposure on, for the outcome
-    window; a number makes it a covariate of so many days before.
+    measure: any (0 or 1); count; the sum of values; days on which it happened; days_left: of the outcome window when it
+    first happened, 0 if never, so that sooner is more. before_days: None counts from the exposure on, for the outcome
+    window; a number makes it a covariate of so many days before. from_day, to_day: only what happened on these days
+    counts, both included; day 0 is the 24 hours from the exposure on (retention). after: steps that must have happened
+    before, in this order, each once the step before it had (funnel).
     """
 
     name: str
     event: OutcomeEvent
     measure: Measure = "count"
     before_days: int | None = None
+    from_day: int = 0
+    to_day: int | None = None
+    after: tuple[OutcomeEvent, ...] = ()
 
     def __post_init__(self) -> None:
-        days = self.before_days
+        days, last = self.before_days, self.to_day
         every_check(
             lambda: check_name("outcome.name", self.name),
             lambda: one_of(f"outcome {self.name}: event", self.event, tuple(OutcomeEvent)),
             lambda: one_of(f"outcome {self.name}: measure", self.measure, MEASURES),
             lambda: None if days is None else within(f"outcome {self.name}: before_days", days, 1, MAX_DAYS),
+            lambda: within(f"outcome {self.name}: from_day", self.from_day, 0, MAX_DAYS),
+            lambda: None if last is None else within(f"outcome {self.name}: to_day", last, self.from_day, MAX_DAYS),
+            lambda: within(f"outcome {self.name}: after", len(self.after), 0, MAX_STEPS),
+            *(partial(one_of, f"outcome {self.name}: after", step, tuple(OutcomeEvent)) for step in self.after),
+            self._check_covariate,
         )
+
+    def _check_covariate(self) -> None:
+        later = self.from_day or self.to_day is not None or self.after or self.measure == "days_left"
+        if self.before_days is not None and later:
+            raise DataError(f"outcome {self.name}: from_day, to_day, after, days_left: must not be of a covariate")
 
 
 @dataclass(frozen=True)
@@ -294,7 +312,16 @@ class Experiment:
         """
         _distinct("outcomes", [outcome.name for outcome in self.outcomes])
         known = {outcome.name: outcome for outcome in self.outcomes}
+        for outcome in self.outcomes:
+            last = outcome.from_day if outcome.to_day is None else outcome.to_day
+            if outcome.before_days is None and last >= self.outcome_days:
+                raise DataError(f"outcome {outcome.name}: day {last}: must be before outcome_days={self.outcome_days}")
+        thresholds = {name: metric.numerator for metric in self.metrics for name in metric.thresholds}
         for column in columns(self.metrics):
+            if column.name in thresholds:
+                if thresholds[column.name] not in known:
+                    raise DataError(f"outcomes: column {thresholds[column.name]} of the metrics is missing")
+                continue
             if column.name not in known:
                 raise DataError(f"outcomes: column {column.name} of the metrics is missing")
             if column.indicator and known[column.name].measure != "any":

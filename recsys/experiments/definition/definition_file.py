@@ -16,11 +16,14 @@ from typing import Any
 from data.errors import DataError
 from data.strict import brief, read_strictly
 from recsys.experiments.definition.arm import every_check
-from recsys.experiments.definition.definition import Experiment
+from recsys.experiments.definition.definition import Experiment, OutcomeColumn
 from recsys.experiments.definition.metric_definitions import Metric
 
 TIMES = ("starts_at", "ends_at")
 """Fields that people write as dates: ISO 8601 with an offset, UTC without one."""
+
+_LATER = {"from_day": 0, "to_day": None, "after": ()}
+"""Fields of an outcome that are left out where they are the default: older definitions keep their hash."""
 
 MAX_FILE_BYTES = 200_000
 
@@ -129,7 +132,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Metric):
         return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        later = {key for key, default in _LATER.items() if isinstance(value, OutcomeColumn) and named[key] == default}
+        return {key: _plain(part) for key, part in named.items() if key not in later}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value

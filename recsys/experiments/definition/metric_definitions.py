@@ -22,6 +22,9 @@ LEAST_CAP, MOST_CAP = 1e-6, 1e12
 WON, LOST = "won", "lost"
 """Sessions of a shopper whose interleaved list was clicked more, or less, on the challenger's picks."""
 
+MAX_EDGES = 32
+"""Of a histogram: each is a sum of its own, whose noise all share."""
+
 SESSIONS_CAP = 3
 """Sessions won, and sessions lost, that count of one shopper: a few say whom one prefers, and bound what one adds."""
 
@@ -29,12 +32,14 @@ SESSIONS_CAP = 3
 class MetricKind(StrEnum):
     """mean: per shopper; proportion: of shoppers with a column of 0 or 1; ratio: of two columns' means.
 
+    quantile: the value that a share of the shoppers stays below, from a histogram.
     preference: sessions won less lost, per shopper, of interleaved lists.
     """
 
     MEAN = "mean"
     PROPORTION = "proportion"
     RATIO = "ratio"
+    QUANTILE = "quantile"
     PREFERENCE = "preference"
 
 
@@ -63,7 +68,8 @@ class Metric:
     reports (x − centre, once, with its first report): a guess of the mean makes the noise of privacy smaller and
     changes nothing else. Of a preference, cap bounds sessions won and sessions lost, each.
     covariate_indicator: the covariate is 0 or 1. margin: how much worse, relative to control, a guardrail may be (0.02:
-    two percent); 0 asks that harm is not shown.
+    two percent); 0 asks that harm is not shown. quantile: of a quantile, above 0 and below 1 (0.5: the median). edges:
+    of a quantile, 2..32 rising values; a device says of its shopper which of them the numerator has reached.
     """
 
     name: str
@@ -81,6 +87,8 @@ class Metric:
     direction: Direction = Direction.UP
     role: Role = Role.SECONDARY
     margin: float = 0.0
+    quantile: float | None = None
+    edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for field, kind in (("kind", MetricKind), ("direction", Direction), ("role", Role)):
@@ -108,6 +116,7 @@ class Metric:
             yield f"metric {self.name}: cap={self.cap}: must be 1 for a proportion"
         if self.kind is MetricKind.PREFERENCE:
             yield from self._mistakes_of_preference()
+        yield from self._mistakes_of_quantile()
         if self.covariate_indicator and (self.covariate is None or self.covariate_cap != 1.0):
             yield f"metric {self.name}: covariate_indicator needs a covariate with cap 1"
         for which in ("", "denominator_", "covariate_"):
@@ -118,6 +127,20 @@ class Metric:
                 yield f"metric {self.name}: {which}centre={centre}: must be 0..{which}cap={cap}"
         if not 0.0 <= self.margin < 1.0 or (self.margin and self.role is not Role.GUARDRAIL):
             yield f"metric {self.name}: margin={self.margin}: must be 0..1, of a guardrail only"
+
+    def _mistakes_of_quantile(self) -> Iterator[str]:
+        if self.kind is not MetricKind.QUANTILE:
+            if self.quantile is not None or self.edges:
+                yield f"metric {self.name}: quantile, edges: must be given for a quantile only"
+            return
+        if self.quantile is None or not 0.0 < self.quantile < 1.0:
+            yield f"metric {self.name}: quantile={self.quantile}: must be above 0 and below 1"
+        if not 2 <= len(self.edges) <= MAX_EDGES or list(self.edges) != sorted(set(self.edges)) or self.edges[0] <= 0:
+            yield f"metric {self.name}: edges={list(self.edges)}: must be 2..{MAX_EDGES} values above 0 that rise"
+        if self.covariate is not None or self.cap != 1.0 or self.centre:
+            yield f"metric {self.name}: covariate, cap, centre: must not be given for a quantile"
+        if isinstance(self.numerator, str) and not NAME.fullmatch(threshold_name(self.numerator, MAX_EDGES)):
+            yield f"metric {self.name}: numerator={self.numerator!r}: must be shorter, for the names of its thresholds"
 
     def _mistakes_of_preference(self) -> Iterator[str]:
         if self.covariate is not None or self.centre:
@@ -132,6 +155,8 @@ class Metric:
         """The columns of this metric: numerator, then denominator and covariate if it has them."""
         if self.kind is MetricKind.PREFERENCE:
             return (Column(self.numerator, self.cap, 0.0, False, between=(WON, LOST)),)
+        if self.kind is MetricKind.QUANTILE:
+            return tuple(Column(name, 1.0, 0.0, True) for name in self.thresholds)
         indicator = self.kind is MetricKind.PROPORTION
         columns = [Column(self.numerator, self.cap, self.centre, indicator)]
         if self.denominator is not None:
@@ -140,9 +165,18 @@ class Metric:
             columns.append(Column(self.covariate, self.covariate_cap, self.covariate_centre, self.covariate_indicator))
         return tuple(columns)
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Column → the edge that its shoppers have reached, of a quantile; none of another metric."""
+        return {threshold_name(self.numerator, at): edge for at, edge in enumerate(self.edges)}
+
     def to_dict(self) -> dict[str, Any]:
-        """Convert every field to plain values, as JSON has them."""
-        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
+        """Convert every field to plain values, as JSON has them; those of a quantile only where it is one."""
+        plain = {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
+        if self.kind is not MetricKind.QUANTILE:
+            del plain["quantile"], plain["edges"]
+            return plain
+        return plain | {"edges": list(self.edges)}
 
     @staticmethod
     def from_dict(raw: object) -> Metric:
@@ -158,7 +192,10 @@ class Metric:
             if (known[key] == "float" and not number) or (known[key] == "bool" and not isinstance(value, bool)):
                 raise DataError(f"metric {brief(raw['name'])}: {key}={brief(value)}: must be a {known[key]}")
         numbers = {key: float(value) + 0.0 for key, value in raw.items() if known[key] == "float"}
-        return Metric(**{"kind": MetricKind.MEAN, **raw, **numbers})
+        edges = raw.get("edges", ())
+        if not isinstance(edges, list | tuple) or not all(isinstance(edge, int | float) for edge in edges):
+            raise DataError(f"metric {brief(raw['name'])}: edges={brief(edges)}: must be a list of numbers")
+        return Metric(**{"kind": MetricKind.MEAN, **raw, **numbers, "edges": tuple(map(float, edges))})
 
 
 @dataclass(frozen=True)
@@ -178,6 +215,20 @@ class Column:
     def bound(self) -> float:
         """Bound on |x − centre|, which is what a device reports."""
         return max(self.cap - self.centre, self.centre)
+
+
+def threshold_name(numerator: str, at: int) -> str:
+    """Name the column of shoppers who reached edge `at` of a numerator's histogram."""
+    return f"{numerator}_ge_{at:02}"
+
+
+def nested_threshold(x: str, y: str) -> str | None:
+    """Find which of two thresholds of one histogram only shoppers reach who reached the other; None of other columns.
+
+    The product of two such columns is the column of the higher edge.
+    """
+    (a, _, i), (b, _, j) = x.rpartition("_ge_"), y.rpartition("_ge_")
+    return max(x, y) if a and a == b and i.isdigit() and j.isdigit() else None
 
 
 def preference_metric(cap: int = SESSIONS_CAP) -> Metric:
@@ -205,13 +256,14 @@ def columns(metrics: Iterable[Metric]) -> tuple[Column, ...]:
 def products(metrics: Iterable[Metric]) -> tuple[Pair, ...]:
     """Collect the distinct unordered pairs of columns whose Σ x·y is needed, each pair and all of them sorted.
 
-    Squares of indicators are left out (x² = x), as are pairs that no metric asks for: fewer coordinates, less noise.
+    Squares of indicators are left out (x² = x), and so are products of thresholds, each of which is one of them, and
+    pairs that no metric asks for: fewer coordinates, less noise.
     """
     metrics = tuple(metrics)
     indicators = {column.name for column in columns(metrics) if column.indicator}
     wanted = set()
     for metric in metrics:
-        names = [column.name for column in metric.parts]
+        names = [] if metric.kind is MetricKind.QUANTILE else [column.name for column in metric.parts]
         wanted |= {pair(x, y) for x in names for y in names if x != y or x not in indicators}
     return tuple(sorted(wanted))
 

@@ -6,7 +6,7 @@ Nothing here is ever sent: recsys/experiments/analysis/layout.py says what becom
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from data.interactions import EventKind
 from recsys.experiments.definition.definition import DAY_S, FACTS, Experiment, OutcomeColumn, OutcomeEvent
 
 MICROS = 1_000_000
+_DAY = DAY_S * MICROS
 
 HEAD = 0.8
 """Items above this quantile of the trend are the head: what everybody looks at."""
@@ -48,11 +49,18 @@ def columns_at(experiment: Experiment, notes: Iterable[OutcomeRecord], exposed_a
     Of a shopper who was exposed at exposed_at (µs since 1970 UTC).
 
     Outcomes count from the exposure (included) for outcome_days; covariates for before_days until it (excluded).
-    A covariate is what it is at the exposure, and an outcome only grows as long as notes are only added.
+    A covariate is what it is at the exposure, and an outcome only grows as long as notes are only added. Of a quantile
+    each edge is a column of its own: 1 once the numerator has reached it.
     """
     until = min(now, exposed_at + experiment.outcome_days * DAY_S * MICROS)
-    records = list(notes)
-    return {outcome.name: _measure(outcome, records, exposed_at, until) for outcome in experiment.outcomes}
+    records = sorted(notes, key=lambda note: note.time)
+    values = {
+        outcome.name: _measure(outcome, records, exposed_at, until, experiment.outcome_days)
+        for outcome in experiment.outcomes
+    }
+    for metric in experiment.metrics:
+        values |= {name: float(values[metric.numerator] >= edge) for name, edge in metric.thresholds.items()}
+    return values
 
 
 def cell_of(experiment: Experiment, facts: Mapping[str, float]) -> int:
@@ -93,15 +101,44 @@ def takes_exposures(experiment: Experiment, now: int) -> bool:
     return experiment.starts_at * MICROS <= now < experiment.ends_at * MICROS
 
 
-def _measure(outcome: OutcomeColumn, notes: list[OutcomeRecord], exposed_at: int, until: int) -> float:
-    if outcome.before_days is None:
-        values = [n.value for n in notes if n.event is outcome.event and exposed_at <= n.time <= until]
+def _measure(
+    outcome: OutcomeColumn, records: Sequence[OutcomeRecord], exposed_at: int, until: int, outcome_days: int
+) -> float:
+    """Measure one column. records: by time; until: included, now or the end of the outcome window (µs)."""
+    if outcome.before_days is not None:
+        since = exposed_at - outcome.before_days * _DAY
+        counted = [n for n in records if n.event is outcome.event and since <= n.time < exposed_at]
     else:
-        since = exposed_at - outcome.before_days * DAY_S * MICROS
-        values = [n.value for n in notes if n.event is outcome.event and since <= n.time < exposed_at]
+        counted = [n for n in _follow(records, outcome.after, exposed_at, until) if n.event is outcome.event]
+        counted = [n for n in counted if _in_days(outcome, (n.time - exposed_at) // _DAY)]
     if outcome.measure == "any":
-        return float(bool(values))
-    return float(len(values)) if outcome.measure == "count" else math.fsum(values)
+        return float(bool(counted))
+    if outcome.measure == "count":
+        return float(len(counted))
+    if outcome.measure == "days":
+        return float(len({(n.time - exposed_at) // _DAY for n in counted}))
+    if outcome.measure == "days_left":
+        return outcome_days - (counted[0].time - exposed_at) / _DAY if counted else 0.0
+    return math.fsum(n.value for n in counted)
+
+
+def _follow(
+    records: Sequence[OutcomeRecord], steps: Sequence[OutcomeEvent], exposed_at: int, until: int
+) -> list[OutcomeRecord]:
+    """List what happened from the exposure on, once each step of a funnel had happened, in their order."""
+    left, later = list(steps), []
+    for record in records:
+        if not exposed_at <= record.time <= until:
+            continue
+        if not left:
+            later.append(record)
+        elif record.event is left[0]:
+            left.pop(0)
+    return later
+
+
+def _in_days(outcome: OutcomeColumn, day: int) -> bool:
+    return outcome.from_day <= day and (outcome.to_day is None or day <= outcome.to_day)
 
 
 def _fact(facts: Mapping[str, float], name: str) -> float:

@@ -77,7 +77,7 @@ def skew_warning(
     if _harmless(size, draws, alpha):
         return None
     cap = None
-    if metric.kind is not MetricKind.PROPORTION:
+    if metric.kind not in (MetricKind.PROPORTION, MetricKind.QUANTILE):
         top = values[metric.numerator]
         for quantile in CAP_QUANTILES:
             tried = float(np.quantile(top[top > 0.0], quantile))
@@ -126,10 +126,11 @@ def hidden_variance(metric: Metric, sums: ArmSums, noise: SumsNoise, shoppers: f
 def with_centres(experiment: Experiment, sums: ArmSums) -> tuple[Experiment, dict[str, float]]:
     """Return the experiment with the log's means as centres of columns that have none, and those it put there."""
     named = {column.name: column for column in columns(experiment.metrics)}
+    thresholds = {name for metric in experiment.metrics for name in metric.thresholds}
     found = {}
     for name, column in named.items():
         guess = min(float(f"{max(sums.mean(name), 0.0):.2g}"), column.cap)
-        if not column.centre and column.between is None and guess > 0.0:
+        if not column.centre and column.between is None and guess > 0.0 and name not in thresholds:
             found[name] = guess
     metrics = tuple(_centred(metric, found) for metric in experiment.metrics)
     return replace(experiment, metrics=metrics), found

@@ -18,7 +18,6 @@ from data.errors import DataError
 from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.estimates import value_and_gradient
 from recsys.experiments.analysis.layout import Integers, layout_of
-from recsys.experiments.analysis.results import results
 from recsys.experiments.definition.definition import DAY_S, Experiment, OutcomeEvent
 from recsys.experiments.definition.definition_file import to_dict
 from recsys.experiments.device.assignment import SECRET_BYTES, assign
@@ -33,6 +32,7 @@ from recsys.experiments.rehearsal.crowd import Population
 from recsys.experiments.rehearsal.drafted import DRAFTED
 from recsys.experiments.rehearsal.logged import EnrolledShopper, LoggedVisits
 from recsys.experiments.rehearsal.response import ASSUMPTIONS
+from recsys.experiments.results.results import results
 
 OnProgress = Callable[[str, int, int], None]
 """stage, steps done, steps in all."""

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from data.errors import ServingError
-from recsys.experiments.definition.definition import date_of
-from recsys.experiments.definition.definition_file import content_hash, read_experiment, to_dict
+from data.errors import DataError, ServingError
+from recsys.experiments.definition.amendments import check_amendment, difference
+from recsys.experiments.definition.definition import Experiment, date_of
+from recsys.experiments.definition.definition_file import content_hash, experiment_of, read_experiment, to_dict
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import AsJson
 from serving.cli.output import errors
@@ -88,27 +89,55 @@ def stop(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_js
     _print(made, f"{made['id']} version {made['version']}: {made['state']}", as_json)
 
 
+@app.command("list")
+def list_(service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
+    """List the app's experiments with their state."""
+    told = ask("GET", "", service, key, ca)
+    lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
+    _print(told, "\n".join(lines) or "no experiment is defined", as_json)
+
+
 @app.command()
-def status(
-    experiment: Annotated[str | None, typer.Argument(help="One experiment; all of them without it.")] = None,
-    *,
-    service: Service,
+def status(experiment: Id, service: Service, key: Key = None, ca: Ca = None, as_json: AsJson = False) -> None:
+    """Show an experiment with its windows."""
+    told = ask("GET", f"/{experiment}", service, key, ca)
+    lines = [f"{told['id']} version {told['version']}: {told['state']}"]
+    lines += [
+        f"window {one['window']:>3}  {one['state']:<9}{one['reports']:>9} reports  {one['failure'] or ''}".rstrip()
+        for one in told["windows"]
+    ]
+    _print(told, "\n".join(lines), as_json)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="A definition's file, or an experiment's id with --service.")],
+    second: Annotated[str, typer.Argument(help="The definition to compare it with, likewise.")],
+    service: Annotated[str | None, typer.Option(help="Address of the service.", envvar="OWNSHELF_SERVICE")] = None,
     key: Key = None,
     ca: Ca = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the app's experiments, or one with its windows."""
-    if experiment is None:
-        told = ask("GET", "", service, key, ca)
-        lines = [f"{one['id']:<40}{one['version']:>3}  {one['state']}" for one in told["experiments"]]
-    else:
-        told = ask("GET", f"/{experiment}", service, key, ca)
-        lines = [f"{told['id']} version {told['version']}: {told['state']}"]
-        lines += [
-            f"window {one['window']:>3}  {one['state']:<9}{one['reports']:>9} reports  {one['failure'] or ''}".rstrip()
-            for one in told["windows"]
-        ]
-    _print(told, "\n".join(lines), as_json)
+    """Say in which fields two definitions differ, and whether the second may follow the first as an amendment."""
+    before, after = (_definition(name, service, key, ca) for name in (first, second))
+    changes = {name: [old, new] for name, old, new in difference(to_dict(before), to_dict(after))}
+    try:
+        check_amendment(before, after)
+        amends = "may follow as an amendment of a running experiment"
+    except DataError as error:
+        amends = f"is no amendment: {error}"
+    lines = [f"{name}: {json.dumps(old)} → {json.dumps(new)}" for name, (old, new) in changes.items()]
+    text = "\n".join([*lines, f"{second} {amends}"]) if lines else "the definitions are equal"
+    _print({"changes": changes, "amends": amends.startswith("may")}, text, as_json)
+
+
+def _definition(name: str, service: str | None, key: str | None, ca: Path | None) -> Experiment:
+    """Read a definition from a file, else from the service."""
+    if Path(name).is_file():
+        return read_experiment(Path(name))
+    if service is None:
+        raise DataError(f"{name}: no such file; --service names where it is an experiment's id")
+    return experiment_of(ask("GET", f"/{name}", service, key, ca)["definition"])
 
 
 @app.command()

@@ -41,7 +41,7 @@ def experiments_of(rounds: ExperimentRounds | None, app: str) -> list[Experiment
 def _figures(experiment: Experiment, summed: tuple[tuple[int, bytes], ...]) -> dict[str, Any]:
     """Compute what changes only when another window was summed. The page asks every quarter of a minute."""
     from federation.learning.experiment_sum import looks_of
-    from recsys.experiments.analysis.results import results
+    from recsys.experiments.results.results import results
 
     looks = looks_of(experiment, {window: np.frombuffer(words, np.int32) for window, words in summed})
     figures = results(experiment, looks)

@@ -69,6 +69,7 @@ class ResultsAnswer(Strict):
     arms: dict[str, Any]
     analysis: dict[str, Any] | None
     verdicts: list[dict[str, Any]] | None
+    beside: list[dict[str, Any]]
     windows: list[WindowEntry]
 
 

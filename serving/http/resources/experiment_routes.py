@@ -19,8 +19,8 @@ from federation.private_sum.refusals import PlanRefused
 from federation.service.experiment_store import StoredExperiment, UnknownExperiment, WrongState
 from federation.service.experiment_windows import ExperimentRounds
 from federation.service.intake.intake import Intake
-from recsys.experiments.analysis.results import results
 from recsys.experiments.definition.definition_file import experiment_of
+from recsys.experiments.results.results import results
 from serving.access import caller
 from serving.http.bodies import refusals
 from serving.http.resources.experiment_bodies import (

@@ -53,7 +53,7 @@ def loaded_by(folder: Path, *arguments: str) -> tuple[int, set[str]]:
         ("certs certificates", 0, set()),
         ("plan --help", 0, set()),
         ("experiment --help", 0, set()),
-        ("experiment status --service http://127.0.0.1:9", 1, HEAVY - MODEL),
+        ("experiment list --service http://127.0.0.1:9", 1, HEAVY - MODEL),
         ("device --help", 0, HEAVY - MODEL),
         ("device show --home nowhere", 1, HEAVY - MODEL),
         ("custodian --help", 0, {"sqlalchemy", "fastapi", "uvicorn"}),

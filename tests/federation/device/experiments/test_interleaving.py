@@ -19,10 +19,10 @@ from federation.device.state import DeviceState
 from federation.learning.experiment_sum import looks_of
 from recsys.catalogue.bundle import Bundle
 from recsys.experiments.analysis.layout import layout_of
-from recsys.experiments.analysis.results import results
 from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.interleaving import coins, preference, team_draft
+from recsys.experiments.results.results import results
 from tests.federation.device.experiments.test_enrolment import AT, DAY, SECRET_OF_PERSONAL, Windows, a_device, report
 from tests.recsys.experiments.an_experiment import an_experiment, an_interleaving
 from tests.shop import make_bundle

@@ -17,10 +17,10 @@ from data.errors import DataError
 from recsys.experiments.analysis.analysis import Look, analyse
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.analysis.preferences import preference_sums
-from recsys.experiments.analysis.results import results
 from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.definition.definition_file import canonical_json, content_hash, experiment_of
+from recsys.experiments.results.results import results
 from tests.recsys.experiments.an_experiment import an_experiment, an_interleaving, raw_interleaving
 from tests.vectors.interleaving import contributions
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from recsys.experiments.analysis.analysis import Look, analyse
-from recsys.experiments.analysis.results import results
 from recsys.experiments.analysis.sums import ArmSums, SumsNoise
 from recsys.experiments.analysis.verdict import Guard, State, sign, verdicts
 from recsys.experiments.definition.arm import Arm
 from recsys.experiments.definition.definition import Looks, Method, OutcomeColumn, OutcomeEvent, Privacy
 from recsys.experiments.definition.metric_definitions import Metric, MetricKind, Role
+from recsys.experiments.results.results import results
 from tests.recsys.experiments.experiments import experiment
 
 BOUGHT = Metric("conversion", MetricKind.PROPORTION, "bought", role=Role.PRIMARY)

@@ -14,10 +14,10 @@ import pytest
 from data.errors import DataError
 from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.preferences import preference_sums
-from recsys.experiments.analysis.results import results
 from recsys.experiments.analysis.verdict_report import check_reading, reading_of, report_html, write_report
 from recsys.experiments.definition.definition import Looks, Method
 from recsys.experiments.definition.definition_file import to_dict
+from recsys.experiments.results.results import results
 from tests.browser import chromium, visit
 from tests.recsys.experiments.an_experiment import an_interleaving
 from tests.recsys.experiments.experiments import SEGMENT, experiment, looks

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from federation.device.asking import client
-from recsys.experiments.definition.definition_file import content_hash, experiment_of
+from recsys.experiments.definition.definition_file import content_hash, experiment_of, read_experiment
 from serving.cli.experiments import commands as experiment_commands
 from serving.cli.experiments import service_commands as experiment_cli
+from serving.cli.experiments.templates import TEMPLATES
 from tests.recsys.experiments.an_experiment import raw_experiment
 from tests.serving.http.resources.test_experiment_routes import Live, body, end, live_service
 
@@ -67,11 +69,11 @@ def test_a_definition_is_checked_without_a_service(tmp_path: Path) -> None:
 
 
 def test_an_experiments_life_from_the_command_line(live: Live, file: Path) -> None:
-    assert run("status").stdout.strip() == ""
+    assert run("list").stdout.strip() == "no experiment is defined"
     assert run("define", str(file)).stdout == "personal-home version 1: draft\n"
     assert run("start", "personal-home").stdout == "personal-home version 1: running\n"
     live.advance(live.custodian.now)
-    assert "running" in run("status").stdout
+    assert "running" in run("list").stdout
     shown = run("status", "personal-home").stdout.splitlines()
     assert shown[1].split() == ["window", "0", "open", "0", "reports"]
     assert run("results", "personal-home").stdout == "personal-home: no window is summed yet\n"
@@ -88,7 +90,7 @@ def test_a_refusal_is_one_line(live: Live) -> None:
 
 
 def test_a_service_that_is_not_there_is_one_line() -> None:
-    refused = run("status", "--service", "http://127.0.0.1:1")
+    refused = run("list", "--service", "http://127.0.0.1:1")
     assert refused.exit_code == 1
     assert refused.stderr == "error: service=http://127.0.0.1:1: does not answer (ConnectError)\n"
 
@@ -104,3 +106,34 @@ def test_a_report_is_made_of_what_the_service_says(live: Live, file: Path, tmp_p
     assert "there is nothing to say" in (out / "report.html").read_text()
     unknown = CliRunner().invoke(experiment_commands.app, ["report", "unknown"])
     assert (unknown.exit_code, unknown.stderr) == (1, "error: experiment: this app has none of that id\n")
+
+
+def test_a_template_is_written_once_and_is_a_definition(tmp_path: Path) -> None:
+    app = experiment_commands.app
+    for name in TEMPLATES:
+        out = tmp_path / f"{name}.yaml"
+        assert CliRunner().invoke(app, ["init", name, "--out", str(out)]).exit_code == 0
+        assert run("validate", str(out)).exit_code == 0
+        assert read_experiment(out).starts_at > time.time()
+        again = CliRunner().invoke(app, ["init", name, "--out", str(out)])
+        assert (again.exit_code, "exists; choose another file" in again.output) == (1, True)
+    wrong = CliRunner().invoke(app, ["init", "magic", "--out", str(tmp_path / "m.yaml")])
+    assert (wrong.exit_code, "must be one of" in wrong.output, (tmp_path / "m.yaml").exists()) == (1, True, False)
+
+
+def test_two_definitions_are_compared_field_by_field(live: Live, file: Path, tmp_path: Path) -> None:
+    assert run("define", str(file)).exit_code == 0
+    assert run("diff", str(file), "personal-home").stdout.strip() == "the definitions are equal"
+    raw = yaml.safe_load(file.read_text())
+    raw["arms"][1]["weight"] = 3
+    raw["alpha"] = 0.1
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(raw))
+    told = json.loads(run("diff", "personal-home", str(other), "--json").stdout)
+    assert told == {
+        "changes": {f"arms[{raw['arms'][1]['name']}].weight": [1, 3], "alpha": [0.05, 0.1]},
+        "amends": False,
+    }
+    later = tmp_path / "later.yaml"
+    later.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"version": 2, "description": "longer"}))
+    assert "may follow as an amendment" in run("diff", str(file), str(later)).stdout

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from recsys.experiments.analysis.analysis import Look
 from recsys.experiments.analysis.layout import layout_of
-from recsys.experiments.analysis.results import HIDDEN, results
 from recsys.experiments.analysis.sample_ratio import ALPHA
+from recsys.experiments.results.results import HIDDEN, results
 from tests.recsys.experiments.an_experiment import an_experiment
 
 EXPERIMENT = an_experiment(privacy={"epsilon": 1.0, "min_reports": 50, "max_reports": 1_000})
