@@ -61,7 +61,7 @@ def test_one_hash_of_a_version_is_logged_once_and_another_refused(custodian: Cus
     with pytest.raises(TaskRefused, match="a version has one file for ever"):
         line.log_clusters("shop-7", bytes(32))
     proof = LogProof.from_bytes(line.clusters_proof("shop-7", 1))
-    assert proof.check_entry(clusters_entry("shop-7", HASH), custodian.key.public, None).size == 2
+    assert proof.check(clusters_entry("shop-7", HASH), custodian.key.public, None).size == 2
     with pytest.raises(ForeignTask):
         line.clusters_proof("shop-8", 0)
 

@@ -59,9 +59,9 @@ def test_bytes_are_read_in_their_one_spelling_or_refused(data: bytes) -> None:
 
 def test_the_bytes_are_those_of_the_specification() -> None:
     """docs/wire.md, field by field."""
-    batch = Batch(bytes(range(32)), 258, (SealedSeed(b"r" * 16, b"abc"),))
+    batch = Batch(bytes(range(32)), 258, (SealedSeed(b"r" * 16, b"abc", token=b"to"),))
     assert batch.to_bytes() == (
-        b"OSB1" + bytes(range(32)) + b"\x02\x01\0\0" + b"\x01\0\0\0" + b"r" * 16 + b"\x03\0\0\0abc"
+        b"OSB1" + bytes(range(32)) + b"\x02\x01\0\0" + b"\x01\0\0\0" + b"r" * 16 + b"\x03\0\0\0abc" + b"\x02\0\0\0to"
     )
     answer = Answer(1, bytes(32), (b"r" * 16,), (), b"\x01\0\0\0")
     assert answer.to_bytes() == (

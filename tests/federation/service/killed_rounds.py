@@ -27,12 +27,12 @@ from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.randomness import seeded_bytes
 from federation.protocol.messages import Task
+from federation.service.custodian_client import CustodianClient
 from federation.service.round_schema import RoundState, reports
 from federation.service.round_store import CoordinatorStore
+from federation.service.tokens.issuer import Issuer
 from federation.storage.database import open_engine, reading, sqlite_url
-from federation.storage.key_files import load_or_make_key
-from serving.process.federation_file import DATABASE, SERVICE_KEY, TOKEN_KEY
-from serving.state.tokens import SignedTokens
+from serving.process.federation_file import DATABASE, SERVICE_KEY
 from tests.federation.custodian.a_custodian import SERVICE
 from tests.federation.custodian.custodian_keeper import (
     ROOT,
@@ -44,7 +44,7 @@ from tests.federation.custodian.custodian_keeper import (
     wait_for,
     waited_s,
 )
-from tests.federation.service.a_lineage import CLIPS, a_vector
+from tests.federation.service.a_lineage import CLIPS, a_token, a_vector
 from tests.shop import make_bundle
 
 PLAN = PrivacyPlan.off(CLIPS, max_participations=5, min_reports=3, max_reports=1_000, max_rounds=100_000)
@@ -118,7 +118,8 @@ class World:
     _serials: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self.tokens = SignedTokens(load_or_make_key(self.service.folder / TOKEN_KEY))
+        custodian = CustodianClient(self.custodian.url, SERVICE, self.custodian.public, patience_s=GIVE_UP_S)
+        self.issuer = Issuer(self.store.engine, custodian)
 
     @property
     def store(self) -> CoordinatorStore:
@@ -137,7 +138,7 @@ class World:
         """One device: the same bytes until they are acknowledged, or refused for good."""
         serial = next(self._serials)
         vector = a_vector(task, serial)
-        token = self.tokens.mint("shop", 1, int(time.time()))[0]
+        token = a_token(self.issuer, task)
         report = make_report(task, block, vector, token, np.random.default_rng(serial))
         content = report.to_bytes()
 
