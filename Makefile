@@ -48,7 +48,7 @@ test: system setup ## all tests
 lock: setup ## requirements.lock anew: the versions that are installed here and tested, with the hashes of PyPI
 	$(PY) -m pip freeze --exclude-editable > $(VENV)/tested.txt
 	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --no-annotate --no-header --unsafe-package torch \
-		--extra postgres --extra otel --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
+		--extra postgres --extra otel --extra hosts --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
 		--extra-index-url https://download.pytorch.org/whl/cpu --constraint $(VENV)/tested.txt \
 		--output-file requirements.lock pyproject.toml
 

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = ("postgres", "otel")
+EXTRAS = ("postgres", "otel", "hosts")
 APART = {"torch"}
 """From an index of its own, which has other hashes than PyPI (Dockerfile)."""
 

@@ -29,7 +29,9 @@ def _event(event: Event) -> dict[str, Any]:
     """Show one event, with what a newer program noted of it, if anything."""
     unknown = {name: json.loads(value) for name, value in event.unknown}
     time, kind = iso(event.time), event.kind.name.lower()
-    return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity}
+    seen = {"price": event.price, "available": event.available}
+    shown = {name: value for name, value in seen.items() if value is not None}
+    return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity, **shown}
 
 
 def show_state(state: DeviceState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ process advances rounds; any number take reports.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import random
 import secrets
@@ -32,6 +33,7 @@ from federation.service.bundle_lineage import BundleLineage
 from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_objects import ShareObjects
 from federation.service.mix_rounds import is_mix_round, mix_after, mix_record, mix_round_plan, table_round
 from federation.service.releases import Release
 from federation.service.round_machine import RoundMachine
@@ -40,8 +42,12 @@ from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.crash_points import crash_point
+from federation.storage.objects import Objects
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
+
+SHARES = "shares"
+log = logging.getLogger("ownshelf.federation")
 
 
 class Coordinator:
@@ -59,16 +65,18 @@ class Coordinator:
         custodian_key: bytes,
         app: str = "shop",
         patience_s: float = math.inf,
+        objects: Objects | None = None,
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
 
         app: whose bundles are trained, and of whose devices alone reports are taken. patience_s: as of RoundMachine.
+        objects: where they are instead, for several hosts; the folder then holds this host's copies of bundles.
         """
         self._app = app
         self.store, self.plan, self.settings = store, plan, settings
-        shares = ShareFolder(folder / "shares")
+        shares = ShareFolder(folder / SHARES) if objects is None else ShareObjects(objects, SHARES)
         self.machine = RoundMachine(store, shares, custodian, custodian_key, patience_s)
-        self._line = BundleLineage(folder)
+        self._line = BundleLineage(folder, objects)
         self._newest: StoredRound | None = None
         self._logged: set[str] = set()
         self.intake = Intake(
@@ -77,6 +85,7 @@ class Coordinator:
             tokens,
             round_of=self._round_of,
             issuer_reports=settings.issuer_reports,
+            look=self.refresh,
         )
         self.refresh()
 
@@ -86,7 +95,7 @@ class Coordinator:
         active = self.store.releases.active()
         if active is None:
             with contextlib.suppress(IntegrityError):  # another process began it
-                self.store.releases.first(bundle.version, str(folder.absolute()), now)
+                self.store.releases.first(bundle.version, self._line.first(folder, bundle.version), now)
         elif bundle.name != self._line.bundle(active).name:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 
@@ -263,12 +272,21 @@ class Coordinator:
             return self.machine.fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
         crash_point("step written")
+        missing = [block for block in range(len(task.blocks)) if block not in summed]
+        taken = self.store.reports.count(round_.task_id)
+        if missing:
+            log.warning(
+                "task_id=%s: goes on without blocks %s, which have no sum; %d of %d reports are in it",
+                *(round_.task_id, ", ".join(map(str, missing)), round_.counted, taken),
+            )
         record = round_record(
             task,
             sums,
             self.plan,
             blocks=len(believed),
             discarded=len(summed) - len(believed),
+            missing=len(missing),
+            taken=taken,
             counted=round_.counted,
             broken=sum(block_sum.broken for block_sum in stored.values()),
             step=step,

@@ -9,7 +9,6 @@ import math
 import secrets
 import threading
 from functools import partial
-from pathlib import Path
 
 from federation.learning.experiment_sum import window_task
 from federation.private_sum.sealing import Suite
@@ -20,7 +19,7 @@ from federation.service.block_sum import Custodian
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment
 from federation.service.intake.intake import Intake, IntakeRound
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_files import ShareStorage
 from federation.service.round_machine import RoundMachine
 from federation.service.round_schema import RoundState
 from federation.service.window_store import StoredWindow
@@ -37,7 +36,7 @@ class ExperimentRounds:
         self,
         store: ExperimentStore,
         custodian: Custodian,
-        shares: Path,
+        shares: ShareStorage,
         tokens: Tokens,
         *,
         custodian_key: bytes,
@@ -45,17 +44,16 @@ class ExperimentRounds:
         suite: Suite = Suite.X25519,
         patience_s: float = math.inf,
     ) -> None:
-        """shares: a folder of its own. custodian_key: what its tasks must be signed with.
+        """shares: a storage of its own. custodian_key: what its tasks must be signed with.
 
         patience_s: as of RoundMachine.
         """
         self.store, self._suite = store, suite
-        folder = ShareFolder(shares)
-        self.machine = RoundMachine(store.windows, folder, custodian, custodian_key, patience_s)
+        self.machine = RoundMachine(store.windows, shares, custodian, custodian_key, patience_s)
         self._open: dict[str, StoredWindow] = {}
         self._looking = threading.Lock()
         self.intake = Intake(
-            store.windows.reports, folder, tokens, round_of=self._round_of, issuer_reports=issuer_reports
+            store.windows.reports, shares, tokens, round_of=self._round_of, issuer_reports=issuer_reports
         )
         self.refresh()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.exc import SQLAlchemyError
 
 from federation.service.attempts import Attempts
+from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.experiment_schema import SCHEMA as EXPERIMENTS
 from federation.service.experiment_windows import ExperimentRounds
@@ -37,13 +38,15 @@ class RoundLoop:
         idle_s: float = 0.5,
         experiments: ExperimentRounds | None = None,
         give_up: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
+        clocks: Clocks | None = None,
     ) -> None:
         """serve: told the bundles to serve, the active one first. advances: False only follows other processes; of
         those with True, the one that holds the lock advances. experiments: whose windows are advanced beside rounds.
-        give_up: called, once, when a newer program has migrated the database; the default ends this process.
+        give_up: called, once, when a newer program has migrated the database; the default ends this process. clocks: by
+        which nothing is advanced while they disagree.
         """
         self._give_up = give_up
-        self._experiments = experiments
+        self._experiments, self._clocks = experiments, clocks
         self._coordinator, self._serve = coordinator, serve
         self._advances, self._idle_s = advances, idle_s
         self._attempts = Attempts(idle_s, LONGEST_WAIT_S)
@@ -66,7 +69,12 @@ class RoundLoop:
             self._lock.drop()
 
     def _run(self) -> None:
-        tasks = {"serving": self._follow, "training": self._advance_training, "experiments": self._advance_experiments}
+        tasks = {
+            "clocks": self._look_at_clocks,
+            "serving": self._follow,
+            "training": self._advance_training,
+            "experiments": self._advance_experiments,
+        }
         wait = 0.0
         while not self._stopped.wait(wait):
             if self._is_outdated():
@@ -90,7 +98,14 @@ class RoundLoop:
         """Check if the custodian is being asked for something."""
         return self._coordinator.busy() or (self._experiments is not None and self._experiments.busy())
 
+    def _look_at_clocks(self) -> bool:
+        if self._clocks is not None:
+            self._clocks.measure()
+        return False
+
     def _is_ours(self) -> bool:
+        if self._attempts.failures("clocks"):
+            return False
         return self._advances and not self._stopped.is_set() and self._lock.hold()
 
     def _follow(self) -> bool:

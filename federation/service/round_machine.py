@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Generic
 
 from data.errors import BudgetExhausted
 from federation.private_sum.refusals import ForeignTask, PlanRefused, TaskRefused
+from federation.private_sum.report_share import share_bytes
 from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.no_answer import NoAnswer
@@ -22,8 +24,8 @@ from federation.protocol.transparency import LogProof, task_entry
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
 from federation.service.errands import Errands
-from federation.service.intake.report_store import of_large_issuers
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.report_store import StoredReport, of_large_issuers
+from federation.service.intake.share_files import ShareLost, ShareStorage
 from federation.service.round_schema import RoundState
 from federation.service.round_store import AnyRound, RoundStore, StoredSum
 from federation.storage.crash_points import crash_point
@@ -37,6 +39,10 @@ SUM_WITHIN_S = 2 * 86_400
 ASKS_CUSTODIAN = (RoundState.DRAFTED, RoundState.CLOSED)
 """States whose next transition waits for the other party."""
 
+LOOKS = 7
+"""A share that is not there is looked for so often, over a minute or more, before its report is left out: a file system
+that hosts share may be behind, or not be mounted."""
+
 
 class RoundMachine(Generic[AnyRound]):
     """The transitions that all rounds share. One process at a time may use it."""
@@ -44,7 +50,7 @@ class RoundMachine(Generic[AnyRound]):
     def __init__(
         self,
         store: RoundStore[AnyRound],
-        shares: ShareFolder,
+        shares: ShareStorage,
         custodian: Custodian,
         custodian_key: bytes,
         patience_s: float = math.inf,
@@ -57,6 +63,7 @@ class RoundMachine(Generic[AnyRound]):
         self.attempts, self.errands = Attempts(), Errands(patience_s)
         self.budget_spent = False
         self._shares = shares
+        self._looks: Counter[str] = Counter()
 
     def advance_all(
         self, now: int, *, is_full: Callable[[AnyRound], bool], finish: Callable[[AnyRound, int], bool]
@@ -159,7 +166,9 @@ class RoundMachine(Generic[AnyRound]):
 
     def _sum_block(self, task: Task, block: int) -> StoredSum:
         stored = self.store.reports.of_block(task.task_id, block)
-        reports = of_large_issuers(stored, task.plan.min_reports)  # before the block's only answer, never after
+        # Before the block's only answer, never after:
+        stored = self._with_shares(task, block, stored)
+        reports = of_large_issuers(stored, task.plan.min_reports)
         if len(reports) < len(stored):
             log.warning(
                 "task_id=%s block=%d: %d reports of small issuers left out",
@@ -203,6 +212,22 @@ class RoundMachine(Generic[AnyRound]):
         elif statement.blocks:
             self.store.keep_no_answer(task_id, content)
 
+    def _with_shares(self, task: Task, block: int, stored: list[StoredReport]) -> list[StoredReport]:
+        """Leave out the reports whose shares are lost.
+
+        Raises ShareLost while they may come back, OSError when shares cannot be looked for now.
+        """
+        places = [report.place for report in stored]
+        lost = self._shares.lost(task.task_id, places, share_bytes(task.plan, task.suite))
+        if not lost:
+            return stored
+        what = f"task_id={task.task_id} block={block}: {len(lost)} of {len(stored)} shares are not in the storage"
+        self._looks[task.task_id] += 1
+        if self._looks[task.task_id] < LOOKS:
+            raise ShareLost(what)
+        log.error("%s; their reports are left out", what)
+        return [report for report in stored if report.place not in lost]
+
     def _destroy_shares(self, task_id: str) -> bool:
         """Destroy the shares of a report that came while its round was being cleaned."""
         self._shares.destroy(task_id)
@@ -216,4 +241,5 @@ class RoundMachine(Generic[AnyRound]):
             crash_point("key destroyed")
             self._keep_no_answer(task_id)
         self.store.cleaned(task_id)
+        self._looks.pop(task_id, None)
         return True

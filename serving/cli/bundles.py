@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from data.errors import ServingError
+from federation.storage.bundle_copies import BundleCopies
+from federation.storage.objects import open_objects
+from recsys.catalogue.bundle import Bundle
 from serving.cli.errors import OneLineErrors
 from serving.cli.options import App, AsJson, State
 from serving.state.bundle_store import BundleStore
@@ -26,10 +30,18 @@ def add(
     state: State = None,
     app_name: App = "shop",
     activate: Annotated[bool, typer.Option(help="Make it current.")] = True,
+    objects: Annotated[
+        str | None, typer.Option(envvar="OWNSHELF_OBJECTS", help="The object store of `ownshelf serve --objects`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a bundle beside the others; a running service takes it within a second, and no request fails."""
-    version = _store(state).add(app_name, folder, int(time.time()), activate=activate)
+    store = _store(state)
+    if objects is not None:
+        with tempfile.TemporaryDirectory(prefix="ownshelf-bundles-") as passing:
+            loaded = Bundle.load(folder)
+            BundleCopies(Path(passing) / "copies", open_objects(objects)).add(loaded.version, folder, loaded.version)
+    version = store.add(app_name, folder, int(time.time()), activate=activate)
     _print({"version": version, "current": activate}, f"{version}  {'current' if activate else 'added'}", as_json)
 
 

@@ -24,7 +24,7 @@ from federation.device.device import Device
 from federation.device.lists import Recommendations
 from federation.lab.comparison import ComparisonResult, compare_models
 from federation.lab.mixing import learn_mix
-from federation.lab.publish import publish
+from federation.lab.publish import publish, shipped_surfaces
 from federation.lab.questions import question
 from federation.lab.recipes import recipe
 from recsys.catalogue.bundle import Bundle
@@ -70,7 +70,10 @@ def demo_command(
     result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
     out.mkdir(parents=True, exist_ok=True)
     write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
-    bundle = publish(out / "bundle", dataset, trained, chosen, now=later_question.now, mix=mix, overwrite=True)
+    surfaces = shipped_surfaces(later_question.split.train, chosen, dataset.catalogue)
+    bundle = publish(
+        out / "bundle", dataset, trained, chosen, now=later_question.now, mix=mix, surfaces=surfaces, overwrite=True
+    )
     say.print(models_table(result, "ndcg@20"))
     _heading(say, "[bold]4  a device with its own profile asks the service")
     story = _device_story(

@@ -22,6 +22,10 @@ COMMANDS = {
     "ingest": ("serving.cli.data.ingest:ingest_command", "Read a log into a dataset folder."),
     "dataset": ("serving.cli.data.dataset:app", "A dataset folder: erase shoppers from it."),
     "catalogue": ("serving.cli.data.catalogue:app", "Put what changed in a catalogue feed into a running service."),
+    "placements": (
+        "serving.cli.placements:app",
+        "A shop's surfaces: check a file, look at its lists, set it in a running service.",
+    ),
     "train": ("serving.cli.lab.lab:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.cli.lab.tune:tune_command", "Search for a recipe by federated cross-validation."),
     "validate": ("serving.cli.lab.validate:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),

@@ -38,6 +38,8 @@ from serving.http.resources.dashboard import add_dashboard
 from serving.http.resources.front_pages import add_front_pages
 from serving.http.resources.item_routes import add_items
 from serving.http.statuses import STATUS as STATUS
+from serving.http.surfaces.placement_routes import add_placements
+from serving.http.surfaces.rank_routes import add_ranking
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundles
 from serving.shelf.store_watcher import KEEP, StoreWatcher
@@ -137,6 +139,8 @@ def create_app(
     app.state.apps, app.state.metrics, app.state.watcher, app.state.stores = apps, metrics, watcher, shared
     add_asking(app, apps)
     add_items(app, apps, shared.items, watcher.sync)
+    add_placements(app, apps, shared.placements, watcher.sync)
+    add_ranking(app, apps)
     add_bundles(app, apps, releases or shared.bundles, watcher.sync)
     add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)

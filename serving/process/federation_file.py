@@ -3,10 +3,10 @@
     [custodian]                          [store]                      [tokens]
     url = "https://custodian.example"    folder = "rounds"            period_s = 86400
     public_key = "custodian.key.pub"     url = "postgresql://…"       per_issuer = 1000000
-    ca = "ca.pem"
-                                         [privacy]                    [rounds]
-                                         plan = "plan.json"           goal_reports = 200
-                                                                      step = {step = 0.5}
+    ca = "ca.pem"                        objects = "s3://bucket/shop"
+                                         keys = "/run/secrets"        [rounds]
+    [privacy]                                                         goal_reports = 200
+    plan = "plan.json"                                                step = {step = 0.5}
 
 Paths are relative to the file. Only custodian.url, custodian.public_key and privacy.plan are needed; everything else
 has a default. The plan is the very file that the custodian was started with.
@@ -18,26 +18,38 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import OwnshelfError, ServingError
+from data.errors import FederationError, OwnshelfError, ServingError
 from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.oblivious.encapsulation import GatewayKey
 from federation.protocol.transport import check_address, is_loopback
+from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_objects import ShareObjects
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
+from federation.service.shared_storage import StorageNotShared, adopt, check_shared, identities
 from federation.service.tokens.issuer import Issuer
 from federation.storage.database import sqlite_url
-from federation.storage.key_files import load_or_make_key, load_or_make_private, publish_key, read_public_key
+from federation.storage.key_files import (
+    load_or_make_key,
+    load_or_make_private,
+    publish_key,
+    read_public_key,
+    read_secret,
+)
+from federation.storage.objects import FolderObjects, Objects, open_objects
 from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import MintCounter
 
 SERVICE_KEY, GATEWAY_KEY, DATABASE = "service.key", "ohttp.key", "rounds.sqlite"
+KEYS = (SERVICE_KEY, GATEWAY_KEY)
 EXPERIMENT_SHARES = "experiment-shares"
 CUSTODIAN_PATIENCE_S = 2.0
 ROUNDS_WAIT_S = 1.0
@@ -68,10 +80,15 @@ class _CustodianTable:
 
 @dataclass(frozen=True)
 class _StoreTable:
-    """folder: of bundles, shares and keys; url: of a database elsewhere."""
+    """folder: of bundles, shares and keys. url: of a database elsewhere; url_file: a file that holds it. objects: an
+    object store that several hosts share, for bundles and shares. keys: a folder of the keys alone.
+    """
 
     folder: str = "rounds"
     url: str | None = None
+    url_file: str | None = None
+    objects: str | None = None
+    keys: str | None = None
     advances: bool = True
 
 
@@ -98,13 +115,16 @@ class _Said:
 class FederationFile:
     """The settings of a federation file, checked.
 
-    folder: bundles, shares, keys. url: of the store. advances: of several processes on one store, one advances rounds.
+    folder: bundles, shares, and keys unless `keys` is another. objects: URL of where bundles and shares are instead;
+    the folder then holds copies. url: of the store. advances: of several processes on one store, one advances rounds.
     """
 
     custodian_url: str
     custodian_key: bytes
     custodian_ca: Path | None
     folder: Path
+    keys: Path
+    objects: str | None
     url: str
     advances: bool
     plan: PrivacyPlan
@@ -134,7 +154,9 @@ class FederationFile:
             custodian_key=read_public_key(key if len(key) == 64 else str(path.parent / key)),
             custodian_ca=None if custodian.ca is None else path.parent / custodian.ca,
             folder=folder,
-            url=store.url or sqlite_url(folder / DATABASE),
+            keys=folder if store.keys is None else path.parent / store.keys,
+            objects=store.objects,
+            url=_url(path, store) or sqlite_url(folder / DATABASE),
             advances=store.advances,
             plan=_plan(path.parent / said.privacy.plan),
             rounds=said.rounds,
@@ -149,11 +171,39 @@ class FederationFile:
 
     def service_public_key(self) -> bytes:
         """Read the key that the custodian must know this service by; made if there is none."""
-        return load_or_make_key(self.folder / SERVICE_KEY).public
+        return load_or_make_key(self.keys / SERVICE_KEY).public
+
+    def opened_objects(self) -> Objects | None:
+        """Open the shared object store; None where the folder is all there is."""
+        return None if self.objects is None else open_objects(self.objects)
+
+    def check_shared(self, store: CoordinatorStore) -> None:
+        """Check that every process of the database shares this storage and these keys. Raises FederationError."""
+        known = identities(store.engine)
+        for name in KEYS:
+            if name in known and not (self.keys / name).exists():
+                raise StorageNotShared(
+                    f"{self.keys / name}: is missing, and this database's other processes have it; copy it from them"
+                )
+        try:
+            check_shared(store.engine, self._marked(), self._public_keys(), self.objects or str(self.folder))
+        except OSError as error:
+            raise FederationError(f"store: {self.objects or self.folder} cannot be used now ({error})") from None
+
+    def adopt(self) -> None:
+        """Make this storage and these keys those of the database."""
+        adopt(self.store().engine, self._marked(), self._public_keys())
+
+    def _marked(self) -> Objects:
+        return self.opened_objects() or FolderObjects(self.folder)
+
+    def _public_keys(self) -> dict[str, str]:
+        gateway = self.gateway_key().config.public
+        return {SERVICE_KEY: self.service_public_key().hex(), GATEWAY_KEY: gateway.hex()}
 
     def gateway_key(self) -> GatewayKey:
         """Load the key that requests through a relay are sealed to; made if there is none."""
-        return gateway_key(self.folder)
+        return gateway_key(self.keys)
 
     def check_host(self, host: str) -> None:
         """Check the host; raises ServingError for sums without noise beyond this machine."""
@@ -167,6 +217,7 @@ class FederationFile:
         The coordinator's line begins with a bundle if it is new.
         """
         store = self.store()
+        self.check_shared(store)
         custodian = self._custodian()
         issuer = Issuer(store.engine, custodian, period_s=self.tokens.period_s)
         coordinator = Coordinator(
@@ -179,6 +230,7 @@ class FederationFile:
             custodian_key=self.custodian_key,
             app=OPEN_APP,
             patience_s=ROUNDS_WAIT_S,
+            objects=self.opened_objects(),
         )
         coordinator.begin(bundle, now)
         mints = MintCounter(store.engine, period_s=self.tokens.period_s, tokens_per_period=self.tokens.per_issuer)
@@ -186,29 +238,44 @@ class FederationFile:
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
         """Open experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        objects = self.opened_objects()
+        folder = ShareFolder(self.folder / EXPERIMENT_SHARES)
         return ExperimentRounds(
             ExperimentStore(coordinator.store.engine),
             self._custodian(),
-            self.folder / EXPERIMENT_SHARES,
+            folder if objects is None else ShareObjects(objects, EXPERIMENT_SHARES),
             desk.issuer,
             custodian_key=self.custodian_key,
             suite=self.rounds.suite.without_proofs,
             patience_s=ROUNDS_WAIT_S,
         )
 
+    def clocks(self, coordinator: Coordinator) -> Clocks:
+        """Watch this host's clock against the custodian's and the database's."""
+        return Clocks(self._custodian().time, coordinator.store.engine)
+
     def _custodian(self) -> CustodianClient:
         """Make a client that gives up soon: each round is tried again later by itself, and others wait meanwhile."""
-        key = load_or_make_key(self.folder / SERVICE_KEY)
+        key = load_or_make_key(self.keys / SERVICE_KEY)
         return CustodianClient(
             self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
         )
 
 
 def gateway_key(folder: Path) -> GatewayKey:
-    """Load the gateway's key of a service's folder; made if there is none. Its public half is ohttp.key.pub."""
+    """Load the gateway's key of a service's folder of keys; made if there is none. Its public half is ohttp.key.pub."""
     key = GatewayKey(load_or_make_private(folder / GATEWAY_KEY, "gateway key"))
     publish_key(folder / GATEWAY_KEY, key.config.public)
     return key
+
+
+def _url(path: Path, store: _StoreTable) -> str | None:
+    """Read the database's URL, which may hold a password, from the file or from a file of its own."""
+    if store.url_file is None:
+        return store.url
+    if store.url is not None:
+        raise ServingError(f"{path}: store.url and store.url_file: give one of them")
+    return read_secret(path.parent / store.url_file)
 
 
 def _plan(path: Path) -> PrivacyPlan:

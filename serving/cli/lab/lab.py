@@ -22,7 +22,7 @@ from federation.lab.comparison import compare_models
 from federation.lab.defaults import protocol_for, protocol_of, with_private_half_life
 from federation.lab.folds import Folds
 from federation.lab.mixing import participations_of, shipped_mix
-from federation.lab.publish import publish
+from federation.lab.publish import publish, shipped_surfaces
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
 from federation.lab.recipes import Recipe, privately, statistics_noise
@@ -34,6 +34,8 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
+from recsys.lists.placements.placement import NO_PLACEMENTS
+from recsys.lists.placements.placements_file import check_against, read_placements
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
@@ -71,6 +73,9 @@ def train_command(
     epsilon: Epsilon = None,
     delta: Delta = 1e-6,
     choose: Select = False,
+    placements: Annotated[
+        Path | None, typer.Option(help="placements.yaml, which the bundle carries to service and devices")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace the bundle if it exists")] = False,
     as_json: Json = False,
     seed: Seed = 0,
@@ -81,6 +86,8 @@ def train_command(
     if out.exists() and not overwrite:
         raise ModelError(f"{out}: exists already; choose another folder or pass --overwrite")
     check_replaceable(out, BUNDLE_FILES)
+    saved = NO_PLACEMENTS if placements is None else read_placements(placements)
+    check_against(saved, opened.catalogue)
     out.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
     at = parse_time(until) if until else int(log.time.max()) + 1
     known = known_at(log, at)
@@ -103,7 +110,11 @@ def train_command(
         chosen = replace(chosen, serve=columns.config)
         reasons += [columns.reason] if columns.reason else []
     mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
-    bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
+    surfaces = shipped_surfaces(known, chosen, opened.catalogue)
+    bundle = publish(
+        out, opened, trained, chosen, now=at, mix=mix, surfaces=surfaces, placements=saved,
+        selection_participations=spent, overwrite=overwrite,
+    )  # fmt: skip
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
     report = training_report(trained, mix)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from data.errors import FederationError, ModelError, ServingError
 from federation.storage.activations import NoEarlierVersion
 from recsys.catalogue.delta import encode_delta
+from recsys.lists.placements.placements_file import to_dict
 from serving.access import caller
 from serving.http.bodies import refusals
 from serving.http.resources.bundle_bodies import Activated, BundleDescription, BundleList
@@ -90,6 +91,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
             epoch=shelf.epoch,
             sequence=shelf.sequence,
             changes=[_entry(bundle, change.item_id, change.fields) for change in changes],
+            placements=None if shelf.placements is None else to_dict(shelf.placements),
         )
 
     @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",
@@ -202,7 +204,8 @@ def _entry(bundle: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
     if fields is None or place < 0:
         return ItemChangeEntry(item_id=item_id, fields=None, row=None)
     row = bundle.live.catalogue.row(place, named=True)
-    shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available")}
+    held = (name for name in bundle.bundle.placements.carried if name in row)
+    shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available", *held)}
     return ItemChangeEntry(
         item_id=item_id, fields=shown, row=row_text(bundle, place) if place >= bundle.live.n_known else None
     )

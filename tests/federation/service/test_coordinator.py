@@ -596,30 +596,6 @@ def test_settings_are_bounded() -> None:
                 replace(SETTINGS, **{name: 0})
 
 
-def test_a_share_that_cannot_be_read_costs_its_block_and_not_the_line(line: Line) -> None:
-    task = line.open()
-    line.fill(task, 4)
-    for segment in (line.folder / "state" / "shares" / task.task_id).iterdir():
-        with segment.open("r+b") as file:
-            file.truncate(segment.stat().st_size - 1)
-    line.settle()
-    found = line.coordinator.store.sums(task.task_id)
-    assert sorted(one.words is None for one in found.values()) == [False, True]
-    assert state_of(line) == "published"
-    assert line.coordinator.store.spent_rounds() == 1
-
-
-def test_what_the_custodian_was_asked_for_is_spent_whatever_becomes_of_the_sum(line: Line) -> None:
-    task = line.open()
-    line.fill(task, 4)
-    for segment in (line.folder / "state" / "shares" / task.task_id).iterdir():
-        segment.write_bytes(b"")
-    line.settle()
-    assert state_of(line) == "failed"
-    assert line.custodian.custodian.totals().rounds_answered == 1
-    assert line.coordinator.store.spent_rounds() == 1
-
-
 def test_a_closed_round_that_cannot_be_summed_is_given_up_in_the_end(line: Line) -> None:
     task = line.open()
     line.fill(task, 4)

@@ -23,6 +23,7 @@ from federation.service.experiment_schema import EXPERIMENTS, ExperimentState
 from federation.service.experiment_store import ExperimentStore, UnknownExperiment, WrongState
 from federation.service.experiment_windows import ExperimentRounds
 from federation.service.intake.report_refusals import StaleReport, TokenInvalid
+from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
 from federation.service.round_store import CoordinatorStore
 from federation.service.tokens.issuer import Issuer
@@ -87,7 +88,7 @@ def the_rounds(folder: Path, url: str, custodian: CustodianHere, issuer: Issuer)
     return ExperimentRounds(
         ExperimentStore(open_engine(url)),
         custodian,
-        folder / "shares",
+        ShareFolder(folder / "shares"),
         issuer,
         custodian_key=custodian.custodian.key.public,
     )

@@ -25,6 +25,7 @@ from federation.service import bundle_lineage, coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.intake.share_files import ShareFolder
 from federation.service.round_loop import RoundLoop
 from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
@@ -124,7 +125,7 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
         store.start(app, EXPERIMENT.id, START)
     key = custodian.key.public
     issuer = an_issuer(CoordinatorStore(store.engine).engine, client)
-    rounds = ExperimentRounds(store, client, tmp_path / "shares", issuer, custodian_key=key)
+    rounds = ExperimentRounds(store, client, ShareFolder(tmp_path / "shares"), issuer, custodian_key=key)
     made = Shops(rounds, line, clock, issuer)
     yield made
     made.rounds.stop()

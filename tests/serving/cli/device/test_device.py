@@ -80,6 +80,7 @@ def test_a_device_from_first_consent_to_erasure(run: Run, address: str, bundle: 
     shown = result(run("show", "--json"))
     assert shown["events"] == [
         {"time": "2024-02-03T10:00:00+00:00", "item_id": "sku-1", "kind": "purchase", "quantity": 1.0}
+        | {"price": 1.25, "available": True}
     ]
     assert result(run("forget", "sku-1", "--json")) == {"removed": 1}
     result(run("observe", "sku-2", "--json"))
