@@ -118,8 +118,14 @@ class World:
     _serials: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        custodian = CustodianClient(self.custodian.url, SERVICE, self.custodian.public, patience_s=GIVE_UP_S)
-        self.issuer = Issuer(self.store.engine, custodian)
+        line = CustodianClient(self.custodian.url, SERVICE, self.custodian.public, patience_s=GIVE_UP_S)
+        engine = self.store.engine
+        self.issuer, self._opened = Issuer(engine, line), (line.shut, engine.dispose)
+
+    def shut(self) -> None:
+        """Let go of what signs tokens here."""
+        for let_go in self._opened:
+            let_go()
 
     @property
     def store(self) -> CoordinatorStore:
@@ -213,7 +219,11 @@ def a_world(folder: Path, custodians: Nursery, services: Nursery, **rounds: int)
         Keeper(custodians, folder, PLAN) as custodian,
         ServiceKeeper(services, folder, custodian, settings | rounds) as service,
     ):
-        yield World(folder, custodian, service)
+        world = World(folder, custodian, service)
+        try:
+            yield world
+        finally:
+            world.shut()
 
 
 def cold_recovery(world: World) -> Recovery:
