@@ -91,7 +91,7 @@ def test_a_version_that_was_taken_has_one_file_even_where_the_hash_is_broken(
     assert len(cheat.named) == 1
 
 
-def test_a_new_bundle_at_every_page_view_gets_one_answer_a_period(device: Device, bundle: Bundle) -> None:
+def test_a_new_bundle_at_every_page_view_gets_one_answer_in_a_life(device: Device, bundle: Bundle) -> None:
     cheat = ActiveService(bundle.clusters, forge_version=True)
 
     def look(day: int) -> None:
@@ -99,14 +99,18 @@ def test_a_new_bundle_at_every_page_view_gets_one_answer_a_period(device: Device
         device.change(lambda state: _with_rows_of_the_newest(state))
         assert device.recommend_from(cheat.client(), 5, mode="cluster", now=NOW + day * DAY).fallback == "trend"
 
-    for view in range(64):
-        look(view % 29)
-    assert (len(cheat.named), device.state.named.answered) == (1, 1)
-    for day in range(30, 60):
+    look(0)
+    first = device.state.named.last
+    assert first is not None
+    for day in range(1, 60):
         look(day)
-    assert (len(cheat.named), device.state.named.answered) == (2, 2)
+    last = device.state.named.last
+    assert last is not None
+    assert (last.at, last.clusters) == (first.at, first.clusters)
+    assert np.array_equal(last.named, first.named)  # what later bundles are told follows from it alone
+    assert (len(cheat.named), device.state.named.answered) == (60, 1)
     shown = device.show()
-    assert (shown["cluster_answers"], shown["cluster_answers_left"]) == (2, 10)
+    assert (shown["cluster_answers"], shown["cluster_answers_left"]) == (1, 0)
 
 
 def _with_rows_of_the_newest(state: DeviceState) -> DeviceState:
