@@ -49,7 +49,7 @@ lock: setup ## requirements.lock anew: the versions that are installed here and 
 	$(PY) -m pip freeze --exclude-editable > $(VENV)/tested.txt
 	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --no-annotate --no-header --unsafe-package torch \
 		--extra postgres --extra otel --extra hosts --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
-		--extra-index-url https://download.pytorch.org/whl/cpu --constraint $(VENV)/tested.txt \
+		--constraint $(VENV)/tested.txt \
 		--output-file requirements.lock pyproject.toml
 
 check: setup ## format, lint, types, direction of imports, known holes

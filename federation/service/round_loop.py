@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.exc import SQLAlchemyError
 
 from federation.service.attempts import Attempts
-from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.experiment_schema import SCHEMA as EXPERIMENTS
 from federation.service.experiment_windows import ExperimentRounds
-from federation.service.round_lock import round_lock
+from federation.service.hosts.clocks import Clocks
+from federation.service.hosts.round_lock import round_lock
 from federation.service.round_schema import SCHEMA as ROUNDS
 from federation.storage.migrations import NewerStore, check_not_newer
 from recsys.catalogue.bundle import Bundle

@@ -23,16 +23,16 @@ from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.oblivious.encapsulation import GatewayKey
 from federation.protocol.transport import check_address, is_loopback
-from federation.service.clocks import Clocks
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.hosts.clocks import Clocks
+from federation.service.hosts.shared_storage import StorageNotShared, adopt, check_shared, identities
 from federation.service.intake.share_files import ShareFolder
 from federation.service.intake.share_objects import ShareObjects
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
-from federation.service.shared_storage import StorageNotShared, adopt, check_shared, identities
 from federation.service.tokens.issuer import Issuer
 from federation.storage.database import sqlite_url
 from federation.storage.key_files import (

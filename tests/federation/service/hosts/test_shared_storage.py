@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from federation.service.shared_storage import MARKER, StorageNotShared, adopt, check_shared
+from federation.service.hosts.shared_storage import MARKER, StorageNotShared, adopt, check_shared
 from federation.storage.database import open_engine, sqlite_url
 from federation.storage.objects import FolderObjects
 

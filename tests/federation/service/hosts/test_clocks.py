@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from federation.private_sum.signing import SigningKey
-from federation.service.clocks import EVERY_S, Clocks, ClockSkewed
 from federation.service.custodian_client import CustodianClient
+from federation.service.hosts.clocks import EVERY_S, Clocks, ClockSkewed
 from federation.service.round_loop import RoundLoop
 from federation.storage.database import open_engine, sqlite_url
 from serving.http.readiness import Readiness
