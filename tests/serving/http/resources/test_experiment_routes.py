@@ -16,6 +16,7 @@ from federation.learning.experiment_sum import PART
 from federation.protocol.messages import Task
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.intake.share_files import ShareFolder
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition_file import experiment_of
 from serving.access import SCOPES, Access
@@ -76,7 +77,7 @@ def live_service(
     rounds = ExperimentRounds(
         ExperimentStore(engine),
         custodian,
-        folder / "experiment-shares",
+        ShareFolder(folder / "experiment-shares"),
         line.issuer,
         custodian_key=custodian.custodian.key.public,
     )
