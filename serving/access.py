@@ -105,6 +105,9 @@ ROUTES = _table(
     ("GET", "/", "", "page"),
     ("GET", "/docs", "", "page"),
     ("GET", "/dashboard", "", "page"),  # the page alone; its figures are asked for with a key
+    ("GET", "/shop", "", "page"),
+    ("GET", "/shop/{file}", ""),
+    ("GET", "/sdk/{file}", ""),
     ("GET", "/metrics", "analyst admin"),
     ("GET", "/openapi.json", ""),
     ("GET", "/healthz", ""),

@@ -37,6 +37,7 @@ COMMANDS = {
     "replay": ("serving.cli.lab.replay:replay_command", "What each arm would have shown before every event of a log."),
     "experiment": ("serving.cli.experiments.commands:app", "Experiments: check, rehearse, start, stop, read results."),
     "serve": ("serving.cli.serve:serve_command", "Serve a bundle over HTTP."),
+    "sdk": ("serving.cli.sdk:sdk_command", "The browser SDK, for a shop's own host."),
     "device": (
         "serving.cli.device.device:device_app",
         "A shopper's own device: history and profile in an encrypted file.",

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     )
     recall_floor: float = Field(0.9, ge=0, le=1, description="Of the index, below which /readyz says no.")
 
+    shop: bool = Field(False, description="Serve the demo shop at /shop and the browser SDK at /sdk, for trying out.")
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
             recall_floor=self.recall_floor,
             index_folder=self.index_folder,
             keep_bundles=self.keep_bundles,
+            shop=self.shop,
         )
 
 

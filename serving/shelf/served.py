@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import mmap
 import threading
@@ -49,6 +50,11 @@ class ServedFile:
     def read(self) -> bytes:
         """Read the whole content."""
         return bytes(self.content)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The content under gzip, the same bytes each time; made when it is first asked for."""
+        return gzip.compress(self.read(), 6, mtime=0)
 
     @staticmethod
     def of(content: bytes) -> ServedFile:

@@ -58,6 +58,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         request: Request,
         since: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
         if_none_match: Annotated[str | None, Header()] = None,
+        accept_encoding: Annotated[str, Header()] = "",
     ) -> Response:
         shelf = _shelf(apps, request)
         if version == "current":
@@ -74,7 +75,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
                 deltas[older.version, version] = delta
             if len(delta.content) < len(bundle.catalogue.content):
                 return _file(delta, None, {DELTA_HEADER: older.version})
-        return _file(bundle.catalogue, if_none_match)
+        return await run_in_threadpool(_file, bundle.catalogue, if_none_match, None, takes_gzip(accept_encoding))
 
     @app.get("/v1/catalogue/{version}/changes", summary="What changed about items since", responses=refusals(404, 422))
     async def changes(
@@ -172,11 +173,24 @@ def _redirect(shelf: ServedBundles, since: str | None) -> Response:
     return Response(None, 307, {"location": location, "cache-control": "no-cache"})
 
 
-def _file(file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
-    headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
+def _file(
+    file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None, packed: bool = False
+) -> Response:
+    """Answer with a file. Its ETag is the hash of what it unpacks to, by which devices check it."""
+    headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, "vary": "accept-encoding", **(more or {})}
     if if_none_match is not None and names(if_none_match, file.etag):
         return Response(None, 304, headers)
+    if packed:
+        return Response(file.packed, 200, headers | {"content-encoding": "gzip"}, OCTETS)
     return Response(file.read(), 200, headers, OCTETS)
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Check if whoever asks unpacks gzip."""
+    offered = [part.partition(";") for part in accept_encoding.lower().split(",")]
+    return any(
+        name.strip() == "gzip" and quality.replace(" ", "") not in ("q=0", "q=0.0") for name, _, quality in offered
+    )
 
 
 def names(if_none_match: str, etag: str) -> bool:

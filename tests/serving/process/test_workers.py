@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +55,7 @@ def serving(
     folder: Path, *options: str, command: tuple[str, ...] = ("-m", "serving.cli.main", "serve")
 ) -> Iterator[Running]:
     make_bundle(folder / "b")
+    (folder / "tmp").mkdir(exist_ok=True)
     log = folder / "log"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -64,7 +64,7 @@ def serving(
             stderr=errors,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")},
         )
     with process:
         try:
@@ -322,4 +322,4 @@ def test_a_bundle_that_is_overwritten_while_it_is_served_changes_nothing(tmp_pat
             assert (answer.status_code, len(answer.json().get("recommendations", ()))) == (200, 10), answer.text
         assert httpx.get(current.url, timeout=30.0).content == current.content
         assert running.children() == workers  # none has died of SIGBUS
-    assert not list(Path(tempfile.gettempdir()).glob(f"ownshelf-bundles-*/{asked['bundle_version']}"))
+    assert not list((tmp_path / "tmp").glob("ownshelf-bundles-*"))
