@@ -25,9 +25,9 @@ from federation.device.lists import Recommendations
 from federation.device.report import DevicePolicy
 from federation.device.reporting import DeviceRandomness
 from federation.device.state import DeviceState
+from federation.device.tokens.issuing import TokenIssuer
 from federation.protocol.transport import check_address, pinned_context
 from federation.simulation.fleet import Fleet, FleetConfig
-from federation.simulation.shop_tokens import TokenPurse
 from recsys.catalogue.catalogue import Catalogue
 from recsys.experiments.definition.definition import DAY_S, Experiment
 from recsys.experiments.device.outcomes import MICROS
@@ -80,7 +80,7 @@ def play_experiments(
     wanted: Sequence[Sequence[str]],
     service: str,
     policy: DevicePolicy,
-    purse: TokenPurse,
+    issuer: TokenIssuer,
     config: FleetConfig,
     *,
     catalogue: Catalogue | None = None,
@@ -116,7 +116,7 @@ def play_experiments(
                     reports = device.experiments.report(
                         client,
                         policy,
-                        purse.token,
+                        issuer,
                         key=key,
                         draws=DeviceRandomness(waiting=random.Random(f"{config.seed} {number}")),  # nosec B311
                         retry=config.retry,

@@ -26,10 +26,10 @@ from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Outcome
 from federation.device.state import DeviceState
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.experiment_sum import experiment_plan, looks_of
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
-from federation.simulation.shop_tokens import TokenPurse
 from federation.simulation.simulated_noise import both_parties_noise
 from recsys.experiments.analysis.analysis import analyse
 from recsys.experiments.analysis.layout import layout_of
@@ -66,7 +66,7 @@ def over_http(
     """What a tester reads in the end, and what was true of these very devices."""
     with LiveExperiment.deploy(folder, epsilon, n) as live:
         began, used = time.perf_counter(), time.process_time()
-        people = list(shoppers(live.experiment, n, seed, live.lived_until))
+        people = list(shoppers(live.experiment, n, seed))
         for number, shopper in enumerate(people):
             found = live.report(number, shopper)
             assert found.status == "accepted", found
@@ -98,15 +98,12 @@ class LiveExperiment:
     deployment: Deployment
     experiment: Experiment
     client: httpx.Client
-    purse: TokenPurse
+    issuer: ShopIssuer
     policy: DevicePolicy
 
     @staticmethod
     def deploy(folder: Path, epsilon: float | None, n: int) -> LiveExperiment:
-        """Both parties up, the experiment started, its first window open until it is stopped.
-
-        Shoppers may still come in, as a start demands; those who came in two days ago have all their outcomes.
-        """
+        """Both parties up, the experiment started. Its one window is open until it is stopped."""
         folder.mkdir(parents=True, exist_ok=True)
         make_bundle(folder / "bundle")
         least = max(n // 4, 3)
@@ -123,10 +120,10 @@ class LiveExperiment:
             custodian_options=(f"--experiments={folder / 'terms.json'}",),
         )
         experiment = definition(
-            now - 5 * DAY_S,
-            6,
-            outcome_days=7,
-            looks={"count": 2, "spending": "pocock"},
+            now - 9 * DAY_S,
+            4,
+            outcome_days=4,
+            looks={"count": 1},
             privacy={"epsilon": epsilon, "min_reports": least, "max_reports": max(n, 100)},
         )
         deployment.__enter__()
@@ -140,14 +137,9 @@ class LiveExperiment:
             max_wait_s=7 * DAY_S,
             max_epsilon=math.inf if epsilon is None else epsilon,
         )
-        live = LiveExperiment(deployment, experiment, client, TokenPurse(client, deployment.api_key), policy)
+        live = LiveExperiment(deployment, experiment, client, ShopIssuer(client, deployment.api_key), policy)
         live.wait(lambda: client.get(f"/v1/experiments/{experiment.id}/task").status_code == 200)
         return live
-
-    @property
-    def lived_until(self) -> int:
-        """Before when shoppers come in who have all their outcomes by now, seconds since 1970 UTC."""
-        return self.experiment.starts_at + 3 * DAY_S
 
     def __enter__(self) -> LiveExperiment:
         return self
@@ -179,7 +171,7 @@ class LiveExperiment:
             self.client,
             self.policy,
             self.experiment.id,
-            self.purse.token,
+            self.issuer,
             retry=RetryPolicy(spread_s=0.0),
         )
 

@@ -54,13 +54,10 @@ def definition(start: int, days: int, **changes: Any) -> Experiment:
     return experiment_of(raw | changes)
 
 
-def shoppers(experiment: Experiment, n: int, seed: int, until: int | None = None) -> Iterator[Shopper]:
-    """n shoppers who come in at some moment of the experiment and buy, or not, within its outcome window.
-
-    until: before when they come in, seconds since 1970 UTC; None is the experiment's end.
-    """
+def shoppers(experiment: Experiment, n: int, seed: int) -> Iterator[Shopper]:
+    """n shoppers who come in at some moment of the experiment and buy, or not, within its outcome window."""
     rng = np.random.default_rng(seed)
-    length = ((until or experiment.ends_at) - experiment.starts_at) * MICROS
+    length = (experiment.ends_at - experiment.starts_at) * MICROS
     for i in range(n):
         secret = hashlib.sha256(f"{seed}/{i}".encode()).digest()
         arm = assign(experiment, secret).arm

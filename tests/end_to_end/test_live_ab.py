@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from federation.device.device import Device
-from federation.simulation.shop_tokens import mint_tokens
 from recsys.experiments.analysis.analysis import Look, analyse
 from recsys.experiments.definition.definition import Experiment
 from recsys.experiments.device.assignment import assign
@@ -71,9 +70,9 @@ def one_more(live: Deployment, home: Path, service: str, sums: tuple[str, ...]) 
     clicked = listed["items"][0]["item_id"]
     command("device", "observe", clicked, here)
     after = command("device", "experiments", "status", here)["experiments"]
-    with live.client() as client:
-        (token,) = mint_tokens(client, live.api_key, 1)
-    sent = command("device", "experiments", "report", service, here, *sums, "--spread=0", OWNSHELF_TOKEN=token.decode())
+    sent = command(
+        "device", "experiments", "report", service, here, *sums, "--spread=0", OWNSHELF_SHOP_CREDENTIAL=live.api_key
+    )
     return {
         "refreshed": refreshed,
         "before": before,

@@ -55,7 +55,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
     with pytest.MonkeyPatch.context() as patch, LiveExperiment.deploy(folder, None, DEVICES) as live:
         patch.setattr(splitting, "service_share", watched)
-        people = list(shoppers(live.experiment, DEVICES, SEED, live.lived_until))
+        people = list(shoppers(live.experiment, DEVICES, SEED))
         buyers = [number for number, one in enumerate(people) if len(one.notes) == 2][:PLANTED]
         for number, shopper in enumerate(people):
             planting = f"device {number}" if number in buyers else ""

@@ -23,6 +23,7 @@ from federation.device.experiments.window_report import fetch_definitions, repor
 from federation.device.report import DevicePolicy
 from federation.device.reporting import DeviceRandomness, Outcome
 from federation.device.timestamps import micros
+from federation.device.tokens.issuing import TokenIssuer
 from recsys.experiments.definition.arm import Arm
 from recsys.experiments.definition.definition import OutcomeEvent, Trigger
 
@@ -94,7 +95,7 @@ class DeviceExperiments:
         self,
         service: str | httpx.Client,
         policy: DevicePolicy,
-        token: Callable[[], bytes],
+        issuer: TokenIssuer,
         *,
         key: str | None = None,
         ca: Path | None = None,
@@ -115,7 +116,7 @@ class DeviceExperiments:
                 service,
                 policy,
                 experiment.id,
-                token,
+                issuer,
                 key=key,
                 ca=ca,
                 draws=draws,

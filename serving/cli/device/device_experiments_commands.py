@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from data.errors import ServingError
+from federation.device.asking.client import service_client
 from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.timestamps import iso
+from federation.device.tokens.issuing import TOKENS, ShopIssuer
 from serving.cli.device.contribute import SAID, Ca, CustodianKey, Plan, experiment_policy, read_policy
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
@@ -72,25 +72,28 @@ def report(
         float | None, typer.Option(min=0.0, help="Post at a random moment of so many seconds; default: of the window.")
     ] = None,
     stay: Annotated[float, typer.Option(min=0.0, help="Wait so many seconds for that moment, at most.")] = 60.0,
+    shop: Annotated[
+        str | None, typer.Option("--shop", help="The shop's address, which signs tokens; the service's.")
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="Path of the shop's address that signs tokens.")] = TOKENS,
+    credential: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OWNSHELF_SHOP_CREDENTIAL", help="What the shop knows this shopper by.", show_default=False
+        ),
+    ] = None,
+    app: Annotated[str, typer.Option(help="Whose device this is: the app's name at the service.")] = "shop",
     key: Key = None,
     ca: Ca = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report to every experiment's open window. The right to report is OWNSHELF_TOKEN, one for each report."""
-    policy = experiment_policy(read_policy(plan, custodian_key), max_epsilon)
+    """Report to every experiment's open window. The shop signs the right to report without seeing it."""
+    policy = replace(experiment_policy(read_policy(plan, custodian_key), max_epsilon), app=app)
     retry = RetryPolicy(spread_s=math.inf if spread is None else spread, stay_s=stay)
     device = Device.open(home or default_home())
-    tokens = iter(os.environ.get("OWNSHELF_TOKEN", "").split())
-
-    def token() -> bytes:
-        found = next(tokens, None)
-        if found is None:
-            raise ServingError("OWNSHELF_TOKEN: must hold a device token for each report, separated by spaces")
-        return found.encode()
-
-    with keyed_client(service, key, ca) as client:
-        outcomes = device.experiments.report(client, policy, token, retry=retry)
+    with keyed_client(service, key, ca) as client, service_client(shop or service, ca) as shop_client:
+        outcomes = device.experiments.report(client, policy, ShopIssuer(shop_client, credential, tokens), retry=retry)
     if as_json:
         typer.echo(json.dumps({name: asdict(outcome) for name, outcome in outcomes.items()}))
         return

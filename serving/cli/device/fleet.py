@@ -16,10 +16,10 @@ from data.errors import FederationError, ServingError
 from data.split import known_at, parse_time
 from federation.device.asking.client import fetch_catalogue
 from federation.device.report import DevicePolicy
+from federation.device.tokens.issuing import ShopIssuer
 from federation.simulation.cohort import cohort
 from federation.simulation.experiment_shopping import ShopperModel, play_experiments
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
-from federation.simulation.shop_tokens import MAX_COUNT, TokenPurse
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue
 from recsys.experiments.definition.definition_file import experiment_of
 from recsys.experiments.device.outcomes import MICROS
@@ -49,7 +49,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
     back: dict[int, int] = {}
     seen: str | None = None
     with keyed_client(told.service, told.key, told.ca) as client, progress("devices", told.rounds * told.cohort) as bar:
-        purse = TokenPurse(client, told.api_key, min(MAX_COUNT, told.cohort))
+        issuer = ShopIssuer(client, told.api_key)
         for play in range(told.rounds):
             task = next_task(client, seen, told.wait_s)
             if task is None:
@@ -62,7 +62,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
                 devices,
                 told.service,
                 told.policy,
-                purse,
+                issuer,
                 config,
                 play=play,
                 catalogue=_catalogue(client),
@@ -135,13 +135,12 @@ def simulate_experiments(
     """Let all devices live through the running experiments until now, and report; what became of them."""
     n = created.fleet.n_devices
     with keyed_client(told.service, told.key, told.ca) as client, progress("devices", n) as bar:
-        purse = TokenPurse(client, told.api_key, min(MAX_COUNT, n))
         play = play_experiments(
             created.fleet,
             created.wanted,
             told.service,
             told.policy,
-            purse,
+            ShopIssuer(client, told.api_key),
             config,
             catalogue=_catalogue(client),
             key=told.key,

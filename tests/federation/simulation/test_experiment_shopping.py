@@ -12,8 +12,8 @@ from federation.device.report import DevicePolicy
 from federation.device.state import DeviceState
 from federation.simulation.experiment_shopping import ShopperModel, play_experiments, visit
 from federation.simulation.fleet import Fleet, FleetConfig
-from federation.simulation.shop_tokens import TokenPurse
 from recsys.catalogue.bundle import Bundle
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.recsys.experiments.an_experiment import START, an_experiment
 from tests.shop import make_bundle
 
@@ -67,6 +67,5 @@ def test_chances_and_lengths_are_checked(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match=r"buys_listed=1\.5: must be 0\.\.1"):
         ShopperModel(buys_listed=1.5)
     policy = DevicePolicy(bytes(32), min_noise_multiplier=0.0)
-    purse = TokenPurse(None, "")  # type: ignore[arg-type]  # asked for nothing
     with pytest.raises(FederationError, match="wanted: of 1 devices: must be of all 2"):
-        play_experiments(Fleet(tmp_path, 2), [()], "http://127.0.0.1:1", policy, purse, FleetConfig(AT))
+        play_experiments(Fleet(tmp_path, 2), [()], "http://127.0.0.1:1", policy, SomeIssuer(), FleetConfig(AT))

@@ -29,6 +29,7 @@ from recsys.mix.mix_tables import build_tables, no_attributes
 from recsys.mix.model import MixModel
 from recsys.mix.priors import LISTS, prior_weights
 from tests.federation.device.experiments.test_enrolment import OPEN, Windows
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.recsys.experiments.an_experiment import START, an_experiment, an_interleaving
 from tests.recsys.mix.worlds import NOW, shop_log
 from tests.shop import N_ITEMS, make_bundle
@@ -356,7 +357,7 @@ def test_what_is_sent_says_neither_arm_nor_outcome(tmp_path: Path, bundle: Bundl
             outcomes = device.experiments.report(
                 client,
                 OPEN,
-                lambda: b"a-right",
+                SomeIssuer(),
                 draws=DeviceRandomness(waiting=random.Random(0)),
                 retry=RetryPolicy(spread_s=0, attempts=1, sleep=lambda _: None),
                 clock=lambda: START + 2 * 86_400,
