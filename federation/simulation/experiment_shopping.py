@@ -37,7 +37,7 @@ _VISITS, _LEAVES = 21, 22
 
 @dataclass(frozen=True)
 class ShopperModel:
-    """What simulated shoppers do. visits_a_day: chance to come on a day. top_k: places of a list, None as the surface says.
+    """What simulated shoppers do. visits_a_day: chance to come on a day. top_k: length of a list, None as saved.
 
     buys_listed: chance to buy each wanted item that the list has; buys_anyway: chance, a visit, to buy one wanted item
     that it does not.
