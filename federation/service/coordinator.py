@@ -34,6 +34,7 @@ from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
+from federation.storage.change_log import UNSIGNED, Reason
 from federation.storage.crash_points import crash_point
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
@@ -148,9 +149,9 @@ class Coordinator:
         """Read what other processes did."""
         self._newest = self.store.newest()
 
-    def activate(self, version: str, now: int) -> str:
+    def activate(self, version: str, now: int, reason: Reason = UNSIGNED) -> str:
         """Serve and train on another kept release, by version or `previous`; its version. Raises ServingError."""
-        chosen = self.store.activate(version, now)
+        chosen = self.store.activate(version, now, reason)
         self.refresh()
         return chosen
 
@@ -251,8 +252,10 @@ class Coordinator:
     def _publish(self, round_: StoredRound, now: int) -> bool:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
+        until = round_.task.deadline * 1_000_000  # µs: no report can hold a later event
         try:
-            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record})
+            training = {"round": record, "until": until}
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), training)
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
         crash_point("bundle written")

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from federation.storage.activations import activations, one_table_of_activations
+from federation.storage.change_log import change_log, with_change_log
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -116,6 +117,7 @@ releases = Table(
 )
 
 activations.to_metadata(metadata)
+change_log.to_metadata(metadata)
 
 
 def _without_leases(connection: Connection) -> None:
@@ -123,4 +125,4 @@ def _without_leases(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS leases"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations))
+SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, with_change_log))

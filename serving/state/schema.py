@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from federation.storage.activations import activations, one_table_of_activations
+from federation.storage.change_log import change_log, with_change_log
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -51,6 +52,7 @@ served_bundles = Table(
 )
 
 activations.to_metadata(metadata)
+change_log.to_metadata(metadata)
 
 counters = Table(
     "counters",
@@ -71,4 +73,4 @@ traffic = Table(
     Index("traffic_by_minute", "minute"),
 )
 
-SCHEMA = Schema("state", metadata, (one_table_of_activations,))
+SCHEMA = Schema("state", metadata, (one_table_of_activations, with_change_log))
