@@ -180,15 +180,15 @@ def _quality(new: ReleaseEvidence, old: ReleaseEvidence, policy: GatePolicy, see
 
 
 def _group(new: ReleaseEvidence, old: ReleaseEvidence, grouping: Grouping, policy: GatePolicy) -> list[_Harm]:
-    """Test each group that the new release serves worse than all other shoppers."""
+    """Test each group that the new release serves worse than the others of known level."""
     harms, margin = [], policy.group_margin * float(old.ndcg.mean())
+    figure, change = new.ndcg[grouping.known], (new.ndcg - old.ndcg)[grouping.known]
     for level, members in grouping.members():
         if min(int(members.sum()), int((~members).sum())) < policy.min_group:
             continue
-        gap = gap_to_rest(new.ndcg, members)
+        gap = gap_to_rest(figure, members)
         if gap <= 0:
             continue
-        change = new.ndcg - old.ndcg
         widening, (error, freedom) = gap_to_rest(change, members), gap_error(change, members)
         low, high = interval(widening, error, freedom)
         reason = f"gap to the rest {gap:.4f}, wider by {widening:+.4f} (95 % {low:+.4f} to {high:+.4f})"
@@ -266,6 +266,13 @@ def harm_p(excess: float, error: float, freedom: float) -> float:
     if error <= ROUNDING:
         return 0.0 if excess > ROUNDING else 1.0
     return float(special.stdtr(freedom, -excess / error))
+
+
+def two_sided_p(value: float, error: float, freedom: float) -> float:
+    """Compute the p-value that the true value is 0, by Student's t."""
+    if error <= ROUNDING:
+        return 0.0 if abs(value) > ROUNDING else 1.0
+    return 2 * float(special.stdtr(freedom, -abs(value) / error))
 
 
 def _mean_error(values: Floats) -> tuple[float, float]:

@@ -27,10 +27,16 @@ class Grouping:
     levels: tuple[str, ...]
     level_of: npt.NDArray[np.int64]
 
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Mark the shoppers whose level is known, (n_users,) bool: a group is compared with the others of them."""
+        return self.level_of != NOBODY
+
     def members(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Yield each level and a mask of its shoppers, (n_users,) bool."""
+        """Yield each level and a mask of its shoppers among the known ones, (known,) bool."""
+        of_known = self.level_of[self.known]
         for place, level in enumerate(self.levels):
-            yield level, self.level_of == place
+            yield level, of_known == place
 
     def of(self, rows: npt.NDArray[np.int64]) -> Grouping:
         """Keep some of the shoppers, by their rows."""
@@ -55,13 +61,17 @@ def tail_items(counts: npt.NDArray[np.int64], head_share: float = 0.8) -> npt.ND
 
 
 def by_activity(histories: Interactions, users: npt.NDArray[np.int64]) -> Grouping:
-    """Group shoppers by the length of their history, in thirds; those without one are in no group."""
+    """Group shoppers by the length of their history: none, and thirds of those who have one."""
     counts = histories.counts[users].astype(np.float64)
-    return in_thirds("activity", np.where(counts > 0, counts, np.nan))
+    thirds = in_thirds("activity", np.where(counts > 0, counts, np.nan))
+    return Grouping("activity", ("none", *THIRDS), thirds.level_of + 1)
 
 
 def by_niche_taste(histories: Interactions, users: npt.NDArray[np.int64], tail: npt.NDArray[np.bool_]) -> Grouping:
-    """Group shoppers by the share of tail items in their history, in thirds (Abdollahpouri et al. 2019)."""
+    """Group shoppers by the share of tail items in their history, in thirds (Abdollahpouri et al. 2019).
+
+    Those without a history are in no group.
+    """
     in_tail = np.concatenate(([0], np.cumsum(tail[histories.item_idx], dtype=np.int64)))
     tails = in_tail[histories.offsets[users + 1]] - in_tail[histories.offsets[users]]
     counts = histories.counts[users]

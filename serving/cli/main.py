@@ -31,6 +31,7 @@ COMMANDS = {
         "Another policy's value from a log with propensities.",
     ),
     "gate": ("serving.cli.lab.gate:gate_command", "Whether a new bundle may replace the old one."),
+    "card": ("serving.cli.lab.card:card_command", "What a bundle is, how well it serves whom, and what it cost."),
     "replay": ("serving.cli.lab.replay:replay_command", "What each arm would have shown before every event of a log."),
     "experiment": ("serving.cli.experiments.commands:app", "Experiments: check, rehearse, start, stop, read results."),
     "serve": ("serving.cli.serve:serve_command", "Serve a bundle over HTTP."),

@@ -34,7 +34,8 @@ def test_activity_and_niche_taste_read_the_history_of_the_asked_shoppers_alone()
     # user 0 has the tail item 2 in 2 of 4 events, user 1 in 1 of 1, user 2 in 0 of 2, user 3 has no history
     log = interactions([0, 0, 0, 0, 1, 2, 2], [0, 2, 2, 1, 2, 0, 1], range(7), n_users=4, n_items=3)
     users, tail = np.array([3, 2, 1, 0]), np.array([False, False, True])
-    assert by_activity(log, users).level_of.tolist() == [NOBODY, 1, 0, 2]
+    activity = by_activity(log, users)
+    assert [activity.levels[level] for level in activity.level_of] == ["none", "middle", "low", "high"]
     assert by_niche_taste(log, users, tail).level_of.tolist() == [NOBODY, 0, 2, 1]
 
 
