@@ -30,6 +30,7 @@ COMMANDS = {
         "serving.cli.lab.off_policy:off_policy_command",
         "Another policy's value from a log with propensities.",
     ),
+    "audit": ("serving.cli.lab.audit:audit_command", "Which shoppers and items are served worse, by private sums."),
     "gate": ("serving.cli.lab.gate:gate_command", "Whether a new bundle may replace the old one."),
     "card": ("serving.cli.lab.card:card_command", "What a bundle is, how well it serves whom, and what it cost."),
     "replay": ("serving.cli.lab.replay:replay_command", "What each arm would have shown before every event of a log."),
