@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, insert, select
 
 from federation.service.round_schema import releases
 from federation.storage.activations import RELEASES, Activations
-from federation.storage.change_log import ACTIVATED, Change, append_change
+from federation.storage.change_log import ACTIVATED, Change, ChangeEntry, append_change, read_changes
 from federation.storage.database import reading
 
 ACTIVATIONS = Activations(RELEASES)
@@ -48,6 +48,11 @@ class ReleaseStore:
             rows = {row.version: row for row in connection.execute(select(releases))}
             current = ACTIVATIONS.current(connection, rows)
         return None if current is None else _release(rows[current])
+
+    def changes(self) -> list[ChangeEntry]:
+        """Read the change log of the releases, oldest first. Raises ChangeLogBroken where it was tampered with."""
+        with reading(self._engine) as connection:
+            return read_changes(connection, RELEASES)
 
     def forget(self, version: str) -> None:
         """Forget a release, whose folder is to be deleted."""

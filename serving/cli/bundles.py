@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from data.errors import ServingError
-from data.split import iso
 from federation.storage.change_log import Reason
+from serving.cli.changes import print_changes
 from serving.cli.errors import OneLineErrors
 from serving.cli.operator import operator
 from serving.cli.options import App, AsJson, State, Why
@@ -101,14 +101,7 @@ def policy(
 @app.command()
 def changes(state: State = None, app_name: App = "shop", as_json: AsJson = False) -> None:
     """List who made which bundle current, when and why; checks the chain of hashes first."""
-    entries = _store(state).changes(app_name)
-    rows = [{"sequence": entry.sequence, **asdict(entry.change), "hash": entry.hash} for entry in entries]
-    lines = [
-        f"{row['sequence']:>4}  {iso(row['at'] * 1_000_000)}  {row['action']:<18}{row['version'] or '-':<18}"
-        f"{row['who']}  {row['why']}"
-        for row in rows
-    ]
-    _print({"changes": rows, "head": rows[-1]["hash"] if rows else None}, "\n".join(lines), as_json)
+    print_changes(_store(state).changes(app_name), as_json)
 
 
 def _store(state: str | None) -> BundleStore:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from federation.storage.change_log import Reason
+from serving.cli.changes import print_changes
 from serving.cli.errors import OneLineErrors
 from serving.cli.operator import operator
 from serving.cli.options import AsJson, FederationPath, Why
@@ -62,6 +63,12 @@ def activate(
     store = FederationFile.read(Path(federation)).store()
     chosen = store.activate(version, int(time.time()), Reason(operator(), why))
     _print({"active": chosen}, f"active: {chosen}", as_json)
+
+
+@app.command()
+def changes(federation: FederationPath, as_json: AsJson = False) -> None:
+    """List which round or person made which bundle current, when and why; checks the chain of hashes first."""
+    print_changes(FederationFile.read(federation).store().releases.changes(), as_json)
 
 
 def _print(result: dict[str, Any], text: str, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from federation.learning.audit_sum import PART, audit_plan, noise_variance, sums
 from federation.private_sum.in_process import sum_in_process
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
+from recsys.catalogue.bundle import Bundle
 from recsys.fairness.audit import MIN_GROUP, group_report
 from recsys.fairness.audit_layout import AuditLayout
 from recsys.fairness.exposure import (
@@ -25,8 +26,10 @@ from recsys.fairness.exposure import (
     ideal_exposure,
     miscalibration,
 )
+from recsys.fairness.exposure_floor import ExposureFloor, FloorCost, hold_floor, priced_items
 from recsys.fairness.groups import THIRDS
 from recsys.fairness.served_lists import ServedLists
+from recsys.model.trend import trend
 
 Floats = npt.NDArray[np.float64]
 POPULARITY_BANDS = ("head", "middle", "tail")
@@ -98,6 +101,22 @@ def contributions(layout: AuditLayout, audience: Audience, lists: ServedLists) -
         ]
         figures = {"ndcg": float(lists.ndcg[row]), "hit": float(lists.hit[row]), "tail": float(tail[row])}
         yield layout.contribution(levels, **figures)
+
+
+def floor_cost(audience: Audience, bundle: Bundle, control: ExposureFloor, *, seed: int = 0) -> FloorCost:
+    """Hold a floor under the tail's exposure over an audience, as a service would from aggregate exposure alone."""
+    asked = audience.question
+    return hold_floor(
+        audience.arm_of(bundle),
+        audience.targets,
+        asked.histories,
+        asked.now,
+        tail=audience.tail,
+        priced=priced_items(audience.tail, trend(asked.split.train, asked.now)),
+        control=control,
+        k=audience.k,
+        seed=seed,
+    )
 
 
 def item_report(audience: Audience, lists: ServedLists, catalogue: pl.DataFrame) -> dict[str, Any]:

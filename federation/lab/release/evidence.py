@@ -58,11 +58,14 @@ class Audience:
     log_end: int
     k: int
 
+    def arm_of(self, bundle: Bundle) -> Recommender:
+        """Make what lists a bundle as it is shipped: by its own trend, mix and settings."""
+        return _OfKnownItems(arm("personalized", bundle.table, bundle.config, mix=bundle.mix), bundle.table.n_items)
+
     def lists_of(self, bundle: Bundle) -> ServedLists:
-        """Serve every shopper the list of a bundle as it is shipped: its own trend, mix and settings."""
-        served = _OfKnownItems(arm("personalized", bundle.table, bundle.config, mix=bundle.mix), bundle.table.n_items)
+        """Serve every shopper the list of a bundle."""
         asked, n_items = self.question, self.question.split.train.n_items
-        return serve_lists(served, self.targets, asked.histories, asked.now, self.k, n_items)
+        return serve_lists(self.arm_of(bundle), self.targets, asked.histories, asked.now, self.k, n_items)
 
     def evidence_of(self, bundle: Bundle, lists: ServedLists | None = None) -> ReleaseEvidence:
         """Collect what the gate judges a bundle by. lists: of it, where they are served already."""

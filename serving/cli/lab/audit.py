@@ -11,9 +11,10 @@ from rich.table import Table
 
 from data.dataset import Dataset
 from data.split import parse_time
-from federation.lab.release.audit import audit_release
+from federation.lab.release.audit import audit_release, floor_cost
 from federation.lab.release.evidence import gather_audience
 from recsys.catalogue.bundle import Bundle
+from recsys.fairness.exposure_floor import ExposureFloor
 from serving.cli.lab.gate import UsersFile, read_users
 from serving.cli.lab.lab import Delta, Json, Seed
 from serving.cli.output import console, jsonable, print_json
@@ -24,6 +25,9 @@ def audit_command(
     bundle: Annotated[Path, typer.Option(help="bundle whose lists are audited")],
     users: UsersFile = None,
     split_at: Annotated[str | None, typer.Option(help="ISO time; default: until when the bundle learned")] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="also hold the tail at this share of list places, and say what it costs")
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=1e-3, help="ε of a device for the whole audit")] = 4.0,
     delta: Delta = 1e-6,
     k: Annotated[int, typer.Option(min=1, max=1000, help="length of a list")] = 20,
@@ -37,7 +41,11 @@ def audit_command(
     audience = gather_audience(opened, [loaded], attributes=attributes, k=k, at=at)
     lists = audience.lists_of(loaded)
     audit = audit_release(audience, lists, opened.catalogue, epsilon=epsilon, delta=delta, seed=seed)
-    result = jsonable(audit.to_dict() | {"dataset": opened.name, "bundle": loaded.version})
+    cost = None if floor is None else floor_cost(audience, loaded, ExposureFloor(floor), seed=seed)
+    result = jsonable(
+        audit.to_dict()
+        | {"floor": None if cost is None else cost.to_dict(), "dataset": opened.name, "bundle": loaded.version}
+    )
     if as_json:
         print_json(result)
     else:
@@ -76,3 +84,10 @@ def print_audit(result: Mapping[str, Any]) -> None:
         f"EE-D {items['ee_d']:.4f}, EE-R {items['ee_r']:.4f}",
         highlight=False,
     )
+    if result["floor"] is not None:
+        held = result["floor"]
+        console.print(
+            f"with a floor of {held['floor']:.1%} the tail has {held['share']:.1%} (before {held['share_before']:.1%}) "
+            f"of shoppers' lists, at a price of {held['price']:.3f} and {held['loss']:+.2%} of their NDCG lost",
+            highlight=False,
+        )

@@ -120,12 +120,13 @@ def test_the_command_prints_the_groups_and_one_line_for_a_mistake(
     tmp_path: Path, dataset: Dataset, bundle: Bundle
 ) -> None:
     dataset.save(tmp_path / "log")
-    options = ["audit", str(tmp_path / "log"), "--bundle", str(bundle.folder), "--epsilon", "8"]
+    options = ["audit", str(tmp_path / "log"), "--bundle", str(bundle.folder), "--epsilon", "8", "--floor", "0.4"]
     done = CliRunner().invoke(app, [*options, "--json"])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["privacy"]["epsilon"] == 8
     assert {row["attributes"] for row in result["groups"]} == {1, 2}
+    assert result["floor"]["floor"] == 0.4
     assert "hidden" in CliRunner().invoke(app, options).stdout
     wrong = CliRunner().invoke(app, [*options, "--split-at", "2001-01-01"])
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
