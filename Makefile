@@ -2,6 +2,7 @@
 # of the system, Chromium and Node; `make system` installs them where apt-get can. PostgreSQL comes with the dev extra.
 VENV := .venv
 PY := $(VENV)/bin/python
+BROWSER := serving/browser
 BASE_PYTHON ?= python3
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
@@ -9,7 +10,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --editable
 
-.PHONY: runtime setup system demo test check mutation fuzz bench clean
+.PHONY: runtime setup system demo test sdk check lock mutation fuzz bench clean
 
 # pip tells of each package that it fetches: libraries of several hundred megabytes must not look like a stop.
 $(VENV)/.runtime: pyproject.toml
@@ -24,14 +25,20 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP_INSTALL) '.[dev]'
 	touch $@
 
-runtime: $(VENV)/.runtime ## environment in .venv that runs the program
-setup: $(VENV)/.dev ## environment in .venv that also tests it
+# The browser SDK needs nothing to run; these check its types, bundle it, and look over its package and its pages.
+$(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json | system
+	npm ci --prefix $(BROWSER) --no-audit --no-fund --loglevel=error
+	touch $@
 
-system: ## a browser and Node for the tests; does nothing where they are
+runtime: $(VENV)/.runtime ## environment in .venv that runs the program
+setup: $(VENV)/.dev $(BROWSER)/node_modules/.package-lock.json ## environment in .venv that also tests it
+
+system: ## a browser, Node and npm for the tests; does nothing where they are
 	@missing=; \
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| missing=chromium; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then root=; else root=sudo; fi; \
 	if command -v apt-get >/dev/null && { [ -z "$$root" ] || command -v sudo >/dev/null; }; then \
@@ -45,13 +52,24 @@ demo: runtime ## the whole idea on a real log, about three minutes
 test: system setup ## all tests
 	$(PY) -m pytest -n 2
 
-check: setup ## format, lint, types, direction of imports, known holes
+sdk: $(BROWSER)/node_modules/.package-lock.json ## the bundles of the browser SDK, of its source
+	npm run --prefix $(BROWSER) --silent build
+
+lock: setup ## requirements.lock anew: the versions that are installed here and tested, with the hashes of PyPI
+	$(PY) -m pip freeze --exclude-editable > $(VENV)/tested.txt
+	$(PY) -m piptools compile --quiet --generate-hashes --strip-extras --no-annotate --no-header --unsafe-package torch \
+		--extra postgres --extra otel --extra hosts --build-deps-for wheel --no-emit-index-url --no-emit-find-links \
+		--constraint $(VENV)/tested.txt \
+		--output-file requirements.lock pyproject.toml
+
+check: setup ## format, lint, types, direction of imports, known holes, sizes
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit -q -c pyproject.toml -r data recsys federation serving
 	$(PY) -m tests.audit
+	npm run --prefix $(BROWSER) --silent check
 
 mutation: setup ## mutants of the code that privacy rests on, against their nearest tests: MUTATION="--sample 150 --seed 0"
 	$(PY) -m tests.mutation $(MUTATION)

@@ -82,7 +82,7 @@ def measure_log(log: Interactions) -> LogStatistics:
     visits = np.bincount(user, weights=starts, minlength=log.n_users)[active]
     pauses = np.diff(log.time, prepend=log.time[0])[starts & ~_first_events(log)] / MICROS_PER_DAY
     repeats = _repeat_shares(log, starts)
-    distinct = np.bincount(_distinct_pairs(log) // log.n_items, minlength=log.n_users)[active]
+    distinct = distinct_items(log)[active]
     return LogStatistics(
         devices=len(active),
         returning_devices=int(several.sum()),
@@ -120,9 +120,10 @@ def _known_share(log: Interactions) -> float:
     return float(before[after].mean())
 
 
-def _distinct_pairs(log: Interactions) -> npt.NDArray[np.int64]:
-    """List the keys user · n_items + item that occur, ascending."""
-    return np.unique(log.user_idx.astype(np.int64) * log.n_items + log.item_idx)
+def distinct_items(log: Interactions) -> npt.NDArray[np.int64]:
+    """Count the distinct items of each device, (n_users,)."""
+    pairs = np.unique(log.user_idx.astype(np.int64) * log.n_items + log.item_idx)
+    return np.bincount(pairs // log.n_items, minlength=log.n_users)
 
 
 def _repeat_shares(log: Interactions, starts: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

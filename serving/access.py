@@ -68,6 +68,9 @@ ROUTES = _table(
     ("POST", "/v1/recommendations", "app device"),
     ("POST", "/v1/recommendations/batch", "app device"),
     ("GET POST", "/v1/items/{item_id}/similar", "app device"),
+    ("GET", "/v1/placements", "app device"),
+    ("PUT DELETE", "/v1/placements", "catalogue"),
+    ("POST", "/v1/rank", "app device"),
     ("PUT", "/v1/items", "catalogue"),
     ("GET", "/v1/items/{item_id}", "app device"),
     ("DELETE", "/v1/items/{item_id}", "catalogue"),
@@ -84,6 +87,8 @@ ROUTES = _table(
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
     ("GET", "/v1/federation/log/{task_id}", ""),
+    ("GET", "/v1/federation/log/clusters/{version}", ""),
+    ("GET", "/v1/federation/no-answers", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),
@@ -97,6 +102,9 @@ ROUTES = _table(
     ("GET", "/", "", "page"),
     ("GET", "/docs", "", "page"),
     ("GET", "/dashboard", "", "page"),  # the page alone; its figures are asked for with a key
+    ("GET", "/shop", "", "page"),
+    ("GET", "/shop/{file}", ""),
+    ("GET", "/sdk/{file}", ""),
     ("GET", "/metrics", "analyst admin"),
     ("GET", "/openapi.json", ""),
     ("GET", "/healthz", ""),

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 300
 OWNER = "ownshelf"
 ACCOUNTS = ("postgres", "nobody")
 SETTINGS = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off", "shared_buffers": "16MB"}
@@ -31,10 +32,29 @@ SETTINGS = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off", "
 
 @dataclass
 class Cluster:
-    """A running server. folder: its Unix socket and its data."""
+    """A server that can be killed and started again. folder: its Unix socket and its data."""
 
     folder: Path
+    account: pwd.struct_passwd | None
+    server: subprocess.Popen[bytes] = field(init=False)
     numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections; what a killed one left is tidied up first."""
+        options = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+        command = [_programs() / "postgres", "-D", self.folder / "data", "-k", self.folder, *options]
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while True:
+            self.server = _start(command, self.folder, self.account)
+            if _answers(self, give_up):
+                return
+            assert time.monotonic() < give_up, "postgres ended before it took a connection"
+            time.sleep(0.1)  # its children may still hold the shared memory
+
+    def kill(self) -> None:
+        """Kill it, as a machine that loses power would stop it but for the disk."""
+        self.server.kill()
+        self.server.wait()
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """A connection that commits each statement."""
@@ -48,25 +68,29 @@ class Cluster:
         return f"postgresql+psycopg://{OWNER}@/{name}?host={self.folder}"
 
 
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[Cluster]:
+@contextmanager
+def a_cluster() -> Iterator[Cluster]:
+    """A cluster that is gone in the end."""
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has at most 107 characters
     if account is not None:
         os.chown(folder, account.pw_uid, account.pw_gid)
-    programs = _programs()
-    initdb = [programs / "initdb", "-D", folder / "data", "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+    initdb = [_programs() / "initdb", "-D", folder / "data", "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-sync"]
     _start([*initdb, "--locale=C"], folder, account).communicate(timeout=START_TIMEOUT_S)
-    options = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
-    server = _start([programs / "postgres", "-D", folder / "data", "-k", folder, *options], folder, account)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, account)
+    cluster.start()
     try:
-        _wait(cluster, server)
         yield cluster
     finally:
-        server.send_signal(signal.SIGQUIT)
-        server.wait()
+        cluster.server.send_signal(signal.SIGQUIT)
+        cluster.server.wait()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    with a_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -114,14 +138,15 @@ def _start(command: list[object], folder: Path, account: pwd.struct_passwd | Non
     )
 
 
-def _wait(cluster: Cluster, server: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + START_TIMEOUT_S
+def _answers(cluster: Cluster, give_up: float) -> bool:
+    """Wait for a connection; False when the server has ended."""
     while True:
         try:
             cluster.connect().close()
         except psycopg.OperationalError:
-            assert server.poll() is None, "postgres ended before it took a connection"
+            if cluster.server.poll() is not None:
+                return False
             assert time.monotonic() < give_up, f"postgres took no connection within {START_TIMEOUT_S} s"
             time.sleep(0.05)
         else:
-            return
+            return True

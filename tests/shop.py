@@ -87,7 +87,9 @@ class InProcess(httpx.BaseTransport):
     async def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
         asked = httpx.Request(request.method, request.url, headers=request.headers, content=body)
         answer = await httpx.ASGITransport(self.app).handle_async_request(asked)
-        content = await answer.aread()
+        content = await answer.aread()  # unpacked
+        for name in ("content-encoding", "content-length"):
+            answer.headers.pop(name, None)
         return httpx.Response(answer.status_code, headers=answer.headers, content=content, request=request)
 
 

@@ -71,7 +71,7 @@ def test_imports_point_one_way() -> None:
 PLANTED = {
     "serving -> federation -> recsys -> data": ("data/limits.py", "recsys.model.trend"),
     "federation: lab > simulation > one party > learning > protocol > private_sum": (
-        "federation/service/round_lock.py",
+        "federation/service/hosts/round_lock.py",
         "federation.custodian.rows",
     ),
     "storage imports no other room of federation": ("federation/storage/database.py", "federation.protocol.messages"),

@@ -18,13 +18,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from data.errors import BudgetExhausted, ServingError
+from data.errors import ServingError
 from federation.custodian.answer_markers import AnswerMarkers
+from federation.custodian.budget import check_budget, spent_on
+from federation.custodian.closing import close_round, no_answer, overdue_rounds
 from federation.custodian.ledger_counts import LedgerTotals, count_totals
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
+    clusters_proof,
     entries_from,
+    log_answer,
+    log_clusters,
     log_proof,
     log_task,
     signed_head,
@@ -44,15 +49,13 @@ from federation.custodian.rows import (
 from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
-from federation.private_sum.accounting import epsilon_of, rho_of
 from federation.private_sum.custodian_half import Round
 from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
-from federation.private_sum.report_share import proof_error
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
-from federation.protocol.transparency import entries_to_bytes
+from federation.protocol.transparency import clusters_of_bytes, entries_to_bytes
 from federation.storage.crash_points import crash_point
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
@@ -153,7 +156,7 @@ class Custodian:
                     held = held_task(connection, task.task_id, digest)
                     if held is None:
                         self._check_not_restored(connection)
-                        self._check_budget(connection, task.purpose)
+                        check_budget(connection, task.purpose, self.markers.given_up(), self.plan, self.experiments)
                         check_no_open_round(connection, task, now)
                         connection.execute(ROUNDS.insert(), round_row(task, digest))
                         if task.purpose is Purpose.EXPERIMENT:
@@ -210,14 +213,16 @@ class Custodian:
                 ).scalar_one_or_none()
                 if task_hash is None:
                     raise ForeignTask(f"task_id={task_id}: was not signed here")
-                still_open = ROUNDS.c.closed_at.is_(None)
-                connection.execute(
-                    ROUNDS.update().where(ROUNDS.c.task_hash == task_hash, still_open).values(closed_at=now)
-                )
+                close_round(connection, task_hash, self.markers, self.key, now)
                 crash_point("custodian: close stored")
             crash_point("custodian: close committed")
             self.round_keys.destroy(task_hash)
             crash_point("custodian: round key destroyed")
+
+    def no_answer(self, task_id: str) -> bytes:
+        """State (bytes) which blocks of a closed round got no answer. Raises ForeignTask, RoundOpen."""
+        with self._lock, reading(self.engine) as connection:
+            return no_answer(connection, task_id, self.markers, self.key, self.round_keys).to_bytes()
 
     def expire(self, now: int) -> None:
         """Destroy the keys of rounds that nobody closed, and forget old answers; to be called now and then."""
@@ -238,6 +243,18 @@ class Custodian:
         """Prove (bytes) a task in the log, which goes on from size since. Raises ForeignTask, LogRefused."""
         with reading(self.engine) as connection:
             return log_proof(connection, self.key, task_id, since, now).to_bytes()
+
+    def log_clusters(self, asked: bytes) -> None:
+        """Log the hash of a version's clusters file (clusters_to_bytes). Raises TaskRefused for a version's second."""
+        version, content_hash = clusters_of_bytes(asked)
+        with self._lock, self.engine.begin() as connection:
+            lock_writer(connection)
+            log_clusters(connection, version, content_hash)
+
+    def clusters_proof(self, version: str, since: int, now: int) -> bytes:
+        """Prove (bytes) a version's clusters file in the log. Raises ForeignTask, LogRefused."""
+        with reading(self.engine) as connection:
+            return clusters_proof(connection, self.key, version, since, now).to_bytes()
 
     def log_entries(self, start: int) -> bytes:
         """Entries (bytes) of the log from a position on."""
@@ -295,12 +312,13 @@ class Custodian:
                 "sigma": task.plan.sigma,
                 "noise_multiplier": task.plan.noise_multiplier,
                 "rounds": rounds,
-                **self._spent_on(task, rounds),
+                **spent_on(connection, task, rounds, self.plan, self.experiments),
             },
         )
         crash_point("custodian: ledger stored")
         stored = {**block, "batch_digest": given.batch_digest, "answer": given.to_bytes()}
         connection.execute(ANSWERS.insert(), stored)
+        log_answer(connection, task.hash, given.block, given.batch_digest)
         crash_point("custodian: answer stored")
 
     def _told(self, task: Task, given: Answer) -> None:
@@ -332,28 +350,6 @@ class Custodian:
             raise AlreadyCounted(f"block={batch.block}: reports of it were counted meanwhile")
         return given
 
-    def _spent_on(self, task: Task, rounds: int) -> dict[str, float | None]:
-        """Compute ε of the installation asked most, and its δ.
-
-        By training rounds, or by this experiment, all its windows.
-        """
-        if task.purpose is Purpose.TRAINING:
-            epsilon = self.plan.epsilon_of_rounds(rounds, proof_error(task.plan, task.suite))
-            return {"epsilon": epsilon if self.plan.private else None, "delta": self.plan.delta}
-        assert self.experiments is not None
-        delta = self.experiments.delta
-        return {"epsilon": epsilon_of(rho_of(task.plan), delta) if task.plan.private else None, "delta": delta}
-
-    def _check_budget(self, connection: sa.Connection, purpose: Purpose) -> None:
-        """Check the budget: rounds of this purpose answered, and those open that may yet be."""
-        same_purpose = TRAINING if purpose is Purpose.TRAINING else ~TRAINING
-        taken = sa.or_(ROUNDS.c.answered > 0, ROUNDS.c.closed_at.is_(None)) & same_purpose
-        rounds = connection.execute(sa.select(count_if(taken))).scalar_one() + self.markers.given_up()
-        if purpose is Purpose.TRAINING and rounds >= self.plan.max_rounds:
-            raise BudgetExhausted(f"rounds={rounds + 1}: must be at most max_rounds={self.plan.max_rounds}")
-        if purpose is Purpose.EXPERIMENT and self.experiments and rounds >= self.experiments.max_windows:
-            raise BudgetExhausted(f"windows={rounds + 1}: must be at most max_windows={self.experiments.max_windows}")
-
     def _settle(self, now: int) -> None:
         """Make the tables, hold the stored plan and key against ours, end what a crash interrupted."""
         mine: Mapping[str, Any] = {"id": 1, "plan": self.plan.to_json(), "public_key": self.key.public}
@@ -372,18 +368,18 @@ class Custodian:
 
     def _expire(self, now: int) -> None:
         """Close rounds that were left open long after their deadline; forget answers long after their round."""
-        overdue = sa.and_(ROUNDS.c.closed_at.is_(None), ROUNDS.c.deadline < now - GRACE_S)
         stale = sa.and_(
             ANSWERS.c.answer.is_not(None),
             ANSWERS.c.task_hash.in_(sa.select(ROUNDS.c.task_hash).where(ROUNDS.c.closed_at < now - GRACE_S)),
         )
         with reading(self.engine) as connection:
-            late = connection.execute(sa.select(ROUNDS.c.task_hash).where(overdue)).scalars().all()
+            late = overdue_rounds(connection, now - GRACE_S)
             old = connection.execute(sa.select(sa.exists().where(stale))).scalar_one()
         if late or old:
             with self.engine.begin() as connection:
                 lock_writer(connection)
-                connection.execute(ROUNDS.update().where(overdue).values(closed_at=now))
+                for task_hash in late:
+                    close_round(connection, task_hash, self.markers, self.key, now)
                 connection.execute(ANSWERS.update().where(stale).values(answer=None))
         for task_hash in late:
             self.round_keys.destroy(task_hash)

@@ -14,7 +14,20 @@ from federation.private_sum.refusals import ForeignTask, TaskRefused
 from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogHead, LogRefused, leaf_hash, prove_consistency, prove_inclusion, root_of
 from federation.protocol.messages import Purpose, Task
-from federation.protocol.transparency import MAX_ENTRIES, LogProof, bundle_entry, plan_entry, task_entry
+from federation.protocol.no_answer import NoAnswer
+from federation.protocol.transparency import (
+    MAX_ENTRIES,
+    LogProof,
+    answer_entry,
+    bundle_entry,
+    clusters_entry,
+    no_answer_entry,
+    plan_entry,
+    task_entry,
+)
+
+CLUSTERS = "CLUSTERS"
+"""In place of a purpose, for the hashes of clusters files."""
 
 
 class RoundOpen(FederationError):
@@ -49,6 +62,30 @@ def log_task(connection: sa.Connection, task: Task) -> None:
     _append(connection, task_entry(task))
 
 
+def log_clusters(connection: sa.Connection, version: str, content_hash: bytes) -> None:
+    """Append the hash of a version's clusters file, unless it is there. Raises TaskRefused for another hash."""
+    where = (BUNDLES.c.purpose == CLUSTERS, BUNDLES.c.version == version)
+    held = connection.execute(sa.select(BUNDLES.c.bundle_hash).where(*where)).scalar_one_or_none()
+    if held is None:
+        connection.execute(BUNDLES.insert(), {"purpose": CLUSTERS, "version": version, "bundle_hash": content_hash})
+        _append(connection, clusters_entry(version, content_hash))
+    elif bytes(held) != content_hash:
+        raise TaskRefused(
+            f"clusters of bundle_version={version}: must be {bytes(held).hex()[:16]}…, as logged before; a version has"
+            " one file for ever"
+        )
+
+
+def log_answer(connection: sa.Connection, task_hash: bytes, block: int, batch_digest: bytes) -> None:
+    """Append that a block is answered: a log put back to before it is then shorter than others have seen."""
+    _append(connection, answer_entry(task_hash, block, batch_digest))
+
+
+def log_no_answer(connection: sa.Connection, statement: NoAnswer) -> None:
+    """Append that a round is closed, and which of its blocks got no answer."""
+    _append(connection, no_answer_entry(statement))
+
+
 def check_no_open_round(connection: sa.Connection, task: Task, now: int) -> None:
     """Raise RoundOpen while another training round takes reports: one question at a time."""
     if task.purpose is not Purpose.TRAINING:
@@ -76,7 +113,20 @@ def log_proof(connection: sa.Connection, key: SigningKey, task_id: str, since: i
     leaves = _leaves(connection)
     if task is None:
         raise ForeignTask(f"task_id={task_id}: was not signed here")
-    index = leaves.index(leaf_hash(task_entry(Task.from_bytes(task))))
+    return _proof_of(leaves, task_entry(Task.from_bytes(task)), since, key, now)
+
+
+def clusters_proof(connection: sa.Connection, key: SigningKey, version: str, since: int, now: int) -> LogProof:
+    """Prove the clusters file of a version as log_proof does a task. Raises ForeignTask, LogRefused."""
+    where = (BUNDLES.c.purpose == CLUSTERS, BUNDLES.c.version == version)
+    held = connection.execute(sa.select(BUNDLES.c.bundle_hash).where(*where)).scalar_one_or_none()
+    if held is None:
+        raise ForeignTask(f"clusters of bundle_version={version}: were not logged here")
+    return _proof_of(_leaves(connection), clusters_entry(version, bytes(held)), since, key, now)
+
+
+def _proof_of(leaves: list[bytes], entry: bytes, since: int, key: SigningKey, now: int) -> LogProof:
+    index = leaves.index(leaf_hash(entry))
     if not 0 <= since <= len(leaves):
         raise LogRefused(f"since={since}: must be 0..{len(leaves)}")
     head = LogHead(len(leaves), root_of(leaves), now).signed_by(key)

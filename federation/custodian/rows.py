@@ -16,6 +16,10 @@ TRAINING = ROUNDS.c.task_hash.not_in(sa.select(EXPERIMENT_ROUNDS.c.task_hash))
 """Rounds of training; the others are windows of experiments."""
 
 
+UNANSWERED = TRAINING & (ROUNDS.c.answered == 0) & ROUNDS.c.closed_at.is_not(None)
+"""Training rounds that were closed without an answer: their reports cost what their proofs tell, and nothing else."""
+
+
 class TaskConflict(FederationError):
     """A task_id was signed for another draft."""
 

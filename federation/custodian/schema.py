@@ -105,4 +105,11 @@ def _make_log(connection: Connection) -> None:
     """
 
 
-SCHEMA = Schema("custodian", metadata, (_make_log,))
+def _log_answers(connection: Connection) -> None:
+    """From version 2 to 3: the log also says what is answered, and what never will be.
+
+    No table changes. A program of before would answer without logging it.
+    """
+
+
+SCHEMA = Schema("custodian", metadata, (_make_log, _log_answers))

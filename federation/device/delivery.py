@@ -15,12 +15,14 @@ import httpx
 
 from data.errors import ServingError
 from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
+from federation.device.asking.client import MAX_PROOF_BYTES
 from federation.device.ledger import PendingReport
 from federation.protocol.messages import MAX_TASK_BYTES, Task
+from federation.protocol.no_answer import MAX_NO_ANSWERS_BYTES, NoAnswer, no_answers_from_bytes
 from federation.protocol.transparency import LogProof
 
 TASK, REPORTS, LOG = "/v1/federation/task", "/v1/federation/reports", "/v1/federation/log"
-MAX_PROOF_BYTES = 8_192
+NO_ANSWERS = "/v1/federation/no-answers"
 OCTETS = {"content-type": "application/octet-stream"}
 ASK_AGAIN_S = 3600
 """When the service says neither what to do nor when to come back."""
@@ -87,6 +89,15 @@ def fetch_log_proof(
     if isinstance(content, int):
         raise ServingError("service: has no log proof to give (status 204)")
     return LogProof.from_bytes(content)
+
+
+def fetch_no_answers(client: httpx.Client, retry: RetryPolicy, chance: random.Random) -> list[NoAnswer]:
+    """Fetch the custodian's statements of what it never answered, their signatures unchecked.
+
+    Raises ServingError when the service has none to give, NoAnswerRefused for broken bytes.
+    """
+    content = _fetch(client, retry, chance, "statement of the custodian", NO_ANSWERS, MAX_NO_ANSWERS_BYTES)
+    return [] if isinstance(content, int) else no_answers_from_bytes(content)
 
 
 def _fetch(

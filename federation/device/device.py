@@ -9,7 +9,7 @@ personalizes. "contribute" also lets the device take part in training.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,55 +22,38 @@ import numpy.typing as npt
 from data.errors import ServingError
 from data.interactions import EventKind
 from federation.device.asking.ask_coarse import (
-    CandidateRequest,
-    Mode,
-    ask_coarsely,
-    chosen_mode,
     refresh_clusters,
     row_version,
 )
-from federation.device.asking.ask_profile import ask_with_profile
 from federation.device.asking.catalogue_file import Stamp, changes_stamp, now_shown, read_catalogue, read_changes
 from federation.device.asking.client import service_client
 from federation.device.asking.clusters_file import held_clusters
 from federation.device.asking.refresh import refresh_catalogue
-from federation.device.cluster_ledger import ClusterPolicy
+from federation.device.budget.spent import DeviceExport
 from federation.device.erasure import erase_device, without_item, without_reports, without_shopper
 from federation.device.export import open_export, seal_export
 from federation.device.lists import (
-    Recommendations,
-    Selection,
-    check_top_k,
     keep_rows,
-    own_arm,
     profile_of,
-    rank,
     recorded,
-    saying_only,
     with_own_rows,
-    with_own_settings,
-    without_seen,
 )
-from federation.device.noise_ledger import NoisePolicy
 from federation.device.state import (
     Consent,
     DeviceState,
     Event,
-    decode_events,
-    encode_events,
-    merge,
     parse_consent,
     parse_kind,
 )
 from federation.device.summary import show_state
+from federation.device.surfaces.listing_device import ListingDevice
+from federation.device.surfaces.placement_list import as_shown
 from federation.device.timestamps import micros
 from federation.device.vault import KeyStore, Vault
 from federation.device.vault.stored_state import StoredState
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import Catalogue, catalogue_of, decode_catalogue, encode_catalogue
-from recsys.evaluation.arm_names import DeviceArm
 from recsys.model.profile import Profile
-from recsys.search.filters import parse_filter
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,7 @@ class ObserveResult:
     note: str
 
 
-class Device:
+class Device(ListingDevice):
     """A vault and a catalogue. Each method reads what is new in the vault, so that two programs may share a device."""
 
     def __init__(self, vault: Vault, bundle: Bundle | Catalogue | None = None) -> None:
@@ -180,7 +163,7 @@ class Device:
         """Record one event; the next list knows it.
 
         time: aware datetime or µs since 1970 UTC; None is now. An item that the catalogue does not know is
-        recorded too, and used as soon as a catalogue knows it.
+        recorded too, and used as soon as a catalogue knows it. Its price and availability now are kept with the event.
         row: the item's embedding (dim,) as its page had it, for a device that holds no catalogue; row_version: of which
         bundle, None for the one at hand. A row of another bundle than the one at hand is not kept.
         """
@@ -188,7 +171,8 @@ class Device:
             raise ServingError("item_id: must not be empty")
         if not 0 < quantity < np.inf:
             raise ServingError(f"quantity={quantity}: must be > 0")
-        event = Event(micros(time), item_id, parse_kind(kind), float(quantity))
+        seen = as_shown(self._catalogue(self.state), item_id)
+        event = Event(micros(time), item_id, parse_kind(kind), float(quantity), (), *seen)
         version = None if row is None else self._row_version(row, row_version)
         exact_row = None if row is None or version is None else (row, version)
         state = self._stored.change(lambda state: recorded(state, event, self._exact, exact_row))
@@ -208,84 +192,6 @@ class Device:
     def profile(self, now: datetime | int | None = None) -> Profile | None:
         """Make the profile for the catalogue at hand; None without consent or an event that the catalogue knows."""
         return profile_of(state := self.state, self._need(state), micros(now))
-
-    def recommend(
-        self,
-        top_k: int = 10,
-        *,
-        exclude: Sequence[str] = (),
-        unseen: bool = False,
-        repeat: bool = True,
-        own_settings: bool = False,
-        filter: object | None = None,  # noqa: A002  # the word of the HTTP API
-        diversity: float = 0.0,
-        reasons: bool = False,
-        arm: DeviceArm = "personalized",
-        now: datetime | int | None = None,
-    ) -> Recommendations:
-        """Make a list on this device from the catalogue at hand; nothing is sent.
-
-        arm: what it lists by (recsys/evaluation/arm_names.py). repeat: join own purchases, of arm `personalized`.
-        unseen: leave out every item of the own history. filter: a JSON value of the filter language
-        (recsys/search/filters.py) on the catalogue's fields. diversity: 0..1, less alike the higher. reasons: why each
-        item is there. own_settings: half-life and λ that foretell its own last baskets better, not the bundle's.
-        Excluded ids that the catalogue does not know are named in the answer; unavailable items never appear.
-        """
-        check_top_k(top_k)
-        selection = Selection(None if filter is None else parse_filter(filter), diversity, reasons)
-        catalogue = self._need(state := self.state)
-        if own_settings:
-            catalogue = with_own_settings(state, catalogue)
-        left_out = without_seen(state, exclude) if unseen else exclude
-        by = own_arm(catalogue, repeat, arm)
-        return saying_only(rank(state, catalogue, micros(now), top_k, left_out, by, selection, unseen), exclude)
-
-    def recommend_from(
-        self,
-        service: str | httpx.Client,
-        top_k: int = 10,
-        *,
-        mode: Mode | None = None,
-        clusters: int = 1,
-        candidates: int | None = None,
-        noise: NoisePolicy | None = None,
-        naming: ClusterPolicy | None = None,
-        exclude: Sequence[str] = (),
-        unseen: bool = False,
-        repeat: bool = True,
-        now: datetime | int | None = None,
-    ) -> Recommendations:
-        """Make a list with the service's help. What the service sees, by mode:
-
-        device: nothing; the list is made of the catalogue here, which is fetched where none is held. cluster: the ids
-        of the 1 to 4 (`clusters`) nearest of the public centroids, the same ids for a whole period of `naming`; where
-        nothing may be named the list is the trend. noised: one noised direction under `noise`, the same bytes for a
-        whole period. In these two, `candidates` (1 to 2000) come back and are ranked here; no catalogue is needed.
-        profile: the profile vector, for the length of one request: whoever wants that says so.
-
-        mode: None takes `device` where a catalogue is held, or the shop's has at most 100,000 items; else `cluster`.
-
-        Neither the excluded ids nor the repeat counter are sent: the device asks for top_k + len(exclude) items,
-        which must be at most 1000, and does both itself. When the service no longer has the bundle, its current
-        catalogue is fetched, the profile made anew, and the service asked once more.
-
-        unseen: leave out every item of the own history too; in mode profile the number of items that is asked for then
-        goes up in steps of 100, to 1000 at most, and a list may be shorter where the history is longer than that.
-        """
-        check_top_k(top_k)
-        with service_client(service) as client:
-            mode = self.mode_for(client, mode)
-            if mode == "device":
-                return self.recommend(top_k, exclude=exclude, unseen=unseen, repeat=repeat, now=now)
-            if mode == "profile":
-                return ask_with_profile(self, client, top_k, exclude, unseen, repeat, micros(now))
-            coarse = CandidateRequest(mode, clusters, candidates, noise or NoisePolicy(), naming or ClusterPolicy())
-            left_out = without_seen(self.state, exclude) if unseen else exclude
-            return saying_only(ask_coarsely(self, client, coarse, top_k, left_out, repeat, micros(now)), exclude)
-
-    def mode_for(self, client: httpx.Client, mode: str | None) -> Mode:
-        """Choose the mode of recommend_from and get its catalogue for mode device. Raises ServingError for no mode."""
-        return chosen_mode(self, client, mode)
 
     def refresh(self, service: str | httpx.Client) -> bool:
         """Fetch the service's current catalogue if it differs from the one held; return whether it did.
@@ -319,14 +225,14 @@ class Device:
         return self._forget(without_shopper)
 
     def export(self, passphrase: str) -> bytes:
-        """Seal the history under a passphrase (≥ 8 characters), for another device of the same shopper."""
-        return seal_export(encode_events(self.state.events), passphrase)
+        """Seal history and ledger under a passphrase (≥ 8 characters), for another device of the same shopper."""
+        return seal_export(DeviceExport.of(self.state).encode(), passphrase)
 
     def import_(self, exported: bytes, passphrase: str) -> int:
-        """Merge another device's export; an event known already is not added again. Returns events added."""
-        theirs = decode_events(open_export(exported, passphrase))
+        """Merge another device's export: what is known already is not added, what it spent counts. Events added."""
+        theirs = DeviceExport.decode(open_export(exported, passphrase))
         before = len(self.state.events)
-        state = self.change(lambda state: replace(state, events=merge(state.events, theirs)))
+        state = self.change(theirs.merged_into)
         return len(state.events) - before
 
     def show(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ServingError
-from federation.device.mixed_list import mixed_list
+from federation.device.mixed_list import MixedList, mixed_list
 from federation.device.reasons import POPULAR, Reason, mixed_reasons, reasons_for
 from federation.device.state import DeviceState, Event, OwnRows, add_event, known_columns
 from federation.device.vault.state_additions import Addition
@@ -49,9 +49,20 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class RecommendedRow:
+    """One row of a page: a category and its items, best first."""
+
+    category: str
+    items: tuple[Recommendation, ...]
+
+
+@dataclass(frozen=True)
 class Recommendations:
     """A list, best first.
 
+    placement: its name, "" for none. source: what it lists, another one than the placement's where that had nothing.
+    about: the item that it is about, as of because-you-viewed. rows: of source rows, a page instead of a list.
+    unknown_items: of context, cart and pins, those that the catalogue does not have.
     mode: "device" when nothing was sent, "profile" when the service saw the vector for one request, "cluster" when it
     saw cluster ids, "noised" when it saw a noised direction.
     fallback: "trend" when the trend alone ranked, for want of a profile or as asked, else None.
@@ -63,6 +74,11 @@ class Recommendations:
     mode: Mode
     fallback: Literal["trend"] | None
     unknown_exclude: tuple[str, ...]
+    unknown_items: tuple[str, ...] = ()
+    placement: str = ""
+    source: str = ""
+    about: str | None = None
+    rows: tuple[RecommendedRow, ...] = ()
 
     @property
     def item_ids(self) -> list[str]:
@@ -155,24 +171,10 @@ def rank(
     if asked.only is not None:
         asked.only.check(catalogue.shown)
         hidden = np.union1d(hidden, np.flatnonzero(~asked.only.mask(catalogue.shown))).astype(np.int32)
-    if isinstance(by, Personalized):
-        catalogue = replace(catalogue, config=by.config)
-    profile = profile_of(state, catalogue, now) if isinstance(by, Personalized | Mixed) else None
-    mixed, repeated, bonus = None, _NOTHING, _NO_BONUS
-    if isinstance(by, FixedList | GlobalProfile):
-        every = by.item_scores
-    elif profile is None:
-        every = score_without_profile(catalogue.table)
-    elif isinstance(by, Mixed):
-        allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
-        allowed[hidden] = False
-        mixed = mixed_list(by, _used(state, catalogue), now, "new" if new else "all", allowed)
-        every = mixed.scores
-    else:
-        every = score(catalogue.table, profile.vector[None], by.config.trend_weight)[0]
-        if by.config.repeat_weight > 0:
-            repeated, bonus = _bonus(state, catalogue, now)
-            every[repeated] += bonus
+    allowed = np.ones(catalogue.table.n_items, dtype=np.bool_)
+    allowed[hidden] = False
+    personal = personal_scores(state, catalogue, now, by=by, new=new, allowed=allowed)
+    every, profile, mixed = personal.scores, personal.profile, personal.mixed
     fallback = profile is None and not isinstance(by, GlobalProfile)
     if asked.diversity == 0:
         items, scores = best(every, top_k, hidden)
@@ -183,13 +185,53 @@ def rank(
     listed = _make_list(catalogue, items, scores, "device", fallback, unknown)
     if not asked.reasons:
         return listed
+    if isinstance(by, Personalized):
+        catalogue = replace(catalogue, config=by.config)
     reasons: Sequence[Reason | None] = [POPULAR if fallback else None] * len(items)
     if mixed is not None:
         reasons = mixed_reasons(catalogue, _used(state, catalogue), now, items, mixed)
     elif profile is not None:
-        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, repeated, bonus)
+        reasons = reasons_for(catalogue, _used(state, catalogue), now, items, personal.repeated, personal.bonus)
     items_with_reasons = (replace(item, reason=reason) for item, reason in zip(listed.items, reasons, strict=True))
     return replace(listed, items=tuple(items_with_reasons))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PersonalScores:
+    """What an arm says of every item for one device, (n_items,) float32, and what it was made of.
+
+    profile: None for nobody's. mixed: None for another arm than the mix. bonus: was added at the items `repeated`.
+    """
+
+    scores: npt.NDArray[np.float32]
+    profile: Profile | None
+    mixed: MixedList | None
+    repeated: npt.NDArray[np.int32]
+    bonus: npt.NDArray[np.float32]
+
+
+def personal_scores(
+    state: DeviceState, catalogue: Catalogue, now: int, *, by: TableArm, new: bool, allowed: npt.NDArray[np.bool_]
+) -> PersonalScores:
+    """Score all items by an arm for this device; without a profile by the trend.
+
+    allowed: (n_items,) bool, what may be listed. new: as rank.
+    """
+    if isinstance(by, FixedList | GlobalProfile):
+        return PersonalScores(by.item_scores, None, None, _NOTHING, _NO_BONUS)
+    config = by.config if isinstance(by, Personalized) else catalogue.config
+    profile = profile_of(state, replace(catalogue, config=config), now)
+    if profile is None:
+        return PersonalScores(score_without_profile(catalogue.table), None, None, _NOTHING, _NO_BONUS)
+    if isinstance(by, Mixed):
+        mixed = mixed_list(by, _used(state, catalogue), now, "new" if new else "all", allowed)
+        return PersonalScores(mixed.scores, profile, mixed, _NOTHING, _NO_BONUS)
+    repeated, bonus = _NOTHING, _NO_BONUS
+    every = score(catalogue.table, profile.vector[None], config.trend_weight)[0]
+    if config.repeat_weight > 0:
+        repeated, bonus = _bonus(state, replace(catalogue, config=config), now)
+        every[repeated] += bonus
+    return PersonalScores(every, profile, None, repeated, bonus)
 
 
 def join(
@@ -336,14 +378,21 @@ def _make_list(
     fallback: bool,
     unknown: tuple[str, ...],
 ) -> Recommendations:
-    rows = catalogue.shown[items.tolist()].select("item_id", "title", "category", "price").iter_rows()
     return Recommendations(
-        tuple(
-            Recommendation(item_id, float(value), title, category, price)
-            for (item_id, title, category, price), value in zip(rows, scores, strict=True)
-        ),
+        listed_items(catalogue, items, scores),
         catalogue.bundle_version,
         mode,
         "trend" if fallback else None,
         unknown,
+    )
+
+
+def listed_items(
+    catalogue: Catalogue, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]
+) -> tuple[Recommendation, ...]:
+    """Describe listed items (k,) with their scores (k,)."""
+    rows = catalogue.shown[items.tolist()].select("item_id", "title", "category", "price").iter_rows()
+    return tuple(
+        Recommendation(item_id, float(value), title, category, price)
+        for (item_id, title, category, price), value in zip(rows, scores, strict=True)
     )

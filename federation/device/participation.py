@@ -9,13 +9,16 @@ from pathlib import Path
 
 import httpx
 
+from federation.device.budget.take_back import take_back
 from federation.device.contribution import OwnHistory, training_vectors
 from federation.device.delivery import REPORTS, TASK, RetryPolicy
 from federation.device.device import Device
 from federation.device.ledger import LedgerEntry, PendingReport
+from federation.device.mixing.mix_contribution import is_mix_task, mix_vectors
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status, Step
 from federation.device.state import DeviceState, known_columns
+from federation.learning.mix_sum import SHARE_OF_ROUND, mix_sum_of
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.report_share import proof_error
@@ -23,6 +26,8 @@ from federation.protocol.messages import Purpose, Task
 from recsys.catalogue.catalogue import Catalogue
 
 LEAST_WAIT_S = 60
+_ROUNDING = 1e-9
+"""Of counts of fifths, against a cap."""
 
 
 def take_part(
@@ -45,10 +50,12 @@ def take_part(
     UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
-    target = TrainingRound(history_at)
-    reporter = Reporter(
-        device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now, on_step
-    )
+    draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
+
+    def before_asking(client: httpx.Client, at: int) -> None:
+        take_back(device, client, policy, retry, draws.waiting, at)
+
+    reporter = Reporter(device, TrainingRound(history_at), policy, token, draws, retry, now, on_step, before_asking)
     return reporter.report(service, ca)
 
 
@@ -87,13 +94,13 @@ class TrainingRound:
         account = state.participation
         if account.took_part_in(task.hash):
             return "took_part"
-        if account.count_since(0) >= policy.max_participations:
+        cost = _cost_of(task, at, account.judges)
+        if account.count_since(0) + cost.share > policy.max_participations + _ROUNDING:
             return "cap_reached"
         lately = account.count_since(at - policy.period_s, at + policy.period_s)  # beyond: entries of another clock
-        if policy.max_per_period and lately >= policy.max_per_period:
+        if policy.max_per_period and lately + cost.share > policy.max_per_period + _ROUNDING:
             return "period_full"
-        error = proof_error(task.plan, task.suite)
-        if account.epsilon(policy.delta, and_rho=rho_of(task.plan), and_proof_error=error) > policy.max_epsilon:
+        if account.epsilon(policy.delta, and_rho=cost.rho, and_proof_error=cost.proof_error) > policy.max_epsilon:
             return "budget_spent"
         return None
 
@@ -106,25 +113,45 @@ class TrainingRound:
     def contribution(
         self, device: Device, client: httpx.Client, task: Task, draws: DeviceRandomness, at: int
     ) -> Contribution:
-        """Compute and clip the device's update to one block, or only its figures if it measures only."""
+        """Compute and clip the device's update to one block, or only its figures if it measures only.
+
+        In a round of the mix it adds to the steps or to the guard, by a coin of its own; to the others zeros, which
+        tell nothing and cost nothing.
+        """
         state, catalogue = device.state, _catalogue_of(device, client, task)
-        coin = state.participation.measures_only
-        measures_only = draws.measures_only() if coin is None else coin
+        account = state.participation
+        measures_only = draws.measures_only() if account.measures_only is None else account.measures_only
         block = draws.block(task)
         events = known_columns(state.events, catalogue.items)
         history = OwnHistory(*events, at=at * 1_000_000 if self.history_at is None else self.history_at)
-        entry = LedgerEntry(task.hash, task.round, at, rho_of(task.plan), proof_error(task.plan, task.suite))
+        judges = account.judges
+        if is_mix_task(task):
+            judges = (measures_only or draws.judges()) if judges is None else judges
+            vectors = mix_vectors(history, catalogue, task, judges=judges)
+        else:
+            vectors = training_vectors(history, catalogue, task, block, measures_only=measures_only)
+        entry = _cost_of(task, at, judges, block)
 
         def charge(now: DeviceState, pending: PendingReport, come_back_at: int) -> DeviceState:
-            account = replace(now.participation, measures_only=measures_only)
-            return replace(now, participation=account.with_report(entry, pending, come_back_at))
+            decided = replace(now.participation, measures_only=measures_only, judges=judges)
+            return replace(now, participation=decided.with_report(entry, pending, come_back_at))
 
-        vectors = training_vectors(history, catalogue, task, block, measures_only=measures_only)
         return Contribution(block, vectors, charge)
 
     def settled(self, state: DeviceState, *, lost: bool) -> DeviceState:
         """Forget the report on its way; what it cost stays, lost or not."""
         return replace(state, participation=state.participation.without_report())
+
+
+def _cost_of(task: Task, at: int, judges: bool | None, block: int | None = None) -> LedgerEntry:
+    """Charge a report to a task. judges: None before the coin is thrown; then every sum of the mix may be meant."""
+    kind = mix_sum_of([part.name for part in task.plan.parts])
+    rho, error = rho_of(task.plan), proof_error(task.plan, task.suite)
+    if kind is None:
+        return LedgerEntry(task.hash, task.round, at, rho, error, block)
+    if judges is None or judges == (kind == "guard"):
+        return LedgerEntry(task.hash, task.round, at, rho, error, block, share=SHARE_OF_ROUND)
+    return LedgerEntry(task.hash, task.round, at, 0.0, error, block, share=0.0)
 
 
 def _catalogue_of(device: Device, client: httpx.Client, task: Task) -> Catalogue:

@@ -45,6 +45,7 @@ class DevicePolicy:
     suites: frozenset[Suite] = frozenset(Suite)
     plan: PrivacyPlan | None = None
     follows_log: bool = True
+    max_returned_per_period: int = 3
 
 
 def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Purpose.TRAINING) -> None:

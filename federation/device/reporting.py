@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time as clock
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.device.asking.client import service_client
+from federation.device.asking.logged_clusters import remember_head
 from federation.device.delivery import RetryPolicy, deliver, fetch_log_proof, fetch_task
 from federation.device.device import Device
 from federation.device.ledger import PendingReport
@@ -30,6 +31,9 @@ from federation.protocol.transport import is_loopback
 
 HOLDOUT_SHARE = 0.1
 """Chance that a device never trains and only measures; drawn once, by itself."""
+
+JUDGING_SHARE = 0.25
+"""Chance that a device judges the mix and never fits it; one that only measures always judges."""
 
 WINDOW_SHARE = 0.9
 """Of the time to a task's deadline, over which reports are spread; the rest is for trying again."""
@@ -69,10 +73,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class DeviceRandomness:
-    """A device's own chances. rounding: None is cryptographic randomness; a reproducible simulation gives its own."""
+    """A device's own chances.
+
+    judges: asked of one that does not only measure. rounding: None is cryptographic randomness; a reproducible
+    simulation gives its own.
+    """
 
     block: Callable[[Task], int] = draw_block
     measures_only: Callable[[], bool] = field(default=lambda: random.SystemRandom().random() < HOLDOUT_SHARE)
+    judges: Callable[[], bool] = field(
+        default=lambda: random.SystemRandom().random() < (JUDGING_SHARE - HOLDOUT_SHARE) / (1 - HOLDOUT_SHARE)
+    )
     rounding: np.random.Generator | None = None
     waiting: random.Random = field(default_factory=random.SystemRandom)
 
@@ -159,7 +170,10 @@ class ReportTarget(Protocol):
 
 @dataclass(frozen=True)
 class Reporter:
-    """One attempt of one device to report. now: seconds since 1970-01-01 UTC. on_step: told after each step."""
+    """One attempt of one device to report. now: seconds since 1970-01-01 UTC. on_step: told after each step.
+
+    before_asking: called, with the moment, before the service is asked for a task.
+    """
 
     device: Device
     target: ReportTarget
@@ -169,6 +183,7 @@ class Reporter:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     now: Callable[[], float] = clock.time
     on_step: Callable[[Step], None] = lambda _: None
+    before_asking: Callable[[httpx.Client, int], None] = lambda _, __: None
 
     def report(self, service: str | httpx.Client, ca: Path | None) -> Outcome:
         """Send one report, or finish sending the last one.
@@ -185,6 +200,7 @@ class Reporter:
         at, back = int(self.now()), self.target.come_back_at(self.device.state)
         if at < back <= at + self.policy.max_wait_s:  # a wait that no service could ask for is of another clock
             return Outcome("too_early", back)
+        self.before_asking(client, at)
         task = fetch_task(client, self.retry, self.draws.waiting, self.target.task_path, self.target.key)
         self.on_step("fetched")
         if isinstance(task, int):
@@ -213,15 +229,7 @@ class Reporter:
         seen = self.device.state.participation.log_head
         since = 0 if seen is None else seen.size
         proof = fetch_log_proof(client, self.retry, self.draws.waiting, task.task_id, since)
-        head = proof.check(task, self.policy.custodian_key, seen)
-
-        def remember(state: DeviceState) -> DeviceState:
-            held = state.participation.log_head
-            if held is not None and held.size >= head.size:
-                return state
-            return replace(state, participation=replace(state.participation, log_head=head))
-
-        self.device.change(remember)
+        remember_head(self.device, proof.check(task, self.policy.custodian_key, seen))
 
     def _store(self, client: httpx.Client, task: Task, token: bytes, at: int) -> None:
         """Compute, split and seal; then store bytes and charge, unless consent or cap were lost meanwhile."""

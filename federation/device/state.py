@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import bisect
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -30,13 +31,14 @@ Consent = Literal["nothing", "observe", "contribute"]
 FORMAT = 2
 """A vault of a higher one is refused. 1: ledger entries and messages as arrays; no `minor`."""
 
-MINOR = 2
+MINOR = 4
 """Rises with every field that is added, anywhere; a reader keeps what it does not know. 1: when an experiment's device
-is to come back. 2: what was named in mode cluster."""
+is to come back. 2: what was named in mode cluster. 3: which reports were taken back, where an answer of mode cluster
+lies. 4: an event's price and availability."""
 
 EXPORT_FORMAT = 1
 
-_EVENT = ("time", "item_id", "kind", "quantity")
+_EVENT = ("time", "item_id", "kind", "quantity", "price", "available")
 _OWN_ROWS = ("bundle_version", "item_id", "rows")
 _STATE = (
     *("format", "minor", "consent", "events", "own_rows", "catalogue", "participation", "clusters", "noise"),
@@ -48,7 +50,8 @@ _STATE = (
 class Event:
     """One thing the shopper did. time: µs since 1970 UTC; quantity: units, > 0.
 
-    unknown: fields of a newer program, as pairs of name and JSON; they make no other event of it.
+    price, available: of the item as the device's catalogue had it then, None where it had none; they make no other
+    event of it. unknown: fields of a newer program, as pairs of name and JSON; they make no other event of it.
     """
 
     time: int
@@ -56,6 +59,8 @@ class Event:
     kind: EventKind
     quantity: float = 1.0
     unknown: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    price: float | None = field(default=None, compare=False)
+    available: bool | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return "Event(…)"
@@ -227,6 +232,12 @@ def parse_consent(consent: str) -> Consent:
     raise ServingError(f"consent={consent!r}: must be one of {list(get_args(Consent))}")
 
 
+def seen_as(price: object, available: object) -> tuple[float | None, bool | None]:
+    """Read price and availability of an event; what is none of that is none."""
+    number = isinstance(price, (int, float)) and not isinstance(price, bool) and math.isfinite(price)
+    return float(price) if number else None, available if isinstance(available, bool) else None  # type: ignore[arg-type]
+
+
 def _time(event: Event) -> int:
     return event.time
 
@@ -238,6 +249,8 @@ def _columns(events: Iterable[Event]) -> dict[str, list[Any]]:
         "item_id": [event.item_id for event in rows],
         "kind": [int(event.kind) for event in rows],
         "quantity": [event.quantity for event in rows],
+        "price": [event.price for event in rows],
+        "available": [event.available for event in rows],
     }
 
 
@@ -252,8 +265,11 @@ def _events(columns: dict[str, list[Any]]) -> tuple[Event, ...]:
     unknown: list[tuple[tuple[str, str], ...]] = [()] * len(columns["time"])
     if more := unknown_fields(columns, _EVENT):
         unknown = [hashable(dict(zip(more, values, strict=True))) for values in zip(*more.values(), strict=True)]
-    rows = zip(columns["time"], columns["item_id"], columns["kind"], columns["quantity"], unknown, strict=True)
+    nothing = [None] * len(columns["time"])  # of before prices were kept
+    price, available = columns.get("price", nothing), columns.get("available", nothing)
+    known = (columns[name] for name in ("time", "item_id", "kind", "quantity"))
+    rows = zip(*known, unknown, price, available, strict=True)
     return tuple(
-        Event(int(time), str(item_id), EventKind(kind), float(quantity), rest)
-        for time, item_id, kind, quantity, rest in rows
+        Event(int(time), str(item_id), EventKind(kind), float(quantity), rest, *seen_as(price, available))
+        for time, item_id, kind, quantity, rest, price, available in rows
     )

@@ -29,21 +29,25 @@ def _event(event: Event) -> dict[str, Any]:
     """Show one event, with what a newer program noted of it, if anything."""
     unknown = {name: json.loads(value) for name, value in event.unknown}
     time, kind = iso(event.time), event.kind.name.lower()
-    return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity}
+    seen = {"price": event.price, "available": event.available}
+    shown = {name: value for name, value in seen.items() if value is not None}
+    return {**unknown, "time": time, "item_id": event.item_id, "kind": kind, "quantity": event.quantity, **shown}
 
 
 def show_state(state: DeviceState) -> dict[str, Any]:
     """Show what the vault holds.
 
+    participations_returned: reports that the custodian never answered, and so cost nothing but their proofs.
     epsilon: of the private sums, at δ = 1e-6; None once a sum had no noise. noised_epsilon: of the messages of mode
     noised, by basic composition; another guarantee of other messages, so the two are not one number.
-    cluster_answers: of a lifetime in mode cluster, and how many the default bound leaves. experiments: id, when the
-    shopper was exposed, the last window reported; the notes are what experiments may count.
+    cluster_answers: made in a lifetime of mode cluster, and how many the default bound leaves.
+    experiments: id, when the shopper was exposed, the last window reported; the notes are what experiments may count.
     """
     spent, pending = state.participation.epsilon(LEDGER_DELTA), state.participation.pending
     return {
         "own_rows": 0 if state.own_rows is None else len(state.own_rows.item_ids),
-        "participations": len(state.participation.entries),
+        "participations": state.participation.count_since(0),
+        "participations_returned": len(state.participation.returned),
         "epsilon": spent if np.isfinite(spent) else None,
         "noised_messages": state.noise.drawn,
         "noised_epsilon": state.noise.epsilon,

@@ -9,8 +9,8 @@ from data.errors import ServingError
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_TIME = 253_402_300_800_000_000  # µs; the end of the year 9999
-_OTHER_UNITS = range(10**8, 10**14)
-"""Numbers that are a date from 1973 on in seconds or milliseconds, and as microseconds a moment of 1970 to 1973."""
+_SECONDS, _MILLISECONDS = range(10**9, 3 * 10**9), range(10**12, 3 * 10**12)
+"""What a clock says from 2001 to 2065 in these units; as microseconds it is a moment of January 1970."""
 
 
 def micros(time: datetime | int | None) -> int:
@@ -21,8 +21,8 @@ def micros(time: datetime | int | None) -> int:
     if time is None:
         return clock.time_ns() // 1000
     if isinstance(time, int):
-        if time in _OTHER_UNITS:
-            unit, factor = ("seconds", 10**6) if time < 10**11 else ("milliseconds", 10**3)
+        if time in _SECONDS or time in _MILLISECONDS:
+            unit, factor = ("seconds", 10**6) if time in _SECONDS else ("milliseconds", 10**3)
             raise ServingError(
                 f"time={time}: looks like {unit} since 1970, but microseconds are expected: "
                 f"multiply by {factor:,}, or give a datetime with a time zone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -149,8 +149,11 @@ def compare_models(
     return ComparisonResult(evaluation, training, f"ndcg@{k}", mix)
 
 
-STRATEGY_OF: Mapping[str, Strategy] = {"local": "local", "fine_tune": "fine-tune"}
-"""Arms of a table that another strategy trains."""
+def strategy_of(name: str) -> Strategy:
+    """Choose the strategy that trains an arm's table; only `local` and `fine_tune` have one of their own."""
+    if name == "local":
+        return "local"
+    return "fine-tune" if name == "fine_tune" else "profile"
 
 
 def _arm(
@@ -161,8 +164,8 @@ def _arm(
     if name in ("personalized", "personalized_no_repeat"):
         repeat = name == "personalized"
         return arm_of(recipe.train.strategy, training.table, recipe.serve, name, mix=mix, repeat=repeat)
-    table, strategy = training.table, STRATEGY_OF.get(name, "profile")
-    if name in STRATEGY_OF:
+    table, strategy = training.table, strategy_of(name)
+    if strategy != "profile":
         table = train(log, replace(recipe.train, strategy=strategy, measure_every=0), seed=seed, now=now).table
     elif name in ("central", "ials"):
         central = recipe if name == "central" else replace(recipe, train=replace(recipe.train, intent=None))

@@ -13,10 +13,11 @@ from data.errors import DataError, FederationError
 from data.interactions import Interactions
 from data.log_statistics import LogStatistics, measure_log
 from federation.lab.folds import Folds
+from federation.lab.private_statistics import private_half_life, private_statistics
 from federation.lab.questions import PROTOCOLS, Protocol
 from federation.lab.recipes import RECIPES, Recipe
 from federation.lab.selection import cross_validate
-from recsys.evaluation.half_life import HALF_LIVES, choose_half_life
+from recsys.evaluation.half_life import HALF_LIVES, HalfLife, choose_half_life
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.trend import HALF_LIFE_DAYS
 
@@ -144,11 +145,16 @@ def _cohort(size: int, rounds: int, devices: int) -> int:
     return max(size, -(-PARTICIPATIONS * devices // max(rounds, 1)))
 
 
-def fitted(name: str, log: Interactions, statistics: LogStatistics | None = None) -> tuple[Recipe, tuple[str, ...]]:
-    """Fit a named recipe to the scale and the trend of a log; and say what was changed."""
+def fitted(
+    name: str, log: Interactions, statistics: LogStatistics | None = None, *, noise: float = 0.0
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Fit a named recipe to the scale and the trend of a log; and say what was changed.
+
+    noise: as of settle; the half-life is then not looked at here (recipes under a plan: with_private_half_life).
+    """
     base, known = RECIPES[name], measure_log(log) if statistics is None else statistics
     fits = scaled(base, known)
-    half_life = choose_half_life(log)
+    half_life = HalfLife(HALF_LIFE_DAYS, (0.0,) * len(HALF_LIVES), 0) if noise else choose_half_life(log)
     fits = replace(fits, train=replace(fits.train, trend_half_life=half_life.days))
     words = []
     for symbol, before, after in (
@@ -170,6 +176,15 @@ def fitted(name: str, log: Interactions, statistics: LogStatistics | None = None
     return fits, tuple(words)
 
 
+def with_private_half_life(private: Recipe, log: Interactions, now: int, *, seed: int) -> Recipe:
+    """Give a recipe under a plan the half-life that private sums choose; one without a plan as it is."""
+    plan = private.train.privacy
+    if plan is None or not plan.private:
+        return private
+    days = private_half_life(log, now, plan.noise_multiplier, seed=seed)
+    return replace(private, train=replace(private.train, trend_half_life=days))
+
+
 @dataclass(frozen=True)
 class Settled:
     """A recipe for a log. name: the named recipe it is made of; participations: of a device in trying, at most."""
@@ -182,17 +197,24 @@ class Settled:
 
 
 def settle(
-    log: Interactions, *, seed: int = 0, validate: bool = True, on_step: Callable[[], None] | None = None
+    log: Interactions,
+    *,
+    seed: int = 0,
+    validate: bool = True,
+    noise: float = 0.0,
+    on_step: Callable[[], None] | None = None,
 ) -> Settled:
     """Choose the recipe of a log; near a boundary by federated cross-validation of what fits, on this log alone.
 
-    validate: False takes the best fit near a boundary too, for a log of which what follows is to stay unseen. on_step:
-    told after each table of the validation. What is too small to be validated gets the best fit.
+    validate: False takes the best fit near a boundary too, for a log of which what follows is to stay unseen. noise:
+    the noise multiplier of a training round under a privacy plan; what the log is comes from a private sum then, and
+    nothing is validated, for that would cost rounds. on_step: told after each table of the validation. What is too
+    small to be validated gets the best fit.
     """
-    statistics = measure_log(log)
+    statistics = private_statistics(log, noise, seed=seed) if noise else measure_log(log)
     defaults = choose_defaults(statistics)
-    tried = defaults.tried if validate else defaults.tried[:1]
-    recipes = {name: fitted(name, log, statistics) for name in tried}
+    tried = defaults.tried if validate and not noise else defaults.tried[:1]
+    recipes = {name: fitted(name, log, statistics, noise=noise) for name in tried}
     chosen, reasons, participations = defaults.recipe, defaults.reasons, 0
     if len(recipes) > 1:
         names = {recipe: name for name, (recipe, _) in recipes.items()}

@@ -9,12 +9,15 @@ import numpy as np
 import polars as pl
 
 from data.dataset import Dataset
+from data.interactions import EventKind, Interactions
 from federation.lab.mixing import participations_of
 from federation.lab.recipes import Recipe
 from federation.simulation.learning_curve import last_rounds, mean_holdout, rounds_of
 from federation.simulation.training import Training
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.content import ContentMap
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
+from recsys.lists.placements.surface_tables import SurfaceTables, build_surface_tables
 from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE, ItemTable
 
@@ -31,6 +34,17 @@ def privacy_words(training: Training, mix: MixModel | None = None) -> str:
         f"simulated: all updates in one process, sums with the noise of a live round; live it would be "
         f"epsilon={spent['epsilon']:.3g}, delta={spent['delta']:.1g} for an installation"
     )
+
+
+def shipped_surfaces(log: Interactions, recipe: Recipe, catalogue: pl.DataFrame) -> SurfaceTables | None:
+    """Build the tables of surfaces that a bundle of a log ships; None where nothing was bought, or under a plan.
+
+    They are exact counts: pairs of items have no private sum yet, so under a privacy plan there are none.
+    """
+    plan = recipe.train.privacy
+    if (plan is not None and plan.private) or not (log.kind == EventKind.PURCHASE).any():
+        return None
+    return build_surface_tables(log, catalogue["category"] if "category" in catalogue.columns else None)
 
 
 def place_unmet(table: ItemTable, dataset: Dataset) -> ItemTable:
@@ -57,6 +71,8 @@ def publish(
     *,
     now: int,
     mix: MixModel | None = None,
+    surfaces: SurfaceTables | None = None,
+    placements: Placements = NO_PLACEMENTS,
     selection_participations: int = 0,
     overwrite: bool = False,
 ) -> Bundle:
@@ -88,5 +104,7 @@ def publish(
             "holdout_ndcg": None if np.isnan(holdout_ndcg) else holdout_ndcg,
         },
         mix=mix,
+        surfaces=surfaces,
+        placements=placements,
         overwrite=overwrite,
     )

@@ -18,6 +18,7 @@ from data.errors import FederationError, OwnshelfError
 from data.interactions import Interactions
 from data.strict import read_strictly
 from federation.lab.defaults import fitted, settle
+from federation.lab.private_statistics import private_statistics
 from federation.lab.recipes import RECIPES, Recipe, recipe
 from federation.simulation.training import TrainConfig
 from recsys.model.profile_config import ProfileConfig, finite
@@ -82,18 +83,20 @@ def read_recipe(path: Path) -> RecipeFile:
         raise FederationError(f"{path}: {error}") from None
 
 
-def find_recipe(word: str, log: Interactions, *, seed: int = 0, validate: bool = True) -> RecipeFile:
+def find_recipe(
+    word: str, log: Interactions, *, seed: int = 0, validate: bool = True, noise: float = 0.0
+) -> RecipeFile:
     """Find the recipe that a command was given: `auto` for the one that fits the log, a name, or a file.
 
     A named recipe comes on the scale of the log (federation/lab/defaults.py), a file's is as it stands. The reasons are
-    in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate: of the validation near a
-    boundary, as in defaults.settle.
+    in about["reasons"]. log: what may be looked at, nothing of a test. seed, validate, noise: as in defaults.settle.
     """
     if word == "auto":
-        settled = settle(log, seed=seed, validate=validate)
+        settled = settle(log, seed=seed, validate=validate, noise=noise)
         return RecipeFile(settled.name, settled.recipe, settled.participations, {"reasons": list(settled.reasons)})
     if word in RECIPES:
-        fits, words = fitted(word, log)
+        statistics = private_statistics(log, noise, seed=seed) if noise else None
+        fits, words = fitted(word, log, statistics, noise=noise)
         return RecipeFile(word, fits, about={"reasons": list(words)})
     if Path(word).is_file():
         return read_recipe(Path(word))

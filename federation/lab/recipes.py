@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from data.errors import FederationError
-from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.privacy_plan import PrivacyPlan, least_noise
 from federation.learning.taste_update import PRIVATE_CLIPS
 from federation.simulation.training import TrainConfig
 from recsys.model.intent_config import IntentConfig
@@ -65,8 +65,31 @@ RECIPES: dict[str, Recipe] = {
 MIX_PARTICIPATIONS = 1
 """Cost of the mix's sums to an installation, in training rounds: their noise is larger by as much."""
 
+TABLE_PARTICIPATIONS = 1
+"""What popularity, statistics and the choice of a half-life cost together (federation/learning/table_sum.py)."""
+
+PAIR_PARTICIPATIONS, PAIR_DEVICES = 1, 100_000
+"""What the sum of pairs costs, and how many devices it takes to say anything (docs/mix.md)."""
+
 PRIVATE_ROUNDS = 4
 """Of each part."""
+
+
+def private_participations(base: Recipe, n_devices: int) -> int:
+    """Count the participations of an installation in all sums of a recipe under a plan."""
+    parts = 1 if base.train.trained_intent is None else 2
+    mixed = 0 if base.mix is None else MIX_PARTICIPATIONS + (PAIR_PARTICIPATIONS if n_devices >= PAIR_DEVICES else 0)
+    return PRIVATE_ROUNDS * parts + TABLE_PARTICIPATIONS + mixed
+
+
+def sums_pairs(private: Recipe) -> bool:
+    """Tell whether a recipe under a plan asks for pairs of items; its cohort is everybody."""
+    return private.mix is not None and private.train.cohort_size >= PAIR_DEVICES
+
+
+def statistics_noise(epsilon: float, delta: float) -> float:
+    """Compute the noise multiplier of the statistics that choose a recipe: enough for the one with the most sums."""
+    return least_noise(epsilon, delta, max(private_participations(base, PAIR_DEVICES) for base in RECIPES.values()))
 
 
 def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> Recipe:
@@ -75,13 +98,14 @@ def privately(base: Recipe, *, epsilon: float, delta: float, n_devices: int) -> 
     Every device is in each of a few rounds of every part, since noise is per sum.
 
     epsilon: of one installation's whole life under the plan, at delta: of the rounds of the taste and, where the recipe
-    has one, of as many of the intent; the sums of the mix count as one round more. n_devices: that are expected.
+    has one, of as many of the intent; the sums of the mix count as one round more, those of popularity, statistics and
+    half-life as another, and so does that of pairs of items, where it is asked for. n_devices: that are expected.
     """
     cohort = max(n_devices, 2)
     intent = base.train.trained_intent
     if intent is not None:
         intent = replace(intent, rounds=PRIVATE_ROUNDS, cohort_size=cohort, max_participations=PRIVATE_ROUNDS)
-    rounds = PRIVATE_ROUNDS * (1 if intent is None else 2) + (0 if base.mix is None else MIX_PARTICIPATIONS)
+    rounds = private_participations(base, n_devices)
     plan = PrivacyPlan.calibrated(
         epsilon,
         delta,

@@ -18,6 +18,7 @@ from typing import Any
 
 from data.errors import FederationError
 from data.strict import read_strictly
+from federation.learning.mix_sum import NOISE_OF_MIX, MixSum, mix_parts
 from federation.learning.taste_update import Clips
 from federation.learning.training_sum import training_plan
 from federation.private_sum.plan import Part, SumPlan
@@ -89,17 +90,20 @@ class PrivacyPlan:
         """ε of one installation's whole life under this plan, at delta; inf with privacy off."""
         return self.epsilon_after(self.max_participations)
 
-    def epsilon_after(self, participations: int, proof_error: float = 0.0) -> float:
+    def epsilon_after(self, participations: int, proof_error: float = 0.0, returned: int = 0) -> float:
         """Compute ε of one installation that took part so many times: 0 of none, inf with privacy off.
 
-        proof_error: what each verified report takes of δ.
+        proof_error: what each verified report takes of δ. returned: reports that were never answered, beside those.
         """
-        left = self.delta - participations * proof_error
+        left = self.delta - (participations + returned) * proof_error
         return epsilon_of_noise(self.noise_multiplier, participations, left) if left > 0 else math.inf
 
-    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0) -> float:
-        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it."""
-        return self.epsilon_after(min(rounds, self.max_participations), proof_error)
+    def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0, unanswered: int = 0) -> float:
+        """Compute ε of the installation that was asked most after so many rounds: its cap bounds it.
+
+        unanswered: further rounds, of which nothing but the proofs of their reports costs anything.
+        """
+        return self.epsilon_after(min(rounds, self.max_participations), proof_error, unanswered)
 
     def sum_plan(self, n_block: int, dim: int, trained: str = "taste", *, verified: bool = False) -> SumPlan:
         """Plan a round's sums over blocks of n_block items: σ is the least integer with σ² ≥ z²·Δ².
@@ -110,18 +114,20 @@ class PrivacyPlan:
         """
         bounds = {"min_reports": self.min_reports, "max_reports": self.max_reports}
         parts = training_plan(n_block, dim, self.clips, **bounds, trained=trained).parts
-        while True:
-            quiet = SumPlan(parts, **bounds, sigma=0)
-            sigma = least_sigma(self.noise_multiplier, quiet.sensitivity_squared)
-            try:
-                plan = replace(quiet, sigma=sigma)
-                if verified:
-                    proof_plan(plan)
-                return plan
-            except PlanRefused:
-                if min(part.clip_norm * part.scale for part in parts) < 1.0:
-                    raise
-                parts = tuple(_coarser(part) for part in parts)
+        return noised_plan(parts, self.noise_multiplier, **bounds, verified=verified)
+
+    def mix_plan(self, kind: MixSum, n_features: int, *, verified: bool = False) -> SumPlan:
+        """Plan a sum of the mix, of which mix_sum.STEPS together cost as much as one training round.
+
+        A device adds to the steps or to the guard, never to both.
+        """
+        return noised_plan(
+            mix_parts(kind, n_features),
+            self.noise_multiplier * NOISE_OF_MIX,
+            min_reports=self.min_reports,
+            max_reports=self.max_reports,
+            verified=verified,
+        )
 
     @staticmethod
     def calibrated(
@@ -191,6 +197,26 @@ class PrivacyPlan:
         if missing := [name for name, value in asdict(plan).items() if name not in raw and value is not None]:
             raise PlanRefused(f"plan.{missing[0]}: is missing")
         return plan
+
+
+def noised_plan(
+    parts: tuple[Part, ...], z: float, *, min_reports: int, max_reports: int, verified: bool = False
+) -> SumPlan:
+    """Plan a sum of these parts with the noise multiplier z, scales halved until sums, noise and proofs fit.
+
+    One report is 1/(2z²)-zCDP. Raises PlanRefused where nothing fits.
+    """
+    while True:
+        try:
+            quiet = SumPlan(parts, min_reports, max_reports, sigma=0)
+            plan = replace(quiet, sigma=least_sigma(z, quiet.sensitivity_squared))
+            if verified:
+                proof_plan(plan)
+            return plan
+        except PlanRefused:
+            if min(part.clip_norm * part.scale for part in parts) < 1.0:
+                raise
+            parts = tuple(_coarser(part) for part in parts)
 
 
 def least_sigma(z: float, sensitivity_squared: int) -> int:

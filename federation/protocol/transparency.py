@@ -1,7 +1,8 @@
 """What a custodian's public log holds, and what a device checks in it before it takes part.
 
-Entries are the plan, every bundle hash under its version, and every task, as they are signed. A bundle or a task made
-for one victim is then either in the log, where anybody sees it, or refused by the victim.
+Entries are the plan, the hash of every bundle and clusters file under its version, and every task, as they are signed;
+and of each block of a task that it was answered, or that it never will be. A bundle or a task made for one victim is
+then either in the log, where anybody sees it, or refused by the victim.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from federation.private_sum.encoding import Reader, encode_sized, u32, u64
+from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import frame_fields
 from federation.protocol.merkle_log import (
     HASH_BYTES,
@@ -21,7 +23,8 @@ from federation.protocol.merkle_log import (
     check_inclusion,
     leaf_hash,
 )
-from federation.protocol.messages import MAX_TASK_BYTES, Task
+from federation.protocol.messages import ID, MAX_ID_CHARS, MAX_TASK_BYTES, Task
+from federation.protocol.no_answer import NoAnswer
 
 PROOF_MAGIC = b"OSP1"
 MAX_HASHES = 64
@@ -34,7 +37,10 @@ class EntryKind(StrEnum):
 
     PLAN = "plan"
     BUNDLE = "bundle"
+    CLUSTERS = "clusters"
     TASK = "task"
+    ANSWER = "answer"
+    NO_ANSWER = "no-answer"
 
 
 def plan_entry(plan_json: str) -> bytes:
@@ -48,9 +54,39 @@ def bundle_entry(task: Task) -> bytes:
     return frame_fields(EntryKind.BUNDLE.encode(), task.purpose.value, version, task.bundle_hash)
 
 
+def clusters_to_bytes(version: str, content_hash: bytes) -> bytes:
+    """Encode what the service asks to be logged of a clusters file."""
+    return encode_sized(version.encode("ascii")) + content_hash
+
+
+def clusters_of_bytes(data: bytes) -> tuple[str, bytes]:
+    """Decode version and content hash. Raises TaskRefused."""
+    read = Reader(memoryview(data), TaskRefused)
+    version, content_hash = read.text("bundle_version", MAX_ID_CHARS), read.take("clusters hash", HASH_BYTES)
+    read.end()
+    if not ID.fullmatch(version):
+        raise TaskRefused(f"bundle_version={version!r}: must match {ID.pattern}")
+    return version, content_hash
+
+
+def clusters_entry(version: str, content_hash: bytes) -> bytes:
+    """Record that the clusters file of a bundle's version has this content hash and never another."""
+    return frame_fields(EntryKind.CLUSTERS.encode(), version.encode("ascii"), content_hash)
+
+
 def task_entry(task: Task) -> bytes:
     """Record that the custodian signed this task."""
     return frame_fields(EntryKind.TASK.encode(), task.to_bytes())
+
+
+def answer_entry(task_hash: bytes, block: int, batch_digest: bytes) -> bytes:
+    """Record that a block of a task was answered, once and for this batch."""
+    return frame_fields(EntryKind.ANSWER.encode(), task_hash, u32(block), batch_digest)
+
+
+def no_answer_entry(statement: NoAnswer) -> bytes:
+    """Record that a round is closed, and which of its blocks got no answer."""
+    return frame_fields(EntryKind.NO_ANSWER.encode(), statement.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -63,7 +99,7 @@ class SeenHead:
 
 @dataclass(frozen=True)
 class LogProof:
-    """That a task is in the log of a signed head, and that this log begins with an earlier one of size since."""
+    """That an entry is in the log of a signed head, and that this log begins with an earlier one of size since."""
 
     head: LogHead
     index: int
@@ -72,12 +108,16 @@ class LogProof:
     consistency: tuple[bytes, ...]
 
     def check(self, task: Task, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
+        """Check the proof of a task's entry, as check_entry does."""
+        return self.check_entry(task_entry(task), custodian_key, seen)
+
+    def check_entry(self, entry: bytes, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
         """Check the proof and return the head to remember.
 
-        Raises LogRefused unless the task is in a log that goes on from the one seen before.
+        Raises LogRefused unless the entry is in a log that goes on from the one seen before.
         """
         self.head.check(custodian_key)
-        check_inclusion(leaf_hash(task_entry(task)), self.index, self.head.size, self.head.root, self.inclusion)
+        check_inclusion(leaf_hash(entry), self.index, self.head.size, self.head.root, self.inclusion)
         if seen is not None:
             if self.since != seen.size:
                 raise LogRefused(f"consistency: is from size {self.since}, must be from {seen.size}")

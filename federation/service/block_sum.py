@@ -13,7 +13,7 @@ from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
 from federation.service.intake.report_store import StoredReport
-from federation.service.intake.share_files import ShareFolder, ShareLocation, ShareLost
+from federation.service.intake.share_files import ShareLocation, ShareLost, ShareStorage
 from federation.service.round_store import StoredSum
 from federation.service.summing import seed_of, sum_of
 from federation.storage.crash_points import crash_point
@@ -38,13 +38,25 @@ class Custodian(Protocol):
         """Prove that a task is in its public log. Raises ForeignTask and LogRefused."""
         ...
 
+    def log_clusters(self, version: str, content_hash: bytes) -> None:
+        """Log the hash of a version's clusters file. Raises TaskRefused for a second one of a version."""
+        ...
+
+    def clusters_proof(self, version: str, since: int) -> bytes:
+        """Prove that a version's clusters file is in its public log. Raises ForeignTask and LogRefused."""
+        ...
+
+    def no_answer(self, task_id: str) -> bytes:
+        """State which blocks of a closed round it never answered. Raises ForeignTask; RoundOpen before."""
+        ...
+
     def close(self, task_id: str) -> None:
         """Destroy the round's key. Raises ForeignTask for a task it never signed."""
         ...
 
 
 def sum_block(
-    task: Task, block: int, reports: list[StoredReport], folder: ShareFolder, custodian: Custodian
+    task: Task, block: int, reports: list[StoredReport], folder: ShareStorage, custodian: Custodian
 ) -> StoredSum:
     """Sum a block's reports; NOT_SUMMED when they are too few, a share is lost, or just this batch is refused.
 
@@ -63,12 +75,12 @@ def sum_block(
     shares = _Shares(folder, task, {report.report_id: report.place for report in reports})
     try:
         return StoredSum(len(answer.counted), len(reports) - len(answer.counted), sum_of(task, shares, answer))
-    except ShareLost as error:  # no sum, but the custodian has counted the reports
+    except ShareLost as error:  # it was there when the custodian was asked; the reports are counted, and not summed
         log.error("task_id=%s block=%d: not summed (%s)", task.task_id, block, error)
         return NOT_SUMMED
 
 
-def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFolder) -> Batch:
+def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareStorage) -> Batch:
     """Build the question to the custodian. Shares are read, one at a time, only where proofs have to be opened.
 
     A report whose share is lost, or is none, is left out.
@@ -89,12 +101,16 @@ def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareFol
 class _Shares(Mapping[bytes, bytes]):
     """Shares by report id, read when asked for: one at a time in memory."""
 
-    folder: ShareFolder
+    folder: ShareStorage
     task: Task
     places: dict[bytes, ShareLocation] = field(repr=False)
 
     def __getitem__(self, report_id: bytes) -> bytes:
         return self.folder.read(self.task.task_id, self.places[report_id], share_bytes(self.task.plan, self.task.suite))
+
+    def __contains__(self, report_id: object) -> bool:
+        """Tell whether a share has a place, without reading it."""
+        return report_id in self.places
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.places)

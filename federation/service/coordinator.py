@@ -7,6 +7,8 @@ process advances rounds; any number take reports.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import random
 import secrets
 from functools import partial
@@ -17,10 +19,13 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import FederationError, ModelError, ReportRejected
 from federation.learning.item_step import item_step
+from federation.learning.mix_step import next_sum
 from federation.learning.plausibility import plausible
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.learning.round_plan import NO_ITEMS
 from federation.learning.training_sum import round_sums
-from federation.protocol.messages import MAX_ID_CHARS, Task, blocks_of, max_report_bytes
+from federation.protocol.messages import MAX_ID_CHARS, Task, max_report_bytes
+from federation.protocol.no_answer import MAX_NO_ANSWERS, no_answers_to_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
 from federation.protocol.report_tokens import Tokens
 from federation.service.block_sum import Custodian
@@ -28,6 +33,8 @@ from federation.service.bundle_lineage import BundleLineage
 from federation.service.intake.intake import Intake, IntakeRound
 from federation.service.intake.report_store import Status
 from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_objects import ShareObjects
+from federation.service.mix_rounds import is_mix_round, mix_after, mix_record, mix_round_plan, table_round
 from federation.service.releases import Release
 from federation.service.round_machine import RoundMachine
 from federation.service.round_record import round_record, words_of
@@ -36,8 +43,12 @@ from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
 from federation.storage.change_log import UNSIGNED, Reason
 from federation.storage.crash_points import crash_point
+from federation.storage.objects import Objects
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import intent_config, training_config
+
+SHARES = "shares"
+log = logging.getLogger("ownshelf.federation")
 
 
 class Coordinator:
@@ -54,23 +65,28 @@ class Coordinator:
         *,
         custodian_key: bytes,
         app: str = "shop",
+        patience_s: float = math.inf,
+        objects: Objects | None = None,
     ) -> None:
         """folder: for bundles, step states and shares. custodian_key: what its tasks must be signed with.
 
-        app: whose bundles are trained, and of whose devices alone reports are taken.
+        app: whose bundles are trained, and of whose devices alone reports are taken. patience_s: as of RoundMachine.
+        objects: where they are instead, for several hosts; the folder then holds this host's copies of bundles.
         """
         self._app = app
         self.store, self.plan, self.settings = store, plan, settings
-        shares = ShareFolder(folder / "shares")
-        self.machine = RoundMachine(store, shares, custodian, custodian_key)
-        self._line = BundleLineage(folder)
+        shares = ShareFolder(folder / SHARES) if objects is None else ShareObjects(objects, SHARES)
+        self.machine = RoundMachine(store, shares, custodian, custodian_key, patience_s)
+        self._line = BundleLineage(folder, objects)
         self._newest: StoredRound | None = None
+        self._logged: set[str] = set()
         self.intake = Intake(
             store.reports,
             shares,
             tokens,
             round_of=self._round_of,
             issuer_reports=settings.issuer_reports,
+            look=self.refresh,
         )
         self.refresh()
 
@@ -80,7 +96,7 @@ class Coordinator:
         active = self.store.releases.active()
         if active is None:
             with contextlib.suppress(IntegrityError):  # another process began it
-                self.store.releases.first(bundle.version, str(folder.absolute()), now)
+                self.store.releases.first(bundle.version, self._line.first(folder, bundle.version), now)
         elif bundle.name != self._line.bundle(active).name:
             raise FederationError(f"bundle {bundle.name}: the store's rounds are of {self._line.bundle(active).name}")
 
@@ -96,6 +112,10 @@ class Coordinator:
         """Read the open round's task."""
         newest = self._newest
         return newest.task if newest is not None and newest.state is RoundState.OPEN else None
+
+    def no_answers(self) -> bytes:
+        """Encode the custodian's newest statements of what it never answered, the same bytes for every device."""
+        return no_answers_to_bytes(self.store.no_answers(MAX_NO_ANSWERS))
 
     def max_report_bytes(self) -> int:
         """Bound the bytes of a report to any round under these settings."""
@@ -139,6 +159,7 @@ class Coordinator:
         error, and cost devices ε once more. Raises only what the store raises.
         """
         self.machine.clean(now)
+        self.machine.attempts.run("clusters", now, partial(self.machine.errands.run, "clusters", self._log_clusters))
         moved = self.machine.advance_all(now, is_full=self._is_full, finish=self._finish)
         if not moved:
             moved = self.machine.attempts.run("next round", now, partial(self._start_if_due, now))
@@ -155,29 +176,37 @@ class Coordinator:
         self.refresh()
         return chosen
 
+    def busy(self) -> bool:
+        """Check if the custodian is being asked for something."""
+        return self.machine.errands.busy()
+
     def stop(self) -> None:
         """Commit what is waiting."""
         self.intake.stop()
 
     def start_round(self, now: int) -> None:
-        """Draft a round on the active bundle. Raises FederationError without one or for impossible settings."""
+        """Draft a round on the active bundle: of its table, or once that is trained of its mix.
+
+        Raises FederationError without a bundle, for impossible settings, or when nothing is left to learn.
+        """
         release, newest = self.store.releases.active(), self.store.newest()
         if release is None:
             raise FederationError("bundles: there is none to start from")
-        table = self._line.bundle(release).table
-        rows = min(self.settings.block_items, table.n_items)
-        number = 0 if newest is None else newest.number + 1
+        bundle, verified = self._line.bundle(release), self.settings.suite.verified
+        if release.steps < self.settings.rounds:
+            learns, blocks, plan = "training", *table_round(bundle.table, self.plan, self.settings)
+        else:
+            learns, blocks, plan = "mix", (NO_ITEMS,), mix_round_plan(bundle.mix, self.plan, verified=verified)
+        number = self.store.next_number()
         deadline = now + self.settings.window_s
         lasted = 0 if newest is None or newest.finished_at is None else newest.finished_at - newest.opened_at
         draft = Task(
-            task_id=f"training-{number}-{secrets.token_hex(4)}",
+            task_id=f"{learns}-{number}-{secrets.token_hex(4)}",
             round=number,
             bundle_version=release.version,
             bundle_hash=self._line.catalogue_hash(release),
-            blocks=blocks_of(table.n_items, rows),
-            plan=self.plan.sum_plan(
-                rows, table.rows_of(table.trained).shape[1], table.trained, verified=self.settings.suite.verified
-            ),
+            blocks=blocks,
+            plan=plan,
             suite=self.settings.suite,
             round_public_key=b"",
             deadline=deadline,
@@ -196,7 +225,10 @@ class Coordinator:
         newest, active = self.store.newest(), self.store.releases.active()
         if newest is not None and (newest.finished_at is None or now < newest.finished_at + self.settings.pause_s):
             return False
-        if active is None or active.steps >= self.settings.rounds or self.machine.budget_spent:
+        if active is None or self.machine.budget_spent:
+            return False
+        trained = active.steps >= self.settings.rounds
+        if trained and not (self.settings.mix and next_sum(self._line.bundle(active).mix)):
             return False
         self.start_round(now)
         return True
@@ -224,6 +256,13 @@ class Coordinator:
         }
         if not believed:
             return self.machine.fail(round_, f"none of {len(summed)} sums can be of honest reports", now)
+        if is_mix_round(task):
+            mix = mix_after(bundle, task, stored[0])
+            self._line.keep_step(round_.task_id, state)  # the table stays as it is
+            self.store.stepped(
+                round_.task_id, mix_record(task, mix, stored[0], self.plan, spent=self.store.spent_rounds())
+            )
+            return True
         n_items, width = state.item_embeddings.shape
         n_block = max(block.stop - block.start for block in task.blocks)
         sums = round_sums(task.plan, believed, n_items=n_items, n_block=n_block, dim=width)
@@ -234,12 +273,21 @@ class Coordinator:
             return self.machine.fail(round_, "the sums moved items to where no number is", now)
         self._line.keep_step(round_.task_id, after)
         crash_point("step written")
+        missing = [block for block in range(len(task.blocks)) if block not in summed]
+        taken = self.store.reports.count(round_.task_id)
+        if missing:
+            log.warning(
+                "task_id=%s: goes on without blocks %s, which have no sum; %d of %d reports are in it",
+                *(round_.task_id, ", ".join(map(str, missing)), round_.counted, taken),
+            )
         record = round_record(
             task,
             sums,
             self.plan,
             blocks=len(believed),
             discarded=len(summed) - len(believed),
+            missing=len(missing),
+            taken=taken,
             counted=round_.counted,
             broken=sum(block_sum.broken for block_sum in stored.values()),
             step=step,
@@ -252,10 +300,11 @@ class Coordinator:
     def _publish(self, round_: StoredRound, now: int) -> bool:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
-        until = round_.task.deadline * 1_000_000  # µs: no report can hold a later event
+        task = round_.task
+        training = {"round": record, "until": task.deadline * 1_000_000}  # µs: no report can hold a later event
         try:
-            training = {"round": record, "until": until}
-            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), training)
+            mix = mix_after(base, task, self.store.sums(round_.task_id)[0]) if is_mix_round(task) else None
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), training, mix)
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
         crash_point("bundle written")
@@ -263,6 +312,17 @@ class Coordinator:
         crash_point("round published")
         self._forget_old()
         return True
+
+    def _log_clusters(self) -> bool:
+        """Have the clusters file of the active bundle logged, before a device asks whether it is."""
+        active = self.store.releases.active()
+        if active is None or active.version in self._logged:
+            return False
+        content_hash = self._line.bundle(active).clusters_hash
+        if content_hash is not None:
+            self.machine.custodian.log_clusters(active.version, bytes.fromhex(content_hash))
+        self._logged.add(active.version)
+        return False
 
     def _forget_old(self) -> None:
         releases, active = self.store.releases.all(), self.store.releases.active()

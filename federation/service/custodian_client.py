@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, SignatureRefused, check_answer, sign_request
+from federation.protocol.transparency import clusters_to_bytes
 from federation.protocol.transport import check_address, pinned_context
 
 ERRORS: dict[str, type[FederationError]] = {
@@ -105,8 +107,31 @@ class CustodianClient:
         Raises ForeignTask, LogRefused for an unknown size, CustodianUnreachable at once: whoever waits for it may ask
         again.
         """
+        return self._get(f"/v1/log/proofs/{task_id}?since={since}")
+
+    def log_clusters(self, version: str, content_hash: bytes) -> None:
+        """Have the hash of a version's clusters file logged. Raises TaskRefused for a second one of a version."""
+        self._ask("/v1/clusters", clusters_to_bytes(version, content_hash))
+
+    def clusters_proof(self, version: str, since: int) -> bytes:
+        """Fetch a LogProof (bytes) of a version's clusters file, as log_proof does of a task."""
+        return self._get(f"/v1/log/clusters/{version}?since={since}")
+
+    def no_answer(self, task_id: str) -> bytes:
+        """Fetch the NoAnswer (bytes) of a closed round, its signature unchecked. Raises ForeignTask for an unknown one.
+
+        CustodianUnreachable and FederationError as of log_proof: asking again later is safe.
+        """
+        return self._get(f"/v1/rounds/{task_id}/no-answer")
+
+    def close(self, task_id: str) -> None:
+        """Have the round's key destroyed. Raises ForeignTask for a task the custodian does not know."""
+        self._ask(f"/v1/rounds/{task_id}/close", b"")
+
+    def _get(self, path: str) -> bytes:
+        """Fetch what anybody may fetch, once."""
         try:
-            response = self._http.get(f"/v1/log/proofs/{task_id}", params={"since": since}, follow_redirects=False)
+            response = self._http.get(path, follow_redirects=False)
         except httpx.TransportError as error:
             raise CustodianUnreachable(f"custodian: cannot be asked ({type(error).__name__})") from None
         if response.status_code >= 500:
@@ -115,9 +140,13 @@ class CustodianClient:
             raise _error(response)
         return response.content
 
-    def close(self, task_id: str) -> None:
-        """Have the round's key destroyed. Raises ForeignTask for a task the custodian does not know."""
-        self._ask(f"/v1/rounds/{task_id}/close", b"")
+    def time(self) -> float | None:
+        """Ask for the custodian's time, seconds since 1970-01-01 UTC, to half a second; None when it does not say."""
+        try:
+            said = self._http.get("/healthz", follow_redirects=False).headers["date"]
+            return parsedate_to_datetime(said).timestamp() + 0.5
+        except (httpx.TransportError, KeyError, ValueError, TypeError):
+            return None
 
     def _ask(self, path: str, body: bytes) -> bytes:
         give_up, wait = time.monotonic() + self.patience_s, FIRST_WAIT_S

@@ -5,10 +5,10 @@ One process advances windows; any number take reports.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from functools import partial
-from pathlib import Path
 
 from federation.learning.experiment_sum import window_task
 from federation.private_sum.sealing import Suite
@@ -19,7 +19,7 @@ from federation.service.block_sum import Custodian
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment
 from federation.service.intake.intake import Intake, IntakeRound
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_files import ShareStorage
 from federation.service.round_machine import RoundMachine
 from federation.service.round_schema import RoundState
 from federation.service.window_store import StoredWindow
@@ -36,21 +36,24 @@ class ExperimentRounds:
         self,
         store: ExperimentStore,
         custodian: Custodian,
-        shares: Path,
+        shares: ShareStorage,
         tokens: Tokens,
         *,
         custodian_key: bytes,
         issuer_reports: int = 1_000_000,
         suite: Suite = Suite.X25519,
+        patience_s: float = math.inf,
     ) -> None:
-        """shares: a folder of its own. custodian_key: what its tasks must be signed with."""
+        """shares: a storage of its own. custodian_key: what its tasks must be signed with.
+
+        patience_s: as of RoundMachine.
+        """
         self.store, self._suite = store, suite
-        folder = ShareFolder(shares)
-        self.machine = RoundMachine(store.windows, folder, custodian, custodian_key)
+        self.machine = RoundMachine(store.windows, shares, custodian, custodian_key, patience_s)
         self._open: dict[str, StoredWindow] = {}
         self._looking = threading.Lock()
         self.intake = Intake(
-            store.windows.reports, folder, tokens, round_of=self._round_of, issuer_reports=issuer_reports
+            store.windows.reports, shares, tokens, round_of=self._round_of, issuer_reports=issuer_reports
         )
         self.refresh()
 
@@ -81,6 +84,10 @@ class ExperimentRounds:
     def max_report_bytes() -> int:
         """Bound the bytes of a report to any window, one that another process has just opened too."""
         return MAX_HEAD_BYTES + 4 * MAX_COORDINATES
+
+    def busy(self) -> bool:
+        """Check if the custodian is being asked for something."""
+        return self.machine.errands.busy()
 
     def stop(self) -> None:
         """Commit what is waiting."""

@@ -21,6 +21,8 @@ def round_record(
     *,
     blocks: int,
     discarded: int,
+    missing: int,
+    taken: int,
     counted: int,
     broken: int,
     step: float,
@@ -28,8 +30,8 @@ def round_record(
 ) -> dict[str, Any]:
     """Record a round after its item step, as JSON takes it.
 
-    blocks: whose sums moved items. discarded: whose sums cannot be of honest reports. counted, broken: reports in all
-    sums, and seals that did not open. spent: rounds with a sum so far.
+    blocks: whose sums moved items. discarded: whose sums cannot be of honest reports. missing: without a sum. taken:
+    acknowledged reports. counted, broken: reports in all sums, and seals that did not open. spent: rounds with a sum.
     train_ndcg, holdout_ndcg: mean NDCG@20 of the devices' last baskets, None where noise hides how many measured.
     """
     scale = next(part.scale for part in task.plan.parts if part.name == "metrics")
@@ -41,6 +43,8 @@ def round_record(
         "from_bundle": task.bundle_version,
         "blocks": blocks,
         "discarded_blocks": discarded,
+        "missing_blocks": missing,
+        "reports_taken": taken,
         "reports": counted,
         "broken_seals": broken,
         "step": step,

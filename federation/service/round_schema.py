@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.change_log import change_log, with_change_log
-from federation.storage.migrations import Schema
+from federation.storage.migrations import Schema, add_column
 
 metadata = MetaData()
 
@@ -69,6 +69,7 @@ rounds = Table(
     Column("cleaned", Integer, nullable=False, default=0),  # 1: shares and the custodian's key are gone
     Column("record", Text, nullable=False, default="{}"),
     Column("failure", Text),
+    Column("learns", String(16), nullable=False, server_default="items"),  # items, or a MixSum of federation.learning
 )
 
 reports = Table(
@@ -106,6 +107,24 @@ sums = Table(
     Column("words", LargeBinary, nullable=False),  # little-endian int32, empty for a block that was not summed
 )
 
+no_answers = Table(
+    "no_answers",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("task_id", String(64), nullable=False, unique=True),
+    Column("statement", LargeBinary, nullable=False),  # as the custodian signed it
+)
+"""The custodian's statements of what it never answered, for devices."""
+
+log_heads = Table(
+    "log_heads",
+    metadata,
+    Column("custodian_key", String(64), primary_key=True),  # hex
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+)
+"""The last head that was seen of each custodian's log."""
+
 releases = Table(
     "releases",
     metadata,
@@ -125,4 +144,12 @@ def _without_leases(connection: Connection) -> None:
     connection.execute(text("DROP TABLE IF EXISTS leases"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, with_change_log))
+def _with_learns(connection: Connection) -> None:
+    """Say of each round what it teaches: the rounds of before there were others taught items.
+
+    The custodian's statements and the heads of its log are new tables, made after this.
+    """
+    add_column(connection, "rounds", Column("learns", String(16), nullable=False, server_default="items"))
+
+
+SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, _with_learns, with_change_log))

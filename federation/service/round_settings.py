@@ -13,7 +13,8 @@ from federation.private_sum.sealing import Suite
 class RoundSettings:
     """The coordinator's own choices; what is promised to devices is in the privacy plan.
 
-    rounds: after so many item steps training ends. block_items: rows of a block; 2,048 of 64 dimensions are half a
+    rounds: after so many item steps training ends. mix: whether the weights of the bundle's mix are learned then, in
+    six rounds more; a bundle says whether they are. block_items: rows of a block; 2,048 of 64 dimensions are half a
     megabyte. goal_reports: with so many reports, and min_reports in every block, a round closes before its deadline.
     window_s: from opening to deadline. pause_s: from one round's end, also a failed one's, to the next one's opening.
     issuer_reports: the most reports that one issuer's tokens may bring to a round (Sybil bound). keep_bundles: releases
@@ -31,10 +32,11 @@ class RoundSettings:
     keep_sums: int = 5
     suite: Suite = Suite.X25519
     step: StepConfig = GUARDED
+    mix: bool = True
 
     def __post_init__(self) -> None:
         bounds = {
-            "rounds": (1, 1_000_000),
+            "rounds": (0, 1_000_000),
             "block_items": (1, 65_536),
             "goal_reports": (1, 100_000_000),
             "window_s": (1, 7 * 86_400),

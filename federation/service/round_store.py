@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,14 +15,26 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Engine, Row, Table, func, insert, select, update
 
 from data.errors import FederationError
+from federation.learning.mix_sum import SHARE_OF_ROUND, mix_sum_of
 from federation.protocol.messages import Task
+from federation.protocol.transparency import SeenHead
 from federation.service.intake.report_store import ReportStore, blank
 from federation.service.releases import ACTIVATIONS, Release, ReleaseStore, release
-from federation.service.round_schema import SCHEMA, RoundState, releases, rounds, sums
+from federation.service.round_schema import (
+    SCHEMA,
+    RoundState,
+    log_heads,
+    no_answers,
+    releases,
+    rounds,
+    sums,
+)
 from federation.storage.activations import RELEASES
 from federation.storage.change_log import ROLLED_BACK, UNSIGNED, Change, Reason, append_change
 from federation.storage.database import open_engine, reading, truncate_log
 from federation.storage.migrations import prepare
+
+log = logging.getLogger("ownshelf.federation")
 
 WIRE_INT = np.dtype("<i4")
 BEFORE_SUM = (RoundState.DRAFTED, RoundState.OPEN, RoundState.CLOSED)
@@ -71,6 +85,27 @@ class RoundStore(ABC, Generic[AnyRound]):
     def asked(self, task_id: str) -> None:
         """Note that the custodian is about to be asked for a sum of a closed round, if anybody counts that."""
 
+    def log_head(self, custodian_key: bytes) -> SeenHead | None:
+        """Read the last head that was seen of a custodian's log."""
+        query = select(log_heads.c.size, log_heads.c.root).where(log_heads.c.custodian_key == custodian_key.hex())
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else SeenHead(row.size, bytes(row.root))
+
+    def keep_log_head(self, custodian_key: bytes, head: SeenHead) -> None:
+        """Remember a head, unless a later one is known."""
+        ours = log_heads.c.custodian_key == custodian_key.hex()
+        values = {"size": head.size, "root": head.root}
+        with self.engine.begin() as connection:
+            held = connection.execute(select(log_heads.c.size).where(ours)).scalar_one_or_none()
+            if held is None:
+                connection.execute(insert(log_heads).values(custodian_key=custodian_key.hex(), **values))
+            elif held < head.size:
+                connection.execute(update(log_heads).where(ours, log_heads.c.size < head.size).values(**values))
+
+    def keep_no_answer(self, task_id: str, statement: bytes) -> None:
+        """Keep the custodian's statement of what it did not answer, if devices may ask for that."""
+
     def of_task(self, task_id: str) -> AnyRound | None:
         """Read the round of a task."""
         return next(iter(self._select(self.table.c.task_id == task_id)), None)
@@ -119,7 +154,17 @@ class RoundStore(ABC, Generic[AnyRound]):
     def _select(self, where: Any) -> list[AnyRound]:
         with reading(self.engine) as connection:
             rows = connection.execute(select(self.table).where(where).order_by(*self.table.primary_key)).all()
-        return [self.decode(row) for row in rows]
+        return self.decode_all(rows)
+
+    def decode_all(self, rows: Iterable[Row[Any]]) -> list[AnyRound]:
+        """Read the rounds of rows. One that cannot be read stands still and is logged, and stops no other."""
+        rounds = []
+        for row in rows:
+            try:
+                rounds.append(self.decode(row))
+            except (FederationError, ValueError, TypeError) as error:
+                log.error("task_id=%s: its row cannot be read (%s), it stands still", row.task_id, type(error).__name__)
+        return rounds
 
     def _ids(self, where: Any) -> list[str]:
         query = select(self.table.c.task_id).where(where).order_by(*self.table.primary_key)
@@ -193,16 +238,24 @@ class CoordinatorStore(RoundStore[StoredRound]):
         )
 
     def newest(self) -> StoredRound | None:
-        """Read the round of the highest number."""
+        """Read the round of the highest number, of those that can be read."""
         with reading(self.engine) as connection:
-            row = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(1)).one_or_none()
-        return None if row is None else self.decode(row)
+            rows = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(1)).all()
+            if rows and not self.decode_all(rows):
+                rows = connection.execute(select(rounds).order_by(rounds.c.number.desc())).all()
+        return next(iter(self.decode_all(rows)), None)
+
+    def next_number(self) -> int:
+        """Find the next round's number: one more than any that was drafted, also of those that cannot be read."""
+        with reading(self.engine) as connection:
+            newest = connection.execute(select(func.max(rounds.c.number))).scalar_one()
+        return 0 if newest is None else int(newest) + 1
 
     def rounds(self, limit: int) -> list[StoredRound]:
         """Read the newest rounds, newest first."""
         with reading(self.engine) as connection:
             rows = connection.execute(select(rounds).order_by(rounds.c.number.desc()).limit(limit)).all()
-        return [self.decode(row) for row in rows]
+        return self.decode_all(rows)
 
     def states(self) -> dict[str, int]:
         """Count rounds by state."""
@@ -213,10 +266,14 @@ class CoordinatorStore(RoundStore[StoredRound]):
     def spent_rounds(self) -> int:
         """Count the rounds that the custodian was asked to sum: each may have been one participation of a device.
 
-        Never fewer than the custodian's own count, whatever became of the sum.
+        As many rounds of the mix as are one participation count as one, of those that the same device adds to. Never
+        fewer than a device may have spent, whatever became of the sum.
         """
+        query = select(rounds.c.learns, func.count()).where(rounds.c.asked == 1).group_by(rounds.c.learns)
         with reading(self.engine) as connection:
-            return connection.execute(select(func.count()).where(rounds.c.asked == 1)).scalar_one()
+            asked = {learns: int(n) for learns, n in connection.execute(query).all()}
+        steps = asked.get("first_step", 0) + asked.get("step", 0)
+        return asked.get("items", 0) + math.ceil(max(steps, asked.get("guard", 0)) * SHARE_OF_ROUND)
 
     def asked(self, task_id: str) -> None:
         """Note that the custodian is about to be asked for a sum of a closed round: that may cost devices ε."""
@@ -234,6 +291,7 @@ class CoordinatorStore(RoundStore[StoredRound]):
             "deadline": draft.deadline,
             "max_reports": draft.plan.max_reports,
             "opened_at": now,
+            "learns": mix_sum_of([part.name for part in draft.plan.parts]) or "items",
         }
         with self.engine.begin() as connection:
             if connection.execute(select(rounds.c.number).where(rounds.c.number == draft.round)).one_or_none():
@@ -298,6 +356,19 @@ class CoordinatorStore(RoundStore[StoredRound]):
                 if connection.execute(update(rounds).where(still).values(values)).rowcount:
                     blank(connection, task_id)
         return chosen
+
+    def keep_no_answer(self, task_id: str, statement: bytes) -> None:
+        """Keep the custodian's statement of what it did not answer; of several, the first."""
+        with self.engine.begin() as connection:
+            held = select(no_answers.c.task_id).where(no_answers.c.task_id == task_id)
+            if connection.execute(held).one_or_none() is None:
+                connection.execute(insert(no_answers).values(task_id=task_id, statement=statement))
+
+    def no_answers(self, limit: int) -> list[bytes]:
+        """Read the newest of the statements, newest first."""
+        newest = select(no_answers.c.statement).order_by(no_answers.c.sequence.desc()).limit(limit)
+        with reading(self.engine) as connection:
+            return [bytes(statement) for statement in connection.execute(newest).scalars()]
 
     def drop_sums(self, keep: int) -> None:
         """Delete all sums but those of the newest `keep` rounds."""

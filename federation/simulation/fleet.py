@@ -27,7 +27,7 @@ from federation.device.delivery import REPORTS, RetryPolicy, fetch_task
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
-from federation.device.reporting import DeviceRandomness, Outcome, Step
+from federation.device.reporting import JUDGING_SHARE, DeviceRandomness, Outcome, Step
 from federation.device.state import DeviceState, Event
 from federation.device.vault import Vault
 from federation.protocol.messages import Task
@@ -39,7 +39,7 @@ MOMENTS: tuple[str, ...] = ("fetched", "checked", "computed", "stored", "torn", 
 """Where a device may vanish: after a step of participant.py, or with half of its report sent (torn)."""
 
 POLL_S = 0.2
-_VANISH, _BLOCK, _ROUNDING, _COIN, _WAIT = 11, 12, 13, 14, 15
+_VANISH, _BLOCK, _ROUNDING, _COIN, _WAIT, _JUDGE = 11, 12, 13, 14, 15, 16
 
 
 class DeviceVanished(Exception):
@@ -199,7 +199,8 @@ def _play(
 
     draws = DeviceRandomness(
         block=block,
-        measures_only=lambda: bool(_rng(config.seed, _COIN, device).random() < config.holdout_share),
+        measures_only=lambda: measuring_coin(config, device),
+        judges=lambda: judging_coin(config, device),
         rounding=rounding_of(config.seed, play, device),
         waiting=random.Random(f"{config.seed} {_WAIT} {device} {play}"),  # nosec B311 # a simulation, by its seed
     )
@@ -240,6 +241,17 @@ def vanishing_moment(config: FleetConfig, device: int, play: int) -> str | None:
     """Draw where a device vanishes in its round, None if it does not. A function of the seed."""
     chance = _rng(config.seed, _VANISH, device, play)
     return MOMENTS[int(chance.integers(len(MOMENTS)))] if chance.random() < config.dropout else None
+
+
+def measuring_coin(config: FleetConfig, device: int) -> bool:
+    """Throw the coin of a device that only measures. A function of the seed."""
+    return bool(_rng(config.seed, _COIN, device).random() < config.holdout_share)
+
+
+def judging_coin(config: FleetConfig, device: int) -> bool:
+    """Throw the coin of a device that judges the mix, if it does not only measure. A function of the seed."""
+    others = max(JUDGING_SHARE - config.holdout_share, 0.0) / max(1.0 - config.holdout_share, 1e-9)
+    return bool(_rng(config.seed, _JUDGE, device).random() < others)
 
 
 def drawn_block(seed: int, task: Task, device: int) -> int:

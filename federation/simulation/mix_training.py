@@ -13,23 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import EventKind, Interactions
-from federation.learning.mix_update import (
-    guard_plan,
-    mix_update,
-    step_plan,
-    step_sums,
-)
+from federation.learning.mix_step import Verdict, judge, judged_by_guard, start_fit, step_fit
+from federation.learning.mix_sum import STEPS, MixSum, mix_parts, sum_at
+from federation.learning.mix_update import mix_judgement, mix_update
+from federation.learning.privacy_plan import noised_plan
 from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.simulation.simulated_noise import both_parties_noise
-from recsys.evaluation.mix_guard import GuardSums, candidates, choose, guard_sums, pool_ndcg
 from recsys.mix.examples import MAX_EXAMPLES, Examples, make_examples
-from recsys.mix.features import SIGNALS
-from recsys.mix.fit import STEPS, newton_step
+from recsys.mix.features import N_FEATURES
+from recsys.mix.fit import FitState
 from recsys.mix.mix_tables import MixTables
 from recsys.mix.model import MixModel
 from recsys.mix.pools import Signals
-from recsys.mix.priors import CAUTIOUS, LISTS, MIN_DEVICES, ListName, cautious_weights, prior_weights
+from recsys.mix.priors import CAUTIOUS, LISTS, MIN_DEVICES, ListName, cautious_weights
 
 Floats = npt.NDArray[np.float64]
 Sums = dict[str, Floats]
@@ -75,95 +72,61 @@ def train_mix(earlier: Earlier, tables: MixTables, prior: str, config: MixConfig
     users = np.flatnonzero((earlier.histories.counts > 0) & targeted)
     if len(users) > config.max_devices:
         users = np.sort(rng.choice(users, config.max_devices, replace=False))
-    start: dict[ListName, Floats] = {name: prior_weights(prior, name) for name in LISTS}
     if not len(users):
         return cautious_mix(tables, prior)
     every = make_examples(earlier.signals, earlier.histories, earlier.later, earlier.now, users)
-    enough = len(users) >= MIN_DEVICES
-    judging = rng.random(len(users)) < config.judging_share if enough else np.ones(len(users), dtype=np.bool_)
+    if len(users) < MIN_DEVICES and not config.noise_multiplier:  # else the first step's sum says whether they are
+        return _judged_by_few(every, tables, prior, config, rng)
+    judging = rng.random(len(users)) < config.judging_share
+    fit = _fit(every.devices(~judging), prior, config, rng)
+    if fit.step > STEPS:  # noise hides whether they were enough
+        return cautious_mix(tables, prior)
+    verdict = _guard(every.devices(judging), fit.weights, prior, config, rng)
+    return MixModel(verdict.weights, verdict.served, max(round(fit.devices + verdict.devices), 0), tables, prior)
+
+
+def _judged_by_few(
+    examples: Examples, tables: MixTables, prior: str, config: MixConfig, rng: np.random.Generator
+) -> MixModel:
+    """Serve the cautious weights, or the prior where it judges better: of many candidates the best would be noise."""
     safe = {name: cautious_weights(prior, name) for name in LISTS}
-    if enough:
-        weights, allowed = _fit(_by_list(every.devices(~judging)), start, config, rng), None
-    else:  # of many candidates on few devices the best is noise
-        weights, allowed = safe, ("prior",)
-    weights, served = _guard(_by_list(every.devices(judging)), weights, start, safe, config, rng, allowed)
-    if not enough:
-        served = {name: CAUTIOUS if chosen == "mix" else chosen for name, chosen in served.items()}
-    return MixModel(weights, served, len(users), tables)
+    verdict = _guard(examples, safe, prior, config, rng, ("prior",))
+    served = {name: CAUTIOUS if chosen == "mix" else chosen for name, chosen in verdict.served.items()}
+    return MixModel(verdict.weights, served, len(examples.pools), tables, prior)
 
 
 def cautious_mix(tables: MixTables, prior: str) -> MixModel:
     """Choose what is served where no device can prove any weights."""
     weights = {name: cautious_weights(prior, name, seen=False) for name in LISTS}
-    return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables)
+    return MixModel(weights, dict.fromkeys(LISTS, CAUTIOUS), 0, tables, prior)
 
 
-def _by_list(examples: Examples) -> dict[ListName, Examples]:
-    return {"all": examples, "new": examples.new()}
-
-
-def _fit(
-    examples: Mapping[ListName, Examples],
-    start: Mapping[ListName, Floats],
-    config: MixConfig,
-    rng: np.random.Generator,
-) -> dict[ListName, Floats]:
+def _fit(examples: Examples, prior: str, config: MixConfig, rng: np.random.Generator) -> FitState:
     """Fit by Newton steps of both lists over the devices that fit."""
-    n = len(examples["all"].pools)
-    weights, noise = dict(start), 0.0
-    hessians: dict[ListName, Floats] = {}
-    for step in range(STEPS):
-        plan = step_plan(step, config.noise_multiplier, min_reports=1, max_reports=n)
-        parts = _published(mix_update(examples, weights, step).parts, plan, rng)
-        if step == 0:
-            noise = _noise_of(plan, "hessian_all")
-        for name in LISTS:
-            sums = step_sums(parts, name, n, hessians.get(name), noise)
-            hessians[name] = sums.hessian
-            weights[name] = newton_step(weights[name], sums, start[name])
-    return weights
+    fit = start_fit(prior)
+    while (kind := sum_at(fit.step)) in ("first_step", "step"):
+        plan = _plan(kind, config, len(examples.pools))
+        parts = _published(mix_update(examples, fit.weights, kind).parts, plan, rng)
+        fit = step_fit(fit, prior, parts, plan, len(examples.pools))
+    return fit
 
 
 def _guard(
-    examples: Mapping[ListName, Examples],
+    examples: Examples,
     weights: Mapping[ListName, Floats],
-    start: Mapping[ListName, Floats],
-    safe: Mapping[ListName, Floats],
+    prior: str,
     config: MixConfig,
     rng: np.random.Generator,
-    allowed: tuple[str, ...] | None,
-) -> tuple[dict[ListName, Floats], dict[ListName, str]]:
-    """Choose what is served for each list, and its name, by the figures of the devices that judge.
+    allowed: tuple[str, ...] | None = None,
+) -> Verdict:
+    """Choose what is served by the devices that judge. allowed: as of mix_step.judge."""
+    plan = _plan("guard", config, max(len(examples.pools), 1))
+    parts = _published(mix_judgement(examples, judged_by_guard(weights, prior)).parts, plan, rng)
+    return judge(weights, prior, parts, plan, allowed)
 
-    allowed: names of what may be served instead of `weights`, wherever it judges better; None for everything, where it
-    judges clearly better.
-    """
-    judged = {name: candidates(weights[name], start[name], safe[name]) for name in LISTS}
-    sums: dict[ListName, GuardSums] = {}
-    for name in LISTS:
-        examples_of = examples[name]
-        figures = {
-            what: pool_ndcg(examples_of.pools, examples_of.offsets, examples_of.items, w)
-            for what, w in judged[name].items()
-        }
-        sums[name] = guard_sums(figures)
-    plan = guard_plan(config.noise_multiplier, min_reports=1, max_reports=max(len(examples["all"].pools), 1))
-    sums_of_parts: Sums = {}
-    for name in LISTS:
-        sums_of_parts[f"apart_{name}"] = np.array(list(sums[name].difference.values()))
-        sums_of_parts[f"square_{name}"] = np.array(list(sums[name].square.values()))
-    parts = _published(sums_of_parts, plan, rng)
-    chosen: dict[ListName, str] = {}
-    for name in LISTS:
-        names = list(sums[name].difference)
-        spread = _noise_of(plan, f"apart_{name}")
-        apart = dict(zip(names, parts[f"apart_{name}"].tolist(), strict=True))
-        square = dict(zip(names, parts[f"square_{name}"].tolist(), strict=True))
-        useful = names if name == "all" else [one for one in names if one not in SIGNALS["own"]]
-        keep = useful if allowed is None else allowed
-        told_of = GuardSums(sums[name].n, {one: apart[one] for one in keep}, {one: square[one] for one in keep}, spread)
-        chosen[name] = choose(told_of) if allowed is None else choose(told_of, errors=0.0)
-    return {name: judged[name][chosen[name]] for name in LISTS}, chosen
+
+def _plan(kind: MixSum, config: MixConfig, devices: int) -> SumPlan:
+    return noised_plan(mix_parts(kind, N_FEATURES), config.noise_multiplier, min_reports=1, max_reports=devices)
 
 
 def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
@@ -172,9 +135,3 @@ def _published(sums: Sums, plan: SumPlan, rng: np.random.Generator) -> Sums:
         return sums
     noise = decode(plan, both_parties_noise(plan, rng))
     return {name: value + noise[name] for name, value in sums.items()}
-
-
-def _noise_of(plan: SumPlan, part: str) -> float:
-    """Compute the standard deviation of the noise in each coordinate of a published part, in the part's own unit."""
-    (scale,) = (plan_part.scale for plan_part in plan.parts if plan_part.name == part)
-    return float(np.sqrt(2.0) * plan.sigma / scale)

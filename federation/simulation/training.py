@@ -29,6 +29,7 @@ from federation.simulation.learning_curve import RoundRecord, rounds_of
 from federation.simulation.run import Run
 from federation.simulation.simulated_noise import add_noise
 from federation.simulation.strategy import Strategy, parse_strategy, solver_of
+from federation.simulation.table_sums import sum_popularity
 from federation.simulation.taste_sums import sum_updates
 from recsys.evaluation.holdout import basket_ndcg, hold_out_last
 from recsys.model.histories import merge_histories
@@ -38,7 +39,7 @@ from recsys.model.log_profiles import closed_form, profiles_of
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import score
 from recsys.model.solver import Solver
-from recsys.model.trend import HALF_LIFE_DAYS, trend
+from recsys.model.trend import HALF_LIFE_DAYS, trend, trend_of
 
 _NOISE, _INTENT = 6, 7
 """Purposes of draws, beside those of federation.simulation.cohort."""
@@ -187,7 +188,7 @@ def train(
         raise
     keep()
     chosen = run.choice()
-    table = ItemTable(chosen.item_embeddings, trend(log, now, config.trend_half_life), chosen.mean_profile)
+    table = ItemTable(chosen.item_embeddings, _trend(log, now, config, seed), chosen.mean_profile)
     if shop.intent is not None:
         output = run.intent or start_intent(table, config.profile, shop.intent_seed)
         table = with_intent(table, output.item_embeddings, output.mean_profile)
@@ -356,6 +357,14 @@ class _RoundCohort:
             holdout_devices=max(round(held_n), 0),
             part=part,
         )
+
+
+def _trend(log: Interactions, now: int, config: TrainConfig, seed: int) -> npt.NDArray[np.float32]:
+    """Compute the trend of the table, under a plan from the published popularity alone."""
+    plan = config.privacy
+    if plan is None or not plan.private:
+        return trend(log, now, config.trend_half_life)
+    return trend_of(sum_popularity(log, now, plan.noise_multiplier, seed=seed).decayed(config.trend_half_life))
 
 
 def _without_trend(state: StepState) -> ItemTable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from data.errors import FederationError
 
@@ -44,7 +46,62 @@ def open_engine(url: str) -> Engine:
     engine = create_engine(parsed)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
+    if parsed.database and parsed.database != ":memory:":
+        pinned = _PinnedFile(Path(parsed.database))
+        event.listen(engine, "do_connect", pinned.before_connecting)
+        event.listen(engine, "checkout", pinned.check)
     return engine
+
+
+class StoreReplaced(SQLAlchemyError):
+    """The database's file is not the one that this process has opened: what it wrote would be lost."""
+
+
+class _PinnedFile:
+    """The file of an SQLite database, which must stay the one that was opened first.
+
+    SQLite goes on writing into a file that was deleted, and makes an empty one where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def before_connecting(self, *_: Any) -> None:
+        """Make no new file in the place of one that is gone. Raises StoreReplaced."""
+        if self._opened is not None:
+            self._compare()
+
+    def check(self, *_: Any) -> None:
+        """Compare the file at the path with the opened one, each time a connection is used. Raises StoreReplaced."""
+        if self._opened is None:
+            self._opened = self._at_path()
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._at_path() != self._opened:
+            raise StoreReplaced("store: its file was deleted or replaced; put it back and start again")
+
+    def _at_path(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def reason_of(error: BaseException) -> str:
+    """Say why a database failed, by names of errors alone: a message may hold what was written, or the password."""
+    names = [type(error).__name__]
+    cause = getattr(error, "orig", None)
+    if cause is not None:
+        names.append(getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or "")
+        names.append(type(cause).__name__ if type(cause).__name__ != names[0] else "")
+    if isinstance(error, StoreReplaced):
+        names.append("the file was deleted or replaced")
+    if isinstance(error, OSError) and error.errno is not None:
+        names.append(errno.errorcode.get(error.errno, str(error.errno)))
+    return " ".join(filter(None, names))
 
 
 @contextmanager

@@ -30,7 +30,8 @@ def load_or_make_key(path: Path) -> SigningKey:
     key = SigningKey.from_private(_read(path, "signing key"))
     public = path.with_name(f"{path.name}.pub")
     if not public.exists():
-        write_atomically(public, f"{key.public.hex()}\n".encode())
+        with contextlib.suppress(OSError):  # secrets are often mounted read-only
+            write_atomically(public, f"{key.public.hex()}\n".encode())
     return key
 
 
@@ -40,6 +41,17 @@ def read_public_key(given: str) -> bytes:
     Raises ServingError otherwise.
     """
     return bytes.fromhex(given) if _HEX.fullmatch(given) else _read(Path(given), "public key")
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret of one line, such as a URL with a password, from a file. Raises ServingError."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServingError(f"secret {path}: cannot be read ({type(error).__name__})") from None
+    if not secret or "\n" in secret:
+        raise ServingError(f"secret {path}: must be one line")
+    return secret
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -29,6 +29,10 @@ _VERSIONS = Table(
 )
 
 
+class NewerStore(FederationError):
+    """A newer program has migrated the database: this one must not touch it."""
+
+
 @dataclass(frozen=True)
 class Schema:
     """The tables of one store. migrations: the first leads from version 1 to 2, and so on; none is ever changed."""
@@ -65,6 +69,13 @@ def prepare(engine: Engine, schema: Schema) -> None:
         connection.execute(_VERSIONS.insert().values(name=schema.name, version=schema.version))
 
 
+def check_not_newer(engine: Engine, *schemas: Schema) -> None:
+    """Raise NewerStore when a newer program has migrated the database since this one opened it."""
+    with reading(engine) as connection:
+        for schema in schemas:
+            _stored_version(connection, schema)
+
+
 def add_column(connection: Connection, table: str, column: Column[object]) -> None:
     """Add a column to a table, unless the table does not exist: it is then made whole after the migrations.
 
@@ -82,7 +93,7 @@ def _stored_version(connection: Connection, schema: Schema) -> int | None:
     query = select(_VERSIONS.c.version).where(_VERSIONS.c.name == schema.name)
     version = connection.execute(query).scalar_one_or_none()
     if version is not None and version > schema.version:
-        raise FederationError(
+        raise NewerStore(
             f"store: {schema.name} has schema version {version}: must be at most {schema.version} for this program; "
             "run the newer program, or restore a backup made before it was installed"
         )

@@ -4,7 +4,8 @@
     catalogue.parquet     item_id, title, category, price, available, …; row i is item_idx i
     clusters.safetensors  what mode cluster needs: recsys/catalogue/clusters.py. Not every old bundle has one
     mix.safetensors       transitions and trends of the mix; its weights are in the manifest. Not every bundle has one
-    manifest.json         name, version, config, seed, hashes of data and files, code version, privacy
+    surfaces.safetensors  complements; with intervals in the manifest. Not every bundle has one
+    manifest.json         name, version, config, seed, hashes of data and files, code version, privacy, placements
 
 Written atomically, read mapped and read-only, refused when a byte differs from its manifest. Nothing in it is
 private to a shopper: it is what everyone may download.
@@ -33,6 +34,9 @@ from data.errors import DataError, ModelError
 from data.values.numbers import strict_numbers
 from data.vocabulary import Vocabulary
 from recsys.catalogue.clusters import Clusters, decode_clusters, encode_content, make_clusters, version_of
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placements_file import check_against, content_hash, placements_of, to_dict
+from recsys.lists.placements.surface_tables import SurfaceTables, read_surface_tables
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
@@ -41,8 +45,10 @@ from recsys.model.profile_config import ProfileConfig, finite, read_config
 
 FORMAT = 1
 TENSORS, CATALOGUE, MANIFEST = "tensors.safetensors", "catalogue.parquet", "manifest.json"
-CLUSTERS, MIX = "clusters.safetensors", "mix.safetensors"
-BUNDLE_FILES = (TENSORS, CATALOGUE, CLUSTERS, MIX, MANIFEST)
+CLUSTERS, MIX, SURFACES = "clusters.safetensors", "mix.safetensors", "surfaces.safetensors"
+BUNDLE_FILES = (TENSORS, CATALOGUE, CLUSTERS, MIX, SURFACES, MANIFEST)
+OPTIONAL = {"mix": MIX, "surfaces": SURFACES}
+"""Entry of a manifest → the file that then belongs to the bundle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +57,8 @@ class Bundle:
 
     version: 16 hex digits of the content's hash; name: the table's name, the same over its versions. folder: where it
     was read from. made_at: seconds since 1970-01-01 UTC, of the manifest's file: not part of the content. mix: None
-    for a bundle that serves the plain score.
+    for a bundle that serves the plain score. surfaces: None for a bundle without such tables. placements: the shop's
+    own, as the bundle was made with.
     """
 
     version: str
@@ -63,6 +70,8 @@ class Bundle:
     folder: Path
     made_at: int
     mix: MixModel | None = None
+    surfaces: SurfaceTables | None = None
+    placements: Placements = NO_PLACEMENTS
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -112,6 +121,8 @@ class Bundle:
             folder=folder,
             made_at=int((folder / MANIFEST).stat().st_mtime),
             mix=_read_mix(folder, manifest, catalogue),
+            surfaces=_read_surfaces(folder, manifest, table.n_items),
+            placements=_read_placements(folder, manifest),
         )
         if bundle.clusters_hash is not None and bundle.clusters.parts != table.parts:  # read now: a folder may go
             raise ModelError(f"{folder / CLUSTERS}: parts={bundle.clusters.parts}: must be {table.parts}")
@@ -130,16 +141,20 @@ def save_bundle(
     privacy: str,
     training: Mapping[str, Any] | None = None,
     mix: MixModel | None = None,
+    surfaces: SurfaceTables | None = None,
+    placements: Placements = NO_PLACEMENTS,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle and open it again.
 
     catalogue: n_items rows, row i describes item_idx i; needs item_id. privacy: what protects the shoppers whose
     updates went into the table, in words; it stands on every artifact. training: figures for the reader.
-    mix: learned weights and their tables, over the same items.
+    mix: learned weights and their tables, over the same items. surfaces: tables of the same items. placements: the
+    shop's own; raises ModelError where they name a field that the catalogue does not have.
     """
     catalogue = strict_numbers(catalogue)
     _check_catalogue(catalogue, table, "catalogue")
+    check_against(placements, catalogue)
     folder = Path(folder)
     if overwrite:
         check_replaceable(folder, BUNDLE_FILES)
@@ -150,10 +165,11 @@ def save_bundle(
         catalogue.write_parquet(fresh / CATALOGUE)
         write_atomically(fresh / CLUSTERS, encode_content(make_clusters(table, name, config)))
         written = [TENSORS, CATALOGUE, CLUSTERS]
-        if mix is not None:
-            save_file({name: np.ascontiguousarray(tensor) for name, tensor in mix.tensors.items()}, fresh / MIX)
-            (fresh / MIX).chmod(0o644)
-            written.append(MIX)
+        for file, model in ((MIX, mix), (SURFACES, surfaces)):
+            if model is not None:
+                save_file({name: np.ascontiguousarray(tensor) for name, tensor in model.tensors.items()}, fresh / file)
+                (fresh / file).chmod(0o644)
+                written.append(file)
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "name": name,
@@ -170,6 +186,11 @@ def save_bundle(
         }
         if mix is not None:
             manifest["mix"] = mix.settings
+        if surfaces is not None:
+            manifest["surfaces"] = surfaces.settings
+        if placements != NO_PLACEMENTS:
+            manifest["placements"] = to_dict(placements)
+            manifest["placements_hash"] = content_hash(placements)
         manifest["version"] = _version(manifest)
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False))
     return Bundle.load(folder)
@@ -200,7 +221,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not a bundle's manifest ({error!r})") from None
     if version != FORMAT:
         raise ModelError(f"{path}: format={version}: this version reads format {FORMAT}")
-    expected = {TENSORS, CATALOGUE} | ({MIX} if "mix" in manifest else set())
+    expected = {TENSORS, CATALOGUE} | {file for entry, file in OPTIONAL.items() if entry in manifest}
     if not isinstance(files, dict) or set(files) - {CLUSTERS} != expected:
         raise ModelError(f"{path}: files={files}: must be the hashes of {' and '.join(sorted(expected))}")
     return dict(manifest)
@@ -213,6 +234,27 @@ def _read_mix(folder: Path, manifest: Mapping[str, Any], catalogue: pl.DataFrame
         return read_mix(manifest["mix"], load_file(folder / MIX), attributes_of(catalogue))
     except (ModelError, SafetensorError) as error:
         raise ModelError(f"{folder / MIX}: {error}") from None
+
+
+def _read_surfaces(folder: Path, manifest: Mapping[str, Any], n_items: int) -> SurfaceTables | None:
+    if "surfaces" not in manifest:
+        return None
+    try:
+        return read_surface_tables(manifest["surfaces"], load_file(folder / SURFACES), n_items)
+    except (ModelError, SafetensorError, AttributeError) as error:
+        raise ModelError(f"{folder / SURFACES}: {error}") from None
+
+
+def _read_placements(folder: Path, manifest: Mapping[str, Any]) -> Placements:
+    if "placements" not in manifest:
+        return NO_PLACEMENTS
+    try:
+        placements = placements_of(manifest["placements"])
+    except ModelError as error:
+        raise ModelError(f"{folder / MANIFEST}: {error}") from None
+    if content_hash(placements) != manifest.get("placements_hash"):
+        raise ModelError(f"{folder / MANIFEST}: placements: not those of placements_hash")
+    return placements
 
 
 def _read_config(path: Path, manifest: Mapping[str, Any]) -> ProfileConfig:

@@ -6,7 +6,8 @@ One safetensors file, so that a browser reads it with a length, JSON and typed a
     gram float32 (taste, taste), of the part TASTE alone; mean_profile float32 (dim,)
     __metadata__: bundle_version, name, format, parts, config, training, items (JSON: item_id, title, category, price,
     available), intent for a table with such a part, mix for a bundle that has one, with its tensors mix_*, and
-    clusters: the hash of the bundle's clusters (recsys/catalogue/clusters.py)
+    clusters: the hash of the bundle's clusters (recsys/catalogue/clusters.py); surfaces with its tensors complement_*,
+    placements, and attributes with its tensors attribute_*, for a bundle that has them
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,9 +27,14 @@ from safetensors import SafetensorError
 
 from data.errors import ModelError, OwnshelfError
 from data.vocabulary import Vocabulary
+from recsys.catalogue.attribute_columns import decode_attributes, encode_attributes, select_attributes
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.changes import CatalogueChange
 from recsys.catalogue.tensor_files import read_tensors, tensor_file
+from recsys.lists.placements.placement import NO_PLACEMENTS, Placements
+from recsys.lists.placements.placements_file import canonical_json, placements_of
+from recsys.lists.placements.shop_items import ShopItems
+from recsys.lists.placements.surface_tables import SurfaceTables, read_surface_tables
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel, read_mix
 from recsys.model.intent import intent_share
@@ -53,10 +59,12 @@ class Catalogue:
     """The items, embeddings and settings that a device recommends from.
 
     config: how to serve; training: how a device that takes part in training weighs its history.
-    shown: the columns SHOWN, row i is item_idx i. exact: the embeddings are the bundle's own, not from int8.
+    shown: the columns SHOWN, then the attributes that devices hold; row i is item_idx i. exact: the embeddings are the
+    bundle's own, not from int8.
     digest: sha256 (hex) of the file that it was read from, None for a bundle at hand.
     intent: how the part INTENT is learned, None for a table without one. mix: None where the plain score ranks.
     clusters_hash: sha256 (hex) of the bundle's clusters, None for a bundle of before they were part of one.
+    surfaces: None for a bundle without complements. placements: the shop's, as they are now.
     before: the bundle's own catalogue, where this one has changes since; its items come first, new ones after them.
     """
 
@@ -72,6 +80,8 @@ class Catalogue:
     intent: IntentConfig | None = None
     mix: MixModel | None = None
     clusters_hash: str | None = None
+    surfaces: SurfaceTables | None = None
+    placements: Placements = NO_PLACEMENTS
 
     @property
     def of_bundle(self) -> Catalogue:
@@ -87,6 +97,20 @@ class Catalogue:
     def unavailable(self) -> npt.NDArray[np.int32]:
         """item_idx of the items that must not be shown, ascending int32."""
         return np.flatnonzero(~self.shown["available"].to_numpy()).astype(np.int32)
+
+    @cached_property
+    def shop_items(self) -> ShopItems:
+        """These items as lists of placements are made of them."""
+        base = self.of_bundle.table
+        return ShopItems(
+            base,
+            self.table.item_embeddings[base.n_items :],
+            self.config,
+            self.shown,
+            self.shown["available"].to_numpy(),
+            self.items,
+            None if self.surfaces is None else self.surfaces.complements,
+        )
 
     def with_rows(self, item_idx: npt.NDArray[np.int32], rows: npt.NDArray[np.float32]) -> Catalogue:
         """Replace the embeddings (n, dim) of some items (n,) by a device's own, at full precision.
@@ -119,10 +143,13 @@ class Catalogue:
         for place, change in zip(places.tolist(), latest.values(), strict=True):
             if place >= n_bundle:
                 fresh[place - n_bundle] = _new_row(change, dim)
-        rows = [{"item_id": change.item_id, "available": False, **(change.fields or {})} for change in latest.values()]
+        rows = [
+            {"item_id": change.item_id, "available": False, **_of_schema(change.fields or {}, self.shown.schema)}
+            for change in latest.values()
+        ]
         source = np.arange(n_bundle + len(fresh))
         source[places] = n_before + np.arange(len(rows))
-        shown = pl.concat([self.shown, pl.DataFrame(rows, schema=SHOWN)])[source]
+        shown = pl.concat([self.shown, pl.DataFrame(rows, schema=self.shown.schema)])[source]
         wide = fresh[:, base.table.part(TASTE)].astype(np.float64)
         table = _table(
             np.concatenate([base.table.item_embeddings, fresh]),
@@ -133,6 +160,21 @@ class Catalogue:
         )
         mix = None if self.mix is None else self.mix.grown(attributes_of(shown))
         return replace(self, table=table, shown=shown, before=base, mix=mix)
+
+
+def _of_schema(fields: Mapping[str, Any], schema: pl.Schema) -> dict[str, Any]:
+    """Keep the fields that a device holds, a value of another type as none: a shop may change a column's type."""
+    kept = {}
+    for name, value in fields.items():
+        kind = schema.get(name)
+        fits = (
+            (kind == pl.String and isinstance(value, str))
+            or (kind == pl.Boolean and isinstance(value, bool))
+            or (kind == pl.Float64 and isinstance(value, (int, float)) and not isinstance(value, bool))
+        )
+        if kind is not None:
+            kept[name] = value if fits else None
+    return kept
 
 
 def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
@@ -147,10 +189,11 @@ def _new_row(change: CatalogueChange, dim: int) -> npt.NDArray[np.float32]:
 def catalogue_of(bundle: Bundle) -> Catalogue:
     """Convert a bundle to a catalogue at full precision."""
     training = training_config(bundle)
-    shown, intent = _shown_columns(bundle.catalogue), intent_config(bundle)
+    shown, intent = _held_columns(bundle), intent_config(bundle)
     return Catalogue(
         bundle.version, bundle.name, bundle.table, bundle.config, training, shown, exact=True, intent=intent,
         mix=None if bundle.mix is None else bundle.mix.grown(attributes_of(shown)), clusters_hash=bundle.clusters_hash,
+        surfaces=bundle.surfaces, placements=bundle.placements,
     )  # fmt: skip
 
 
@@ -186,6 +229,10 @@ def encode_catalogue(bundle: Bundle) -> bytes:
     }
     if bundle.mix is not None:
         tensors |= bundle.mix.tensors
+    if bundle.surfaces is not None:
+        tensors |= bundle.surfaces.tensors
+    held, attributes = encode_attributes(select_attributes(bundle.catalogue, bundle.placements.carried))
+    tensors |= held
     tensors = dict(sorted(tensors.items(), key=lambda entry: -entry[1].dtype.itemsize))  # wide words stay aligned
     tensors["item_embeddings"] = quantized
     metadata = {
@@ -206,6 +253,12 @@ def encode_catalogue(bundle: Bundle) -> bytes:
         metadata["mix"] = json.dumps(bundle.mix.settings, allow_nan=False)
     if bundle.clusters_hash is not None:
         metadata["clusters"] = bundle.clusters_hash
+    if bundle.surfaces is not None:
+        metadata["surfaces"] = json.dumps(bundle.surfaces.settings, ensure_ascii=False, allow_nan=False)
+    if bundle.placements != NO_PLACEMENTS:
+        metadata["placements"] = canonical_json(bundle.placements)
+    if attributes:
+        metadata["attributes"] = json.dumps(attributes, ensure_ascii=False, allow_nan=False)
     return tensor_file(tensors, metadata)
 
 
@@ -235,9 +288,14 @@ def decode_catalogue(content: bytes) -> Catalogue:
         intent = None if learned is None else read_intent_config(json.loads(learned))
         weighed = metadata.get("mix")
         mix = None if weighed is None else read_mix(json.loads(weighed), tensors, attributes_of(shown))
+        told, named = metadata.get("surfaces"), metadata.get("placements")
+        held = decode_attributes(json.loads(metadata.get("attributes", "[]")), tensors, shown.height)
         return Catalogue(
-            metadata["bundle_version"], metadata["name"], table, config, training, shown, False, digest,
+            metadata["bundle_version"], metadata["name"], table, config, training,
+            shown if not held.width else shown.hstack(held), False, digest,
             intent=intent, mix=mix, clusters_hash=metadata.get("clusters"),
+            surfaces=None if told is None else read_surface_tables(json.loads(told), tensors, shown.height),
+            placements=NO_PLACEMENTS if named is None else placements_of(json.loads(named)),
         )  # fmt: skip
     except OwnshelfError as error:
         raise ModelError(f"catalogue: {error}") from None
@@ -263,6 +321,13 @@ def _table(
     table = ItemTable(rows, trend, mean_profile, parts)
     vars(table)["gram"] = frozen(gram)  # the bundle's own, exact, instead of one from rounded rows
     return table
+
+
+def _held_columns(bundle: Bundle) -> pl.DataFrame:
+    """Select what a device holds of a bundle's catalogue."""
+    shown = _shown_columns(bundle.catalogue)
+    held = select_attributes(bundle.catalogue, bundle.placements.carried)
+    return shown if not held.width else shown.hstack(held)
 
 
 def _shown_columns(frame: pl.DataFrame) -> pl.DataFrame:

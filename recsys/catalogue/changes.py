@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ModelError
+from recsys.lists.placements.placements_file import placements_of
 
 MAX_SEQUENCE = 2**53
 MAX_EPOCH_CHARS = 64
@@ -24,7 +25,7 @@ FIELDS = ("title", "category", "price", "available")
 
 @dataclass(frozen=True, eq=False)
 class CatalogueChange:
-    """One item as it is now. fields: all FIELDS, None once it is deleted.
+    """One item as it is now. fields: all FIELDS and the attributes that devices hold, None once it is deleted.
 
     row: (dim,) float32 embedding of an item that the bundle does not know, None for one that it knows or deleted.
     """
@@ -39,12 +40,14 @@ class CatalogueChanges:
     """All changes of a bundle's items up to `sequence`, each item once, new items in the order they first appeared.
 
     epoch: which count the sequence is of; sequences of two epochs say nothing of each other. "" of an older service.
+    placements: those of the shop as they are now, as plain values; None where they are the bundle's.
     """
 
     bundle_version: str
     sequence: int
     changes: tuple[CatalogueChange, ...] = ()
     epoch: str = ""
+    placements: Mapping[str, Any] | None = None
 
     def encode(self) -> bytes:
         """Encode as JSON bytes, those of decode_changes."""
@@ -61,6 +64,7 @@ class CatalogueChanges:
                     }
                     for change in self.changes
                 ],
+                **({} if self.placements is None else {"placements": dict(self.placements)}),
             },
             ensure_ascii=False,
             allow_nan=False,
@@ -69,7 +73,9 @@ class CatalogueChanges:
     def then(self, newer: CatalogueChanges) -> CatalogueChanges:
         """Append newer changes over these; an item that is in both keeps its place."""
         latest = {change.item_id: change for change in (*self.changes, *newer.changes)}
-        return CatalogueChanges(newer.bundle_version, newer.sequence, tuple(latest.values()), newer.epoch)
+        return CatalogueChanges(
+            newer.bundle_version, newer.sequence, tuple(latest.values()), newer.epoch, newer.placements
+        )
 
 
 def decode_changes(content: bytes) -> CatalogueChanges:
@@ -83,11 +89,14 @@ def decode_changes(content: bytes) -> CatalogueChanges:
         if not isinstance(epoch, str) or len(epoch) > MAX_EPOCH_CHARS:
             raise ModelError("changes: epoch is none")
         changes = tuple(_change(entry) for entry in body["changes"])
+        placements = body.get("placements")
+        if placements is not None:
+            placements_of(placements)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"changes: not changes of a catalogue ({type(error).__name__})") from None
     if len({change.item_id for change in changes}) < len(changes):
         raise ModelError("changes: an item is there twice")
-    return CatalogueChanges(version, sequence, changes, epoch)
+    return CatalogueChanges(version, sequence, changes, epoch, placements)
 
 
 def _change(entry: Mapping[str, Any]) -> CatalogueChange:
@@ -107,7 +116,14 @@ def _change(entry: Mapping[str, Any]) -> CatalogueChange:
     available = fields["available"]
     if available not in (None, True, False):
         raise ModelError("changes: available is neither true nor false")
-    return CatalogueChange(item_id, shown | {"available": available is None or bool(available)}, row)
+    more = {name: _attribute(value) for name, value in fields.items() if name not in FIELDS}
+    return CatalogueChange(item_id, more | shown | {"available": available is None or bool(available)}, row)
+
+
+def _attribute(value: Any) -> str | float | bool | None:
+    if value is None or isinstance(value, (str, bool)):
+        return _word(value) if isinstance(value, str) else value
+    return _number(value)
 
 
 def _word(value: Any) -> str | None:

@@ -51,9 +51,11 @@ def choose_half_life(log: Interactions, k: int = 20) -> HalfLife:
     shares = np.linspace(0.5, 1.0, MOMENTS + 1)
     edges = np.unique(np.quantile(log.time, shares, method="higher")).tolist() if log.n_events else []
     for begin, end in pairwise([*edges[:-1], np.inf] if len(edges) > 1 else []):
-        figures, first = _figures(log, begin, end, k)
-        new.append(figures[first])
-        every.append(figures)
+        past = log.where(log.time < begin)
+        lists = np.stack([decayed_popularity(past, begin, days) for days in HALF_LIVES])
+        figures = first_visit_figures(log, lists, begin, end, k)
+        new.append(figures.ndcg[figures.first])
+        every.append(figures.ndcg)
     measured = np.concatenate(new)
     if len(measured) < ENOUGH:
         measured = np.concatenate(every)
@@ -66,12 +68,20 @@ def choose_half_life(log: Interactions, k: int = 20) -> HalfLife:
     return HalfLife(HALF_LIVES[best if clear else usual], tuple(means.tolist()), len(measured))
 
 
-def _figures(
-    log: Interactions, begin: int, end: float, k: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Compute NDCG@k under each half-life, of every device's first visit in begin ≤ time < end (µs).
+@dataclass(frozen=True, eq=False)
+class FirstVisits:
+    """Figures of the devices with a visit in a window: ndcg (devices, lists); first (devices,), no event before it."""
 
-    (devices, len(HALF_LIVES)) float64, and whether each device had no event before begin, (devices,) bool.
+    ndcg: npt.NDArray[np.float64]
+    first: npt.NDArray[np.bool_]
+
+
+def first_visit_figures(
+    log: Interactions, lists: npt.NDArray[np.float64], begin: int, end: float, k: int
+) -> FirstVisits:
+    """Compute NDCG@k of each list, of every device's first visit in begin ≤ time < end (µs).
+
+    lists: (lists, n_items), a score of every item.
     """
     past = log.where(log.time < begin)
     inside = log.where((log.time >= begin) & (log.time < end) & (log.kind != EventKind.DISLIKE))
@@ -82,8 +92,8 @@ def _figures(
     users, counts = np.unique(pairs // visit.n_items, return_counts=True)
     offsets = np.concatenate(([0], np.cumsum(counts)))
     columns = []
-    for days in HALF_LIVES:
-        listed = rank(decayed_popularity(past, begin, days).astype(np.float32)[None], k)
+    for scores in lists:
+        listed = rank(scores.astype(np.float32)[None], k)
         hits = ranked_hits(np.repeat(listed, len(users), axis=0), offsets, (pairs % visit.n_items).astype(np.int32))
         columns.append(ndcg(hits, counts, k))
-    return np.stack(columns, axis=1), past.counts[users] == 0
+    return FirstVisits(np.stack(columns, axis=1), past.counts[users] == 0)

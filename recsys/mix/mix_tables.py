@@ -6,6 +6,7 @@ and how a live service stands: it never knows what comes next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +19,7 @@ from data.errors import ModelError
 from data.interactions import Interactions
 from recsys.mix.features import TREND_HALF_LIVES
 from recsys.model.transitions import Transitions, count_transitions, transition_table
-from recsys.model.trend import decayed_popularity
+from recsys.model.trend import decayed_popularity, last_events
 
 Floats = npt.NDArray[np.float32]
 CATEGORY_TREND = 3
@@ -56,15 +57,18 @@ class MixTables:
     """The tables that devices hold beside the item table.
 
     transitions: (n_items, n_items) sparse float32, row a holding what comes after a.
-    trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count), ≥ 0.
+    trends: (len(TREND_HALF_LIVES), n_items) float32, log(1 + count / mean count) of decayed last events, ≥ 0.
     category: (n_items,) int32, the number of each item's category, −1 for an item without one.
     log_price: (n_items,) float32, natural logarithm, nan for an item without a price above 0.
+    as_of: the moment (µs since 1970) after which no event is in the tables: what a device does from then on may teach
+    weights. None in a bundle of before it was written down.
     """
 
     transitions: Transitions
     trends: npt.NDArray[np.float32]
     category: npt.NDArray[np.int32]
     log_price: npt.NDArray[np.float32]
+    as_of: int | None = None
 
     def __post_init__(self) -> None:
         n_items = self.trends.shape[1]
@@ -95,7 +99,7 @@ class MixTables:
         wide = sparse.csr_array((transitions.data, transitions.indices, indptr), shape=(n_items, n_items))
         trends = np.zeros((len(self.trends), n_items), dtype=np.float32)
         trends[:, : self.n_items] = self.trends
-        return MixTables(wide, trends, attributes.category, attributes.log_price)
+        return MixTables(wide, trends, attributes.category, attributes.log_price, self.as_of)
 
     @property
     def n_categories(self) -> int:
@@ -103,24 +107,31 @@ class MixTables:
         return int(self.category.max(initial=-1)) + 1
 
 
-def build_tables(
-    log: Interactions, now: int, attributes: ItemAttributes | None = None, *, transitions: bool = True
+def build_tables(log: Interactions, now: int, attributes: ItemAttributes | None = None) -> MixTables:
+    """Build the tables of everything in a log, as of `now` (µs). attributes: of the items, where the shop gives any."""
+    transitions = transition_table(count_transitions(log), decayed_popularity(log, now, float("inf")))
+    latest = last_events(log)
+
+    def decayed(half_life: float) -> npt.NDArray[np.float64]:
+        return decayed_popularity(latest, now, half_life)
+
+    return tables_from(decayed, transitions, now, attributes or no_attributes(log.n_items))
+
+
+def tables_from(
+    decayed: Callable[[float], npt.NDArray[np.float64]], transitions: Transitions, now: int, attributes: ItemAttributes
 ) -> MixTables:
-    """Build the tables of everything in a log, as of `now` (µs).
+    """Build the tables of what was published.
 
-    attributes: of the items, where the shop gives any.
-
-    transitions: False leaves their table empty.
+    decayed: the decayed popularity (n_items,) of a half-life in days. transitions: as of transition_table.
     """
-    attributes = attributes or no_attributes(log.n_items)
-    popularity = decayed_popularity(log, now, float("inf"))
-    counts = count_transitions(log if transitions else log.where(np.zeros(log.n_events, dtype=np.bool_)))
-    trends = np.stack([level(decayed_popularity(log, now, half_life)) for half_life in TREND_HALF_LIVES])
+    trends = np.stack([level(decayed(half_life)) for half_life in TREND_HALF_LIVES])
     return MixTables(
-        transitions=round_transitions(transition_table(counts, popularity)),
+        transitions=round_transitions(transitions),
         trends=in_bytes(trends, byte_scale(trends)),
         category=attributes.category,
         log_price=attributes.log_price,
+        as_of=int(now),
     )
 
 

@@ -12,8 +12,9 @@ from scipy import sparse
 
 from data.errors import ModelError
 from recsys.mix.features import FEATURES
+from recsys.mix.fit import FitState, read_fit
 from recsys.mix.mix_tables import ItemAttributes, MixTables, byte_scale, transition_scale
-from recsys.mix.priors import LISTS, ListName
+from recsys.mix.priors import LISTS, PRIORS, ListName
 from recsys.model.transitions import Transitions
 
 Floats = npt.NDArray[np.float64]
@@ -24,13 +25,17 @@ class MixModel:
     """Public: the same for every device of a bundle.
 
     weights: of each list, (F,) float64, in the order of FEATURES. served: what those weights are: "mix", "prior",
-    "cautious" or the feature that the guard preferred. devices: how many had an example to learn from.
+    "cautious" or the feature that the guard preferred. devices: how many had an example to learn from. prior: a name
+    of recsys.mix.priors.PRIORS, None in a bundle of before live rounds could learn the weights. fit: how far such
+    rounds have come; what is served changes with the last of them alone.
     """
 
     weights: Mapping[ListName, Floats]
     served: Mapping[ListName, str]
     devices: int
     tables: MixTables
+    prior: str | None = None
+    fit: FitState | None = None
 
     def __post_init__(self) -> None:
         if set(self.weights) != set(LISTS) or set(self.served) != set(LISTS):
@@ -47,6 +52,9 @@ class MixModel:
             "weights": {name: [float(weight) for weight in self.weights[name]] for name in LISTS},
             "served": dict(self.served),
             "devices": self.devices,
+            "prior": self.prior,
+            "as_of": self.tables.as_of,
+            "fit": None if self.fit is None else self.fit.settings,
         }
 
     @property
@@ -91,11 +99,16 @@ def read_mix(settings: object, tensors: Mapping[str, npt.NDArray[Any]], attribut
         weight = steps.astype(np.float32) * np.repeat(scale, count)
         transitions: Transitions = sparse.csr_array((weight, item.astype(np.int32), indptr), shape=(n_items, n_items))
         trends = tensors["mix_trends"].astype(np.float32) * tensors["mix_trend_scale"][:, None]
-        tables = MixTables(transitions, trends, attributes.category, attributes.log_price)
+        as_of, prior = settings.get("as_of"), settings.get("prior")
+        on_its_way = settings.get("fit")
+        fit = None if on_its_way is None else read_fit(on_its_way, len(FEATURES))
+        if not (as_of is None or isinstance(as_of, int)) or prior not in (None, *PRIORS):
+            raise ModelError(f"mix: as_of={as_of!r}, prior={prior!r}: must be µs since 1970 and one of {PRIORS}")
+        tables = MixTables(transitions, trends, attributes.category, attributes.log_price, as_of)
         weights: dict[ListName, Floats] = {
             name: np.asarray(settings["weights"][name], dtype=np.float64) for name in LISTS
         }
         served: dict[ListName, str] = {name: str(settings["served"][name]) for name in LISTS}
-        return MixModel(weights, served, int(settings["devices"]), tables)
+        return MixModel(weights, served, int(settings["devices"]), tables, prior, fit)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelError(f"mix: not a mix of this version ({error!r})") from None

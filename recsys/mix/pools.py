@@ -125,6 +125,12 @@ def pool_of_history(
     return _pools_of(signals, history, now, _part_scores(signals.table, signals.config, vector[None]), allowed)
 
 
+def features_of_history(signals: Signals, history: Interactions, now: int, vector: npt.NDArray[np.float32]) -> Floats:
+    """Compute the features of every item for one device, (n_items, N_FEATURES) float32: as if all were in its pool."""
+    dense = _part_scores(signals.table, signals.config, vector[None])
+    return _pools_of(signals, history, now, dense, None, every=True).features
+
+
 def halves(config: ProfileConfig) -> ProfileConfig:
     """Set both parts in a profile: any share between 0 and 1 does, each is scaled by its own spread."""
     return replace(config, intent_share=0.5)
@@ -147,6 +153,8 @@ def _pools_of(
     now: int | npt.NDArray[np.int64],
     dense: dict[str, Floats],
     allowed: npt.NDArray[np.bool_] | None,
+    *,
+    every: bool = False,
 ) -> Pools:
     n_items, tables = log.n_items, signals.tables
     events = events_without_dislikes(log)
@@ -174,6 +182,7 @@ def _pools_of(
         _pool_best(pooled, by_category, barred, np.maximum(kth, np.finfo(np.float32).tiny))
     listable = own_rows.key if allowed is None else own_rows.key[allowed[own_rows.key % n_items]]
     pooled.ravel()[listable] = True
+    pooled |= every
     key = np.flatnonzero(pooled)
     device, item = np.divmod(key, n_items)
     features = np.zeros((len(key), N_FEATURES), dtype=np.float32)

@@ -9,6 +9,8 @@ A first-order Markov chain (Rendle et al. 2010) smoothed over a window, as item-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -29,26 +31,40 @@ PAIRS_AT_ONCE = 4_000_000
 
 def count_transitions(log: Interactions) -> sparse.csr_array[np.float64, tuple[int, int]]:
     """Count how often and how soon an item followed another: C, (n_items, n_items); no dislikes, no repeats."""
-    events = log.where(log.kind != EventKind.DISLIKE)
     shape = (log.n_items, log.n_items)
     total: sparse.csr_array[np.float64, tuple[int, int]] = sparse.csr_array(shape, dtype=np.float64)
     sources: list[npt.NDArray[np.int32]] = []
     targets: list[npt.NDArray[np.int32]] = []
     weights: list[npt.NDArray[np.float64]] = []
     n_pairs = 0
-    for gap in range(1, WINDOW + 1):
-        same = events.user_idx[gap:] == events.user_idx[:-gap]
-        a, b = events.item_idx[:-gap][same], events.item_idx[gap:][same]
-        other = a != b
-        sources.append(a[other])
-        targets.append(b[other])
-        weights.append(np.full(int(other.sum()), DECAY ** (gap - 1)))
-        n_pairs += len(sources[-1])
+    for gap, (_, source, target) in enumerate(pairs_by_gap(log), start=1):
+        sources.append(source)
+        targets.append(target)
+        weights.append(np.full(len(source), DECAY ** (gap - 1)))
+        n_pairs += len(source)
         if n_pairs >= PAIRS_AT_ONCE or gap == WINDOW:
             entries = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
             total = total + sparse.coo_array(entries, shape=shape).tocsr()
             sources, targets, weights, n_pairs = [], [], [], 0
     return total
+
+
+def pairs_by_gap(
+    log: Interactions,
+) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
+    """Yield for each gap 1..WINDOW the (user, source, target) of all pairs so far apart; no dislikes, no repeats."""
+    events = log.where(log.kind != EventKind.DISLIKE)
+    user = events.user_idx
+    for gap in range(1, WINDOW + 1):
+        a, b = events.item_idx[:-gap], events.item_idx[gap:]
+        counted = (user[gap:] == user[:-gap]) & (a != b)
+        yield user[gap:][counted], a[counted], b[counted]
+
+
+def no_transitions(n_items: int) -> Transitions:
+    """Make the table in which nothing follows anything."""
+    nothing = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int32), np.zeros(n_items + 1, dtype=np.int64))
+    return sparse.csr_array(nothing, shape=(n_items, n_items))
 
 
 def transition_table(

@@ -18,7 +18,7 @@ from recsys.evaluation.device_settings import own_scores
 from recsys.model.items import ItemTable
 from recsys.model.profile_config import ProfileConfig
 from recsys.model.scoring import top_k
-from recsys.model.trend import decayed_popularity, trend
+from recsys.model.trend import decayed_popularity, trend_of
 from recsys.replay.settings import ReplayConfig
 from recsys.replay.trainer import Trainer, draw_cohort
 
@@ -61,7 +61,7 @@ def replay_slowly(
             cohort = draw_cohort(active, config.cohort_size, number, config.seed)
             if len(cohort):
                 state = trainer.round(state, known.users(cohort), at, number)
-            table = trainer.table(state, trend(known, at))
+            table = trainer.table(state, trend_of(decayed_popularity(known, at)))
             published = [decayed_popularity(known, at), decayed_popularity(known, at, np.inf)]
             listable[known.item_idx] = True
         if log.kind[row] == EventKind.DISLIKE or row in undone:

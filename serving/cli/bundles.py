@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from data.errors import ServingError
+from federation.storage.bundle_copies import BundleCopies
 from federation.storage.change_log import Reason
+from federation.storage.objects import open_objects
+from recsys.catalogue.bundle import Bundle
 from serving.cli.changes import print_changes
 from serving.cli.errors import OneLineErrors
 from serving.cli.operator import operator
@@ -33,13 +37,20 @@ def add(
     state: State = None,
     app_name: App = "shop",
     activate: Annotated[bool, typer.Option(help="Make it current.")] = True,
+    objects: Annotated[
+        str | None, typer.Option(envvar="OWNSHELF_OBJECTS", help="The object store of `ownshelf serve --objects`.")
+    ] = None,
     why: Why = "",
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve a bundle beside the others; a running service takes it within a second, and no request fails."""
-    reason = Reason(operator(), why, override)
-    version = _store(state).add(app_name, folder, int(time.time()), activate=activate, reason=reason)
+    store = _store(state)
+    if objects is not None:
+        with tempfile.TemporaryDirectory(prefix="ownshelf-bundles-") as passing:
+            loaded = Bundle.load(folder)
+            BundleCopies(Path(passing) / "copies", open_objects(objects)).add(loaded.version, folder, loaded.version)
+    version = store.add(app_name, folder, int(time.time()), activate=activate, reason=Reason(operator(), why, override))
     _print({"version": version, "current": activate}, f"{version}  {'current' if activate else 'added'}", as_json)
 
 

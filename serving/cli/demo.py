@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess  # nosec B404 # runs our own program
 import sys
 import tempfile
 import time
+import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +27,7 @@ from federation.device.device import Device
 from federation.device.lists import Recommendations
 from federation.lab.comparison import ComparisonResult, compare_models
 from federation.lab.mixing import learn_mix
-from federation.lab.publish import publish
+from federation.lab.publish import publish, shipped_surfaces
 from federation.lab.questions import question
 from federation.lab.recipes import recipe
 from recsys.catalogue.bundle import Bundle
@@ -41,6 +44,10 @@ def demo_command(
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds of training")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable JSON on stdout")] = False,
     seed: Annotated[int, typer.Option(help="seed of every draw")] = 0,
+    shop: Annotated[
+        bool | None,
+        typer.Option(help="end in a shop to click through; by default where there is a terminal to stop it"),
+    ] = None,
 ) -> None:
     """Train federatedly on real purchases, compare personalized with global, then let a device ask the service."""
     say = errors if as_json else console
@@ -70,7 +77,10 @@ def demo_command(
     result["training"]["records"] = [jsonable(vars(record)) for record in trained.records]
     out.mkdir(parents=True, exist_ok=True)
     write_evaluation(out, result, compared.evaluation.to_frame(), "ndcg@20")
-    bundle = publish(out / "bundle", dataset, trained, chosen, now=later_question.now, mix=mix, overwrite=True)
+    surfaces = shipped_surfaces(later_question.split.train, chosen, dataset.catalogue)
+    bundle = publish(
+        out / "bundle", dataset, trained, chosen, now=later_question.now, mix=mix, surfaces=surfaces, overwrite=True
+    )
     say.print(models_table(result, "ndcg@20"))
     _heading(say, "[bold]4  a device with its own profile asks the service")
     story = _device_story(
@@ -80,9 +90,28 @@ def demo_command(
         say.print(line, highlight=False)
     _heading(say, f"[bold]done in {time.monotonic() - started:.0f} s")
     say.print(f"plots: {out / 'models.png'}, {out / 'training.png'}; figures: {out / 'evaluation.json'}")
-    say.print(f"next: .venv/bin/ownshelf serve {out / 'bundle'}   or your own log: .venv/bin/ownshelf ingest --help")
+    say.print(f"next: .venv/bin/ownshelf serve {out / 'bundle'} --shop, and /shop at its address in a browser")
+    say.print("or your own log: .venv/bin/ownshelf ingest --help")
     if as_json:
         print_json(result | {"device": {key: value for key, value in story.items() if key != "lines"}})
+    if shop or (shop is None and say.is_terminal and not as_json):
+        _keep_shop(say, out / "bundle")
+
+
+def _keep_shop(say: Console, bundle: Path) -> None:
+    """Serve the demo shop until it is interrupted, and show it where there is a screen."""
+    with _service(bundle, "--shop") as url:
+        _heading(say, f"[bold]the shop is open: {url}/shop[/bold]   (Ctrl-C closes it)")
+        if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(f"{url}/shop")
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait()
+
+
+def _wait() -> None:
+    """Wait for Ctrl-C."""
+    while True:
+        time.sleep(3600)
 
 
 def _heading(say: Console, text: str) -> None:
@@ -156,10 +185,10 @@ def _shelf(how: str, list_: Recommendations, titles: dict[str, str], bought: set
 
 
 @contextmanager
-def _service(bundle: Path) -> Iterator[str]:
+def _service(bundle: Path, *options: str) -> Iterator[str]:
     """Run `ownshelf serve` in a process of its own on a free port; yield its address."""
     program = [sys.executable, "-m", "serving.cli.main"]
-    command = [*program, "serve", str(bundle), "--port", "0", "--json"]
+    command = [*program, "serve", str(bundle), "--port", "0", "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # nosec B603 # our own program, no shell
     try:
         line = process.stdout.readline() if process.stdout else ""
@@ -169,3 +198,5 @@ def _service(bundle: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+        if process.stdout is not None:
+            process.stdout.close()

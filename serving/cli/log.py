@@ -11,6 +11,7 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
+from federation.protocol.log_audit import LogAudit
 from federation.protocol.merkle_log import LogHead, LogRefused, leaf_hash, root_of
 from federation.protocol.transparency import entries_from_bytes
 from federation.protocol.transport import check_address, pinned_context
@@ -38,20 +39,24 @@ def verify_command(
     ca: Annotated[Path | None, typer.Option(help="Believe certificates of this authority (PEM) and no other.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Fetch every entry, and compare them with the signed head and with the head that was seen before."""
+    """Fetch every entry, and compare them with the signed head, the head that was seen before, and each other."""
     key = read_public_key(custodian_key)
     with httpx.Client(
         base_url=check_address(custodian), verify=pinned_context(ca), timeout=TIMEOUT_S, trust_env=False
     ) as client:
         head = LogHead.from_bytes(_get(client, "/v1/log/head"))
         head.check(key)
-        leaves = _leaves(client, head.size)
+        entries = _Entries(key)
+        entries.fetch(client, head.size)
+    leaves = entries.leaves
     if root_of(leaves) != head.root:
         raise LogRefused(f"log of size {head.size}: its entries are not those of the signed head")
     before = _check_seen(seen, leaves, key)
+    if entries.contradiction is not None:
+        raise entries.contradiction
     if seen is not None:
         write_atomically(seen, head.to_bytes())
-    said = {"size": head.size, "root": head.root.hex(), "at": head.at, "goes_on_from": before}
+    said = {"size": head.size, "root": head.root.hex(), "at": head.at, "goes_on_from": before, "entries": entries.kinds}
     if as_json:
         print_json(said)
     else:
@@ -72,16 +77,36 @@ def _check_seen(seen: Path | None, leaves: list[bytes], key: bytes) -> int | Non
     return old.size
 
 
-def _leaves(client: httpx.Client, size: int) -> list[bytes]:
-    if size > MAX_ENTRIES:
-        raise LogRefused(f"log of size {size}: must be at most {MAX_ENTRIES}")
-    leaves: list[bytes] = []
-    while len(leaves) < size:
-        entries = entries_from_bytes(_get(client, f"/v1/log/entries?start={len(leaves)}"))
-        if not entries:
-            raise LogRefused(f"log of size {size}: has {len(leaves)} entries to show")
-        leaves += [leaf_hash(entry) for entry in entries]
-    return leaves[:size]
+class _Entries:
+    """All entries of a log, of which their hashes are kept, and the first that contradicts those before it."""
+
+    def __init__(self, key: bytes) -> None:
+        self.leaves: list[bytes] = []
+        self.contradiction: LogRefused | None = None
+        self._audit = LogAudit(key)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many entries there are of each kind."""
+        return dict(sorted(self._audit.kinds.items()))
+
+    def fetch(self, client: httpx.Client, size: int) -> None:
+        """Fetch so many entries. Raises LogRefused when there are fewer, or too many to look at."""
+        if size > MAX_ENTRIES:
+            raise LogRefused(f"log of size {size}: must be at most {MAX_ENTRIES}")
+        while len(self.leaves) < size:
+            entries = entries_from_bytes(_get(client, f"/v1/log/entries?start={len(self.leaves)}"))
+            if not entries:
+                raise LogRefused(f"log of size {size}: has {len(self.leaves)} entries to show")
+            for entry in entries[: size - len(self.leaves)]:
+                self.leaves.append(leaf_hash(entry))
+                self._look_at(entry)
+
+    def _look_at(self, entry: bytes) -> None:
+        try:
+            self._audit.add(entry)
+        except LogRefused as error:
+            self.contradiction = self.contradiction or error
 
 
 def _get(client: httpx.Client, path: str) -> bytes:

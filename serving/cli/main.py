@@ -22,6 +22,10 @@ COMMANDS = {
     "ingest": ("serving.cli.data.ingest:ingest_command", "Read a log into a dataset folder."),
     "dataset": ("serving.cli.data.dataset:app", "A dataset folder: erase shoppers from it."),
     "catalogue": ("serving.cli.data.catalogue:app", "Put what changed in a catalogue feed into a running service."),
+    "placements": (
+        "serving.cli.placements:app",
+        "A shop's surfaces: check a file, look at its lists, set it in a running service.",
+    ),
     "train": ("serving.cli.lab.lab:train_command", "Train item embeddings federatedly into a bundle."),
     "tune": ("serving.cli.lab.tune:tune_command", "Search for a recipe by federated cross-validation."),
     "validate": ("serving.cli.lab.validate:validate_command", "Whether a recipe overfits: folds, gap, canary, curves."),
@@ -36,6 +40,7 @@ COMMANDS = {
     "replay": ("serving.cli.lab.replay:replay_command", "What each arm would have shown before every event of a log."),
     "experiment": ("serving.cli.experiments.commands:app", "Experiments: check, rehearse, start, stop, read results."),
     "serve": ("serving.cli.serve:serve_command", "Serve a bundle over HTTP."),
+    "sdk": ("serving.cli.sdk:sdk_command", "The browser SDK, for a shop's own host."),
     "device": (
         "serving.cli.device.device:device_app",
         "A shopper's own device: history and profile in an encrypted file.",

@@ -36,8 +36,14 @@ def list_(
         }
         for summary in FederationFile.read(federation).store().rounds(n)
     ]
-    lines = [f"{row['round']:>5}  {row['state']:<10}{row['reports']:>8}  {row['failure'] or ''}" for row in rows]
+    lines = [f"{row['round']:>5}  {row['state']:<10}{row['reports']:>8}  {_notes(row)}" for row in rows]
     _print({"rounds": rows}, "\n".join(lines), as_json)
+
+
+def _notes(row: dict[str, Any]) -> str:
+    """Say why a round failed, or what it was published without."""
+    missing = row.get("missing_blocks", 0)
+    return row["failure"] or (f"without {missing} block(s)" if missing else "")
 
 
 @app.command()
@@ -69,6 +75,13 @@ def activate(
 def changes(federation: FederationPath, as_json: AsJson = False) -> None:
     """List which round or person made which bundle current, when and why; checks the chain of hashes first."""
     print_changes(FederationFile.read(federation).store().releases.changes(), as_json)
+
+
+@app.command()
+def adopt(federation: FederationPath, as_json: AsJson = False) -> None:
+    """Make this storage and these keys the store's own, while no host runs: after a restore, or a change of keys."""
+    FederationFile.read(Path(federation)).adopt()
+    _print({"adopted": True}, "adopted: hosts with another storage or other keys are refused from now on", as_json)
 
 
 def _print(result: dict[str, Any], text: str, as_json: bool) -> None:

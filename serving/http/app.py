@@ -37,7 +37,10 @@ from serving.http.resources.candidate_routes import add_candidates
 from serving.http.resources.dashboard import add_dashboard
 from serving.http.resources.front_pages import add_front_pages
 from serving.http.resources.item_routes import add_items
+from serving.http.resources.shop_pages import add_shop
 from serving.http.statuses import STATUS as STATUS
+from serving.http.surfaces.placement_routes import add_placements
+from serving.http.surfaces.rank_routes import add_ranking
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundles
 from serving.shelf.store_watcher import KEEP, StoreWatcher
@@ -63,6 +66,7 @@ class ServiceSettings:
     recall_floor: float = RECALL_FLOOR
     index_folder: Path | None = None
     keep_bundles: int = KEEP
+    shop: bool = False
 
 
 class _Service(FastAPI):
@@ -137,10 +141,13 @@ def create_app(
     app.state.apps, app.state.metrics, app.state.watcher, app.state.stores = apps, metrics, watcher, shared
     add_asking(app, apps)
     add_items(app, apps, shared.items, watcher.sync)
+    add_placements(app, apps, shared.placements, watcher.sync)
+    add_ranking(app, apps)
     add_bundles(app, apps, releases or shared.bundles, watcher.sync)
     add_candidates(app, apps)
     add_dashboard(app, apps, shared.traffic, coordinator)
     add_front_pages(app)
+    add_shop(app, on=bounds.shop)
     _add_probes(app, readiness, metrics)
     log = access_log(bounds.access_log)
     guard_access = access or Access()

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from federation.storage.database import reason_of
 from serving.access import NOBODY, PUBLISHED, Access, Caller, Route, RouteTable
 from serving.http.cross_origin import CrossOrigin, Headers
 from serving.http.deadlines import Deadlines
@@ -39,6 +41,7 @@ API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", API_POLICY.e
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own, which environment variables switch on: it tells of paths, addresses and user agents. Ours does not."""
+RETRY = {"retry-after": "5"}
 GONE = 499
 """Counted for a request whose sender left before there was an answer."""
 
@@ -113,6 +116,9 @@ class Guard:
             if deadlines is None or task is None or not deadlines.leave(task):
                 raise
             refusal = Refusal("timed_out", f"request: must be answered within {deadlines.timeout_s:g} s")
+        except SQLAlchemyError as error:
+            log.error("state: cannot be used (%s) request_id=%s", reason_of(error), one.request_id)
+            refusal = Refusal("state_unavailable", "state: cannot be used now, ask again later", headers=RETRY)
         except Exception as error:  # noqa: BLE001  # the last resort: whatever it is, it must not be logged whole
             place = traceback.extract_tb(error.__traceback__)[-1]
             failed = f"{type(error).__name__} at {place.filename}:{place.lineno}"

@@ -160,13 +160,16 @@ def language_schemas(catalogues: Sequence[pl.DataFrame]) -> dict[str, dict[str, 
     fields = [(f"field_{at}", CONDITIONS[kinds[name]]) for at, name in enumerate(columns)]
     joins = [("not_", RawFilter), ("any_", SeveralFilters), ("all_", SeveralFilters)]
     names = {f"field_{at}": name for at, name in enumerate(columns)} | {f"{join}_": join for join in _JOINS}
+    # msgspec renames to no name with a quote or a backslash, and a shop's columns may have any: renamed afterwards.
     unset = [(name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in (*fields, *joins)]
-    filters = msgspec.defstruct("Filter", unset, rename=names, forbid_unknown_fields=True)
+    filters = msgspec.defstruct("Filter", unset, forbid_unknown_fields=True)
     (_, _, of_any_kind), schemas = msgspec.json.schema_components(
         (filters, RuleSet, CONDITIONS["any"]),
         schema_hook=lambda _: {"$ref": _REF.format(model="Filter")},
         ref_template=_REF.replace("{model}", "{name}"),
     )
+    properties = schemas["Filter"]["properties"]
+    schemas["Filter"]["properties"] = {names[name]: schema for name, schema in properties.items()}
     schemas["Filter"]["description"] = "Several fields must all match. docs/api.md has examples."
     schemas["Bounds"]["minProperties"] = 1
     caps = sorted(name for name in kinds if name.startswith("attributes."))

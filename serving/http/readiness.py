@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from prometheus_client.metrics_core import Metric
 
+from data.errors import OwnshelfError
+from federation.storage.database import reason_of
 from serving.http.metrics import age_s, gauge
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle
@@ -15,6 +18,8 @@ from serving.shelf.served import Apps, ServedBundle
 RECALL_FLOOR = 0.9
 """Below it a list misses more than one in ten of the best items: a broken or badly set index, not a fast one."""
 STATE_TIMEOUT_S = 1.0
+STOPPING = threading.Event()
+"""Set once this process was told to stop: it answers what still comes, and says that nothing more should."""
 
 
 class Readiness:
@@ -27,6 +32,8 @@ class Readiness:
 
     async def check(self) -> str:
         """Return the version of the bundle that is ready. Raises Refusal `not_ready` with the reason."""
+        if STOPPING.is_set():
+            raise Refusal("not_ready", "process: is about to stop", {"reason": "stopping"})
         for app in self._apps.names():
             current = self._apps.of(app).current
             try:
@@ -41,8 +48,8 @@ class Readiness:
                     f"index: recall {current.recall:.3f}, must be at least {self._floor:g}",
                     {"reason": "index"},
                 )
-        if self._state is not None and not await self._state_answers():
-            raise Refusal("not_ready", f"state: does not answer within {STATE_TIMEOUT_S:g} s", {"reason": "state"})
+        if self._state is not None:
+            await self._check_state()
         return self._first().version
 
     def gauges(self) -> Iterable[Metric]:
@@ -71,10 +78,16 @@ class Readiness:
     def _first(self) -> ServedBundle:
         return self._apps.of(self._apps.names()[0]).current
 
-    async def _state_answers(self) -> bool:
+    async def _check_state(self) -> None:
         """Ask the state one question at a time, so that a state that hangs takes one thread and not all of them."""
         assert self._state is not None
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().run_in_executor(None, self._state)
         done, _ = await asyncio.wait([self._asking], timeout=STATE_TIMEOUT_S)
-        return bool(done) and self._asking.exception() is None
+        if not done:
+            raise Refusal("not_ready", f"state: does not answer within {STATE_TIMEOUT_S:g} s", {"reason": "state"})
+        error = self._asking.exception()
+        if isinstance(error, OwnshelfError):  # its words are ours
+            raise Refusal("not_ready", str(error), {"reason": getattr(error, "reason", "state")})
+        if error is not None:
+            raise Refusal("not_ready", f"state: does not answer ({reason_of(error)})", {"reason": "state"})

@@ -3,6 +3,7 @@
 STATUS = {
     "invalid_request": 422,
     "device_mode": 422,
+    "needs_device": 422,
     "unknown_item": 404,
     "unknown_bundle": 404,
     "not_found": 404,
@@ -30,6 +31,7 @@ STATUS = {
     "timed_out": 503,
     "issuer_bound": 429,
     "intake_unavailable": 503,
+    "state_unavailable": 503,
     "unknown_experiment": 404,
     "experiment_state": 409,
 }

@@ -3,10 +3,10 @@
     [custodian]                          [store]                      [tokens]
     url = "https://custodian.example"    folder = "rounds"            lifetime_s = 3600
     public_key = "custodian.key.pub"     url = "postgresql://…"       per_issuer = 100000
-    ca = "ca.pem"
-                                         [privacy]                    [rounds]
-                                         plan = "plan.json"           goal_reports = 200
-                                                                      step = {step = 0.5}
+    ca = "ca.pem"                        objects = "s3://bucket/shop"
+                                         keys = "/run/secrets"        [rounds]
+    [privacy]                                                         goal_reports = 200
+    plan = "plan.json"                                                step = {step = 0.5}
 
 Paths are relative to the file. Only custodian.url, custodian.public_key and privacy.plan are needed; everything else
 has a default. The plan is the very file that the custodian was started with.
@@ -18,7 +18,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.errors import OwnshelfError, ServingError
+from data.errors import FederationError, OwnshelfError, ServingError
 from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.transport import check_address, is_loopback
@@ -26,10 +26,15 @@ from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.hosts.clocks import Clocks
+from federation.service.hosts.shared_storage import StorageNotShared, adopt, check_shared, identities
+from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_objects import ShareObjects
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
 from federation.storage.database import sqlite_url
-from federation.storage.key_files import load_or_make_key, read_public_key
+from federation.storage.key_files import load_or_make_key, read_public_key, read_secret
+from federation.storage.objects import FolderObjects, Objects, open_objects
 from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
@@ -37,8 +42,11 @@ from serving.state.api_keys import MintCounter
 from serving.state.tokens import SignedTokens
 
 SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
+KEYS = (SERVICE_KEY, TOKEN_KEY)
 EXPERIMENT_SHARES = "experiment-shares"
 CUSTODIAN_PATIENCE_S = 2.0
+ROUNDS_WAIT_S = 1.0
+"""Other rounds wait so long for one that asks the custodian, and then go on without it."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,15 @@ class _CustodianTable:
 
 @dataclass(frozen=True)
 class _StoreTable:
-    """folder: of bundles, shares and keys; url: of a database elsewhere."""
+    """folder: of bundles, shares and keys. url: of a database elsewhere; url_file: a file that holds it. objects: an
+    object store that several hosts share, for bundles and shares. keys: a folder of the keys alone.
+    """
 
     folder: str = "rounds"
     url: str | None = None
+    url_file: str | None = None
+    objects: str | None = None
+    keys: str | None = None
     advances: bool = True
 
 
@@ -95,13 +108,16 @@ class _Said:
 class FederationFile:
     """The settings of a federation file, checked.
 
-    folder: bundles, shares, keys. url: of the store. advances: of several processes on one store, one advances rounds.
+    folder: bundles, shares, and keys unless `keys` is another. objects: URL of where bundles and shares are instead;
+    the folder then holds copies. url: of the store. advances: of several processes on one store, one advances rounds.
     """
 
     custodian_url: str
     custodian_key: bytes
     custodian_ca: Path | None
     folder: Path
+    keys: Path
+    objects: str | None
     url: str
     advances: bool
     plan: PrivacyPlan
@@ -131,7 +147,9 @@ class FederationFile:
             custodian_key=read_public_key(key if len(key) == 64 else str(path.parent / key)),
             custodian_ca=None if custodian.ca is None else path.parent / custodian.ca,
             folder=folder,
-            url=store.url or sqlite_url(folder / DATABASE),
+            keys=folder if store.keys is None else path.parent / store.keys,
+            objects=store.objects,
+            url=_url(path, store) or sqlite_url(folder / DATABASE),
             advances=store.advances,
             plan=_plan(path.parent / said.privacy.plan),
             rounds=said.rounds,
@@ -146,7 +164,34 @@ class FederationFile:
 
     def service_public_key(self) -> bytes:
         """Read the key that the custodian must know this service by; made if there is none."""
-        return load_or_make_key(self.folder / SERVICE_KEY).public
+        return load_or_make_key(self.keys / SERVICE_KEY).public
+
+    def opened_objects(self) -> Objects | None:
+        """Open the shared object store; None where the folder is all there is."""
+        return None if self.objects is None else open_objects(self.objects)
+
+    def check_shared(self, store: CoordinatorStore) -> None:
+        """Check that every process of the database shares this storage and these keys. Raises FederationError."""
+        known = identities(store.engine)
+        for name in KEYS:
+            if name in known and not (self.keys / name).exists():
+                raise StorageNotShared(
+                    f"{self.keys / name}: is missing, and this database's other processes have it; copy it from them"
+                )
+        try:
+            check_shared(store.engine, self._marked(), self._public_keys(), self.objects or str(self.folder))
+        except OSError as error:
+            raise FederationError(f"store: {self.objects or self.folder} cannot be used now ({error})") from None
+
+    def adopt(self) -> None:
+        """Make this storage and these keys those of the database."""
+        adopt(self.store().engine, self._marked(), self._public_keys())
+
+    def _marked(self) -> Objects:
+        return self.opened_objects() or FolderObjects(self.folder)
+
+    def _public_keys(self) -> dict[str, str]:
+        return {name: load_or_make_key(self.keys / name).public.hex() for name in KEYS}
 
     def check_host(self, host: str) -> None:
         """Check the host; raises ServingError for sums without noise beyond this machine."""
@@ -160,7 +205,8 @@ class FederationFile:
         The coordinator's line begins with a bundle if it is new.
         """
         store = self.store()
-        tokens = SignedTokens(load_or_make_key(self.folder / TOKEN_KEY), self.tokens.lifetime_s)
+        self.check_shared(store)
+        tokens = SignedTokens(load_or_make_key(self.keys / TOKEN_KEY), self.tokens.lifetime_s)
         coordinator = Coordinator(
             store,
             self._custodian(),
@@ -170,6 +216,8 @@ class FederationFile:
             tokens,
             custodian_key=self.custodian_key,
             app=OPEN_APP,
+            patience_s=ROUNDS_WAIT_S,
+            objects=self.opened_objects(),
         )
         coordinator.begin(bundle, now)
         mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
@@ -177,21 +225,37 @@ class FederationFile:
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
         """Open experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
+        objects = self.opened_objects()
+        folder = ShareFolder(self.folder / EXPERIMENT_SHARES)
         return ExperimentRounds(
             ExperimentStore(coordinator.store.engine),
             self._custodian(),
-            self.folder / EXPERIMENT_SHARES,
+            folder if objects is None else ShareObjects(objects, EXPERIMENT_SHARES),
             desk.tokens,
             custodian_key=self.custodian_key,
             suite=self.rounds.suite.without_proofs,
+            patience_s=ROUNDS_WAIT_S,
         )
+
+    def clocks(self, coordinator: Coordinator) -> Clocks:
+        """Watch this host's clock against the custodian's and the database's."""
+        return Clocks(self._custodian().time, coordinator.store.engine)
 
     def _custodian(self) -> CustodianClient:
         """Make a client that gives up soon: each round is tried again later by itself, and others wait meanwhile."""
-        key = load_or_make_key(self.folder / SERVICE_KEY)
+        key = load_or_make_key(self.keys / SERVICE_KEY)
         return CustodianClient(
             self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
         )
+
+
+def _url(path: Path, store: _StoreTable) -> str | None:
+    """Read the database's URL, which may hold a password, from the file or from a file of its own."""
+    if store.url_file is None:
+        return store.url
+    if store.url is not None:
+        raise ServingError(f"{path}: store.url and store.url_file: give one of them")
+    return read_secret(path.parent / store.url_file)
 
 
 def _plan(path: Path) -> PrivacyPlan:

@@ -16,29 +16,39 @@ from fastapi import FastAPI
 
 from data.errors import ServingError
 from federation.protocol.transport import is_loopback
+from federation.storage.bundle_copies import BundleCopies
 from federation.storage.change_log import UNSIGNED, Reason
+from federation.storage.objects import open_objects
 from recsys.catalogue.bundle import Bundle
 from serving.access import OPEN_APP, Access
 from serving.http.app import create_app
 from serving.http.request_record import Observer
 from serving.http.resources.key_routes import add_keys
+from serving.process.key_marker import mark, marker_of
 from serving.process.settings import Settings
 from serving.state.bundle_store import BundleInUse
+from serving.state.health import StateHealth
 from serving.state.key_book import KeyBook, open_book
 from serving.state.stores import Stores
 
 if TYPE_CHECKING:
     from federation.service.coordinator import Coordinator
     from federation.service.experiment_windows import ExperimentRounds
+    from serving.http.resources.federation_routes import TokenDesk
+    from serving.process.federation_file import FederationFile
 
 
 @dataclass(frozen=True)
 class Job:
-    """The bundles and settings to be served; goes to worker processes as it is."""
+    """The bundles and settings to be served; goes to worker processes as it is.
+
+    copies: the folder that bundles are copied into and served from; None for the state's own.
+    """
 
     bundle: Path
     older: tuple[Path, ...]
     settings: Settings
+    copies: Path | None = None
 
     def check(self) -> None:
         """Check the job; raises ServingError for what would be open to others by mistake."""
@@ -50,13 +60,34 @@ class Job:
         if settings.federation is not None and self.older:
             raise ServingError("older bundles: are those of earlier rounds with --federation; give none")
         url = settings.state_url()
-        if is_loopback(settings.host) or settings.open:
+        if settings.open:
+            if settings.require_keys:
+                raise ServingError("--open and --require-keys: contradict each other; give one of them")
             return
-        if url is None or not _has_good_keys(url):
+        if url is not None and _has_good_keys(url):
+            mark(self.bundle)
+            return
+        if settings.require_keys:
+            raise ServingError(
+                "--require-keys: there is no good API key; restore the state, or make one "
+                "(`ownshelf keys create --state FOLDER`)"
+            )
+        if marker_of(self.bundle).exists():
+            raise ServingError(
+                f"state: has no good API key, but this bundle was served with some ({marker_of(self.bundle)}); "
+                "restore the state, or make a key (`ownshelf keys create`), or delete that file"
+            )
+        if not is_loopback(settings.host):
             raise ServingError(
                 f"host={settings.host}: needs API keys beyond this machine (`ownshelf keys create --state FOLDER`, "
                 "then serve with the same --state), or --open if whatever stands before it checks who asks"
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Requests need no key."""
+        url = self.settings.state_url()
+        return self.settings.open or url is None or not _has_good_keys(url)
 
 
 @contextmanager
@@ -69,16 +100,18 @@ def live(job: Job, *, advances: bool = True) -> Iterator[tuple[FastAPI, list[Bun
     url = settings.state_url()
     with ExitStack() as stack:
         book = None if url is None else _followed(open_book(url), stack)
-        stores = None if url is None else _stores(url, stack)
+        if book is not None:
+            book.on_first_key(lambda: mark(job.bundle))
+        stores = _stores(job, url, stack)
         options: dict[str, Any] = {
             "stores": stores,
             "access": Access(book, needs_no_key=settings.open),
-            "state": None if book is None else book.keys.version,
+            "state": None if url is None else StateHealth(stores.engine).probe,
             "observers": _observers(settings, stack),
         }
         if settings.federation is None:
-            bundles = [Bundle.load(folder) for folder in (job.bundle, *job.older)]
-            if stores is not None:
+            bundles = [_copied(folder, stores) for folder in (job.bundle, *job.older)]
+            if url is not None:
                 _added(stores, bundles)
             app = create_app(bundles, settings.service(), **options)
         else:
@@ -116,8 +149,14 @@ def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
     """Advance rounds in this process, which answers nobody. Yields the bundles that they start from."""
     from federation.service.round_loop import RoundLoop
 
-    coordinator, _, experiments, advances = _started(settings, bundle)
-    loop = RoundLoop(coordinator, lambda _: None, advances=advances, experiments=experiments)
+    coordinator, _, experiments, file = _started(settings, bundle)
+    loop = RoundLoop(
+        coordinator,
+        lambda _: None,
+        advances=file.advances,
+        experiments=experiments,
+        clocks=file.clocks(coordinator),
+    )
     loop.start()
     try:
         yield coordinator.bundles()
@@ -131,16 +170,22 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     from federation.service.round_loop import RoundLoop
     from serving.http.resources.experiment_routes import add_experiments
     from serving.http.resources.federation_routes import add_federation
-    from serving.process.federation_file import FederationFile
 
-    assert job.settings.federation is not None
-    coordinator, desk, experiments, may_advance = _started(job.settings, job.bundle)
-    bundles = coordinator.bundles()
+    coordinator, desk, experiments, file = _started(job.settings, job.bundle)
+    bundles, clocks, probe = coordinator.bundles(), file.clocks(coordinator), options["state"]
+
+    def usable() -> None:
+        probe()
+        clocks.check()
+
+    options["state"] = usable
     app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
-    add_federation(app, coordinator, desk, FederationFile.read(job.settings.federation).intake)
+    add_federation(app, coordinator, desk, file.intake)
     add_experiments(app, experiments)
     shelf = app.state.apps.of(OPEN_APP)
-    loop = RoundLoop(coordinator, shelf.replace, advances=advances and may_advance, experiments=experiments)
+    loop = RoundLoop(
+        coordinator, shelf.replace, advances=advances and file.advances, experiments=experiments, clocks=clocks
+    )
     loop.start()
     stack.callback(coordinator.stop)
     stack.callback(experiments.stop)
@@ -148,14 +193,14 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     return app, bundles
 
 
-def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, Any, ExperimentRounds, bool]:
+def _started(settings: Settings, bundle: Path) -> tuple[Coordinator, TokenDesk, ExperimentRounds, FederationFile]:
     from serving.process.federation_file import FederationFile
 
     assert settings.federation is not None
     file = FederationFile.read(settings.federation)
     file.check_host(settings.host)
     coordinator, desk = file.start(bundle, int(time.time()))
-    return coordinator, desk, file.experiments(coordinator, desk), file.advances
+    return coordinator, desk, file.experiments(coordinator, desk), file
 
 
 @dataclass(frozen=True)
@@ -193,8 +238,18 @@ def _added(stores: Stores, bundles: list[Bundle]) -> None:
         )
 
 
-def _stores(url: str, stack: ExitStack) -> Stores:
-    stores = Stores.open(url)
+def _copied(folder: Path, stores: Stores) -> Bundle:
+    """Map the copy of a bundle, made if there is none: nobody who overwrites the folder shortens what is mapped."""
+    bundle = Bundle.load(folder)
+    if stores.copies is not None:
+        stores.copies.add(bundle.version, folder, bundle.version)
+    return stores.bundles.load(bundle.version, str(folder))
+
+
+def _stores(job: Job, url: str | None, stack: ExitStack) -> Stores:
+    objects = None if job.settings.objects is None else open_objects(job.settings.objects)
+    copies = None if job.copies is None else BundleCopies(job.copies, objects)
+    stores = Stores.passing(copies) if url is None else Stores.open(url, copies)
     stack.callback(stores.close)
     return stores
 

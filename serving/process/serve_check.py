@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from cryptography import x509
 from data.errors import OwnshelfError, ServingError
 from federation.protocol.transport import is_loopback
 from recsys.catalogue.bundle import Bundle
+from serving.process.key_marker import marker_of
 from serving.process.running_service import Job
 from serving.process.settings import Settings, read_settings, unknown_variables
 from serving.process.tls import uvicorn_tls
@@ -69,6 +70,7 @@ def checks(bundle: Path, older: tuple[Path, ...], options: Mapping[str, Any]) ->
         yield _guarded("bundle", lambda folder=folder: _bundle(folder, settings), "train or copy it again")  # type: ignore[misc]
     if settings.federation is not None:
         yield _guarded("federation", lambda: _federation(settings), "see docs/federation.md")
+    yield from _objects(settings)
     yield _guarded("state", lambda: _state(settings), "see --state; docs/operate.md")
     yield _guarded("keys", lambda: _keys(Job(bundle, older, settings)), "ownshelf keys create, or --open")
     yield _guarded("tls", lambda: _tls(settings), "give --tls-cert and --tls-key; ownshelf certs makes some to try")
@@ -104,8 +106,28 @@ def _federation(settings: Settings) -> Check:
     return Check("federation", "ok", f"{settings.federation}: ε {file.plan.epsilon:g}")
 
 
+def _objects(settings: Settings) -> Iterator[Check]:
+    """Check the object stores: of a state's bundles, and of live training."""
+    from federation.storage.objects import open_objects
+
+    urls = {settings.objects}
+    if settings.federation is not None:
+        from serving.process.federation_file import FederationFile
+
+        with suppress(OwnshelfError):  # said before
+            urls.add(FederationFile.read(settings.federation).objects)
+
+    def answers(url: str) -> Check:
+        open_objects(url).sizes("serve-check")
+        return Check("objects", "ok", f"{url} answers")
+
+    for url in sorted(filter(None, urls)):
+        yield _guarded("objects", lambda url=url: answers(url), "see docs/operate.md, Several hosts")  # type: ignore[misc]
+
+
 def _state(settings: Settings) -> Check:
-    from federation.storage.database import open_engine
+    from federation.storage.database import open_engine, reason_of
+    from serving.state.health import StateHealth
 
     url = settings.state_url()
     if url is None and settings.workers > 1:
@@ -122,10 +144,16 @@ def _state(settings: Settings) -> Check:
         return Check("state", "ok", "not made yet; the first start or key makes it")
     engine = open_engine(url)
     try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        if engine.dialect.name == "sqlite":
+            with engine.connect() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if found != "ok":
+                raise ServingError("is damaged; restore a backup (docs/operate.md)")
+        StateHealth(engine).probe()
+    except OwnshelfError:
+        raise
     except Exception as error:  # noqa: BLE001  # a driver's own errors, whose text may hold the password
-        raise ServingError(f"does not answer ({type(error).__name__})") from None
+        raise ServingError(f"cannot be used ({reason_of(error)})") from None
     finally:
         engine.dispose()
     return Check("state", "ok", f"{engine.dialect.name} answers")
@@ -140,6 +168,8 @@ def _keys(job: Job) -> Check:
     exists = url is not None and not (
         url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
     )
+    if not exists and (settings.require_keys or marker_of(job.bundle).exists()):
+        raise ServingError("there are no API keys, and this service must have some (--require-keys, or its mark)")
     if not exists and not is_loopback(settings.host):
         raise ServingError(f"host={settings.host}: needs API keys beyond this machine, and there are none")
     if not exists:

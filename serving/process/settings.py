@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="Certificate chain, PEM; with --tls-key: HTTPS.")
     tls_key: Path | None = Field(None, description="The certificate's private key, PEM.")
     open: bool = Field(False, description="Answer requests without an API key, also beyond this machine.")
+    require_keys: bool = Field(False, description="Do not start without a good API key, on this machine neither.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins of pages that may ask, by comma, such as https://shop.example."
     )
@@ -54,14 +55,25 @@ class Settings(BaseSettings):
     max_depth: int = Field(32, ge=8, le=1_000, description="Nested brackets of a request's JSON.")
     request_timeout_s: float = Field(15.0, gt=0, le=3_600, description="For one request, from its first byte.")
     stop_timeout_s: int = Field(30, ge=1, le=3_600, description="For requests in progress when it is told to stop.")
+    drain_s: float = Field(
+        1.0, ge=0, le=600, description="From SIGTERM, when /readyz says no, to the last request that is accepted."
+    )
     access_log: AccessLogKind = Field("errors", description="A JSON line a request: off, errors or all.")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Of everything else.")
     otel_endpoint: str | None = Field(None, description="OTLP/HTTP address for traces; needs the extra otel.")
+    bundle_folder: Path | None = Field(
+        None, description="Where bundles are copied to and served from; default: the state's folder, or a passing one."
+    )
+    objects: str | None = Field(
+        None, description="Object store, such as s3://bucket/shop, through which hosts of one state share bundles."
+    )
     index_folder: Path | None = Field(None, description="Where built indexes are kept between starts.")
     keep_bundles: int = Field(
         KEEP, ge=0, le=100, description="Bundles answered beside the current one; for older ones a device fetches it."
     )
     recall_floor: float = Field(0.9, ge=0, le=1, description="Of the index, below which /readyz says no.")
+
+    shop: bool = Field(False, description="Serve the demo shop at /shop and the browser SDK at /sdk, for trying out.")
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -107,6 +119,7 @@ class Settings(BaseSettings):
             recall_floor=self.recall_floor,
             index_folder=self.index_folder,
             keep_bundles=self.keep_bundles,
+            shop=self.shop,
         )
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from data.errors import ServingError
 from serving.http.metrics import SHARED
 from serving.http.wire_protocol import BoundedHttp
+from serving.process.draining_server import DrainingServer
 from serving.process.log_lines import write_log_lines
 from serving.process.running_service import Job, worker_app
 from serving.process.settings import Settings
+from serving.process.supervisor import Supervisor, end_with_parent
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Listener:
 
     config: uvicorn.Config
     socket: socket.socket
+    drain_s: float = 0.0
 
     @staticmethod
     def open(answers: FastAPI | Job, settings: Settings, tls: dict[str, Any]) -> Listener:
@@ -55,12 +56,12 @@ class Listener:
         )
         bound = _bound(settings.host, settings.port)
         bound.listen(config.backlog)  # whoever reads the address may ask at once
-        return Listener(config, bound)
+        return Listener(config, bound, settings.drain_s)
 
 
 def run_here(listener: Listener) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in progress."""
-    server = uvicorn.Server(listener.config)
+    server = DrainingServer(listener.config, listener.drain_s)
     with _finished_by_signals(server):
         server.run(sockets=[listener.socket])
 
@@ -71,14 +72,12 @@ def run_workers(listener: Listener) -> None:
     Raises ServingError when they cannot start.
     """
     with tempfile.TemporaryDirectory(prefix="ownshelf-metrics-") as folder, _environment(SHARED, folder):
-        supervisor = Multiprocess(listener.config, [listener.socket])
-        supervisor.run()
-        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-            raise ServingError("workers: cannot start; `ownshelf serve --check` may say why")
+        Supervisor(listener.config, [listener.socket], listener.drain_s).run()
 
 
 def started_worker(job: Job) -> FastAPI:
     """Start the app of a worker process. It dies by SIGTERM only after its last request."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says when to end
     write_log_lines(job.settings.log_level)
     return worker_app(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import mmap
 import threading
@@ -22,6 +23,8 @@ from recsys.catalogue.clusters import Clusters, decode_clusters
 from recsys.catalogue.content import LazyContentMap
 from recsys.catalogue.index_files import open_index
 from recsys.catalogue.live_items import ItemChange, LiveItems, LiveSelection
+from recsys.lists.placements.placement import Placements
+from recsys.lists.placements.shop_items import ShopItems
 from recsys.lists.rules import PreparedRules, Rules, prepare
 from recsys.model.scoring import score_without_profile
 from recsys.model.scoring import top_k as best
@@ -47,6 +50,11 @@ class ServedFile:
     def read(self) -> bytes:
         """Read the whole content."""
         return bytes(self.content)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The content under gzip, the same bytes each time; made when it is first asked for."""
+        return gzip.compress(self.read(), 6, mtime=0)
 
     @staticmethod
     def of(content: bytes) -> ServedFile:
@@ -101,6 +109,16 @@ class ServedBundle:
         if live.sequence < 0:
             return self.rows
         return self.rows.with_changes(live.catalogue, live.embeddings)
+
+    @cached_property
+    def shop_items(self) -> ShopItems:
+        """These items as lists of placements are made of them, on a device too."""
+        bundle, live = self.bundle, self.live
+        surfaces = bundle.surfaces
+        complements = None if surfaces is None else surfaces.complements
+        return ShopItems(
+            bundle.table, live.embeddings, bundle.config, live.catalogue, live.available, live, complements
+        )
 
     @cached_property
     def everything(self) -> VisibleItems:
@@ -205,7 +223,8 @@ def serve_bundle(bundle: Bundle, folder: Path | None = None) -> ServedBundle:
 class ServedBundles:
     """The bundles of one app that are answered now. A request in progress keeps the one it has.
 
-    sequence: of the last change of an item; epoch: which count it is of, "" before there is a store.
+    sequence: of the last change of an item or of placements; epoch: which count it is of, "" before there is a store.
+    placements: as the shop set them since, None where each bundle's own hold.
     """
 
     def __init__(self, bundles: Sequence[Bundle], folder: Path | None = None) -> None:
@@ -215,6 +234,7 @@ class ServedBundles:
         self._writing = threading.Lock()
         self.sequence = 0
         self.epoch = ""
+        self.placements: Placements | None = None
         self.replace(bundles)
 
     @property
@@ -249,6 +269,16 @@ class ServedBundles:
             self._served = {version: item.after(fitting(changes, item.live)) for version, item in self._served.items()}
             self._changes = {**self._changes, **{item.item_id: item for item in changes}}
             self.sequence = max(self.sequence, *(item.sequence for item in changes))
+
+    def placements_of(self, bundle: ServedBundle) -> Placements:
+        """Find the placements that hold for a bundle now."""
+        return bundle.bundle.placements if self.placements is None else self.placements
+
+    def set_placements(self, placements: Placements | None, sequence: int) -> None:
+        """Take over placements as the shop set them, None for each bundle's own."""
+        with self._writing:
+            self.placements = placements
+            self.sequence = max(self.sequence, sequence)
 
     def changed_since(self, sequence: int) -> list[ItemChange]:
         """List the last change of each item changed after a sequence, in order."""

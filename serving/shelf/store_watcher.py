@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from data.errors import ModelError
-from federation.storage.database import Commits
-from recsys.catalogue.bundle import MANIFEST, Bundle
+from federation.storage.database import Commits, reason_of
+from recsys.catalogue.bundle import Bundle
 from serving.shelf.served import Apps, ServedBundles
 from serving.state.bundle_store import COUNTER as BUNDLES
 from serving.state.bundle_store import ServedVersion
@@ -40,13 +40,13 @@ class StoreWatcher:
         elsewhere: Collection[str] = (),
         folder: Path | None = None,
         keep: int = KEEP,
-        load: Callable[[str], Bundle] = Bundle.load,
+        load: Callable[[str, str], Bundle] | None = None,
     ) -> None:
         """elsewhere: apps whose bundles somebody else decides on (live training). folder: a cache of indexes. keep: of
         each app, how many bundles are answered beside the current one.
         """
         self._apps, self._stores, self._elsewhere = apps, stores, frozenset(elsewhere)
-        self._folder, self._keep, self._load = folder, keep, load
+        self._folder, self._keep, self._load = folder, keep, load or stores.bundles.load
         self._activations: dict[str, int] = {}
         self._complained: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -71,6 +71,9 @@ class StoreWatcher:
                 shelf.epoch = f"{heads[app, EPOCH]:014x}"
                 if heads.get((app, ITEMS), 0) > shelf.sequence:
                     shelf.apply(self._stores.items.changes(app, shelf.sequence))
+                    stored = self._stores.placements.get(app)
+                    if stored is not None:
+                        shelf.set_placements(stored.placements, stored.sequence)
 
     def start(self) -> None:
         """Follow from now on."""
@@ -101,8 +104,9 @@ class StoreWatcher:
 
     def _load_once(self, version: ServedVersion, loaded: Mapping[str, Bundle]) -> Bundle:
         """Load a bundle, which is not read twice. Raises ModelError when it is not there."""
-        known = loaded.get(version.version) if (Path(version.folder) / MANIFEST).is_file() else None
-        return self._load(version.folder) if known is None else known
+        there = self._stores.bundles.is_there(version.version, version.folder)
+        known = loaded.get(version.version) if there else None
+        return self._load(version.version, version.folder) if known is None else known
 
     def _load_readable(self, others: list[ServedVersion], loaded: Mapping[str, Bundle]) -> list[Bundle]:
         """Load those whose folders are still there. One that was deleted is answered no more, and holds up nobody."""
@@ -136,7 +140,7 @@ class StoreWatcher:
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back; what is served goes on being served
                 if not failing:
-                    log.error("state: not followed (%s)", type(error).__name__)
+                    log.error("state: not followed (%s)", reason_of(error))
                 failing = True
             if stopping:
                 commits.close()

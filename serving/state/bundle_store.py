@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from data.atomic import file_hash
 from data.errors import ServingError
 from federation.storage.activations import Activations, path_to_current
+from federation.storage.bundle_copies import BundleCopies
 from federation.storage.change_log import (
     ACTIVATED,
     GATE_NOT_REQUIRED,
@@ -29,7 +30,7 @@ from federation.storage.change_log import (
 )
 from federation.storage.database import reading
 from federation.storage.migrations import prepare
-from recsys.catalogue.bundle import Bundle
+from recsys.catalogue.bundle import MANIFEST, Bundle
 from recsys.fairness.gate_file import gate_path, why_not_passed
 from serving.state.counters import ensure, last, take
 from serving.state.schema import SCHEMA, served_bundles
@@ -58,8 +59,9 @@ class ServedVersion:
 class BundleStore:
     """Bundles and activations of all apps, in SQL."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, copies: BundleCopies | None = None) -> None:
+        """Take copies: what is served, whatever becomes of the folders; None serves the folders."""
+        self._engine, self._copies = engine, copies
         prepare(engine, SCHEMA)
 
     def add(self, app: str, folder: Path, now: int, *, activate: bool = True, reason: Reason = UNSIGNED) -> str:
@@ -73,6 +75,8 @@ class BundleStore:
         if known and known[0].name != bundle.name:
             raise ServingError(f"bundle {bundle.name}: app {app} serves bundles of {known[0].name}")
         values = {"app": app, "version": bundle.version, "folder": str(folder.absolute()), "name": bundle.name}
+        if self._copies is not None:
+            self._copies.add(bundle.version, folder, bundle.version)
         ensure(self._engine, app, COUNTER)
         try:
             with self._engine.begin() as connection:
@@ -121,6 +125,11 @@ class BundleStore:
             of_version = (served_bundles.c.app == app) & (served_bundles.c.version == version)
             connection.execute(served_bundles.delete().where(of_version))
             Activations(app).forget(connection, version)
+            others = connection.execute(
+                select(served_bundles.c.app).where(served_bundles.c.version == version).limit(1)
+            ).one_or_none()
+        if self._copies is not None and others is None:
+            self._copies.forget([version])
 
     def active(self, app: str) -> ServedVersion | None:
         """Read the current bundle; None before the first."""
@@ -139,7 +148,7 @@ class BundleStore:
         folders = {bundle.version: bundle.folder for bundle in self.all(app)}
         with reading(self._engine) as connection:
             chosen = Activations(app).resolve(connection, version, folders)
-        Bundle.load(Path(folders[chosen]))
+        self.load(chosen, folders[chosen])
         ensure(self._engine, app, COUNTER)
         with self._engine.begin() as connection:
             _activate(connection, app, chosen, now, reason)
@@ -162,6 +171,15 @@ class BundleStore:
         """Read the change log of an app, oldest first. Raises ChangeLogBroken where it was tampered with."""
         with reading(self._engine) as connection:
             return read_changes(connection, app)
+
+    def load(self, version: str, folder: str) -> Bundle:
+        """Map a bundle that was added: its copy, or the folder where there are no copies. Raises ModelError."""
+        return Bundle.load(folder) if self._copies is None else self._copies.open(version, version, Path(folder))
+
+    def is_there(self, version: str, folder: str) -> bool:
+        """Tell whether what is served of a bundle is still there."""
+        place = Path(folder) if self._copies is None else self._copies.path(version)
+        return (place / MANIFEST).is_file()
 
     def sequence(self, app: str) -> int:
         """Read the number of the last activation; 0 before the first."""

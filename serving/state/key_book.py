@@ -6,8 +6,10 @@ import hmac
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from data.errors import ServingError
+from federation.storage.database import reason_of
 from serving.access import Caller
 from serving.state.api_keys import ActiveKey, ApiKeys, hash_of, split_key
 
@@ -29,6 +31,7 @@ class KeyBook:
         self._version: tuple[int, int] = (0, 0)
         self._good: dict[str, ActiveKey] = {}
         self._ever = False
+        self._told: Callable[[], None] = lambda: None
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
@@ -55,7 +58,16 @@ class KeyBook:
             if version != self._version:
                 self._good = self.keys.good()
                 self._version = version
-                self._ever = self._ever or version[0] > 0
+                if version[0] > 0 and not self._ever:
+                    self._ever = True
+                    self._told()
+
+    def on_first_key(self, told: Callable[[], None]) -> None:
+        """Call this once there is, or ever was, a key; at once if there was."""
+        with self._lock:
+            self._told = told
+            if self._ever:
+                told()
 
     def start(self) -> None:
         """Follow the store from now on."""
@@ -83,7 +95,7 @@ class KeyBook:
                 failing = False
             except Exception as error:  # noqa: BLE001  # the store comes back, or /readyz says that it does not
                 if not failing:
-                    log.error("keys: the store does not answer (%s)", type(error).__name__)
+                    log.error("keys: the store does not answer (%s)", reason_of(error))
                 failing = True
         commits.close()
 

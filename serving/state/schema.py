@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from federation.storage.activations import activations, one_table_of_activations
 from federation.storage.change_log import change_log, with_change_log
@@ -41,6 +41,14 @@ item_changes = Table(
     Index("item_changes_since", "app", "sequence"),
 )
 
+placements = Table(
+    "placements",
+    metadata,
+    Column("app", String(48), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # among the changes of items, so that a device asks once for both
+    Column("content", Text),  # canonical JSON; none where each bundle's own hold again
+)
+
 served_bundles = Table(
     "served_bundles",
     metadata,
@@ -73,4 +81,9 @@ traffic = Table(
     Index("traffic_by_minute", "minute"),
 )
 
-SCHEMA = Schema("state", metadata, (one_table_of_activations, with_change_log))
+
+def _with_placements(connection: Connection) -> None:
+    """Lead from version 2 to 3: one table more, which whoever opens the store makes with what is missing."""
+
+
+SCHEMA = Schema("state", metadata, (one_table_of_activations, _with_placements, with_change_log))

@@ -6,7 +6,17 @@ from pathlib import Path
 
 from federation.storage.database import sqlite_url
 
-STATE_FILE = "state.sqlite"
+STATE_FILE, COPIES = "state.sqlite", "served-bundles"
+
+
+def copies_folder(url: str) -> Path | None:
+    """Name the folder of a state's own copies of bundles: beside its SQLite file; None for a state that has no folder.
+
+    >>> copies_folder("sqlite:////srv/state/state.sqlite")
+    PosixPath('/srv/state/served-bundles')
+    """
+    database = url.removeprefix("sqlite:///")
+    return None if database == url or not database else Path(database).parent / COPIES
 
 
 def url_of(state: str) -> str:

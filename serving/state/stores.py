@@ -10,37 +10,44 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from federation.storage.bundle_copies import BundleCopies
 from federation.storage.database import open_engine, reading, sqlite_url
 from serving.state.bundle_store import BundleStore
 from serving.state.counters import heads
 from serving.state.item_store import ItemStore
-from serving.state.state_url import STATE_FILE
+from serving.state.placement_store import PlacementStore
+from serving.state.state_url import STATE_FILE, copies_folder
 from serving.state.traffic import Traffic
 
 
 @dataclass(frozen=True, eq=False)
 class Stores:
-    """The stores of one database. Safe in threads."""
+    """The stores of one database. Safe in threads. copies: of its bundles; None serves them from where they are."""
 
     engine: Engine
+    copies: BundleCopies | None = None
     items: ItemStore = field(init=False)
+    placements: PlacementStore = field(init=False)
     bundles: BundleStore = field(init=False)
     traffic: Traffic = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, kind in (("items", ItemStore), ("bundles", BundleStore), ("traffic", Traffic)):
-            object.__setattr__(self, name, kind(self.engine))
+        object.__setattr__(self, "items", ItemStore(self.engine))
+        object.__setattr__(self, "placements", PlacementStore(self.engine))
+        object.__setattr__(self, "bundles", BundleStore(self.engine, self.copies))
+        object.__setattr__(self, "traffic", Traffic(self.engine))
 
     @staticmethod
-    def open(url: str) -> Stores:
-        """Open the stores of a URL, their tables made if they are missing."""
-        return Stores(open_engine(url))
+    def open(url: str, copies: BundleCopies | None = None) -> Stores:
+        """Open the stores of a URL, their tables made if they are missing. copies: by default those of its folder."""
+        folder = copies_folder(url)
+        return Stores(open_engine(url), BundleCopies(folder) if copies is None and folder is not None else copies)
 
     @staticmethod
-    def passing() -> Stores:
+    def passing(copies: BundleCopies | None = None) -> Stores:
         """Make stores that are gone with this process: a service without a state of its own."""
         folder = Path(tempfile.mkdtemp(prefix="ownshelf-"))
-        stores = Stores.open(sqlite_url(folder / STATE_FILE))
+        stores = Stores(open_engine(sqlite_url(folder / STATE_FILE)), copies)
         weakref.finalize(stores, shutil.rmtree, folder, ignore_errors=True)
         return stores
 

@@ -31,7 +31,7 @@ from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
 from federation.protocol.messages import Task
 from federation.service.intake.intake import IntakeRound
-from recsys.catalogue.clusters import cluster_queries, nearest
+from recsys.catalogue.clusters import Clusters, cluster_queries, nearest
 from tests.benchmarks.attacks_leak import auc
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
 from tests.benchmarks.modes import asked
@@ -40,7 +40,7 @@ from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft
 from tests.federation.service.a_lineage import NOW, a_line, stop
 
 SHOP = (10_000, 10_000, 1_000_000, 20)
-VIEWS, PERIODS, RESTORES, FOREIGN = 64, (1, 2, 4, ClusterPolicy().max_answers), 6, 20
+VIEWS, PERIODS, RESTORES, FOREIGN = 64, (1, 2, 4, 12), 6, 20
 PERIOD = ClusterPolicy().period_days
 ROUNDS, TRIALS = 4, 4_000
 CLIPS = Clips(rows=2.0, counts=4.0, second=1.0, first=1.0)
@@ -73,7 +73,8 @@ def cluster_attack(shop: World, seed: int) -> dict[str, Any]:
     honest = unit(np.stack([shop.clusters.centroids[nearest(shop.clusters.centroids, one, 1)[0]] for one in shop.now]))
     guesses = {"curious": honest, "undefended": np.stack([zoomed(one, rng) for one in shop.now[:200]])}
     for periods in PERIODS:
-        guesses[f"{periods}"] = named_in(shop, periods, rng)
+        guesses[f"{periods}"] = named_in(shop, periods, ClusterPolicy(max_answers=periods), rng)
+    guesses["life"] = named_in(shop, PERIODS[-1], ClusterPolicy(), rng)
     known = {name: recognised_of(guess, shop.now) for name, guess in guesses.items()}
     cosine = {
         name: float(np.mean((unit(guess) * unit(shop.now[: len(guess)])).sum(1))) for name, guess in guesses.items()
@@ -81,14 +82,20 @@ def cluster_attack(shop: World, seed: int) -> dict[str, Any]:
     V = shop.table.item_embeddings
     exposed = {name: membership_auc(V, guess, shop.pairs) for name, guess in guesses.items() if len(guess) > 500}
     centroids = shop.clusters.centroids
+    older = replace(shop.clusters, bundle_version="older", centroids=another_partition(shop, rng))
+    named = {
+        "fresh": [nearest(centroids, one, 1) for one in shop.now],
+        "repeated": [nearest(centroids, one, 1) for one in shop.then],
+        "carried": [carried(older, shop.clusters, one) for one in shop.then],
+    }
     recall = {
         name: asked(
             shop,
-            lambda user, side=side: cluster_queries(shop.clusters, nearest(centroids, side[user], 1)),
-            lambda user, side=side: {"mode": "cluster", "clusters": nearest(centroids, side[user], 1)},
+            lambda user, ids=ids: cluster_queries(shop.clusters, ids[user]),
+            lambda user, ids=ids: {"mode": "cluster", "clusters": ids[user]},
             2_000,
         )[0]
-        for name, side in (("fresh", shop.now), ("repeated", shop.then))
+        for name, ids in named.items()
     }
     return {
         "cluster_cos": cosine,
@@ -119,22 +126,41 @@ def zoomed(profile: Floats, rng: np.random.Generator) -> Floats:
     return guess
 
 
-def named_in(shop: World, periods: int, rng: np.random.Generator) -> Floats:
-    """Add up what devices name in so many periods, with an honestly logged new bundle at every page view."""
-    policy, account = ClusterPolicy(), ClusterAccount()
+def another_partition(shop: World, rng: np.random.Generator) -> Floats:
+    """Centroids of other k-means of the same items, as the bundle before has: each moved, none where it was."""
+    moved = shop.clusters.centroids + 0.3 * unit(rng.normal(size=shop.clusters.centroids.shape).astype(np.float32))
+    return unit(rng.permutation(moved))
+
+
+def carried(before: Clusters, after: Clusters, profile: Floats) -> list[int]:
+    """What a device names after a new bundle that named a cluster of the one before, once in its life."""
+    account, _ = ClusterAccount().with_answer(
+        before, ClusterPolicy(), 0.0, lambda: nearest(before.centroids, profile, 1)
+    )
+    return list(account.with_answer(after, ClusterPolicy(), 400.0 * DAY_S, list)[1])
+
+
+def named_in(shop: World, periods: int, policy: ClusterPolicy, rng: np.random.Generator) -> Floats:
+    """Add up what devices name in so many periods, with an honestly logged new bundle at every page view.
+
+    What is repeated or carried over adds nothing: it is a function of what was named before.
+    """
+    account = ClusterAccount()
     offered = [shop.clusters.centroids]
     total, place = np.zeros_like(shop.now), 0
     for view in range(periods * VIEWS):
         moment = view * PERIOD * DAY_S / VIEWS
         before = account.answered
-        account, _ = account.with_answer(f"bundle-{view}", policy, moment, lambda: [0])
+        account, _ = account.with_answer(
+            replace(shop.clusters, bundle_version=f"bundle-{view}"), policy, moment, lambda: [0]
+        )
         if account.answered == before:
             continue
         if place:  # the first bundle has honest centroids, each later one others of the service's choice
             offered.append(unit(rng.normal(size=offered[0].shape).astype(np.float32)))
         total += np.stack([offered[place][nearest(offered[place], one, 1)[0]] for one in shop.now])
         place += 1
-    assert account.answered == periods
+    assert account.answered == min(periods, policy.max_answers)
     return total
 
 

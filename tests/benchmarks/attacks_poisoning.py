@@ -7,11 +7,12 @@ positive, log(1 + e^−s). Both publish gradients of the target's row in the pap
 by Newton steps from sums, so both first find the row they want and then the words that bring the table there. They know
 the code, its settings, and every bundle; not the other devices' reports.
 
-What a lying device may send (`Rules`): within every clip, or any words at all.
+What a lying device may send: within every clip, any words at all, or the loudest words of which a proof can be made.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,14 +23,14 @@ import torch
 from federation.learning.item_step import RoundSums
 from federation.learning.taste_update import METRICS, Clips
 from federation.learning.training_sum import round_sums
-from federation.private_sum.plan import SumPlan
+from federation.private_sum.plan import Part, SumPlan
 from recsys.model.histories import Histories
 from recsys.model.profile import ProfileConfig
 from recsys.model.solver import Solver
 
 Floats = npt.NDArray[np.float64]
 
-Attack = Literal["fedrec", "a-ra", "random words", "optimised words"]
+Attack = Literal["fedrec", "a-ra", "random words", "optimised words", "provable words"]
 Claim = Literal["quiet", "owner", "rivals"]
 
 PUBLIC_SHARE = 0.05
@@ -85,16 +86,16 @@ class Attacker:
         curvature = (self.config.alpha + weight) * A + self.config.reg * (weight + self.config.alpha) * np.eye(dim)
         push = curvature @ (own - wanted)
         push *= self.clips.rows / max(float(np.linalg.norm(push)), 1e-12)
-        loud = LOUD * reports / devices if self.attack == "optimised words" else 1.0
+        loud, counted = (self._loudness(part, reports / devices) for part in plan.parts[:2])
         second, first = A[np.triu_indices(dim)], shoppers.mean(0)
         rows, counts = np.zeros((n_items, dim)), np.zeros(n_items)
         rows[self.target] = push * loud
-        counts[self.target] = weight * loud
+        counts[self.target] = weight * counted
         if self.claim == "rivals":
             ahead = np.setdiff1d(np.argsort(-(V @ first))[: RIVALS + 1], [self.target])
             away = A @ first / max(float(np.linalg.norm(A @ first)), 1e-12)
             rows[ahead] = away * self.clips.rows * loud / np.sqrt(len(ahead))
-            counts[ahead] = weight * loud / np.sqrt(len(ahead))
+            counts[ahead] = weight * counted / np.sqrt(len(ahead))
             rows, counts = rows / np.sqrt(2), counts / np.sqrt(2)
         return RoundSums(
             rows=devices * rows,
@@ -105,6 +106,17 @@ class Attacker:
             one=float(devices),
             metrics=np.zeros(len(METRICS)),
         )
+
+    def _loudness(self, part: Part, others: float) -> float:
+        """How many times its clip one device says in a part. others: reports of the batch for each lying device.
+
+        Provable words fill the bound that is proved: the clip, and what honest rounding may add to it.
+        """
+        if self.attack == "optimised words":
+            return LOUD * others
+        if self.attack == "provable words":
+            return math.sqrt(part.bound_squared) / (part.clip_norm * part.scale)
+        return 1.0
 
     def wanted_row(self, V: Floats, shoppers: Floats, steps: int = 20) -> Floats:
         """(dim,) the row, of norm at most REACH, that a gradient ascent of the attack's loss arrives at."""

@@ -77,22 +77,30 @@ def measured(*rows: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_pairs_are_counted_after_holm_over_all_members_and_repeat_is_told_but_not_counted() -> None:
+def test_pairs_are_counted_after_holm_with_repeat_and_with_again_in_its_place() -> None:
     found = zoo.figures_of(
         measured(
             row("a", "all", -0.05, 0.001), row("a", "new", -0.05, 0.03), row("a", "repeat", -0.3, 0.001),
             row("b", "all", +0.05, 0.001), row("b", "cold", 0.0, 1.0), row("b", "again", -0.005, 0.4),
         )
     )  # fmt: skip
-    # five counted pairs: .001 · 5, .001 · 4 → .005, .03 · 3 = .09
-    holm = {(one["member"], one["part"]): one["p_holm"] for one in found["table"] if one["counted"]}
-    assert holm == pytest.approx(
+    by_count = {
+        name: {(one["member"], one["part"]): one["p_holm"][name] for one in found["table"] if name in one["p_holm"]}
+        for name in zoo.COUNTS
+    }
+    # five pairs: .001 · 5, never less for the next: .005, .005, then .03 · 2
+    assert by_count["below_simple"] == pytest.approx(
+        {("a", "all"): 0.005, ("a", "repeat"): 0.005, ("b", "all"): 0.005, ("a", "new"): 0.06, ("b", "cold"): 1.0}
+    )
+    # five pairs: .001 · 5, .001 · 4 → .005, .03 · 3 = .09, .4 · 2
+    assert by_count["below_simple_again"] == pytest.approx(
         {("a", "all"): 0.005, ("a", "new"): 0.09, ("b", "all"): 0.005, ("b", "cold"): 1.0, ("b", "again"): 0.8}
     )
-    assert found["below_simple"] == 1
-    assert [one["counted"] for one in found["table"] if one["part"] == "repeat"] == [False]
+    assert (found["below_simple"], found["below_simple_again"]) == (2, 1)
     assert found["above_central_share"] == 0.5
-    assert "2 members, 5 pairs counted: below the best simple baseline in 1" in zoo.summary(found)
+    assert "2 members, below the best simple baseline: 2 of 5 pairs over all, new, repeat, cold; 1 of 5 pairs" in (
+        zoo.summary(found)
+    )
 
 
 def test_its_table_and_its_picture_show_every_pair(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ anything: recipe and protocol from statistics of the train side. For each part t
 best on a hold-out *within* the train side; differences are paired over shoppers, p-values are Holm's over all pairs of
 all members. Parts of fewer than 100 shoppers say nothing and are left out.
 
-`repeat` asks only those who came back for an item, so it is told and not counted: the own counter, which gives all its
-places to own items, wins there and loses in `all`. `again`, where own items alone are ranked, is counted.
+Two counts, each with a Holm of its own. `below_simple` is over all, new, repeat and cold. `repeat` asks only those who
+came back for an item: the own counter, which gives all its places to own items, wins there and loses in `all`.
+`below_simple_again` has `again`, where own items alone are ranked, in the place of `repeat`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from tests.benchmarks.zoo_members import Member, members
 
 K = 20
 PARTS = ("all", "new", "repeat", "again", "cold")
-NOT_COUNTED = ("repeat",)
+COUNTS = {"below_simple": ("all", "new", "repeat", "cold"), "below_simple_again": ("all", "new", "again", "cold")}
+"""Counts of pairs, and the parts of each."""
 FEWEST = 100
 """Shoppers of a part, for it to say anything."""
 ASKED, ASKED_COLD = 1_200, 400
@@ -201,16 +203,16 @@ def _means(figures: Evaluation, part: str) -> dict[str, float]:
 def figures_of(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The bench's figures from those of its members.
 
-    below_simple: counted pairs of member and part whose difference is below zero after Holm over all of them.
+    below_simple, below_simple_again: pairs of member and part whose difference is below zero after Holm over all pairs
+    of the count; a row says which counts it is in, and of each its p-value and whether it is below.
     above_central_share: of the members, those whose `all` is at least the best central figure.
     """
-    rows = [dict(row) for one in measured for row in one["rows"]]
-    counted = [row for row in rows if row["part"] not in NOT_COUNTED]
-    for family in (counted, [row for row in rows if row["part"] in NOT_COUNTED]):
-        for row, p in zip(family, holm([row["p_value"] for row in family]), strict=True):
-            row["p_holm"] = float(p)
-            row["below_simple"] = bool(p <= LEVEL and row["ci95"][1] < 0)
-            row["counted"] = row["part"] not in NOT_COUNTED
+    rows = [dict(row) | {"p_holm": {}, "below": {}} for one in measured for row in one["rows"]]
+    for name, parts in COUNTS.items():
+        counted = [row for row in rows if row["part"] in parts]
+        for row, p in zip(counted, holm([row["p_value"] for row in counted]), strict=True):
+            row["p_holm"][name] = float(p)
+            row["below"][name] = bool(p <= LEVEL and row["ci95"][1] < 0)
     above = [
         row["default"] >= row["best_central"]
         for row in rows
@@ -218,12 +220,17 @@ def figures_of(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     return {
         "members": len(measured),
-        "below_simple": sum(row["below_simple"] for row in counted),
+        **{name: sum(row["below"].get(name, False) for row in rows) for name in COUNTS},
         "above_central_share": float(np.mean(above)) if above else None,
         "table": rows,
         "reasons": {one["member"]: one["reasons"] for one in measured},
         "cpu_s": round(sum(one["cpu_s"] for one in measured), 1),
     }
+
+
+def is_below(row: Mapping[str, Any]) -> bool:
+    """Whether a row is below the best simple baseline in any of the counts."""
+    return any(row["below"].values())
 
 
 def _line(measured: Mapping[str, Any]) -> str:
@@ -241,7 +248,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         table.add_column(column)
     for row in figures["table"]:
         low, high = row["ci95"]
-        style = "red" if row["below_simple"] and row["counted"] else "green" if low > 0 else ""
+        style = "red" if is_below(row) else "green" if low > 0 else ""
         central = "-" if row["best_central"] is None else f"{row['best_central']:.3f} {row['best_central_name']}"
         table.add_row(
             row["member"] + (" *" if row["held_out"] else ""),
@@ -259,12 +266,14 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
 
 def summary(figures: Mapping[str, Any]) -> str:
     """What the table comes to, in a line."""
-    counted = sum(row["counted"] for row in figures["table"])
     share = figures["above_central_share"]
+    counts = [
+        f"{figures[name]} of {sum(name in row['below'] for row in figures['table'])} pairs over {', '.join(parts)}"
+        for name, parts in COUNTS.items()
+    ]
     return (
-        f"{figures['members']} members, {counted} pairs counted: below the best simple baseline in "
-        f"{figures['below_simple']}; at or above the best central model on "
-        f"{'none' if share is None else f'{share:.0%} of members'}. * held out from tuning"
+        f"{figures['members']} members, below the best simple baseline: {'; '.join(counts)}. At or above the best "
+        f"central model on {'none' if share is None else f'{share:.0%} of members'}. * held out from tuning"
     )
 
 
@@ -278,7 +287,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     ]
     for row in figures["table"]:
         low, high = row["ci95"]
-        mark = "**" if row["below_simple"] and row["counted"] else ""
+        mark = "**" if is_below(row) else ""
         central = "-" if row["best_central"] is None else f"{row['best_central']:.3f} {row['best_central_name']}"
         lines.append(
             f"| {row['member']}{' *' if row['held_out'] else ''} | {row['part']} | {mark}{row['default']:.3f}{mark} | "
@@ -289,16 +298,15 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 
 def plot(figures: Mapping[str, Any], path: Path) -> None:
-    """Each counted pair's difference with its interval, sorted, one panel a part."""
-    parts = [part for part in PARTS if part not in NOT_COUNTED]
-    figure, axes = plt.subplots(1, len(parts), figsize=(13, 9), constrained_layout=True)
-    for axis, part in zip(axes, parts, strict=True):
+    """Each pair's difference with its interval, sorted, one panel a part."""
+    figure, axes = plt.subplots(1, len(PARTS), figsize=(16, 9), constrained_layout=True)
+    for axis, part in zip(axes, PARTS, strict=True):
         rows = sorted((row for row in figures["table"] if row["part"] == part), key=lambda row: row["difference"])
         place = np.arange(len(rows))
         middle = np.array([row["difference"] for row in rows])
         bounds = np.array([row["ci95"] for row in rows]).reshape(-1, 2)
         axis.hlines(place, bounds[:, 0], bounds[:, 1], color="0.7")
-        colors = ["tab:red" if row["below_simple"] else "tab:blue" for row in rows]
+        colors = ["tab:red" if is_below(row) else "tab:blue" for row in rows]
         axis.scatter(middle, place, s=14, c=colors, marker="o")
         axis.axvline(0.0, color="black", linewidth=0.8)
         axis.set_yticks(place, [row["member"] + (" *" if row["held_out"] else "") for row in rows], fontsize=6)

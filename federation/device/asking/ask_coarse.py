@@ -23,6 +23,7 @@ from data.vocabulary import Vocabulary
 from federation.device.asking.client import ask_candidates, ask_trend
 from federation.device.asking.clusters_file import fetch_current, held_clusters
 from federation.device.asking.direction_noise import leading_directions, noised_direction
+from federation.device.asking.logged_clusters import check_logged
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.lists import Recommendation, Recommendations, join, profile_of
 from federation.device.noise_ledger import NoisePolicy
@@ -31,7 +32,7 @@ from federation.private_sum.randomness import secure_bytes
 from recsys.catalogue.candidates import MAX_CANDIDATES, Candidates, rerank
 from recsys.catalogue.catalogue import Catalogue
 from recsys.catalogue.changes import CatalogueChange
-from recsys.catalogue.clusters import Clusters, nearest
+from recsys.catalogue.clusters import MAX_ASKED, Clusters, nearest
 from recsys.model.items import TASTE, columns_of
 from recsys.model.profile import Profile, repeat_counts, repeat_score, vector_from_rows
 from recsys.model.scoring import score
@@ -107,6 +108,8 @@ def ask_coarsely(
     When the service no longer has the bundle, its current clusters file is fetched and it is asked once more. Raises
     ServingError for a refusal, BudgetExhausted when the noise of a lifetime is spent.
     """
+    if not 1 <= coarse.clusters <= MAX_ASKED:
+        raise ServingError(f"clusters={coarse.clusters}: must be 1..{MAX_ASKED}")
     excluded = len(set(exclude))
     if top_k + excluded > coarse.wanted:
         raise ServingError(f"top_k + excluded items = {top_k + excluded}: must be at most candidates={coarse.wanted}")
@@ -213,7 +216,7 @@ def _ask_service(
     if catalogue is not None and catalogue.bundle_version != version:
         catalogue = None
     profile = profile_from_rows(state, clusters, now) if catalogue is None else profile_of(state, catalogue, now)
-    question = None if profile is None else _question(device, clusters, coarse, profile, now)
+    question = None if profile is None else _question(device, client, clusters, coarse, profile, now)
     if profile is None or question is None:
         listed = ask_trend(client, version, min(top_k + len(set(exclude)), 1000))
         return None if listed is None else _trend(listed, version, coarse, top_k, exclude)
@@ -242,17 +245,25 @@ def _with_candidates(catalogue: Catalogue, candidates: Candidates) -> Catalogue:
 
 
 def _question(
-    device: CatalogueHolder, clusters: Clusters, coarse: CandidateRequest, profile: Profile, now: int
+    device: CatalogueHolder,
+    client: httpx.Client,
+    clusters: Clusters,
+    coarse: CandidateRequest,
+    profile: Profile,
+    now: int,
 ) -> dict[str, Any] | None:
     """Make what is sent of the profile, in the vault before this returns; None when nothing may be said now."""
     if coarse.mode == "cluster":
+        log_key = coarse.naming.custodian_key
+        if log_key is not None and device.state.named.is_due(coarse.naming, now / MICROS_PER_S):
+            check_logged(device, client, clusters, log_key)
         n = min(coarse.clusters, len(clusters.centroids))
         ids: tuple[int, ...] = ()
 
         def name(state: DeviceState) -> DeviceState:
             nonlocal ids
             account, ids = state.named.with_answer(
-                clusters.bundle_version,
+                clusters,
                 coarse.naming,
                 now / MICROS_PER_S,
                 lambda: nearest(clusters.centroids, profile.vector, n),

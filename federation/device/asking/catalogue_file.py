@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from data.atomic import write_atomically
 from data.errors import ModelError
 from recsys.catalogue.catalogue import Catalogue
 from recsys.catalogue.changes import CatalogueChanges, decode_changes
+from recsys.lists.placements.placements_file import placements_of
 
 NAME = "catalogue-{}.safetensors"
 CHANGES_NAME = "changes-{}.json"
@@ -70,13 +72,14 @@ def write_changes(folder: Path, digest: str, changes: CatalogueChanges) -> None:
 
 
 def now_shown(catalogue: Catalogue, changes: CatalogueChanges | None) -> Catalogue:
-    """Apply changes to a catalogue: its items as they are now.
+    """Apply changes to a catalogue: its items and placements as they are now.
 
     It stays as it is without changes, or with those of another bundle.
     """
     if changes is None or changes.bundle_version != catalogue.bundle_version:
         return catalogue
-    return catalogue.with_changes(changes.changes)
+    shown = catalogue.with_changes(changes.changes)
+    return shown if changes.placements is None else replace(shown, placements=placements_of(changes.placements))
 
 
 def keep_only(folder: Path, digest: str) -> None:

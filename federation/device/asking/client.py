@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from data.errors import ModelError, ServingError
 from federation.device.asking.bounded_answer import PACKED, read_bounded, read_json
+from federation.protocol.transparency import LogProof
 from federation.protocol.transport import check_address, pinned_context
 from recsys.catalogue.candidates import Candidates, decode_candidates
 from recsys.catalogue.changes import CatalogueChanges, decode_changes
@@ -27,6 +28,7 @@ TIMEOUT_S = 10.0
 MAX_CATALOGUE_BYTES = 256 * 2**20
 MAX_CLUSTERS_BYTES = 64 * 2**20
 MAX_CHANGES_BYTES = 64 * 2**20
+MAX_PROOF_BYTES = 8_192
 SINCE_STEP = 100
 """Devices ask for changes since a multiple of it, so that the question does not tell one device from the next."""
 
@@ -179,6 +181,22 @@ def fetch_changes(client: httpx.Client, bundle_version: str, since: int) -> Cata
 def fetch_clusters(client: httpx.Client, current: str | None) -> bytes | None:
     """Fetch the service's current clusters file. None when it is the held one (sha256, hex); as fetch_catalogue."""
     return _fetch(client, "clusters", MAX_CLUSTERS_BYTES, current)
+
+
+def fetch_clusters_proof(client: httpx.Client, bundle_version: str, since: int) -> LogProof:
+    """Fetch the proof that a clusters file is in the custodian's log, unchecked; since: size of the log seen before.
+
+    Raises ServingError when the service has none to give, LogRefused for broken bytes.
+    """
+    url = f"/v1/federation/log/clusters/{quote(bundle_version, safe='')}"
+    try:
+        with client.stream("GET", url, params={"since": since}, headers=PACKED, follow_redirects=False) as response:
+            if response.status_code != 200:
+                read_bounded(response, "answer")
+                raise ServingError(f"service: has no log proof to give (status {response.status_code})")
+            return LogProof.from_bytes(read_bounded(response, "log proof", MAX_PROOF_BYTES))
+    except httpx.HTTPError as error:
+        raise ServingError(f"service: cannot be asked ({type(error).__name__})") from None
 
 
 class _BadDelta(Exception):

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data.interactions import EventKind
-from federation.device.state import DeviceState, Event, OwnRows, add_event
+from federation.device.state import DeviceState, Event, OwnRows, add_event, seen_as
 from federation.device.unknown_fields import Unknown, hashable, unknown_fields
 from recsys.experiments.definition.definition import OutcomeEvent
 from recsys.experiments.device.outcomes import OutcomeRecord
 
-_EVENT = ("time", "item_id", "kind", "quantity")
+_EVENT = ("time", "item_id", "kind", "quantity", "price", "available")
 _ADDITION = ("event", "rows", "place", "notes")
 _UNKNOWN_ADDITIONS = "unknown_additions"
 """Field of a state with what a newer program appended and this one does not know, in the order in which it came."""
@@ -49,6 +49,8 @@ class Addition:
                 "item_id": event.item_id,
                 "kind": int(event.kind),
                 "quantity": event.quantity,
+                "price": event.price,
+                "available": event.available,
             }
         if self.rows is not None:
             stored |= {"rows": self.rows.encode(), "place": self.place}
@@ -64,7 +66,8 @@ class Addition:
         if "event" in stored:
             kept = stored["event"]
             unknown = hashable(unknown_fields(kept, _EVENT))
-            event = Event(kept["time"], kept["item_id"], EventKind(kept["kind"]), kept["quantity"], unknown)
+            seen = seen_as(kept.get("price"), kept.get("available"))
+            event = Event(kept["time"], kept["item_id"], EventKind(kept["kind"]), kept["quantity"], unknown, *seen)
         rows = OwnRows.decode(stored["rows"]) if "rows" in stored else None
         notes = tuple(OutcomeRecord(time, OutcomeEvent(kind), *rest) for time, kind, *rest in stored.get("notes", ()))
         return Addition(event, rows, stored.get("place", 0), notes, unknown_fields(stored, _ADDITION))

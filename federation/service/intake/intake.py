@@ -9,6 +9,7 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,11 +25,13 @@ from federation.protocol.report_head import ReportHead, check_head
 from federation.protocol.report_tokens import Right, Tokens
 from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
 from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
-from federation.service.intake.share_files import ShareFolder
+from federation.service.intake.share_files import ShareStorage
 from federation.storage.crash_points import crash_point
+from federation.storage.database import reason_of
 
 log = logging.getLogger("ownshelf.federation")
 
+LOOK_S = 0.1
 MAX_GROUP = 64
 """Reports of one commit: 32 MB of shares at half a megabyte each."""
 
@@ -65,15 +68,17 @@ class Intake:
     def __init__(
         self,
         reports: ReportStore,
-        shares: ShareFolder,
+        shares: ShareStorage,
         tokens: Tokens,
         *,
         round_of: Callable[[str], IntakeRound | None],
         issuer_reports: int,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         """round_of: the round of a task_id, if it may be open. issuer_reports: the most that one issuer's tokens may
-        bring to a round.
+        bring to a round. look: reads what other processes did to rounds.
         """
+        self._look, self._looking, self._looked_at = look, threading.Lock(), 0.0
         self._reports, self._shares, self._tokens = reports, shares, tokens
         self._round_of, self._issuer_reports = round_of, issuer_reports
         self._outcomes: Counter[str] = Counter()
@@ -101,6 +106,17 @@ class Intake:
             return right
         except ReportRejected as refusal:
             return refusal
+
+    def look_again(self, head: ReportHead, now: int) -> Right | ReportRejected:
+        """Screen a head once more, after a look at rounds that another host may have opened; asks the store.
+
+        Looks are LOOK_S apart, whatever comes.
+        """
+        with self._looking:
+            if time.monotonic() - self._looked_at >= LOOK_S:
+                self._looked_at = time.monotonic()
+                self._look()
+        return self.screen(head, now)
 
     def known(self, head: ReportHead) -> bool:
         """Check if a report with this id was taken before; asks the store."""
@@ -165,7 +181,7 @@ class Intake:
             if fresh:
                 self._store(task_id, fresh)
         except (OSError, SQLAlchemyError) as error:
-            log.error("%s while reports were committed", type(error).__name__)  # its text may hold what they held
+            log.error("%s while reports were committed", reason_of(error))  # its text may hold what they held
             for waiting in group:
                 if not waiting.answer.done():
                     self._answer(waiting, IntakeUnavailable("report: cannot be made durable now, send it again later"))

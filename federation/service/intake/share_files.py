@@ -5,7 +5,7 @@ rows cost (log, checkpoint, zeros on deletion); tests/benchmarks/share_storage.p
 segment is gone.
 
 A row in SQL points at a share only after the share was synced; bytes that no row points at, left by a crash, are never
-read. Workers on several machines need this folder on a file system they share.
+read. Hosts that do not share this folder share objects instead (share_objects.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from data.atomic import sync
 from data.errors import FederationError
@@ -32,6 +33,39 @@ class ShareLocation:
 
     segment: str
     at: int
+
+
+class ShareStorage(Protocol):
+    """The shares of all rounds, the same for every process of a store. One thread appends; any may read."""
+
+    def append(self, task_id: str, shares: Sequence[bytes | memoryview]) -> list[ShareLocation]:
+        """Append shares and return where each begins; all are durable when this returns. Raises OSError."""
+        ...
+
+    def read(self, task_id: str, place: ShareLocation, n_bytes: int) -> bytes:
+        """Read one share. Raises ShareLost when it is not there whole, OSError when it may be read another time."""
+        ...
+
+    def lost(self, task_id: str, places: Collection[ShareLocation], n_bytes: int) -> set[ShareLocation]:
+        """Collect those of the places where no whole share is, by the sizes of segments. Raises OSError."""
+        ...
+
+    def destroy(self, task_id: str) -> None:
+        """Destroy every share of a round; again is fine."""
+        ...
+
+    def rounds(self) -> set[str]:
+        """List the task_ids that have shares."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what is being written."""
+        ...
+
+
+def lost_places(sizes: dict[str, int], places: Collection[ShareLocation], n_bytes: int) -> set[ShareLocation]:
+    """Collect the places that lie beyond the end of their segment. sizes: in bytes, by segment."""
+    return {place for place in places if place.at + n_bytes > sizes.get(place.segment, 0)}
 
 
 @dataclass
@@ -88,6 +122,17 @@ class ShareFolder:
                 raise
             raise ShareLost(f"segment {place.segment}: is gone") from None
         return share
+
+    def lost(self, task_id: str, places: Collection[ShareLocation], n_bytes: int) -> set[ShareLocation]:
+        """Collect those of the places where no whole share is. Raises OSError."""
+        sizes = {}
+        for segment in {place.segment for place in places}:
+            try:
+                sizes[segment] = (self._folder / task_id / segment).stat().st_size
+            except FileNotFoundError:
+                if not (self._folder / task_id).exists():  # the file system is not there
+                    raise
+        return lost_places(sizes, places, n_bytes)
 
     def destroy(self, task_id: str) -> None:
         """Unlink every share of a round; again is fine."""

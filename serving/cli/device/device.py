@@ -19,12 +19,14 @@ from federation.device.erasure import erase_device
 from federation.device.lists import Mode, Recommendation, Recommendations
 from federation.device.noise_ledger import NoisePolicy
 from federation.device.vault import KeyStore
+from federation.storage.key_files import read_public_key
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import Ca, contribute_command
 from serving.cli.device.device_home import default_home
 from serving.cli.device.device_key import Key, keyed_client
 from serving.cli.device.simulate import simulate_command
 from serving.cli.errors import OneLineErrors
+from serving.process.core_dumps import forbid_core_dumps
 
 
 class DeviceCommands(OneLineErrors):
@@ -47,6 +49,12 @@ device_app = typer.Typer(
     cls=DeviceCommands,
     no_args_is_help=True,
 )
+
+
+@device_app.callback()
+def device_group() -> None:
+    """Keep the history out of core files, whatever the command."""
+    forbid_core_dumps()
 
 
 Home = Annotated[
@@ -122,6 +130,10 @@ def recommend(
     only: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help='Such as {"category": "tea", "price": {"max": 9}}.')
     ] = None,
+    custodian_key: Annotated[
+        str | None,
+        typer.Option(help="Name clusters only of a file that is in the log of this custodian (hex, or file)."),
+    ] = None,
     diversity: Annotated[float, typer.Option(help="0 to 1: the higher, the less alike.")] = 0.0,
     reasons: Annotated[bool, typer.Option("--reasons", help="Say why each item is there.")] = False,
     home: Home = None,
@@ -138,6 +150,7 @@ def recommend(
         "--own-settings": own_settings or None,
         "--clusters": clusters,
         "--candidates": candidates,
+        "--custodian-key": custodian_key,
         "--epsilon": epsilon,
         "--max-epsilon": max_epsilon,
         "--period-days": period_days,
@@ -180,6 +193,9 @@ def recommend(
                     clusters=clusters,
                     candidates=candidates,
                     noise=noise,
+                    naming=ClusterPolicy(
+                        custodian_key=None if custodian_key is None else read_public_key(custodian_key)
+                    ),
                     exclude=exclude or (),
                     unseen=unseen,
                     repeat=repeat,
@@ -290,7 +306,7 @@ device_app.command("simulate")(simulate_command)
 OPTIONS_OF_MODE: dict[Mode, frozenset[str]] = {
     "device": frozenset(("--filter", "--diversity", "--reasons", "--own-settings")),
     "profile": frozenset(),
-    "cluster": frozenset(("--clusters", "--candidates")),
+    "cluster": frozenset(("--clusters", "--candidates", "--custodian-key")),
     "noised": frozenset(("--candidates", "--epsilon", "--max-epsilon", "--period-days")),
 }
 """Options of each mode, of those that not every mode has; an unknown mode is refused where it is asked."""
@@ -320,7 +336,7 @@ def _gives_up(device: Device, listed: Recommendations, max_epsilon: float) -> st
         ids = () if state.named.last is None else state.named.last.clusters
         named = "a public cluster id" if len(ids) == 1 else f"{len(ids)} public cluster ids"
         return (
-            f"mode=cluster: the service saw {named}, the same for the whole period, roughly what is liked, not the "
+            f"mode=cluster: the service saw {named}, the same again and again, roughly what is liked, not the "
             f"profile; {state.named.answered} of at most {ClusterPolicy.max_answers} answers in this device's life"
         )
     account = state.noise

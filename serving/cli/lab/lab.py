@@ -17,15 +17,15 @@ from data.dataset import Dataset
 from data.errors import DataError, ModelError
 from data.interactions import Interactions
 from data.split import known_at, parse_time
+from federation.lab.column_weights import choose_column_weights
 from federation.lab.comparison import compare_models
-from federation.lab.defaults import protocol_for, protocol_of
+from federation.lab.defaults import protocol_for, protocol_of, with_private_half_life
 from federation.lab.folds import Folds
-from federation.lab.intent_check import check_intent
 from federation.lab.mixing import participations_of, shipped_mix
-from federation.lab.publish import publish
+from federation.lab.publish import publish, shipped_surfaces
 from federation.lab.questions import Question, question
 from federation.lab.recipe_file import find_recipe
-from federation.lab.recipes import Recipe, privately
+from federation.lab.recipes import Recipe, privately, statistics_noise
 from federation.lab.result_cache import ResultCache
 from federation.lab.selection import TABLES_OF_SELECT, select
 from federation.simulation.learning_curve import RoundRecord, last_rounds, mean_holdout, rounds_of
@@ -34,6 +34,8 @@ from federation.simulation.training import Training
 from federation.simulation.training import train as train_federatedly
 from recsys.catalogue.bundle import BUNDLE_FILES, Bundle
 from recsys.leakage import Inspection, Setup, inspect, refuse_leaks
+from recsys.lists.placements.placement import NO_PLACEMENTS
+from recsys.lists.placements.placements_file import check_against, read_placements
 from recsys.mix.mix_tables import attributes_of
 from recsys.mix.model import MixModel
 from recsys.model.items import INTENT, TASTE
@@ -71,6 +73,9 @@ def train_command(
     epsilon: Epsilon = None,
     delta: Delta = 1e-6,
     choose: Select = False,
+    placements: Annotated[
+        Path | None, typer.Option(help="placements.yaml, which the bundle carries to service and devices")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace the bundle if it exists")] = False,
     as_json: Json = False,
     seed: Seed = 0,
@@ -81,10 +86,13 @@ def train_command(
     if out.exists() and not overwrite:
         raise ModelError(f"{out}: exists already; choose another folder or pass --overwrite")
     check_replaceable(out, BUNDLE_FILES)
+    saved = NO_PLACEMENTS if placements is None else read_placements(placements)
+    check_against(saved, opened.catalogue)
     out.parent.mkdir(parents=True, exist_ok=True)  # now, not after the training
     at = parse_time(until) if until else int(log.time.max()) + 1
     known = known_at(log, at)
-    given = find_recipe(recipe_name, known, seed=seed)
+    noise = 0.0 if epsilon is None else statistics_noise(epsilon, delta)
+    given = find_recipe(recipe_name, known, seed=seed, noise=noise)
     name, spent = given.base, given.participations
     chosen = adjusted(given.recipe, rounds, cohort_size, dim, strategy)
     selection = out.with_name(f".{out.name}.selection")
@@ -93,15 +101,20 @@ def train_command(
         spent += more
     if epsilon is not None:
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=int((known.counts > 0).sum()))
+        chosen = with_private_half_life(chosen, known, at, seed=seed)
     checkpoint = out.with_name(f".{out.name}.checkpoint")
     trained = train_with_progress(known, chosen, seed=seed, now=at, checkpoint=checkpoint)
     reasons = list(given.about.get("reasons", []))
-    if recipe_name in ("auto", name) and epsilon is None:  # a file's share is what its user wants
-        checked = check_intent(trained, chosen.serve, known)
-        chosen = replace(chosen, serve=checked.config)
-        reasons += [checked.reason] if checked.reason else []
+    if recipe_name in ("auto", name) and epsilon is None:  # a file's weights are what its user wants
+        columns = choose_column_weights(trained, chosen.serve, known)
+        chosen = replace(chosen, serve=columns.config)
+        reasons += [columns.reason] if columns.reason else []
     mix = shipped_mix(known, at, chosen, trained.table, seed=seed, attributes=attributes_of(opened.catalogue))
-    bundle = publish(out, opened, trained, chosen, now=at, mix=mix, selection_participations=spent, overwrite=overwrite)
+    surfaces = shipped_surfaces(known, chosen, opened.catalogue)
+    bundle = publish(
+        out, opened, trained, chosen, now=at, mix=mix, surfaces=surfaces, placements=saved,
+        selection_participations=spent, overwrite=overwrite,
+    )  # fmt: skip
     checkpoint.unlink(missing_ok=True)
     shutil.rmtree(selection, ignore_errors=True)
     report = training_report(trained, mix)
@@ -188,7 +201,8 @@ def evaluate_command(
         raise DataError(f"--split-at={split_at}: leave-last-out has no moment of a split; leave it out")
     share = 0.5 if given is None else given
     test_question = question(log, kind, parse_time(split_at) if split_at else None, share, parse_target(target))
-    settled = find_recipe(recipe_name, test_question.split.train, seed=seed)
+    noise = 0.0 if epsilon is None else statistics_noise(epsilon, delta)
+    settled = find_recipe(recipe_name, test_question.split.train, seed=seed, noise=noise)
     name = settled.base
     chosen = adjusted(settled.recipe, rounds, cohort_size, dim, strategy)
     table, mix = (None, None) if loaded is None else (loaded.table, loaded.mix)
@@ -201,6 +215,7 @@ def evaluate_command(
     if epsilon is not None:
         devices = int((test_question.split.train.counts > 0).sum())
         chosen = privately(chosen, epsilon=epsilon, delta=delta, n_devices=devices)
+        chosen = with_private_half_life(chosen, test_question.split.train, test_question.now, seed=seed)
     with progress("federated rounds", chosen.train.all_rounds) as bar:
         compared = compare_models(
             test_question,

@@ -164,6 +164,9 @@ def _add_errors(app: FastAPI) -> None:
     async def unlogged(_: Request, error: Exception) -> Response:
         return plain(422, "log_refused", str(error))
 
+    async def still_open(_: Request, error: Exception) -> Response:
+        return plain(409, "round_open", str(error))
+
     async def misread(_: Request, error: Exception) -> Response:
         return plain(422, "invalid_request", "path: must be a task_id of 1..64 letters, digits and ._:-")
 
@@ -176,6 +179,7 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(ForeignTask, foreign)
     app.add_exception_handler(LogRefused, unlogged)
+    app.add_exception_handler(RoundOpen, still_open)
     app.add_exception_handler(RequestValidationError, misread)
     app.add_exception_handler(HTTPException, http)
 
@@ -203,6 +207,21 @@ def _add_rounds(app: FastAPI, front: _Front) -> None:
     )
     async def answer(request: Request) -> Response:
         return await front.signed(request, 200, custodian.answer)
+
+    @app.post(
+        "/v1/clusters",
+        summary="Log the hash of a bundle's clusters file",
+        status_code=204,
+        response_class=Response,
+        responses=responses(204, None, 401, 413, 422, 503),
+        openapi_extra=signed_body("Version and hash"),
+    )
+    async def clusters(request: Request) -> Response:
+        def work(body: bytes, _: int) -> bytes:
+            custodian.log_clusters(body)
+            return b""
+
+        return await front.signed(request, 204, work)
 
     @app.post(
         "/v1/rounds/{task_id}/close",

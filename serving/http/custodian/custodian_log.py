@@ -1,4 +1,4 @@
-"""The custodian's public log over HTTP: a signed head, proofs of a task in it, and all entries for mirrors."""
+"""The custodian's public word over HTTP: its log's head, proofs and entries, and what it never answered."""
 
 from __future__ import annotations
 
@@ -39,6 +39,15 @@ def add_log(app: FastAPI, custodian: Custodian) -> None:
         return _bytes(await asyncio.to_thread(custodian.log_proof, task_id, since, int(time.time())))
 
     @app.get(
+        "/v1/log/clusters/{version}",
+        summary="That a version's clusters file is in the log, and that the log goes on from an earlier size",
+        response_class=Response,
+        responses=responses(200, "Head, inclusion and consistency (docs/wire.md)", 404, 422),
+    )
+    async def clusters(version: Annotated[str, _TASK_ID], since: Annotated[int, _SIZE] = 0) -> Response:
+        return _bytes(await asyncio.to_thread(custodian.clusters_proof, version, since, int(time.time())))
+
+    @app.get(
         "/v1/log/entries",
         summary="Entries from a position on, a thousand at a time",
         response_class=Response,
@@ -46,6 +55,15 @@ def add_log(app: FastAPI, custodian: Custodian) -> None:
     )
     async def entries(start: Annotated[int, _SIZE] = 0) -> Response:
         return _bytes(await asyncio.to_thread(custodian.log_entries, start))
+
+    @app.get(
+        "/v1/rounds/{task_id}/no-answer",
+        summary="Which blocks of a closed round got no answer, and never will",
+        response_class=Response,
+        responses=responses(200, "The signed statement (docs/wire.md)", 404, 409, 422),
+    )
+    async def no_answer(task_id: Annotated[str, _TASK_ID]) -> Response:
+        return _bytes(await asyncio.to_thread(custodian.no_answer, task_id))
 
 
 def _bytes(content: bytes) -> Response:

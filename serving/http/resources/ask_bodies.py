@@ -112,6 +112,13 @@ class ProfileRequest(_Ask):
         default_factory=list,
         description="What goes with these items, on a page of `context` too. They are never in the list.",
     )
+    placement: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="A surface of the shop by its name; its settings hold where this request says nothing. "
+        "Sources that need a history are answered by the device alone.",
+    )
     reasons: bool = Field(False, description="Say why of each item: trend, similar, pinned, boosted or profile.")
 
 
@@ -155,6 +162,13 @@ class RecommendedItem(Item):
     reason: Reason | None = None
 
 
+class RecommendedRow(Strict):
+    """One row of a page: a category and its items, best first."""
+
+    category: str
+    recommendations: list[RecommendedItem]
+
+
 class RecommendationAnswer(Strict):
     """A list. Fewer than top_k items come only when fewer are available, allowed and not shown before, or fit a cap."""
 
@@ -168,6 +182,9 @@ class RecommendationAnswer(Strict):
         description="Asks for what comes next, also after a page that a cap made short; null when nothing is left."
     )
     recommendations: list[RecommendedItem]
+    placement: str | None = Field(None, description="The one that was asked for.")
+    source: str | None = Field(None, description="What it lists: its own source, or the one that stands in.")
+    rows: list[RecommendedRow] | None = Field(None, description="Of source `rows`; `recommendations` is empty then.")
 
 
 class Candidates(Strict):

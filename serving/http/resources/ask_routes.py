@@ -19,6 +19,7 @@ from serving.http.hot_path import check_json
 from serving.http.resources.ask_bodies import CURRENT, Ask, BatchRequest, ProfileRequest, parse_ask
 from serving.http.resources.item_json import list_json
 from serving.http.resources.listing import ListResult, candidates_for, list_for, listed, question_of, search_all
+from serving.http.resources.placement_listing import placement_answer
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle, ServedBundles
 
@@ -51,6 +52,8 @@ def hot_answer(apps: Apps) -> Callable[[MutableMapping[str, Any], bytes], Awaita
         shelf = apps.of(state["caller"].app)
         if not isinstance(request, ProfileRequest):
             return answer(shelf, request)
+        if request.placement is not None:
+            return answer(shelf, request)
         question = question_of(served(shelf, request), request)
         return list_answer(question.one, listed(question, await batcher.submit(question)), request.fields)
 
@@ -74,6 +77,8 @@ def answer(shelf: ServedBundles, request: Ask) -> bytes:
             "candidates": candidates,
         }
         return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
+    if request.placement is not None:
+        return placement_answer(shelf, bundle, request)
     return list_answer(bundle, list_for(bundle, request), request.fields)
 
 

@@ -15,6 +15,7 @@ from data.errors import FederationError, ModelError, ServingError
 from federation.storage.activations import NoEarlierVersion
 from federation.storage.change_log import MAX_WHY, UNSIGNED, Reason
 from recsys.catalogue.delta import encode_delta
+from recsys.lists.placements.placements_file import to_dict
 from serving.access import caller
 from serving.http.bodies import refusals
 from serving.http.resources.bundle_bodies import Activated, BundleDescription, BundleList
@@ -67,6 +68,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         request: Request,
         since: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
         if_none_match: Annotated[str | None, Header()] = None,
+        accept_encoding: Annotated[str, Header()] = "",
     ) -> Response:
         shelf = _shelf(apps, request)
         if version == "current":
@@ -83,7 +85,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
                 deltas[older.version, version] = delta
             if len(delta.content) < len(bundle.catalogue.content):
                 return _file(delta, None, {DELTA_HEADER: older.version})
-        return _file(bundle.catalogue, if_none_match)
+        return await run_in_threadpool(_file, bundle.catalogue, if_none_match, None, takes_gzip(accept_encoding))
 
     @app.get("/v1/catalogue/{version}/changes", summary="What changed about items since", responses=refusals(404, 422))
     async def changes(
@@ -100,6 +102,7 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
             epoch=shelf.epoch,
             sequence=shelf.sequence,
             changes=[_entry(bundle, change.item_id, change.fields) for change in changes],
+            placements=None if shelf.placements is None else to_dict(shelf.placements),
         )
 
     @app.get("/v1/clusters/{version}", summary="Public centroids, for devices without the catalogue",
@@ -184,11 +187,24 @@ def _redirect(shelf: ServedBundles, since: str | None) -> Response:
     return Response(None, 307, {"location": location, "cache-control": "no-cache"})
 
 
-def _file(file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None) -> Response:
-    headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, **(more or {})}
+def _file(
+    file: ServedFile, if_none_match: str | None, more: dict[str, str] | None = None, packed: bool = False
+) -> Response:
+    """Answer with a file. Its ETag is the hash of what it unpacks to, by which devices check it."""
+    headers = {"etag": f'"{file.etag}"', "cache-control": FOREVER, "vary": "accept-encoding", **(more or {})}
     if if_none_match is not None and names(if_none_match, file.etag):
         return Response(None, 304, headers)
+    if packed:
+        return Response(file.packed, 200, headers | {"content-encoding": "gzip"}, OCTETS)
     return Response(file.read(), 200, headers, OCTETS)
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Check if whoever asks unpacks gzip."""
+    offered = [part.partition(";") for part in accept_encoding.lower().split(",")]
+    return any(
+        name.strip() == "gzip" and quality.replace(" ", "") not in ("q=0", "q=0.0") for name, _, quality in offered
+    )
 
 
 def names(if_none_match: str, etag: str) -> bool:
@@ -216,7 +232,8 @@ def _entry(bundle: ServedBundle, item_id: str, fields: Any) -> ItemChangeEntry:
     if fields is None or place < 0:
         return ItemChangeEntry(item_id=item_id, fields=None, row=None)
     row = bundle.live.catalogue.row(place, named=True)
-    shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available")}
+    held = (name for name in bundle.bundle.placements.carried if name in row)
+    shown = {name: plain(row.get(name)) for name in ("title", "category", "price", "available", *held)}
     return ItemChangeEntry(
         item_id=item_id, fields=shown, row=row_text(bundle, place) if place >= bundle.live.n_known else None
     )

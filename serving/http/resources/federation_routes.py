@@ -81,6 +81,18 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
 def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
     custodian, proofs = coordinator.machine.custodian, ProofCache()
 
+    def proof_of(name: str, since: int, ask: Callable[[str, int], bytes]) -> Response:
+        try:
+            content = proofs.get_or_ask(name, since, ask)
+        except ForeignTask:
+            raise Refusal("not_found", f"{name}: is not in the custodian's log") from None
+        except LogRefused:
+            raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
+        except FederationError:
+            busy = {"retry-after": str(BUSY_RETRY_S)}
+            raise Refusal("intake_unavailable", "log: the custodian cannot be asked", headers=busy) from None
+        return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
+
     @app.get(
         "/v1/federation/log/{task_id}",
         summary="That a task is in the custodian's public log",
@@ -92,16 +104,30 @@ def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
         task_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
         since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
     ) -> Response:
-        try:
-            content = proofs.get_or_ask(task_id, since, custodian.log_proof)
-        except ForeignTask:
-            raise Refusal("not_found", "task_id: the custodian signed no such task") from None
-        except LogRefused:
-            raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
-        except FederationError:
-            busy = {"retry-after": str(BUSY_RETRY_S)}
-            raise Refusal("intake_unavailable", "log: the custodian cannot be asked", headers=busy) from None
-        return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
+        return proof_of(task_id, since, custodian.log_proof)
+
+    @app.get(
+        "/v1/federation/log/clusters/{version}",
+        summary="That a version's clusters file is in the custodian's public log",
+        description="Passed on from the custodian, who signed it; since: the size of the log that was seen before.",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}, "description": "A proof"}, **refusals(404, 422, 503)},
+    )
+    def clusters_proof(
+        version: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
+        since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
+    ) -> Response:
+        return proof_of(version, since, custodian.clusters_proof)
+
+    @app.get(
+        "/v1/federation/no-answers",
+        summary="What the custodian has closed without an answer",
+        description="Its signed statements about the newest rounds, the same for every device; docs/wire.md.",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}, "description": "Statements"}, **refusals()},
+    )
+    def no_answers() -> Response:
+        return Response(coordinator.no_answers(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
 class ProofCache:
@@ -109,17 +135,17 @@ class ProofCache:
 
     def __init__(self, most: int = 256, keep_s: float = 60.0, now: Callable[[], float] = time.monotonic) -> None:
         self._most, self._keep_s, self._now = most, keep_s, now
-        self._held: OrderedDict[tuple[str, int], tuple[float, bytes]] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str, int], tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get_or_ask(self, task_id: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
+    def get_or_ask(self, name: str, since: int, ask: Callable[[str, int], bytes]) -> bytes:
         """Return the held proof, or a fresh one."""
-        key, now = (task_id, since), self._now()
+        key, now = (ask.__name__, name, since), self._now()
         with self._lock:
             held = self._held.get(key)
         if held is not None and now < held[0]:
             return held[1]
-        content = ask(task_id, since)
+        content = ask(name, since)
         with self._lock:
             self._held[key] = now + self._keep_s, content
             self._held.move_to_end(key)

@@ -134,3 +134,4 @@ class ChangesAnswer(Strict):
     epoch: str
     sequence: int
     changes: list[ItemChangeEntry]
+    placements: dict[str, Any] | None = Field(None, description="As the shop set them; null: the bundle's own hold.")

@@ -13,8 +13,9 @@ from data.errors import ModelError
 from recsys.catalogue.candidates import COLUMNS, encode_candidates
 from recsys.catalogue.clusters import cluster_queries, direction_queries, interleave
 from recsys.lists.diversity import diversify, pool_size
+from recsys.lists.placements.queries import ListQuery, list_query
 from recsys.lists.rules import PreparedRules, RankedList, Rules, apply_lifts, arrange, parse_rules
-from recsys.model.fold_in import CART_WEIGHT, blend, cart_query, context_query
+from recsys.model.fold_in import blend
 from recsys.model.intent import in_shares
 from recsys.model.scoring import top_k as best
 from recsys.search.filters import parse_filter
@@ -47,21 +48,12 @@ class ListResult(NamedTuple):
     cursor: str | None
 
 
-class _Query(NamedTuple):
-    """q·v + weight·trend, and the parts of q: of the profile, of the context or cart. None: the trend alone."""
-
-    vector: Vector | None
-    weight: float
-    profile: Vector | None
-    like: Vector | None
-
-
 class Question(NamedTuple):
     """A request that was read and found good: all that a search needs. It lives as long as its request."""
 
     one: ServedBundle
     asked: ProfileRequest
-    query: _Query
+    query: ListQuery
     shown: VisibleItems
     hidden: Items
     before: Items
@@ -214,38 +206,15 @@ def shown_for(served: ServedBundle, sent: dict[str, Any] | None) -> VisibleItems
         raise _refused(error) from None
 
 
-def _query(served: ServedBundle, request: ProfileRequest, context: int | None, cart: Items) -> _Query:
-    """Make the query: the profile, and before it what the cart says, and before both the page's item.
-
-    context: of an item, None for no page. cart: (n,) item_idx. With both, the cart's query stands where the profile
-    stands on a page without a cart.
-    """
-    bundle, live = served.bundle, served.live
-    profile = None if request.profile is None else profile_vector(request.profile, bundle.table.dim)[0]
-    weight = bundle.config.trend_weight
-    vector, like = profile, None
-    if len(cart):
-        like = _cart_direction(served, cart)
-        vector = blend(like, profile, CART_WEIGHT)
-    if context is not None:
-        row = live.vectors(np.array([context], dtype=np.int32))[0]
-        vector = context_query(bundle.table, row, vector)
-        like = context_query(bundle.table, row, like)
-    if like is None or not like.any():
-        return _Query(profile, weight, profile, None)
-    return _Query(vector, weight, profile, like)
+def _query(served: ServedBundle, request: ProfileRequest, context: int | None, cart: Items) -> ListQuery:
+    """Make the query of a request; context: of an item, None for no page. cart: (n,) item_idx."""
+    profile = None if request.profile is None else profile_vector(request.profile, served.bundle.table.dim)[0]
+    return list_query(served.shop_items, profile, context, cart)
 
 
-def _cart_direction(one: ServedBundle, cart: Items) -> Vector:
-    """Compute what goes with a cart, (dim,). Where the bundle knows none of its items, it is their mean by content."""
-    table = one.bundle.table
-    known = cart[cart < one.live.n_known]
-    if len(known):
-        return cart_query(table, known, one.bundle.config)
-    return context_query(table, one.live.vectors(cart).mean(axis=0), None)
-
-
-def _plain(served: ServedBundle, query: _Query, shown: VisibleItems, hidden: Items, top_k: int) -> tuple[Items, Vector]:
+def _plain(
+    served: ServedBundle, query: ListQuery, shown: VisibleItems, hidden: Items, top_k: int
+) -> tuple[Items, Vector]:
     if query.vector is not None:
         return served.live.search(
             query.vector, top_k, trend_weight=query.weight, selection=shown.selection, hidden=hidden
@@ -265,7 +234,7 @@ def _plain(served: ServedBundle, query: _Query, shown: VisibleItems, hidden: Ite
 
 def _arranged(
     served: ServedBundle,
-    query: _Query,
+    query: ListQuery,
     shown: VisibleItems,
     hidden: Items,
     request: ProfileRequest,
@@ -299,13 +268,10 @@ def _prepared(served: ServedBundle, sent: dict[str, Any], before: Items) -> Prep
     return replace(prepared, pins=pins)
 
 
-def _scores(served: ServedBundle, query: _Query) -> Vector:
+def _scores(served: ServedBundle, query: ListQuery) -> Vector:
     """Score every item, new ones included, (n_items,) float32."""
-    live, table = served.live, served.bundle.table
-    if query.vector is None:
-        return live.trend
-    known = table.item_embeddings @ query.vector + np.float32(query.weight) * table.trend
-    return known if not len(live.numbers) else np.concatenate((known, live.embeddings @ query.vector))
+    items = served.shop_items
+    return items.trend if query.vector is None else items.scores(query.vector, query.weight)
 
 
 def _cosine(served: ServedBundle, item_idx: int) -> Vector:
@@ -324,7 +290,7 @@ def _cosine(served: ServedBundle, item_idx: int) -> Vector:
 
 def _reasons(
     served: ServedBundle,
-    query: _Query,
+    query: ListQuery,
     items: Items,
     pinned: npt.NDArray[np.bool_] | None,
     prepared: PreparedRules | None,

@@ -22,7 +22,7 @@ from federation.private_sum.refusals import OversizedReport
 from federation.protocol.report_head import MAX_HEAD_BYTES, ReportHead, read_head
 from federation.protocol.report_tokens import Right
 from federation.service.intake.intake import Intake
-from federation.service.intake.report_refusals import IntakeUnavailable, code_of
+from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, code_of
 from federation.service.intake.report_store import Status
 from serving.http.bodies import refusals
 from serving.http.declared_length import declared_length
@@ -188,6 +188,8 @@ class _Upload:
                 break
         head = read_head(bytes(self._body[:MAX_HEAD_BYTES]))
         found = self._intake.screen(head, int(time.time()))
+        if isinstance(found, StaleReport):  # another host may have opened its round a moment ago
+            found = await asyncio.to_thread(self._intake.look_again, head, int(time.time()))
         if isinstance(found, ReportRejected) and not await asyncio.to_thread(self._intake.known, head):
             raise found
         if head.report_bytes > self._bound:

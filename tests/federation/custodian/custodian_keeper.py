@@ -30,7 +30,7 @@ from federation.storage.key_files import load_or_make_key
 from tests.federation.custodian.a_custodian import SERVICE
 
 ROOT = Path(__file__).parents[3]
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ def check_books(folder: Path, database: str | None = None) -> None:
     assert set(signed) == {row.entry for row in log if row.entry.startswith(frame_fields(b"task"))}
     for task_hash, row in rounds.items():
         assert row.answered == sum(of == task_hash for of, _ in ledger)
-        assert row.closed_at is not None or (folder / "round-keys" / task_hash.hex()).exists()
+        ended = row.closed_at is not None or row.answered == len(Task.from_bytes(row.task).blocks)
+        assert ended or (folder / "round-keys" / task_hash.hex()).exists()  # the key dies with the last answer
     charged = sum(row.answered > 0 for row in rounds.values())
     assert max((row.rounds for row in ledger.values()), default=0) == charged
 

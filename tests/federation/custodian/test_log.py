@@ -17,12 +17,14 @@ from federation.private_sum.refusals import ForeignTask, TaskRefused
 from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogHead, LogRefused, leaf_hash, root_of
 from federation.protocol.messages import Block, Task, blocks_of
+from federation.protocol.no_answer import NoAnswer
 from federation.protocol.transparency import (
     LogProof,
     SeenHead,
     bundle_entry,
     entries_from_bytes,
     entries_to_bytes,
+    no_answer_entry,
     plan_entry,
     task_entry,
 )
@@ -43,6 +45,11 @@ def signed(custodian: Custodian, task_id: str, **changes: object) -> Task:
     return task
 
 
+def unanswered(custodian: Custodian, task_id: str) -> bytes:
+    """What the log says of a round that was closed without an answer."""
+    return no_answer_entry(NoAnswer.from_bytes(custodian.no_answer(task_id)))
+
+
 def entries(custodian: Custodian, start: int = 0) -> list[bytes]:
     return entries_from_bytes(custodian.log_entries(start))
 
@@ -50,13 +57,14 @@ def entries(custodian: Custodian, start: int = 0) -> list[bytes]:
 def test_plan_bundles_and_tasks_are_logged_in_the_order_they_were_signed(custodian: Custodian) -> None:
     first, second = signed(custodian, "a"), signed(custodian, "b")
     other = signed(custodian, "c", bundle_version="shop-8", bundle_hash=bytes(32))
-    expected = [plan_entry(custodian.plan.to_json()), bundle_entry(first), task_entry(first), task_entry(second)]
-    expected += [bundle_entry(other), task_entry(other)]
+    a, b, c = (unanswered(custodian, task_id) for task_id in "abc")
+    expected = [plan_entry(custodian.plan.to_json()), bundle_entry(first), task_entry(first), a, task_entry(second), b]
+    expected += [bundle_entry(other), task_entry(other), c]
     assert entries(custodian) == expected
     assert entries(custodian, 4) == expected[4:]
     head = LogHead.from_bytes(custodian.log_head(now()))
     head.check(custodian.key.public)
-    assert (head.size, head.root) == (6, root_of([leaf_hash(entry) for entry in expected]))
+    assert (head.size, head.root) == (9, root_of([leaf_hash(entry) for entry in expected]))
 
 
 def test_the_same_draft_again_adds_nothing(custodian: Custodian) -> None:
@@ -73,7 +81,7 @@ def test_a_second_hash_of_a_version_is_refused_for_ever(tmp_path: Path) -> None:
             signed(custodian, "a")
         with pytest.raises(TaskRefused, match="a version has one hash for ever"):
             signed(custodian, "for-one-victim", bundle_hash=bytes(32))
-        assert len(entries(custodian)) == 3
+        assert len(entries(custodian)) == 4
         assert not list(custodian.round_keys.folder.glob("[!.]*"))
         custodian.shut()
 
@@ -181,13 +189,13 @@ def test_the_log_is_open_to_everybody(custodian: Custodian) -> None:
         proof = LogProof.from_bytes(client.get("/v1/log/proofs/a?since=1").content)
         found = client.get("/v1/log/entries?start=1")
         assert (head.size, proof.since, found.content) == (
-            3,
+            4,
             1,
-            entries_to_bytes([bundle_entry(task), task_entry(task)]),
+            entries_to_bytes([bundle_entry(task), task_entry(task), unanswered(custodian, "a")]),
         )
         for path, status, code in (
             ("/v1/log/proofs/nobody", 404, "foreign_task"),
-            ("/v1/log/proofs/a?since=4", 422, "log_refused"),
+            ("/v1/log/proofs/a?since=5", 422, "log_refused"),
             ("/v1/log/proofs/a?since=-1", 422, "invalid_request"),
             ("/v1/log/entries?start=x", 422, "invalid_request"),
         ):

@@ -20,7 +20,7 @@ def test_a_datetime_and_its_microseconds_are_one_time():
 
 @pytest.mark.parametrize(
     ("time", "unit", "factor"),
-    [(SECONDS, "seconds", "1,000,000"), (SECONDS * 1000, "milliseconds", "1,000"), (10**8, "seconds", "1,000,000")],
+    [(SECONDS, "seconds", "1,000,000"), (SECONDS * 1000, "milliseconds", "1,000"), (10**9, "seconds", "1,000,000")],
 )
 def test_seconds_and_what_a_browser_calls_now_are_refused_and_nothing_is_recorded(tmp_path, time, unit, factor):
     device = Device.create(tmp_path / "d", consent="observe", key_store="file")

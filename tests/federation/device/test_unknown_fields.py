@@ -26,6 +26,7 @@ from federation.device.vault import Vault
 from federation.device.vault.stored_state import StoredState
 from federation.device.vault.vault import VAULT
 from tests.federation.device.a_shopper import NOW
+from tests.federation.device.test_cluster_ledger import clusters_of
 from tests.recsys.experiments.an_experiment import an_experiment
 
 FORMAT_1 = Path(__file__).parent / "vault" / "format_1"
@@ -47,7 +48,7 @@ def a_state() -> DeviceState:
     experiment = an_experiment()
     state = DeviceState("contribute", (Event(1, "a", EventKind.VIEW), Event(2, "b", EventKind.CART)))
     account, _ = state.noise.with_draw("v1", NoisePolicy(), 0.0, lambda: np.ones(3, dtype=np.float32))
-    named, _ = state.named.with_answer("v1", ClusterPolicy(), 0.0, lambda: [3])
+    named, _ = state.named.with_answer(clusters_of("v1"), ClusterPolicy(), 0.0, lambda: [3])
     enrolment = Enrolment(experiment.id, bytes(32), pending=pending)
     return replace(
         state,

@@ -12,11 +12,16 @@ from data.interactions import EventKind
 from federation.lab.comparison import compare_models
 from federation.lab.mixing import learn_mix, participations_of, shipped_mix
 from federation.lab.questions import question
-from federation.lab.recipes import MIX_PARTICIPATIONS, Recipe, privately
+from federation.lab.recipes import MIX_PARTICIPATIONS, PAIR_PARTICIPATIONS, TABLE_PARTICIPATIONS, Recipe, privately
+from federation.simulation.pair_sums import private_transitions
+from federation.simulation.table_sums import sum_popularity
 from federation.simulation.training import TrainConfig, train
+from recsys.mix.mix_tables import build_tables, no_attributes, round_transitions, tables_from
 from recsys.mix.mixed_arm import Mixed
 from recsys.mix.priors import CAUTIOUS
 from recsys.model.profile_config import ProfileConfig
+from recsys.model.transitions import no_transitions
+from recsys.model.trend import trend_of
 from tests.recsys.logs import tastes_log
 
 QUICK = Recipe(TrainConfig(dim=6, rounds=6, cohort_size=60, measure_every=0), ProfileConfig(), "purchases")
@@ -66,17 +71,25 @@ def test_a_short_log_and_a_small_fleet_get_cautious_weights():
 def test_under_a_plan_no_second_table_is_trained_no_pair_is_counted_and_the_sums_are_paid_for():
     log = bought(4)
     private = privately(QUICK, epsilon=8.0, delta=1e-6, n_devices=log.n_users)
+    assert private.train.privacy is not None
     asked = question(log, "temporal")
     with pytest.raises(FederationError, match="needs the table"):
         learn_mix(asked, private, "purchases", seed=0)
     training = train(asked.split.train, private.train, seed=0, now=asked.now)
     mix = learn_mix(asked, private, "purchases", training.table, seed=0)
     assert mix.tables.transitions.nnz == 0
+    released = sum_popularity(asked.split.train, asked.now, private.train.privacy.noise_multiplier, seed=0)
+    assert training.table.trend.tolist() == trend_of(released.decayed(private.train.trend_half_life)).tolist()
+    exact = build_tables(asked.split.train, asked.now)
+    assert (mix.tables.trends != exact.trends).any()  # of the same release, not of the log
+    known = tables_from(released.decayed, no_transitions(log.n_items), asked.now, no_attributes(log.n_items))
+    np.testing.assert_array_equal(mix.tables.trends, known.trends)
     asked_most = int(training.participations.max())
-    assert participations_of(training, mix) == asked_most + MIX_PARTICIPATIONS
-    assert participations_of(training, None) == asked_most
-    assert private.train.privacy is not None
+    assert participations_of(training, mix) == asked_most + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS
+    assert participations_of(training, None) == asked_most + TABLE_PARTICIPATIONS
     assert private.train.privacy.epsilon_after(participations_of(training, mix)) <= 8.0
+    in_vain = replace(mix, devices=0, served=dict.fromkeys(mix.served, CAUTIOUS))  # asked, and too few answered
+    assert participations_of(training, in_vain) == participations_of(training, mix)
 
 
 def test_a_recipe_without_a_mix_is_served_by_the_plain_score():
@@ -99,3 +112,25 @@ def test_personalized_is_the_mix_and_its_part_new_has_weights_of_its_own():
     arm = Mixed("x", Signals(compared.training.table, QUICK.serve, compared.mix.tables), compared.mix)
     lists = arm.scores_by_list(asked.histories, np.arange(5), asked.now)
     assert not np.array_equal(lists["all"], lists["new"])
+
+
+def test_a_large_fleet_pays_for_pairs_and_gets_a_table_of_what_came_before_the_examples(monkeypatch):
+    """Large is 300 here. The table is that of the sum over events before the earlier moment, and no other."""
+    for module in ("recipes", "mixing"):
+        monkeypatch.setattr(f"federation.lab.{module}.PAIR_DEVICES", 300)
+    log = bought(5, n_users=400)
+    private = privately(QUICK, epsilon=200.0, delta=1e-6, n_devices=log.n_users)
+    assert private.train.privacy is not None
+    asked = question(log, "temporal")
+    training = train(asked.split.train, private.train, seed=0, now=asked.now)
+    mix = learn_mix(asked, private, "purchases", training.table, seed=0)
+    z = private.train.privacy.noise_multiplier
+    released = sum_popularity(asked.split.train, asked.now, z, seed=0)
+    known = asked.split.train.where(asked.split.train.time < released.moment)
+    popular = released.decayed(np.inf, earlier=True)
+    alone = round_transitions(private_transitions(known, training.table, popular, z, seed=0))
+    assert mix.tables.transitions.nnz > 0
+    assert (mix.tables.transitions != alone).nnz == 0
+    spent = participations_of(training, mix)
+    assert spent == int(training.participations.max()) + TABLE_PARTICIPATIONS + MIX_PARTICIPATIONS + PAIR_PARTICIPATIONS
+    assert private.train.privacy.epsilon_after(spent) <= 200.0

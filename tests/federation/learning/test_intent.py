@@ -252,13 +252,13 @@ def private(epsilon: float) -> TrainConfig:
 
 
 def test_the_epsilon_of_a_training_counts_the_rounds_of_both_parts() -> None:
-    """Every device is in all 4 + 4 rounds; ε of 4 of them would be the lie of a part left out."""
+    """Every device is in all 4 + 4 rounds, and in what is published; ε of 4 of them would leave parts out."""
     trained = train(random_log(9, n_users=40), private(8.0), seed=0, now=NOW)
     plan = trained.config.privacy
     assert plan is not None
     assert (trained.participations == 8).all()
-    assert plan.max_participations == 8
-    assert 7.99 < plan.statement(8)["epsilon"] <= 8.0
+    assert plan.max_participations == 9
+    assert 7.99 < plan.statement(9)["epsilon"] <= 8.0
     assert plan.statement(4)["epsilon"] < 6.0
     assert [record.part for record in trained.records] == [TASTE] * 4 + [INTENT] * 4
 

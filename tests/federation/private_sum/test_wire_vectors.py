@@ -109,3 +109,16 @@ def test_decoded_sum_is_that_of_the_vectors_within_one_step_of_rounding_a_report
     assert decoded["rows"] == pytest.approx([3.0, 0.0, 0.0], abs=2 / 1000)
     assert decoded["one"] == [1.5]
     assert decoded["metrics"] == pytest.approx([0.25 - 1.5 / 2**0.5, 1.5 / 2**0.5 + 0.3], abs=2 / 512)
+
+
+def test_the_statement_of_no_answer_is_plain_ed25519_over_framed_fields_and_the_log_plain_sha256():
+    case, key = WRITTEN["no_answer"], bytes.fromhex(WRITTEN["custodian"]["public_key"])
+    signed, signature = bytes.fromhex(case["bytes"])[:-64], bytes.fromhex(case["bytes"])[-64:]
+    numbers = case["at"].to_bytes(8, "little") + (1).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    assert (case["blocks"], signed) == ([1], b"OSN1" + bytes.fromhex(case["task_hash"]) + numbers)
+    domain = case["domain"].encode()
+    framed = b"".join(len(part).to_bytes(4, "little") + part for part in (domain, signed))
+    Ed25519PublicKey.from_public_bytes(key).verify(signature, framed)
+    a, b, c, d, e = (hashlib.sha256(b"\0" + bytes.fromhex(entry)).digest() for entry in case["log_entries"])
+    node = lambda left, right: hashlib.sha256(b"\1" + left + right).digest()  # noqa: E731
+    assert node(node(node(a, b), node(c, d)), e).hex() == case["log_root"]

@@ -21,7 +21,10 @@ from federation.private_sum.verified.projections import signs
 from federation.private_sum.verified.proof import ServiceShare, check_report, open_service_share, prove_with
 from federation.private_sum.verified.proof_plan import ProofPlan
 from federation.private_sum.verified.transcript import Transcript, challenges
+from federation.protocol.merkle_log import leaf_hash, root_of
 from federation.protocol.messages import TASK_DOMAIN, Block, Report, Task
+from federation.protocol.no_answer import DOMAIN, NoAnswer, no_answers_to_bytes
+from federation.protocol.transparency import answer_entry, bundle_entry, clusters_entry, no_answer_entry, task_entry
 from tests.federation.private_sum import hpke_by_hand
 
 PATH = Path(__file__).parents[3] / "docs" / "wire-vectors.json"
@@ -173,6 +176,28 @@ def verified_json() -> dict[str, Any]:
     }
 
 
+def no_answer_json(task: Task) -> dict[str, Any]:
+    """The custodian's statement about a closed round, and the entries of a log that ends with it."""
+    statement = NoAnswer(task.hash, (1,), 1_800_000_700).signed_by(CUSTODIAN)
+    entries = [
+        bundle_entry(task),
+        clusters_entry(task.bundle_version, bytes(range(32))),
+        task_entry(task),
+        answer_entry(task.hash, 0, bytes(range(32, 64))),
+        no_answer_entry(statement),
+    ]
+    return {
+        "task_hash": statement.task_hash.hex(),
+        "blocks": list(statement.blocks),
+        "at": statement.at,
+        "domain": DOMAIN.decode(),
+        "bytes": statement.to_bytes().hex(),
+        "for_devices": no_answers_to_bytes([statement.to_bytes()]).hex(),
+        "log_entries": [entry.hex() for entry in entries],
+        "log_root": root_of([leaf_hash(entry) for entry in entries]).hex(),
+    }
+
+
 def vectors() -> dict[str, Any]:
     """All test vectors. Bytes are hexadecimal; integers beyond 2**53 are decimal strings."""
     task, hybrid = a_task(Suite.X25519), a_task(Suite.HYBRID)
@@ -229,6 +254,7 @@ def vectors() -> dict[str, Any]:
             "bytes": report.to_bytes().hex(),
         },
         "verified": verified_json(),
+        "no_answer": no_answer_json(task),
     }
 
 

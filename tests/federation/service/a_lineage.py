@@ -15,6 +15,7 @@ from federation.learning.taste_update import METRICS, Clips
 from federation.private_sum.exchange import Answer, Batch
 from federation.protocol.messages import Report, Task
 from federation.protocol.report_tokens import Right, Tokens
+from federation.protocol.transparency import clusters_to_bytes
 from federation.service.coordinator import Coordinator
 from federation.service.intake.report_refusals import TokenInvalid
 from federation.service.round_settings import RoundSettings
@@ -60,6 +61,15 @@ class CustodianHere:
 
     def log_proof(self, task_id: str, since: int) -> bytes:
         return self.custodian.log_proof(task_id, since, self.now)
+
+    def log_clusters(self, version: str, content_hash: bytes) -> None:
+        self.custodian.log_clusters(clusters_to_bytes(version, content_hash))
+
+    def clusters_proof(self, version: str, since: int) -> bytes:
+        return self.custodian.clusters_proof(version, since, self.now)
+
+    def no_answer(self, task_id: str) -> bytes:
+        return self.custodian.no_answer(task_id)
 
     def close(self, task_id: str) -> None:
         self.calls.append("close")

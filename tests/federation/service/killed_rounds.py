@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ from federation.service.round_schema import RoundState, reports
 from federation.service.round_store import CoordinatorStore
 from federation.storage.database import open_engine, reading, sqlite_url
 from federation.storage.key_files import load_or_make_key
-from serving.process.federation_file import DATABASE, SERVICE_KEY, TOKEN_KEY
+from serving.process.federation_file import SERVICE_KEY, TOKEN_KEY, FederationFile
 from serving.state.tokens import SignedTokens
 from tests.federation.custodian.a_custodian import SERVICE
 from tests.federation.custodian.custodian_keeper import (
@@ -48,8 +49,16 @@ from tests.federation.service.a_lineage import CLIPS, a_vector
 from tests.shop import make_bundle
 
 PLAN = PrivacyPlan.off(CLIPS, max_participations=5, min_reports=3, max_reports=1_000, max_rounds=100_000)
+SETTINGS = {
+    "rounds": 100_000,
+    "block_items": 25,
+    "goal_reports": 8,
+    "window_s": 3_600,
+    "pause_s": 0,
+    "keep_sums": 1_000,
+}
 OCTETS = {"content-type": "application/octet-stream"}
-GIVE_UP_S = 60.0
+GIVE_UP_S = 600.0
 
 Found = TypeVar("Found")
 
@@ -78,22 +87,35 @@ class Killings:
 class ServiceKeeper(Keeper):
     """The same care for a service: started, and started again when it is killed."""
 
-    def __init__(self, nursery: Nursery, folder: Path, custodian: Keeper, rounds: dict[str, int]) -> None:
-        self.nursery, self.folder, self.database, self.deaths = nursery, folder / "service", None, 0
-        self.log, self.port = folder / "service.log", free_port()
+    def __init__(
+        self,
+        nursery: Nursery,
+        folder: Path,
+        custodian: Keeper,
+        rounds: dict[str, int],
+        store: str = "",
+        name: str = "service",
+    ) -> None:
+        """store: more lines of the federation file's store. name: of this host, and of its folder."""
+        self.nursery, self.folder, self.database, self.deaths = nursery, folder / name, None, 0
+        self.log, self.port = folder / f"{name}.log", free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._faults: list[BaseException] = []
         self._ended, self._changing, self._process = threading.Event(), threading.Lock(), -1
         self.folder.mkdir()
         (self.folder / SERVICE_KEY).write_text(SERVICE.private.hex())
-        (folder / "federation.toml").write_text(
+        load_or_make_key(folder / TOKEN_KEY)
+        shutil.copy(folder / TOKEN_KEY, self.folder / TOKEN_KEY)
+        self.file = folder / f"{name}.toml"
+        self.file.write_text(
             f'custodian = {{url = "{custodian.url}", public_key = "{custodian.public.hex()}"}}\n'
-            f'store = {{folder = "service"}}\nprivacy = {{plan = "plan.json"}}\n[rounds]\n'
+            f'privacy = {{plan = "plan.json"}}\n[store]\nfolder = "{name}"\n{store}\n[rounds]\n'
             + "".join(f"{name} = {value}\n" for name, value in rounds.items())
         )
-        make_bundle(folder / "first")
+        if not (folder / "first").exists():
+            make_bundle(folder / "first")
         self.arguments = [
-            *(str(folder / "first"), "--federation", str(folder / "federation.toml")),
+            *(str(folder / "first"), "--federation", str(self.file)),
             *("--port", str(self.port)),
         ]
 
@@ -107,13 +129,28 @@ class ServiceKeeper(Keeper):
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+class AnyHost(httpx.HTTPTransport):
+    """A balancer that knows nothing of its hosts: each request goes to one of them, dead or alive."""
+
+    def __init__(self, hosts: Sequence[ServiceKeeper]) -> None:
+        super().__init__()
+        self._ports = [host.port for host in hosts]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(port=random.choice(self._ports))
+        return super().handle_request(request)
+
+
 @dataclass
 class World:
-    """Both parties, and devices that send until they are answered. sent: everything that was."""
+    """Both parties, and devices that send until they are answered. sent: everything that was.
+
+    hosts: of the service; a request goes to any of them.
+    """
 
     folder: Path
     custodian: Keeper
-    service: ServiceKeeper
+    hosts: list[ServiceKeeper]
     sent: list[Sent] = field(default_factory=list)
     _serials: Iterator[int] = field(default_factory=itertools.count)
 
@@ -121,8 +158,13 @@ class World:
         self.tokens = SignedTokens(load_or_make_key(self.service.folder / TOKEN_KEY))
 
     @property
+    def service(self) -> ServiceKeeper:
+        """The first host."""
+        return self.hosts[0]
+
+    @property
     def store(self) -> CoordinatorStore:
-        return CoordinatorStore(open_engine(sqlite_url(self.service.folder / DATABASE)))
+        return FederationFile.read(self.service.file).store()
 
     def task(self, http: httpx.Client) -> Task:
         """The open round's task, as soon as there is one."""
@@ -153,7 +195,7 @@ class World:
         return sent
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.service.url, timeout=GIVE_UP_S)
+        return httpx.Client(base_url=self.service.url, timeout=GIVE_UP_S, transport=AnyHost(self.hosts))
 
     def until(self, holds: Callable[[CoordinatorStore], bool]) -> None:
         """Wait until something holds of the store."""
@@ -200,19 +242,28 @@ class World:
 @contextmanager
 def a_world(folder: Path, custodians: Nursery, services: Nursery, **rounds: int) -> Iterator[World]:
     """Both parties, not yet started: `.custodian.start()`, `.service.start(point)`."""
-    settings = {
-        "rounds": 100_000,
-        "block_items": 25,
-        "goal_reports": 8,
-        "window_s": 3_600,
-        "pause_s": 0,
-        "keep_sums": 1_000,
-    }
     with (
         Keeper(custodians, folder, PLAN) as custodian,
-        ServiceKeeper(services, folder, custodian, settings | rounds) as service,
+        ServiceKeeper(services, folder, custodian, SETTINGS | rounds) as service,
     ):
-        yield World(folder, custodian, service)
+        yield World(folder, custodian, [service])
+
+
+@contextmanager
+def hosts_of_one_store(
+    folder: Path, custodians: Nursery, services: Sequence[Nursery], store: str, **rounds: int
+) -> Iterator[World]:
+    """One custodian, and as many hosts of the service as nurseries, each with a folder of its own; not yet started.
+
+    store: the lines of the federation file that name what the hosts share.
+    """
+    with ExitStack() as opened:
+        custodian = opened.enter_context(Keeper(custodians, folder, PLAN))
+        hosts = [
+            opened.enter_context(ServiceKeeper(nursery, folder, custodian, SETTINGS | rounds, store, f"host-{number}"))
+            for number, nursery in enumerate(services)
+        ]
+        yield World(folder, custodian, hosts)
 
 
 def cold_recovery(world: World) -> Recovery:

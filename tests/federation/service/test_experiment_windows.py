@@ -23,6 +23,7 @@ from federation.service.experiment_schema import EXPERIMENTS, ExperimentState
 from federation.service.experiment_store import ExperimentStore, UnknownExperiment, WrongState
 from federation.service.experiment_windows import ExperimentRounds
 from federation.service.intake.report_refusals import StaleReport, TokenInvalid
+from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
 from federation.storage.database import open_engine, sqlite_url
 from recsys.experiments.analysis.layout import layout_of
@@ -86,7 +87,7 @@ def the_rounds(folder: Path, url: str, custodian: CustodianHere) -> ExperimentRo
     return ExperimentRounds(
         ExperimentStore(open_engine(url)),
         custodian,
-        folder / "shares",
+        ShareFolder(folder / "shares"),
         PlainTokens(),
         custodian_key=custodian.custodian.key.public,
     )

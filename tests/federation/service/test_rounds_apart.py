@@ -25,6 +25,7 @@ from federation.service import bundle_lineage, coordinator
 from federation.service.custodian_client import CustodianClient
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.intake.share_files import ShareFolder
 from federation.service.round_loop import RoundLoop
 from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
@@ -122,7 +123,9 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
         store.put(app, EXPERIMENT, START)
         store.start(app, EXPERIMENT.id, START)
     key = custodian.key.public
-    made = Shops(ExperimentRounds(store, client, tmp_path / "shares", PlainTokens(), custodian_key=key), line, clock)
+    made = Shops(
+        ExperimentRounds(store, client, ShareFolder(tmp_path / "shares"), PlainTokens(), custodian_key=key), line, clock
+    )
     yield made
     made.rounds.stop()
     store.engine.dispose()
@@ -257,6 +260,8 @@ def test_a_block_without_an_answer_costs_no_other_block(line: Line) -> None:
 
     class Answers:
         open_round, close = line.custodian.open_round, line.custodian.close
+        log_proof, log_clusters = line.custodian.log_proof, line.custodian.log_clusters
+        no_answer = line.custodian.no_answer
 
         def answer(self, batch: Batch) -> Answer:
             if batch.block == 0:
@@ -307,6 +312,9 @@ class Counted:
 
     def refresh(self) -> None:
         pass
+
+    def busy(self) -> bool:
+        return False
 
     def advance(self, now: int) -> bool:
         self.n += 1

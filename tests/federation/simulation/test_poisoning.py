@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +20,24 @@ from federation.private_sum.noise import discrete_gaussian
 from federation.private_sum.plan import Part, SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import PlanRefused
+from federation.private_sum.report_share import proof_plan
 from federation.simulation.taste_sums import sum_updates
 from recsys.model.items import ItemTable
 from recsys.model.log_profiles import closed_form
 from tests.benchmarks.attacks_poisoning import Attacker, approximate_shoppers
-from tests.benchmarks.poisoning import CLIPS, Shop, as_words, open_shop, play, unpopular
+from tests.benchmarks.poisoning import (
+    CLIPS,
+    Shop,
+    as_words,
+    open_shop,
+    play,
+    report_of,
+    round_plan,
+    unpopular,
+    within_bounds,
+)
 from tests.federation.learning.test_taste_update import CONFIG, one_by_one, random_log, sums_of, table
+from tests.federation.private_sum.verified.a_cheat import cheat
 
 ARGUMENTS = {"alpha": 0.05, "reg": 0.02, "step": 0.5}
 N_ITEMS, DIM, DEVICES = 25, 6, 40
@@ -126,6 +139,37 @@ def test_random_words_lose_the_round_and_not_the_table(shop: Shop) -> None:
     found = play(shop, attacker, 0.01, GUARDED, discard=True, **settings)  # type: ignore[arg-type]
     assert found.discarded == 6
     assert play(shop, None, 0.0, GUARDED, discard=True, **settings).discarded == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("attack", ["random words", "optimised words"])
+def test_where_reports_prove_their_bounds_whoever_ignores_the_clips_is_left_out_and_no_round_is_lost(
+    shop: Shop, attack: str
+) -> None:
+    target = unpopular(shop.histories, 1, seed=0)[0]
+    attacker = Attacker(attack, target, CLIPS, shop.recipe.train.profile)  # type: ignore[arg-type]
+    settings = {"seed": 0, "rounds": 10, "cohort": 100, "dim": 8, "discard": True, "verified": True}
+    found = play(shop, attacker, 0.05, GUARDED, **settings)  # type: ignore[arg-type]
+    assert (found.discarded, found.dropped, found.proofs) == (0, 10 * 5, 1)
+    assert found.peak(10) < 10 / 200  # as often as an item by chance
+
+
+def test_the_loudest_words_that_can_be_proved_pass_and_one_step_more_does_not(shop: Shop) -> None:
+    plan = round_plan(200, 8, 50, verified=True)
+    V = np.random.default_rng(0).normal(0, 0.3, (200, 8)).astype(np.float32)
+    attacker = Attacker("provable words", 7, CLIPS, shop.recipe.train.profile)
+    rng = np.random.default_rng(1)
+    shoppers = approximate_shoppers("provable words", V, np.zeros(8, np.float32), shop.public, attacker.config, rng)
+    report = report_of(attacker.sums(V, shoppers, 4, plan=plan, reports=100, rng=rng), plan, 4)
+    rows = plan.parts[0]
+    assert within_bounds(report, plan)
+    assert np.sqrt(report[: rows.length] @ report[: rows.length]) > rows.clip_norm * rows.scale
+    loudest = np.zeros_like(report)
+    loudest[0] = math.isqrt(rows.bound_squared)
+    assert within_bounds(loudest, plan)
+    assert cheat(proof_plan(plan), loudest, "the loudest")
+    loudest[0] += 1
+    assert not within_bounds(loudest, plan)
+    assert not cheat(proof_plan(plan), loudest, "one step more")
 
 
 @pytest.mark.parametrize("claim", ["quiet", "owner", "rivals"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.evaluation.mix_guard import GuardSums, candidates, choose, guard_sums, pool_ndcg, rank_pools
+from federation.learning.mix_sum import GUARD_CLIP
+from recsys.evaluation.mix_guard import GuardSums, candidates, choose
+from recsys.evaluation.mix_judging import guard_sums, pool_ndcg, rank_pools
 from recsys.mix.examples import Examples
 from recsys.mix.features import FEATURES, N_FEATURES
 from recsys.mix.pools import Pools
@@ -29,7 +31,7 @@ def judged(examples: Examples, mix: np.ndarray, prior: np.ndarray) -> str:
         name: pool_ndcg(examples.pools, examples.offsets, examples.items, w)
         for name, w in candidates(mix, prior, cautious_weights("sessions", "new")).items()
     }
-    return choose(guard_sums(figures))
+    return choose(guard_sums(figures, GUARD_CLIP))
 
 
 def test_a_good_fit_is_served_and_a_diverged_one_is_not():

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.learning.mix_sum import GRADIENT_CLIP, HESSIAN_CLIP, STEPS
 from recsys.mix.features import FEATURES, N_FEATURES
-from recsys.mix.fit import GRADIENT_CLIP, HESSIAN_CLIP, StepSums, clip_scale, newton, newton_step
+from recsys.mix.fit import StepSums, clip_scale, newton, newton_step
 from recsys.mix.loss import loss_parts
 from recsys.mix.pools import Pools
 
@@ -75,14 +76,14 @@ def test_newton_finds_the_minimum():
     w = newton(sums, prior, steps=40)
     left = loss_parts(pools, positive, w).gradient.sum(axis=0) + 0.005 * len(pools) * w
     assert np.abs(left).max() < 1e-4
-    five = newton(sums, prior)
+    five = newton(sums, prior, steps=STEPS)
     assert loss_parts(pools, positive, five).loss.mean() < loss_parts(pools, positive, prior).loss.mean()
 
 
 def test_what_no_device_says_anything_of_stays_at_the_prior():
     prior = np.arange(N_FEATURES, dtype=np.float64)
     quiet = StepSums(50.0, np.zeros(N_FEATURES), np.zeros((N_FEATURES, N_FEATURES)))
-    np.testing.assert_allclose(newton(lambda *_: quiet, prior), prior)
+    np.testing.assert_allclose(newton(lambda *_: quiet, prior, steps=STEPS), prior)
     nobody = StepSums(0.0, np.ones(N_FEATURES), np.eye(N_FEATURES))
     np.testing.assert_array_equal(newton_step(prior, nobody, prior), prior)
 
@@ -103,7 +104,7 @@ def test_one_weight_keeps_both_parts_of_a_device_within_their_clips():
     pools, positive = random_pools(4, n=50, size=40)
     pools = Pools(pools.offsets, pools.item_idx, pools.features * np.float32(3))
     parts = loss_parts(pools, positive, np.zeros(N_FEATURES))
-    scale = clip_scale(parts.gradient, parts.hessian)
+    scale = clip_scale(parts.gradient, parts.hessian, GRADIENT_CLIP, HESSIAN_CLIP)
     assert (np.linalg.norm(parts.gradient, axis=1) * scale <= GRADIENT_CLIP + 1e-9).all()
     assert (np.linalg.norm(parts.hessian, axis=(1, 2)) * scale <= HESSIAN_CLIP + 1e-9).all()
     assert (scale < 1).any()

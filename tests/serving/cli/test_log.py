@@ -43,12 +43,12 @@ def verify(url: str, custodian: Custodian, *arguments: str) -> Result:
 
 def test_a_log_that_goes_on_is_verified_each_time(custodian: Custodian, url: str, tmp_path: Path) -> None:
     seen = f"--seen={tmp_path / 'head'}"
-    for n, before in enumerate((None, 3, 4)):
+    for n, before in enumerate((None, 4, 6)):
         sign(custodian, f"round-{n}")
         found = verify(url, custodian, seen, "--json")
         assert found.exit_code == 0, found.output
         said = json.loads(found.stdout)
-        assert (said["size"], said["goes_on_from"]) == (3 + n, before)
+        assert (said["size"], said["goes_on_from"]) == (4 + 2 * n, before)
     assert verify(url, custodian).exit_code == 0
 
 
@@ -61,7 +61,7 @@ def test_a_log_that_was_changed_is_said_in_one_line(custodian: Custodian, url: s
         connection.execute(LOG.update().where(LOG.c.position == 1), forged)
     found = verify(url, custodian, seen)
     assert found.exit_code == 1
-    assert "does not go on from the head of size 3" in found.stderr
+    assert "does not go on from the head of size 4" in found.stderr
     with custodian.engine.begin() as connection:
         connection.execute(LOG.update().where(LOG.c.position == 1).values(entry=b"what no head ever had"))
     assert "entries are not those of the signed head" in verify(url, custodian).stderr

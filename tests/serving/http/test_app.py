@@ -16,6 +16,7 @@ from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import decode_catalogue
 from recsys.model.scoring import score, top_k
 from serving.http.app import STATUS, ServiceSettings, create_app
+from tests.listening import listening
 from tests.shop import DIM, make_bundle, service
 
 RECOMMEND = "/v1/recommendations"
@@ -424,3 +425,21 @@ def test_a_request_leaves_the_served_arrays_as_they_were(bundle: Bundle, profile
     assert client.post(RECOMMEND, json=asked).json()["recommendations"] == first
     for name, array in zip(("item_embeddings", "trend", "mean_profile"), before, strict=True):
         np.testing.assert_array_equal(getattr(bundle.table, name), array)
+
+
+def test_a_catalogue_travels_packed_to_whoever_unpacks_it(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", n_items=400)
+    with listening(create_app([bundle])) as url, httpx.Client(base_url=url) as client:
+        path = f"/v1/catalogue/{bundle.version}"
+        whole = client.get(path, headers={"accept-encoding": "identity"})
+        packed = client.get(path, headers={"accept-encoding": "br;q=1, gzip;q=0.5"})
+        refused = client.get(path, headers={"accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in whole.headers
+    assert "content-encoding" not in refused.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < 0.9 * len(whole.content)
+    assert packed.content == whole.content == refused.content
+    assert {answer.headers["etag"] for answer in (whole, packed, refused)} == {
+        f'"{hashlib.sha256(whole.content).hexdigest()}"'
+    }
+    assert packed.headers["vary"] == "accept-encoding"

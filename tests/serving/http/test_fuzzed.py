@@ -11,7 +11,10 @@ from tests.serving.http.custodian.test_custodian_app import ROUTES as OF_THE_CUS
 from tests.serving.http.test_openapi import ROUTES as OF_THE_SERVICE
 
 EXAMPLES = 5
-OF_THE_LOG = {"GET /v1/log/head", "GET /v1/log/entries", "GET /v1/log/proofs/{task_id}"}
+OF_THE_LOG = {
+    *("GET /v1/log/head", "GET /v1/log/entries", "GET /v1/log/proofs/{task_id}", "GET /v1/log/clusters/{version}"),
+    *("GET /v1/rounds/{task_id}/no-answer", "POST /v1/clusters"),
+}
 ASKED = {
     "live": {
         *(f"{method.upper()} {path}" for path, method in OF_THE_SERVICE),
@@ -19,6 +22,8 @@ ASKED = {
         "GET /v1/federation/task",
         "GET /v1/federation/rounds",
         "GET /v1/federation/log/{task_id}",
+        "GET /v1/federation/log/clusters/{version}",
+        "GET /v1/federation/no-answers",
         "POST /v1/device-tokens",
         "POST /v1/keys",
         "GET /v1/keys",

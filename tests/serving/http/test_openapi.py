@@ -22,6 +22,10 @@ from tests.shop import DIM, make_bundle
 
 ROUTES = {
     ("/v1/recommendations", "post"),
+    ("/v1/rank", "post"),
+    ("/v1/placements", "get"),
+    ("/v1/placements", "put"),
+    ("/v1/placements", "delete"),
     ("/v1/recommendations/batch", "post"),
     ("/v1/items", "put"),
     ("/v1/items/{item_id}", "get"),
@@ -37,6 +41,9 @@ ROUTES = {
     ("/v1/bundles/{version}/activate", "post"),
     ("/v1/dashboard", "get"),
     ("/dashboard", "get"),
+    ("/shop", "get"),
+    ("/shop/{file}", "get"),
+    ("/sdk/{file}", "get"),
     ("/", "get"),
     ("/docs", "get"),
     ("/healthz", "get"),

@@ -16,6 +16,7 @@ from serving.process.serve_check import Check, checks
 from serving.process.settings import Settings, variable
 from serving.state.key_book import open_book
 from serving.state.state_url import url_of
+from tests.object_store import BUCKET, an_object_store
 from tests.serving.process.test_federation_file import LEAST, written
 from tests.shop import make_bundle
 
@@ -148,3 +149,12 @@ def test_workers_that_would_not_hear_of_each_others_item_changes(bundle: Path, t
     assert "each of 2 workers" in alone.found
     assert "--state" in alone.do
     assert found(bundle, workers=2, state=with_key(tmp_path / "s", "app"))["state"].level == "ok"
+
+
+def test_an_object_store_that_does_not_answer_is_an_error(bundle: Path) -> None:
+    with an_object_store() as server:
+        assert found(bundle, objects=f"s3://{BUCKET}/shop")["objects"].level == "ok"
+        server.broken = 1.0
+        broken = found(bundle, objects=f"s3://{BUCKET}/shop")["objects"]
+    assert (broken.level, broken.found) == ("error", "objects: GenericError")
+    assert "must begin with s3://" in found(bundle, objects="file:///x")["objects"].found

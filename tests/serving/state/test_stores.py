@@ -175,11 +175,18 @@ def test_bundles_are_added_activated_and_rolled_back(stores: Stores, bundles: li
     assert active() == second
 
 
+def lose(stores: Stores, bundle: Bundle) -> None:
+    """Make a bundle unreadable, and the state's copy of it."""
+    (bundle.folder / "manifest.json").unlink()
+    if stores.copies is not None:
+        (stores.copies.path(bundle.version) / "manifest.json").unlink()
+
+
 def test_a_bundle_whose_folder_is_gone_is_not_activated(stores: Stores, tmp_path: Path) -> None:
     kept, lost = (make_bundle(tmp_path / name, seed=seed) for seed, name in enumerate(("kept", "lost")))
     for one in (lost, kept):
         stores.bundles.add("a", one.folder, NOW)
-    (lost.folder / "manifest.json").unlink()
+    lose(stores, lost)
     for version in (lost.version, "previous"):
         with pytest.raises(ModelError):
             stores.bundles.activate("a", version, NOW)
@@ -250,7 +257,7 @@ def test_a_bundle_that_cannot_be_read_holds_up_no_item(
     stores.bundles.add("a", first.folder, NOW)
     stores.bundles.add("a", second.folder, NOW + 1)
     manifest = (second.folder / "manifest.json").read_bytes()
-    (second.folder / "manifest.json").unlink()
+    lose(stores, second)
     stores.items.put("a", [("sku-1", {"available": False})])
     for _ in range(3):
         watcher.sync()
@@ -261,7 +268,7 @@ def test_a_bundle_that_cannot_be_read_holds_up_no_item(
     watcher.sync()
     assert shelf.current.version == second.version
     assert not shelf.current.live.available[1]
-    (first.folder / "manifest.json").unlink()
+    lose(stores, first)
     stores.bundles.activate("a", second.version, NOW)
     watcher.sync()
     assert [one.version for one in shelf.all()] == [second.version]

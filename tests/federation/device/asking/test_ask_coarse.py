@@ -12,6 +12,7 @@ import pytest
 from data.errors import BudgetExhausted, ServingError
 from data.interactions import MICROS_PER_DAY
 from federation.device.asking.ask_coarse import profile_from_rows
+from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.device import Device
 from federation.device.noise_ledger import NoisePolicy
 from recsys.catalogue.bundle import Bundle
@@ -103,7 +104,8 @@ def test_only_the_agreed_fields_are_sent(light: Device, bundle: Bundle, mode: An
 def test_cluster_ids_are_the_nearest_of_the_profile_and_no_more(light: Device, holder: Device, bundle: Bundle) -> None:
     client = modes_service(bundle)
     for period, n in enumerate((1, 2, 4)):
-        light.recommend_from(client, 5, mode="cluster", clusters=n, now=NOW + period * 30 * DAY)
+        naming, now = ClusterPolicy(max_answers=3), NOW + period * 30 * DAY
+        light.recommend_from(client, 5, mode="cluster", clusters=n, naming=naming, now=now)
         profile = holder.profile(NOW + period * 30 * DAY)
         assert profile is not None
         assert bodies(client)[-1]["clusters"] == nearest(bundle.clusters.centroids, profile.vector, n)

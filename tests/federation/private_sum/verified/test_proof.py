@@ -1,4 +1,3 @@
-import hashlib
 import math
 
 import numpy as np
@@ -20,11 +19,11 @@ from federation.private_sum.verified.proof import (
     prove,
     prove_with,
     share_bytes,
-    vector_share,
 )
 from federation.private_sum.verified.proof_plan import ProofPlan, projection_passes, range_bits, range_weights
 from federation.private_sum.verified.reference import CubicField, check_plainly, project_plainly, prove_plainly
 from federation.private_sum.verified.transcript import Commitments
+from tests.federation.private_sum.verified.a_cheat import CONTEXT, cheat, checked, key
 
 PLAN = SumPlan(
     (Part("rows", 11, 4.0, 2.0), Part("counts", 3, 2.0, 1.0), Part("one", 1, 1.0, 2.0, clamped=True)),
@@ -33,7 +32,6 @@ PLAN = SumPlan(
     sigma=3,
 )
 PROOF = ProofPlan(PLAN, checks=8)
-CONTEXT = b"a report of a task"
 
 
 def vector_within(plan: SumPlan, rng: np.random.Generator) -> npt.NDArray[np.int32]:
@@ -42,17 +40,6 @@ def vector_within(plan: SumPlan, rng: np.random.Generator) -> npt.NDArray[np.int
         drawn = rng.normal(size=part.length)
         vector[where] = np.trunc(drawn * math.sqrt(part.bound_squared) / np.linalg.norm(drawn) * rng.random())
     return vector
-
-
-def checked(proof: ProofPlan, halves: Halves, context: bytes = CONTEXT) -> npt.NDArray[np.int64]:
-    """The vector of a report that both parties accept."""
-    commitments, opened = open_service_share(proof, ServiceShare.from_bytes(proof, halves.share), context)
-    mine = check_report(proof, halves.seed, context, commitments, opened)
-    return field.centred(field.add(mine, vector_share(proof, halves.share)))
-
-
-def key(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -115,36 +102,6 @@ def test_a_report_is_bound_to_its_task_and_its_two_halves(what: str):
         opened = opened[:-5]
     with pytest.raises(ProofFailed):
         check_report(PROOF, seed, context, commitments, opened)
-
-
-def cheat(proof: ProofPlan, vector: npt.NDArray[np.int64], name: str) -> bool:
-    """Whether a device that proves whatever helps it most, as if its vector kept the bounds, is accepted."""
-    import federation.private_sum.verified.proof as module
-
-    real = module._norm_bits
-
-    def norm_bits(proof: ProofPlan, whole: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        bits: list[int] = []
-        for part, where in zip(proof.plan.parts, proof.plan.slices().values(), strict=True):
-            squared = sum(int(x) ** 2 for x in whole[where]) % field.MODULUS
-            bits += range_bits(min(squared, part.bound_squared), part.bound_squared)
-        return np.array(bits, dtype=np.uint64)
-
-    def projected(key: bytes, checks: int, whole: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        reduced = field.centred(field.of_integers(project_integers(key, checks, whole)))
-        return np.clip(reduced, -proof.half_width, proof.half_width)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_norm_bits", norm_bits)
-        patch.setattr(module, "project_integers", projected)
-        halves = prove_with(proof, vector, CONTEXT, key(f"{name} seed"), key(f"{name} blind"))
-    assert module._norm_bits is real
-    assert halves is not None
-    try:
-        checked(proof, halves)
-    except ProofFailed:
-        return False
-    return True
 
 
 def test_a_vector_beyond_its_bounds_is_refused():

@@ -80,6 +80,7 @@ def test_a_device_from_first_consent_to_erasure(run: Run, address: str, bundle: 
     shown = result(run("show", "--json"))
     assert shown["events"] == [
         {"time": "2024-02-03T10:00:00+00:00", "item_id": "sku-1", "kind": "purchase", "quantity": 1.0}
+        | {"price": 1.25, "available": True}
     ]
     assert result(run("forget", "sku-1", "--json")) == {"removed": 1}
     result(run("observe", "sku-2", "--json"))
@@ -267,8 +268,8 @@ def test_coarse_modes_say_in_one_line_what_they_give_up(run: Run, coarse: str) -
     cluster = run("recommend", "--service", coarse, "--mode", "cluster", "--json")
     assert result(cluster)["mode"] == "cluster"
     assert cluster.stderr == (
-        "mode=cluster: the service saw a public cluster id, the same for the whole period, roughly what is liked, not "
-        "the profile; 1 of at most 12 answers in this device's life\n"
+        "mode=cluster: the service saw a public cluster id, the same again and again, roughly what is liked, not "
+        "the profile; 1 of at most 1 answers in this device's life\n"
     )
     asked = ("recommend", "--service", coarse, "--mode", "noised", "--epsilon", "4", "--period-days", "7")
     for _ in range(2):

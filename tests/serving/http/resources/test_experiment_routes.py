@@ -18,6 +18,7 @@ from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
+from federation.service.intake.share_files import ShareFolder
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition_file import experiment_of
 from serving.access import SCOPES, Access
@@ -84,7 +85,7 @@ def live_service(
     rounds = ExperimentRounds(
         ExperimentStore(engine),
         custodian,
-        folder / "experiment-shares",
+        ShareFolder(folder / "experiment-shares"),
         tokens,
         custodian_key=custodian.custodian.key.public,
     )

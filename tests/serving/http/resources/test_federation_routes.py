@@ -16,7 +16,8 @@ from fastapi import FastAPI
 
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Report, Task
-from federation.protocol.transparency import LogProof
+from federation.protocol.no_answer import no_answers_from_bytes
+from federation.protocol.transparency import LogProof, clusters_entry
 from recsys.catalogue.catalogue import decode_catalogue
 from serving.access import Access
 from serving.http.app import STATUS, create_app
@@ -411,3 +412,27 @@ def test_the_custodians_log_is_passed_on_and_checks(live: Live) -> None:
     error_of(live.http.get("/v1/federation/log/nobody"), "not_found")
     for since in ("99", "-1", "x"):
         error_of(live.http.get(f"/v1/federation/log/{task.task_id}", params={"since": since}), "invalid_request")
+
+
+def test_the_active_bundles_clusters_are_logged_and_the_proof_is_passed_on(live: Live) -> None:
+    live.open()
+    bundle, key = live.line.coordinator.bundles()[0], live.line.custodian.custodian.key.public
+    answer = live.http.get(f"/v1/federation/log/clusters/{bundle.version}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, OCTETS["content-type"])
+    assert bundle.clusters_hash is not None
+    entry = clusters_entry(bundle.version, bytes.fromhex(bundle.clusters_hash))
+    head = LogProof.from_bytes(answer.content).check_entry(entry, key, None)
+    again = live.http.get(f"/v1/federation/log/clusters/{bundle.version}", params={"since": head.size})
+    assert LogProof.from_bytes(again.content).check_entry(entry, key, head) == head
+    error_of(live.http.get("/v1/federation/log/clusters/nobody"), "not_found")
+
+
+def test_what_was_never_answered_is_told_to_every_device_alike(live: Live) -> None:
+    answer = live.http.get("/v1/federation/no-answers")
+    assert (answer.status_code, no_answers_from_bytes(answer.content)) == (200, [])
+    task = live.open()
+    live.line.custodian.now = task.deadline + 1
+    live.line.settle(task.deadline + 1)
+    (statement,) = no_answers_from_bytes(live.http.get("/v1/federation/no-answers").content)
+    statement.check(live.line.custodian.custodian.key.public)
+    assert (statement.task_hash, len(statement.blocks)) == (task.hash, len(task.blocks))

@@ -239,7 +239,7 @@ def test_two_apps_on_one_store_never_see_each_other(tmp_path: Path) -> None:
         assert b.delete("/v1/items/only-a").status_code == 404
         told_b = ok(ask_b.get(f"/v1/catalogue/{version_b}/changes"))
         epoch_b = told_b.pop("epoch")
-        assert told_b == {"bundle_version": version_b, "sequence": 0, "changes": []}
+        assert told_b == {"bundle_version": version_b, "sequence": 0, "changes": [], "placements": None}
         shown_a = ids(ok(ask_a.post(RECOMMEND, json=keyed.ask(top_k=1_000))))
         assert not {"sku-1", "sku-2"} & set(shown_a)
         assert "only-a" in shown_a

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from federation.service.round_lock import RoundLock, SessionLock, round_lock
+from federation.service.hosts.round_lock import RoundLock, SessionLock, round_lock
 from federation.storage.database import open_engine, sqlite_url
 
 HOLDER = """
 import sys, time
-from federation.service.round_lock import round_lock
+from federation.service.hosts.round_lock import round_lock
 from federation.storage.database import open_engine
 lock = round_lock(open_engine(sys.argv[1]))
 print(lock.hold(), flush=True)

@@ -1,0 +1,1 @@
+"""What a device says in rounds of the mix."""
