@@ -30,7 +30,7 @@ class Grouping:
     @property
     def known(self) -> npt.NDArray[np.bool_]:
         """Mark the shoppers whose level is known, (n_users,) bool: a group is compared with the others of them."""
-        return self.level_of != NOBODY
+        return np.asarray(self.level_of != NOBODY)
 
     def members(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
         """Yield each level and a mask of its shoppers among the known ones, (known,) bool."""

@@ -35,7 +35,7 @@ class ServedLists:
     @property
     def k(self) -> int:
         """Length of a list."""
-        return self.items.shape[1]
+        return int(self.items.shape[1])
 
     def share_of(self, marked: npt.NDArray[np.bool_]) -> Floats:
         """Compute the share of each list that is of marked items, (n,) float64; 0 for an empty list.
@@ -55,7 +55,8 @@ class ServedLists:
         weights = np.ones(self.k) if not position_weighted else 1.0 / np.log2(np.arange(2, self.k + 2))
         listed = self.items >= 0
         every = np.broadcast_to(weights, self.items.shape)
-        return np.bincount(self.items[listed], weights=every[listed], minlength=self.n_items)
+        sums = np.bincount(self.items[listed], weights=every[listed], minlength=self.n_items)
+        return sums.astype(np.float64)
 
 
 def serve_lists(

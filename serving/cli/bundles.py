@@ -16,9 +16,8 @@ from federation.storage.bundle_copies import BundleCopies
 from federation.storage.change_log import Reason
 from federation.storage.objects import open_objects
 from recsys.catalogue.bundle import Bundle
-from serving.cli.changes import print_changes
+from serving.cli.changes import operator, print_changes
 from serving.cli.errors import OneLineErrors
-from serving.cli.operator import operator
 from serving.cli.options import App, AsJson, State, Why
 from serving.state.bundle_store import BundleStore
 from serving.state.state_url import url_of

@@ -1,7 +1,8 @@
-"""How the commands print a change log."""
+"""Change logs on the command line: who acts, and how a log is printed."""
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,3 +22,11 @@ def print_changes(entries: Sequence[ChangeEntry], as_json: bool) -> None:
     for row in rows:
         when, version = iso(row["at"] * 1_000_000), row["version"] or "-"
         typer.echo(f"{row['sequence']:>4}  {when}  {row['action']:<18}{version:<18}{row['who']}  {row['why']}")
+
+
+def operator() -> str:
+    """Name the user of this machine who runs the command; `unknown` where the machine has no name for it."""
+    try:
+        return getpass.getuser()[:64] or "unknown"
+    except (KeyError, OSError, ImportError):  # a container's user may have no entry
+        return "unknown"

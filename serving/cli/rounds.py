@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from federation.storage.change_log import Reason
-from serving.cli.changes import print_changes
+from serving.cli.changes import operator, print_changes
 from serving.cli.errors import OneLineErrors
-from serving.cli.operator import operator
 from serving.cli.options import AsJson, FederationPath, Why
 from serving.process.federation_file import FederationFile
 

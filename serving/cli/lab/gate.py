@@ -64,16 +64,16 @@ def gate_command(
         epsilon=epsilon,
         max_age_days=max_age_days,
     )
-    bundles = [Bundle.load(new), Bundle.load(against)]
+    candidate, current = Bundle.load(new), Bundle.load(against)
     audience = gather_audience(
         Dataset.open(on),
-        bundles,
+        [candidate, current],
         attributes=None if users is None else read_users(users),
         protocol=protocol,
         k=k,
         at=None if split_at is None else parse_time(split_at),
     )
-    judged = judge_bundles(*bundles, audience, policy, seed=seed)
+    judged = judge_bundles(candidate, current, audience, policy, seed=seed)
     result = jsonable(judged.to_dict() | {"dataset": on, "seed": seed})
     path = write_gate(new, result)
     if as_json:
