@@ -29,9 +29,8 @@ def hidden_cells(layout: AuditLayout, counts: Floats, least: float) -> Mask:
         if exposed is None:
             return hidden
         relation = relations[exposed]
-        published = np.flatnonzero(relation.astype(bool) & ~hidden)
-        if not len(published):
-            return hidden
+        parts, either = np.flatnonzero((relation > 0) & ~hidden), np.flatnonzero((relation != 0) & ~hidden)
+        published = parts if len(parts) else either  # a group is hidden after its intersections, not before
         hidden[published[np.argmin(counts[published])]] = True
 
 
@@ -69,13 +68,16 @@ def determined(relations: npt.NDArray[np.int64], hidden: Mask) -> Mask:
 def _exposed(relations: npt.NDArray[np.int64], hidden: Mask, counts: Floats, least: float) -> int | None:
     """Find a relation that gives a hidden cell, or a small sum of hidden parts, away; None where none does."""
     followed = determined(relations, hidden)
+    fallback = None
     for place, relation in enumerate(relations):
         inside = hidden & (relation != 0)
         if not inside.any() or not (~hidden & (relation != 0)).any():
             continue
-        if (inside & followed).any():
+        if inside.sum() == 1:
             return place
         parts = hidden & (relation > 0)
         if parts.any() and not (hidden & (relation < 0)).any() and counts[parts].sum() < least:
             return place
-    return None
+        if fallback is None and (inside & followed).any():
+            fallback = place
+    return fallback

@@ -18,6 +18,7 @@ def run(*, seed: int = 0, say: Callable[[str], None] | None = None) -> dict[str,
         "audit_error_se",
         "audit_error_se_worst",
         "attribute_attack_auc",
+        "attribute_attack_auc_se",
         "group_prior_auc",
         "attack_in_the_clear_auc",
     )

@@ -67,6 +67,15 @@ def test_a_hidden_rest_that_is_small_takes_another_group_with_it() -> None:
     assert not hidden_cells(layout, np.array([60.0, 70.0, 200.0, 90.0]), 50).any()
 
 
+def test_small_intersections_do_not_hide_the_groups_they_are_of() -> None:
+    layout = AuditLayout((("sex", SEX), ("age", ("a", "b", "c", "d"))))
+    table = np.array([[80.0, 85, 76, 32], [222, 190, 159, 98]])
+    counts = np.concatenate([table.sum(axis=1), table.sum(axis=0), table.ravel()])
+    hidden = {cell for cell, hides in zip(layout.cells, hidden_cells(layout, counts, 61), strict=True) if hides}
+    # the small one, the smallest beside it in its row, and in the row below what is beside either in its column
+    assert hidden == {(("sex", sex), ("age", age)) for sex in SEX for age in ("c", "d")}
+
+
 def shoppers(n: int = 900) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     ages, sexes = rng.integers(0, 3, n), rng.integers(0, 2, n)
