@@ -83,13 +83,16 @@ ROUTES = _table(
     ("POST", "/v1/bundles/{version}/activate", "admin"),
     ("GET POST", "/v1/keys", "admin", "keyed"),
     ("DELETE", "/v1/keys/{key_id}", "admin", "keyed"),
-    ("POST", "/v1/device-tokens", "app", "keyed"),
+    ("GET POST", "/v1/device-tokens", "app", "keyed"),
     ("GET", "/v1/federation/rounds", "analyst"),
     ("GET", "/v1/federation/task", ""),
     ("GET", "/v1/federation/log/{task_id}", ""),
     ("GET", "/v1/federation/log/clusters/{version}", ""),
+    ("GET", "/v1/federation/log/issuer-keys/{token_key_id}", ""),
     ("GET", "/v1/federation/no-answers", ""),
     ("POST", "/v1/federation/reports", "", "streamed"),  # a report carries its own token
+    ("GET", "/ohttp-keys", ""),
+    ("POST", "/ohttp", "", "streamed"),  # what is inside goes through this table by itself
     ("GET", "/v1/experiments", "app analyst admin device"),  # to app and device keys, those running
     ("PUT", "/v1/experiments", "analyst admin"),
     ("GET", "/v1/experiments/{experiment_id}", "analyst admin"),

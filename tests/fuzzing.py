@@ -15,10 +15,12 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
+from federation.protocol.oblivious.encapsulation import REQUEST_TYPE
 from serving.http.cursor import MAX_CURSOR_CHARS
 from serving.http.openapi_keys import SCHEME
 
 load_all_checks()
+schemathesis.serializer.alias(REQUEST_TYPE, "application/octet-stream")
 NO_BUNDLE = "of-no-bundle"
 EVERY_CHECK = tuple(sorted(CHECKS.get_all_names()))
 

@@ -20,16 +20,19 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import ServingError
 from federation.custodian.answer_markers import AnswerMarkers
-from federation.custodian.budget import check_budget, spent_on
+from federation.custodian.budget import check_budget
 from federation.custodian.closing import close_round, no_answer, overdue_rounds
+from federation.custodian.committing import commit_answer
+from federation.custodian.issuer_keys import check_tokens
 from federation.custodian.ledger_counts import LedgerTotals, count_totals
 from federation.custodian.log_store import (
     begin_log,
     check_no_open_round,
     clusters_proof,
     entries_from,
-    log_answer,
+    issuer_key_proof,
     log_clusters,
+    log_issuer_key,
     log_proof,
     log_task,
     signed_head,
@@ -37,16 +40,14 @@ from federation.custodian.log_store import (
 from federation.custodian.policy import CustodianPolicy, ExperimentTerms, answer_batch, open_round
 from federation.custodian.round_keys import RoundKeys
 from federation.custodian.rows import (
-    TRAINING,
     answers_given,
-    count_if,
     counted_among,
     given_to,
     held_task,
     lock_writer,
     round_row,
 )
-from federation.custodian.schema import ANSWERS, COUNTED, CUSTODIAN, EXPERIMENT_ROUNDS, LEDGER, ROUNDS, SCHEMA
+from federation.custodian.schema import ANSWERS, CUSTODIAN, EXPERIMENT_ROUNDS, ROUNDS, SCHEMA
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.custodian_half import Round
@@ -55,6 +56,7 @@ from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRef
 from federation.private_sum.sealing import RoundKey
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Purpose, Task
+from federation.protocol.tokens.issuer_key import IssuerKey
 from federation.protocol.transparency import clusters_of_bytes, entries_to_bytes
 from federation.storage.crash_points import crash_point
 from federation.storage.database import open_engine, reading, sqlite_url
@@ -175,8 +177,8 @@ class Custodian:
     def answer(self, asked: bytes, now: int) -> bytes:
         """Answer a batch, both in bytes: the same bytes to the same batch for ever.
 
-        Ids, ledger and answer are one transaction. Raises MalformedBatch, and what private_sum.custodian.answer raises:
-        ForeignTask for a round that was left open too long after its deadline, too.
+        Ids, tokens, ledger and answer are one transaction. Raises MalformedBatch, what check_tokens raises, and what
+        private_sum.custodian.answer raises: ForeignTask for a round left open too long after its deadline, too.
         """
         batch = Batch.from_bytes(asked)
         with self._lock:
@@ -184,6 +186,7 @@ class Custodian:
             with reading(self.engine) as connection:
                 task, before = self._round(connection, batch)
                 counted = counted_among(connection, [seed.report_id for seed in batch.seeds])
+                spent = [] if before.answers else check_tokens(connection, task, batch)
             _, given = answer_batch(task, batch, before, self.key.public, counted)
             if given in before.answers:
                 self._told(task, given)
@@ -195,7 +198,7 @@ class Custodian:
             try:
                 with self.engine.begin() as connection:
                     lock_writer(connection)
-                    self._commit(connection, task, given, now)
+                    commit_answer(connection, task, given, spent, self.plan, self.experiments, now)
             except IntegrityError:
                 return self._other_answer(batch).to_bytes()
             crash_point("custodian: answer committed")
@@ -256,6 +259,19 @@ class Custodian:
         with reading(self.engine) as connection:
             return clusters_proof(connection, self.key, version, since, now).to_bytes()
 
+    def add_issuer_key(self, asked: bytes, now: int) -> bytes:
+        """Log an issuer's key (bytes); empty bytes. Raises IssuerKeyRefused."""
+        key = IssuerKey.from_bytes(asked)
+        with self._lock, self.engine.begin() as connection:
+            lock_writer(connection)
+            log_issuer_key(connection, key, now)
+        return b""
+
+    def issuer_key_proof(self, token_key_id: bytes, since: int, now: int) -> bytes:
+        """Prove (bytes) an issuer's key in the log, as log_proof does. Raises IssuerKeyRefused, LogRefused."""
+        with reading(self.engine) as connection:
+            return issuer_key_proof(connection, self.key, token_key_id, since, now).to_bytes()
+
     def log_entries(self, start: int) -> bytes:
         """Entries (bytes) of the log from a position on."""
         with reading(self.engine) as connection:
@@ -287,39 +303,6 @@ class Custodian:
         key = None if private is None else RoundKey(task.suite, task.round_public_key, private)
         given = given_to(connection, batch)
         return task, Round(batch.task_hash, task.plan, len(task.blocks), key, () if given is None else (given,))
-
-    def _commit(self, connection: sa.Connection, task: Task, given: Answer, now: int) -> None:
-        """Commit ids, ledger and answer."""
-        block = {"task_hash": task.hash, "block": given.block}
-        before = connection.execute(
-            sa.select(ROUNDS.c.answered, ROUNDS.c.closed_at).where(ROUNDS.c.task_hash == task.hash)
-        ).one()
-        if before.closed_at is not None:
-            raise ForeignTask(f"task_id={task.task_id}: the round is closed and its key destroyed")
-        ids = [{"report_id": report_id, "task_hash": task.hash} for report_id in given.counted]
-        connection.execute(COUNTED.insert(), ids)
-        crash_point("custodian: ids stored")
-        connection.execute(ROUNDS.update().where(ROUNDS.c.task_hash == task.hash).values(answered=before.answered + 1))
-        same_purpose = TRAINING if task.purpose is Purpose.TRAINING else ~TRAINING
-        rounds = connection.execute(sa.select(count_if((ROUNDS.c.answered > 0) & same_purpose))).scalar_one()
-        connection.execute(
-            LEDGER.insert(),
-            {
-                **block,
-                "at": now,
-                "reports": len(given.counted),
-                "broken": len(given.broken) + len(given.failed),
-                "sigma": task.plan.sigma,
-                "noise_multiplier": task.plan.noise_multiplier,
-                "rounds": rounds,
-                **spent_on(connection, task, rounds, self.plan, self.experiments),
-            },
-        )
-        crash_point("custodian: ledger stored")
-        stored = {**block, "batch_digest": given.batch_digest, "answer": given.to_bytes()}
-        connection.execute(ANSWERS.insert(), stored)
-        log_answer(connection, task.hash, given.block, given.batch_digest)
-        crash_point("custodian: answer stored")
 
     def _told(self, task: Task, given: Answer) -> None:
         """Make sure, before anybody is told, that no other answer can follow: the key dies with the last block's."""

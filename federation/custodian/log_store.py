@@ -9,18 +9,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from data.errors import FederationError
+from federation.custodian.issuer_keys import key_of, take_key
 from federation.custodian.schema import BUNDLES, EXPERIMENT_ROUNDS, LOG, ROUNDS
 from federation.private_sum.refusals import ForeignTask, TaskRefused
 from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogHead, LogRefused, leaf_hash, prove_consistency, prove_inclusion, root_of
 from federation.protocol.messages import Purpose, Task
 from federation.protocol.no_answer import NoAnswer
+from federation.protocol.tokens.issuer_key import IssuerKey, IssuerKeyRefused
 from federation.protocol.transparency import (
     MAX_ENTRIES,
     LogProof,
     answer_entry,
     bundle_entry,
     clusters_entry,
+    issuer_key_entry,
     no_answer_entry,
     plan_entry,
     task_entry,
@@ -110,10 +113,9 @@ def signed_head(connection: sa.Connection, key: SigningKey, now: int) -> LogHead
 def log_proof(connection: sa.Connection, key: SigningKey, task_id: str, since: int, now: int) -> LogProof:
     """Prove that the task is in the log, and that the log goes on from size since. Raises ForeignTask, LogRefused."""
     task = connection.execute(sa.select(ROUNDS.c.task).where(ROUNDS.c.task_id == task_id)).scalar_one_or_none()
-    leaves = _leaves(connection)
     if task is None:
         raise ForeignTask(f"task_id={task_id}: was not signed here")
-    return _proof_of(leaves, task_entry(Task.from_bytes(task)), since, key, now)
+    return _prove(connection, key, task_entry(Task.from_bytes(task)), since, now)
 
 
 def clusters_proof(connection: sa.Connection, key: SigningKey, version: str, since: int, now: int) -> LogProof:
@@ -122,10 +124,25 @@ def clusters_proof(connection: sa.Connection, key: SigningKey, version: str, sin
     held = connection.execute(sa.select(BUNDLES.c.bundle_hash).where(*where)).scalar_one_or_none()
     if held is None:
         raise ForeignTask(f"clusters of bundle_version={version}: were not logged here")
-    return _proof_of(_leaves(connection), clusters_entry(version, bytes(held)), since, key, now)
+    return _prove(connection, key, clusters_entry(version, bytes(held)), since, now)
 
 
-def _proof_of(leaves: list[bytes], entry: bytes, since: int, key: SigningKey, now: int) -> LogProof:
+def log_issuer_key(connection: sa.Connection, asked: IssuerKey, now: int) -> None:
+    """Append an issuer's key, once. Raises IssuerKeyRefused for one of too many."""
+    if take_key(connection, asked, now):
+        _append(connection, issuer_key_entry(asked))
+
+
+def issuer_key_proof(connection: sa.Connection, key: SigningKey, token_key_id: bytes, since: int, now: int) -> LogProof:
+    """Prove that an issuer's key is in the log, as log_proof does. Raises IssuerKeyRefused, LogRefused."""
+    held = key_of(connection, token_key_id)
+    if held is None:
+        raise IssuerKeyRefused(f"token_key_id={token_key_id.hex()}: is not in the log")
+    return _prove(connection, key, issuer_key_entry(held), since, now)
+
+
+def _prove(connection: sa.Connection, key: SigningKey, entry: bytes, since: int, now: int) -> LogProof:
+    leaves = _leaves(connection)
     index = leaves.index(leaf_hash(entry))
     if not 0 <= since <= len(leaves):
         raise LogRefused(f"since={since}: must be 0..{len(leaves)}")

@@ -97,6 +97,27 @@ BUNDLES = Table(
 )
 """The one hash of each version."""
 
+ISSUER_KEYS = Table(
+    "custodian_issuer_keys",
+    metadata,
+    Column("token_key_id", LargeBinary(32), primary_key=True),
+    Column("app", String(48), nullable=False),
+    Column("minting_key", String(16), nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("issuer_key", LargeBinary, nullable=False),
+)
+"""Public keys of those who sign blind tokens; each is in the log too."""
+
+SPENT = Table(
+    "custodian_spent",
+    metadata,
+    Column("task_hash", LargeBinary(32), ForeignKey("custodian_rounds.task_hash"), primary_key=True),
+    Column("serial", LargeBinary(32), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Tokens of the batches that were answered, each once in a round."""
+
 
 def _make_log(connection: Connection) -> None:
     """From version 1 to 2: the log and the bundles' hashes are new tables, made whole after this.
@@ -112,4 +133,11 @@ def _log_answers(connection: Connection) -> None:
     """
 
 
-SCHEMA = Schema("custodian", metadata, (_make_log, _log_answers))
+def _make_tokens(connection: Connection) -> None:
+    """From version 3 to 4: issuers' keys and spent tokens are new tables, made whole after this.
+
+    A program of before them must not answer beside them.
+    """
+
+
+SCHEMA = Schema("custodian", metadata, (_make_log, _log_answers, _make_tokens))

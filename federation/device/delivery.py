@@ -78,14 +78,14 @@ def fetch_task(
     return found if isinstance(found, int) else Task.from_bytes(found)
 
 
-def fetch_log_proof(
-    client: httpx.Client, retry: RetryPolicy, chance: random.Random, task_id: str, since: int
-) -> LogProof:
-    """Fetch the proof that a task is in the custodian's log, unchecked; since: size of the log seen before.
+def fetch_log_proof(client: httpx.Client, retry: RetryPolicy, chance: random.Random, name: str, since: int) -> LogProof:
+    """Fetch the proof that an entry is in the custodian's log, unchecked; since: size of the log seen before.
+
+    name: a task_id, or issuer-keys/ and a token_key_id in hexadecimal.
 
     Raises ServingError when the service has none to give, LogRefused for broken bytes.
     """
-    content = _fetch(client, retry, chance, "log proof", f"{LOG}/{task_id}?since={since}", MAX_PROOF_BYTES)
+    content = _fetch(client, retry, chance, "log proof", f"{LOG}/{name}?since={since}", MAX_PROOF_BYTES)
     if isinstance(content, int):
         raise ServingError("service: has no log proof to give (status 204)")
     return LogProof.from_bytes(content)

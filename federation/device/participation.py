@@ -18,6 +18,7 @@ from federation.device.mixing.mix_contribution import is_mix_task, mix_vectors
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status, Step
 from federation.device.state import DeviceState, known_columns
+from federation.device.tokens.issuing import TokenIssuer
 from federation.learning.mix_sum import SHARE_OF_ROUND, mix_sum_of
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
@@ -34,7 +35,7 @@ def take_part(
     device: Device,
     service: str | httpx.Client,
     policy: DevicePolicy,
-    token: Callable[[], bytes],
+    issuer: TokenIssuer,
     *,
     ca: Path | None = None,
     history_at: int | None = None,
@@ -45,9 +46,9 @@ def take_part(
 ) -> Outcome:
     """Send one report to the service's open round, or finish sending the last one.
 
-    token: asked for once a report is to be made; the right to report once. ca: as in service_client. history_at: the
-    moment as of which the history is weighed, µs since 1970 UTC, now unless a log is replayed. now: seconds since 1970
-    UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
+    issuer: signs the right to report once, blindly, when a report is to be made. ca: as in service_client. history_at:
+    the moment as of which the history is weighed, µs since 1970 UTC, now unless a log is replayed. now: seconds since
+    1970 UTC. on_step: told after each step. Needs consent `contribute`. Raises TaskRefused for a task that the pinned
     custodian did not sign, or weaker than agreed, and ServingError when the service cannot be asked for a task.
     """
     draws, retry = draws or DeviceRandomness(), retry or RetryPolicy()
@@ -55,7 +56,7 @@ def take_part(
     def before_asking(client: httpx.Client, at: int) -> None:
         take_back(device, client, policy, retry, draws.waiting, at)
 
-    reporter = Reporter(device, TrainingRound(history_at), policy, token, draws, retry, now, on_step, before_asking)
+    reporter = Reporter(device, TrainingRound(history_at), policy, issuer, draws, retry, now, on_step, before_asking)
     return reporter.report(service, ca)
 
 

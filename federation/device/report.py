@@ -14,10 +14,11 @@ import numpy.typing as npt
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.round_plan import check_round_plan
 from federation.private_sum.device_part import contribute
+from federation.private_sum.exchange import MAX_TOKEN_BYTES
 from federation.private_sum.randomness import secure_bytes, seeded_bytes
 from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import REPORT_ID_BYTES, Binding, Suite
-from federation.protocol.messages import MAX_TOKEN_BYTES, Purpose, Report, Task
+from federation.protocol.messages import Purpose, Report, Task
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class DevicePolicy:
     max_participations: reports ever; max_per_period: within any period_s, 0 for no bound of its own. max_epsilon: of
     the device's lifetime, over all sums, at delta; inf to agree to sums without noise. plan: a training task must have
     this plan's own sums and no others; None takes any that are not weaker. follows_log: takes part in nothing that is
-    not in the custodian's public log, or whose log does not go on from the one seen last.
+    not in the custodian's public log, or whose log does not go on from the one seen last. app: whose device this is; it
+    takes no other app's tokens.
     """
 
     custodian_key: bytes
@@ -46,6 +48,7 @@ class DevicePolicy:
     plan: PrivacyPlan | None = None
     follows_log: bool = True
     max_returned_per_period: int = 3
+    app: str = "shop"
 
 
 def check_task(task: Task, policy: DevicePolicy, now: int, purpose: Purpose = Purpose.TRAINING) -> None:

@@ -11,6 +11,7 @@ import random
 import time as clock
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -25,8 +26,11 @@ from federation.device.device import Device
 from federation.device.ledger import PendingReport
 from federation.device.report import DevicePolicy, check_task, draw_block, make_report
 from federation.device.state import DeviceState
+from federation.device.tokens.issuing import TokenIssuer, fetch_token
 from federation.private_sum.refusals import TaskRefused
 from federation.protocol.messages import Purpose, Task
+from federation.protocol.tokens.issuer_key import IssuerKey
+from federation.protocol.transparency import issuer_key_entry, task_entry
 from federation.protocol.transport import is_loopback
 
 HOLDOUT_SHARE = 0.1
@@ -178,7 +182,7 @@ class Reporter:
     device: Device
     target: ReportTarget
     policy: DevicePolicy
-    token: Callable[[], bytes]
+    issuer: TokenIssuer
     draws: DeviceRandomness = field(default_factory=DeviceRandomness)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     now: Callable[[], float] = clock.time
@@ -188,7 +192,8 @@ class Reporter:
     def report(self, service: str | httpx.Client, ca: Path | None) -> Outcome:
         """Send one report, or finish sending the last one.
 
-        Raises TaskRefused, LogRefused for a task that is not public, and ServingError without a task.
+        Raises TaskRefused, LogRefused for a task or an issuer's key that is not public, and ServingError without a
+        task or a token.
         """
         unavailable = self.target.unavailable(self.device.state)
         if unavailable is not None:
@@ -208,7 +213,7 @@ class Reporter:
             return self._wait(self.target.none_open, at + wait_s + int(self.draws.waiting.uniform(0, wait_s / 10)))
         check_task(task, self.policy, at, self.target.purpose)
         self.target.check(task)
-        self._follow_log(client, task)
+        self._follow_log(client, task.task_id, task_entry(task))
         if not task.plan.private and not is_loopback(client.base_url.host):
             raise TaskRefused("sigma=0: a sum without noise is for this machine only")
         self.on_step("checked")
@@ -216,11 +221,16 @@ class Reporter:
         refused = self.target.refused(state, task, self.policy, at)
         if refused is not None:
             return self._wait(refused, self._at_most(self.target.look_again_at(state, task, at), at))
-        self._store(client, task, self.token(), at)
+        token = fetch_token(self.issuer, task, self.policy.app, partial(self._check_public, client))
+        self._store(client, task, token, at)
         return self._deliver(client) or Outcome("took_part", task.come_back_at)
 
-    def _follow_log(self, client: httpx.Client, task: Task) -> None:
-        """Check that the task is public, in the log that this device has seen so far; remember the log's new head.
+    def _check_public(self, client: httpx.Client, key: IssuerKey) -> None:
+        """Check that an issuer's key is public: one made for this device alone would mark its report."""
+        self._follow_log(client, f"issuer-keys/{key.token_key_id.hex()}", issuer_key_entry(key))
+
+    def _follow_log(self, client: httpx.Client, name: str, entry: bytes) -> None:
+        """Check that an entry is public, in the log that this device has seen so far; remember the log's new head.
 
         Raises LogRefused, and ServingError when the service has no proof to give.
         """
@@ -228,8 +238,8 @@ class Reporter:
             return
         seen = self.device.state.participation.log_head
         since = 0 if seen is None else seen.size
-        proof = fetch_log_proof(client, self.retry, self.draws.waiting, task.task_id, since)
-        remember_head(self.device, proof.check(task, self.policy.custodian_key, seen))
+        proof = fetch_log_proof(client, self.retry, self.draws.waiting, name, since)
+        remember_head(self.device, proof.check(entry, self.policy.custodian_key, seen))
 
     def _store(self, client: httpx.Client, task: Task, token: bytes, at: int) -> None:
         """Compute, split and seal; then store bytes and charge, unless consent or cap were lost meanwhile."""

@@ -1,4 +1,4 @@
-"""What the service asks the custodian, and what it answers: sealed seeds one way, half a sum the other.
+"""What the service asks the custodian, and what it answers: sealed seeds and tokens one way, half a sum the other.
 
 Both have one spelling in bytes (docs/wire.md); reading raises MalformedBatch for any other. Of verified reports the
 service adds what it opened of each proof, and the custodian names those whose proofs fail.
@@ -29,13 +29,15 @@ MAX_REPORTS = 2**22
 MAX_BATCH_BYTES = 128 * 2**20
 """The largest batch that a custodian reads, unless it is told otherwise."""
 MAX_SEALED_BYTES = 4_096
+MAX_TOKEN_BYTES = 354
+"""Of the right to report once, a Privacy Pass token with a 2,048-bit signature."""
 MAX_OPENED_BYTES = 2**18
 U32 = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class SealedSeed:
-    """One report's sealed seed, as the service passes it on.
+    """One report's sealed seed and token, as the service passes them on.
 
     Of a verified report also what the service's share commits to, and what the service opened of its proof.
     """
@@ -44,6 +46,7 @@ class SealedSeed:
     sealed_seed: bytes = field(repr=False)
     commitments: bytes = field(default=b"", repr=False)
     opened: bytes = field(default=b"", repr=False)
+    token: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,15 @@ class Batch:
         return b"".join((magic, self.task_hash, u32(self.block), u32(len(self.seeds)), *seeds))
 
     def _fields(self, seed: SealedSeed) -> tuple[bytes, ...]:
-        plain = (seed.report_id, seed.sealed_seed)
+        plain = (seed.report_id, seed.sealed_seed, seed.token)
         return (*plain, seed.commitments, seed.opened) if self.verified else plain
 
     @staticmethod
     def most_reports(max_bytes: int, seed_bytes: int) -> int:
         """Compute how many reports a batch of so many bytes has room for. seed_bytes: as report_share has it."""
         head = len(BATCH_MAGIC) + TASK_HASH_BYTES + 4 + 4
-        return min(max(max_bytes - head, 0) // (REPORT_ID_BYTES + 4 + seed_bytes), MAX_REPORTS)
+        each = REPORT_ID_BYTES + 4 + seed_bytes + 4 + MAX_TOKEN_BYTES
+        return min(max(max_bytes - head, 0) // each, MAX_REPORTS)
 
     @staticmethod
     def from_bytes(data: bytes) -> Batch:
@@ -145,10 +149,11 @@ def _read_magic(read: Reader, *magics: bytes) -> bytes:
 
 def _read_seed(read: Reader, verified: bool) -> SealedSeed:
     report_id, sealed_seed = read.take("report_id", REPORT_ID_BYTES), read.field("sealed_seed", 0, MAX_SEALED_BYTES)
+    token = read.field("token", 0, MAX_TOKEN_BYTES)
     if not verified:
-        return SealedSeed(report_id, sealed_seed)
+        return SealedSeed(report_id, sealed_seed, token=token)
     commitments = read.field("commitments", COMMITMENTS_BYTES, COMMITMENTS_BYTES)
-    return SealedSeed(report_id, sealed_seed, commitments, read.field("opened", 0, MAX_OPENED_BYTES))
+    return SealedSeed(report_id, sealed_seed, commitments, read.field("opened", 0, MAX_OPENED_BYTES), token)
 
 
 def _read_ids(read: Reader, name: str) -> tuple[bytes, ...]:

@@ -12,6 +12,7 @@ FederationError
     ├── OversizedReport      longer than its task allows
     ├── MismatchedReport     a task, block or length that the round does not have
     ├── LateReport           the deadline has passed
+    ├── TokenInvalid         its token is of no known issuer, or for another round
     ├── SealBroken           the sealed seed does not open for this report and task
     └── ProofFailed          the proof that the report keeps its bounds does not hold
 """
@@ -53,6 +54,10 @@ class OversizedReport(ReportRejected):
 
 class MismatchedReport(ReportRejected):
     """The report names a task, block or length that the round does not have."""
+
+
+class TokenInvalid(ReportRejected):
+    """The token is of no known issuer's key, for another task, or not signed."""
 
 
 class LateReport(ReportRejected):

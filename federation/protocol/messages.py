@@ -12,6 +12,7 @@ from enum import Enum
 
 from data.errors import FederationError
 from federation.private_sum.encoding import Reader, encode_sized, f64, u8, u32, u64
+from federation.private_sum.exchange import MAX_TOKEN_BYTES
 from federation.private_sum.plan import MAX_LENGTH, Part, SumPlan
 from federation.private_sum.refusals import (
     LateReport,
@@ -33,7 +34,6 @@ MAX_ID_CHARS = 64
 MAX_BLOCKS = 65_536
 MAX_PARTS = 16
 MAX_KEY_BYTES = 4_096
-MAX_TOKEN_BYTES = 640
 MAX_TASK_BYTES = 1_000_000
 MAX_SHARE_BYTES = 6 * MAX_LENGTH
 """Four bytes a word, or five and the proof."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from federation.private_sum.encoding import Reader
+from federation.private_sum.exchange import MAX_TOKEN_BYTES
 from federation.private_sum.refusals import MalformedReport, MismatchedReport, OversizedReport
 from federation.private_sum.report_share import share_bytes
 from federation.private_sum.sealing import REPORT_ID_BYTES
@@ -12,7 +13,6 @@ from federation.protocol.messages import (
     MAX_ID_CHARS,
     MAX_KEY_BYTES,
     MAX_SHARE_BYTES,
-    MAX_TOKEN_BYTES,
     REPORT_MAGIC,
     U32,
     Task,

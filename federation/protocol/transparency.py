@@ -1,8 +1,8 @@
 """What a custodian's public log holds, and what a device checks in it before it takes part.
 
-Entries are the plan, the hash of every bundle and clusters file under its version, and every task, as they are signed;
-and of each block of a task that it was answered, or that it never will be. A bundle or a task made for one victim is
-then either in the log, where anybody sees it, or refused by the victim.
+Entries are the plan, the hash of every bundle and clusters file under its version, every task and every issuer's key,
+as they are signed; and of each block of a task that it was answered, or that it never will be. A bundle, a task or a
+key made for one victim is then either in the log, where anybody sees it, or refused by the victim.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from federation.protocol.merkle_log import (
 )
 from federation.protocol.messages import ID, MAX_ID_CHARS, MAX_TASK_BYTES, Task
 from federation.protocol.no_answer import NoAnswer
+from federation.protocol.tokens.issuer_key import IssuerKey
 
 PROOF_MAGIC = b"OSP1"
 MAX_HASHES = 64
@@ -41,6 +42,7 @@ class EntryKind(StrEnum):
     TASK = "task"
     ANSWER = "answer"
     NO_ANSWER = "no-answer"
+    ISSUER_KEY = "issuer-key"
 
 
 def plan_entry(plan_json: str) -> bytes:
@@ -89,6 +91,11 @@ def no_answer_entry(statement: NoAnswer) -> bytes:
     return frame_fields(EntryKind.NO_ANSWER.encode(), statement.to_bytes())
 
 
+def issuer_key_entry(key: IssuerKey) -> bytes:
+    """Record that tokens of this key are taken."""
+    return frame_fields(EntryKind.ISSUER_KEY.encode(), key.to_bytes())
+
+
 @dataclass(frozen=True)
 class SeenHead:
     """The last head that somebody holds a log to."""
@@ -107,11 +114,7 @@ class LogProof:
     since: int
     consistency: tuple[bytes, ...]
 
-    def check(self, task: Task, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
-        """Check the proof of a task's entry, as check_entry does."""
-        return self.check_entry(task_entry(task), custodian_key, seen)
-
-    def check_entry(self, entry: bytes, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
+    def check(self, entry: bytes, custodian_key: bytes, seen: SeenHead | None) -> SeenHead:
         """Check the proof and return the head to remember.
 
         Raises LogRefused unless the entry is in a log that goes on from the one seen before.

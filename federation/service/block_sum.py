@@ -12,6 +12,7 @@ from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.refusals import BatchRefused
 from federation.private_sum.report_share import share_bytes
 from federation.protocol.messages import Task
+from federation.protocol.tokens.issuer_key import IssuerKey
 from federation.service.intake.report_store import StoredReport
 from federation.service.intake.share_files import ShareLocation, ShareLost, ShareStorage
 from federation.service.round_store import StoredSum
@@ -44,6 +45,14 @@ class Custodian(Protocol):
 
     def clusters_proof(self, version: str, since: int) -> bytes:
         """Prove that a version's clusters file is in its public log. Raises ForeignTask and LogRefused."""
+        ...
+
+    def add_issuer_key(self, key: IssuerKey) -> None:
+        """Put an issuer's key into its public log. Raises IssuerKeyRefused."""
+        ...
+
+    def issuer_key_proof(self, token_key_id: bytes, since: int) -> bytes:
+        """Prove that an issuer's key is in its public log. Raises IssuerKeyRefused and LogRefused."""
         ...
 
     def no_answer(self, task_id: str) -> bytes:
@@ -93,7 +102,7 @@ def _batch(task: Task, block: int, reports: list[StoredReport], folder: ShareSto
         except ShareLost as error:
             log.error("task_id=%s block=%d: one report left out (%s)", task.task_id, block, error)
             continue
-        seeds.append(seed_of(task, block, report.report_id, report.sealed_seed, share))
+        seeds.append(seed_of(task, block, report.report_id, report.sealed_seed, report.token, share))
     return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
 
 

@@ -27,7 +27,7 @@ from federation.learning.training_sum import round_sums
 from federation.protocol.messages import MAX_ID_CHARS, Task, max_report_bytes
 from federation.protocol.no_answer import MAX_NO_ANSWERS, no_answers_to_bytes
 from federation.protocol.report_head import MAX_HEAD_BYTES, read_head
-from federation.protocol.report_tokens import Tokens
+from federation.protocol.tokens.report_token import Tokens
 from federation.service.block_sum import Custodian
 from federation.service.bundle_lineage import BundleLineage
 from federation.service.intake.intake import Intake, IntakeRound

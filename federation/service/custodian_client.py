@@ -19,6 +19,7 @@ from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, SignatureRefused, check_answer, sign_request
+from federation.protocol.tokens.issuer_key import IssuerKey, IssuerKeyRefused
 from federation.protocol.transparency import clusters_to_bytes
 from federation.protocol.transport import check_address, pinned_context
 
@@ -29,6 +30,7 @@ ERRORS: dict[str, type[FederationError]] = {
     "batch_too_small": BatchTooSmall,
     "budget_exhausted": BudgetExhausted,
     "foreign_task": ForeignTask,
+    "issuer_key_refused": IssuerKeyRefused,
     "log_refused": LogRefused,
     "signature_refused": SignatureRefused,
     "task_refused": TaskRefused,
@@ -116,6 +118,14 @@ class CustodianClient:
     def clusters_proof(self, version: str, since: int) -> bytes:
         """Fetch a LogProof (bytes) of a version's clusters file, as log_proof does of a task."""
         return self._get(f"/v1/log/clusters/{version}?since={since}")
+
+    def add_issuer_key(self, key: IssuerKey) -> None:
+        """Have an issuer's key put into the public log, where devices look for it. Raises IssuerKeyRefused."""
+        self._ask("/v1/issuer-keys", key.to_bytes())
+
+    def issuer_key_proof(self, token_key_id: bytes, since: int) -> bytes:
+        """Fetch the LogProof (bytes) of an issuer's key for devices. Raises IssuerKeyRefused; else as log_proof."""
+        return self._get(f"/v1/log/issuer-keys/{token_key_id.hex()}?since={since}")
 
     def no_answer(self, task_id: str) -> bytes:
         """Fetch the NoAnswer (bytes) of a closed round, its signature unchecked. Raises ForeignTask for an unknown one.

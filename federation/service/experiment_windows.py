@@ -14,7 +14,7 @@ from federation.learning.experiment_sum import window_task
 from federation.private_sum.sealing import Suite
 from federation.protocol.messages import Task
 from federation.protocol.report_head import MAX_HEAD_BYTES
-from federation.protocol.report_tokens import Tokens
+from federation.protocol.tokens.report_token import Tokens
 from federation.service.block_sum import Custodian
 from federation.service.experiment_schema import ExperimentState
 from federation.service.experiment_store import ExperimentStore, StoredExperiment

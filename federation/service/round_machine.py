@@ -20,7 +20,7 @@ from federation.private_sum.report_share import share_bytes
 from federation.protocol.merkle_log import LogRefused
 from federation.protocol.messages import Task
 from federation.protocol.no_answer import NoAnswer
-from federation.protocol.transparency import LogProof
+from federation.protocol.transparency import LogProof, task_entry
 from federation.service.attempts import Attempts
 from federation.service.block_sum import NOT_SUMMED, Custodian, sum_block
 from federation.service.errands import Errands
@@ -199,7 +199,7 @@ class RoundMachine(Generic[AnyRound]):
                 " before; it was put back to an earlier day, and is asked for nothing"
             ) from None
         proof = LogProof.from_bytes(content)
-        self.store.keep_log_head(self.custodian_key, proof.check(task, self.custodian_key, seen))
+        self.store.keep_log_head(self.custodian_key, proof.check(task_entry(task), self.custodian_key, seen))
 
     def _keep_no_answer(self, task_id: str) -> None:
         """Keep for devices what the custodian says it did not answer, unless its own answers say otherwise."""

@@ -83,6 +83,7 @@ reports = Table(
     Column("sealed_seed", LargeBinary),
     Column("issuer", String(64)),
     Column("serial", LargeBinary(32)),
+    Column("token", LargeBinary),
     Column("segment", String(64)),
     Column("at", BigInteger),
     UniqueConstraint("task_id", "serial", name="one_report_a_token"),
@@ -96,6 +97,21 @@ tallies = Table(
     Column("of", String(96), primary_key=True),  # block:3, issuer:shop
     Column("n", Integer, nullable=False),
 )
+
+issuer_keys = Table(
+    "issuer_keys",
+    metadata,
+    Column("token_key_id", LargeBinary(32), primary_key=True),
+    Column("app", String(48), nullable=False),
+    Column("minting_key", String(16), nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("public", LargeBinary, nullable=False),
+    Column("private", LargeBinary),  # PKCS #8; gone once the last task that it is for is over
+    Column("logged", Integer, nullable=False, default=0),  # 1: the custodian has put it into the public log
+    UniqueConstraint("app", "minting_key", "not_before", name="one_key_a_period"),
+)
+"""What signs blind tokens. Whoever has a private key can make tokens of its period, and tell nothing of any."""
 
 sums = Table(
     "sums",
@@ -152,4 +168,11 @@ def _with_learns(connection: Connection) -> None:
     add_column(connection, "rounds", Column("learns", String(16), nullable=False, server_default="items"))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, _with_learns, with_change_log))
+def _with_tokens(connection: Connection) -> None:
+    """Let reports keep their tokens for the custodian until the sum; the table issuer_keys is made after this."""
+    add_column(connection, "reports", Column("token", LargeBinary))
+
+
+SCHEMA = Schema(
+    "rounds", metadata, (_without_leases, one_table_of_activations, _with_learns, _with_tokens, with_change_log)
+)

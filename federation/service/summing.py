@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +16,30 @@ from federation.protocol.messages import Report, Task
 
 
 def batch_of(task: Task, block: int, reports: Iterable[Report]) -> Batch:
-    """Build the question to the custodian: ids and sealed seeds of one block's reports, never their shares.
+    """Build the question to the custodian: ids, sealed seeds and tokens of one block's reports, never their shares.
 
     Of a verified suite also what the service opens of each proof; a report whose share is none is left out.
     """
-    seeds = (seed_of(task, block, report.report_id, report.sealed_seed, report.service_share) for report in reports)
+    seeds = (
+        seed_of(task, block, report.report_id, report.sealed_seed, report.token, report.service_share)
+        for report in reports
+    )
     return Batch(task.hash, block, tuple(seed for seed in seeds if seed is not None), task.suite.verified)
 
 
-def seed_of(task: Task, block: int, report_id: bytes, sealed_seed: bytes, share: bytes) -> SealedSeed | None:
+def seed_of(
+    task: Task, block: int, report_id: bytes, sealed_seed: bytes, token: bytes, share: bytes
+) -> SealedSeed | None:
     """Build what the custodian gets of one report.
 
     None if its share cannot be opened. share: not read if not verified.
     """
     binding = Binding(task.hash, report_id, block, task.plan.length)
     try:
-        return seed_for_custodian(task.plan, task.suite, binding, sealed_seed, share)
+        seed = seed_for_custodian(task.plan, task.suite, binding, sealed_seed, share)
     except ProofFailed:
         return None
+    return replace(seed, token=token)
 
 
 def sum_of(task: Task, shares: Mapping[bytes, bytes], answer: Answer) -> npt.NDArray[np.int32]:

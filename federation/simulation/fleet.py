@@ -29,10 +29,10 @@ from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
 from federation.device.reporting import JUDGING_SHARE, DeviceRandomness, Outcome, Step
 from federation.device.state import DeviceState, Event
+from federation.device.tokens.issuing import TokenIssuer
 from federation.device.vault import Vault
 from federation.protocol.messages import Task
 from federation.protocol.transport import check_address, pinned_context
-from federation.simulation.shop_tokens import TokenPurse
 from recsys.catalogue.catalogue import Catalogue
 
 MOMENTS: tuple[str, ...] = ("fetched", "checked", "computed", "stored", "torn", "sent")
@@ -145,7 +145,7 @@ def play_round(
     devices: Sequence[int],
     service: str,
     policy: DevicePolicy,
-    purse: TokenPurse,
+    issuer: TokenIssuer,
     config: FleetConfig,
     *,
     play: int = 0,
@@ -167,7 +167,7 @@ def play_round(
 
     def one(device: int) -> DeviceOutcome:
         opened = fleet.device(device, catalogue)
-        fate = _play(opened, device, play, transport, address, policy, purse, config, block_of, now)
+        fate = _play(opened, device, play, transport, address, policy, issuer, config, block_of, now)
         on_device(fate)
         return fate
 
@@ -183,7 +183,7 @@ def _play(
     transport: httpx.BaseTransport,
     address: httpx.URL,
     policy: DevicePolicy,
-    purse: TokenPurse,
+    issuer: TokenIssuer,
     config: FleetConfig,
     block_of: Callable[[Task, int], int] | None,
     now: Callable[[], float],
@@ -211,7 +211,7 @@ def _play(
                 opened,
                 client,
                 policy,
-                purse.token,
+                issuer,
                 history_at=config.history_at,
                 draws=draws,
                 retry=config.retry,

@@ -20,19 +20,29 @@ def load_or_make_key(path: Path) -> SigningKey:
 
     Beside it `<name>.pub` holds the public key. Raises ServingError for a file that is no key.
     """
+    key = SigningKey.from_private(load_or_make_private(path, "signing key"))
+    publish_key(path, key.public)
+    return key
+
+
+def load_or_make_private(path: Path, what: str) -> bytes:
+    """Load 32 private bytes of a file of 64 hexadecimal digits, made if there is none. Raises ServingError."""
     if not path.exists():
         fresh = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-        write_atomically(fresh, f"{SigningKey.generate().private.hex()}\n".encode(), 0o600)
+        write_atomically(fresh, f"{secrets.token_hex(32)}\n".encode(), 0o600)
         with contextlib.suppress(FileExistsError):  # of several who make it at once, all take the first one's
             os.link(fresh, path)
         fresh.unlink()
         sync(path.parent)
-    key = SigningKey.from_private(_read(path, "signing key"))
-    public = path.with_name(f"{path.name}.pub")
-    if not public.exists():
+    return _read(path, what)
+
+
+def publish_key(path: Path, public: bytes) -> None:
+    """Write the public key beside a private one's file, as `<name>.pub`, unless it is there, or nothing can be."""
+    beside = path.with_name(f"{path.name}.pub")
+    if not beside.exists():
         with contextlib.suppress(OSError):  # secrets are often mounted read-only
-            write_atomically(public, f"{key.public.hex()}\n".encode())
-    return key
+            write_atomically(beside, f"{public.hex()}\n".encode())
 
 
 def read_public_key(given: str) -> bytes:

@@ -54,7 +54,7 @@ def list_(
 
 @app.command()
 def revoke(key_id: str, federation: MaybeFederationPath = None, state: State = None, as_json: AsJson = False) -> None:
-    """End a key, on every worker within a second. Tokens it minted stay good until they expire."""
+    """End a key, on every worker within a second. Tokens signed for it stay good in their rounds."""
     _keys(federation, state).revoke(key_id, int(time.time()))
     _print({"revoked": key_id}, f"revoked {key_id}", as_json)
 
@@ -70,6 +70,19 @@ def service(
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     public = load_or_make_key(folder / SERVICE_KEY).public.hex()
+    _print({"public_key": public}, public, as_json)
+
+
+@app.command()
+def gateway(
+    folder: Annotated[Path, typer.Argument(help="The service's folder, store.folder of its federation file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the public key that devices seal requests through a relay to (--relay-key); made if there is none."""
+    from serving.process.federation_file import gateway_key
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    public = gateway_key(folder).config.public.hex()
     _print({"public_key": public}, public, as_json)
 
 

@@ -1,8 +1,8 @@
 """The file that switches live rounds on: who the custodian is, where rounds are stored, how they run.
 
     [custodian]                          [store]                      [tokens]
-    url = "https://custodian.example"    folder = "rounds"            lifetime_s = 3600
-    public_key = "custodian.key.pub"     url = "postgresql://…"       per_issuer = 100000
+    url = "https://custodian.example"    folder = "rounds"            period_s = 86400
+    public_key = "custodian.key.pub"     url = "postgresql://…"       per_issuer = 1000000
     ca = "ca.pem"                        objects = "s3://bucket/shop"
                                          keys = "/run/secrets"        [rounds]
     [privacy]                                                         goal_reports = 200
@@ -21,6 +21,7 @@ from pathlib import Path
 from data.errors import FederationError, OwnshelfError, ServingError
 from data.strict import read_strictly
 from federation.learning.privacy_plan import PrivacyPlan
+from federation.protocol.oblivious.encapsulation import GatewayKey
 from federation.protocol.transport import check_address, is_loopback
 from federation.service.coordinator import Coordinator
 from federation.service.custodian_client import CustodianClient
@@ -32,17 +33,23 @@ from federation.service.intake.share_files import ShareFolder
 from federation.service.intake.share_objects import ShareObjects
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
+from federation.service.tokens.issuer import Issuer
 from federation.storage.database import sqlite_url
-from federation.storage.key_files import load_or_make_key, read_public_key, read_secret
+from federation.storage.key_files import (
+    load_or_make_key,
+    load_or_make_private,
+    publish_key,
+    read_public_key,
+    read_secret,
+)
 from federation.storage.objects import FolderObjects, Objects, open_objects
 from serving.access import OPEN_APP
 from serving.http.resources.federation_routes import TokenDesk
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import MintCounter
-from serving.state.tokens import SignedTokens
 
-SERVICE_KEY, TOKEN_KEY, DATABASE = "service.key", "token.key", "rounds.sqlite"
-KEYS = (SERVICE_KEY, TOKEN_KEY)
+SERVICE_KEY, GATEWAY_KEY, DATABASE = "service.key", "ohttp.key", "rounds.sqlite"
+KEYS = (SERVICE_KEY, GATEWAY_KEY)
 EXPERIMENT_SHARES = "experiment-shares"
 CUSTODIAN_PATIENCE_S = 2.0
 ROUNDS_WAIT_S = 1.0
@@ -51,13 +58,13 @@ ROUNDS_WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """lifetime_s: of a token. per_issuer: tokens that one issuer may mint in such a time."""
+    """period_s: an issuer's key is for the tasks that end in such a time. per_issuer: tokens an app may mint in one."""
 
-    lifetime_s: int = 3_600
-    per_issuer: int = 100_000
+    period_s: int = 86_400
+    per_issuer: int = 1_000_000
 
     def __post_init__(self) -> None:
-        for name, high in (("lifetime_s", 30 * 86_400), ("per_issuer", 100_000_000)):
+        for name, high in (("period_s", 30 * 86_400), ("per_issuer", 100_000_000)):
             if not 1 <= getattr(self, name) <= high:
                 raise ServingError(f"tokens.{name}={getattr(self, name)}: must be 1..{high}")
 
@@ -191,7 +198,12 @@ class FederationFile:
         return self.opened_objects() or FolderObjects(self.folder)
 
     def _public_keys(self) -> dict[str, str]:
-        return {name: load_or_make_key(self.keys / name).public.hex() for name in KEYS}
+        gateway = self.gateway_key().config.public
+        return {SERVICE_KEY: self.service_public_key().hex(), GATEWAY_KEY: gateway.hex()}
+
+    def gateway_key(self) -> GatewayKey:
+        """Load the key that requests through a relay are sealed to; made if there is none."""
+        return gateway_key(self.keys)
 
     def check_host(self, host: str) -> None:
         """Check the host; raises ServingError for sums without noise beyond this machine."""
@@ -200,28 +212,29 @@ class FederationFile:
             raise ServingError(f"host={host}: must be this machine (127.0.0.1) with privacy off (noise_multiplier=0)")
 
     def start(self, bundle: Path, now: int) -> tuple[Coordinator, TokenDesk]:
-        """Start the coordinator and the desk that mints tokens.
+        """Start the coordinator and the desk that signs tokens.
 
         The coordinator's line begins with a bundle if it is new.
         """
         store = self.store()
         self.check_shared(store)
-        tokens = SignedTokens(load_or_make_key(self.keys / TOKEN_KEY), self.tokens.lifetime_s)
+        custodian = self._custodian()
+        issuer = Issuer(store.engine, custodian, period_s=self.tokens.period_s)
         coordinator = Coordinator(
             store,
-            self._custodian(),
+            custodian,
             self.folder,
             self.plan,
             self.rounds,
-            tokens,
+            issuer,
             custodian_key=self.custodian_key,
             app=OPEN_APP,
             patience_s=ROUNDS_WAIT_S,
             objects=self.opened_objects(),
         )
         coordinator.begin(bundle, now)
-        mints = MintCounter(store.engine, period_s=self.tokens.lifetime_s, tokens_per_period=self.tokens.per_issuer)
-        return coordinator, TokenDesk(tokens, self.tokens.lifetime_s, mints)
+        mints = MintCounter(store.engine, period_s=self.tokens.period_s, tokens_per_period=self.tokens.per_issuer)
+        return coordinator, TokenDesk(issuer, mints)
 
     def experiments(self, coordinator: Coordinator, desk: TokenDesk) -> ExperimentRounds:
         """Open experiments beside the coordinator's rounds, in the same store, with the same custodian and tokens."""
@@ -231,7 +244,7 @@ class FederationFile:
             ExperimentStore(coordinator.store.engine),
             self._custodian(),
             folder if objects is None else ShareObjects(objects, EXPERIMENT_SHARES),
-            desk.tokens,
+            desk.issuer,
             custodian_key=self.custodian_key,
             suite=self.rounds.suite.without_proofs,
             patience_s=ROUNDS_WAIT_S,
@@ -247,6 +260,13 @@ class FederationFile:
         return CustodianClient(
             self.custodian_url, key, self.custodian_key, ca=self.custodian_ca, patience_s=CUSTODIAN_PATIENCE_S
         )
+
+
+def gateway_key(folder: Path) -> GatewayKey:
+    """Load the gateway's key of a service's folder of keys; made if there is none. Its public half is ohttp.key.pub."""
+    key = GatewayKey(load_or_make_private(folder / GATEWAY_KEY, "gateway key"))
+    publish_key(folder / GATEWAY_KEY, key.config.public)
+    return key
 
 
 def _url(path: Path, store: _StoreTable) -> str | None:

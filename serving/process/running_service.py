@@ -168,6 +168,7 @@ def rounds_advanced(settings: Settings, bundle: Path) -> Iterator[list[Bundle]]:
 
 def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitStack) -> tuple[FastAPI, list[Bundle]]:
     from federation.service.round_loop import RoundLoop
+    from serving.http.oblivious.gateway import add_gateway
     from serving.http.resources.experiment_routes import add_experiments
     from serving.http.resources.federation_routes import add_federation
 
@@ -182,6 +183,11 @@ def _federated(job: Job, options: dict[str, Any], advances: bool, stack: ExitSta
     app = create_app(bundles, job.settings.service(), releases=_Rounds(coordinator), coordinator=coordinator, **options)
     add_federation(app, coordinator, desk, file.intake)
     add_experiments(app, experiments)
+
+    def largest() -> int:
+        return max(coordinator.max_report_bytes(), experiments.max_report_bytes(), job.settings.max_body_bytes)
+
+    add_gateway(app, file.gateway_key(), largest)
     shelf = app.state.apps.of(OPEN_APP)
     loop = RoundLoop(
         coordinator, shelf.replace, advances=advances and file.advances, experiments=experiments, clocks=clocks

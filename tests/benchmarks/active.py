@@ -30,13 +30,13 @@ from federation.private_sum.plan import SumPlan
 from federation.private_sum.randomness import seeded_bytes
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
 from federation.protocol.messages import Task
-from federation.service.intake.intake import IntakeRound
+from federation.protocol.tokens.report_token import check_token
 from recsys.catalogue.clusters import Clusters, cluster_queries, nearest
 from tests.benchmarks.attacks_leak import auc
 from tests.benchmarks.attacks_modes import membership_auc, recognised, unit
 from tests.benchmarks.modes import asked
 from tests.benchmarks.modes_world import Floats, World, world
-from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft, now, some_reports
+from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft, now, some_reports, with_issuer
 from tests.federation.service.a_lineage import NOW, a_line, stop
 
 SHOP = (10_000, 10_000, 1_000_000, 20)
@@ -209,7 +209,7 @@ def foreign_tokens(*, defended: bool = True) -> int:
         line = a_line(Path(home))
         task = line.open()
         if not defended:
-            line.coordinator.intake._round_of = lambda task_id: IntakeRound(task, True, None)
+            line.issuer.check = lambda token, task, _: check_token(token, task, line.issuer._key)
         accepted = 0
         for _ in range(FOREIGN):
             try:
@@ -225,7 +225,7 @@ def restored_answers(*, defended: bool = True) -> int:
     answers = 0
     with tempfile.TemporaryDirectory() as home:
         folder, kept = Path(home) / "custodian", Path(home) / "backup"
-        custodian = Custodian.open(folder, a_promise(), now())
+        custodian = with_issuer(Custodian.open(folder, a_promise(), now()))
         task = Task.from_bytes(custodian.open_round(draft().signed_bytes, now()))
         reports = some_reports(task)
         custodian.shut()

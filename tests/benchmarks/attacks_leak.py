@@ -1,6 +1,6 @@
 """Attackers who hold all of the service's side of a training run and want to know one shopper.
 
-They are given more than the service has today: who reported in which round (tokens can be linked until they are blind),
+They are given more than the service has today: who reported in which round (blind tokens do not say),
 the service's own noise taken off again, and half of all shoppers in the clear to learn from. Three questions:
 
 - which items are in a device's history (`item_features`, `learn`): popularity-matched pairs, so that guessing

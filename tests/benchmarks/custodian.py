@@ -23,6 +23,7 @@ from federation.protocol.messages import Task, blocks_of
 from federation.service.custodian_client import CustodianClient
 from federation.storage.key_files import load_or_make_key
 from tests.benchmarks.private_sum import DIM, N_ITEMS
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 
 STARTS = 7
 REPORTS = 1_000
@@ -74,11 +75,16 @@ def _batches(folder: Path, key: Any, plan: PrivacyPlan, suite: Suite) -> dict[st
     process, started = _launch(folder)
     client = CustodianClient(started["url"], key, bytes.fromhex(started["public_key"]))
     times, cpu = [], []
+    issuer = SomeIssuer(not_before=int(time.time()), not_after=int(time.time()) + 86_400)
+    client.add_issuer_key(issuer.key(0))
     for n in range(4):
         task = client.open_round(_draft(plan, suite, f"{suite.name}-{n}"))
         ids = [os.urandom(16) for _ in range(REPORTS)]
         bindings = (Binding(task.hash, report_id, 0, task.plan.length) for report_id in ids)
-        seeds = (SealedSeed(b.report_id, seal(os.urandom(32), suite, task.round_public_key, b)) for b in bindings)
+        seeds = (
+            SealedSeed(b.report_id, seal(os.urandom(32), suite, task.round_public_key, b), token=issuer.token(task))
+            for b in bindings
+        )
         batch = Batch(task.hash, 0, tuple(seeds))
         began, spent = time.perf_counter(), _cpu_s(process.pid)
         answer = client.answer(batch)

@@ -26,10 +26,10 @@ from federation.device.outcome_log import Enrolment, ExperimentLog
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Outcome
 from federation.device.state import DeviceState
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.experiment_sum import experiment_plan, looks_of
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
-from federation.simulation.shop_tokens import TokenPurse
 from federation.simulation.simulated_noise import both_parties_noise
 from recsys.experiments.analysis.analysis import analyse
 from recsys.experiments.analysis.layout import layout_of
@@ -98,7 +98,7 @@ class LiveExperiment:
     deployment: Deployment
     experiment: Experiment
     client: httpx.Client
-    purse: TokenPurse
+    issuer: ShopIssuer
     policy: DevicePolicy
 
     @staticmethod
@@ -137,7 +137,7 @@ class LiveExperiment:
             max_wait_s=7 * DAY_S,
             max_epsilon=math.inf if epsilon is None else epsilon,
         )
-        live = LiveExperiment(deployment, experiment, client, TokenPurse(client, deployment.api_key), policy)
+        live = LiveExperiment(deployment, experiment, client, ShopIssuer(client, deployment.api_key), policy)
         live.wait(lambda: client.get(f"/v1/experiments/{experiment.id}/task").status_code == 200)
         return live
 
@@ -171,7 +171,7 @@ class LiveExperiment:
             self.client,
             self.policy,
             self.experiment.id,
-            self.purse.token,
+            self.issuer,
             retry=RetryPolicy(spread_s=0.0),
         )
 

@@ -10,9 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from federation.protocol.oblivious.encapsulation import GatewayKey
 from serving.access import OPEN_APP
 from serving.http.app import create_app
 from serving.http.custodian.custodian_app import create_custodian_app
+from serving.http.oblivious.gateway import add_gateway
 from serving.http.resources.key_routes import add_keys
 from tests.federation.custodian.a_custodian import SERVICE, a_custodian, a_promise
 from tests.fuzzing import EVERY_CHECK, Exempt, Fuzzed, Naming, fuzz
@@ -25,7 +27,7 @@ BYTES = "the body is bytes in a format of its own (docs/wire.md), of which OpenA
 LIVE = (
     Exempt(
         "positive_data_acceptance",
-        ("POST /v1/federation/reports", "POST /v1/experiments/{experiment_id}/reports"),
+        ("POST /v1/federation/reports", "POST /v1/experiments/{experiment_id}/reports", "POST /ohttp"),
         BYTES,
     ),
     Exempt(
@@ -35,12 +37,20 @@ LIVE = (
     ),
     Exempt(
         "positive_data_acceptance",
+        ("GET /v1/device-tokens", "POST /v1/device-tokens"),
+        "a deadline is within days from now, and what is blinded is so for a key that was given out",
+    ),
+    Exempt(
+        "positive_data_acceptance",
         ("PUT /v1/experiments",),
         "a definition has rules across its fields (weights that add up, arms that metrics name), which JSON schema "
         "cannot say; it is refused with the place of the mistake",
     ),
 )
-SIGNED = ("POST /v1/rounds", "POST /v1/batches", "POST /v1/clusters", "POST /v1/rounds/{task_id}/close")
+SIGNED = (
+    *("POST /v1/rounds", "POST /v1/batches", "POST /v1/clusters", "POST /v1/issuer-keys"),
+    "POST /v1/rounds/{task_id}/close",
+)
 CUSTODIAN = (
     Exempt("positive_data_acceptance", SIGNED, BYTES),
     Exempt("missing_required_header", SIGNED, "the front that signs adds the header that the case left out"),
@@ -91,6 +101,7 @@ def live(folder: Path, examples: int, seed: int | None, briefly: Sequence[str], 
     made = live_service(folder, serves=(OPEN_APP,))
     try:
         add_keys(made.app, made.book)
+        add_gateway(made.app, GatewayKey(bytes(range(32))), lambda: 100_000)
         key = made.book.keys.create("shop", ["app", "catalogue", "analyst", "admin"], now())
         made.book.refresh()
         made.line.open(now())

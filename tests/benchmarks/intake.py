@@ -16,15 +16,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 
 from federation.protocol.messages import Report, Task
-from federation.storage.key_files import load_or_make_key
-from serving.state.tokens import SignedTokens
-from tests.benchmarks.intake_service import TOKEN_KEY
+from federation.service.round_store import CoordinatorStore
+from federation.storage.database import sqlite_url
+from tests.benchmarks.intake_service import DATABASE
+from tests.federation.service.a_lineage import CustodianHere, a_token, an_issuer
 
 ROOT = Path(__file__).parents[2]
 CONNECTIONS = 24
@@ -54,7 +55,9 @@ def measure(folder: Path, address: dict[str, Any], pid: int, reports: int) -> di
     url = f"http://{address['host']}:{address['port']}"
     task = Task.from_bytes(httpx.get(f"{url}/v1/federation/task", timeout=60).content)
     share = np.random.default_rng(0).bytes(4 * task.plan.length)
-    tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY)).mint("shop", reports, int(time.time()))
+    store = CoordinatorStore.open(sqlite_url(folder / DATABASE))
+    issuer = an_issuer(store.engine, cast(CustodianHere, None))  # its key is made and logged by the service
+    tokens = [a_token(issuer, task) for _ in range(reports)]
     heads: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for token in tokens:
         whole = Report(task.task_id, os.urandom(16), 0, b"", os.urandom(task.suite.sealed_bytes), token).to_bytes()

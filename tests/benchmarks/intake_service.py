@@ -20,35 +20,35 @@ from federation.service.coordinator import Coordinator
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore
 from federation.storage.database import sqlite_url
-from federation.storage.key_files import load_or_make_key
 from serving.http.app import create_app
 from serving.http.resources.federation_routes import TokenDesk, add_federation
 from serving.state.api_keys import MintCounter
-from serving.state.tokens import SignedTokens
-from tests.federation.service.a_lineage import CustodianHere
+from tests.federation.service.a_lineage import CustodianHere, a_token, an_issuer
 from tests.shop import make_bundle
 
 N_ITEMS, DIM = 2_048, 64
 PLAN = PrivacyPlan(Clips(1.0, 8.0, 1.0, 1.0), 2.0, 5, min_reports=50, max_reports=100_000, delta=1e-6)
 SETTINGS = RoundSettings(goal_reports=1_000_000, issuer_reports=1_000_000)
-TOKEN_KEY = "token.key"
+DATABASE = "rounds.sqlite"
 
 
 def main(folder: Path) -> None:
     now = int(time.time())
     make_bundle(folder / "first", n_items=N_ITEMS, dim=DIM)
     custodian = Custodian.open(folder / "custodian", PLAN, now)
-    store = CoordinatorStore.open(sqlite_url(folder / "rounds.sqlite"))
-    tokens = SignedTokens(load_or_make_key(folder / TOKEN_KEY))
-    coordinator = Coordinator(
-        store, CustodianHere(custodian, now), folder, PLAN, SETTINGS, tokens, custodian_key=custodian.key.public
-    )
+    store = CoordinatorStore.open(sqlite_url(folder / DATABASE))
+    here = CustodianHere(custodian, now)
+    issuer = an_issuer(store.engine, here)
+    coordinator = Coordinator(store, here, folder, PLAN, SETTINGS, issuer, custodian_key=custodian.key.public)
     coordinator.begin(folder / "first", now)
     while coordinator.task() is None:
         coordinator.advance(now)
+    task = coordinator.task()
+    assert task is not None
+    a_token(issuer, task)
     app = create_app(coordinator.bundles())
     mints = MintCounter(store.engine, period_s=3_600, tokens_per_period=10)
-    add_federation(app, coordinator, TokenDesk(tokens, 3_600, mints))
+    add_federation(app, coordinator, TokenDesk(issuer, mints))
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, server_header=False)
     socket = config.bind_socket()
     socket.listen()

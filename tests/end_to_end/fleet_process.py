@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 
 from federation.device.delivery import RetryPolicy
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.messages import Task
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
-from federation.simulation.shop_tokens import TokenPurse
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import catalogue_of, encode_catalogue
 from serving.cli.device.contribute import policy_of
@@ -41,7 +41,7 @@ def main() -> None:
             orders["devices"],
             orders["service"],
             policy_of(plan, bytes.fromhex(orders["custodian_key"])),
-            TokenPurse(client, orders["api_key"]),
+            ShopIssuer(client, orders["api_key"]),
             FleetConfig(
                 orders["history_at"],
                 orders["seed"],

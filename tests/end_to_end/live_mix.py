@@ -15,6 +15,7 @@ import polars as pl
 from data.interactions import EventKind, Interactions
 from data.vocabulary import Vocabulary
 from federation.device.delivery import RetryPolicy
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.mix_step import judge, judged_by_guard, start_fit, step_fit
 from federation.learning.mix_sum import STEPS, mix_parts, sum_at
 from federation.learning.mix_update import mix_judgement, mix_update
@@ -23,7 +24,6 @@ from federation.private_sum.fixed_point import decode
 from federation.private_sum.plan import SumPlan
 from federation.service.round_store import StoredRound
 from federation.simulation.fleet import Fleet, FleetConfig, judging_coin, measuring_coin, next_task, play_round
-from federation.simulation.shop_tokens import TokenPurse
 from federation.simulation.simulated_noise import both_parties_noise
 from recsys.catalogue.bundle import Bundle, save_bundle
 from recsys.catalogue.catalogue import decode_catalogue, encode_catalogue
@@ -92,14 +92,14 @@ def play_mix(deployment: Deployment, mix_fleet: MixFleet, plan: PrivacyPlan) -> 
     fleet = Fleet.create(home, mix_fleet.log, mix_fleet.ids, np.arange(mix_fleet.log.n_users))
     policy, task_id, published = policy_of(plan, bytes.fromhex(deployment.custodian_key)), None, []
     with httpx.Client(base_url=deployment.url, timeout=30.0) as client:
-        purse = TokenPurse(client, deployment.api_key)
+        issuer = ShopIssuer(client, deployment.api_key)
         for round_ in range(ROUNDS):
             task = next_task(client, task_id, 60.0)
             assert task is not None
             task_id = task.task_id
             catalogue = decode_catalogue(encode_catalogue(Bundle.load(deployment.folder_of(task.bundle_version))))
             played = play_round(
-                fleet, range(mix_fleet.log.n_users), deployment.url, policy, purse, mix_fleet.config, play=round_,
+                fleet, range(mix_fleet.log.n_users), deployment.url, policy, issuer, mix_fleet.config, play=round_,
                 catalogue=catalogue,
             )  # fmt: skip
             assert played.count("accepted") == mix_fleet.log.n_users, played.to_dict()

@@ -23,8 +23,8 @@ import federation.private_sum.device_part as splitting
 from federation.device.delivery import REPORTS, RetryPolicy
 from federation.device.device import Device
 from federation.device.reporting import DeviceRandomness
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.privacy_plan import PrivacyPlan
-from federation.simulation.shop_tokens import TokenPurse
 from serving.cli.device.contribute import policy_of
 
 doing = threading.local()
@@ -93,7 +93,7 @@ def main() -> None:
                     Device.open(folder),
                     client,
                     policy,
-                    TokenPurse(shop, orders["api_key"], lot=1).token,
+                    ShopIssuer(shop, orders["api_key"]),
                     history_at=orders["history_at"],
                     draws=DeviceRandomness(block=lambda _: int(is_careless(name)), measures_only=lambda: False),
                     retry=RetryPolicy(spread_s=0.0),

@@ -24,10 +24,10 @@ from data.dataset import Dataset
 from data.log_reading.ingest import ingest
 from data.synthetic import SyntheticShop
 from federation.device.device import Device
+from federation.device.tokens.issuing import ShopIssuer
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
 from federation.simulation.fleet import Fleet, FleetConfig, play_round
-from federation.simulation.shop_tokens import TokenPurse
 from federation.simulation.training import TrainConfig
 from serving.cli.device.contribute import policy_of
 from tests.end_to_end.deployment import ROOT, Deployment, untrained_bundle
@@ -155,8 +155,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
             def others(devices: range) -> None:
                 policy = policy_of(PLAN, bytes.fromhex(running.custodian_key))
-                purse, config = TokenPurse(client, running.api_key), FleetConfig(at)
-                played = play_round(fleet, devices, service, policy, purse, config, block_of=lambda _, one: one % 2)
+                issuer, config = ShopIssuer(client, running.api_key), FleetConfig(at)
+                played = play_round(fleet, devices, service, policy, issuer, config, block_of=lambda _, one: one % 2)
                 assert played.count("accepted") == len(devices)
 
             own_found, own_searched = found_in(memory_of(planted.pid), secrets)

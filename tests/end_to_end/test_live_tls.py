@@ -171,7 +171,7 @@ def test_a_task_weaker_than_the_agreed_plan_gets_no_report(simulate: Simulate, t
 def test_without_a_right_to_mint_there_are_no_reports(simulate: Simulate) -> None:
     found = played(simulate(3, api_key="os_no_such_key"))
     assert found["statuses"] == {"refused": 3}
-    assert list(found["refusals"]) == ["service: mints no tokens (status 401); is the API key right?"]
+    assert list(found["refusals"]) == ["tokens: the shop signs none (status 401)"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_updates_in_the_clear_give_items_and_profile_away_to_the_same_attack(his
 
 
 def test_sums_of_fifty_without_noise_are_no_protection_once_reports_can_be_linked(histories: Histories) -> None:
-    """Why noise is on by default, and why tokens must become blind."""
+    """Why noise is on by default, and why tokens are blind."""
     found = service_view(histories, None)
     assert found["item_auc"] >= 0.65
 

@@ -23,7 +23,7 @@ from federation.private_sum.shares import WIRE_WORD, combine
 from federation.protocol.messages import Task, blocks_of
 from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of, sum_of
-from tests.federation.custodian.a_custodian import a_client, a_custodian, a_promise, draft
+from tests.federation.custodian.a_custodian import a_client, a_custodian, a_promise, draft, with_tokens
 from tests.federation.private_sum.a_round import a_task, reports_of
 
 Z = 0.7
@@ -69,7 +69,7 @@ def noises_of(task: Task, ask: Callable[[Batch], Answer], block: int = 0) -> tup
     plan = task.plan
     rng = np.random.default_rng(block)
     vectors = [{part.name: rng.normal(size=part.length) for part in plan.parts} for _ in range(DEVICES)]
-    reports = reports_of(task, vectors, np.random.default_rng(1), block)
+    reports = with_tokens(task, reports_of(task, vectors, np.random.default_rng(1), block))
     answer = ask(batch_of(task, block, reports))
     truth = sum_in_process(plan, vectors, np.random.default_rng(1)).astype(np.float64)
     shares = np.zeros(plan.length, dtype=np.uint32)

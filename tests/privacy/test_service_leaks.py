@@ -267,7 +267,15 @@ def test_a_running_server_prints_nothing_of_its_requests(bundle: Bundle, tmp_pat
 def test_the_request_has_only_the_agreed_fields() -> None:
     """Each is needed for one answer; none names a shopper, a device or a session."""
     asked = {"mode", "bundle_version", "exclude", "filter", "fields"}  # fields: columns of the catalogue, by name
-    shop = {"rules", "diversity", "reasons", "cursor", "context", "cart"}  # what is shown, of which the page knows all
+    shop = {
+        "placement",
+        "rules",
+        "diversity",
+        "reasons",
+        "cursor",
+        "context",
+        "cart",
+    }  # what is shown, of which the page knows all
     assert set(ProfileRequest.model_fields) == asked | shop | {"profile", "top_k"}
     assert set(ClusterRequest.model_fields) == asked | {"clusters", "candidates"}
     assert set(NoisedRequest.model_fields) == asked | {"noised", "candidates"}
@@ -319,8 +327,9 @@ def test_the_service_cannot_make_or_name_a_profile() -> None:
 def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.http.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    storage = [f"federation.storage{name}" for name in ("", ".activations", ".database", ".migrations")]
-    assert sorted(ast.literal_eval(run.stdout)) == storage  # databases and the order of versions, no table
+    rooms = ("", ".activations", ".bundle_copies", ".database", ".migrations", ".objects")
+    storage = [f"federation.storage{name}" for name in rooms]
+    assert sorted(ast.literal_eval(run.stdout)) == storage  # databases, files and the order of versions, no table
 
 
 def test_choosing_items_loads_no_profile() -> None:

@@ -39,7 +39,7 @@ def check_logged(device: LogFollower, client: httpx.Client, clusters: Clusters, 
     since = 0 if seen is None else seen.size
     proof = fetch_clusters_proof(client, clusters.bundle_version, since)
     entry = clusters_entry(clusters.bundle_version, bytes.fromhex(clusters.content_hash))
-    remember_head(device, proof.check_entry(entry, custodian_key, seen))
+    remember_head(device, proof.check(entry, custodian_key, seen))
 
 
 def remember_head(device: LogFollower, head: SeenHead) -> None:

@@ -25,6 +25,7 @@ from federation.device.ledger import LedgerEntry, PendingReport
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Contribution, DeviceRandomness, Outcome, Reporter, Status
 from federation.device.state import DeviceState
+from federation.device.tokens.issuing import TokenIssuer
 from federation.learning.experiment_sum import PART, check_window
 from federation.private_sum.accounting import rho_of
 from federation.private_sum.refusals import TaskRefused
@@ -68,7 +69,7 @@ def report_window(
     service: str | httpx.Client,
     policy: DevicePolicy,
     experiment_id: str,
-    token: Callable[[], bytes],
+    issuer: TokenIssuer,
     *,
     key: str | None = None,
     ca: Path | None = None,
@@ -90,7 +91,7 @@ def report_window(
     if experiment is None:
         return Outcome("unknown_experiment")
     target = ExperimentWindow(experiment, key)
-    return Reporter(device, target, policy, token, draws or DeviceRandomness(), retry or RetryPolicy(), now).report(
+    return Reporter(device, target, policy, issuer, draws or DeviceRandomness(), retry or RetryPolicy(), now).report(
         service, ca
     )
 

@@ -22,8 +22,8 @@ from data.errors import ReportRejected
 from federation.private_sum.refusals import LateReport, MalformedReport
 from federation.protocol.messages import Task
 from federation.protocol.report_head import ReportHead, check_head
-from federation.protocol.report_tokens import Right, Tokens
-from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, TokenInvalid, code_of
+from federation.protocol.tokens.report_token import Right, Tokens
+from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, code_of
 from federation.service.intake.report_store import Arrival, ReportStore, Status, judge
 from federation.service.intake.share_files import ShareStorage
 from federation.storage.crash_points import crash_point
@@ -38,11 +38,11 @@ MAX_GROUP = 64
 
 @dataclass(frozen=True)
 class IntakeRound:
-    """A round's task, whether it takes reports, and of whose tokens alone; None: of anybody's."""
+    """A round's task, whether it takes reports, and the app of whose devices alone."""
 
     task: Task
     is_open: bool
-    issuer: str | None = None
+    app: str
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ class Intake:
             if not round_.is_open or now > round_.task.deadline:
                 return LateReport(f"task_id={head.task_id}: takes no more reports")
             check_head(head, round_.task)
-            right = self._tokens.check(head.token, now)
-            if round_.issuer not in (None, right.issuer):
-                return TokenInvalid("token: is of another app than the round")
-            return right
+            return self._tokens.check(head.token, round_.task, round_.app)
         except ReportRejected as refusal:
             return refusal
 
@@ -203,6 +200,7 @@ class Intake:
                 sealed_seed=waiting.head.sealed_seed,
                 issuer=right.tag,
                 serial=right.serial,
+                token=waiting.head.token,
                 place=place,
             )
             for (waiting, right), place in zip(fresh, places, strict=True)

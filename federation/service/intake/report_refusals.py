@@ -4,7 +4,6 @@ Beside those of private_sum/refusals.py:
 ReportRejected
 ├── StaleReport            it is for another round
 ├── ConflictingReport      its id was taken with other content
-├── TokenInvalid           its token is none of this service's, or has expired
 ├── TokenSpent             its token was used in this round
 ├── IssuerFull             its token's issuer has as many reports in this round as one may have
 ├── RoundFull              its block has max_reports
@@ -14,7 +13,13 @@ ReportRejected
 from __future__ import annotations
 
 from data.errors import ReportRejected
-from federation.private_sum.refusals import LateReport, MalformedReport, MismatchedReport, OversizedReport
+from federation.private_sum.refusals import (
+    LateReport,
+    MalformedReport,
+    MismatchedReport,
+    OversizedReport,
+    TokenInvalid,
+)
 
 
 class StaleReport(ReportRejected):
@@ -23,10 +28,6 @@ class StaleReport(ReportRejected):
 
 class ConflictingReport(ReportRejected):
     """The report's id was taken with other content."""
-
-
-class TokenInvalid(ReportRejected):
-    """The token is none of this service's, or has expired."""
 
 
 class TokenSpent(ReportRejected):

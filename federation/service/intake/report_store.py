@@ -33,6 +33,7 @@ class Arrival:
     sealed_seed: bytes = field(repr=False)
     issuer: str
     serial: bytes = field(repr=False)
+    token: bytes = field(repr=False)
     place: ShareLocation
 
 
@@ -50,6 +51,7 @@ class StoredReport:
 
     report_id: bytes
     sealed_seed: bytes = field(repr=False)
+    token: bytes = field(repr=False)
     place: ShareLocation
     issuer: str
 
@@ -106,13 +108,18 @@ class ReportStore:
     def of_block(self, task_id: str, block: int) -> list[StoredReport]:
         """List a block's reports by id, the same order every time."""
         query = (
-            select(reports.c.report_id, reports.c.sealed_seed, reports.c.segment, reports.c.at, reports.c.issuer)
-            .where(reports.c.task_id == task_id, reports.c.block == block, reports.c.segment.is_not(None))
+            select(reports)
+            .where(
+                reports.c.task_id == task_id,
+                reports.c.block == block,
+                reports.c.segment.is_not(None),
+                reports.c.token.is_not(None),  # of before there were blind tokens: the custodian takes none without
+            )
             .order_by(reports.c.report_id)
         )
         with reading(self._engine) as connection:
             return [
-                StoredReport(row.report_id, row.sealed_seed, ShareLocation(row.segment, row.at), row.issuer)
+                StoredReport(row.report_id, row.sealed_seed, row.token, ShareLocation(row.segment, row.at), row.issuer)
                 for row in connection.execute(query)
             ]
 
@@ -121,7 +128,7 @@ class ReportStore:
         n = func.count()
         query = (
             select(reports.c.block, n.label("n"))
-            .where(reports.c.task_id == task_id, reports.c.segment.is_not(None))
+            .where(reports.c.task_id == task_id, reports.c.segment.is_not(None), reports.c.token.is_not(None))
             .group_by(reports.c.block, reports.c.issuer)
             .having(n >= least)
         )
@@ -139,7 +146,7 @@ class ReportStore:
 
 def blank(connection: Connection, task_id: str) -> None:
     """Forget everything of a round's reports but their ids and digests, which keep answering retries."""
-    gone = {"sealed_seed": None, "issuer": None, "serial": None, "segment": None, "at": None}
+    gone = {"sealed_seed": None, "issuer": None, "serial": None, "token": None, "segment": None, "at": None}
     connection.execute(update(reports).where(reports.c.task_id == task_id).values(gone))
 
 
@@ -191,6 +198,7 @@ class _Group:
                 "sealed_seed": arrival.sealed_seed,
                 "issuer": arrival.issuer,
                 "serial": arrival.serial,
+                "token": arrival.token,
                 "segment": arrival.place.segment,
                 "at": arrival.place.at,
             }

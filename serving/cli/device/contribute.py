@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from data.errors import ServingError
+from federation.device.asking.client import service_client
 from federation.device.delivery import RetryPolicy
 from federation.device.device import Device
 from federation.device.participation import take_part
 from federation.device.report import DevicePolicy
 from federation.device.reporting import Status
+from federation.device.tokens.issuing import TOKENS, ShopIssuer
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.storage.key_files import read_public_key
 from serving.cli.device.device_home import default_home
-from serving.cli.device.device_key import Key, keyed_client
+from serving.cli.device.device_key import Key, RelayKey, RelayUrl, keyed_client
 
 CustodianKey = Annotated[
     str, typer.Option("--custodian-key", help="The custodian's public key (hex, or its file), not from the service.")
@@ -83,22 +84,28 @@ def contribute_command(
         float | None, typer.Option(min=0.0, help="Post at a random moment of so many seconds; default: of the window.")
     ] = None,
     stay: Annotated[float, typer.Option(min=0.0, help="Wait so many seconds for that moment, at most.")] = 60.0,
+    shop: Annotated[
+        str | None, typer.Option("--shop", help="The shop's address, which signs tokens; the service's.")
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="Path of the shop's address that signs tokens.")] = TOKENS,
+    credential: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OWNSHELF_SHOP_CREDENTIAL", help="What the shop knows this shopper by.", show_default=False
+        ),
+    ] = None,
+    app: Annotated[str, typer.Option(help="Whose device this is: the app's name at the service.")] = "shop",
+    relay: RelayUrl = None,
+    relay_key: RelayKey = None,
     ca: Ca = None,
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Take part in the open training round. The right to report is OWNSHELF_TOKEN, which the shop's app hands out."""
-    policy = read_policy(plan, custodian_key)
+    """Take part in the open training round. The shop signs the right to report without seeing it."""
+    policy = replace(read_policy(plan, custodian_key), app=app)
     retry = RetryPolicy(spread_s=math.inf if spread is None else spread, stay_s=stay)
     device = Device.open(home or default_home())
-    with keyed_client(service, key, ca) as client:
-        outcome = take_part(device, client, policy, _token, retry=retry)
+    with keyed_client(service, key, ca, relay, relay_key) as client, service_client(shop or service, ca) as shop_client:
+        outcome = take_part(device, client, policy, ShopIssuer(shop_client, credential, tokens), retry=retry)
     detail = f" ({outcome.detail})" if outcome.detail else ""
     typer.echo(json.dumps(asdict(outcome)) if as_json else f"{SAID[outcome.status]}{detail}")
-
-
-def _token() -> bytes:
-    token = os.environ.get("OWNSHELF_TOKEN")
-    if not token:
-        raise ServingError("OWNSHELF_TOKEN: must hold a device token, which the shop's app hands out")
-    return token.encode()

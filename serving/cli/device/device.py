@@ -23,7 +23,7 @@ from federation.storage.key_files import read_public_key
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import Ca, contribute_command
 from serving.cli.device.device_home import default_home
-from serving.cli.device.device_key import Key, keyed_client
+from serving.cli.device.device_key import Key, RelayKey, RelayUrl, keyed_client
 from serving.cli.device.simulate import simulate_command
 from serving.cli.errors import OneLineErrors
 from serving.process.core_dumps import forbid_core_dumps
@@ -102,6 +102,8 @@ def recommend(
     service: Annotated[str | None, typer.Option(help="Ask this service; what it sees depends on --mode.")] = None,
     key: Key = None,
     ca: Ca = None,
+    relay: RelayUrl = None,
+    relay_key: RelayKey = None,
     mode: Annotated[
         str | None,
         typer.Option(help="device, cluster, noised or profile; by default device where a catalogue fits."),
@@ -181,7 +183,7 @@ def recommend(
     else:
         if mode is not None:
             _check_options(mode, options)
-        with keyed_client(service, key, ca) as client:
+        with keyed_client(service, key, ca, relay, relay_key) as client:
             if device.mode_for(client, mode) == "device":
                 listed = here()
             else:

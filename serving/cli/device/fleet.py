@@ -16,9 +16,9 @@ from data.errors import FederationError, ServingError
 from data.split import known_at, parse_time
 from federation.device.asking.client import fetch_catalogue
 from federation.device.report import DevicePolicy
+from federation.device.tokens.issuing import ShopIssuer
 from federation.simulation.cohort import cohort
 from federation.simulation.fleet import Fleet, FleetConfig, next_task, play_round
-from federation.simulation.shop_tokens import MAX_COUNT, TokenPurse
 from recsys.catalogue.catalogue import Catalogue, decode_catalogue
 from serving.cli.device.device_key import keyed_client
 from serving.cli.output import progress
@@ -46,7 +46,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
     back: dict[int, int] = {}
     seen: str | None = None
     with keyed_client(told.service, told.key, told.ca) as client, progress("devices", told.rounds * told.cohort) as bar:
-        purse = TokenPurse(client, told.api_key, min(MAX_COUNT, told.cohort))
+        issuer = ShopIssuer(client, told.api_key)
         for play in range(told.rounds):
             task = next_task(client, seen, told.wait_s)
             if task is None:
@@ -59,7 +59,7 @@ def simulate(fleet: Fleet, config: FleetConfig, told: Simulation) -> list[dict[s
                 devices,
                 told.service,
                 told.policy,
-                purse,
+                issuer,
                 config,
                 play=play,
                 catalogue=_catalogue(client),

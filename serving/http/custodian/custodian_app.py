@@ -1,4 +1,4 @@
-"""The custodian over HTTP: four signed questions of the service, and what anybody may know. Logs nothing of a body.
+"""The custodian over HTTP: five signed questions of the service, and what anybody may know. Logs nothing of a body.
 
 Every answer to a signed request is signed too, refusals included. The signature is checked before the body is read.
 """
@@ -42,6 +42,7 @@ from federation.protocol.request_signing import (
     digest_header,
     sign_answer,
 )
+from federation.protocol.tokens.issuer_key import MAX_ISSUER_KEY_BYTES, IssuerKeyRefused
 from serving.http.bodies import Health
 from serving.http.custodian.custodian_log import add_log
 from serving.http.custodian.custodian_metrics import CONTENT_TYPE, exposition
@@ -56,6 +57,7 @@ CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (TaskConflict, 409, "task_conflict"),
     (AlreadyCounted, 409, "already_counted"),
     (RoundOpen, 409, "round_open"),
+    (IssuerKeyRefused, 409, "issuer_key_refused"),
     (LogRefused, 422, "log_refused"),
     (MalformedBatch, 422, "batch_malformed"),
     (BatchRefused, 409, "batch_refused"),
@@ -167,8 +169,15 @@ def _add_errors(app: FastAPI) -> None:
     async def still_open(_: Request, error: Exception) -> Response:
         return plain(409, "round_open", str(error))
 
+    async def unknown_key(_: Request, error: Exception) -> Response:
+        return plain(404, "issuer_key_refused", str(error))
+
     async def misread(_: Request, error: Exception) -> Response:
-        return plain(422, "invalid_request", "path: must be a task_id of 1..64 letters, digits and ._:-")
+        return plain(
+            422,
+            "invalid_request",
+            "path: must be a task_id of 1..64 letters, digits and ._:-, or 64 hexadecimal digits",
+        )
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -180,6 +189,7 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(ForeignTask, foreign)
     app.add_exception_handler(LogRefused, unlogged)
     app.add_exception_handler(RoundOpen, still_open)
+    app.add_exception_handler(IssuerKeyRefused, unknown_key)
     app.add_exception_handler(RequestValidationError, misread)
     app.add_exception_handler(HTTPException, http)
 
@@ -220,6 +230,20 @@ def _add_rounds(app: FastAPI, front: _Front) -> None:
         def work(body: bytes, _: int) -> bytes:
             custodian.log_clusters(body)
             return b""
+
+        return await front.signed(request, 204, work)
+
+    @app.post(
+        "/v1/issuer-keys",
+        summary="Put the public key of an issuer of tokens into the public log",
+        status_code=204,
+        response_class=Response,
+        responses=responses(204, None, 401, 409, 413, 422, 503),
+        openapi_extra=signed_body("An issuer's key"),
+    )
+    async def add_issuer_key(request: Request) -> Response:
+        def work(body: bytes, now: int) -> bytes:
+            return custodian.add_issuer_key(body[: MAX_ISSUER_KEY_BYTES + 1], now)
 
         return await front.signed(request, 204, work)
 

@@ -14,6 +14,7 @@ from federation.protocol.merkle_log import MAX_SIZE
 from serving.http.custodian.custodian_openapi import BYTES, responses
 
 _TASK_ID = Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]{1,64}$")
+_KEY_ID = Path(pattern=r"^[0-9a-f]{64}$")
 _SIZE = Query(ge=0, le=MAX_SIZE)
 
 
@@ -46,6 +47,16 @@ def add_log(app: FastAPI, custodian: Custodian) -> None:
     )
     async def clusters(version: Annotated[str, _TASK_ID], since: Annotated[int, _SIZE] = 0) -> Response:
         return _bytes(await asyncio.to_thread(custodian.clusters_proof, version, since, int(time.time())))
+
+    @app.get(
+        "/v1/log/issuer-keys/{token_key_id}",
+        summary="That an issuer's key is in the log, and that the log goes on from an earlier size",
+        response_class=Response,
+        responses=responses(200, "Head, inclusion and consistency (docs/wire.md)", 404, 422),
+    )
+    async def key_proof(token_key_id: Annotated[str, _KEY_ID], since: Annotated[int, _SIZE] = 0) -> Response:
+        key_id = bytes.fromhex(token_key_id)
+        return _bytes(await asyncio.to_thread(custodian.issuer_key_proof, key_id, since, int(time.time())))
 
     @app.get(
         "/v1/log/entries",

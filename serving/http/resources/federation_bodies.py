@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from serving.http.resources.ask_bodies import Whole
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 if TYPE_CHECKING:
     from federation.service.round_store import StoredRound
 
-MAX_TOKENS = 1_000
+MAX_TOKENS = 32
+"""Of one request: a private operation of RSA takes milliseconds."""
+
+
+Blinded = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{342}$")]
+"""256 bytes in base64url without padding."""
+
+
+class IssuerKeyAnswer(BaseModel):
+    """issuer_key: as it is in the log, base64url without padding. token_key_id: hexadecimal, the id it is named by."""
+
+    issuer_key: str
+    token_key_id: str
 
 
 class TokenRequest(BaseModel):
-    """How many tokens a shop's backend wants. There is no field for whom."""
+    """What devices blinded for the key. There is no field for whom, and nothing in it that is ever seen again."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    count: Annotated[int, Whole] = Field(1, ge=1, le=MAX_TOKENS)
+    token_key_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    blinded: Annotated[list[Blinded], Field(min_length=1, max_length=MAX_TOKENS)]
 
 
 class TokenAnswer(BaseModel):
-    """expires_at: seconds since 1970-01-01 UTC."""
+    """signatures: of what was blinded, in order; base64url without padding."""
 
-    tokens: list[str]
-    expires_at: int
+    signatures: list[str]
 
 
 class ReportAnswer(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from starlette.responses import Response
 from data.errors import FederationError
 from federation.private_sum.refusals import ForeignTask
 from federation.protocol.merkle_log import MAX_SIZE, LogRefused
-from federation.protocol.report_tokens import Tokens
+from federation.protocol.tokens.blind_rsa import BlindingRefused
+from federation.protocol.tokens.issuer_key import IssuerKeyRefused
 from federation.service.coordinator import Coordinator
 from federation.service.round_schema import RoundState
+from federation.service.tokens.issuer import Issuer
 from serving.access import OPEN_APP, caller
 from serving.http.bodies import refusals
 from serving.http.metrics import Metrics, gauge
-from serving.http.resources.federation_bodies import RoundList, TokenAnswer, TokenRequest, entry_of
+from serving.http.resources.federation_bodies import IssuerKeyAnswer, RoundList, TokenAnswer, TokenRequest, entry_of
 from serving.http.resources.report_receiver import BUSY_RETRY_S, OCTETS, REPORT_ROUTE, IntakeSettings, Receiver
 from serving.refusal import Refusal
 from serving.state.api_keys import IssuerBound, MintCounter
@@ -37,10 +40,9 @@ SHOWN_ROUNDS = 100
 
 @dataclass(frozen=True)
 class TokenDesk:
-    """How many tokens an app may have, and what mints them. Who asks is the guard's to say."""
+    """How many tokens an app may have, and what signs them. Who asks is the guard's to say."""
 
-    tokens: Tokens
-    lifetime_s: int
+    issuer: Issuer
     mints: MintCounter
 
 
@@ -51,7 +53,7 @@ def add_federation(
     metrics: Metrics = app.state.metrics
     metrics.add(lambda: gauges(coordinator), OPEN_APP)
     _add_task(app, coordinator)
-    _add_log(app, coordinator)
+    _add_log(app, coordinator, desk.issuer)
     receiver = app.state.receiver = Receiver.of(settings, metrics)
     _add_reports(app, coordinator, receiver)
     _add_tokens(app, desk)
@@ -78,20 +80,8 @@ def _add_task(app: FastAPI, coordinator: Coordinator) -> None:
         return Response(task.to_bytes(), 200, {"cache-control": "no-store"}, OCTETS)
 
 
-def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
+def _add_log(app: FastAPI, coordinator: Coordinator, issuer: Issuer) -> None:
     custodian, proofs = coordinator.machine.custodian, ProofCache()
-
-    def proof_of(name: str, since: int, ask: Callable[[str, int], bytes]) -> Response:
-        try:
-            content = proofs.get_or_ask(name, since, ask)
-        except ForeignTask:
-            raise Refusal("not_found", f"{name}: is not in the custodian's log") from None
-        except LogRefused:
-            raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
-        except FederationError:
-            busy = {"retry-after": str(BUSY_RETRY_S)}
-            raise Refusal("intake_unavailable", "log: the custodian cannot be asked", headers=busy) from None
-        return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
 
     @app.get(
         "/v1/federation/log/{task_id}",
@@ -104,7 +94,7 @@ def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
         task_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
         since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
     ) -> Response:
-        return proof_of(task_id, since, custodian.log_proof)
+        return _proof(proofs, task_id, since, custodian.log_proof)
 
     @app.get(
         "/v1/federation/log/clusters/{version}",
@@ -117,7 +107,23 @@ def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
         version: Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")],
         since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
     ) -> Response:
-        return proof_of(version, since, custodian.clusters_proof)
+        return _proof(proofs, version, since, custodian.clusters_proof)
+
+    def issuer_key_proof(key_id: str, size: int) -> bytes:
+        return issuer.log_proof(bytes.fromhex(key_id), size)
+
+    @app.get(
+        "/v1/federation/log/issuer-keys/{token_key_id}",
+        summary="That the key of an issuer of tokens is in the custodian's public log",
+        description="As for a task.",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}, "description": "A proof"}, **refusals(404, 422, 503)},
+    )
+    def key_proof(
+        token_key_id: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+        since: Annotated[int, Query(ge=0, le=MAX_SIZE)] = 0,
+    ) -> Response:
+        return _proof(proofs, token_key_id, since, issuer_key_proof)
 
     @app.get(
         "/v1/federation/no-answers",
@@ -128,6 +134,24 @@ def _add_log(app: FastAPI, coordinator: Coordinator) -> None:
     )
     def no_answers() -> Response:
         return Response(coordinator.no_answers(), 200, {"cache-control": "no-store"}, OCTETS)
+
+
+def _proof(proofs: ProofCache, name: str, since: int, ask: Callable[[str, int], bytes]) -> Response:
+    """Answer with a proof of an entry in the log. name: of a task, a version or a key."""
+    try:
+        content = proofs.get_or_ask(name, since, ask)
+    except (ForeignTask, IssuerKeyRefused):
+        raise Refusal("not_found", "log: the custodian has signed nothing of this name") from None
+    except LogRefused:
+        raise Refusal("invalid_request", f"since={since}: the log is shorter") from None
+    except FederationError:
+        raise _unreachable("log") from None
+    return Response(content, 200, {"cache-control": "no-store"}, OCTETS)
+
+
+def _unreachable(what: str) -> Refusal:
+    busy = {"retry-after": str(BUSY_RETRY_S)}
+    return Refusal("intake_unavailable", f"{what}: the custodian cannot be asked", headers=busy)
 
 
 class ProofCache:
@@ -167,22 +191,47 @@ def _add_reports(app: FastAPI, coordinator: Coordinator, receiver: Receiver) -> 
 
 
 def _add_tokens(app: FastAPI, desk: TokenDesk) -> None:
+    @app.get(
+        "/v1/device-tokens",
+        summary="The key that signs tokens for tasks of a deadline",
+        description="A shop's backend passes this question and the answer on, for its devices.",
+        responses=refusals(401, 403, 422, 503),
+    )
+    def issuer_key(deadline: Annotated[int, Query(ge=0, le=2**53)], request: Request) -> IssuerKeyAnswer:
+        who = caller(request.scope)
+        try:
+            key = desk.issuer.key_for(who.app, who.key_id or "", deadline, int(time.time()))
+        except IssuerKeyRefused as refusal:
+            raise Refusal("invalid_request", str(refusal)) from None
+        except FederationError:
+            raise _unreachable("issuer key") from None
+        return IssuerKeyAnswer(issuer_key=_to_base64(key.to_bytes()), token_key_id=key.token_key_id.hex())
+
     @app.post(
         "/v1/device-tokens",
-        summary="Tokens for a shop's devices, each good for one report a round",
+        summary="Blind signatures for a shop's devices, each of a token for one report",
+        description="A shop's backend passes on what its own devices blinded (docs/wire.md).",
         status_code=201,
         responses=refusals(401, 403, 413, 422, 429),
     )
     def mint(asked: TokenRequest, request: Request) -> TokenAnswer:
-        issuer = caller(request.scope).app
-        now = int(time.time())
+        who, now = caller(request.scope), int(time.time())
+        blinded = [urlsafe_b64decode(text + "==") for text in asked.blinded]
         try:
-            desk.mints.reserve(issuer, asked.count, now)
+            desk.mints.reserve(who.app, len(blinded), now)
         except IssuerBound as bound:
             headers = {"retry-after": str(desk.mints.left_s(now))}
             raise Refusal("issuer_bound", str(bound), headers=headers) from None
-        tokens = desk.tokens.mint(issuer, asked.count, now, caller(request.scope).key_id or "")
-        return TokenAnswer(tokens=[token.decode() for token in tokens], expires_at=now + desk.lifetime_s)
+        try:
+            key_id = bytes.fromhex(asked.token_key_id)
+            signatures = desk.issuer.sign(who.app, who.key_id or "", key_id, blinded, now)
+        except (IssuerKeyRefused, BlindingRefused) as refusal:
+            raise Refusal("invalid_request", str(refusal)) from None
+        return TokenAnswer(signatures=[_to_base64(signature) for signature in signatures])
+
+
+def _to_base64(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _add_public(app: FastAPI, coordinator: Coordinator) -> None:

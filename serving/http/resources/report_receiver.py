@@ -20,7 +20,7 @@ from starlette.responses import Response
 from data.errors import ReportRejected, ServingError
 from federation.private_sum.refusals import OversizedReport
 from federation.protocol.report_head import MAX_HEAD_BYTES, ReportHead, read_head
-from federation.protocol.report_tokens import Right
+from federation.protocol.tokens.report_token import Right
 from federation.service.intake.intake import Intake
 from federation.service.intake.report_refusals import IntakeUnavailable, StaleReport, code_of
 from federation.service.intake.report_store import Status

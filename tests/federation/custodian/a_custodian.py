@@ -21,11 +21,14 @@ from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of
 from serving.http.custodian.custodian_app import create_custodian_app
 from tests.federation.private_sum.a_round import a_draft, a_vector, reports_of
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.shop import InProcess
 
 SERVICE = SigningKey.from_private(bytes(range(1, 33)))
 CLIPS = Clips(rows=2.0, counts=4.0, second=1.0, first=1.0)
 MIN_REPORTS = 3
+ISSUER = SomeIssuer(not_before=int(time.time()) - 86_400, not_after=int(time.time()) + 20 * 86_400)
+"""Whose tokens the reports have; its key is logged by every custodian of a_custodian."""
 
 
 def a_promise(noise_multiplier: float = 1.0, *, max_rounds: int = 10, min_reports: int = MIN_REPORTS) -> PrivacyPlan:
@@ -45,7 +48,18 @@ def now() -> int:
 
 
 def a_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | None = None) -> Custodian:
+    return with_issuer(bare_custodian(folder, plan, database))
+
+
+def bare_custodian(folder: Path, plan: PrivacyPlan | None = None, database: str | None = None) -> Custodian:
+    """A custodian that has logged no issuer's key."""
     return Custodian.open(folder, plan or a_promise(), now(), database)
+
+
+def with_issuer(custodian: Custodian) -> Custodian:
+    """The same custodian, which has logged the key of ISSUER."""
+    custodian.add_issuer_key(ISSUER.key(0).to_bytes(), now())
+    return custodian
 
 
 def draft(plan: PrivacyPlan | None = None, task_id: str = "training-7", suite: Suite = Suite.X25519) -> Task:
@@ -56,7 +70,12 @@ def draft(plan: PrivacyPlan | None = None, task_id: str = "training-7", suite: S
 
 def some_reports(task: Task, n: int = 5, block: int = 0, seed: int = 0) -> list[Report]:
     rng = np.random.default_rng(seed)
-    return reports_of(task, [a_vector(rng, plan=task.plan) for _ in range(n)], rng, block)
+    return with_tokens(task, reports_of(task, [a_vector(rng, plan=task.plan) for _ in range(n)], rng, block))
+
+
+def with_tokens(task: Task, reports: Sequence[Report]) -> list[Report]:
+    """The same reports, each with a token of ISSUER."""
+    return [replace(report, token=ISSUER.token(task)) for report in reports]
 
 
 def a_batch(task: Task, n: int = 5, block: int = 0) -> Batch:

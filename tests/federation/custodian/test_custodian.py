@@ -33,6 +33,8 @@ from tests.federation.custodian.a_custodian import (
     draft,
     now,
     some_reports,
+    with_issuer,
+    with_tokens,
 )
 from tests.federation.private_sum.a_round import a_vector, reports_of
 
@@ -49,7 +51,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     def fresh(plan: PrivacyPlan | None = None, at: int | None = None) -> Custodian:
         while opened:
             opened.pop().shut()
-        opened.append(Custodian.open(tmp_path / "custodian", plan or a_promise(), at or now(), database))
+        opened.append(with_issuer(Custodian.open(tmp_path / "custodian", plan or a_promise(), at or now(), database)))
         return opened[0]
 
     yield fresh
@@ -76,7 +78,7 @@ def test_the_sum_of_a_round_is_exact_without_noise(make: Make, suite: Suite) -> 
     custodian = make(OFF)
     task = Task.from_bytes(custodian.open_round(draft(OFF, suite=suite).draft_bytes(), now()))
     vectors = [a_vector(np.random.default_rng(device), plan=task.plan) for device in range(6)]
-    reports = reports_of(task, vectors, np.random.default_rng(9))
+    reports = with_tokens(task, reports_of(task, vectors, np.random.default_rng(9)))
     answer = Answer.from_bytes(custodian.answer(batch_bytes(task, reports), now()))
     shares = {report.report_id: report.service_share for report in reports}
     expected = sum_in_process(task.plan, vectors, np.random.default_rng(9))
@@ -269,7 +271,7 @@ def test_broken_seals_are_named_and_not_counted(make: Make) -> None:
     custodian = make()
     task = open_task(custodian)
     batch = a_batch(task, 6)
-    bad = SealedSeed(batch.seeds[2].report_id, bytes(80))
+    bad = SealedSeed(batch.seeds[2].report_id, bytes(80), token=batch.seeds[2].token)
     batch = replace(batch, seeds=(*batch.seeds[:2], bad, *batch.seeds[3:]))
     answer = Answer.from_bytes(custodian.answer(batch.to_bytes(), now()))
     assert answer.broken == (bad.report_id,)

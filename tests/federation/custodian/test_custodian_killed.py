@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from federation.custodian import custodian as custodian_store
 from federation.private_sum.exchange import Answer, Batch
 from federation.private_sum.in_process import sum_in_process
 from federation.protocol.messages import Task
 from federation.service.custodian_client import CustodianClient
 from federation.service.summing import batch_of, sum_of
-from tests.federation.custodian.a_custodian import a_promise, draft
+from tests.federation.custodian.a_custodian import ISSUER, a_promise, draft, with_tokens
 from tests.federation.custodian.custodian_keeper import ROOT, Keeper, Nursery, Recovery, check_books, cpu_s, wait_for
 from tests.federation.private_sum.a_round import a_vector, reports_of
 
@@ -45,8 +44,8 @@ POINTS = {
 }
 """Every write point that has a name, and how often a round passes it."""
 
-COMMITS = 1 + 1 + BLOCKS + 1
-"""Tables made, round opened, blocks answered, round closed. Were one of them two, a kill in between would show it."""
+COMMITS = 1 + 1 + 1 + BLOCKS + 1
+"""Tables made, key logged, round opened, blocks answered, round closed. Were one of them two, a kill would show it."""
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +56,18 @@ def nursery() -> Iterator[Nursery]:
 
 
 def test_the_points_are_all_there_are() -> None:
-    assert custodian_store.__file__ is not None
-    source = Path(custodian_store.__file__).read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "federation" / "custodian").glob("*.py"))
     assert set(re.findall(r'crash_point\("([^"]+)"\)', source)) == set(POINTS)
 
 
 def play(client: CustodianClient, task_id: str) -> dict[str, object]:
     """One round over both blocks; everything acknowledged on the way, and the sums."""
+    client.add_issuer_key(ISSUER.key(0))
     task = client.open_round(draft(PLAN, task_id))
     asked: list[tuple[Batch, Answer]] = []
     for block in range(BLOCKS):
         vectors = [a_vector(np.random.default_rng([block, device]), plan=task.plan) for device in range(DEVICES)]
-        reports = reports_of(task, vectors, np.random.default_rng(block), block)
+        reports = with_tokens(task, reports_of(task, vectors, np.random.default_rng(block), block))
         batch = batch_of(task, block, reports)
         answer = client.answer(batch)
         asked.append((batch, answer))

@@ -29,12 +29,12 @@ from federation.protocol.transparency import (
     task_entry,
 )
 from federation.storage import crash_points
-from tests.federation.custodian.a_custodian import a_custodian, a_promise, draft, in_process, now
+from tests.federation.custodian.a_custodian import a_promise, bare_custodian, draft, in_process, now
 
 
 @pytest.fixture
 def custodian(tmp_path: Path) -> Iterator[Custodian]:
-    opened = a_custodian(tmp_path)
+    opened = bare_custodian(tmp_path)
     yield opened
     opened.shut()
 
@@ -76,7 +76,7 @@ def test_the_same_draft_again_adds_nothing(custodian: Custodian) -> None:
 
 def test_a_second_hash_of_a_version_is_refused_for_ever(tmp_path: Path) -> None:
     for start in range(2):
-        custodian = a_custodian(tmp_path)
+        custodian = bare_custodian(tmp_path)
         if start == 0:
             signed(custodian, "a")
         with pytest.raises(TaskRefused, match="a version has one hash for ever"):
@@ -137,15 +137,15 @@ def test_a_device_follows_the_log_and_sees_a_fork(custodian: Custodian) -> None:
         task = signed(custodian, f"round-{n}")
         proof = LogProof.from_bytes(custodian.log_proof(task.task_id, 0 if seen is None else seen.size, now()))
         with pytest.raises(LogRefused):
-            proof.check(replace(task, round=99).signed_by(custodian.key), public, seen)
+            proof.check(task_entry(replace(task, round=99).signed_by(custodian.key)), public, seen)
         with pytest.raises(LogRefused, match="is not signed"):
-            proof.check(task, SigningKey.generate().public, seen)
+            proof.check(task_entry(task), SigningKey.generate().public, seen)
         if seen is not None:
             with pytest.raises(LogRefused, match="does not begin"):
-                proof.check(task, public, SeenHead(seen.size, bytes(32)))
+                proof.check(task_entry(task), public, SeenHead(seen.size, bytes(32)))
             with pytest.raises(LogRefused, match="must be from"):
-                proof.check(task, public, SeenHead(seen.size + 1, seen.root))
-        seen = proof.check(task, public, seen)
+                proof.check(task_entry(task), public, SeenHead(seen.size + 1, seen.root))
+        seen = proof.check(task_entry(task), public, seen)
     with pytest.raises(LogRefused, match="since=99"):
         custodian.log_proof("round-1", 99, now())
     with pytest.raises(ForeignTask):
@@ -168,17 +168,19 @@ def test_what_is_signed_and_what_is_logged_are_one_transaction(
 
 
 def test_a_store_from_before_there_was_a_log_logs_what_it_signed(tmp_path: Path) -> None:
-    custodian = a_custodian(tmp_path)
+    custodian = bare_custodian(tmp_path)
     first, second = signed(custodian, "a"), signed(custodian, "b")
     with custodian.engine.begin() as connection:
         for table in (LOG, BUNDLES):
             connection.execute(sa.delete(table))
     custodian.shut()
-    again = a_custodian(tmp_path)
+    again = bare_custodian(tmp_path)
     assert set(entries(again)) == {
         plan_entry(again.plan.to_json()), bundle_entry(first), task_entry(first), task_entry(second)
     }  # fmt: skip
-    assert LogProof.from_bytes(again.log_proof("b", 0, now())).check(second, again.key.public, None).size == 4
+    assert (
+        LogProof.from_bytes(again.log_proof("b", 0, now())).check(task_entry(second), again.key.public, None).size == 4
+    )
     again.shut()
 
 

@@ -57,11 +57,11 @@ def test_one_hash_of_a_version_is_logged_once_and_another_refused(custodian: Cus
     line = a_client(custodian)
     for _ in range(2):
         line.log_clusters("shop-7", HASH)
-    assert entries_from_bytes(custodian.log_entries(0))[1:] == [clusters_entry("shop-7", HASH)]
+    assert entries_from_bytes(custodian.log_entries(0))[2:] == [clusters_entry("shop-7", HASH)]
     with pytest.raises(TaskRefused, match="a version has one file for ever"):
         line.log_clusters("shop-7", bytes(32))
     proof = LogProof.from_bytes(line.clusters_proof("shop-7", 1))
-    assert proof.check_entry(clusters_entry("shop-7", HASH), custodian.key.public, None).size == 2
+    assert proof.check(clusters_entry("shop-7", HASH), custodian.key.public, None).size == 3
     with pytest.raises(ForeignTask):
         line.clusters_proof("shop-8", 0)
 
@@ -84,7 +84,7 @@ def test_a_device_names_clusters_of_a_logged_file_alone(custodian: Custodian, tm
     check_logged(device, client, CLUSTERS, key)
     head = device.state.participation.log_head
     assert head is not None
-    assert head.size == 2
+    assert head.size == 3  # after the plan and an issuer's key
     other = replace(CLUSTERS, centroids=CLUSTERS.centroids[::-1].copy())  # of the same version, for this device alone
     with pytest.raises(LogRefused, match="entry is not at"):
         check_logged(device, client, other, key)
@@ -94,4 +94,4 @@ def test_a_device_names_clusters_of_a_logged_file_alone(custodian: Custodian, tm
     check_logged(device, client, CLUSTERS, key)
     later = device.state.participation.log_head
     assert later is not None
-    assert later.size == 4
+    assert later.size == 5

@@ -42,5 +42,6 @@ def test_batch_carries_no_share():
     batch = batch_of(task, 2, reports)
     assert [(s.report_id, s.sealed_seed) for s in batch.seeds] == [(r.report_id, r.sealed_seed) for r in reports]
     # Of a verified report also hashes of its share under a blind, and its rows at one point, each under a mask.
-    assert set(vars(batch.seeds[0])) == {"report_id", "sealed_seed", "commitments", "opened"}
+    # The token was signed blindly, and says no more than which of the app's issuers signed it.
+    assert set(vars(batch.seeds[0])) == {"report_id", "sealed_seed", "commitments", "opened", "token"}
     assert all(seed.commitments == seed.opened == b"" for seed in batch.seeds)

@@ -14,13 +14,13 @@ from federation.custodian.custodian import Custodian
 from federation.private_sum.exchange import Answer
 from federation.private_sum.refusals import AlreadyCounted, ForeignTask, TaskRefused
 from federation.protocol.messages import Task
-from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft, now, some_reports
+from tests.federation.custodian.a_custodian import a_promise, batch_bytes, draft, now, some_reports, with_issuer
 
 DATABASE = "custodian.sqlite"
 
 
 def opened(folder: Path, *, accept_restore: bool = False) -> Custodian:
-    return Custodian.open(folder, a_promise(), now(), accept_restore=accept_restore)
+    return with_issuer(Custodian.open(folder, a_promise(), now(), accept_restore=accept_restore))
 
 
 def signed(custodian: Custodian, task_id: str = "training-7") -> Task:

@@ -24,6 +24,7 @@ from federation.device.reporting import DeviceRandomness
 from federation.device.vault import Position, Vault
 from federation.device.vault.vault import Reading
 from tests.federation.forking import answer_each
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.federation.service.live_round import CUSTODIAN, NOW
 
 POLICY = DevicePolicy(
@@ -109,7 +110,7 @@ def run(folder: Path, url: str, kill_at: int | None, *, is_careless: bool) -> di
         device,
         url,
         POLICY,
-        lambda: b"token",
+        SomeIssuer(),
         draws=DeviceRandomness(waiting=random.Random(0)),
         retry=RetryPolicy(spread_s=0.0, attempts=1),
         now=lambda: NOW,

@@ -19,9 +19,10 @@ from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogRefused, leaf_hash, root_of
 from federation.protocol.messages import Task
-from federation.protocol.transparency import SeenHead, task_entry
+from federation.protocol.transparency import SeenHead, issuer_key_entry, task_entry
 from recsys.catalogue.bundle import Bundle
 from tests.federation.device.test_participation import Waits, bundle, device, part
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.federation.service.live_round import CLIPS, CUSTODIAN, NOW, FakeService, refusal, training_task
 
 __all__ = ["bundle", "device"]
@@ -31,14 +32,15 @@ POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, max_epsilon=50
 def logging_service(bundle: Bundle, round_: int = 0, before: list[bytes] | None = None) -> FakeService:
     """A service whose custodian has logged its task after some leaves."""
     task, _ = training_task(bundle, round_=round_, deadline=NOW + 3_600 * (1 + 2 * round_))
-    leaves = [leaf_hash(bytes([n])) for n in range(3)] if before is None else before
+    key = leaf_hash(issuer_key_entry(SomeIssuer().key(0)))
+    leaves = [*(leaf_hash(bytes([n])) for n in range(3)), key] if before is None else before
     return FakeService(task, bundle, leaves=[*leaves, leaf_hash(task_entry(task))])
 
 
 class Unlogged(FakeService):
     """Has no proof that its task is in the log."""
 
-    def proof(self, since: int) -> httpx.Response:
+    def proof(self, since: int, of_key: bool) -> httpx.Response:
         return refusal(404, "not_found")
 
 
@@ -53,11 +55,11 @@ def test_the_head_is_remembered_and_the_next_proof_goes_on_from_it(device: Devic
     assert part(device, service, POLICY).status == "accepted"
     assert "/v1/federation/log/training-0" in service.requests
     head = device.state.participation.log_head
-    assert head == SeenHead(4, root_of(service.leaves))
+    assert head == SeenHead(5, root_of(service.leaves))
     assert Participation.decode(device.state.participation.encode()).log_head == head
     after = logging_service(bundle, 1, [*service.leaves, leaf_hash(b"more")])
     assert part(device, after, POLICY, waits=later()).status == "accepted"
-    assert device.state.participation.log_head == SeenHead(6, root_of(after.leaves))
+    assert device.state.participation.log_head == SeenHead(7, root_of(after.leaves))
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,17 @@ from federation.private_sum.refusals import TaskRefused
 from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Report
+from federation.protocol.tokens.report_token import check_token
 from federation.service.summing import batch_of, sum_of
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import catalogue_of, decode_catalogue, encode_catalogue
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.federation.service.live_round import CUSTODIAN, NOW, FakeService, refusal, training_task
 from tests.shop import make_bundle
 
 POLICY = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=1.0, max_epsilon=50.0, follows_log=False)
 OPEN = DevicePolicy(CUSTODIAN.public, min_noise_multiplier=0.0, min_reports=1, max_epsilon=math.inf, follows_log=False)
-TOKEN = b"a-right-to-report"
+ISSUER = SomeIssuer()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def part(
             device,
             client,
             policy,
-            lambda: TOKEN,
+            ISSUER,
             draws=chance or draws(),
             retry=waits.retry(**retry),
             now=waits.now,
@@ -100,7 +102,7 @@ def test_a_report_arrives_and_the_ledger_tells_it(device: Device, bundle: Bundle
     found = part(device, service)
     assert found == Outcome("accepted", task.come_back_at, report_bytes=len(service.received[0]))
     report = Report.from_bytes(service.received[0], task, NOW)
-    assert report.token == TOKEN
+    assert check_token(report.token, task, {ISSUER.key(0).token_key_id: ISSUER.key(0)}.get).tag == "shop#mint"
     own = device.state.participation
     assert own.pending is None
     assert [(entry.task_hash, entry.round, entry.at) for entry in own.entries] == [(task.hash, 0, NOW)]
@@ -262,7 +264,7 @@ def test_a_sum_without_noise_is_refused_off_this_machine_even_if_agreed(device: 
 
 def test_plain_http_to_another_machine_is_refused_before_anything_is_sent(device: Device) -> None:
     with pytest.raises(ServingError, match="must be https://"):
-        take_part(device, "http://shop.example", POLICY, lambda: TOKEN)
+        take_part(device, "http://shop.example", POLICY, ISSUER)
 
 
 def test_a_task_that_asks_for_other_parts_is_refused(device: Device, bundle: Bundle) -> None:
@@ -502,7 +504,7 @@ def test_no_cookie_ties_a_report_to_anything(device: Device, bundle: Bundle, mon
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
     retry = RetryPolicy(spread_s=0.0)
-    found = take_part(device, "https://shop.test", POLICY, lambda: TOKEN, retry=retry, now=lambda: NOW)
+    found = take_part(device, "https://shop.test", POLICY, ISSUER, retry=retry, now=lambda: NOW)
     assert found.status == "accepted"
     assert len(sent) == 4  # task, catalogue, its changes, report
     assert all(set(headers) <= ALLOWED_HEADERS for headers in sent)
@@ -518,7 +520,7 @@ def test_the_shops_login_in_the_same_client_is_not_sent_along(device: Device, bu
     logged_in = {"transport": httpx.MockTransport(answer), "auth": ("alice", "secret"), "cookies": {"session": "alice"}}
     with httpx.Client(base_url="https://shop.test", **logged_in) as client:
         waits = Waits()
-        found = take_part(device, client, POLICY, lambda: TOKEN, draws=draws(), retry=waits.retry(), now=waits.now)
+        found = take_part(device, client, POLICY, ISSUER, draws=draws(), retry=waits.retry(), now=waits.now)
     assert found.status == "accepted"
     federated = [request for request in sent if "/federation/" in request.url.path]
     assert len(federated) == 2

@@ -107,8 +107,8 @@ def test_block_token_or_vector_that_the_task_does_not_have_is_refused():
     vector = a_vector(RNG)
     with pytest.raises(TaskRefused, match=r"block=3: must be 0\.\.2"):
         make_report(task, 3, vector, b"")
-    with pytest.raises(TaskRefused, match="token of 641 bytes"):
-        make_report(task, 0, vector, bytes(641))
+    with pytest.raises(TaskRefused, match="token of 355 bytes"):
+        make_report(task, 0, vector, bytes(355))
     with pytest.raises(PlanRefused, match="parts"):
         make_report(task, 0, {"rows": vector["rows"]}, b"")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.private_sum.exchange import MAX_BATCH_BYTES, Answer, Batch, SealedSeed
+from federation.private_sum.exchange import MAX_BATCH_BYTES, MAX_TOKEN_BYTES, Answer, Batch, SealedSeed
 from federation.private_sum.plan import MAX_LENGTH
 from federation.private_sum.refusals import MalformedBatch
 from federation.private_sum.verified.transcript import COMMITMENTS_BYTES
@@ -59,9 +59,9 @@ def test_bytes_are_read_in_their_one_spelling_or_refused(data: bytes) -> None:
 
 def test_the_bytes_are_those_of_the_specification() -> None:
     """docs/wire.md, field by field."""
-    batch = Batch(bytes(range(32)), 258, (SealedSeed(b"r" * 16, b"abc"),))
+    batch = Batch(bytes(range(32)), 258, (SealedSeed(b"r" * 16, b"abc", token=b"to"),))
     assert batch.to_bytes() == (
-        b"OSB1" + bytes(range(32)) + b"\x02\x01\0\0" + b"\x01\0\0\0" + b"r" * 16 + b"\x03\0\0\0abc"
+        b"OSB1" + bytes(range(32)) + b"\x02\x01\0\0" + b"\x01\0\0\0" + b"r" * 16 + b"\x03\0\0\0abc" + b"\x02\0\0\0to"
     )
     answer = Answer(1, bytes(32), (b"r" * 16,), (), b"\x01\0\0\0")
     assert answer.to_bytes() == (
@@ -95,7 +95,8 @@ def test_the_largest_numbers_of_reports_and_words_are_within_their_bounds_and_on
 @pytest.mark.parametrize("seed_bytes", [80, 1168])
 @pytest.mark.parametrize("n", [1, 7])
 def test_a_batch_of_the_most_reports_fits_and_one_more_does_not(n: int, seed_bytes: int) -> None:
-    seeds = tuple(SealedSeed(bytes([k]) * 16, bytes(seed_bytes)) for k in range(n))
+    token = bytes(MAX_TOKEN_BYTES)
+    seeds = tuple(SealedSeed(bytes([k]) * 16, bytes(seed_bytes), token=token) for k in range(n))
     size = len(Batch(bytes(32), 0, seeds).to_bytes())
     assert Batch.most_reports(size, seed_bytes) == n
     assert Batch.most_reports(size - 1, seed_bytes) == n - 1

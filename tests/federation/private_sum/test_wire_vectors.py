@@ -1,10 +1,14 @@
 """docs/wire-vectors.json is what the code does, and what a second reading of docs/wire.md makes of the bytes."""
 
+import base64
 import hashlib
 import json
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from federation.private_sum.sealing import Binding, Opener, RoundKey, Suite
 from federation.private_sum.verified.proof_plan import ProofPlan
@@ -15,6 +19,7 @@ from tests.federation.private_sum.wire_vectors import PATH, VERIFIED_PLAN, vecto
 
 WRITTEN = json.loads(PATH.read_text())
 MADE = vectors()
+TEXTS = ("app", "minting_key")
 
 
 @pytest.mark.parametrize("name", sorted(set(WRITTEN) - {"sealing"}))
@@ -122,3 +127,37 @@ def test_the_statement_of_no_answer_is_plain_ed25519_over_framed_fields_and_the_
     a, b, c, d, e = (hashlib.sha256(b"\0" + bytes.fromhex(entry)).digest() for entry in case["log_entries"])
     node = lambda left, right: hashlib.sha256(b"\1" + left + right).digest()  # noqa: E731
     assert node(node(node(a, b), node(c, d)), e).hex() == case["log_root"]
+
+
+def test_the_token_of_the_vectors_is_made_of_plain_powers_and_verifies():
+    case = WRITTEN["tokens"]
+    raw = {name: bytes.fromhex(case[name]) for name in case if isinstance(case[name], str) and name not in TEXTS}
+    key = load_der_private_key(raw["private_key"], None).private_numbers()
+    n, e, d = key.public_numbers.n, key.public_numbers.e, key.d
+    spki = raw["issuer_key"][-342:]
+    assert hashlib.sha256(spki).digest() == raw["token_key_id"]
+    assert spki[-261:-5] == n.to_bytes(256)
+    numbers = b"".join(case[name].to_bytes(8, "little") for name in ("not_before", "not_after"))
+    head = framed(case["app"].encode(), case["minting_key"].encode()) + numbers
+    assert raw["issuer_key"] == b"OSK1" + head + framed(spki)
+    assert raw["log_entry"] == framed(b"issuer-key", raw["issuer_key"])
+    task_hash = bytes.fromhex(WRITTEN["tasks"][0]["hash"])
+    assert raw["challenge"] == b"\0\2" + b"\0\4shop" + b"\x20" + task_hash + b"\0\0"
+    assert raw["challenge_digest"] == hashlib.sha256(raw["challenge"]).digest()
+    assert raw["token_input"] == b"\0\2" + raw["nonce"] + raw["challenge_digest"] + raw["token_key_id"]
+    encoded, factor = int.from_bytes(raw["encoded"]), int.from_bytes(raw["factor"])
+    assert int.from_bytes(raw["blinded"]) == encoded * pow(factor, e, n) % n
+    assert int.from_bytes(raw["blind_signature"]) == pow(int.from_bytes(raw["blinded"]), d, n)
+    signature = raw["token"][-256:]
+    assert int.from_bytes(signature) == pow(encoded, d, n)
+    assert raw["token"] == raw["token_input"] + signature
+    public = key.public_numbers.public_key()
+    pss = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
+    assert public.verify(signature, raw["token_input"], pss, hashes.SHA384()) is None
+    for text, name in (
+        (case["answer_to_get"]["issuer_key"], "issuer_key"),
+        (case["post"]["blinded"][0], "blinded"),
+        (case["answer_to_post"]["signatures"][0], "blind_signature"),
+    ):
+        assert base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) == raw[name]
+        assert "=" not in text

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from federation.private_sum.fixed_point import decode, encode, to_signed
 from federation.private_sum.plan import Part, SumPlan
@@ -24,10 +27,21 @@ from federation.private_sum.verified.transcript import Transcript, challenges
 from federation.protocol.merkle_log import leaf_hash, root_of
 from federation.protocol.messages import TASK_DOMAIN, Block, Report, Task
 from federation.protocol.no_answer import DOMAIN, NoAnswer, no_answers_to_bytes
-from federation.protocol.transparency import answer_entry, bundle_entry, clusters_entry, no_answer_entry, task_entry
+from federation.protocol.tokens.blind_rsa import BlindSigner, blind, encode_pss, finalize
+from federation.protocol.tokens.issuer_key import IssuerKey
+from federation.protocol.tokens.report_token import ReportToken, challenge, challenge_digest
+from federation.protocol.transparency import (
+    answer_entry,
+    bundle_entry,
+    clusters_entry,
+    issuer_key_entry,
+    no_answer_entry,
+    task_entry,
+)
 from tests.federation.private_sum import hpke_by_hand
 
 PATH = Path(__file__).parents[3] / "docs" / "wire-vectors.json"
+RFC_9578 = Path(__file__).parents[1] / "protocol" / "tokens" / "rfc9578_b2.json"
 SEED = bytes(range(32))
 CUSTODIAN = SigningKey.from_private(bytes(range(100, 132)))
 PLAN = SumPlan(
@@ -198,6 +212,50 @@ def no_answer_json(task: Task) -> dict[str, Any]:
     }
 
 
+def tokens_json(task: Task) -> dict[str, Any]:
+    """A token of the task's round, step by step, with RFC 9578's key and known nonce, salt and factor."""
+    pem = bytes.fromhex(json.loads(RFC_9578.read_text())["skS"])
+    private = load_pem_private_key(pem, None)
+    assert isinstance(private, RSAPrivateKey)
+    signer = BlindSigner.of(private)
+    key = IssuerKey("shop", "0123456789ab", 1_799_971_200, 1_800_057_599, signer.modulus)
+    unsigned = ReportToken(bytes(range(32)), challenge_digest(key.app, task.hash), key.token_key_id, b"")
+    salt, factor = bytes(range(48)), int.from_bytes(bytes(range(255)))
+    blinding = blind(key.modulus, unsigned.signed_bytes, salt, factor)
+    signature = signer.sign(blinding.blinded)
+    return {
+        "private_key": private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).hex(),
+        "app": key.app,
+        "minting_key": key.minting_key,
+        "not_before": key.not_before,
+        "not_after": key.not_after,
+        "issuer_key": key.to_bytes().hex(),
+        "token_key_id": key.token_key_id.hex(),
+        "log_entry": issuer_key_entry(key).hex(),
+        "challenge": challenge(key.app, task.hash).hex(),
+        "challenge_digest": unsigned.challenge_digest.hex(),
+        "nonce": unsigned.nonce.hex(),
+        "token_input": unsigned.signed_bytes.hex(),
+        "salt": salt.hex(),
+        "encoded": encode_pss(unsigned.signed_bytes, key.modulus.bit_length() - 1, salt).hex(),
+        "factor": factor.to_bytes(256).hex(),
+        "blinded": blinding.blinded.hex(),
+        "blind_signature": signature.hex(),
+        "token": (unsigned.signed_bytes + finalize(key.modulus, blinding, signature)).hex(),
+        "answer_to_get": {
+            "issuer_key": in_base64(key.to_bytes()),
+            "token_key_id": key.token_key_id.hex(),
+        },
+        "post": {"token_key_id": key.token_key_id.hex(), "blinded": [in_base64(blinding.blinded)]},
+        "answer_to_post": {"signatures": [in_base64(signature)]},
+    }
+
+
+def in_base64(content: bytes) -> str:
+    """base64url without padding."""
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
 def vectors() -> dict[str, Any]:
     """All test vectors. Bytes are hexadecimal; integers beyond 2**53 are decimal strings."""
     task, hybrid = a_task(Suite.X25519), a_task(Suite.HYBRID)
@@ -255,6 +313,7 @@ def vectors() -> dict[str, Any]:
         },
         "verified": verified_json(),
         "no_answer": no_answer_json(task),
+        "tokens": tokens_json(task),
     }
 
 

@@ -26,7 +26,7 @@ def test_the_head_is_all_but_the_share() -> None:
 
 
 def test_the_longest_head_fits_its_bound() -> None:
-    long = Report("x" * 64, bytes(16), 2**32 - 1, b"", bytes(4096), bytes(640)).to_bytes()
+    long = Report("x" * 64, bytes(16), 2**32 - 1, b"", bytes(4096), bytes(354)).to_bytes()
     assert len(long) == MAX_HEAD_BYTES
     assert read_head(long).share_bytes == 0
 

@@ -28,12 +28,12 @@ from federation.learning.privacy_plan import PrivacyPlan
 from federation.private_sum.fixed_point import encode, to_signed
 from federation.private_sum.randomness import seeded_bytes
 from federation.protocol.messages import Task
+from federation.service.custodian_client import CustodianClient
 from federation.service.round_schema import RoundState, reports
 from federation.service.round_store import CoordinatorStore
+from federation.service.tokens.issuer import Issuer
 from federation.storage.database import open_engine, reading, sqlite_url
-from federation.storage.key_files import load_or_make_key
-from serving.process.federation_file import SERVICE_KEY, TOKEN_KEY, FederationFile
-from serving.state.tokens import SignedTokens
+from serving.process.federation_file import GATEWAY_KEY, SERVICE_KEY, FederationFile, gateway_key
 from tests.federation.custodian.a_custodian import SERVICE
 from tests.federation.custodian.custodian_keeper import (
     ROOT,
@@ -45,7 +45,7 @@ from tests.federation.custodian.custodian_keeper import (
     wait_for,
     waited_s,
 )
-from tests.federation.service.a_lineage import CLIPS, a_vector
+from tests.federation.service.a_lineage import CLIPS, a_token, a_vector
 from tests.shop import make_bundle
 
 PLAN = PrivacyPlan.off(CLIPS, max_participations=5, min_reports=3, max_reports=1_000, max_rounds=100_000)
@@ -104,8 +104,8 @@ class ServiceKeeper(Keeper):
         self._ended, self._changing, self._process = threading.Event(), threading.Lock(), -1
         self.folder.mkdir()
         (self.folder / SERVICE_KEY).write_text(SERVICE.private.hex())
-        load_or_make_key(folder / TOKEN_KEY)
-        shutil.copy(folder / TOKEN_KEY, self.folder / TOKEN_KEY)
+        gateway_key(folder)
+        shutil.copy(folder / GATEWAY_KEY, self.folder / GATEWAY_KEY)
         self.file = folder / f"{name}.toml"
         self.file.write_text(
             f'custodian = {{url = "{custodian.url}", public_key = "{custodian.public.hex()}"}}\n'
@@ -155,7 +155,14 @@ class World:
     _serials: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self.tokens = SignedTokens(load_or_make_key(self.service.folder / TOKEN_KEY))
+        line = CustodianClient(self.custodian.url, SERVICE, self.custodian.public, patience_s=GIVE_UP_S)
+        engine = self.store.engine
+        self.issuer, self._opened = Issuer(engine, line), (line.shut, engine.dispose)
+
+    def shut(self) -> None:
+        """Let go of what signs tokens here."""
+        for let_go in self._opened:
+            let_go()
 
     @property
     def service(self) -> ServiceKeeper:
@@ -179,7 +186,7 @@ class World:
         """One device: the same bytes until they are acknowledged, or refused for good."""
         serial = next(self._serials)
         vector = a_vector(task, serial)
-        token = self.tokens.mint("shop", 1, int(time.time()))[0]
+        token = patiently(lambda: self.token(task))
         report = make_report(task, block, vector, token, np.random.default_rng(serial))
         content = report.to_bytes()
 
@@ -193,6 +200,13 @@ class World:
         sent = Sent(task.task_id, report.report_id, block, to_signed(words), acknowledged)
         self.sent.append(sent)
         return sent
+
+    def token(self, task: Task) -> bytes | None:
+        """A fresh token; None while the database does not answer."""
+        try:
+            return a_token(self.issuer, task)
+        except sa.exc.SQLAlchemyError:
+            return None
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.service.url, timeout=GIVE_UP_S, transport=AnyHost(self.hosts))
@@ -246,7 +260,11 @@ def a_world(folder: Path, custodians: Nursery, services: Nursery, **rounds: int)
         Keeper(custodians, folder, PLAN) as custodian,
         ServiceKeeper(services, folder, custodian, SETTINGS | rounds) as service,
     ):
-        yield World(folder, custodian, [service])
+        world = World(folder, custodian, [service])
+        try:
+            yield world
+        finally:
+            world.shut()
 
 
 @contextmanager
@@ -263,7 +281,9 @@ def hosts_of_one_store(
             opened.enter_context(ServiceKeeper(nursery, folder, custodian, SETTINGS | rounds, store, f"host-{number}"))
             for number, nursery in enumerate(services)
         ]
-        yield World(folder, custodian, hosts)
+        world = World(folder, custodian, hosts)
+        opened.callback(world.shut)
+        yield world
 
 
 def cold_recovery(world: World) -> Recovery:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,9 +19,10 @@ from federation.private_sum.sealing import Suite
 from federation.private_sum.signing import SigningKey
 from federation.protocol.merkle_log import LogHead, leaf_hash, prove_consistency, prove_inclusion, root_of
 from federation.protocol.messages import Report, Task, blocks_of
-from federation.protocol.transparency import LogProof, task_entry
+from federation.protocol.transparency import LogProof, issuer_key_entry, task_entry
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.catalogue import encode_catalogue
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 
 CUSTODIAN = SigningKey.from_private(bytes(range(32)))
 CLIPS = Clips(rows=1.0, counts=3.0, second=0.5, first=0.7)
@@ -71,6 +74,8 @@ class FakeService:
     kept: dict[bytes, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
+    issuer: SomeIssuer = field(default_factory=SomeIssuer)
+    logs_issuer: bool = True
     log_key: SigningKey = CUSTODIAN
 
     def client(self, base_url: str = "https://shop.test") -> httpx.Client:
@@ -90,21 +95,36 @@ class FakeService:
                 return self.faults.pop(0)(request)
             return self.take(body)
         if path.startswith("/v1/federation/log/"):
-            return self.proof(int(request.url.params["since"]))
+            return self.proof(int(request.url.params["since"]), "/issuer-keys/" in path)
+        if path == "/v1/device-tokens":
+            return self.tokens(request)
         if path.endswith("/changes"):
             return refusal(404, "not_found")
         content = encode_catalogue(self.bundle)
         return httpx.Response(200, content=content, headers={"etag": f'"{hashlib.sha256(content).hexdigest()}"'})
 
-    def proof(self, since: int) -> httpx.Response:
-        """The custodian's log, with the open round's task after whatever leaves there are."""
+    def proof(self, since: int, of_key: bool) -> httpx.Response:
+        """The custodian's log, with the open round's task and the issuer's key after whatever leaves there are."""
         assert self.task is not None
-        leaf = leaf_hash(task_entry(self.task))
-        leaves = self.leaves if leaf in self.leaves else [*self.leaves, leaf]
+        task, key = leaf_hash(task_entry(self.task)), leaf_hash(issuer_key_entry(self.issuer.key(0)))
+        leaf = key if of_key else task
+        if of_key and not self.logs_issuer:
+            return refusal(404, "not_found")
+        leaves = [*self.leaves, *(entry for entry in (task, key) if entry not in self.leaves)]
         head = LogHead(len(leaves), root_of(leaves), NOW).signed_by(self.log_key)
         inclusion, index = prove_inclusion(leaves, leaves.index(leaf)), leaves.index(leaf)
         proof = LogProof(head, index, inclusion, since, prove_consistency(leaves, min(since, len(leaves))))
         return httpx.Response(200, content=proof.to_bytes())
+
+    def tokens(self, request: httpx.Request) -> httpx.Response:
+        """The shop's backend and the service behind it, in one."""
+        key = self.issuer.key(0)
+        if request.method == "GET":
+            return httpx.Response(200, json={"issuer_key": urlsafe_b64encode(key.to_bytes()).rstrip(b"=").decode()})
+        asked = json.loads(request.read())
+        blinded = [urlsafe_b64decode(message + "==") for message in asked["blinded"]]
+        signed = [urlsafe_b64encode(one).rstrip(b"=").decode() for one in self.issuer.sign(key, blinded)]
+        return httpx.Response(201, json={"signatures": signed})
 
     def take(self, body: bytes) -> httpx.Response:
         assert self.task is not None

@@ -47,10 +47,7 @@ def with_seed(task: Task, block: int, n: int, line: Line) -> tuple[list[Report],
     """n reports of one block whose rounding is seeded, and their exact integer sum."""
     rng, again = np.random.default_rng([5, block]), np.random.default_rng([5, block])
     vectors = [a_vector(task, seed) for seed in range(n)]
-    reports = []
-    for vector in vectors:
-        line.serial += 1
-        reports.append(make_report(task, block, vector, f"shop/{line.serial}".encode(), rng))
+    reports = [make_report(task, block, vector, line.token(task), rng) for vector in vectors]
     return reports, sum_in_process(task.plan, vectors, again)
 
 
@@ -101,16 +98,16 @@ def test_the_sums_are_exact_and_the_new_table_is_their_item_step(line: Line) -> 
     assert (after.table.item_embeddings != before.table.item_embeddings).any()
 
 
-def loud(task: Task, block: int, token: str) -> Report:
+def loud(task: Task, block: int, token: bytes) -> Report:
     """A report of random words: whoever sends it ignores every clip."""
-    honest = make_report(task, block, a_vector(task, 0), token.encode())
-    words = np.random.default_rng(len(token)).bytes(len(honest.service_share))
+    honest = make_report(task, block, a_vector(task, 0), token)
+    words = np.random.default_rng(3).bytes(len(honest.service_share))
     return replace(honest, service_share=words)
 
 
 def test_a_token_of_another_tenant_is_refused_in_the_shop_s_rounds(line: Line) -> None:
     task = line.open()
-    for foreign in ("tea-house", "tea-house#k1", "shop2", "Shop", "shop "):
+    for foreign in ("tea-house", "tea-house#k1", "shop2", "Shop", "shop."):
         with pytest.raises(TokenInvalid, match="of another app"):
             line.coordinator.accept(line.report(task, issuer=foreign).to_bytes(), NOW)
     assert line.coordinator.accept(line.report(task, issuer="shop#k1").to_bytes(), NOW) == "accepted"
@@ -121,7 +118,7 @@ def test_two_liars_with_a_key_of_their_own_spoil_no_round(line: Line) -> None:
     for block in range(2):
         reports, sums[block] = with_seed(task, block, 4, line)
         accept_all(line, reports)
-        accept_all(line, [loud(task, block, f"shop#stolen/{block}-{liar}") for liar in range(2)])
+        accept_all(line, [loud(task, block, line.token(task, "shop#stolen")) for _ in range(2)])
     line.settle()
     assert state_of(line) == "published"
     for block, stored in line.coordinator.store.sums(task.task_id).items():

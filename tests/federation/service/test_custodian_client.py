@@ -56,7 +56,7 @@ def test_refusals_arrive_as_the_errors_they_were(client: CustodianClient) -> Non
     task = client.open_round(draft())
     batch = a_batch(task)
     client.answer(batch)
-    with pytest.raises(AlreadyCounted, match="counted before"):
+    with pytest.raises(AlreadyCounted, match="spent in this round"):
         client.answer(replace(batch, block=1))
     with pytest.raises(BatchRefused, match="another batch"):
         client.answer(a_batch(task))

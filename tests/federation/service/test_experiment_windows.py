@@ -25,10 +25,12 @@ from federation.service.experiment_windows import ExperimentRounds
 from federation.service.intake.report_refusals import StaleReport, TokenInvalid
 from federation.service.intake.share_files import ShareFolder
 from federation.service.round_schema import RoundState
+from federation.service.round_store import CoordinatorStore
+from federation.service.tokens.issuer import Issuer
 from federation.storage.database import open_engine, sqlite_url
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.definition import Experiment
-from tests.federation.service.a_lineage import PLAN, CustodianHere, PlainTokens
+from tests.federation.service.a_lineage import PLAN, CustodianHere, a_token, an_issuer
 from tests.recsys.experiments.an_experiment import START, an_experiment
 
 DAY = 86_400
@@ -48,13 +50,13 @@ class Desk:
     url: str
     custodian: CustodianHere
     rounds: ExperimentRounds
-    serial: int = 0
+    issuer: Issuer
 
     def again(self) -> Desk:
         """After a restart of the service."""
         self.rounds.stop()
         self.rounds.store.engine.dispose()
-        return replace(self, rounds=the_rounds(self.folder, self.url, self.custodian))
+        return replace(self, rounds=the_rounds(self.folder, self.url, self.custodian, self.issuer))
 
     def at(self, days: float) -> None:
         """Every transition that is due so many days after the start, a restart before each."""
@@ -73,9 +75,8 @@ class Desk:
     ) -> Report:
         layout = layout_of(experiment)
         risen = layout.risen(VALUES, np.full((2, len(layout.slots)), 0.5))
-        self.serial += 1
         vector = layout.contribution(arm, 0, risen).astype(np.float64)
-        return make_report(task, 0, {PART: vector}, f"{app}/{self.serial}".encode())
+        return make_report(task, 0, {PART: vector}, a_token(self.issuer, task, app))
 
     def task(self, app: str = "shop", experiment_id: str = "personal-home") -> Task:
         found = self.rounds.task(app, experiment_id)
@@ -83,12 +84,12 @@ class Desk:
         return found
 
 
-def the_rounds(folder: Path, url: str, custodian: CustodianHere) -> ExperimentRounds:
+def the_rounds(folder: Path, url: str, custodian: CustodianHere, issuer: Issuer) -> ExperimentRounds:
     return ExperimentRounds(
         ExperimentStore(open_engine(url)),
         custodian,
         ShareFolder(folder / "shares"),
-        PlainTokens(),
+        issuer,
         custodian_key=custodian.custodian.key.public,
     )
 
@@ -99,8 +100,11 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     custodian = CustodianHere(Custodian.open(tmp_path / "custodian", PLAN, START, None, TERMS), START)
-    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
+    store = CoordinatorStore.open(url)
+    issuer = an_issuer(store.engine, custodian)
+    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian, issuer), issuer)
     yield desk
+    store.engine.dispose()
     desk.rounds.stop()
     desk.rounds.store.engine.dispose()
     custodian.custodian.shut()
@@ -236,7 +240,7 @@ def test_a_draft_is_not_rewritten_while_another_process_starts_it(desk: Desk) ->
 
 def test_a_worker_takes_reports_to_a_window_that_another_one_has_just_opened(desk: Desk) -> None:
     started(desk)
-    beside = the_rounds(desk.folder, desk.url, desk.custodian)
+    beside = the_rounds(desk.folder, desk.url, desk.custodian, desk.issuer)
     desk.at(1.5)
     assert beside.task("shop", "personal-home") is None
     content = desk.report(desk.task()).to_bytes()
@@ -300,7 +304,8 @@ def test_windows_have_a_budget_of_their_own(tmp_path: Path) -> None:
 def test_a_refusal_of_the_custodian_is_told(tmp_path: Path) -> None:
     custodian = CustodianHere(Custodian.open(tmp_path / "custodian", PLAN, START), START)
     url = sqlite_url(tmp_path / "rounds.sqlite")
-    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
+    issuer = an_issuer(CoordinatorStore.open(url).engine, custodian)
+    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian, issuer), issuer)
     started(desk)
     desk.at(1.5)
     (window,) = desk.rounds.store.windows.of("shop", "personal-home")
@@ -317,7 +322,8 @@ def test_the_service_adds_its_noise_too(tmp_path: Path) -> None:
     terms = ExperimentTerms(max_epsilon=1.0, min_reports=3)
     custodian = CustodianHere(Custodian.open(tmp_path / "custodian", PLAN, START, None, terms), START)
     url = sqlite_url(tmp_path / "rounds.sqlite")
-    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian))
+    issuer = an_issuer(CoordinatorStore.open(url).engine, custodian)
+    desk = Desk(tmp_path, url, custodian, the_rounds(tmp_path, url, custodian, issuer), issuer)
     started(desk, experiment=experiment)
     found = []
     for window in range(3):
@@ -361,7 +367,3 @@ def test_an_experiment_whose_dates_are_past_does_not_start(desk):
     with pytest.raises(DataError, match=r"past: ends_at=2020-01-15T00:00:00\+00:00 is past"):
         store.start("shop", "past", START)
     assert store.all(app="shop", state=ExperimentState.DRAFT)[0].experiment.id == "past"
-    late = replace(past, id="late", starts_at=START - 10 * 86_400, ends_at=START, outcome_days=30)
-    store.put("shop", late, START)  # a window is still to come, but nobody can come in any more
-    with pytest.raises(DataError, match=r"late: ends_at=.* is past, nobody can come in: change the dates"):
-        store.start("shop", "late", START)

@@ -42,8 +42,7 @@ def answer(line: Line, task: Task, devices: int, now: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(devices):
         vectors = {part.name: rng.normal(0, 0.01, part.length) for part in task.plan.parts} | {"one": np.ones(1)}
-        line.serial += 1
-        report = make_report(task, 0, vectors, f"shop/{line.serial}".encode())
+        report = make_report(task, 0, vectors, line.token(task))
         assert line.coordinator.accept(report.to_bytes(), now) == "accepted"
     line.settle(now)
 

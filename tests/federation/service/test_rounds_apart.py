@@ -29,11 +29,13 @@ from federation.service.intake.share_files import ShareFolder
 from federation.service.round_loop import RoundLoop
 from federation.service.round_machine import SUM_WITHIN_S
 from federation.service.round_schema import RoundState
+from federation.service.round_store import CoordinatorStore
+from federation.service.tokens.issuer import Issuer
 from federation.storage.database import open_engine, sqlite_url
 from recsys.experiments.analysis.layout import layout_of
 from serving.http.custodian import custodian_app
 from tests.federation.custodian.a_custodian import SERVICE, in_process
-from tests.federation.service.a_lineage import NOW, PLAN, Line, PlainTokens, a_line, stop
+from tests.federation.service.a_lineage import NOW, PLAN, Line, a_line, a_token, an_issuer, stop
 from tests.federation.service.test_experiment_windows import DAY, EXPERIMENT, TERMS, VALUES
 from tests.recsys.experiments.an_experiment import START
 
@@ -74,7 +76,7 @@ class Shops:
     rounds: ExperimentRounds
     line: Faulty
     clock: SimpleNamespace
-    serial: int = 0
+    issuer: Issuer
 
     def at(self, moment: float) -> None:
         """Make every transition that is due."""
@@ -92,8 +94,7 @@ class Shops:
         risen = layout.risen(VALUES, np.full((2, len(layout.slots)), 0.5))
         vector = {PART: layout.contribution("personal", 0, risen).astype(np.float64)}
         for _ in range(n):
-            self.serial += 1
-            content = make_report(task, 0, vector, f"{app}/{self.serial}".encode()).to_bytes()
+            content = make_report(task, 0, vector, a_token(self.issuer, task, app)).to_bytes()
             head = read_head(content[:MAX_HEAD_BYTES])
             right = self.rounds.intake.screen(head, self.clock.now)
             assert self.rounds.intake.take(head, content, right).result() == "accepted"
@@ -123,9 +124,9 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
         store.put(app, EXPERIMENT, START)
         store.start(app, EXPERIMENT.id, START)
     key = custodian.key.public
-    made = Shops(
-        ExperimentRounds(store, client, ShareFolder(tmp_path / "shares"), PlainTokens(), custodian_key=key), line, clock
-    )
+    issuer = an_issuer(CoordinatorStore(store.engine).engine, client)
+    rounds = ExperimentRounds(store, client, ShareFolder(tmp_path / "shares"), issuer, custodian_key=key)
+    made = Shops(rounds, line, clock, issuer)
     yield made
     made.rounds.stop()
     store.engine.dispose()

@@ -88,12 +88,12 @@ def test_a_host_with_a_folder_or_key_of_its_own_is_refused_in_one_line(world: Wo
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
     assert "is not the storage of this database's other processes" in refused.stderr
     host.file.write_text(shared)
-    key = (host.folder / "token.key").read_text()
-    (host.folder / "token.key").unlink()
-    assert "token.key: is missing, and this database's other processes have it" in started(world, 1).stderr
-    (host.folder / "token.key").write_text(key[::-1].strip() + "\n")
-    assert "token.key: is not the key of this database's other processes" in started(world, 1).stderr
-    (host.folder / "token.key").write_text(key)
+    key = (host.folder / "ohttp.key").read_text()
+    (host.folder / "ohttp.key").unlink()
+    assert "ohttp.key: is missing, and this database's other processes have it" in started(world, 1).stderr
+    (host.folder / "ohttp.key").write_text(key[::-1].strip() + "\n")
+    assert "ohttp.key: is not the key of this database's other processes" in started(world, 1).stderr
+    (host.folder / "ohttp.key").write_text(key)
 
 
 def test_whatever_is_killed_nothing_acknowledged_is_lost_and_nothing_opens(

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from data.errors import FederationError, ServingError
+from data.errors import FederationError
 from data.vocabulary import Vocabulary
 from federation.device.delivery import RetryPolicy
 from federation.device.report import DevicePolicy
@@ -29,7 +27,6 @@ from federation.simulation.fleet import (
     play_round,
     vanishing_moment,
 )
-from federation.simulation.shop_tokens import TokenPurse, mint_tokens
 from recsys.catalogue.bundle import Bundle
 from tests.federation.learning.test_taste_update import random_log
 from tests.federation.service.live_round import CUSTODIAN, NOW, FakeService, training_task
@@ -51,19 +48,6 @@ def a_fleet(folder: Path, n: int = 12) -> tuple[Fleet, Vocabulary]:
     return Fleet.create(folder / "fleet", random_log(3, n_users=n), items, np.arange(n)), items
 
 
-def purse_of(service: FakeService) -> tuple[TokenPurse, list[int]]:
-    """A purse of numbered tokens, and the lots that were asked for."""
-    lots: list[int] = []
-
-    def mint(request: httpx.Request) -> httpx.Response:
-        assert request.headers["authorization"] == "Bearer key"
-        count = json.loads(request.read())["count"]
-        lots.append(count)
-        return httpx.Response(201, json={"tokens": [f"token-{len(lots)}-{n}" for n in range(count)], "expires_at": 0})
-
-    return TokenPurse(httpx.Client(transport=httpx.MockTransport(mint), base_url="http://x"), "key", lot=5), lots
-
-
 def played(
     fleet: Fleet, service: FakeService, config: FleetConfig, monkeypatch: pytest.MonkeyPatch, n: int = 12
 ) -> FleetRound:
@@ -71,8 +55,7 @@ def played(
         return service.answer(request)
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
-    purse, _ = purse_of(service)
-    return play_round(fleet, range(n), "http://127.0.0.1:1", POLICY, purse, config, now=lambda: NOW)
+    return play_round(fleet, range(n), "http://127.0.0.1:1", POLICY, service.issuer, config, now=lambda: NOW)
 
 
 def test_a_device_holds_its_users_events_and_no_others(tmp_path: Path) -> None:
@@ -145,26 +128,6 @@ def test_a_refusal_is_counted_by_its_reason_and_names_no_device(
         "signature of task_id=training-0: must be the pinned custodian's": 3,
     }
     assert service.received == []
-
-
-def test_tokens_are_minted_in_lots_and_never_handed_out_twice(bundle: Bundle) -> None:
-    purse, lots = purse_of(FakeService(None, bundle))
-    with ThreadPoolExecutor(4) as pool:
-        tokens = list(pool.map(lambda _: purse.token(), range(23)))
-    assert len(set(tokens)) == 23
-    assert lots == [5] * 5
-    assert "key" not in repr(purse)
-    assert "token-" not in repr(purse)
-
-
-@pytest.mark.parametrize("status", [401, 429, 500])
-def test_a_service_that_mints_nothing_is_an_error(status: int) -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(status))
-    with (
-        httpx.Client(transport=transport, base_url="http://x") as client,
-        pytest.raises(ServingError, match="mints no"),
-    ):
-        mint_tokens(client, "key", 3)
 
 
 def test_the_next_task_is_another_one(bundle: Bundle) -> None:

@@ -15,13 +15,13 @@ from federation.custodian.schema import LOG
 from federation.protocol.merkle_log import leaf_hash
 from serving.cli.log import app
 from serving.http.custodian.custodian_app import create_custodian_app
-from tests.federation.custodian.a_custodian import SERVICE, a_custodian, draft, now
+from tests.federation.custodian.a_custodian import SERVICE, bare_custodian, draft, now
 from tests.listening import listening
 
 
 @pytest.fixture
 def custodian(tmp_path: Path) -> Iterator[Custodian]:
-    opened = a_custodian(tmp_path)
+    opened = bare_custodian(tmp_path)
     yield opened
     opened.shut()
 

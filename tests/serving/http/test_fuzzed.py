@@ -13,7 +13,7 @@ from tests.serving.http.test_openapi import ROUTES as OF_THE_SERVICE
 EXAMPLES = 5
 OF_THE_LOG = {
     *("GET /v1/log/head", "GET /v1/log/entries", "GET /v1/log/proofs/{task_id}", "GET /v1/log/clusters/{version}"),
-    *("GET /v1/rounds/{task_id}/no-answer", "POST /v1/clusters"),
+    *("GET /v1/log/issuer-keys/{token_key_id}", "GET /v1/rounds/{task_id}/no-answer", "POST /v1/clusters"),
 }
 ASKED = {
     "live": {
@@ -24,7 +24,11 @@ ASKED = {
         "GET /v1/federation/log/{task_id}",
         "GET /v1/federation/log/clusters/{version}",
         "GET /v1/federation/no-answers",
+        "GET /v1/federation/log/issuer-keys/{token_key_id}",
+        "GET /v1/device-tokens",
         "POST /v1/device-tokens",
+        "GET /ohttp-keys",
+        "POST /ohttp",
         "POST /v1/keys",
         "GET /v1/keys",
         "DELETE /v1/keys/{key_id}",

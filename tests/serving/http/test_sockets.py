@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.protocol.report_tokens import Right
+from federation.protocol.tokens.report_token import Right
 from federation.service.intake.report_refusals import IntakeUnavailable
 from serving.http.custodian.custodian_app import create_custodian_app
 from serving.http.declared_length import FAR_TOO_LONG, declared_length

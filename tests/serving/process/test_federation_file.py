@@ -54,7 +54,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     suite = "mlkem768-x25519-hkdf-sha256-aes-256-gcm"
     step = {step = 0.25, momentum = 0}
     [tokens]
-    lifetime_s = 60
+    period_s = 60
     per_issuer = 9
     [intake]
     memory_bytes = 1000000
@@ -74,7 +74,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     [
         ("", "custodian: is missing"),
         (LEAST.replace("privacy", "rounds"), "rounds.plan: is unknown, must be one of"),
-        (LEAST + "[tokens]\nlifetime_s = 0\n", "tokens.lifetime_s=0: must be 1.."),
+        (LEAST + "[tokens]\nperiod_s = 0\n", "tokens.period_s=0: must be 1.."),
         (LEAST + "[intake]\nmemory_bytes = 0\n", "intake.memory_bytes=0: must be above 0"),
         (LEAST + "[extra]\n", "extra: is unknown, must be one of custodian"),
         (LEAST + "surplus = 1\n", "surplus: is unknown"),
@@ -85,7 +85,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         (LEAST + '[rounds]\nsuite = "rot13"\n', "rounds.suite='rot13': must be one of"),
         (LEAST + "[rounds]\nstep = 3\n", "rounds.step=3: must be an object"),
         (LEAST + "[rounds]\nstep = {speed = 3}\n", "rounds.step.speed: is unknown, must be one of"),
-        (LEAST + "[tokens]\nlifetime_s = 1.5\n", "tokens.lifetime_s=1.5: must be an integer"),
+        (LEAST + "[tokens]\nperiod_s = 1.5\n", "tokens.period_s=1.5: must be an integer"),
         (LEAST.replace("plan.json", "none.json"), "none.json: cannot be read"),
         (LEAST.replace(KEY, "keeper.pub"), "keeper.pub: cannot be read"),
         ("[custodian\n", "cannot be read (TOMLDecodeError"),

@@ -12,14 +12,19 @@ import pytest
 from data.errors import BudgetExhausted, ServingError
 from data.interactions import MICROS_PER_DAY
 from federation.device.asking.ask_coarse import profile_from_rows
+from federation.device.asking.relayed import Relay, relayed_client
 from federation.device.cluster_ledger import ClusterPolicy
 from federation.device.device import Device
 from federation.device.noise_ledger import NoisePolicy
+from federation.protocol.oblivious.encapsulation import GatewayKey
 from recsys.catalogue.bundle import Bundle
 from recsys.catalogue.clusters import nearest
 from recsys.model.profile_config import ProfileConfig
+from serving.http.app import create_app
+from serving.http.oblivious.gateway import add_gateway
 from tests.modes_service import modes_service
-from tests.shop import make_bundle, sent_by
+from tests.shop import InProcess, make_bundle, sent_by
+from tests.tiny_relay import TinyRelay
 
 NOW = 1_700_000_000_000_000
 DAY = MICROS_PER_DAY
@@ -324,3 +329,19 @@ def test_a_mode_that_is_none_is_refused(light: Device, client: httpx.Client, mod
 def test_there_is_a_least_and_a_most_of_candidates(light: Device, client: httpx.Client, candidates: int) -> None:
     with pytest.raises(ServingError, match=rf"candidates={candidates}: must be 1\.\.2000"):
         light.recommend_from(client, 5, mode="cluster", candidates=candidates)
+
+
+def test_through_a_relay_the_list_is_the_same_and_nothing_of_the_question_is_seen(
+    light: Device, bundle: Bundle, client: httpx.Client
+) -> None:
+    key = GatewayKey(bytes(range(32)))
+    app = create_app([bundle])
+    add_gateway(app, key, lambda: 100_000)
+    network = TinyRelay(InProcess(app))
+    direct = light.recommend_from(client, 10, mode="cluster", candidates=200, now=NOW)
+    with relayed_client("https://shop.test", Relay("https://relay.test", key.config), transport=network) as relayed:
+        listed = light.recommend_from(relayed, 10, mode="cluster", candidates=200, now=NOW)
+    assert listed.item_ids == direct.item_ids
+    assert len(network.by_relay) == 1
+    assert not any("recommendations" in asked for asked in network.directly)
+    assert b"cluster" not in network.by_relay[0]

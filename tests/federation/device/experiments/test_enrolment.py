@@ -35,6 +35,7 @@ from federation.service.summing import batch_of, sum_of
 from recsys.experiments.analysis.layout import layout_of
 from recsys.experiments.definition.amendments import fixed_hash
 from recsys.experiments.definition.definition import Experiment
+from tests.federation.protocol.tokens.some_issuer import SomeIssuer
 from tests.federation.service.live_round import CUSTODIAN, refusal
 from tests.recsys.experiments.an_experiment import START, an_experiment
 from tests.shop import make_bundle
@@ -110,7 +111,7 @@ def report(device: Device, windows: Windows, days: float, policy: DevicePolicy =
             client,
             policy,
             windows.experiment.id,
-            lambda: b"a-right",
+            SomeIssuer(),
             draws=DeviceRandomness(waiting=random.Random(0)),
             retry=RetryPolicy(spread_s=0, attempts=1, sleep=lambda _: None),
             now=lambda: START + days * DAY,
@@ -394,7 +395,7 @@ def test_a_task_that_is_other_or_weaker_than_defined_is_refused(
 def test_a_training_device_refuses_an_experiments_task(device: Device) -> None:
     windows = Windows(EXPERIMENT)
     with windows.client() as client, pytest.raises(TaskRefused, match="purpose=EXPERIMENT: must be TRAINING"):
-        take_part(device, client, OPEN, lambda: b"", now=lambda: START + 1)
+        take_part(device, client, OPEN, SomeIssuer(), now=lambda: START + 1)
 
 
 def test_a_sum_without_noise_is_for_this_machine_only(device: Device) -> None:

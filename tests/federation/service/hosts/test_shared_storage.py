@@ -11,7 +11,7 @@ from federation.service.hosts.shared_storage import MARKER, StorageNotShared, ad
 from federation.storage.database import open_engine, sqlite_url
 from federation.storage.objects import FolderObjects
 
-KEYS = {"service.key": "aa", "token.key": "bb"}
+KEYS = {"service.key": "aa", "ohttp.key": "bb"}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_storage_that_was_emptied_is_refused_and_a_copied_one_is_not(engine: E
 def test_what_is_adopted_counts_from_then_on(engine: Engine, tmp_path: Path) -> None:
     first, second = FolderObjects(tmp_path / "first"), FolderObjects(tmp_path / "second")
     check_shared(engine, first, KEYS, "first")
-    adopt(engine, second, {"service.key": "aa", "token.key": "new"})
-    check_shared(engine, second, {"service.key": "aa", "token.key": "new"}, "second")
+    adopt(engine, second, {"service.key": "aa", "ohttp.key": "new"})
+    check_shared(engine, second, {"service.key": "aa", "ohttp.key": "new"}, "second")
     with pytest.raises(StorageNotShared):
         check_shared(engine, first, KEYS, "first")

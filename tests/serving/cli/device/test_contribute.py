@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from federation.device.device import Device
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.protocol.merkle_log import leaf_hash
-from federation.protocol.transparency import task_entry
+from federation.protocol.transparency import issuer_key_entry, task_entry
 from recsys.catalogue.bundle import Bundle
 from serving.cli.device.contribute import SAID, policy_of
 from serving.cli.device.device import device_app
@@ -69,7 +69,7 @@ def address(service: FakeService) -> Iterator[str]:
 @pytest.fixture
 def run(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("OWNSHELF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("OWNSHELF_TOKEN", "a-token")
+    monkeypatch.setenv("OWNSHELF_SHOP_CREDENTIAL", "a-login")
     Device.create(tmp_path / "home", consent="contribute", key_store="file").observe("sku-1", "purchase")
     (tmp_path / "plan.json").write_text(PLAN.to_json())
 
@@ -104,7 +104,8 @@ def test_a_full_period_is_said(run: Run, service: FakeService, bundle: Bundle, t
         changes = {"deadline": now + 600, "come_back_at": now}
         before, plan = service.task, PLAN.sum_plan(16, 8)
         service.task, _ = training_task(bundle, round_=round_, noise=0.0, min_reports=1, plan=plan, **changes)
-        service.leaves = [] if round_ == 0 else [leaf_hash(task_entry(before))]
+        key = leaf_hash(issuer_key_entry(service.issuer.key(0)))
+        service.leaves = [] if round_ == 0 else [leaf_hash(task_entry(before)), key]
         said = run()
         assert (said.exit_code, said.stdout) == (0, f"{SAID[status]}\n")
     assert len(service.received) == 1
@@ -138,10 +139,21 @@ def test_a_mistake_is_one_line(run: Run, service: FakeService, changes: dict[str
     assert service.received == []
 
 
-def test_without_a_token_no_report_is_made(run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OWNSHELF_TOKEN")
-    assert "OWNSHELF_TOKEN: must hold a device token" in run().stderr
+def test_without_a_token_no_report_is_made(run: Run, service: FakeService) -> None:
+    assert "tokens: the shop signs none (ConnectError)" in run(shop="http://127.0.0.1:1").stderr
     assert service.received == []
+
+
+def test_a_key_that_is_not_in_the_log_signs_no_token(run: Run, service: FakeService) -> None:
+    service.logs_issuer = False
+    answer = run()
+    assert (answer.exit_code, answer.stderr.count("\n")) == (1, 1)
+    assert (service.received, service.issuer.asked) == ([], 0)
+
+
+def test_a_key_of_another_app_signs_no_token(run: Run, service: FakeService) -> None:
+    assert "app=shop of the issuer's key: must be tea-house" in run(app="tea-house").stderr
+    assert (service.received, service.issuer.asked) == ([], 0)
 
 
 def test_a_plan_is_what_the_device_insists_on() -> None:

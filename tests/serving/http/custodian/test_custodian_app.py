@@ -23,7 +23,17 @@ from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
 from federation.protocol.request_signing import HEADER, check_answer, sign_request
 from serving.http.custodian.custodian_app import CODES, CustodianSettings, create_custodian_app
-from tests.federation.custodian.a_custodian import SERVICE, a_batch, a_custodian, a_promise, draft, in_process, now
+from tests.federation.custodian.a_custodian import (
+    ISSUER,
+    SERVICE,
+    a_batch,
+    a_custodian,
+    a_promise,
+    draft,
+    in_process,
+    now,
+    with_issuer,
+)
 from tests.fuzzing import saying, whole_body
 from tests.shop import InProcess
 
@@ -32,6 +42,7 @@ ROUTES = {
     "POST /v1/rounds",
     "POST /v1/batches",
     "POST /v1/rounds/{task_id}/close",
+    "POST /v1/issuer-keys",
     "GET /v1/key",
     "GET /healthz",
     "GET /readyz",
@@ -205,13 +216,13 @@ def test_a_task_is_signed_only_if_its_largest_batch_can_be_read(tmp_path: Path, 
     promise = replace(a_promise(), max_reports=n)
     fits = draft(promise, suite=suite)
     opened = proof_plan(fits.plan).n_opened if suite.verified else 0
-    sealed = SealedSeed(bytes(16), bytes(suite.sealed_bytes), bytes(96), bytes(5 * opened))
+    sealed = SealedSeed(bytes(16), bytes(suite.sealed_bytes), bytes(96), bytes(5 * opened), bytes(354))
     max_bytes = len(Batch(bytes(32), 0, (sealed,) * n, suite.verified).to_bytes())
-    custodian = Custodian.open(tmp_path / "c", promise, now(), max_batch_bytes=max_bytes)
+    custodian = with_issuer(Custodian.open(tmp_path / "c", promise, now(), max_batch_bytes=max_bytes))
     app = create_custodian_app(custodian, SERVICE.public, CustodianSettings(max_bytes))
     with httpx.Client(base_url="http://localhost", transport=InProcess(app)) as http:
         signed = Task.from_bytes(ask(http, "/v1/rounds", fits.draft_bytes()).content)
-        seeds = tuple(replace(sealed, report_id=bytes([at] * 16)) for at in range(n))
+        seeds = tuple(replace(sealed, report_id=bytes([at] * 16), token=ISSUER.token(signed)) for at in range(n))
         full = Batch(signed.hash, 0, seeds, suite.verified)
         error_of(ask(http, "/v1/batches", full.to_bytes()), "batch_too_small")  # it was read: no seal opens
         error_of(ask(http, "/v1/batches", full.to_bytes() + b"0"), "body_too_large")
@@ -223,9 +234,9 @@ def test_a_task_is_signed_only_if_its_largest_batch_can_be_read(tmp_path: Path, 
     custodian.shut()
 
 
-def test_with_the_hybrid_suite_the_usual_bound_is_112_977_reports() -> None:
+def test_with_the_hybrid_suite_the_usual_bound_is_86_816_reports() -> None:
     most = Batch.most_reports(CustodianSettings().max_body_bytes, Suite.HYBRID.sealed_bytes)
-    assert most == 112_977  # (128 · 2**20 − 44) / (16 + 4 + 1,168)
+    assert most == 86_816  # (128 · 2**20 − 44) / (16 + 4 + 1,168 + 4 + 354)
 
 
 def test_unknown_paths_and_methods_have_the_one_shape(http: httpx.Client) -> None:

@@ -10,11 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
-from federation.custodian.custodian import Custodian
 from federation.custodian.policy import ExperimentTerms
 from federation.device.report import make_report
 from federation.learning.experiment_sum import PART
-from federation.private_sum.signing import SigningKey
 from federation.protocol.messages import Task
 from federation.service.experiment_store import ExperimentStore
 from federation.service.experiment_windows import ExperimentRounds
@@ -27,8 +25,7 @@ from serving.http.resources.experiment_routes import add_experiments
 from serving.http.resources.federation_routes import TokenDesk, add_federation
 from serving.state.api_keys import ApiKeys, MintCounter
 from serving.state.key_book import KeyBook
-from serving.state.tokens import SignedTokens
-from tests.federation.service.a_lineage import PLAN, CustodianHere, Line, a_line, stop
+from tests.federation.service.a_lineage import CustodianHere, Line, a_line, stop
 from tests.recsys.experiments.an_experiment import raw_experiment
 from tests.shop import InProcess
 
@@ -52,7 +49,6 @@ class Live:
     app: Any
     book: KeyBook
     keys: dict[tuple[str, str], str]
-    tokens: SignedTokens
     clients: dict[tuple[str, str], httpx.Client] = field(default_factory=dict)
 
     def asks(self, scope: str = "analyst", app: str = "shop") -> httpx.Client:
@@ -67,9 +63,6 @@ class Live:
         while self.rounds.advance(at):
             pass
 
-    def token(self, app: str = "shop") -> bytes:
-        return self.tokens.mint(app, 1, now())[0]
-
 
 def live_service(
     folder: Path,
@@ -77,16 +70,15 @@ def live_service(
     needs_no_key: bool = False,
     serves: Sequence[str] = APPS,
 ) -> Live:
-    tokens = SignedTokens(SigningKey.generate())
-    line = a_line(folder, tokens=tokens, now=now())
     terms = terms or ExperimentTerms(max_epsilon=float("inf"), min_reports=3)
-    custodian = CustodianHere(Custodian.open(folder / "of-experiments", PLAN, now(), None, terms), now())
+    line = a_line(folder, now=now(), terms=terms)
+    custodian = line.custodian
     engine = line.coordinator.store.engine
     rounds = ExperimentRounds(
         ExperimentStore(engine),
         custodian,
         ShareFolder(folder / "experiment-shares"),
-        tokens,
+        line.issuer,
         custodian_key=custodian.custodian.key.public,
     )
     book = KeyBook(ApiKeys(engine))
@@ -96,15 +88,14 @@ def live_service(
     served = {app: line.coordinator.bundles() for app in serves}
     app = create_app(served, access=Access(book, needs_no_key=needs_no_key))
     add_federation(
-        app, line.coordinator, TokenDesk(tokens, 3_600, MintCounter(engine, period_s=3_600, tokens_per_period=99))
+        app, line.coordinator, TokenDesk(line.issuer, MintCounter(engine, period_s=3_600, tokens_per_period=99))
     )
     add_experiments(app, rounds)
-    return Live(line, rounds, custodian, app, book, keys, tokens)
+    return Live(line, rounds, custodian, app, book, keys)
 
 
 def end(live: Live) -> None:
     live.rounds.stop()
-    live.custodian.custodian.shut()
     stop(live.line)
 
 
@@ -134,7 +125,7 @@ def report_to(live: Live, task: Task, arm: str, raw: dict[str, Any], app: str = 
     layout = layout_of(experiment)
     risen = layout.risen(VALUES, np.full((2, len(layout.slots)), 0.5))
     vector = layout.contribution(arm, 0, risen).astype(np.float64)
-    report = make_report(task, 0, {PART: vector}, live.token(app))
+    report = make_report(task, 0, {PART: vector}, live.line.token(task, app))
     path = f"/v1/experiments/{experiment.id}/reports"
     return live.asks("").post(path, content=report.to_bytes(), headers=OCTETS)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from federation.private_sum.signing import SigningKey
+from data.errors import ServingError
+from federation.device.tokens.issuing import ShopIssuer, fetch_token
 from federation.protocol.messages import Report, Task
 from federation.protocol.no_answer import no_answers_from_bytes
-from federation.protocol.transparency import LogProof, clusters_entry
+from federation.protocol.tokens.blind_rsa import blind
+from federation.protocol.tokens.report_token import ReportToken
+from federation.protocol.transparency import LogProof, clusters_entry, issuer_key_entry, task_entry
 from recsys.catalogue.catalogue import decode_catalogue
 from serving.access import Access
 from serving.http.app import STATUS, create_app
@@ -25,7 +29,7 @@ from serving.http.resources.federation_routes import TokenDesk, add_federation
 from serving.http.resources.report_receiver import IntakeSettings
 from serving.state.api_keys import ApiKeys, MintCounter
 from serving.state.key_book import KeyBook
-from serving.state.tokens import SignedTokens
+from tests.federation.protocol.tokens.some_issuer import rsa_key
 from tests.federation.service.a_lineage import PLAN, Line, a_line, stop
 from tests.shop import InProcess
 
@@ -39,17 +43,13 @@ class Live:
     app: FastAPI
     http: httpx.Client
     key: str
-    tokens: SignedTokens
 
     def open(self) -> Task:
         self.line.open(now())
         return Task.from_bytes(self.http.get(TASK).content)
 
-    def token(self) -> bytes:
-        return self.tokens.mint("shop", 1, now())[0]
-
     def report(self, task: Task, block: int = 0, seed: int = 0) -> Report:
-        return self.line.report(task, block, seed=seed, token=self.token())
+        return self.line.report(task, block, seed=seed)
 
     def fill(self, task: Task) -> None:
         for block in range(len(task.blocks)):
@@ -67,17 +67,16 @@ def now() -> int:
 
 
 def make(folder: Path, intake: IntakeSettings | None = None, per_issuer: int = 2_000, **changes: Any) -> Live:
-    tokens = SignedTokens(SigningKey.generate())
-    line = a_line(folder, tokens=tokens, now=now(), **changes)
+    line = a_line(folder, now=now(), **changes)
     engine = line.coordinator.store.engine
     book = KeyBook(ApiKeys(engine))
     app = create_app(line.coordinator.bundles(), access=Access(book, needs_no_key=True))
     mints = MintCounter(engine, period_s=3_600, tokens_per_period=per_issuer)
-    add_federation(app, line.coordinator, TokenDesk(tokens, 3_600, mints), intake)
+    add_federation(app, line.coordinator, TokenDesk(line.issuer, mints), intake)
     key = book.keys.create("shop", ["app"], now())
     book.refresh()
     http = httpx.Client(transport=InProcess(app), base_url="http://shop.test")
-    return Live(line, app, http, key, tokens)
+    return Live(line, app, http, key)
 
 
 @pytest.fixture
@@ -309,37 +308,103 @@ def test_a_report_in_pieces_is_taken(live: Live) -> None:
     assert (status, answer["status"]) == (201, "accepted")
 
 
-def test_a_shop_mints_tokens_with_its_key(live: Live) -> None:
+def asked_of(blinded: bytes = blind(rsa_key(0).public_key().public_numbers().n, b"x").blinded, n: int = 1) -> Any:
+    """A question for blind signatures, of no key that there is."""
+    return {"token_key_id": "0" * 64, "blinded": [urlsafe_b64encode(blinded).rstrip(b"=").decode()] * n}
+
+
+def test_a_shop_has_tokens_signed_that_nobody_has_seen(live: Live) -> None:
     task = live.open()
-    answer = live.http.post(TOKENS, json={"count": 3}, headers={"authorization": f"Bearer {live.key}"})
-    assert answer.status_code == 201
-    content = answer.json()
-    assert len(set(content["tokens"])) == 3
-    assert 3_500 < content["expires_at"] - now() <= 3_600
-    for token in content["tokens"]:
-        assert live.post(live.line.report(task, token=token.encode())).status_code == 201
+    issuer = ShopIssuer(live.http, live.key)
+    tokens = [fetch_token(issuer, task, "shop", lambda _: None) for _ in range(3)]
+    for token in tokens:
+        assert live.post(live.line.report(task, token=token)).status_code == 201
+        error_of(live.post(live.line.report(task, token=token)), "token_spent")
 
 
+def test_what_signs_tokens_sees_nothing_that_is_ever_seen_again(live: Live) -> None:
+    task, seen = live.open(), []
+    live.http.event_hooks = {"request": [lambda request: seen.append(request.read())]}
+    token = ReportToken.from_bytes(fetch_token(ShopIssuer(live.http, live.key), task, "shop", lambda _: None))
+    assert [len(content) > 0 for content in seen] == [False, True]
+    asked = json.loads(seen[1])
+    assert set(asked) == {"token_key_id", "blinded"}
+    assert asked["token_key_id"] == token.token_key_id.hex()
+    blinded = urlsafe_b64decode(asked["blinded"][0] + "==")
+    for secret in (token.nonce, token.authenticator):
+        assert not {secret[at : at + 8] for at in range(len(secret) - 7)} & {blinded[at : at + 8] for at in range(249)}
+
+
+def test_the_key_of_a_shop_is_in_the_log_and_the_same_for_all_its_devices(live: Live) -> None:
+    task = live.open()
+    issuer, key = ShopIssuer(live.http, live.key), live.line.custodian.custodian.key.public
+    first = issuer.key(task.deadline)
+    assert first == issuer.key(task.deadline)
+    path = f"/v1/federation/log/issuer-keys/{first.token_key_id.hex()}"
+    head = LogProof.from_bytes(live.http.get(path).content).check(issuer_key_entry(first), key, None)
+    later = live.http.get(path, params={"since": head.size})
+    assert LogProof.from_bytes(later.content).check(issuer_key_entry(first), key, head) == head
+    error_of(live.http.get("/v1/federation/log/issuer-keys/" + "0" * 64), "not_found")
+    error_of(live.http.get("/v1/federation/log/issuer-keys/short"), "invalid_request")
+
+
+@pytest.mark.parametrize("deadline", ["-1", "0", "x", str(2**70), "9000000000"])
+def test_a_deadline_that_no_task_has_gets_no_key(live: Live, deadline: str) -> None:
+    headers = {"authorization": f"Bearer {live.key}"}
+    error_of(live.http.get(TOKENS, params={"deadline": deadline}, headers=headers), "invalid_request")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer wrong", "Basic abc", "Bearer osk_000000000000_" + "x" * 43]
 )
-def test_nobody_else_mints(live: Live, header: str | None) -> None:
+def test_nobody_else_has_tokens_signed(live: Live, header: str | None, method: str) -> None:
     headers = {} if header is None else {"authorization": header}
-    answer = live.http.post(TOKENS, json={"count": 1}, headers=headers)
+    body = None if method == "GET" else asked_of()
+    answer = live.http.request(method, f"{TOKENS}?deadline={now() + 60}", json=body, headers=headers)
     error_of(answer, "api_key_invalid")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("body", [{"count": 0}, {"count": 1001}, {"count": "3"}, {"count": 1, "user_id": "17"}, [], 3])
-def test_a_shop_cannot_say_for_whom(live: Live, body: Any) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        asked_of(),
+        asked_of(n=0),
+        asked_of(n=33),
+        asked_of(bytes(255)),
+        asked_of() | {"user_id": "17"},
+        asked_of() | {"blinded": "x"},
+        {"count": 1},
+        [],
+        3,
+    ],
+)
+def test_a_shop_cannot_say_for_whom_nor_have_anything_signed(live: Live, body: Any) -> None:
     error_of(live.http.post(TOKENS, json=body, headers={"authorization": f"Bearer {live.key}"}), "invalid_request")
 
 
-def test_a_shop_that_mints_too_many_has_to_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 1, 2**2048 - 1])
+def test_a_number_that_is_no_blinded_message_is_refused(live: Live, number: int) -> None:
+    key = ShopIssuer(live.http, live.key).key(live.open().deadline)
+    body = asked_of(number.to_bytes(256)) | {"token_key_id": key.token_key_id.hex()}
+    error_of(live.http.post(TOKENS, json=body, headers={"authorization": f"Bearer {live.key}"}), "invalid_request")
+
+
+def test_the_key_of_another_minting_key_signs_nothing(live: Live) -> None:
+    task = live.open()
+    other = live.line.issuer.key_for("tea-house", "mint", task.deadline, now())
+    with pytest.raises(ServingError, match="status 422"):
+        ShopIssuer(live.http, live.key).sign(other, [blind(other.modulus, b"x").blinded])
+
+
+def test_a_shop_that_has_too_many_signed_has_to_wait(tmp_path: Path) -> None:
     live = make(tmp_path, per_issuer=5)
     headers = {"authorization": f"Bearer {live.key}"}
-    assert live.http.post(TOKENS, json={"count": 5}, headers=headers).status_code == 201
-    answer = live.http.post(TOKENS, json={"count": 1}, headers=headers)
+    issuer = ShopIssuer(live.http, live.key)
+    key = issuer.key(live.open().deadline)
+    assert len(issuer.sign(key, [blind(key.modulus, b"x").blinded for _ in range(5)])) == 5
+    answer = live.http.post(TOKENS, json=asked_of() | {"token_key_id": key.token_key_id.hex()}, headers=headers)
     error_of(answer, "issuer_bound")
     assert 1 <= int(answer.headers["retry-after"]) <= 3_600
     stop(live.line)
@@ -369,7 +434,7 @@ def test_nothing_of_a_report_is_logged(live: Live, caplog: pytest.LogCaptureFixt
     report = live.report(task)
     for content in (report.to_bytes(), report.to_bytes()[:-1], replace(report, block=7).to_bytes(), b"\xff" * 300):
         live.post(content)
-    for secret in (report.token.decode(), report.report_id.hex(), report.sealed_seed.hex(), repr(report.token)):
+    for secret in (report.token.hex(), report.report_id.hex(), report.sealed_seed.hex(), repr(report.token)):
         assert secret not in caplog.text
 
 
@@ -380,7 +445,7 @@ def test_changed_reports_get_declared_answers(live: Live) -> None:
     seen = set()
     for _ in range(300):
         changed = bytearray(content)
-        for place in rng.integers(0, 420, rng.integers(1, 4)):
+        for place in rng.integers(0, 520, rng.integers(1, 4)):
             changed[place] = rng.integers(0, 256)
         answer = live.post(bytes(changed[: rng.integers(0, len(changed) + 1)] if rng.random() < 0.3 else changed))
         assert answer.status_code in declared - {500}
@@ -405,9 +470,9 @@ def test_the_custodians_log_is_passed_on_and_checks(live: Live) -> None:
     key = live.line.custodian.custodian.key.public
     first = live.http.get(f"/v1/federation/log/{task.task_id}")
     assert (first.status_code, first.headers["content-type"]) == (200, OCTETS["content-type"])
-    head = LogProof.from_bytes(first.content).check(task, key, None)
+    head = LogProof.from_bytes(first.content).check(task_entry(task), key, None)
     again = live.http.get(f"/v1/federation/log/{task.task_id}", params={"since": head.size})
-    assert LogProof.from_bytes(again.content).check(task, key, head) == head
+    assert LogProof.from_bytes(again.content).check(task_entry(task), key, head) == head
     assert live.http.get(f"/v1/federation/log/{task.task_id}").content == first.content  # the custodian is asked once
     error_of(live.http.get("/v1/federation/log/nobody"), "not_found")
     for since in ("99", "-1", "x"):
@@ -421,9 +486,9 @@ def test_the_active_bundles_clusters_are_logged_and_the_proof_is_passed_on(live:
     assert (answer.status_code, answer.headers["content-type"]) == (200, OCTETS["content-type"])
     assert bundle.clusters_hash is not None
     entry = clusters_entry(bundle.version, bytes.fromhex(bundle.clusters_hash))
-    head = LogProof.from_bytes(answer.content).check_entry(entry, key, None)
+    head = LogProof.from_bytes(answer.content).check(entry, key, None)
     again = live.http.get(f"/v1/federation/log/clusters/{bundle.version}", params={"since": head.size})
-    assert LogProof.from_bytes(again.content).check_entry(entry, key, head) == head
+    assert LogProof.from_bytes(again.content).check(entry, key, head) == head
     error_of(live.http.get("/v1/federation/log/clusters/nobody"), "not_found")
 
 

@@ -1,0 +1,1 @@
+"""Blind tokens at the service: it signs them unseen for its shops, and takes each once."""
