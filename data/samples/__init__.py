@@ -11,6 +11,11 @@ SAMPLES = {
     "eshop-2008": ("eshop-2008", "eshop_clothing_2008/clicks.parquet"),
 }
 """name → preset, file."""
+LICENCES = {
+    "online-retail": "CC BY 4.0; Chen, Sain, Guo (2012), doi:10.1057/dbm.2012.17, UCI doi:10.24432/C5BW33",
+    "eshop-2008": "CC BY 4.0; Łapczyński, Białowąs (2013), UCI doi:10.24432/C5QK7X",
+}
+"""name → licence and credit, as LICENSE-DATA.md has them in full."""
 
 
 def sample_file(name: str) -> tuple[str, Path]:

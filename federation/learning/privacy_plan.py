@@ -96,7 +96,7 @@ class PrivacyPlan:
         proof_error: what each verified report takes of δ. returned: reports that were never answered, beside those.
         """
         left = self.delta - (participations + returned) * proof_error
-        return _epsilon(self.noise_multiplier, participations, left) if left > 0 else math.inf
+        return epsilon_of_noise(self.noise_multiplier, participations, left) if left > 0 else math.inf
 
     def epsilon_of_rounds(self, rounds: int, proof_error: float = 0.0, unanswered: int = 0) -> float:
         """Compute ε of the installation that was asked most after so many rounds: its cap bounds it.
@@ -232,7 +232,8 @@ def _coarser(part: Part) -> Part:
 
 # dp-accounting loads SciPy's statistics, which takes longer than the custodian may to start: hence no import above.
 @functools.lru_cache(maxsize=4_096)
-def _epsilon(z: float, participations: int, delta: float) -> float:
+def epsilon_of_noise(z: float, participations: int, delta: float) -> float:
+    """Compute ε at delta of so many sums whose noise is z times the sensitivity; inf of z = 0."""
     if participations < 0:
         raise FederationError(f"participations={participations}: must be 0 or more")
     if participations == 0:
@@ -253,12 +254,12 @@ def least_noise(epsilon: float, delta: float, participations: int) -> float:
 
     Raises PlanRefused.
     """
-    if _epsilon(_MAX_Z, participations, delta) > epsilon:
+    if epsilon_of_noise(_MAX_Z, participations, delta) > epsilon:
         raise PlanRefused(f"epsilon={epsilon}: needs a noise_multiplier above {_MAX_Z:.0f}")
     low, high = 0.0, _MAX_Z
     while high - low > 1e-6 * high:
         z = (low + high) / 2
-        if _epsilon(z, participations, delta) <= epsilon:
+        if epsilon_of_noise(z, participations, delta) <= epsilon:
             high = z
         else:
             low = z

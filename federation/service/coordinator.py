@@ -41,6 +41,7 @@ from federation.service.round_record import round_record, words_of
 from federation.service.round_schema import RoundState
 from federation.service.round_settings import RoundSettings
 from federation.service.round_store import CoordinatorStore, StoredRound
+from federation.storage.change_log import UNSIGNED, Reason
 from federation.storage.crash_points import crash_point
 from federation.storage.objects import Objects
 from recsys.catalogue.bundle import Bundle
@@ -169,9 +170,9 @@ class Coordinator:
         """Read what other processes did."""
         self._newest = self.store.newest()
 
-    def activate(self, version: str, now: int) -> str:
+    def activate(self, version: str, now: int, reason: Reason = UNSIGNED) -> str:
         """Serve and train on another kept release, by version or `previous`; its version. Raises ServingError."""
-        chosen = self.store.activate(version, now)
+        chosen = self.store.activate(version, now, reason)
         self.refresh()
         return chosen
 
@@ -300,9 +301,10 @@ class Coordinator:
         base = self._line.bundle(self._base(round_))
         record = dict(round_.record)
         task = round_.task
+        training = {"round": record, "until": task.deadline * 1_000_000}  # µs: no report can hold a later event
         try:
             mix = mix_after(base, task, self.store.sums(round_.task_id)[0]) if is_mix_round(task) else None
-            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), {"round": record}, mix)
+            release = self._line.publish(round_.task_id, base, words_of(record["privacy"]), training, mix)
         except ModelError as error:
             return self.machine.fail(round_, f"no bundle: {error}", now)
         crash_point("bundle written")

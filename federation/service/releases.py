@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, insert, select
 
 from federation.service.round_schema import releases
 from federation.storage.activations import RELEASES, Activations
+from federation.storage.change_log import ACTIVATED, Change, ChangeEntry, append_change, read_changes
 from federation.storage.database import reading
 
 ACTIVATIONS = Activations(RELEASES)
@@ -48,6 +49,11 @@ class ReleaseStore:
             current = ACTIVATIONS.current(connection, rows)
         return None if current is None else _release(rows[current])
 
+    def changes(self) -> list[ChangeEntry]:
+        """Read the change log of the releases, oldest first. Raises ChangeLogBroken where it was tampered with."""
+        with reading(self._engine) as connection:
+            return read_changes(connection, RELEASES)
+
     def forget(self, version: str) -> None:
         """Forget a release, whose folder is to be deleted."""
         with self._engine.begin() as connection:
@@ -55,9 +61,13 @@ class ReleaseStore:
 
 
 def release(connection: Connection, new: Release, now: int) -> None:
-    """Add a release and activate it."""
+    """Add a release and activate it; the change log names the round that made it."""
+    available = set(connection.execute(select(releases.c.version)).scalars())
+    before = ACTIVATIONS.current(connection, available)
     connection.execute(insert(releases).values(asdict(new)))
     ACTIVATIONS.record(connection, new.version, now)
+    why = "the first release" if new.task_id is None else f"round {new.task_id}"
+    append_change(connection, RELEASES, Change(now, ACTIVATED, new.version, before, "rounds", why))
 
 
 def _release(row: Row[Any]) -> Release:

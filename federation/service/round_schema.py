@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from federation.storage.activations import activations, one_table_of_activations
+from federation.storage.change_log import change_log, with_change_log
 from federation.storage.migrations import Schema, add_column
 
 metadata = MetaData()
@@ -151,6 +152,7 @@ releases = Table(
 )
 
 activations.to_metadata(metadata)
+change_log.to_metadata(metadata)
 
 
 def _without_leases(connection: Connection) -> None:
@@ -171,4 +173,6 @@ def _with_tokens(connection: Connection) -> None:
     add_column(connection, "reports", Column("token", LargeBinary))
 
 
-SCHEMA = Schema("rounds", metadata, (_without_leases, one_table_of_activations, _with_learns, _with_tokens))
+SCHEMA = Schema(
+    "rounds", metadata, (_without_leases, one_table_of_activations, _with_learns, _with_tokens, with_change_log)
+)

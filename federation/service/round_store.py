@@ -29,6 +29,8 @@ from federation.service.round_schema import (
     rounds,
     sums,
 )
+from federation.storage.activations import RELEASES
+from federation.storage.change_log import ROLLED_BACK, UNSIGNED, Change, Reason, append_change
 from federation.storage.database import open_engine, reading, truncate_log
 from federation.storage.migrations import prepare
 
@@ -332,8 +334,8 @@ class CoordinatorStore(RoundStore[StoredRound]):
             self._change(connection, str(new_release.task_id), RoundState.STEPPED, RoundState.PUBLISHED, **values)
             release(connection, new_release, now)
 
-    def activate(self, version: str, now: int) -> str:
-        """Serve a kept release again, by version or `previous`; its version.
+    def activate(self, version: str, now: int, reason: Reason = UNSIGNED) -> str:
+        """Serve a kept release again, by version or `previous`; its version. The change log says who did it and why.
 
         A round in progress that started from another bundle fails. Raises ServingError for a version that is not kept,
         NoEarlierVersion for `previous` of the first.
@@ -341,7 +343,10 @@ class CoordinatorStore(RoundStore[StoredRound]):
         with self.engine.begin() as connection:
             available = set(connection.execute(select(releases.c.version)).scalars())
             chosen = ACTIVATIONS.resolve(connection, version, available)
+            before = ACTIVATIONS.current(connection, available)
             ACTIVATIONS.record(connection, chosen, now)
+            change = Change(now, ROLLED_BACK, chosen, before, reason.who, reason.why)
+            append_change(connection, RELEASES, change)
             others = rounds.c.state.not_in([RoundState.PUBLISHED, RoundState.FAILED]) & (
                 rounds.c.base_version != chosen
             )

@@ -109,7 +109,7 @@ def user_metrics(hits: Hits, n_relevant: Counts, k: int) -> dict[str, Floats]:
     return {f"{name}@{k}": metric(hits, n_relevant, k) for name, metric in METRICS.items()}
 
 
-def coverage(exposure: Counts) -> float:
+def coverage(exposure: Counts | Floats) -> float:
     """Share of items listed at least once; exposure: (n_items,) how often each item was listed.
 
     >>> coverage(np.array([3, 0, 1, 0]))
@@ -118,7 +118,7 @@ def coverage(exposure: Counts) -> float:
     return float((exposure > 0).mean())
 
 
-def gini(exposure: Counts) -> float:
+def gini(exposure: Counts | Floats) -> float:
     """Compute the Gini coefficient of exposure (n_items,).
 
     0 all items alike, → 1 one item has it all, nan without exposure.

@@ -18,4 +18,5 @@ State = Annotated[
     typer.Option("--state", envvar="OWNSHELF_STATE", help="The folder or URL that `ownshelf serve --state` is given."),
 ]
 App = Annotated[str, typer.Option("--app", help="The shop (tenant) that the key belongs to.")]
+Why = Annotated[str, typer.Option(help="Why, for the change log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

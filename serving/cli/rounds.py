@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from federation.storage.change_log import Reason
+from serving.cli.changes import operator, print_changes
 from serving.cli.errors import OneLineErrors
-from serving.cli.options import AsJson, FederationPath
+from serving.cli.options import AsJson, FederationPath, Why
 from serving.process.federation_file import FederationFile
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -59,11 +61,19 @@ def releases(federation: FederationPath, as_json: AsJson = False) -> None:
 def activate(
     version: Annotated[str, typer.Argument(help="A kept bundle, or `previous`.")],
     federation: FederationPath,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Serve a kept bundle again and train on from it; a running service follows within a second."""
-    chosen = FederationFile.read(Path(federation)).store().activate(version, int(time.time()))
+    store = FederationFile.read(Path(federation)).store()
+    chosen = store.activate(version, int(time.time()), Reason(operator(), why))
     _print({"active": chosen}, f"active: {chosen}", as_json)
+
+
+@app.command()
+def changes(federation: FederationPath, as_json: AsJson = False) -> None:
+    """List which round or person made which bundle current, when and why; checks the chain of hashes first."""
+    print_changes(FederationFile.read(federation).store().releases.changes(), as_json)
 
 
 @app.command()

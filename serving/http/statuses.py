@@ -10,6 +10,7 @@ STATUS = {
     "method_not_allowed": 405,
     "bundle_too_old": 409,
     "bundle_in_use": 409,
+    "gate_not_passed": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "not_ready": 503,

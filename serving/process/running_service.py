@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from data.errors import ServingError
 from federation.protocol.transport import is_loopback
 from federation.storage.bundle_copies import BundleCopies
+from federation.storage.change_log import UNSIGNED, Reason
 from federation.storage.objects import open_objects
 from recsys.catalogue.bundle import Bundle
 from serving.access import OPEN_APP, Access
@@ -214,11 +215,14 @@ class _Rounds:
 
     coordinator: Coordinator
 
-    def activate(self, app: str, version: str, now: int) -> str:
-        """Serve and train on another release. There is one line of bundles: of the app `shop`."""
+    def activate(self, app: str, version: str, now: int, reason: Reason = UNSIGNED) -> str:
+        """Serve and train on another release, which was current before: a way back needs no gate.
+
+        There is one line of bundles: of the app `shop`.
+        """
         if app != OPEN_APP:
             raise ServingError(f"app={app}: has no line of bundles here")
-        return self.coordinator.activate(version, now)
+        return self.coordinator.activate(version, now, reason)
 
     def retire(self, app: str, version: str) -> None:
         """Refuse to retire by hand. Raises ServingError, BundleInUse for a release that training keeps."""
@@ -235,7 +239,9 @@ def _added(stores: Stores, bundles: list[Bundle]) -> None:
     known = {stored.version for stored in stores.bundles.all(OPEN_APP)}
     for bundle in reversed(bundles):
         fresh = bundle.version not in known
-        stores.bundles.add(OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known)
+        stores.bundles.add(
+            OPEN_APP, bundle.folder, int(time.time()), activate=fresh or not known, reason=Reason("ownshelf serve")
+        )
 
 
 def _copied(folder: Path, stores: Stores) -> Bundle:

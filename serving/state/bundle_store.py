@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, Row, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from data.atomic import file_hash
 from data.errors import ServingError
-from federation.storage.activations import Activations
+from federation.storage.activations import Activations, path_to_current
 from federation.storage.bundle_copies import BundleCopies
+from federation.storage.change_log import (
+    ACTIVATED,
+    GATE_NOT_REQUIRED,
+    GATE_REQUIRED,
+    OVERRIDDEN,
+    ROLLED_BACK,
+    UNSIGNED,
+    Change,
+    ChangeEntry,
+    Reason,
+    append_change,
+    gate_required,
+    read_changes,
+)
 from federation.storage.database import reading
 from federation.storage.migrations import prepare
 from recsys.catalogue.bundle import MANIFEST, Bundle
+from recsys.fairness.gate_file import gate_path, why_not_passed
 from serving.state.counters import ensure, last, take
 from serving.state.schema import SCHEMA, served_bundles
 
@@ -22,6 +40,10 @@ COUNTER = "bundles"
 
 class BundleInUse(ServingError):
     """A bundle that cannot be retired: the current one, or one that live training keeps."""
+
+
+class GateRefused(ServingError):
+    """A bundle that has not passed the gate, in an app whose policy asks for it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +64,11 @@ class BundleStore:
         self._engine, self._copies = engine, copies
         prepare(engine, SCHEMA)
 
-    def add(self, app: str, folder: Path, now: int, *, activate: bool = True) -> str:
+    def add(self, app: str, folder: Path, now: int, *, activate: bool = True, reason: Reason = UNSIGNED) -> str:
         """Serve a bundle of a folder from now on, as the current one unless told otherwise; its version.
 
-        Raises ModelError for a folder that is no bundle, ServingError for one of another table than the app's.
+        Raises ModelError for a folder that is no bundle, ServingError for one of another table than the app's,
+        GateRefused as `activate` does: then it is not added either.
         """
         bundle = Bundle.load(folder)
         known = self.all(app)
@@ -59,11 +82,11 @@ class BundleStore:
             with self._engine.begin() as connection:
                 connection.execute(insert(served_bundles).values(values | {"added_at": now}))
                 if activate:
-                    _activate(connection, app, bundle.version, now)
+                    _activate(connection, app, bundle.version, now, reason)
         except IntegrityError:  # it is there already
             active = self.active(app)
             if activate and (active is None or active.version != bundle.version):
-                self.activate(app, bundle.version, now)
+                self.activate(app, bundle.version, now, reason)
         return bundle.version
 
     def all(self, app: str) -> list[ServedVersion]:
@@ -114,9 +137,11 @@ class BundleStore:
             current = _current(connection, app)
         return next((bundle for bundle in self.all(app) if bundle.version == current), None)
 
-    def activate(self, app: str, version: str, now: int) -> str:
-        """Make a bundle current, by version or `previous`; its version.
+    def activate(self, app: str, version: str, now: int, reason: Reason = UNSIGNED) -> str:
+        """Make a bundle current, by version or `previous`; its version. The change log says who did it and why.
 
+        Where the policy asks for it, a bundle must have passed the gate against the current one, or reason must
+        override it; else GateRefused. The way that `previous` goes back is never barred; forward again it is.
         Raises ServingError for an unknown one, NoEarlierVersion for `previous` of the first, ModelError for one that
         cannot be read any more.
         """
@@ -126,8 +151,26 @@ class BundleStore:
         self.load(chosen, folders[chosen])
         ensure(self._engine, app, COUNTER)
         with self._engine.begin() as connection:
-            _activate(connection, app, chosen, now)
+            _activate(connection, app, chosen, now, reason)
         return chosen
+
+    def require_gate(self, app: str, required: bool, now: int, reason: Reason) -> None:
+        """Set whether a new bundle of an app must have passed the gate; noted in the change log."""
+        action = GATE_REQUIRED if required else GATE_NOT_REQUIRED
+        ensure(self._engine, app, COUNTER)
+        with self._engine.begin() as connection:
+            take(connection, app, COUNTER, 1)  # one at a time, as activations are
+            append_change(connection, app, Change(now, action, "", None, reason.who, reason.why))
+
+    def requires_gate(self, app: str) -> bool:
+        """Tell whether a new bundle of an app must have passed the gate."""
+        with reading(self._engine) as connection:
+            return gate_required(connection, app)
+
+    def changes(self, app: str) -> list[ChangeEntry]:
+        """Read the change log of an app, oldest first. Raises ChangeLogBroken where it was tampered with."""
+        with reading(self._engine) as connection:
+            return read_changes(connection, app)
 
     def load(self, version: str, folder: str) -> Bundle:
         """Map a bundle that was added: its copy, or the folder where there are no copies. Raises ModelError."""
@@ -150,17 +193,32 @@ class BundleStore:
         return [row.app for row in rows]
 
 
-def _activate(connection: Connection, app: str, version: str, now: int) -> None:
-    """Record an activation. Raises ServingError for a version that was retired in the meantime."""
+def _activate(connection: Connection, app: str, version: str, now: int, reason: Reason) -> None:
+    """Record an activation and its change. Raises ServingError for a version that was retired in the meantime."""
     take(connection, app, COUNTER, 1)  # so that all take notice
-    if version not in _versions(connection, app):
+    folders = {row.version: Path(row.folder) for row in _rows(connection, app)}
+    if version not in folders:
         raise ServingError(f"version={version}: app {app} has no such bundle any more")
-    Activations(app).record(connection, version, now)
+    activations = Activations(app)
+    before, action, evidence = activations.current(connection, folders), ACTIVATED, None
+    if version in path_to_current(activations.versions(connection), folders):
+        action = ROLLED_BACK
+    elif before is not None and gate_required(connection, app):
+        problem = why_not_passed(folders[version], version, before)
+        if problem is not None and not reason.override:
+            raise GateRefused(f"version={version}: {problem}; or override it with a reason, which is logged")
+        action = ACTIVATED if problem is None else OVERRIDDEN
+        evidence = file_hash(gate_path(folders[version])) if gate_path(folders[version]).is_file() else None
+    activations.record(connection, version, now)
+    append_change(connection, app, Change(now, action, version, before, reason.who, reason.why, evidence))
+
+
+def _rows(connection: Connection, app: str) -> Sequence[Row[Any]]:
+    return connection.execute(select(served_bundles).where(served_bundles.c.app == app)).all()
 
 
 def _versions(connection: Connection, app: str) -> set[str]:
-    rows = connection.execute(select(served_bundles.c.version).where(served_bundles.c.app == app))
-    return {row.version for row in rows}
+    return {row.version for row in _rows(connection, app)}
 
 
 def _current(connection: Connection, app: str) -> str | None:

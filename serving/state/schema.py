@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 from federation.storage.activations import activations, one_table_of_activations
+from federation.storage.change_log import change_log, with_change_log
 from federation.storage.migrations import Schema
 
 metadata = MetaData()
@@ -59,6 +60,7 @@ served_bundles = Table(
 )
 
 activations.to_metadata(metadata)
+change_log.to_metadata(metadata)
 
 counters = Table(
     "counters",
@@ -84,4 +86,4 @@ def _with_placements(connection: Connection) -> None:
     """Lead from version 2 to 3: one table more, which whoever opens the store makes with what is missing."""
 
 
-SCHEMA = Schema("state", metadata, (one_table_of_activations, _with_placements))
+SCHEMA = Schema("state", metadata, (one_table_of_activations, _with_placements, with_change_log))

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from data.errors import FederationError, ModelError, ServingError
 from federation.storage.activations import NoEarlierVersion
+from federation.storage.change_log import MAX_WHY, UNSIGNED, Reason
 from recsys.catalogue.delta import encode_delta
 from recsys.lists.placements.placements_file import to_dict
 from serving.access import caller
@@ -22,12 +23,21 @@ from serving.http.resources.item_bodies import ChangesAnswer, ItemChangeEntry
 from serving.http.resources.item_json import plain, row_text
 from serving.refusal import Refusal
 from serving.shelf.served import Apps, ServedBundle, ServedBundles, ServedFile
-from serving.state.bundle_store import BundleInUse
+from serving.state.bundle_store import BundleInUse, GateRefused
 
 OCTETS = "application/octet-stream"
 FOREVER = "public, max-age=31536000, immutable"
 DELTA_HEADER = "ownshelf-delta-from"
 _VERSION = Annotated[str, Path(min_length=1, max_length=64)]
+_OVERRIDE = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=MAX_WHY,
+        pattern=r"\S",
+        description="Why it is served although it has not passed the gate; the change log keeps it.",
+    ),
+]
 _FILES: dict[int | str, dict[str, Any]] = {
     200: {"content": {OCTETS: {}}, "description": "A safetensors file, see docs/api.md"},
     304: {"description": "The one you have"},
@@ -38,7 +48,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
 class Releases(Protocol):
     """The authority on which bundle of an app is current."""
 
-    def activate(self, app: str, version: str, now: int) -> str:
+    def activate(self, app: str, version: str, now: int, reason: Reason = UNSIGNED) -> str:
         """Make a bundle current, by version or `previous`; its version. Raises ServingError or ModelError."""
         ...
 
@@ -112,17 +122,21 @@ def add_bundles(app: FastAPI, apps: Apps, releases: Releases, look: Callable[[],
         return BundleList(bundles=[_described(bundle, current=at == 0) for at, bundle in enumerate(shelf.all())])
 
     @app.post("/v1/bundles/{version}/activate", summary="Make a bundle current, by version or `previous`",
-              responses=refusals(404, 422))  # fmt: skip
-    async def activate(version: _VERSION, request: Request) -> Activated:
-        owner = caller(request.scope).app
+              responses=refusals(404, 409, 422))  # fmt: skip
+    async def activate(version: _VERSION, request: Request, override: _OVERRIDE = None) -> Activated:
+        who = caller(request.scope)
+        owner, key = who.app, who.key_id or "no key"
+        reason = Reason(key) if override is None else Reason(key, override, override=True)
 
         def switch() -> str:
-            chosen = releases.activate(owner, version, int(time.time()))
+            chosen = releases.activate(owner, version, int(time.time()), reason)
             look()
             return chosen
 
         try:
             return Activated(version=await run_in_threadpool(switch))
+        except GateRefused as error:
+            raise Refusal("gate_not_passed", str(error)) from None
         except NoEarlierVersion as error:
             raise unknown_bundle(_shelf(apps, request), "catalogue", str(error)) from None
         except (ServingError, FederationError, ModelError):

@@ -79,6 +79,12 @@ def test_rounds_are_listed_and_an_earlier_bundle_is_activated(tmp_path: Path) ->
     assert json.loads(went.stdout) == {"active": first}
     line.coordinator.refresh()
     assert line.coordinator.bundles()[0].version == first
+    log = json.loads(run(rounds_cli.app, "changes", "--federation", str(file), "--json").stdout)["changes"]
+    assert [(row["action"], row["version"]) for row in log] == [
+        ("activated", first), ("activated", releases[0]["version"]), ("rolled back", first),
+    ]  # fmt: skip
+    assert log[1]["why"] == f"round {task.task_id}"
+    assert run(rounds_cli.app, "changes", "--federation", str(file)).stdout.count("\n") == 3
     assert line.coordinator.task() is None
     wrong = run(rounds_cli.app, "activate", "0123", "--federation", str(file))
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)

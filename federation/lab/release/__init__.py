@@ -1,0 +1,1 @@
+"""A release before it is served: the gate that judges it, and the card that describes it."""
