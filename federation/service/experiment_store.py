@@ -95,10 +95,10 @@ class ExperimentStore:
                 return stored
             if stored.state is not ExperimentState.DRAFT:
                 raise WrongState(f"experiment {experiment_id}: is {stored.state}, must be draft to start")
-            if stored.experiment.ends_at <= now:
+            if stored.experiment.window(stored.experiment.looks.count - 1)[1] <= now:
                 end = date_of(stored.experiment.ends_at)
                 raise DataError(
-                    f"experiment {experiment_id}: ends_at={end} is past, nobody can come in: change the dates"
+                    f"experiment {experiment_id}: ends_at={end} is past, and so is every window: define dates to come"
                 )
             check_beside(stored.experiment, _running(connection, app))
             self._set(connection, stored, state=ExperimentState.RUNNING, started_at=now)

@@ -35,9 +35,9 @@ from serving.http.resources.ask_routes import add_asking, hot_answer
 from serving.http.resources.bundle_routes import Releases, add_bundles
 from serving.http.resources.candidate_routes import add_candidates
 from serving.http.resources.dashboard import add_dashboard
-from serving.http.resources.front_pages import add_front_pages
 from serving.http.resources.item_routes import add_items
-from serving.http.resources.shop_pages import add_shop
+from serving.http.site.front_pages import add_front_pages
+from serving.http.site.shop_pages import add_shop
 from serving.http.statuses import STATUS as STATUS
 from serving.http.surfaces.placement_routes import add_placements
 from serving.http.surfaces.rank_routes import add_ranking

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from federation.device.tokens.issuing import ShopIssuer, fetch_token
 from federation.learning.privacy_plan import PrivacyPlan
 from federation.learning.taste_update import Clips
-from federation.simulation.shop_tokens import mint_tokens
+from federation.protocol.messages import Task
 from tests.browser import chromium
 from tests.end_to_end.deployment import Deployment
 from tests.serving.browser.a_shop import gift_shop
@@ -36,18 +38,28 @@ def browser() -> Iterator[Browser]:
         yield made
 
 
-def contributing_page(browser: Browser, deployment: Deployment, token: str, **terms: object) -> Page:
+def token_of(deployment: Deployment) -> str:
+    """One token for the open task, made as a device makes it; base64."""
+    with deployment.client() as client:
+        task = Task.from_bytes(client.get("/v1/federation/task").content)
+        issuer = ShopIssuer(client, deployment.api_key)
+        return b64encode(fetch_token(issuer, task, "shop", lambda key: None)).decode()
+
+
+def contributing_page(browser: Browser, deployment: Deployment, **terms: object) -> Page:
     """A shopper of three views who agreed to contribute, in a browser of their own; the shelf is in `shelf`."""
     page = blank_page(browser.new_context(), deployment.url)
+    page.expose_function("tokenOf", lambda task: token_of(deployment))
     agreed = {"custodianKey": deployment.custodian_key, "plan": asdict(PLAN), "minReports": 3, "maxEpsilon": None}
     page.evaluate(
-        """async ([terms, token]) => {
+        """async (terms) => {
             terms.maxEpsilon ??= Infinity;
-            globalThis.opened = { consent: 'contribute', terms, token: async () => token };
+            const token = async (task) => Uint8Array.from(atob(await tokenOf(task)), (letter) => letter.charCodeAt(0));
+            globalThis.opened = { consent: 'contribute', terms, token };
             globalThis.shelf = await sdk.open(opened);
             for (const item of ['sku-0', 'sku-6', 'sku-12']) await shelf.observe({ item });
         }""",
-        [agreed | terms, token],
+        agreed | terms,
     )
     return page
 
@@ -68,9 +80,7 @@ def refusal(page: Page) -> list[str]:
 
 
 def test_tabs_close_a_round(browser: Browser, deployment: Deployment) -> None:
-    with deployment.client() as client:
-        tokens = [token.decode() for token in mint_tokens(client, deployment.api_key, 20)]
-    first = contributing_page(browser, deployment, tokens[0])
+    first = contributing_page(browser, deployment)
     sent: list[bytes] = []
     first.on("request", lambda request: sent.append(request.post_data_buffer or b""))
     outcome = contribute(first)
@@ -88,19 +98,19 @@ def test_tabs_close_a_round(browser: Browser, deployment: Deployment) -> None:
     assert first.evaluate("async () => (await shelf.profile()).account.entries.length") == 1
     assert refusal(first)[0] == "terms"
 
-    pinned = contributing_page(browser, deployment, tokens[10], custodianKey="11" * 32)
+    pinned = contributing_page(browser, deployment, custodianKey="11" * 32)
     assert refusal(pinned) == ["task", "signature: must be the pinned custodian's"]
-    fewer = contributing_page(browser, deployment, tokens[11], minReports=50)
+    fewer = contributing_page(browser, deployment, minReports=50)
     assert refusal(fewer)[1].startswith("min_reports=3")
     other = asdict(PLAN) | {"clips": asdict(PLAN.clips) | {"rows": 0.5}}
-    tilted = contributing_page(browser, deployment, tokens[12], plan=other)
+    tilted = contributing_page(browser, deployment, plan=other)
     assert refusal(tilted) == ["task", "plan: must be the privacy plan's own"]
-    observing = contributing_page(browser, deployment, tokens[13])
+    observing = contributing_page(browser, deployment)
     observing.evaluate("() => shelf.setConsent('observe')")
     assert contribute(observing)["status"] == "no_consent"
 
-    for at in range(1, TABS):
-        assert contribute(contributing_page(browser, deployment, tokens[at]))["status"] == "accepted"
+    for _ in range(1, TABS):
+        assert contribute(contributing_page(browser, deployment))["status"] == "accepted"
     published = deployment.until_published(0)
     with deployment.client() as client:
         (round_,) = [one for one in client.get("/v1/federation/rounds").json()["rounds"] if one["round"] == 0]
@@ -111,9 +121,7 @@ def test_tabs_close_a_round(browser: Browser, deployment: Deployment) -> None:
 def test_a_report_that_nobody_answered_is_the_same_when_it_is_sent_again(
     browser: Browser, deployment: Deployment
 ) -> None:
-    with deployment.client() as client:
-        (token,) = [token.decode() for token in mint_tokens(client, deployment.api_key, 1)]
-    page = contributing_page(browser, deployment, token)
+    page = contributing_page(browser, deployment)
     bodies: list[bytes] = []
 
     def lost(route: object) -> None:

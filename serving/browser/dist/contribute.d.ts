@@ -22,7 +22,11 @@ export type Contributor = {
     agrees: () => boolean;
     fetchBundle: () => Promise<import("./catalogue.js").Catalogue>;
     history: (catalogue: import("./catalogue.js").Catalogue) => import("./profile.js").History;
-    token: () => Promise<string | Bytes>;
+    token: (task: {
+        id: string;
+        hash: string;
+        deadline: number;
+    }) => Promise<string | Bytes>;
 };
 /**
  * spreadS: the report goes at a random moment of so many seconds, at most. stayS: how long this call waits for it.

@@ -46,9 +46,13 @@ export type Options = {
      */
     consent?: Consent | undefined;
     /**
-     * asks the shop's backend for the right to report once
+     * the right to report to this task once, a token of RFC 9578
      */
-    token?: (() => Promise<string | Uint8Array<ArrayBuffer>>) | undefined;
+    token?: ((task: {
+        id: string;
+        hash: string;
+        deadline: number;
+    }) => Promise<string | Uint8Array<ArrayBuffer>>) | undefined;
     /**
      * what a shopper who contributes agrees to; pinned by the page
      */

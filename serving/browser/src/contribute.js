@@ -23,7 +23,7 @@ import { trainingVectors } from "./contribute/update.js";
  * @property {() => boolean} agrees
  * @property {() => Promise<import("./catalogue.js").Catalogue>} fetchBundle
  * @property {(catalogue: import("./catalogue.js").Catalogue) => import("./profile.js").History} history
- * @property {() => Promise<string | Bytes>} token
+ * @property {(task: { id: string, hash: string, deadline: number }) => Promise<string | Bytes>} token
  */
 
 /** spreadS: the report goes at a random moment of so many seconds, at most. stayS: how long this call waits for it. @typedef {{ spreadS?: number, stayS?: number, now?: () => number }} Timing */
@@ -78,7 +78,7 @@ export async function contribute(device, terms, timing = {}) {
   const measuresOnly = device.account().measuresOnly ?? uniform() < HOLDOUT_SHARE;
   const block = Math.floor(uniform() * task.blocks.length), history = device.history(bundle);
   const vectors = trainingVectors(bundle, history, at * 1e6, task, block, trained, measuresOnly);
-  const token = await device.token(), report = await makeReport(task, hash, block, vectors, token);
+  const token = await device.token({ id: task.id, hash: hex(hash), deadline: task.deadline }), report = await makeReport(task, hash, block, vectors, token);
   const windowS = Math.min(timing.spreadS ?? Infinity, WINDOW_SHARE * (task.deadline - at));
   const pending = { task: hex(hash), deadline: task.deadline, postAt: at + uniform() * windowS, report: base64(report) };
   const rho = rhoOf(task.plan), entry = { task: hex(hash), round: task.round, at, rho: rho === Infinity ? null : rho };

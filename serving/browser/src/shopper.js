@@ -20,7 +20,7 @@ import { recent, withoutDislikes } from "./mix.js";
  * @property {string} [endpoint] address of the service; this page's own origin by default
  * @property {string} [key] API key that the shop published for its pages
  * @property {Consent} [consent] of a shopper who has not chosen yet; "session" by default
- * @property {() => Promise<string | Uint8Array<ArrayBuffer>>} [token] asks the shop's backend for the right to report once
+ * @property {(task: { id: string, hash: string, deadline: number }) => Promise<string | Uint8Array<ArrayBuffer>>} [token] the right to report to this task once, a token of RFC 9578
  * @property {import("./contribute.js").Terms} [terms] what a shopper who contributes agrees to; pinned by the page
  * @property {unknown[]} [dataLayer] GA4's, from which events are read; none is sent
  * @property {string} [name] of the store, for a page of several shops

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from recsys.catalogue.bundle import Bundle, save_bundle
 from serving.http.app import create_app
 from serving.http.guard import API_POLICY
-from serving.http.resources.front_pages import LINKS
+from serving.http.site.front_pages import LINKS
 from serving.http.web_pages import page_policy
 from tests.browser import chromium, visit
 from tests.listening import listening
