@@ -96,19 +96,23 @@ def test_any_token_goes_with_any_request() -> None:
     assert blind(N, b"two", salt, factor).blinded == request.blinded
 
 
-@pytest.mark.parametrize("number", [0, 1, N - 1, N, N + 1, 2**2048 - 1])
+@pytest.mark.parametrize("number", [0, 1, N - 1, N, N + 1, 2**2048 - 1], ids=["0", "1", "n-1", "n", "n+1", "most"])
 def test_a_number_that_is_no_blinded_message_is_not_signed(number: int) -> None:
     with pytest.raises(BlindingRefused):
         SIGNER.sign(number.to_bytes(256))
 
 
-@pytest.mark.parametrize("blinded", [b"", b"\2", bytes(255) + b"\2" + b"\0", b"\0" + blind(N, b"x").blinded])
+@pytest.mark.parametrize(
+    "blinded",
+    [b"", b"\2", bytes(255) + b"\2" + b"\0", b"\0" + blind(N, b"x").blinded],
+    ids=["none", "one", "257", "zero first"],
+)
 def test_a_blinded_message_of_another_length_is_not_signed(blinded: bytes) -> None:
     with pytest.raises(BlindingRefused):
         SIGNER.sign(blinded)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, N - 1, N, N + 5])
+@pytest.mark.parametrize("number", [0, 1, 2, N - 1, N, N + 5], ids=["0", "1", "2", "n-1", "n", "n+5"])
 def test_a_blind_signature_that_is_none_gives_no_token(number: int) -> None:
     with pytest.raises(BlindingRefused):
         finalize(N, blind(N, b"x"), number.to_bytes(256))
