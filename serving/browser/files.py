@@ -10,6 +10,7 @@ from pathlib import Path
 from data.errors import ServingError
 
 HERE = Path(__file__).parent
+PAGES = HERE / "pages"
 KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",

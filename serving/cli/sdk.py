@@ -10,7 +10,8 @@ import typer
 
 from data.atomic import write_atomically
 from data.errors import ServingError
-from serving.browser.files import browser_files, integrity
+from recsys.reports.templates import render
+from serving.browser.files import PAGES, browser_files, integrity
 from serving.cli.output import print_json
 
 INTEGRITY, SNIPPET = "integrity.json", "snippet.html"
@@ -44,9 +45,4 @@ def sdk_command(
 def snippet(base: str, hashes: dict[str, str]) -> str:
     """Write the head of a page that loads the SDK from `base` and nothing that has other hashes."""
     pinned = {base + name: value for name, value in sorted(hashes.items())}
-    return (
-        f'<script type="importmap">\n{json.dumps({"integrity": pinned}, indent=1)}\n</script>\n'
-        f'<link rel="modulepreload" href="{base}index.js" integrity="{hashes["index.js"]}">\n'
-        f'<script type="module">\nimport {{ open }} from "{base}index.js";\n'
-        'const shelf = await open({ endpoint: "https://recommendations.shop.example" });\n</script>\n'
-    )
+    return render(PAGES, SNIPPET, pinned=pinned, index=base + "index.js", hash=hashes["index.js"])

@@ -133,7 +133,7 @@ def test_what_is_stored_of_a_report_is_the_same_for_no_two_of_a_device(story: St
     assert len({row["report_id"] for row in rows}) == len(rows) == DEVICES
     for row in rows:
         gone = {name for name, value in row.items() if value is None}
-        assert gone == {"sealed_seed", "issuer", "serial", "segment", "at"}
+        assert gone == {"sealed_seed", "issuer", "serial", "token", "segment", "at"}
     assert {"experiments", "experiment_versions", "experiment_windows"} <= tables
     assert layout_of(story.live.experiment).length == 2 * 2 * 4
 
