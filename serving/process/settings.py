@@ -23,7 +23,9 @@ from serving.shelf.store_watcher import KEEP
 from serving.state.state_url import url_of
 
 PREFIX = "OWNSHELF_"
-OTHERS = frozenset(f"OWNSHELF_{name}" for name in ("HOME", "PASSPHRASE", "TOKEN", "API_KEY", "KEY", "SERVICE"))
+OTHERS = frozenset(
+    f"OWNSHELF_{name}" for name in ("HOME", "PASSPHRASE", "SHOP_CREDENTIAL", "API_KEY", "KEY", "SERVICE")
+)
 """Variables of other commands."""
 
 

@@ -46,6 +46,17 @@ LIVE = (
         "a definition has rules across its fields (weights that add up, arms that metrics name), which JSON schema "
         "cannot say; it is refused with the place of the mistake",
     ),
+    Exempt(
+        "positive_data_acceptance",
+        ("PUT /v1/placements",),
+        "settings depend on a placement's source and on the bundle's columns, which no schema says; each mistake is "
+        "refused with its place",
+    ),
+    Exempt(
+        "positive_data_acceptance",
+        ("POST /v1/rank",),
+        "a profile is as long as the bundle's table is wide, and there are as many scores as items",
+    ),
 )
 SIGNED = (
     *("POST /v1/rounds", "POST /v1/batches", "POST /v1/clusters", "POST /v1/issuer-keys"),

@@ -327,7 +327,7 @@ def test_the_service_cannot_make_or_name_a_profile() -> None:
 def test_loading_the_service_loads_no_device_code() -> None:
     program = "import sys, serving.http.app; print([name for name in sys.modules if name.startswith('federation.')])"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    rooms = ("", ".activations", ".bundle_copies", ".database", ".migrations", ".objects")
+    rooms = ("", ".activations", ".bundle_copies", ".change_log", ".database", ".migrations", ".objects")
     storage = [f"federation.storage{name}" for name in rooms]
     assert sorted(ast.literal_eval(run.stdout)) == storage  # databases, files and the order of versions, no table
 

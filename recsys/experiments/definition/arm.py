@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 from data.errors import DataError, ModelError
 from recsys.evaluation.arm_names import DEVICE_ARMS, LISTED_ARMS, ListedArm
-from recsys.lists.rules import parse_rules
 from recsys.mix.features import SIGNALS
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
@@ -58,6 +57,8 @@ def every_check(*checks: Callable[[], object]) -> None:
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:
+    from recsys.lists.rules import parse_rules  # here: its filters load polars, and few definitions have rules
+
     try:
         parse_rules(rules, "settings.rules")
     except ModelError as error:

@@ -61,7 +61,7 @@ def start(run: Callable[[list[str]], object], arguments: list[str], point: str, 
 
 def main(run: Callable[[list[str]], object] = program) -> None:
     """Until stdin ends: start a custodian, or what else is to be run, or wait for one to end."""
-    privacy_plan._epsilon(1.0, 1, 1e-6)  # loads the accountant once for all
+    privacy_plan.epsilon_of_noise(1.0, 1, 1e-6)  # loads the accountant once for all
     for line in sys.stdin:
         command = json.loads(line)
         if "wait" in command:

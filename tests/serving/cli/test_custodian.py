@@ -20,7 +20,7 @@ from federation.service.custodian_client import CustodianClient, CustodianUnreac
 from federation.storage.key_files import load_or_make_key
 from serving.cli.certs import make_certificates
 from serving.cli.custodian import program
-from tests.federation.custodian.a_custodian import a_batch, a_promise, draft
+from tests.federation.custodian.a_custodian import ISSUER, a_batch, a_promise, draft
 
 START = [sys.executable, "-m", "serving.cli.custodian"]
 
@@ -73,6 +73,7 @@ def test_a_round_with_a_custodian_in_a_process_of_its_own(options: list[str], se
         assert started["private"] is True
         client = CustodianClient(started["url"], service, bytes.fromhex(started["public_key"]))
         task = client.open_round(draft())
+        client.add_issuer_key(ISSUER.key(0))
         answer = client.answer(a_batch(task))
         metrics = httpx.get(started["url"] + "/metrics", timeout=60).text
         client.shut()
@@ -141,6 +142,7 @@ def test_nothing_of_a_body_is_printed(options: list[str], service: SigningKey, t
     started = json.loads(process.stdout.readline())
     client = CustodianClient(started["url"], service, bytes.fromhex(started["public_key"]))
     task = client.open_round(draft())
+    client.add_issuer_key(ISSUER.key(0))
     batch = a_batch(task)
     client.answer(batch)
     client.shut()

@@ -81,5 +81,5 @@ def test_no_command_takes_a_seed_that_draws_nothing() -> None:
     seeded = {name for name, function in ALL.items() if "seed" in inspect.signature(function).parameters}
     assert seeded == {
         "demo", "train", "tune", "validate", "evaluate", "off-policy", "replay", "experiment run", "device simulate",
-        "bench",
+        "bench", "audit", "card", "gate",
     }  # fmt: skip

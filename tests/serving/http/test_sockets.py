@@ -143,13 +143,13 @@ def test_lying_connections_keep_no_honest_report_out(live: Live) -> None:
 
 def test_one_token_has_room_for_one_body_at_a_time_and_an_issuer_for_its_share() -> None:
     memory = Memory(100, issuer_bound=60)
-    one, other = Right("shop", b"1"), Right("shop", b"2")
+    one, other = Right("shop", b"1", "k"), Right("shop", b"2", "k")
     with memory.reserved(one, 40):
         with pytest.raises(IntakeUnavailable, match="with this token"), memory.reserved(one, 1):
             pass
         with pytest.raises(IntakeUnavailable, match="too many"), memory.reserved(other, 21):
             pass
-        elsewhere = Right("elsewhere", b"1")
+        elsewhere = Right("elsewhere", b"1", "k")
         with memory.reserved(other, 20), memory.reserved(elsewhere, 40), pytest.raises(IntakeUnavailable, match="too"):
             memory.reserved(None, 1).__enter__()
     with memory.reserved(one, 60), memory.reserved(None, 40):  # all of it was given back

@@ -149,7 +149,7 @@ def test_a_quick_test_that_is_refused_leaves_no_file(live: Live, tmp_path: Path,
         ((), "--personalized-against-global, --as-now-against-diverse: give one of the two"),
         (("--personalized-against-global", "--as-now-against-diverse"), "give one of the two"),
         (("--personalized-against-global", "--starts-at", "soon"), "starts_at='soon': must be ISO 8601"),
-        (("--personalized-against-global", "--starts-at", "2020-01-01"), "is past, nobody can come in"),
+        (("--personalized-against-global", "--starts-at", "2020-01-01"), "is past, and so is every window"),
         (("--personalized-against-global", "--id", "A_B"), "id='A_B': must match"),
     ):
         refused = quick(*arguments)
