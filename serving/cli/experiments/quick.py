@@ -12,7 +12,6 @@ import typer
 from data.errors import DataError
 from recsys.experiments.definition.definition import date_of
 from recsys.experiments.definition.definition_file import read_experiment, to_dict
-from recsys.lists.placements.placement import DEFAULTS
 from serving.cli.experiments.service_commands import Ca, Key, Service, ask, ask_service
 from serving.cli.experiments.templates import RETENTION_DAYS, Days, fill_in, write_new
 from serving.cli.options import AsJson
@@ -85,6 +84,8 @@ def quick(
 
 def _layer(placement: str, defined: dict[str, Any]) -> str:
     """Name the layer in which a surface is compared: two tests of one surface share no shopper."""
+    from recsys.lists.placements.placement import DEFAULTS  # here: rules and filters load polars
+
     if placement not in defined and placement not in DEFAULTS:
         known = ", ".join(dict.fromkeys((*defined, *DEFAULTS)))
         raise DataError(f"placement={placement!r}: the service has none of that name; must be one of {known}")
