@@ -37,7 +37,8 @@ PAGE_HEADERS: Headers = (
     (b"referrer-policy", b"no-referrer"),
 )
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-API_HEADERS: Headers = (*PAGE_HEADERS, (b"content-security-policy", API_POLICY.encode()))
+POLICY_NAME = b"content-security-policy"
+API_HEADERS: Headers = (*PAGE_HEADERS, (POLICY_NAME, API_POLICY.encode()))
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own, which environment variables switch on: it tells of paths, addresses and user agents. Ours does not."""
@@ -149,8 +150,6 @@ class Guard:
         route = one.route = self._table.find(method, path)
         if route is None:
             raise self._no_route(path)
-        if route.page:
-            one.headers = tuple(header for header in one.headers if header not in API_HEADERS[len(PAGE_HEADERS) :])
         receive: Receive = one.replay
         if not route.streamed:
             await one.read_body()
@@ -247,11 +246,14 @@ class _Exchange:
         return {"type": "http.request", "body": self.body, "more_body": False}
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on, with the headers that every answer has."""
+        """Pass an answer on, with the headers that every answer has; a page's own content policy stands for theirs."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            named = (b"x-request-id", self.request_id.encode())
-            message["headers"] = [*message.get("headers", ()), *self.headers, named]
+            named, own = (b"x-request-id", self.request_id.encode()), list(message.get("headers", ()))
+            added = self.headers
+            if self.route is not None and self.route.page and any(name == POLICY_NAME for name, _ in own):
+                added = tuple(header for header in added if header[0] != POLICY_NAME)
+            message["headers"] = [*own, *added, named]
         else:
             if self.head:
                 message = {**message, "body": b""}

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.access import Access, caller
 from serving.http.cross_origin import CrossOrigin
-from serving.http.guard import GONE, HSTS, Guard, GuardBounds
+from serving.http.guard import API_POLICY, GONE, HSTS, Guard, GuardBounds
 from serving.http.rates import KeyRates
 from serving.http.request_record import RequestRecord, access_log, line
 
@@ -203,8 +203,19 @@ def test_hsts_is_said_under_tls_only() -> None:
     assert ask(scheme="https").headers[HSTS[0].decode()] == HSTS[1].decode()
 
 
-def test_a_page_brings_a_policy_of_its_own() -> None:
-    assert "content-security-policy" not in ask(method="GET", path="/dashboard").headers
+def test_a_page_may_bring_a_policy_of_its_own_and_no_other_answer_may() -> None:
+    async def with_policy(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-security-policy", b"script-src 'self'")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    def policies(path: str, app: Any = echo) -> list[bytes]:
+        first = ask(app, method="GET", path=path).messages[0]
+        return [value for name, value in first["headers"] if name == b"content-security-policy"]
+
+    assert policies("/dashboard", with_policy) == [b"script-src 'self'"]
+    assert policies("/dashboard") == [API_POLICY.encode()]  # a page that is not there
+    assert policies("/v1/items", with_policy)[-1] == API_POLICY.encode()  # both hold, and the stricter one counts
 
 
 def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has() -> None:
