@@ -7,13 +7,17 @@ message repeats what was sent.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import reprlib
 import types
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -23,6 +27,8 @@ from data.errors import DataError, OwnshelfError
 
 T = TypeVar("T")
 
+MAX_FILE_BYTES = 200_000
+"""Of a definition: what people write is far smaller."""
 MAX_NUMBER = 2**53
 """Every number below is the same in each language that reads a definition."""
 _FLOAT_WITHOUT_POINT = re.compile(r"[+-]?\d{1,9}[eE][+-]?\d{1,3}", re.ASCII)
@@ -80,6 +86,42 @@ def convert_unquoted(kind: Any, raw: object, where: str, *, error: type[Ownshelf
             info = _part_at(info, name)
             place += f".{name}" if name else f"[{at}]"
         raise error(f"{place}: must be {_requirement(info)}") from None
+
+
+def load_plain(path: Path) -> object:
+    """Read the plain values of a .yaml, .yml or .json file, no key twice in one object. Raises DataError."""
+    import yaml  # only here: devices and services get JSON
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{path}: {len(content)} bytes: must be at most {MAX_FILE_BYTES}")
+    try:
+        if path.suffix == ".json":
+            return json.loads(content, object_pairs_hook=_object_once)
+        return yaml.load(content, Loader)  # nosec B506 # a SafeLoader
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise DataError(f"{path}: is not {kind} ({first})") from None
+
+
+def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _once(keys: Sequence[str]) -> None:
+    twice = sorted(key for key, times in Counter(keys).items() if times > 1)
+    if twice:
+        raise DataError(f"{brief(twice[0])}: is given twice in one object")
 
 
 def brief(value: object) -> str:

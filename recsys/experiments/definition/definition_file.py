@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
-from data.strict import brief, read_strictly
+from data.strict import brief, load_plain, read_strictly
 from recsys.experiments.definition.arm import ArmSettings, every_check
 from recsys.experiments.definition.definition import Experiment, OutcomeColumn
 from recsys.experiments.definition.metric_definitions import Metric
@@ -28,33 +27,10 @@ _LATER: dict[type, dict[str, object]] = {
 }
 """Fields that are left out where they are the default: older definitions keep their hash."""
 
-MAX_FILE_BYTES = 200_000
-
 
 def read_experiment(path: Path) -> Experiment:
     """Read the experiment of a .yaml, .yml or .json file, no key in it twice. Raises DataError for anything else."""
-    import yaml  # only here: devices and services get JSON
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            _once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-            return super().construct_mapping(node, deep)
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise DataError(f"{path}: {len(content)} bytes: must be at most {MAX_FILE_BYTES}")
-    try:
-        raw = (
-            json.loads(content, object_pairs_hook=_object_once)
-            if path.suffix == ".json"
-            else yaml.load(content, Loader)  # nosec B506 # a SafeLoader
-        )
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: is not {path.suffix.removeprefix('.').upper()} ({_first_line(error)})") from None
-    return experiment_of(raw)
+    return experiment_of(load_plain(path))
 
 
 def experiment_of(raw: object) -> Experiment:
@@ -102,17 +78,6 @@ def content_hash(experiment: Experiment) -> bytes:
     return hashlib.sha256(canonical_json(experiment).encode()).digest()
 
 
-def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _once([key for key, _ in pairs])
-    return dict(pairs)
-
-
-def _once(keys: Sequence[str]) -> None:
-    twice = sorted(key for key, times in Counter(keys).items() if times > 1)
-    if twice:
-        raise DataError(f"{brief(twice[0])}: is given twice in one object")
-
-
 def _refuse(message: str) -> None:
     raise DataError(message)
 
@@ -141,7 +106,3 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, StrEnum) else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

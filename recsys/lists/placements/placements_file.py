@@ -14,41 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data.errors import DataError, ModelError, OwnshelfError
-from data.strict import brief, read_strictly
+from data.errors import ModelError, OwnshelfError
+from data.strict import brief, load_plain, read_strictly
 from recsys.lists.placements.placement import Placement, Placements
 from recsys.lists.rules import prepare
 from recsys.search.filters import field_of
 
-MAX_FILE_BYTES = 200_000
 _TOP = ("placements", "attributes")
 _PLACE = re.compile(r"(^|; )placement(?=[.=:\[])")
 
 
 def read_placements(path: Path) -> Placements:
     """Read a .yaml, .yml or .json file, no key in it twice. Raises DataError or ModelError for anything else."""
-    import yaml  # only here: devices and services get JSON
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for place, key in enumerate(keys):
-                if key in keys[:place]:
-                    raise DataError(f"{brief(key)}: is given twice in one object")
-            return super().construct_mapping(node, deep)
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise DataError(f"{path}: {len(content)} bytes: must be at most {MAX_FILE_BYTES}")
-    try:
-        raw = yaml.load(content, Loader)  # nosec B506 # a SafeLoader; JSON is YAML
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f"{path}: is not YAML ({first})") from None
-    return placements_of(raw)
+    return placements_of(load_plain(path))
 
 
 def placements_of(raw: object) -> Placements:
