@@ -140,6 +140,7 @@ def difference(feed: Feed, before: Mapping[str, str]) -> Difference:
 
 
 def _opened(feed: str, locale: str | None) -> Feed:
+    files_of(feed)  # raises for a path that is missing, which is no unknown feed
     opened = open_feed(feed, locale=NumberLocale.of(locale))
     if opened is None:
         raise DataError(f"feed={feed}: is no catalogue feed that is known; `ownshelf inspect {feed}` says what it is")

@@ -197,3 +197,9 @@ def test_a_large_nested_export_is_inspected_by_its_head(tmp_path: Path, monkeypa
     assert not any(
         note.startswith("records:") for note in json.loads(invoke("inspect", path, "--json")[1])["summary"]["notes"]
     )
+
+
+def test_a_feed_that_is_not_there_is_named_as_missing(tmp_path: Path):
+    missing = tmp_path / "nope.xml"
+    code, told = invoke("catalogue", "import", missing, "--service", "http://127.0.0.1:9")
+    assert (code, told) == (1, f"error: source={missing}: no such file\n")
